@@ -14,7 +14,7 @@ from octy_middleware import (
     OctyWSGIMiddleware,
     Settings,
 )
-from octy_middleware.http.error_body import fault, success
+from octy_middleware.http.error_body import exception_response, success_body
 
 CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
 
@@ -29,12 +29,12 @@ app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, settings=settings)  # type: igno
 
 @app.get("/v1/account/authenticate")
 def authenticate() -> Response:
-    return jsonify(success(f"Hello, {request.remote_user}."))
+    return jsonify(success_body(f"Hello, {request.remote_user}."))
 
 
 @app.get("/v1/configurations/account")
 def read_account() -> Response:
-    return jsonify(success("Account configurations.", account_data=accounts.contact(str(request.remote_user))))
+    return jsonify(success_body("Account configurations.", account_data=accounts.contact(str(request.remote_user))))
 
 
 @app.post("/v1/configurations/account/set")
@@ -44,7 +44,7 @@ def set_account() -> Response:
     if request.mimetype != "application/json":  # what a web page can send to other origins without asking them
         abort(415)
     data = accounts.change_contact(str(request.remote_user), request.get_json(silent=True))
-    return jsonify(success("Account configurations were set.", account_data=data))
+    return jsonify(success_body("Account configurations were set.", account_data=data))
 
 
 @app.get("/v1/admin/application/versioning")
@@ -62,11 +62,11 @@ def versioning() -> Response:
         "updated_at": "2026-01-01T00:00:00Z",
     }
     kind = request.args.get("app", "cli")
-    return jsonify(success("The current version.", application_type=kind, current_version=version))
+    return jsonify(success_body("The current version.", application_type=kind, current_version=version))
 
 
 def refuse(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
-    body, status, headers = fault(error, getattr(error, "code", None))
+    body, status, headers = exception_response(error, getattr(error, "code", None))
     if isinstance(error, HTTPException):
         headers |= {name: value for name, value in error.get_headers() if name == "Allow"}
     return body, status, headers

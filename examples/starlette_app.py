@@ -19,7 +19,7 @@ from octy_middleware import (
     OctyASGIMiddleware,
     Settings,
 )
-from octy_middleware.http.error_body import fault, success
+from octy_middleware.http.error_body import exception_response, success_body
 
 CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
 MAX_BODY = 65_536  # bytes
@@ -29,11 +29,11 @@ accounts = Accounts(Database(settings.database_url))
 
 
 def authenticate(request: Request) -> JSONResponse:
-    return JSONResponse(success(f"Hello, {request.user.display_name}."))
+    return JSONResponse(success_body(f"Hello, {request.user.display_name}."))
 
 
 def read_account(request: Request) -> JSONResponse:
-    return JSONResponse(success("Account configurations.", account_data=accounts.contact(request.user.identity)))
+    return JSONResponse(success_body("Account configurations.", account_data=accounts.contact(request.user.identity)))
 
 
 async def set_account(request: Request) -> JSONResponse:
@@ -47,7 +47,7 @@ async def set_account(request: Request) -> JSONResponse:
         if len(body) > MAX_BODY:
             raise HTTPException(413)
     data = await run_in_threadpool(accounts.change_contact, request.user.identity, json.loads(bytes(body)))
-    return JSONResponse(success("Account configurations were set.", account_data=data))
+    return JSONResponse(success_body("Account configurations were set.", account_data=data))
 
 
 def versioning(request: Request) -> JSONResponse:
@@ -64,11 +64,11 @@ def versioning(request: Request) -> JSONResponse:
         "updated_at": "2026-01-01T00:00:00Z",
     }
     kind = request.query_params.get("app", "cli")
-    return JSONResponse(success("The current version.", application_type=kind, current_version=version))
+    return JSONResponse(success_body("The current version.", application_type=kind, current_version=version))
 
 
 def refuse(_request: Request, error: Exception) -> JSONResponse:
-    body, status, headers = fault(error, getattr(error, "status_code", None))
+    body, status, headers = exception_response(error, getattr(error, "status_code", None))
     return JSONResponse(body, status, {**headers, **(getattr(error, "headers", None) or {})})
 
 

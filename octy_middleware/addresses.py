@@ -4,7 +4,7 @@ Here: the form. Not here: whether a mailbox exists (the relay says), whose addre
 """
 
 
-def mail_address(text: str) -> str | None:
+def normalize_mail_address(text: str) -> str | None:
     """Return the address as it goes over SMTP, and as it is stored: ASCII, the domain in IDNA. None: it is none.
 
     No DNS is asked, and names of private networks are taken: the relay knows its domains. Local parts beyond ASCII

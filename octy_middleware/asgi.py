@@ -8,23 +8,23 @@ from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.auth.sharing import close_authenticator, open_authenticator
 from octy_middleware.http.decision import UNAUTHENTICATED, AuthDecision
 from octy_middleware.http.hidden_credentials import hide_in_scope
-from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
+from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, forward_lifespan
 from octy_middleware.http.response import ErrorResponse, Headers, RefusalHook
-from octy_middleware.process.async_libraries import run_in
+from octy_middleware.process.async_libraries import run_in_executor
 from octy_middleware.recording.async_waiters import make_waiter
 from octy_middleware.settings import Options, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
+class GrantedScopes:
     """The scopes of an accepted request; serves as Starlette's `request.auth`, for `@requires`."""
 
     scopes: list[str]
 
 
-_NO_GRANTS = Grants([])
+_NO_SCOPES = GrantedScopes([])
 _PAIRS = (tuple, list)
-_SCOPES = ("http", "websocket")
+_AUTHENTICATED_TYPES = ("http", "websocket")
 _ACCEPTED_BY = "octy.accepted_by"
 
 
@@ -125,13 +125,13 @@ class OctyASGIMiddleware:
     ) -> None:
         self.app = app
         self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
-        self._grants = Grants(list(self.authenticator.settings.scopes))
+        self._grants = GrantedScopes(list(self.authenticator.settings.scopes))
         self._hsts = self.authenticator.settings.hsts > 0
         self._hides = self.authenticator.settings.hide_credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
-        if scope["type"] not in _SCOPES:
+        if scope["type"] not in _AUTHENTICATED_TYPES:
             await self._other(scope, receive, send)
             return
         if scope.get(_ACCEPTED_BY) is self.authenticator and not _has_credentials(
@@ -144,7 +144,7 @@ class OctyASGIMiddleware:
         if isinstance(decision, PendingCredentials) or decision.event is not None:
             decision = await self._decide_from_database(decision, request)
         if self._hsts:
-            send = _adding(self.authenticator.transport_headers(request), send)
+            send = _with_headers(self.authenticator.transport_headers(request), send)
         principal = decision.principal
         if principal is not None:
             scope["user"] = principal
@@ -157,13 +157,13 @@ class OctyASGIMiddleware:
             return
         elif "user" not in scope:
             scope["user"] = UNAUTHENTICATED
-            scope["auth"] = _NO_GRANTS
+            scope["auth"] = _NO_SCOPES
         await self.app(scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
-        await pass_lifespan(self.app, scope, receive, send, self.close)
+        await forward_lifespan(self.app, scope, receive, send, self.close)
 
     def close(self) -> None:
         """Write what is queued; the last of the adapters with these settings closes the database, too. Blocks."""
@@ -178,7 +178,7 @@ class OctyASGIMiddleware:
                 step = next(story)
                 if isinstance(step, PendingSlowHash):
                     # goes on when the client has gone: what was judged is recorded
-                    await run_in(
+                    await run_in_executor(
                         self.authenticator.slow_hash_threads, self.authenticator.verify_slow_hash, step, request
                     )
                 else:
@@ -204,7 +204,7 @@ def _has_credentials(scope: Scope) -> bool:
     return any(name == b"authorization" for name, _ in scope["headers"])
 
 
-def _adding(headers: Headers, send: Send) -> Send:
+def _with_headers(headers: Headers, send: Send) -> Send:
     """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
     if not headers:
         return send

@@ -25,8 +25,8 @@ from sqlalchemy import text
 
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.key_record import KeyRecord, pack
-from octy_middleware.keys.secret import KeyHasher, bound_to, has_valid_checksum
-from octy_middleware.states import PairState
+from octy_middleware.keys.secret import KeyHasher, has_valid_checksum, row_binding
+from octy_middleware.states import KeyPairState
 
 SAME_COST_AS_WRONG_SECRET = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 """Outcomes that count in no streak and must cost what a wrong secret of a live key costs."""
@@ -45,12 +45,12 @@ _DUMMY_ID = str(UUID(int=0))
 
 def dummy_record(digest: str) -> bytes:
     """Return a packed record that no secret is accepted for."""
-    return pack(KeyRecord(_DUMMY_ID, _DUMMY_ID, "", "", digest, PairState.RETIRED, None))
+    return pack(KeyRecord(_DUMMY_ID, _DUMMY_ID, "", "", digest, KeyPairState.RETIRED, None))
 
 
 def dummy_row(public_key: str) -> bytes:
-    """Return what a digest is bound to where there is no record (see `bound_to`)."""
-    return bound_to(_DUMMY_ID, public_key)
+    """Return what a digest is bound to where there is no record (see `row_binding`)."""
+    return row_binding(_DUMMY_ID, public_key)
 
 
 def decoy_hash(hasher: KeyHasher, public_key: str, imported_hashes: Sequence[str]) -> str | None:

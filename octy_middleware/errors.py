@@ -2,7 +2,7 @@
 
 OctyError                 never raised itself
 ├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
-│   └── ForeignKeysError  keys are not those that the database is used with
+│   └── KeyMismatchError  keys are not those that the database is used with
 ├── SchemaError           the database is at another schema than this release
 ├── DatabaseUnavailableError the database can't be reached, is locked, or its disk is full
 │   ├── DatabaseSetupError the database answers and refuses: a table or a right is missing; the text says what to do
@@ -19,7 +19,7 @@ class ConfigurationError(OctyError):
     """A setting is missing or wrong."""
 
 
-class ForeignKeysError(ConfigurationError):
+class KeyMismatchError(ConfigurationError):
     """Keys are not those that this database is used with; nothing may be judged or made with them."""
 
 

@@ -28,12 +28,12 @@ def _keychain(value: object, info: ValidationInfo) -> object:
     return Keychain.parse(value, name=name) if isinstance(value, str) else value
 
 
-def _half_of_the_processors() -> int:
+def _default_max_slow_hashes() -> int:
     """Return how many slow hashes may be computed at once by default: at most half of the processors, and two."""
     return max(1, min(2, (os.cpu_count() or 1) // 2))
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+StringList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Keys = Annotated[Keychain, BeforeValidator(_keychain)]
 
 
@@ -93,16 +93,16 @@ class Settings(BaseSettings):
     window: float = Field(default=3600.0, ge=60, le=86_400)
 
     realm: str = "Octy API"
-    exempt_paths: Texts = ()  # '/health', '/static/*', 'GET /versions', 'OPTIONS *': these need no credentials
+    exempt_paths: StringList = ()  # '/health', '/static/*', 'GET /versions', 'OPTIONS *': these need no credentials
     optional: bool = False  # requests without any credentials pass, as nobody; wrong ones are still refused
     schemeless: bool = True  # Octy's Go clients send base64(pk:sk) without "Basic"
     header_limit: int = Field(default=1024, ge=64, le=65_536)
-    scopes: Texts = ("authenticated",)  # granted to every accepted pair, for Starlette's @requires
+    scopes: StringList = ("authenticated",)  # granted to every accepted pair, for Starlette's @requires
     hide_credentials: bool = True  # the app does not see the Authorization header of accepted requests
 
     require_https: bool = True
     hsts: int = Field(default=0, ge=0)  # seconds of Strict-Transport-Security on answers over HTTPS; 0: none
-    trusted_proxies: Texts = ()  # networks whose forwarding headers are believed; none by default
+    trusted_proxies: StringList = ()  # networks whose forwarding headers are believed; none by default
     forwarded_header: Literal["x-forwarded", "forwarded"] = "x-forwarded"  # which family those proxies write
 
     key_cache_size: int = Field(default=100_000, ge=1)  # key records kept in memory
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     feed_interval: float = Field(default=0.25, gt=0, le=0.5)  # a revoked pair stops within a second
     rate_limit: int = Field(default=0, ge=0, le=1_000_000)  # wrong attempts a minute and source before 429; 0: any
     # imported hashes verified at once, each may take 0.3 s: half of the processors are left to requests
-    max_slow_hashes: int = Field(default_factory=_half_of_the_processors, ge=1, le=64)
+    max_slow_hashes: int = Field(default_factory=_default_max_slow_hashes, ge=1, le=64)
     max_waiting_hashes: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503

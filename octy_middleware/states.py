@@ -6,7 +6,7 @@ Here: names. Not here: the ways between states; each table's live in one room (s
 from enum import StrEnum
 
 
-class PairState(StrEnum):
+class KeyPairState(StrEnum):
     """Life of a key pair: pending → active → retiring → retired."""
 
     PENDING = "pending"  # issued, not yet proven; authenticates nobody
@@ -79,7 +79,7 @@ class NoticeKind(StrEnum):
     KEYS_ADDED = "keys_added"  # an import gave an account that was there already a further pair
 
 
-class Cause(StrEnum):
+class KeyPairCause(StrEnum):
     """Why a pair was issued."""
 
     FIRST = "first"

@@ -32,9 +32,9 @@ from octy_middleware.domain.accounts import create_account
 from octy_middleware.domain.installation import new_installation_id, register_installation
 from octy_middleware.domain.key_checks import PEPPERS, register_keys
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
+from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_middleware.settings import Settings
-from octy_middleware.states import Cause
+from octy_middleware.states import KeyPairCause
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class TestInstallation:
 
     def add_account(self, reference: str = "acme") -> AccountKeys:
         """Open an account with a live key pair. Raises InvalidInputError when there is one with this reference."""
-        now, pair = time.time(), make_pair()
+        now, pair = time.time(), make_key_pair()
         pair_id = uuid7(now)
-        digest = self._hasher.digest(pair.secret, bound_to(pair_id, pair.public_key))
+        digest = self._hasher.digest(pair.secret, row_binding(pair_id, pair.public_key))
         contact = {"contact_email_address": "security@example.com"}
         with self.database.write_session() as session:
             account = create_account(session, reference, contact, now)
@@ -95,7 +95,7 @@ class TestInstallation:
                 account_id=account.id,
                 public_key=pair.public_key,
                 secret_digest=digest,
-                cause=Cause.FIRST,
+                cause=KeyPairCause.FIRST,
                 now=now,
             )
             key_pairs.activate(session.connection(), pair_id, now)

@@ -66,7 +66,7 @@ class WsgiRequest:
         connection = self._environ.get("gunicorn.socket")
         if connection is not None:
             return "https" if isinstance(connection, ssl.SSLSocket) else "http"
-        if "uwsgi.version" in self._environ and not _CLAIMS.isdisjoint(self._environ):
+        if "uwsgi.version" in self._environ and not _SCHEME_HEADERS.isdisjoint(self._environ):
             return ""
         original = self._environ.get("werkzeug.proxy_fix.orig")
         return str((self._environ if original is None else original).get("wsgi.url_scheme", ""))
@@ -77,7 +77,7 @@ class WsgiRequest:
         return [] if value is None else [str(value).encode("latin-1", "replace")]
 
 
-_CLAIMS = frozenset({"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"})
+_SCHEME_HEADERS = frozenset({"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"})
 
 
 def _variable(name: bytes) -> str:
@@ -127,7 +127,7 @@ class OctyWSGIMiddleware:
         request = WsgiRequest(environ)
         decision = self.authenticator.decide(request)
         if self.authenticator.settings.hsts:
-            start_response = _adding(self.authenticator.transport_headers(request), start_response)
+            start_response = _with_headers(self.authenticator.transport_headers(request), start_response)
         if not decision.passes:
             refusal = self.authenticator.error_response(decision, request)
             start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", _as_text(refusal.headers))
@@ -153,7 +153,7 @@ def _as_text(headers: Headers) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
-def _adding(headers: Headers, start_response: "StartResponse") -> "StartResponse":
+def _with_headers(headers: Headers, start_response: "StartResponse") -> "StartResponse":
     """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
     if not headers:
         return start_response

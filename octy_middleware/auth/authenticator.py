@@ -36,8 +36,8 @@ from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.equal_work import dummy_record
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.http.client_address import ClientAddress, TrustedProxies
-from octy_middleware.http.credentials import Secret, read_credentials
-from octy_middleware.http.decision import OPEN, AuthDecision
+from octy_middleware.http.credentials import Secret, parse_credentials
+from octy_middleware.http.decision import NO_CREDENTIALS_NEEDED, AuthDecision
 from octy_middleware.http.exempt_paths import ExemptPaths
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
@@ -50,17 +50,17 @@ from octy_middleware.http.response import (
     check_realm,
     hsts_header,
 )
-from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, row_of, unpack
+from octy_middleware.keys.key_record import KeyRecord, digest_of, is_live, row_binding_of, unpack
 from octy_middleware.keys.secret import KeyHasher
-from octy_middleware.process.fork import notice_fork, restart_after_fork
-from octy_middleware.process.hosts import refuse_without_threads, stops_between_requests
+from octy_middleware.process.fork import detect_fork, restart_after_fork
+from octy_middleware.process.hosts import freezes_between_requests, require_threads
 from octy_middleware.recording.commit_waiter import CommitWaiter, ThreadWaiter, settle
 from octy_middleware.recording.heartbeat import Heartbeat
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.recording.recorder import Recorder, RecorderHealth
 from octy_middleware.recording.window_rule import WindowRule
 from octy_middleware.settings import Settings
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 _logger = logging.getLogger(__name__)
 
@@ -85,14 +85,14 @@ class Authenticator:
         The store may still be away: it is asked on first use.
         """
         check_realm(settings.realm)
-        refuse_without_threads(sys.modules.get("uwsgi"))
+        require_threads(sys.modules.get("uwsgi"))
         self.settings = settings
         # Half the clients' patience: a commit that waits for the write lock gives up before they do.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
         check_schema_if_available(self.database)
         self._clock = clock
         self._hashes = HashProcesses()
-        self._hasher = KeyHasher(settings.peppers, verify_slowly=self._hashes.verify)
+        self._hasher = KeyHasher(settings.peppers, verify_slow_hash=self._hashes.verify)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
         self._proxied = bool(settings.trusted_proxies)
         self._https_only = settings.require_https
@@ -162,7 +162,7 @@ class Authenticator:
 
     def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
         """Decide what needs no I/O; else return the claim that `decide_from_database` takes."""
-        notice_fork()
+        detect_fork()
         if self._instrumentation is None:
             return self._decide_from_memory(request)
         with self._instrumentation.verify(request) as measured:
@@ -173,7 +173,7 @@ class Authenticator:
 
     def _decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
         if self._exempts and self._exemptions.cover(request.method, request.path):
-            return OPEN
+            return NO_CREDENTIALS_NEEDED
         end = request.peer, request.scheme
         client_address = None if self._proxied else self._client_addresses.get(end)
         if client_address is None:
@@ -190,10 +190,10 @@ class Authenticator:
         self, request: Request, client_address: ClientAddress, values: Sequence[bytes], *, plain: bool
     ) -> AuthDecision | PendingCredentials:
         """Read the header; decide by memory whether it is right."""
-        credentials = read_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
+        credentials = parse_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
         if isinstance(credentials, Outcome):
             if self.settings.optional and credentials is Outcome.MISSING and not plain:
-                return OPEN
+                return NO_CREDENTIALS_NEEDED
             return self._decisions.refuse_uncounted(
                 Outcome.PLAIN_HTTP if plain else credentials, request, client_address
             )
@@ -203,12 +203,12 @@ class Authenticator:
         # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
         # taken apart whole: equal work.
         found = packed or self._dummy
-        row = row_of(credentials.public_key, found)
-        right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
+        row = row_binding_of(credentials.public_key, found)
+        right, live = self._hasher.verify(credentials.secret, digest_of(found), row), is_live(found, self._clock())
         if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
             decision = self._decisions.accept(record, request, client_address)
-            if record.state != PairState.RETIRING:  # whose uses are described one by one
+            if record.state != KeyPairState.RETIRING:  # whose uses are described one by one
                 self._header_cache.add(values[0], record, packed, decision.committed())
             return decision
         return PendingCredentials(credentials, client_address, cached=packed)
@@ -361,7 +361,7 @@ class Authenticator:
 
 def _commit_before_response(settings: Settings) -> bool:
     given = settings.commit_before_response
-    return stops_between_requests(os.environ) if given is None else given
+    return freezes_between_requests(os.environ) if given is None else given
 
 
 def _waited_for(waiter: _T) -> Generator[_T, object, None]:

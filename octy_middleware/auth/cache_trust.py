@@ -8,7 +8,7 @@ frozen or suspended, or where its threads don't run: what was revoked meanwhile 
 import threading
 from math import inf
 
-from octy_middleware.keys.key_record import Memory
+from octy_middleware.keys.key_record import CachedRecords
 
 TICK_INTERVAL = 0.2  # seconds between two calls of `CacheTrust.tick`
 _TRUST_TTL = 1.0  # seconds that one read, or one failed try, is trusted for: a revoked pair stops within a second
@@ -17,9 +17,9 @@ _PAUSE_THRESHOLD = 0.75  # seconds without a tick that are a pause of the proces
 
 
 class CacheTrust:
-    """Sets `Memory.trusted_until`. Safe for threads. All times are seconds of one clock that counts suspended time."""
+    """Sets `CachedRecords.trusted_until`. Safe for threads. All times are seconds of one clock that counts suspended time."""
 
-    def __init__(self, memory: Memory, grace_period: float) -> None:
+    def __init__(self, memory: CachedRecords, grace_period: float) -> None:
         """`grace_period`: seconds since the last successful read for which a failing database is bridged."""
         self._memory = memory
         self._grace_period = grace_period

@@ -18,7 +18,7 @@ from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import KeyRecord
 from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.recording.recorder import Recorder
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Decisions:
         One with a pair that will end is described as a refused one is: its owner is told who still uses it.
         """
         now, key, pair_id = self._clock(), record.public_key, record.pair_id
-        if record.state == PairState.RETIRING:
+        if record.state == KeyPairState.RETIRING:
             event = build_event(Outcome.ACCEPTED, request, client_address, now, public_key=key, pair_id=pair_id)
         else:
             event = AuthEvent(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from passlib.context import CryptContext
 
-from octy_middleware.keys.imported_hashes import IMPORTED, verify_imported
+from octy_middleware.keys.imported_hashes import IMPORTED_SCHEMES, verify_imported
 
 READY, MATCH, NO_MATCH, OUT_OF_MEMORY = b"r", b"1", b"0", b"m"
 _NICE = 19  # the lowest
@@ -27,7 +27,7 @@ def serve() -> None:
     _lower_priority()
     replies = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
-    context = CryptContext(schemes=[*IMPORTED])
+    context = CryptContext(schemes=[*IMPORTED_SCHEMES])
     os.write(replies, READY)
     for line in sys.stdin.buffer:
         secret, stored = json.loads(line)

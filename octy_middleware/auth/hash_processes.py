@@ -27,7 +27,7 @@ from passlib.context import CryptContext
 
 from octy_middleware.auth.hash_child import MATCH, NO_MATCH, OUT_OF_MEMORY, READY
 from octy_middleware.keys.imported_hashes import verify_imported
-from octy_middleware.process.fork import rest_while_forking
+from octy_middleware.process.fork import pause_during_fork
 
 _logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class HashProcesses:
         self._closed = False
         self._pause_until = 0.0
         weakref.finalize(self, _kill_all, self._all)
-        rest_while_forking(self)
+        pause_during_fork(self)
 
     def verify(self, context: CryptContext, secret: str, stored: str) -> bool:
         """Tell whether the secret fits, as `verify_imported` does.

@@ -17,7 +17,7 @@ from octy_middleware.http.client_address import counted_source, network_of
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.keys.key_record import KeyRecord, Memory
+from octy_middleware.keys.key_record import CachedRecords, KeyRecord
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.recording.recorder import Recorder
 
@@ -42,7 +42,9 @@ class _CachedHeader:
 class HeaderCache:
     """At most `size` headers. Safe for threads; starts anew in a forked child."""
 
-    def __init__(self, size: int, memory: Memory, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed) -> None:
+    def __init__(
+        self, size: int, memory: CachedRecords, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed
+    ) -> None:
         self._size = size
         self._memory = memory
         self._recorder = recorder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.decision import AuthDecision
-from octy_middleware.http.event import given_request_id
+from octy_middleware.http.event import received_request_id
 from octy_middleware.http.request import Request
 
 if TYPE_CHECKING:
@@ -81,6 +81,6 @@ class _MeasuredSpan:
         if decision.outcome is None:
             return
         self._span.set_attribute("octy.outcome", decision.outcome.value)
-        request_id = "" if decision.passes else given_request_id(self._request)
+        request_id = "" if decision.passes else received_request_id(self._request)
         if request_id:
             self._span.set_attribute("octy.request_id", request_id)

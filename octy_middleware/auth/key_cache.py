@@ -18,8 +18,8 @@ from octy_middleware.db.bulk_sql import Batch, Row
 from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.equal_work import SELECT_DUMMY_KEY
-from octy_middleware.errors import ForeignKeysError, OctyError, StandbyError
-from octy_middleware.keys.key_record import KeyRecord, Memory, pack, unpack
+from octy_middleware.errors import KeyMismatchError, OctyError, StandbyError
+from octy_middleware.keys.key_record import CachedRecords, KeyRecord, pack, unpack
 from octy_middleware.process.fork import restart_after_fork
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class KeyCache:
         self._is_cacheable = is_cacheable
         self._peppers = peppers
         self._monotonic = monotonic
-        self.memory = Memory()
+        self.memory = CachedRecords()
         self.restores_detected = 0  # how often the database was seen to go back: a backup was restored
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self.restart()
@@ -122,7 +122,7 @@ class KeyCache:
     def load_many(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
         """Return the records of those keys that exist, as the store has them now.
 
-        Raises DatabaseUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
+        Raises DatabaseUnavailableError, or KeyMismatchError when this host's peppers are not the database's.
         """
         self._ensure_feed_reader()
         epoch, dummy_key = self._epoch, self._dummy_key
@@ -233,7 +233,7 @@ class KeyCache:
             except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
                 if not stop.is_set():
                     trust.fail(self._monotonic())
-                if isinstance(error, ForeignKeysError):  # another database, or its peppers were registered elsewhere
+                if isinstance(error, KeyMismatchError):  # another database, or its peppers were registered elsewhere
                     self._reset()
                     continue
                 if not is_failing:

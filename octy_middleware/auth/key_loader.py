@@ -1,6 +1,7 @@
 """Look-ups in company: whatever claims gathered during the last one are asked of the store in one statement.
 
-Here: the queue, and who gets which answer. Not here: the statement (`key_cache`), what an answer means (`authenticator`).
+Here: the queue, and who gets which answer. Not here: the statement (`key_cache`), what an answer means
+(`authenticator`).
 
 It has a thread of its own, apart from the recorder's: a store that can be read but not written still lets right pairs
 in, and a first use waits for no commit.
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
-from octy_middleware.errors import ForeignKeysError, OctyError
+from octy_middleware.errors import KeyMismatchError, OctyError
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
@@ -91,7 +92,7 @@ class KeyLoader:
             records = self._load({load_request.pending.credentials.public_key for load_request in batch})
             self._last_error = ""
             results = [self._verified(load_request, records) for load_request in batch]
-        except ForeignKeysError:  # nothing is judged with them, so there is nothing to record either
+        except KeyMismatchError:  # nothing is judged with them, so there is nothing to record either
             results = [self._unavailable(load_request.pending) for load_request in batch]
         except Exception as error:  # no client may wait for ever, no thread may die
             if not isinstance(error, OctyError):

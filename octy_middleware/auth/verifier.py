@@ -13,7 +13,7 @@ from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
 from octy_middleware.equal_work import DECOY_HASH_QUEUE, decoy_hash, dummy_record, dummy_row
-from octy_middleware.errors import DatabaseUnavailableError, ForeignKeysError
+from octy_middleware.errors import DatabaseUnavailableError, KeyMismatchError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.decision import AuthDecision
@@ -90,7 +90,7 @@ class Verifier:
             if right:
                 return self._decisions.unavailable_after_commit(slow.pending, request)
             return self._decide(slow.pending, request, slow.record, right=False)
-        except ForeignKeysError:
+        except KeyMismatchError:
             return self._decisions.unavailable(slow.pending)
         if record is not None and slow.record is not None and record.digest != slow.record.digest:
             right = self._hasher.is_fast(record.digest) and self._hasher.verify(
@@ -125,7 +125,7 @@ class Verifier:
         self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
     ) -> AuthDecision:
         stored, row = (self._hasher.decoy_digest, b"") if record is None else (record.digest, record.row)
-        judged, forged = self._hasher.can_judge(stored, row), self._hasher.is_forged(stored, row)  # equal work
+        judged, forged = self._hasher.can_verify(stored, row), self._hasher.is_forged(stored, row)  # equal work
         if record is not None and not judged:
             return self._decisions.unverifiable(record, request, pending)
         if record is not None and forged:

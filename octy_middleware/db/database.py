@@ -22,7 +22,7 @@ from octy_middleware.errors import (
     DatabaseUnavailableError,
     StandbyError,
 )
-from octy_middleware.process.fork import notice_fork, rest_while_forking
+from octy_middleware.process.fork import detect_fork, pause_during_fork
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -82,7 +82,7 @@ class Database:
         weakref.finalize(self, _close_all, self._pinned)
         self.engine = self._make_engine()
         self._paused_for_fork = False
-        rest_while_forking(self)
+        pause_during_fork(self)
 
     def restart(self) -> None:
         """Drop the parent's connections and lock, in a forked child."""
@@ -126,7 +126,7 @@ class Database:
 
         It is repeated on a new connection when this one turns out to be closed: nothing was changed by it.
         """
-        notice_fork()
+        detect_fork()
         with self._translate_errors():
             retried = False
             for _ in range(_MAX_RECONNECTS):  # a restarted server has closed all of them
@@ -157,7 +157,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a read-only transaction, which sees one consistent state."""
-        notice_fork()
+        detect_fork()
         with self._translate_errors(), self._connect(None) as connection, connection.begin():
             yield connection
 
@@ -174,7 +174,7 @@ class Database:
         `timeout`: seconds to wait for other writers; by default the `busy_timeout`. `mode`: which other writers may
         run at the same time, on a database that allows several. `pinned`: the connection to use.
         """
-        notice_fork()
+        detect_fork()
         changed: list[str] = []
         wait = self._busy_timeout if timeout is None else timeout
         with (

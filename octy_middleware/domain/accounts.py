@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account
@@ -232,7 +232,7 @@ def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
 
 
 def _checked_address(text: str) -> str:
-    address = mail_address(text)
+    address = normalize_mail_address(text)
     if address is None:
         raise InvalidInputError("contact_email_address is no mail address")
     return address

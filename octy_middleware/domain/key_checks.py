@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from octy_middleware.clock import Clock, elapsed, to_micros
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.errors import ForeignKeysError
+from octy_middleware.errors import KeyMismatchError
 from octy_middleware.keys.keychain import Keychain
 
 _logger = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ def load_check_values(connection: Connection, purpose: str) -> dict[str, str]:
 
 
 def register_keys(connection: Connection, purpose: str, chain: Keychain, now: float) -> None:
-    """Register the keys of a chain that are not yet. Give a writing transaction. Raises ForeignKeysError."""
+    """Register the keys of a chain that are not yet. Give a writing transaction. Raises KeyMismatchError."""
     registered = load_check_values(connection, purpose)
     if compare_keys(purpose, chain, registered) is KeyCheckResult.FOREIGN:
-        raise ForeignKeysError(describe_foreign(purpose, chain, registered))
+        raise KeyMismatchError(describe_foreign(purpose, chain, registered))
     for key_id, key in chain.items():
         if key_id not in registered:
             run(connection, _INSERT, purpose, key_id, check_value(purpose, key_id, key), to_micros(now))
@@ -103,7 +103,7 @@ class PepperCheck:
         return self._valid_until > -inf
 
     def confirm(self, connection: Connection, *, anew: bool = False) -> None:
-        """Compare when it is time, or `anew`. Raises ForeignKeysError when nothing may be judged with these peppers."""
+        """Compare when it is time, or `anew`. Raises KeyMismatchError when nothing may be judged with these peppers."""
         now = self._monotonic()
         if not anew and now < self._valid_until:
             return
@@ -129,4 +129,4 @@ class PepperCheck:
         if not self._logged:
             self._logged = True
             _logger.error("requests with keys are answered 503, and nothing of them is recorded: %s", why)
-        raise ForeignKeysError(why)
+        raise KeyMismatchError(why)

@@ -17,7 +17,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import mark_changed
 from octy_middleware.db.models import KeyChange, KeyPair
 from octy_middleware.domain import webhook_events
-from octy_middleware.states import Cause, PairState
+from octy_middleware.states import KeyPairCause, KeyPairState
 
 
 def insert_key_pair(  # a row as it is, keyword by keyword
@@ -37,7 +37,7 @@ def insert_key_pair(  # a row as it is, keyword by keyword
             account_id=account_id,
             public_key=public_key,
             secret_digest=secret_digest,
-            state=PairState.PENDING,
+            state=KeyPairState.PENDING,
             cause=cause,
             created_at=utc(now),
         )
@@ -57,7 +57,7 @@ class ImportedKeyPair(TypedDict):
 
 def insert_imported(connection: Connection, known: Sequence[ImportedKeyPair]) -> None:
     """Put pairs of an import down as pending: until all of it is there, they are unknown keys to a request."""
-    life = {"state": PairState.PENDING, "cause": Cause.IMPORT}
+    life = {"state": KeyPairState.PENDING, "cause": KeyPairCause.IMPORT}
     connection.execute(insert(KeyPair), [{**pair, **life} for pair in known])
 
 
@@ -67,11 +67,11 @@ def activate_imported(connection: Connection, first_id: str, last_id: str, now: 
     Unknown keys and pending pairs are remembered by nobody, so one entry in the change feed is enough: whoever reads it
     looks which imported schemes there are.
     """
-    span = (col(KeyPair.id) >= first_id, col(KeyPair.id) <= last_id, col(KeyPair.cause) == Cause.IMPORT)
+    span = (col(KeyPair.id) >= first_id, col(KeyPair.id) <= last_id, col(KeyPair.cause) == KeyPairCause.IMPORT)
     connection.execute(
         update(KeyPair)
-        .where(*span, col(KeyPair.state) == PairState.PENDING)
-        .values(state=PairState.ACTIVE, activated_at=utc(now))
+        .where(*span, col(KeyPair.state) == KeyPairState.PENDING)
+        .values(state=KeyPairState.ACTIVE, activated_at=utc(now))
     )
     first = connection.execute(select(col(KeyPair.public_key)).where(*span).order_by(col(KeyPair.id)).limit(1)).first()
     if first is not None:
@@ -80,7 +80,9 @@ def activate_imported(connection: Connection, first_id: str, last_id: str, now: 
 
 def activate(connection: Connection, pair_id: str, now: float) -> bool:
     """Let a pending pair authenticate. True when this call did it."""
-    return _change_state(connection, pair_id, [PairState.PENDING], now, state=PairState.ACTIVE, activated_at=utc(now))
+    return _change_state(
+        connection, pair_id, [KeyPairState.PENDING], now, state=KeyPairState.ACTIVE, activated_at=utc(now)
+    )
 
 
 def set_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
@@ -96,13 +98,15 @@ def clear_successor(connection: Connection, pair_id: str, successor_id: str) -> 
 
 def begin_retiring(connection: Connection, pair_id: str, *, retire_at: datetime, now: float) -> bool:
     """Set the end of an active pair that has a successor; it is accepted until then."""
-    return _change_state(connection, pair_id, [PairState.ACTIVE], now, state=PairState.RETIRING, retire_at=retire_at)
+    return _change_state(
+        connection, pair_id, [KeyPairState.ACTIVE], now, state=KeyPairState.RETIRING, retire_at=retire_at
+    )
 
 
 def retire(connection: Connection, pair_id: str, now: float) -> bool:
     """Cut a pair at once. The row stays as a tombstone, so that late hits are attributed."""
-    live = [PairState.PENDING, PairState.ACTIVE, PairState.RETIRING]
-    moved = _change_state(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
+    live = [KeyPairState.PENDING, KeyPairState.ACTIVE, KeyPairState.RETIRING]
+    moved = _change_state(connection, pair_id, live, now, state=KeyPairState.RETIRED, retired_at=utc(now))
     if moved:
         webhook_events.enqueue_keys_retired(connection, pair_id, now)
     return moved

@@ -84,7 +84,7 @@ class TrustedProxies:
         `peer` and `peer_scheme` must be the server's own view, not one that it took from the same headers.
         """
         if not (self._networks or self._unix):
-            return _direct(peer, peer_scheme)
+            return _read_peer(peer, peer_scheme)
         hops = b",".join(forwarded if self._forwarded else x_forwarded_for)
         protos = b"" if self._forwarded else b",".join(x_forwarded_proto)
         small = len(hops) + len(protos) <= _CACHED_BYTES
@@ -92,15 +92,15 @@ class TrustedProxies:
 
     def trust(self, peer: str | None) -> bool:
         """Tell whether the forwarding headers of this peer are believed."""
-        return self._trusts(_direct(peer, "http").source)
+        return self._trusts(_read_peer(peer, "http").source)
 
     def _resolve(self, peer: str | None, peer_scheme: str, hops: bytes, protos: bytes) -> ClientAddress:
-        direct = _direct(peer, peer_scheme)
+        direct = _read_peer(peer, peer_scheme)
         if not self._trusts(direct.source):
             return direct
         if self._forwarded:
             return self._walk(direct, hops)
-        return ClientAddress(self._walk(direct, hops).source, _weakest(protos) if protos else direct.scheme)
+        return ClientAddress(self._walk(direct, hops).source, _weakest_scheme(protos) if protos else direct.scheme)
 
     def _walk(self, direct: ClientAddress, hops: bytes) -> ClientAddress:
         read = _read_forwarded if self._forwarded else _read_forwarded_for
@@ -145,7 +145,7 @@ def _read_network(entry: str) -> IPv4Network | IPv6Network:
     except ValueError as error:
         raise ConfigurationError(f"trusted_proxies: {entry!r} is no address, network or 'unix' ({error})") from None
     if isinstance(network, IPv6Network) and (
-        network.subnet_of(_MAPPED) or (network.subnet_of(_NAT64) and _embedded(network.network_address))
+        network.subnet_of(_MAPPED) or (network.subnet_of(_NAT64) and _embedded_ipv4(network.network_address))
     ):
         network = IPv4Network((network.network_address.packed[12:], network.prefixlen - _MAPPED.prefixlen))
     if network.prefixlen == 0:
@@ -154,7 +154,7 @@ def _read_network(entry: str) -> IPv4Network | IPv6Network:
 
 
 @lru_cache(maxsize=4096)
-def _direct(peer: str | None, peer_scheme: str) -> ClientAddress:
+def _read_peer(peer: str | None, peer_scheme: str) -> ClientAddress:
     """Read what servers say of a peer: an address, or for unix sockets nothing (most) or "unix:…"."""
     scheme: Scheme = "https" if peer_scheme in _TLS else "http" if peer_scheme else "unknown"
     if not peer or peer == UNIX or peer.startswith("unix:"):
@@ -174,10 +174,10 @@ def _read_address(text: str) -> str | None:
         six = IPv6Address(bracketed or bare)
     except AddressValueError:
         return None
-    return str(_embedded(six) or six)  # one host must not have two names
+    return str(_embedded_ipv4(six) or six)  # one host must not have two names
 
 
-def _embedded(six: IPv6Address) -> IPv4Address | None:
+def _embedded_ipv4(six: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address in a mapped address or one of NAT64.
 
     Of NAT64 a global one only: else a translator that lets private ones pass would have strangers taken for a trusted
@@ -217,9 +217,9 @@ def _read_forwarded(piece: bytes) -> tuple[str | None, Scheme | None]:
     if not found:
         return None, "http"
     source = _read_address(found.get(b"for", b"").decode("ascii"))
-    return source, _weakest(found[b"proto"]) if b"proto" in found else None
+    return source, _weakest_scheme(found[b"proto"]) if b"proto" in found else None
 
 
-def _weakest(protos: bytes) -> Scheme:
+def _weakest_scheme(protos: bytes) -> Scheme:
     names = (name.strip(b" \t").lower().decode("latin-1") for name in protos.split(b","))
     return "https" if all(name in _TLS for name in names) else "http"

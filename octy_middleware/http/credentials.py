@@ -81,7 +81,7 @@ def is_public_key(text: str) -> bool:
     return _is_public_key(text) is not None
 
 
-def read_credentials(values: Sequence[bytes], *, schemeless: bool, limit: int = 1024) -> Credentials | Outcome:
+def parse_credentials(values: Sequence[bytes], *, schemeless: bool, limit: int = 1024) -> Credentials | Outcome:
     """Read all Authorization values of a request, as raw bytes. Never raises.
 
     With `schemeless`, base64(pk:sk) without "Basic" is taken too, as Octy's Go clients send it. `limit` is in
@@ -96,8 +96,8 @@ def read_credentials(values: Sequence[bytes], *, schemeless: bool, limit: int = 
     if scheme.rstrip(b" ").lower() == b"basic" or (schemeless and not scheme):
         decoded = _decode(token)
         if decoded:
-            return _read_pair(decoded, schemeless=not scheme)
-    return _name_fault(value)
+            return _parse_key_pair(decoded, schemeless=not scheme)
+    return _classify(value)
 
 
 def _decode(token: bytes) -> bytes | None:
@@ -110,7 +110,7 @@ def _decode(token: bytes) -> bytes | None:
     return decoded if binascii.b2a_base64(decoded, newline=False) == token else None
 
 
-def _read_pair(decoded: bytes, *, schemeless: bool) -> Credentials | Outcome:
+def _parse_key_pair(decoded: bytes, *, schemeless: bool) -> Credentials | Outcome:
     try:
         text = decoded.decode()
     except UnicodeDecodeError:
@@ -121,7 +121,7 @@ def _read_pair(decoded: bytes, *, schemeless: bool) -> Credentials | Outcome:
     return Outcome.AMBIGUOUS if _find_control(text) else Outcome.MALFORMED
 
 
-def _name_fault(value: bytes) -> Outcome:
+def _classify(value: bytes) -> Outcome:
     if not value:
         return Outcome.MISSING
     if _find_header_control(value) or _find_joined(value):

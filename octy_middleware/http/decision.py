@@ -68,5 +68,5 @@ class AuthDecision(NamedTuple):
         return self.committed() if self.passes else AuthDecision(Outcome.DATABASE_UNAVAILABLE)
 
 
-OPEN = AuthDecision(None)
+NO_CREDENTIALS_NEEDED = AuthDecision(None)
 UNAUTHENTICATED = UnauthenticatedUser()

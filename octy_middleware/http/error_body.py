@@ -12,12 +12,12 @@ from octy_middleware.errors import DatabaseUnavailableError
 _RETRY_AFTER = 5  # seconds
 
 
-def success(message: str, **data: Any) -> dict[str, Any]:
+def success_body(message: str, **data: Any) -> dict[str, Any]:
     """Return the body of an answer that went well; `data` stands beside `request_meta`."""
     return {"request_meta": {"request_status": "Success", "message": message}, **data}
 
 
-def failure(status: int, text: str, help_text: str = "") -> dict[str, Any]:
+def error_body(status: int, text: str, help_text: str = "") -> dict[str, Any]:
     """Return the body of a failed request, with the members of RFC 9457 beside Octy's own.
 
     Octy's command line takes a failure with an empty list of errors for success, so there always is one. It cuts
@@ -39,15 +39,15 @@ def failure(status: int, text: str, help_text: str = "") -> dict[str, Any]:
     }
 
 
-def fault(error: Exception, status: int | None = None) -> tuple[dict[str, Any], int, dict[str, str]]:
+def exception_response(error: Exception, status: int | None = None) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Return body, status and headers of the answer to an exception in a host app's view.
 
     `status` is that of a framework's own HTTP exception. Without it a DatabaseUnavailableError is 503, and all else
     422: InvalidInputError, and what JSON can go wrong with (ValueError; RecursionError when it is nested without end).
     """
     if isinstance(error, DatabaseUnavailableError):
-        body = failure(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")
+        body = error_body(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")
         return body, 503, {"Retry-After": str(_RETRY_AFTER)}
     if status is not None:
-        return failure(status, HTTPStatus(status).phrase), status, {}
-    return failure(422, str(error), "Send a JSON object with the fields of this route."), 422, {}
+        return error_body(status, HTTPStatus(status).phrase), status, {}
+    return error_body(422, str(error), "Send a JSON object with the fields of this route."), 422, {}

@@ -22,7 +22,7 @@ OVERFLOW = "*"
 """The source or network under which all go for which there is no room: attackers choose theirs freely."""
 
 
-class _Ids:
+class _IdBytes:
     """Random bytes for ids: a generator of our own, since a host may seed Python's, and anew in a forked child."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class _Ids:
         return self._random.randbytes(count)
 
 
-_id_bytes = _Ids()
+_id_bytes = _IdBytes()
 
 
 class AuthEvent(NamedTuple):
@@ -82,11 +82,11 @@ def build_event(  # what is known of the key beside what the request says of its
         user_agent=_printable(_first(request, b"user-agent"), _USER_AGENT_LIMIT),
         method=_printable(request.method, _METHOD_LIMIT),
         path=_printable(request.path, _PATH_LIMIT),
-        request_id=given_request_id(request) or uuid7(now, _id_bytes),
+        request_id=received_request_id(request) or uuid7(now, _id_bytes),
     )
 
 
-def given_request_id(request: Request) -> str:
+def received_request_id(request: Request) -> str:
     """Return the id that the request came with, or nothing: then it gets one of ours."""
     return _request_id(_first(request, b"x-request-id"))
 

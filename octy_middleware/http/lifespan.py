@@ -22,7 +22,7 @@ _END = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 _logger = logging.getLogger(__name__)
 
 
-async def pass_lifespan(app: App, scope: Scope, receive: Receive, send: Send, close: Callable[[], None]) -> None:
+async def forward_lifespan(app: App, scope: Scope, receive: Receive, send: Send, close: Callable[[], None]) -> None:
     """Hand the lifespan on; call `close`, which may block, in a thread before its end is told to the server."""
     listened = False
 
@@ -39,19 +39,19 @@ async def pass_lifespan(app: App, scope: Scope, receive: Receive, send: Send, cl
     try:
         await app(scope, listen, send_and_close)
     except Exception as error:
-        if listened or not _knows_none(error):
+        if listened or not _is_unsupported(error):
             raise
         _logger.debug("the app knows no lifespan; it is served in its place", exc_info=True)
     if not listened:
-        await _serve(receive, send_and_close)
+        await _serve_lifespan(receive, send_and_close)
 
 
-def _knows_none(error: Exception) -> bool:
+def _is_unsupported(error: Exception) -> bool:
     """Tell an app that refuses the scope (Django, Channels, an assert) from one that fails for another reason."""
     return isinstance(error, AssertionError | NotImplementedError) or "lifespan" in str(error)
 
 
-async def _serve(receive: Receive, send: Send) -> None:
+async def _serve_lifespan(receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()

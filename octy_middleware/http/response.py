@@ -13,7 +13,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.http.error_body import failure
+from octy_middleware.http.error_body import error_body
 from octy_middleware.http.outcome import Outcome, OutcomeSpec
 from octy_middleware.http.request import Request
 
@@ -24,7 +24,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 _JSON = b"application/json"
 _PROBLEM = b"application/problem+json"
 _RETRY_AFTER = {429: 60, 503: 5}  # seconds, when the caller knows no better
-_ALWAYS = (b"www-authenticate", b"cache-control", b"retry-after")
+_REQUIRED_HEADERS = (b"www-authenticate", b"cache-control", b"retry-after")
 _MAX_ACCEPT = 512  # bytes; longer ones are not worth reading and would fill the cache
 
 _is_header = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch  # RFC 9110 5.6.2, in lower case
@@ -85,7 +85,7 @@ def apply_refusal_hook(refusal: ErrorResponse, request: Request, hook: RefusalHo
     except Exception:
         _logger.exception("on_refusal failed; the answer goes out as it was")
         return refusal
-    kept = {name: value for name, value in refusal.headers if name in _ALWAYS}
+    kept = {name: value for name, value in refusal.headers if name in _REQUIRED_HEADERS}
     headers = {**dict(answer.headers), **kept, b"content-length": b"%d" % len(answer.body)}
     return replace(answer, headers=tuple(headers.items()))
 
@@ -159,7 +159,7 @@ def _headers(status: int, realm: str, length: int, *, problem: bool, retry_after
 
 
 def _body(spec: OutcomeSpec) -> bytes:
-    return json.dumps(failure(spec.status, spec.public_text, spec.help_text)).encode("ascii")
+    return json.dumps(error_body(spec.status, spec.public_text, spec.help_text)).encode("ascii")
 
 
 _BODIES: dict[Outcome, bytes] = {outcome: _body(outcome.spec) for outcome in Outcome if outcome is not Outcome.ACCEPTED}

@@ -18,15 +18,15 @@ from passlib.utils.binary import ab64_encode, b64s_encode, bcrypt64
 from octy_middleware.errors import InvalidInputError
 
 _MIB = 2**20
-_MOST_MEMORY = 1024 * _MIB
-_MOST_ARGON2 = 4 * _MOST_MEMORY  # memory times passes: libsodium's "sensitive" is just taken
-_MOST_LANES = 64
-_MOST_BCRYPT = 16  # 2**16 rounds, four seconds
-_MOST_PBKDF2 = 5_000_000
-_MOST_SHA_CRYPT = 2_000_000  # rounds in pure Python, a second
-_LEAST_DIGEST = 16  # bytes
-_LONGEST_SALT = 1024
-_SIZES = {"sha1": 20, "sha256": 32, "sha512": 64}
+_MAX_MEMORY = 1024 * _MIB
+_MAX_ARGON2 = 4 * _MAX_MEMORY  # memory times passes: libsodium's "sensitive" is just taken
+_MAX_LANES = 64
+_MAX_BCRYPT = 16  # 2**16 rounds, four seconds
+_MAX_PBKDF2 = 5_000_000
+_MAX_SHA_CRYPT = 2_000_000  # rounds in pure Python, a second
+_MIN_DIGEST = 16  # bytes
+_MAX_SALT = 1024
+_DIGEST_SIZES = {"sha1": 20, "sha256": 32, "sha512": 64}
 
 _NUMBER = r"(0|[1-9][0-9]{0,9})"
 _PHC = r"([A-Za-z0-9+/]+)"  # base64 without padding
@@ -34,7 +34,7 @@ _CRYPT = r"[./A-Za-z0-9]"
 _SALT = r"([ -#%-~]{1,1024})"  # of Django and Werkzeug: printable, without $
 
 
-class Form(NamedTuple):
+class ParsedHash(NamedTuple):
     """A hash in the form that is stored, its passlib scheme, and its cost in a word."""
 
     scheme: str
@@ -42,144 +42,148 @@ class Form(NamedTuple):
     stored: str
 
 
-def read_form(text: str) -> Form:
+def parse_hash(text: str) -> ParsedHash:
     """Return the form to store. Raises InvalidInputError with what is wrong."""
-    for begins, read in _FORMS:
+    for begins, read in _PARSERS:
         if begins.match(text):
             return read(text)
-    for begins, name in _NOT_TAKEN:
+    for begins, name in _UNSUPPORTED:
         if begins.match(text):
             raise InvalidInputError(f"this is {name}, which is not taken → give these customers new keys")
-    raise InvalidInputError(f"this is no hash that is known here → {_TAKEN}")
+    raise InvalidInputError(f"this is no hash that is known here → {_SUPPORTED}")
 
 
-def refuse_damage(*, damaged: bool) -> None:
+def reject_damaged(*, damaged: bool) -> None:
     """Raise InvalidInputError if it is."""
     if damaged:
         raise InvalidInputError("the hash is damaged: it has not the form of its scheme → export it again, whole")
 
 
-def _argon2(text: str) -> Form:
+def _argon2(text: str) -> ParsedHash:
     costs = rf"m={_NUMBER},t={_NUMBER},p={_NUMBER}"
-    match = _parts(rf"(?:argon2)?(\$argon2(?:id|i|d))\$(?:v=(16|19)\$)?{costs}\${_PHC}\${_PHC}", text)
+    match = _match(rf"(?:argon2)?(\$argon2(?:id|i|d))\$(?:v=(16|19)\$)?{costs}\${_PHC}\${_PHC}", text)
     memory, passes, lanes = int(match[3]), int(match[4]), int(match[5])
-    _refuse_cost(f"argon2 with more than {_MOST_MEMORY // _MIB} MiB of memory", absurd=memory * 1024 > _MOST_MEMORY)
-    _refuse_cost("argon2 with so many passes over its memory", absurd=memory * 1024 * passes > _MOST_ARGON2)
-    _refuse_cost(f"argon2 with more than {_MOST_LANES} lanes", absurd=lanes > _MOST_LANES)
-    refuse_damage(damaged=passes < 1 or lanes < 1 or memory < 8 * lanes)  # RFC 9106 3.1
+    _reject_cost(f"argon2 with more than {_MAX_MEMORY // _MIB} MiB of memory", absurd=memory * 1024 > _MAX_MEMORY)
+    _reject_cost("argon2 with so many passes over its memory", absurd=memory * 1024 * passes > _MAX_ARGON2)
+    _reject_cost(f"argon2 with more than {_MAX_LANES} lanes", absurd=lanes > _MAX_LANES)
+    reject_damaged(damaged=passes < 1 or lanes < 1 or memory < 8 * lanes)  # RFC 9106 3.1
     salt, digest = _from_base64(match[6]), _from_base64(match[7])
     # RFC 9106 3.1 allows digests of any length; one that is cut is no multiple of a word any more.
-    refuse_damage(damaged=len(salt) < 8 or len(digest) < _LEAST_DIGEST or len(digest) % 4 > 0)  # noqa: PLR2004
+    reject_damaged(damaged=len(salt) < 8 or len(digest) < _MIN_DIGEST or len(digest) % 4 > 0)  # noqa: PLR2004
     version = "$v=19" if match[2] == "19" else ""
     stored = f"{match[1]}{version}$m={memory},t={passes},p={lanes}${match[6]}${match[7]}"
-    return Form("argon2", f"{_magnitude(memory * passes)}-{lanes}", stored)
+    return ParsedHash("argon2", f"{_magnitude(memory * passes)}-{lanes}", stored)
 
 
-def _bcrypt(text: str) -> Form:
-    match = _parts(rf"(?:bcrypt\$)?(\$2[aby]\$)([0-9]{{2}})\$({_CRYPT}{{22}})({_CRYPT}{{31}})", text)
+def _bcrypt(text: str) -> ParsedHash:
+    match = _match(rf"(?:bcrypt\$)?(\$2[aby]\$)([0-9]{{2}})\$({_CRYPT}{{22}})({_CRYPT}{{31}})", text)
     cost = _bcrypt_cost(match[2])
-    return Form("bcrypt", str(cost), f"{match[1]}{match[2]}${_mended(match[3])}{_mended(match[4])}")
+    return ParsedHash(
+        "bcrypt", str(cost), f"{match[1]}{match[2]}${_clear_unused_bits(match[3])}{_clear_unused_bits(match[4])}"
+    )
 
 
-def _django_bcrypt_sha256(text: str) -> Form:
+def _django_bcrypt_sha256(text: str) -> ParsedHash:
     _, cost, stored = _bcrypt(text.removeprefix("bcrypt_sha256$"))
-    return Form("django_bcrypt_sha256", cost, f"bcrypt_sha256${stored}")
+    return ParsedHash("django_bcrypt_sha256", cost, f"bcrypt_sha256${stored}")
 
 
-def _bcrypt_sha256(text: str) -> Form:
-    match = _parts(rf"(\$bcrypt-sha256\$(?:v=2,t=2b,r=|2[ab],))([1-9]?[0-9])\$({_CRYPT}{{22}})\$({_CRYPT}{{31}})", text)
+def _bcrypt_sha256(text: str) -> ParsedHash:
+    match = _match(rf"(\$bcrypt-sha256\$(?:v=2,t=2b,r=|2[ab],))([1-9]?[0-9])\$({_CRYPT}{{22}})\$({_CRYPT}{{31}})", text)
     cost = _bcrypt_cost(match[2])
-    return Form("bcrypt_sha256", str(cost), f"{match[1]}{cost}${_mended(match[3])}${_mended(match[4])}")
+    return ParsedHash(
+        "bcrypt_sha256", str(cost), f"{match[1]}{cost}${_clear_unused_bits(match[3])}${_clear_unused_bits(match[4])}"
+    )
 
 
 def _bcrypt_cost(digits: str) -> int:
     cost = int(digits)
-    refuse_damage(damaged=cost < 4)  # noqa: PLR2004  # the least there is
-    _refuse_cost(f"bcrypt with a cost over {_MOST_BCRYPT}", absurd=cost > _MOST_BCRYPT)
+    reject_damaged(damaged=cost < 4)  # noqa: PLR2004  # the least there is
+    _reject_cost(f"bcrypt with a cost over {_MAX_BCRYPT}", absurd=cost > _MAX_BCRYPT)
     return cost
 
 
-def _mended(part: str) -> str:
+def _clear_unused_bits(part: str) -> str:
     """Clear the bits of the last character that hold nothing; some libraries leave them set."""
     return str(bcrypt64.repair_unused(part))
 
 
-def _scrypt(text: str) -> Form:
-    match = _parts(rf"\$scrypt\$ln={_NUMBER},r={_NUMBER},p={_NUMBER}\${_PHC}\${_PHC}", text)
-    return _made_scrypt(int(match[1]), match[2], match[3], _from_base64(match[4]), _from_base64(match[5]))
+def _scrypt(text: str) -> ParsedHash:
+    match = _match(rf"\$scrypt\$ln={_NUMBER},r={_NUMBER},p={_NUMBER}\${_PHC}\${_PHC}", text)
+    return _build_scrypt(int(match[1]), match[2], match[3], _from_base64(match[4]), _from_base64(match[5]))
 
 
-def _django_scrypt(text: str) -> Form:
-    match = _parts(rf"scrypt\${_NUMBER}\${_SALT}\${_NUMBER}\${_NUMBER}\$([A-Za-z0-9+/]+=*)", text)
-    return _made_scrypt(_log2(match[1]), match[3], match[4], match[2].encode(), _from_base64(match[5]))
+def _django_scrypt(text: str) -> ParsedHash:
+    match = _match(rf"scrypt\${_NUMBER}\${_SALT}\${_NUMBER}\${_NUMBER}\$([A-Za-z0-9+/]+=*)", text)
+    return _build_scrypt(_log2(match[1]), match[3], match[4], match[2].encode(), _from_base64(match[5]))
 
 
-def _werkzeug_scrypt(text: str) -> Form:
-    match = _parts(rf"scrypt:{_NUMBER}:{_NUMBER}:{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
-    return _made_scrypt(_log2(match[1]), match[2], match[3], match[4].encode(), _from_hex(match[5]))
+def _werkzeug_scrypt(text: str) -> ParsedHash:
+    match = _match(rf"scrypt:{_NUMBER}:{_NUMBER}:{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
+    return _build_scrypt(_log2(match[1]), match[2], match[3], match[4].encode(), _from_hex(match[5]))
 
 
 def _log2(digits: str) -> int:
     number = int(digits)
-    refuse_damage(damaged=number.bit_count() != 1)
+    reject_damaged(damaged=number.bit_count() != 1)
     return number.bit_length() - 1
 
 
-def _made_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) -> Form:
+def _build_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) -> ParsedHash:
     size, parallel = int(block), int(lanes)
-    refuse_damage(damaged=log < 1 or size < 1 or parallel < 1 or len(digest) < 32)  # noqa: PLR2004
+    reject_damaged(damaged=log < 1 or size < 1 or parallel < 1 or len(digest) < 32)  # noqa: PLR2004
     # The logarithm is asked first: two to the power of any number must never be computed.
-    _refuse_cost("scrypt with ln over 20", absurd=log > 20)  # noqa: PLR2004
+    _reject_cost("scrypt with ln over 20", absurd=log > 20)  # noqa: PLR2004
     memory = 128 * 2**log * size * parallel
-    _refuse_cost(f"scrypt with more than {_MOST_MEMORY // _MIB} MiB", absurd=memory > _MOST_MEMORY)
-    refuse_damage(damaged=len(salt) > _LONGEST_SALT)
+    _reject_cost(f"scrypt with more than {_MAX_MEMORY // _MIB} MiB", absurd=memory > _MAX_MEMORY)
+    reject_damaged(damaged=len(salt) > _MAX_SALT)
     stored = f"$scrypt$ln={log},r={size},p={parallel}${_phc(salt)}${_phc(digest[:32])}"
-    return Form("scrypt", f"{log}-{size * parallel}", stored)
+    return ParsedHash("scrypt", f"{log}-{size * parallel}", stored)
 
 
 def _phc(data: bytes) -> str:
     return str(b64s_encode(data).decode("ascii"))
 
 
-def _pbkdf2(text: str) -> Form:
-    match = _parts(rf"\$pbkdf2(?:-(sha1|sha256|sha512))?\${_NUMBER}\$([./A-Za-z0-9]+)\$([./A-Za-z0-9]+)", text)
+def _pbkdf2(text: str) -> ParsedHash:
+    match = _match(rf"\$pbkdf2(?:-(sha1|sha256|sha512))?\${_NUMBER}\$([./A-Za-z0-9]+)\$([./A-Za-z0-9]+)", text)
     salt, digest = (_from_base64(part.replace(".", "+")) for part in match.group(3, 4))
-    return _made_pbkdf2(match[1] or "sha1", match[2], salt, digest)
+    return _build_pbkdf2(match[1] or "sha1", match[2], salt, digest)
 
 
-def _django_pbkdf2(text: str) -> Form:
-    match = _parts(rf"pbkdf2_(sha1|sha256)\${_NUMBER}\${_SALT}\$([A-Za-z0-9+/]+=*)", text)
-    return _made_pbkdf2(match[1], match[2], match[3].encode(), _from_base64(match[4]))
+def _django_pbkdf2(text: str) -> ParsedHash:
+    match = _match(rf"pbkdf2_(sha1|sha256)\${_NUMBER}\${_SALT}\$([A-Za-z0-9+/]+=*)", text)
+    return _build_pbkdf2(match[1], match[2], match[3].encode(), _from_base64(match[4]))
 
 
-def _werkzeug_pbkdf2(text: str) -> Form:
-    match = _parts(rf"pbkdf2:(sha1|sha256|sha512):{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
-    return _made_pbkdf2(match[1], match[2], match[3].encode(), _from_hex(match[4]))
+def _werkzeug_pbkdf2(text: str) -> ParsedHash:
+    match = _match(rf"pbkdf2:(sha1|sha256|sha512):{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
+    return _build_pbkdf2(match[1], match[2], match[3].encode(), _from_hex(match[4]))
 
 
-def _made_pbkdf2(name: str, digits: str, salt: bytes, digest: bytes) -> Form:
+def _build_pbkdf2(name: str, digits: str, salt: bytes, digest: bytes) -> ParsedHash:
     rounds = int(digits)
-    refuse_damage(damaged=rounds < 1 or len(digest) != _SIZES[name] or len(salt) > _LONGEST_SALT)
-    _refuse_cost(f"PBKDF2 with more than {_MOST_PBKDF2:,} rounds", absurd=rounds > _MOST_PBKDF2)
+    reject_damaged(damaged=rounds < 1 or len(digest) != _DIGEST_SIZES[name] or len(salt) > _MAX_SALT)
+    _reject_cost(f"PBKDF2 with more than {_MAX_PBKDF2:,} rounds", absurd=rounds > _MAX_PBKDF2)
     ident = "$pbkdf2$" if name == "sha1" else f"$pbkdf2-{name}$"
     encoded = (str(ab64_encode(part).decode("ascii")) for part in (salt, digest))
-    return Form(f"pbkdf2_{name}", _magnitude(rounds), ident + "$".join((str(rounds), *encoded)))
+    return ParsedHash(f"pbkdf2_{name}", _magnitude(rounds), ident + "$".join((str(rounds), *encoded)))
 
 
-def _sha_crypt(text: str) -> Form:
+def _sha_crypt(text: str) -> ParsedHash:
     scheme, length = ("sha256_crypt", 43) if text.startswith("$5$") else ("sha512_crypt", 86)
-    match = _parts(rf"\$[56]\$(?:rounds={_NUMBER}\$)?{_CRYPT}{{1,16}}\${_CRYPT}{{{length}}}", text)
+    match = _match(rf"\$[56]\$(?:rounds={_NUMBER}\$)?{_CRYPT}{{1,16}}\${_CRYPT}{{{length}}}", text)
     rounds = int(match[1] or 5000)
-    refuse_damage(damaged=rounds < 1000)  # noqa: PLR2004  # the least there is
-    _refuse_cost(f"SHA-crypt with more than {_MOST_SHA_CRYPT:,} rounds", absurd=rounds > _MOST_SHA_CRYPT)
-    return Form(scheme, _magnitude(rounds), text)
+    reject_damaged(damaged=rounds < 1000)  # noqa: PLR2004  # the least there is
+    _reject_cost(f"SHA-crypt with more than {_MAX_SHA_CRYPT:,} rounds", absurd=rounds > _MAX_SHA_CRYPT)
+    return ParsedHash(scheme, _magnitude(rounds), text)
 
 
-def _plain_sha(text: str) -> Form:
-    return Form({40: "hex_sha1", 64: "hex_sha256", 128: "hex_sha512"}[len(text)], "", text.lower())
+def _plain_sha(text: str) -> ParsedHash:
+    return ParsedHash({40: "hex_sha1", 64: "hex_sha256", 128: "hex_sha512"}[len(text)], "", text.lower())
 
 
-_FORMS: tuple[tuple[re.Pattern[str], Callable[[str], Form]], ...] = tuple(
+_PARSERS: tuple[tuple[re.Pattern[str], Callable[[str], ParsedHash]], ...] = tuple(
     (re.compile(begins), read)
     for begins, read in (
         (r"(?:argon2)?\$argon2(?:id|i|d)\$", _argon2),
@@ -196,7 +200,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[str], Form]], ...] = tuple(
         (r"(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}|[0-9A-Fa-f]{128})\Z", _plain_sha),
     )
 )
-_NOT_TAKEN = tuple(
+_UNSUPPORTED = tuple(
     (re.compile(begins), name)
     for begins, name in (
         (r"\$(?:1|apr1)\$|md5\$|[0-9A-Fa-f]{32}\Z", "MD5"),
@@ -208,12 +212,12 @@ _NOT_TAKEN = tuple(
         (r"[!*]", "no hash but the mark of an account without a secret"),
     )
 )
-_TAKEN = "what is taken: argon2, bcrypt, scrypt, PBKDF2, SHA-crypt, and plain SHA-1, SHA-256 or SHA-512 in hex"
+_SUPPORTED = "what is taken: argon2, bcrypt, scrypt, PBKDF2, SHA-crypt, and plain SHA-1, SHA-256 or SHA-512 in hex"
 
 
-def _parts(pattern: str, text: str) -> re.Match[str]:
+def _match(pattern: str, text: str) -> re.Match[str]:
     match = re.fullmatch(pattern, text, re.ASCII)
-    refuse_damage(damaged=match is None)
+    reject_damaged(damaged=match is None)
     assert match is not None
     return match
 
@@ -225,12 +229,12 @@ def _from_base64(text: str) -> bytes:
         data = b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except binascii.Error:
         data = b""
-    refuse_damage(damaged=binascii.b2a_base64(data, newline=False).rstrip(b"=") != bare.encode())
+    reject_damaged(damaged=binascii.b2a_base64(data, newline=False).rstrip(b"=") != bare.encode())
     return data
 
 
 def _from_hex(text: str) -> bytes:
-    refuse_damage(damaged=len(text) % 2 == 1)
+    reject_damaged(damaged=len(text) % 2 == 1)
     return bytes.fromhex(text)
 
 
@@ -239,6 +243,6 @@ def _magnitude(cost: int) -> str:
     return f"2^{max(cost, 1).bit_length() - 1}"
 
 
-def _refuse_cost(what: str, *, absurd: bool) -> None:
+def _reject_cost(what: str, *, absurd: bool) -> None:
     if absurd:
         raise InvalidInputError(f"{what} would let anybody stop the host with wrong secrets → give new keys instead")

@@ -12,10 +12,10 @@ from passlib.exc import MissingBackendError, PasslibSecurityError, PasswordValue
 from passlib.registry import get_crypt_handler
 
 from octy_middleware.errors import InvalidInputError
-from octy_middleware.keys.hash_formats import read_form, refuse_damage
-from octy_middleware.keys.native_crypt import sha_crypt_fits
+from octy_middleware.keys.hash_formats import parse_hash, reject_damaged
+from octy_middleware.keys.native_crypt import verify_sha_crypt
 
-IMPORTED = (
+IMPORTED_SCHEMES = (
     "argon2",
     "bcrypt",
     "bcrypt_sha256",
@@ -32,8 +32,8 @@ IMPORTED = (
 )
 """The passlib schemes that a CryptContext needs for them."""
 
-_LONGEST = 2000  # characters; a salt of 1024 bytes fits
-_BCRYPT_READS = 72  # bytes; what follows was never part of the hash, and bcrypt 5 raises where older ones cut
+_MAX_LENGTH = 2000  # characters; a salt of 1024 bytes fits
+_BCRYPT_MAX_SECRET = 72  # bytes; what follows was never part of the hash, and bcrypt 5 raises where older ones cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +44,20 @@ class ImportedHash:
     kind: str
 
 
-def read_imported(text: str) -> ImportedHash:
+def parse_imported_hash(text: str) -> ImportedHash:
     """Return the form to store. Raises InvalidInputError, which says what is wrong and never shows the hash."""
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         raise InvalidInputError("this is too long for a hash")
-    scheme, cost, stored = read_form(text.strip())
-    _refuse_without_library(scheme)
-    refuse_damage(damaged=not _is_sound(scheme, stored))
+    scheme, cost, stored = parse_hash(text.strip())
+    _require_library(scheme)
+    reject_damaged(damaged=not _is_sound(scheme, stored))
     return ImportedHash(stored, f"{scheme}-{cost}" if cost else scheme)
 
 
 def is_verifiable(stored: str) -> bool:
     """Tell whether this host can say if a secret fits: the hash is sound and its library is installed."""
     try:
-        return read_imported(stored).stored == stored
+        return parse_imported_hash(stored).stored == stored
     except InvalidInputError:
         return False
 
@@ -71,10 +71,10 @@ def verify_imported(context: CryptContext, secret: str, stored: str) -> bool:
         return False
     scheme = context.identify(stored)
     if scheme in ("sha256_crypt", "sha512_crypt"):
-        fits = sha_crypt_fits(secret, stored)
+        fits = verify_sha_crypt(secret, stored)
         if fits is not None:
             return fits
-    given = secret.encode()[:_BCRYPT_READS] if scheme == "bcrypt" else secret
+    given = secret.encode()[:_BCRYPT_MAX_SECRET] if scheme == "bcrypt" else secret
     try:
         return bool(context.verify(given, stored))
     except PasswordValueError:  # longer than any secret
@@ -91,7 +91,7 @@ def _is_sound(scheme: str, stored: str) -> bool:
         return False
 
 
-def _refuse_without_library(scheme: str) -> None:
+def _require_library(scheme: str) -> None:
     if _lacks_library(scheme):
         package = "argon2-cffi" if scheme == "argon2" else "bcrypt"
         raise InvalidInputError(f"the package {package} is missing → pip install 'octy-middleware[imports]'")

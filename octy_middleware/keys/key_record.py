@@ -9,14 +9,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from octy_middleware.clock import to_micros
-from octy_middleware.keys.secret import bound_to
-from octy_middleware.states import PairState
+from octy_middleware.keys.secret import row_binding
+from octy_middleware.states import KeyPairState
 
 _HEAD = Struct(">16s16sBqHH")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
 _LENGTHS = Struct(">HH")
-_STATES = tuple(PairState)
-_PLACES: dict[str, int] = {state.value: place for place, state in enumerate(_STATES)}
-_ID = 16  # bytes of a UUID
+_STATES = tuple(KeyPairState)
+_STATE_NUMBERS: dict[str, int] = {state.value: place for place, state in enumerate(_STATES)}
+_UUID_LENGTH = 16  # bytes of a UUID
 
 
 class KeyRecord(NamedTuple):
@@ -32,22 +32,22 @@ class KeyRecord(NamedTuple):
 
     def is_live(self, now: float) -> bool:
         """Tell whether the right secret is accepted now."""
-        if self.state == PairState.ACTIVE:
+        if self.state == KeyPairState.ACTIVE:
             return True
-        return self.state == PairState.RETIRING and (self.ends_at is None or to_micros(now) < self.ends_at)
+        return self.state == KeyPairState.RETIRING and (self.ends_at is None or to_micros(now) < self.ends_at)
 
     @property
     def row(self) -> bytes:
         """What its digest is bound to."""
-        return bound_to(self.pair_id, self.public_key)
+        return row_binding(self.pair_id, self.public_key)
 
     @property
     def is_known(self) -> bool:
         """A pending pair is not known to anybody yet."""
-        return self.state != PairState.PENDING
+        return self.state != KeyPairState.PENDING
 
 
-class Memory:
+class CachedRecords:
     """What is remembered: packed records by public key, and until when (monotonic seconds) they may be trusted."""
 
     __slots__ = ("records", "trusted_until")
@@ -63,11 +63,11 @@ def pack(record: KeyRecord) -> bytes:
     Raises ValueError for ids that are none of ours, and KeyError for a state that there is not.
     """
     ends_at = -1 if record.ends_at is None else record.ends_at
-    prefix, digest = _halves(record.digest)
+    prefix, digest = _split_digest(record.digest)
     head = _HEAD.pack(
-        _raw(record.pair_id),
-        _raw(record.account_id),
-        _PLACES[record.state],
+        _uuid_bytes(record.pair_id),
+        _uuid_bytes(record.account_id),
+        _STATE_NUMBERS[record.state],
         ends_at,
         len(prefix),
         len(digest),
@@ -75,15 +75,15 @@ def pack(record: KeyRecord) -> bytes:
     return head + prefix + digest + record.reference.encode()
 
 
-def _raw(identifier: str) -> bytes:
+def _uuid_bytes(identifier: str) -> bytes:
     """Return a UUID's bytes. Every look-up packs, and `UUID` takes five times as long."""
     raw = bytes.fromhex(identifier.replace("-", ""))
-    if len(raw) != _ID:
+    if len(raw) != _UUID_LENGTH:
         raise ValueError("this is no UUID")
     return raw
 
 
-def _halves(stored: str) -> tuple[bytes, bytes]:
+def _split_digest(stored: str) -> tuple[bytes, bytes]:
     """Return a digest's text, and the hexadecimal half of it as bytes where it has one."""
     prefix, dollar, digest = stored.rpartition("$")
     try:
@@ -93,12 +93,12 @@ def _halves(stored: str) -> tuple[bytes, bytes]:
     return ((prefix + dollar).encode(), raw) if raw.hex() == digest else (stored.encode(), b"")
 
 
-def lives(packed: bytes, now: float) -> bool:
+def is_live(packed: bytes, now: float) -> bool:
     """Tell of a packed record what `KeyRecord.is_live` tells."""
     _, _, state, ends_at, _, _ = _HEAD.unpack_from(packed)
-    if _STATES[state] is PairState.ACTIVE:
+    if _STATES[state] is KeyPairState.ACTIVE:
         return True
-    return _STATES[state] is PairState.RETIRING and (ends_at < 0 or to_micros(now) < ends_at)
+    return _STATES[state] is KeyPairState.RETIRING and (ends_at < 0 or to_micros(now) < ends_at)
 
 
 def digest_of(packed: bytes) -> str:
@@ -108,9 +108,9 @@ def digest_of(packed: bytes) -> str:
     return packed[_HEAD.size : middle].decode() + packed[middle : middle + int(digest)].hex()
 
 
-def row_of(public_key: str, packed: bytes) -> bytes:
-    """Return of a packed record what `keys.bound_to` returns."""
-    return f"{packed[:_ID].hex()}\0{public_key}\0".encode()
+def row_binding_of(public_key: str, packed: bytes) -> bytes:
+    """Return of a packed record what `keys.row_binding` returns."""
+    return f"{packed[:_UUID_LENGTH].hex()}\0{public_key}\0".encode()
 
 
 def unpack(public_key: str, packed: bytes) -> KeyRecord:

@@ -12,17 +12,17 @@ from functools import cache
 
 _logger = logging.getLogger(__name__)
 
-_DATA = 256 * 1024  # bytes of `struct crypt_data`: 131,232 in glibc, 32,768 in libxcrypt, 256 in musl
-_LONGEST = 500  # bytes of a secret; libxcrypt takes 511
-_KNOWN = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of the authors of SHA-crypt
+_CRYPT_DATA_SIZE = 256 * 1024  # bytes of `struct crypt_data`: 131,232 in glibc, 32,768 in libxcrypt, 256 in musl
+_MAX_SECRET = 500  # bytes of a secret; libxcrypt takes 511
+_TEST_HASH = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of the authors of SHA-crypt
 
 Crypt = Callable[[bytes, bytes], bytes | None]
 
 
-def sha_crypt_fits(secret: str, stored: str) -> bool | None:
+def verify_sha_crypt(secret: str, stored: str) -> bool | None:
     """Tell whether a secret fits a sound SHA-crypt hash; None where the C library can't tell."""
     crypt, given = _crypt(), secret.encode()
-    if crypt is None or b"\0" in given or len(given) > _LONGEST:
+    if crypt is None or b"\0" in given or len(given) > _MAX_SECRET:
         return None
     computed = crypt(given, stored.encode())
     if computed is None or not computed.startswith(stored[:3].encode()):
@@ -41,9 +41,9 @@ def _crypt() -> Crypt | None:
         function.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 
         def crypt(secret: bytes, setting: bytes, function: Callable[..., bytes | None] = function) -> bytes | None:
-            return function(secret, setting, ctypes.create_string_buffer(_DATA))
+            return function(secret, setting, ctypes.create_string_buffer(_CRYPT_DATA_SIZE))
 
-        if crypt(b"Hello world!", _KNOWN.encode()) == _KNOWN.encode():
+        if crypt(b"Hello world!", _TEST_HASH.encode()) == _TEST_HASH.encode():
             return crypt
     _logger.warning(
         "this host has no crypt_r: imported SHA-crypt hashes are verified in Python and slow other requests"

@@ -28,7 +28,13 @@ from passlib.utils import handlers
 from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.http.credentials import Secret
-from octy_middleware.keys.imported_hashes import IMPORTED, ImportedHash, is_verifiable, read_imported, verify_imported
+from octy_middleware.keys.imported_hashes import (
+    IMPORTED_SCHEMES,
+    ImportedHash,
+    is_verifiable,
+    parse_imported_hash,
+    verify_imported,
+)
 from octy_middleware.keys.keychain import Keychain
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -41,20 +47,20 @@ _DIGEST = re.compile(r"\$octy-b2\$([a-z0-9]{1,16})\$([0-9a-f]{64})")
 _SEALED = re.compile(r"\$octy-import\$([a-z0-9]{1,16})\$([0-9a-f]{64})\$(.*)", re.DOTALL)
 
 
-VerifySlowly = Callable[[CryptContext, str, str], bool]
+VerifySlowHash = Callable[[CryptContext, str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class NewPair:
+class NewKeyPair:
     """A pair as it is born: the only moment at which secret and public key stand side by side."""
 
     public_key: str
     secret: Secret
 
 
-def make_pair(random_bytes: RandomBytes = secrets.token_bytes) -> NewPair:
+def make_key_pair(random_bytes: RandomBytes = secrets.token_bytes) -> NewKeyPair:
     """Return a fresh pair: `pk_` with 128 and `sk_` with 256 random bits, each with its checksum."""
-    return NewPair(
+    return NewKeyPair(
         public_key=_with_checksum("pk_" + _base62(int.from_bytes(random_bytes(_PUBLIC_BYTES)), _PUBLIC_LENGTH)),
         secret=Secret(_with_checksum("sk_" + _base62(int.from_bytes(random_bytes(_SECRET_BYTES)), _SECRET_LENGTH))),
     )
@@ -87,10 +93,10 @@ def check_imported(stored: str) -> ImportedHash:
             "an $octy-b2$ digest belongs to its row of its own database → give these customers new keys, "
             "or move the whole database"
         )
-    return read_imported(stored)
+    return parse_imported_hash(stored)
 
 
-def bound_to(pair_id: str, public_key: str) -> bytes:
+def row_binding(pair_id: str, public_key: str) -> bytes:
     """Return what binds a digest to its row; neither part can hold the NUL that ends it."""
     return f"{pair_id.replace('-', '')}\0{public_key}\0".encode()
 
@@ -104,9 +110,9 @@ def imported_hash(stored: str) -> str:
 class KeyHasher:
     """Digests and verifies secrets. Fast for our own digests, by passlib for imported hashes."""
 
-    def __init__(self, peppers: Keychain, *, verify_slowly: VerifySlowly = verify_imported) -> None:
-        """`verify_slowly` computes for `verify_imported`, which takes long."""
-        refuse_passlib_beside_libpass()
+    def __init__(self, peppers: Keychain, *, verify_slow_hash: VerifySlowHash = verify_imported) -> None:
+        """`verify_slow_hash` computes for `verify_imported`, which takes long."""
+        reject_passlib_beside_libpass()
         self._states = {
             key_id: blake2b(key=key, digest_size=32, person=b"octy-secret") for key_id, key in peppers.items()
         }
@@ -114,10 +120,10 @@ class KeyHasher:
             key_id: blake2b(key=key, digest_size=32, person=b"octy-import") for key_id, key in peppers.items()
         }
         self._newest = peppers.newest[0]
-        self._verify_slowly = verify_slowly
+        self._verify_slow_hash = verify_slow_hash
         self._hash_state = blake2b(key=peppers.newest[1], digest_size=12, person=b"octy-key-hash")
         self.context = CryptContext(
-            schemes=[_passlib_handler(self._digest, self._newest), *IMPORTED],
+            schemes=[_passlib_handler(self._digest, self._newest), *IMPORTED_SCHEMES],
             default="octy_b2",
             deprecated="auto",
         )
@@ -127,11 +133,11 @@ class KeyHasher:
         return f"KeyHasher({', '.join(self._states)})"
 
     def digest(self, secret: Secret, row: bytes) -> str:
-        """Return the stored form under the newest pepper, bound to a row by `bound_to`."""
+        """Return the stored form under the newest pepper, bound to a row by `row_binding`."""
         return str(self.context.hash(secret.reveal(), row=row))
 
     def seal(self, imported: str, row: bytes) -> str:
-        """Return the stored form of an imported hash, bound to a row by `bound_to`."""
+        """Return the stored form of an imported hash, bound to a row by `row_binding`."""
         return f"{_SEAL_PREFIX}{self._newest}${self._seal(imported, row, self._newest)}${imported}"
 
     def verify(self, secret: Secret, stored: str | None, row: bytes) -> bool:
@@ -154,7 +160,7 @@ class KeyHasher:
 
         Raises MemoryError when there is not enough memory for it now.
         """
-        return self._verify_slowly(self.context, secret.reveal(), imported_hash(sealed))
+        return self._verify_slow_hash(self.context, secret.reveal(), imported_hash(sealed))
 
     def is_sealed(self, stored: str, row: bytes) -> bool:
         """Tell whether this is an imported hash as an import has stored it, in this row."""
@@ -163,7 +169,7 @@ class KeyHasher:
             return False
         return compare_digest(self._seal(match[3], row, match[1]), match[2])
 
-    def can_judge(self, stored: str, row: bytes) -> bool:
+    def can_verify(self, stored: str, row: bytes) -> bool:
         """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
 
         That is its pepper, and for an imported hash its library; a damaged digest of ours can't be judged by anybody.
@@ -256,7 +262,7 @@ def _passlib_handler(digest: Callable[[str, str, bytes], str], newest: str) -> t
     return OctyB2
 
 
-def refuse_passlib_beside_libpass() -> None:
+def reject_passlib_beside_libpass() -> None:
     """Raise ConfigurationError when `passlib` is installed too: it overwrites libpass's files silently (T18)."""
     try:
         metadata.distribution("passlib")

@@ -11,16 +11,16 @@ from contextlib import suppress
 from typing import Any
 
 
-def runs_trio() -> bool:
+def is_trio_running() -> bool:
     """Tell whether the calling code is run by trio."""
     trio_module = sys.modules.get("trio")
     return trio_module is not None and bool(trio_module.lowlevel.in_trio_run())
 
 
-async def run_in(executor: Executor, work: Callable[..., object], *arguments: Any) -> None:
+async def run_in_executor(executor: Executor, work: Callable[..., object], *arguments: Any) -> None:
     """Run what blocks in the executor, to its end, even when the task that waits for it is cancelled."""
     running = executor.submit(work, *arguments)
-    if not runs_trio():
+    if not is_trio_running():
         await asyncio.shield(asyncio.wrap_future(running))
         return
     token, done = imported_trio().lowlevel.current_trio_token(), imported_trio().Event()
@@ -36,7 +36,7 @@ async def run_in(executor: Executor, work: Callable[..., object], *arguments: An
 
 async def run_in_thread(work: Callable[[], None]) -> None:
     """Run what blocks in a thread of its own."""
-    if runs_trio():
+    if is_trio_running():
         await imported_trio().to_thread.run_sync(work)
     else:
         await asyncio.to_thread(work)

@@ -31,7 +31,7 @@ class Forkable(Restartable, Protocol):
 _restartable: weakref.WeakSet[Restartable] = weakref.WeakSet()
 _forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _pid = getpid()  # of the process that all of it belongs to
-_noticing: dict[int, threading.Lock] = {}  # by pid: who restarts
+_detection_locks: dict[int, threading.Lock] = {}  # by pid: who restarts
 
 
 def restart_after_fork(item: Restartable) -> None:
@@ -39,19 +39,19 @@ def restart_after_fork(item: Restartable) -> None:
     _restartable.add(item)
 
 
-def rest_while_forking(item: Forkable) -> None:
+def pause_during_fork(item: Forkable) -> None:
     """Have `item` rest in the parent during every fork, and restart in the child."""
     _forkable.add(item)
     _restartable.add(item)
 
 
-def notice_fork() -> None:
+def detect_fork() -> None:
     """Restart everything, once, in a child of a fork that Python was not told of; elsewhere it costs next to nothing.
 
     uWSGI forks in C, after it has built the app. Called before a request is decided and before a connection is taken.
     """
     if getpid() != _pid:
-        with _noticing.setdefault(getpid(), threading.Lock()):  # a lock of the parent's may be held for ever
+        with _detection_locks.setdefault(getpid(), threading.Lock()):  # a lock of the parent's may be held for ever
             if getpid() != _pid:
                 _in_child()
 

@@ -10,9 +10,9 @@ from typing import Protocol
 from octy_middleware.errors import ConfigurationError
 
 _THREADS_BY_DEFAULT = (2, 0, 27)  # uWSGI's release; before it, threads of the app's own don't run between requests
-_ENABLING = ("enable-threads", "threads")
+_THREAD_OPTIONS = ("enable-threads", "threads")
 # Set by hosts that stop a process once its answer is sent, or take the processor away from it.
-_FREEZING = ("AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME")
+_FREEZING_HOST_VARIABLES = ("AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME")
 
 
 class UWSGI(Protocol):
@@ -22,7 +22,7 @@ class UWSGI(Protocol):
     version: bytes
 
 
-def refuse_without_threads(uwsgi: UWSGI | None) -> None:
+def require_threads(uwsgi: UWSGI | None) -> None:
     """Raise ConfigurationError, with what to do, where threads of ours would not run between requests.
 
     A thread that is stopped in the middle of a commit would hold the database's write lock for good.
@@ -31,7 +31,7 @@ def refuse_without_threads(uwsgi: UWSGI | None) -> None:
         return
     release = tuple(int(part) for part in re.findall(r"\d+", uwsgi.version.decode())[:3])
     given = {str(name): value for name, value in uwsgi.opt.items()}
-    enabled = any(given.get(name) not in (None, False, b"false", b"0") for name in _ENABLING)
+    enabled = any(given.get(name) not in (None, False, b"false", b"0") for name in _THREAD_OPTIONS)
     if release < _THREADS_BY_DEFAULT and not enabled:
         raise ConfigurationError(
             "uWSGI runs without threads: outcomes could not be recorded, and the database would stay locked. "
@@ -39,6 +39,6 @@ def refuse_without_threads(uwsgi: UWSGI | None) -> None:
         )
 
 
-def stops_between_requests(environ: Mapping[str, str]) -> bool:
+def freezes_between_requests(environ: Mapping[str, str]) -> bool:
     """Tell whether the host is one that freezes processes between requests: Lambda, Cloud Run, Azure Functions."""
-    return any(environ.get(name) for name in _FREEZING)
+    return any(environ.get(name) for name in _FREEZING_HOST_VARIABLES)

@@ -5,7 +5,7 @@ lifespans (`lifespan`), the interpreter's end (`drain`).
 
 A handler of the host's or the server's that was there before is called; one that is set later replaces ours. Where
 there is none the process ends by the signal, as it would without us, once what is queued is written or after
-`_PATIENCE` seconds. SIGINT needs nothing: Python ends by KeyboardInterrupt then, and `atexit` runs.
+`_FLUSH_TIMEOUT` seconds. SIGINT needs nothing: Python ends by KeyboardInterrupt then, and `atexit` runs.
 """
 
 import _thread
@@ -20,12 +20,12 @@ from types import FrameType
 from typing import Protocol
 from weakref import WeakSet
 
-_PATIENCE = 2.0  # seconds
+_FLUSH_TIMEOUT = 2.0  # seconds
 _DEFAULT = signal.Handlers.SIG_DFL
 Handler = Callable[[int, FrameType | None], object] | int | None
 
 
-class Ending(Protocol):
+class Flushable(Protocol):
     """What has something to write at the end of the process."""
 
     def commit_before_response(self) -> None:
@@ -35,18 +35,18 @@ class Ending(Protocol):
         """Write what is queued."""
 
 
-_ending: WeakSet[Ending] = WeakSet()
+_flushables: WeakSet[Flushable] = WeakSet()
 _previous: Handler = None
 
 
-def flush_on_sigterm(item: Ending) -> None:
+def flush_on_sigterm(item: Flushable) -> None:
     """Have the item written at SIGTERM, where that can be had without harm.
 
     That is: in the main thread, and where the signal is Python's. uWSGI and Apache handle it in C, and a handler of
     Python's would take it away from them.
     """
     global _previous  # noqa: PLW0603  # there is one handler a process
-    _ending.add(item)
+    _flushables.add(item)
     if threading.current_thread() is not threading.main_thread() or "mod_wsgi" in sys.modules:
         return
     current = signal.getsignal(signal.SIGTERM)
@@ -60,19 +60,19 @@ def flush_on_sigterm(item: Ending) -> None:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    for item in list(_ending):
+    for item in list(_flushables):
         item.commit_before_response()
     previous = _previous
     if callable(previous):
-        _begin(_flush)
+        _start_thread(_flush)
         previous(number, frame)
         return
     signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-    if not _begin(_flush_and_end):
+    if not _start_thread(_flush_and_end):
         os.kill(os.getpid(), number)
 
 
-def _begin(work: Callable[[], None]) -> bool:
+def _start_thread(work: Callable[[], None]) -> bool:
     """Run it beside us: threads of `threading` take locks when they start, this one does not."""
     try:
         _thread.start_new_thread(work, ())
@@ -82,8 +82,8 @@ def _begin(work: Callable[[], None]) -> bool:
 
 
 def _flush() -> None:
-    deadline = time.monotonic() + _PATIENCE
-    for item in list(_ending):
+    deadline = time.monotonic() + _FLUSH_TIMEOUT
+    for item in list(_flushables):
         item.flush(max(0.0, deadline - time.monotonic()))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.process.async_libraries import imported_trio, runs_trio
+from octy_middleware.process.async_libraries import imported_trio, is_trio_running
 from octy_middleware.recording.commit_waiter import CommitWaiter, TaskWaiter
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def make_waiter() -> TaskWaiter | TrioWaiter:
     try:
         return TaskWaiter()
     except RuntimeError:
-        if not runs_trio():
+        if not is_trio_running():
             raise ConfigurationError(
                 "this server runs neither asyncio nor trio, so outcomes cannot be recorded → "
                 "run the app on an asyncio or trio server"

@@ -48,7 +48,7 @@ from octy_middleware.recording.streak_table import (
     write_streaks,
 )
 from octy_middleware.recording.window_rule import OFF, WindowRule, find_window_matches
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 _MAX_LOCKED_KEYS = 128  # with more keys it would wait for most other recorders anyway, so it takes one lock for all
 _USAGE_INTERVAL = 60.0  # seconds between two writes of a key pair's last use
@@ -229,7 +229,7 @@ class OutcomeWriter:
             return incident
         if incident is None:
             quiet = key_state.quiet_until is not None and to_micros(rule_match.at) < key_state.quiet_until
-            if key_state.state != PairState.ACTIVE or quiet:
+            if key_state.state != KeyPairState.ACTIVE or quiet:
                 return None
             incident = self._open_incident(connection, key_state, rule_match)
             key_state = replace(key_state, notify_at=next_notify_at(rule_match.length, self._threshold))

@@ -15,7 +15,7 @@ from support.world import World, basic
 
 from octy_middleware.db.models import Attempt
 from octy_middleware.http.credentials import Secret
-from octy_middleware.keys.secret import bound_to
+from octy_middleware.keys.secret import row_binding
 
 _CHUNK = 500_000  # rows a transaction
 _FIRST_ID = UUID("01890000-0000-7000-8000-000000000000").int
@@ -47,7 +47,7 @@ def insert_keys(world: World, number: int) -> None:
             _id(n),
             _id(n),
             public_key(n),
-            world.hasher.digest(Secret(secret(n)), bound_to(_id(n), public_key(n))),
+            world.hasher.digest(Secret(secret(n)), row_binding(_id(n), public_key(n))),
             "active",
             "first",
             now,

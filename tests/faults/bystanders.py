@@ -24,7 +24,7 @@ from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import create_account, find_account
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
+from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_worker.dev.customer import Keys
 
 THRESHOLD = 20
@@ -115,7 +115,7 @@ class FourPairs(Bystander):
 
     def _add_pair(self, reference: str) -> Keys:
         """Give the account one more pair, as an import does."""
-        made, pair_id, now = make_pair(), uuid7(time.time()), time.time()
+        made, pair_id, now = make_key_pair(), uuid7(time.time()), time.time()
         with self._place.database.write_session() as session:
             account = find_account(session, reference)
             assert account is not None
@@ -123,7 +123,7 @@ class FourPairs(Bystander):
                 id=pair_id,
                 account_id=account.id,
                 public_key=made.public_key,
-                secret_digest=self._hasher.digest(made.secret, bound_to(pair_id, made.public_key)),
+                secret_digest=self._hasher.digest(made.secret, row_binding(pair_id, made.public_key)),
                 imported_scheme=None,
                 created_at=utc(now),
             )

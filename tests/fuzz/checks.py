@@ -30,7 +30,7 @@ Fault = str | None
 def parsers(given: Input, authenticator: Authenticator) -> tuple[str, Fault]:
     """Ask each reader of a request by itself; return how Authorization was read, and the first fault."""
     around, site = given.around, SITES[given.around.site]
-    got = credentials.read_credentials(given.values, schemeless=site.schemeless, limit=site.limit)
+    got = credentials.parse_credentials(given.values, schemeless=site.schemeless, limit=site.limit)
     wanted = read_header(given.values, schemeless=site.schemeless, limit=site.limit)
     accept = next(iter(given.header(b"accept")), None)
     preferred = prefers_problem(accept)

@@ -22,10 +22,10 @@ from octy_middleware.domain.accounts import create_account
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import AuthEvent
-from octy_middleware.keys.secret import bound_to
+from octy_middleware.keys.secret import row_binding
 from octy_middleware.recording.commit_waiter import CommitWaiter
 from octy_middleware.recording.recorder import Recorder
-from octy_middleware.states import Cause
+from octy_middleware.states import KeyPairCause
 
 _PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48", "unix")
 EXEMPT = ("/health", "/static/*", "GET /v1/versions", "OPTIONS *")
@@ -114,8 +114,8 @@ def install(folder: Path, given: Pairs) -> World:
                 pair_id,
                 account_id=account.id,
                 public_key=public_key,
-                secret_digest=world.hasher.digest(Secret(secret), bound_to(pair_id, public_key)),
-                cause=Cause.FIRST,
+                secret_digest=world.hasher.digest(Secret(secret), row_binding(pair_id, public_key)),
+                cause=KeyPairCause.FIRST,
                 now=now,
             )
             assert key_pairs.activate(connection, pair_id, now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 
 Pair = tuple[str, str]
 _SHAPES = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -46,5 +46,5 @@ def make_pairs(seed: int) -> Pairs:
 
 
 def _make(rng: Random) -> Pair:
-    made = make_pair(rng.randbytes)
+    made = make_key_pair(rng.randbytes)
     return made.public_key, made.secret.reveal()

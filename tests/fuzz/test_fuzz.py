@@ -80,7 +80,7 @@ def lenient_base64(patch):
 
 def raises_on_seldom_input(patch):
     """A reader that can't take what most requests don't hold."""
-    read = client_address._weakest
+    read = client_address._weakest_scheme
     patch.setattr(client_address, "_weakest", lambda protos: protos[99] if b"," in protos else read(protos))
 
 
@@ -113,7 +113,7 @@ def forgets_an_outcome(patch):
 
 
 def logs_what_it_reads(patch):
-    read = authenticator.read_credentials
+    read = authenticator.parse_credentials
 
     def telling(values, **options):
         got = read(values, **options)
@@ -121,7 +121,7 @@ def logs_what_it_reads(patch):
             logging.getLogger("octy_middleware").warning("read %s", got.secret.reveal())
         return got
 
-    patch.setattr(authenticator, "read_credentials", telling)
+    patch.setattr(authenticator, "parse_credentials", telling)
 
 
 def shows_secrets(patch):

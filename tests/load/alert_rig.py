@@ -23,7 +23,7 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain.accounts import account_values
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
+from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import listens
@@ -83,14 +83,14 @@ class Rig:
         return [pair for pair, _, _ in made]
 
     def _account(self, reference: str, contact: dict[str, str]) -> tuple[Pair, dict[str, object], dict[str, object]]:
-        now, pair_id, keys = time.time(), uuid7(time.time()), make_pair()
+        now, pair_id, keys = time.time(), uuid7(time.time()), make_key_pair()
         address = f"{reference}@customers.example"
         account = account_values(reference, {"contact_email_address": address, **contact}, now - 30 * 86_400)
         row = {
             "id": pair_id,
             "account_id": account["id"],
             "public_key": keys.public_key,
-            "secret_digest": self._hasher.digest(keys.secret, bound_to(pair_id, keys.public_key)),
+            "secret_digest": self._hasher.digest(keys.secret, row_binding(pair_id, keys.public_key)),
             "state": "active",
             "cause": "first",
             "created_at": utc(now),

@@ -32,11 +32,11 @@ _ALIKE = 0.0005  # seconds that no two rounds on a shared machine are closer
 _UNRELATED = """
 import sys
 from octy_middleware.auth.hash_child import _lower_priority
-from octy_middleware.keys.native_crypt import sha_crypt_fits
+from octy_middleware.keys.native_crypt import verify_sha_crypt
 _lower_priority()
 print(flush=True)
 while True:
-    sha_crypt_fits("x", sys.argv[1])
+    verify_sha_crypt("x", sys.argv[1])
 """
 
 

@@ -11,7 +11,7 @@ from octy_middleware.auth.cache_trust import CacheTrust
 from octy_middleware.clock import elapsed
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
-from octy_middleware.keys.key_record import Memory
+from octy_middleware.keys.key_record import CachedRecords
 
 GRACE = 60.0
 
@@ -20,7 +20,7 @@ class Clocked:
     """Memory, and a process whose time is moved by hand."""
 
     def __init__(self, grace_period: float = GRACE) -> None:
-        self.memory = Memory()
+        self.memory = CachedRecords()
         self.trust = CacheTrust(self.memory, grace_period)
         self.now = 1000.0
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware.http.credentials import Credentials, Secret, is_public_key, read_credentials
+from octy_middleware.http.credentials import Credentials, Secret, is_public_key, parse_credentials
 from octy_middleware.http.outcome import Outcome
 
 PK = "pk_4Y9cRzq2LmN0aVbX7kDw3T1hQe5u"
@@ -27,7 +27,7 @@ def basic(pair: bytes | str) -> bytes:
 
 
 def read(*values: bytes, schemeless: bool = True, limit: int = 1024) -> Credentials | Outcome:
-    return read_credentials(values, schemeless=schemeless, limit=limit)
+    return parse_credentials(values, schemeless=schemeless, limit=limit)
 
 
 def with_trailing_bits(token: bytes) -> bytes:
@@ -261,7 +261,7 @@ REFUSALS = {MISSING, MALFORMED, AMBIGUOUS, OVERSIZE}
 
 @given(st.lists(st.binary(max_size=1100), max_size=3), st.booleans())
 def test_no_bytes_raise(values, schemeless):
-    got = read_credentials(values, schemeless=schemeless)
+    got = parse_credentials(values, schemeless=schemeless)
     assert isinstance(got, Credentials) or got in REFUSALS
 
 

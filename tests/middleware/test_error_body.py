@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.errors import DatabaseUnavailableError, InvalidInputError
-from octy_middleware.http.error_body import failure, fault, success
+from octy_middleware.http.error_body import error_body, exception_response, success_body
 
 
 def test_success_carries_data_beside_the_meta() -> None:
-    assert success("Done.", account_data={"a": "b"}) == {
+    assert success_body("Done.", account_data={"a": "b"}) == {
         "request_meta": {"request_status": "Success", "message": "Done."},
         "account_data": {"a": "b"},
     }
@@ -17,7 +17,7 @@ def test_success_carries_data_beside_the_meta() -> None:
 
 @given(st.sampled_from([400, 401, 403, 404, 422, 429, 431, 500, 503]), st.text(), st.text())
 def test_a_failure_is_what_clients_can_read(status: int, text: str, help_text: str) -> None:
-    body = failure(status, text, help_text)
+    body = error_body(status, text, help_text)
     assert body["request_meta"]["request_status"] == "Failed"
     assert body["error"]["code"] == body["status"] == status
     assert body["error"]["reason"]
@@ -38,11 +38,11 @@ def test_a_failure_is_what_clients_can_read(status: int, text: str, help_text: s
 def test_faults_of_a_view_become_answers(
     error: Exception, status: int | None, expected: int, headers: dict[str, str]
 ) -> None:
-    body, found, sent = fault(error, status)
+    body, found, sent = exception_response(error, status)
     assert (found, sent, body["error"]["code"]) == (expected, headers, expected)
     assert "disk full" not in str(body)
 
 
 def test_a_message_with_two_colons_in_a_row_leaves_none() -> None:
     for text in ("a::b", "a:::b", "a::::b", "::", ":::"):
-        assert "::" not in failure(400, text)["error"]["errors"][0]["error_message"]
+        assert "::" not in error_body(400, text)["error"]["errors"][0]["error_message"]

@@ -7,7 +7,7 @@ from support.imported_pairs import OLD, have, put, slow
 from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Authenticator, Outcome
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 
 FOREIGN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef4"
 
@@ -42,7 +42,7 @@ def test_a_hash_written_by_sql_is_refused_counted_and_left_as_it_is(
 
 def test_a_hash_written_by_sql_under_a_key_of_our_shape_is_refused(world: World) -> None:
     keys = world.register()
-    keys = put(world, keys, sha256(b"x").hexdigest(), None, make_pair().public_key)
+    keys = put(world, keys, sha256(b"x").hexdigest(), None, make_key_pair().public_key)
     with world.authenticator() as authenticator:
         assert attempts(authenticator, keys.basic("x")) == [Outcome.WRONG_SECRET]
 

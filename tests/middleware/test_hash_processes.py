@@ -20,9 +20,9 @@ from support.world import FakeRequest, World
 from octy_middleware.auth import hash_processes
 from octy_middleware.auth.hash_processes import HashProcesses
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.keys.imported_hashes import IMPORTED
+from octy_middleware.keys.imported_hashes import IMPORTED_SCHEMES
 
-CONTEXT = CryptContext(schemes=[*IMPORTED])
+CONTEXT = CryptContext(schemes=[*IMPORTED_SCHEMES])
 SECRET = "not-for-argv"
 QUICK = slow(SECRET)
 SLOW = "$6$rounds=900000$saltstring$" + "." * 86

@@ -16,9 +16,9 @@ from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.equal_work import dummy_record
 from octy_middleware.http.decision import AuthDecision
-from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, pack, unpack
+from octy_middleware.keys.key_record import KeyRecord, digest_of, is_live, pack, unpack
 from octy_middleware.recording.commit_waiter import TaskWaiter, ThreadWaiter, settle
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 NOW = 1_800_000_000.25
 
@@ -273,7 +273,7 @@ texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)
         ),
         texts,
     ),
-    state=st.sampled_from(PairState),
+    state=st.sampled_from(KeyPairState),
     ends_at=st.none() | st.integers(0, 2**62),
 )
 def test_a_packed_record_is_the_record(reference: str, digest: str, state: str, ends_at: int | None) -> None:
@@ -283,14 +283,14 @@ def test_a_packed_record_is_the_record(reference: str, digest: str, state: str, 
     assert digest_of(packed) == digest
 
 
-@pytest.mark.parametrize("state", PairState)
+@pytest.mark.parametrize("state", KeyPairState)
 @pytest.mark.parametrize("ends_at", [None, 999_999, 1_000_001])
-def test_a_packed_record_lives_as_long_as_the_record(state: PairState, ends_at: int | None) -> None:
+def test_a_packed_record_lives_as_long_as_the_record(state: KeyPairState, ends_at: int | None) -> None:
     record = KeyRecord(str(uuid4()), str(uuid4()), "acme", "pk_some", "$octy-b2$k1$00", state, ends_at)
-    assert lives(pack(record), 1.0) is record.is_live(1.0)
+    assert is_live(pack(record), 1.0) is record.is_live(1.0)
 
 
 def test_what_stands_in_for_nobody_has_its_digest_and_never_lives() -> None:
     packed = dummy_record("$octy-b2$k1$00")
     assert digest_of(packed) == "$octy-b2$k1$00"
-    assert not lives(packed, 0.0)
+    assert not is_live(packed, 0.0)

@@ -17,7 +17,7 @@ from octy_middleware import Authenticator, ConfigurationError, Database, Databas
 from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.process.hosts import stops_between_requests
+from octy_middleware.process.hosts import freezes_between_requests
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_uwsgi_without_threads_is_refused_with_what_to_do(
 
 @pytest.mark.parametrize("name", ["AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME"])
 def test_hosts_that_freeze_processes_are_known_by_their_variables(name: str) -> None:
-    assert stops_between_requests({name: "x"})
-    assert not stops_between_requests({"PATH": "/bin"})
+    assert freezes_between_requests({name: "x"})
+    assert not freezes_between_requests({"PATH": "/bin"})
 
 
 def test_every_outcome_is_on_disk_when_its_answer_is_given_on_such_a_host(world: World) -> None:

@@ -18,11 +18,11 @@ from octy_middleware.http.credentials import Secret
 from octy_middleware.keys import imported_hashes
 from octy_middleware.keys.imported_hashes import verify_imported
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.native_crypt import sha_crypt_fits
-from octy_middleware.keys.secret import KeyHasher, bound_to, check_imported
+from octy_middleware.keys.native_crypt import verify_sha_crypt
+from octy_middleware.keys.secret import KeyHasher, check_imported, row_binding
 
 HASHER = KeyHasher(Keychain({"k1": bytes(32)}))
-ROW = bound_to("00000000-0000-7000-8000-000000000001", "pk_00000001")
+ROW = row_binding("00000000-0000-7000-8000-000000000001", "pk_00000001")
 OURS = HASHER.digest(Secret("x"), ROW)
 
 
@@ -37,7 +37,7 @@ def test_what_a_librarys_own_hash_verifies_is_the_right_secret_alone(name: str) 
     for wrong in (SECRET + "x", SECRET[:-1], SECRET.upper(), "", found.stored, FOREIGN[name]):
         assert not fits(wrong, found.stored)
     sealed = HASHER.seal(found.stored, ROW)
-    assert HASHER.can_judge(sealed, ROW)
+    assert HASHER.can_verify(sealed, ROW)
     assert HASHER.needs_upgrade(sealed)
     assert not HASHER.is_fast(sealed)
 
@@ -172,7 +172,7 @@ def test_what_is_refused_is_told_and_not_shown(text: str, said: str) -> None:
         check_imported(text)
     assert len(text) < 8 or text[-8:] not in str(raised.value)
     assert not fits("x", text)
-    assert not HASHER.can_judge(HASHER.seal(text, ROW), ROW)
+    assert not HASHER.can_verify(HASHER.seal(text, ROW), ROW)
 
 
 def test_the_dearest_that_is_taken() -> None:
@@ -209,7 +209,7 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
     try:
         found = check_imported(text)
     except InvalidInputError:
-        assert not HASHER.can_judge(HASHER.seal(text, ROW), ROW)
+        assert not HASHER.can_verify(HASHER.seal(text, ROW), ROW)
         assert not fits("x", text)
         assert not HASHER.verify(Secret("x"), text, ROW)
     else:
@@ -231,7 +231,7 @@ def test_the_c_library_and_passlib_agree_on_sha_crypt(
     stored: str, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     native = verify_imported(HASHER.context, secret, stored)
-    monkeypatch.setattr(imported_hashes, "sha_crypt_fits", lambda *_: None)
+    monkeypatch.setattr(imported_hashes, "verify_sha_crypt", lambda *_: None)
     assert verify_imported(HASHER.context, secret, stored) is native is (secret == CRYPT_SECRET)
 
 
@@ -242,7 +242,7 @@ def test_sha_crypt_leaves_the_interpreter_to_other_threads() -> None:
 
     def hashing() -> None:
         for _ in range(3):
-            assert sha_crypt_fits("x", costly) is False
+            assert verify_sha_crypt("x", costly) is False
         done.set()
 
     waited = []
@@ -283,7 +283,7 @@ from octy_middleware.keys.secret import check_imported
 hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
 sealed = hasher.seal(stored, b"")
 for _ in range(2):
-    print(hasher.verify(Secret({secret!r}), sealed, b""), hasher.can_judge(sealed, b""))
+    print(hasher.verify(Secret({secret!r}), sealed, b""), hasher.can_verify(sealed, b""))
     try:
         check_imported(stored)
     except Exception as error:

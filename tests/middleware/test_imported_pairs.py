@@ -18,7 +18,7 @@ from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import KeyHasher, bound_to, imported_hash
+from octy_middleware.keys.secret import KeyHasher, imported_hash, row_binding
 
 OLD_UNKNOWN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef3"
 
@@ -155,9 +155,9 @@ def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world
 
 def world_shape(world: World) -> str:
     """Return an unknown key of our own shape, checksum and all."""
-    from octy_middleware.keys.secret import make_pair
+    from octy_middleware.keys.secret import make_key_pair
 
-    return make_pair().public_key
+    return make_key_pair().public_key
 
 
 def test_a_decoy_is_another_keys_hash_and_opens_nothing(world: World, old: Keys) -> None:
@@ -284,7 +284,7 @@ def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_b
             run(
                 connection,
                 "UPDATE key_pair SET secret_digest = ?, imported_scheme = NULL WHERE public_key = ?",
-                self.digest(Secret(old.secret), bound_to(pair_id_of(world, old), OLD)),
+                self.digest(Secret(old.secret), row_binding(pair_id_of(world, old), OLD)),
                 OLD,
             )
         return verify(self, secret, sealed)

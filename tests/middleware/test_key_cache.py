@@ -13,7 +13,7 @@ from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 
 def make_key_cache(database: Database, **options: float) -> KeyCache:
@@ -62,7 +62,7 @@ def test_a_change_in_this_process_is_seen_at_once_through_any_database_object(wo
     assert key_cache.get(keys.public_key) is None
     record = key_cache.load(keys.public_key)
     assert record is not None
-    assert record.state == PairState.RETIRED
+    assert record.state == KeyPairState.RETIRED
     key_cache.close()
 
 
@@ -90,7 +90,7 @@ def test_a_look_up_that_a_change_overtook_is_not_remembered(world: World, monkey
     monkeypatch.setattr(key_cache, "_add", overtaken)
     stale = key_cache.load(keys.public_key)
     assert stale is not None
-    assert stale.state == PairState.ACTIVE
+    assert stale.state == KeyPairState.ACTIVE
     assert key_cache.get(keys.public_key) is None
     key_cache.close()
 

@@ -14,7 +14,7 @@ from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_checks
 from octy_middleware.domain.key_checks import PEPPERS, KeyCheckResult, check_value, compare_keys, register_keys
-from octy_middleware.errors import ForeignKeysError
+from octy_middleware.errors import KeyMismatchError
 from octy_middleware.keys.keychain import Keychain
 
 FOREIGN = Keychain.generate("k1")  # the same id as of every world, as it was before ids were random
@@ -128,7 +128,7 @@ def test_registering_grows_a_chain_and_refuses_another(world: World) -> None:
             register_keys(connection, PEPPERS, chain, time.time())
 
     for foreign in (FOREIGN, new, Keychain({**new, **FOREIGN})):
-        with pytest.raises(ForeignKeysError, match="OCTY_PEPPERS"):
+        with pytest.raises(KeyMismatchError, match="OCTY_PEPPERS"):
             register(foreign)
     register(Keychain({**world.peppers, **new}))
     register(new)  # the old one has gone

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from octy_middleware.http.lifespan import pass_lifespan
+from octy_middleware.http.lifespan import forward_lifespan
 
 EVENTS = ["lifespan.startup", "lifespan.shutdown"]
 SERVED = ["startup.complete", "closed", "shutdown.complete"]
@@ -63,7 +63,7 @@ def run(app: Any) -> list[str]:
         async def send(message: Any) -> None:
             happened.append(message["type"].removeprefix("lifespan."))
 
-        await pass_lifespan(app, {"type": "lifespan"}, receive, send, lambda: happened.append("closed"))
+        await forward_lifespan(app, {"type": "lifespan"}, receive, send, lambda: happened.append("closed"))
 
     asyncio.run(story())
     return happened

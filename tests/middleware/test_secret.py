@@ -15,20 +15,20 @@ from octy_middleware.http.credentials import Secret, is_public_key
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import (
     KeyHasher,
-    bound_to,
     has_valid_checksum,
-    make_pair,
-    refuse_passlib_beside_libpass,
+    make_key_pair,
+    reject_passlib_beside_libpass,
+    row_binding,
 )
 
 PAIR_ID, PUBLIC_KEY = "00000000-0000-7000-8000-000000000001", "pk_00000001"
-ROW = bound_to(PAIR_ID, PUBLIC_KEY)
+ROW = row_binding(PAIR_ID, PUBLIC_KEY)
 SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret scanners (CONTRACT.md)
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_every_pair_has_the_documented_shape(noise: bytes) -> None:
-    pair = make_pair(lambda count: noise[:count])
+    pair = make_key_pair(lambda count: noise[:count])
     assert re.fullmatch(r"pk_[0-9A-Za-z]{28}", pair.public_key)
     assert SCANNER.fullmatch(pair.secret.reveal())
     assert is_public_key(pair.public_key)
@@ -38,7 +38,7 @@ def test_every_pair_has_the_documented_shape(noise: bytes) -> None:
 
 @given(st.integers(0, 51), st.sampled_from("0123456789ABCDEFabcdefXYZ"))
 def test_a_mistyped_character_is_found_offline(place: int, other: str) -> None:
-    secret = make_pair().secret.reveal()
+    secret = make_key_pair().secret.reveal()
     typo = secret[:place] + other + secret[place + 1 :]
     assert has_valid_checksum(typo) == (typo == secret)
 
@@ -49,14 +49,14 @@ def test_no_text_breaks_the_checksum_test(text: str) -> None:
 
 
 def test_pairs_differ_and_hide_their_secret() -> None:
-    pairs = [make_pair() for _ in range(1000)]
+    pairs = [make_key_pair() for _ in range(1000)]
     assert len({pair.public_key for pair in pairs}) == len({pair.secret.reveal() for pair in pairs}) == 1000
     assert pairs[0].secret.reveal() not in f"{pairs[0]!r} {pairs[0]!s}"
 
 
 def test_the_stored_form_is_a_keyed_digest_that_passlib_knows() -> None:
     peppers = Keychain.generate("p7")
-    hasher, secret = KeyHasher(peppers), make_pair().secret
+    hasher, secret = KeyHasher(peppers), make_key_pair().secret
     stored = hasher.digest(secret, ROW)
     assert re.fullmatch(r"\$octy-b2\$p7\$[0-9a-f]{64}", stored)
     assert hasher.context.identify(stored) == "octy_b2"
@@ -69,14 +69,14 @@ def test_the_stored_form_is_a_keyed_digest_that_passlib_knows() -> None:
 
 
 def test_a_stolen_database_verifies_nothing_without_the_pepper() -> None:
-    secret = make_pair().secret
+    secret = make_key_pair().secret
     stored = KeyHasher(Keychain({"p1": os.urandom(32)})).digest(secret, ROW)
     assert not KeyHasher(Keychain({"p1": os.urandom(32)})).verify(secret, stored, ROW)
     assert not KeyHasher(Keychain({"p2": os.urandom(32)})).verify(secret, stored, ROW)
 
 
 def test_an_old_pepper_verifies_and_asks_for_an_upgrade() -> None:
-    old, secret = os.urandom(32), make_pair().secret
+    old, secret = os.urandom(32), make_key_pair().secret
     stored = KeyHasher(Keychain({"old": old})).digest(secret, ROW)
     rotated = KeyHasher(Keychain({"old": old, "new": os.urandom(32)}))
     assert rotated.verify(secret, stored, ROW)
@@ -105,9 +105,9 @@ def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
 
 
 def test_a_digest_copied_to_another_row_verifies_nothing() -> None:
-    hasher, secret = KeyHasher(Keychain.generate()), make_pair().secret
+    hasher, secret = KeyHasher(Keychain.generate()), make_key_pair().secret
     stored = hasher.digest(secret, ROW)
-    for other in (bound_to(PAIR_ID, "pk_other000"), bound_to(PAIR_ID.replace("1", "2"), PUBLIC_KEY), b""):
+    for other in (row_binding(PAIR_ID, "pk_other000"), row_binding(PAIR_ID.replace("1", "2"), PUBLIC_KEY), b""):
         assert not hasher.verify(secret, stored, other)
 
 
@@ -123,7 +123,7 @@ def test_an_imported_hash_without_its_seal_verifies_nothing(imported: str) -> No
     foreign = KeyHasher(Keychain.generate()).seal(imported, ROW)
     for stored, row in (
         (imported, ROW),
-        (sealed, bound_to(PAIR_ID, "pk_other000")),
+        (sealed, row_binding(PAIR_ID, "pk_other000")),
         (edited, ROW),
         (foreign, ROW),
         (sealed.replace("k1", "k2"), ROW),
@@ -139,7 +139,7 @@ def test_a_rotated_pepper_still_checks_the_seals_of_the_old_one() -> None:
     old = os.urandom(32)
     sealed = KeyHasher(Keychain({"old": old})).seal(sha256(b"x").hexdigest(), ROW)
     assert KeyHasher(Keychain({"old": old, "new": os.urandom(32)})).verify(Secret("x"), sealed, ROW)
-    assert not KeyHasher(Keychain({"new": os.urandom(32)})).can_judge(sealed, ROW)
+    assert not KeyHasher(Keychain({"new": os.urandom(32)})).can_verify(sealed, ROW)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_damaged_digest_verifies_nothing_and_raises_nothing(stored: str) -> No
 def test_an_unknown_key_does_the_same_work_and_is_never_right() -> None:
     hasher = KeyHasher(Keychain.generate())
     assert not hasher.verify(Secret(""), None, ROW)  # the decoy is the digest of the empty secret
-    assert not hasher.verify(make_pair().secret, None, ROW)
+    assert not hasher.verify(make_key_pair().secret, None, ROW)
 
 
 def test_an_unknown_key_is_kept_as_a_keyed_hash_only() -> None:
@@ -174,10 +174,10 @@ def test_an_unknown_key_is_kept_as_a_keyed_hash_only() -> None:
 
 
 def test_passlib_beside_libpass_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_passlib_beside_libpass()
+    reject_passlib_beside_libpass()
     monkeypatch.setattr(metadata, "distribution", lambda name: name)
     with pytest.raises(ConfigurationError, match="pip uninstall passlib"):
-        refuse_passlib_beside_libpass()
+        reject_passlib_beside_libpass()
 
 
 def test_hasher_shows_no_pepper() -> None:

@@ -10,8 +10,8 @@ from support.imported_pairs import have, slow
 from support.world import World, basic
 
 from octy_middleware import Authenticator
-from octy_middleware.http.decision import OPEN
-from octy_middleware.process.async_libraries import run_in
+from octy_middleware.http.decision import NO_CREDENTIALS_NEEDED
+from octy_middleware.process.async_libraries import run_in_executor
 from octy_middleware.recording.async_waiters import TrioWaiter
 from octy_middleware.recording.commit_waiter import settle
 
@@ -61,13 +61,13 @@ def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up()
         async with trio.open_nursery() as nursery:
             for waiter in waiters:
                 nursery.start_soon(waiter.wait, 60)
-            nursery.start_soon(trio.to_thread.run_sync, settle, [(waiter, OPEN) for waiter in waiters])
-        assert [waiter.result for waiter in waiters] == [OPEN, OPEN]
+            nursery.start_soon(trio.to_thread.run_sync, settle, [(waiter, NO_CREDENTIALS_NEEDED) for waiter in waiters])
+        assert [waiter.result for waiter in waiters] == [NO_CREDENTIALS_NEEDED, NO_CREDENTIALS_NEEDED]
         return [TrioWaiter()]
 
     late = trio.run(waits)
-    settle([(late[0], OPEN)])
-    assert late[0].result is OPEN
+    settle([(late[0], NO_CREDENTIALS_NEEDED)])
+    assert late[0].result is NO_CREDENTIALS_NEEDED
 
 
 def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:
@@ -75,7 +75,7 @@ def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:
 
     async def gives_up() -> None:
         with trio.move_on_after(0.01):
-            await run_in(executor, lambda: (trio.run(trio.sleep, 0.1), done.append(1)))
+            await run_in_executor(executor, lambda: (trio.run(trio.sleep, 0.1), done.append(1)))
 
     with ThreadPoolExecutor(1) as executor:
         trio.run(gives_up)
@@ -85,7 +85,7 @@ def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:
 
 def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
     async def waits() -> None:
-        await run_in(executor, int, "none")
+        await run_in_executor(executor, int, "none")
 
     with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="none"):
         trio.run(waits)

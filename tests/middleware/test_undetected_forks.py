@@ -21,7 +21,7 @@ from octy_middleware import Authenticator
 from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.event import build_event
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.process.fork import notice_fork
+from octy_middleware.process.fork import detect_fork
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
 
 APP = """
@@ -79,7 +79,7 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
 
 def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
     def work(name: str) -> None:
-        notice_fork()
+        detect_fork()
         event = build_event(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
         (tmp_path / name).write_text(event.request_id)
 

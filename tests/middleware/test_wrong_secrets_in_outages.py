@@ -16,7 +16,7 @@ from octy_middleware import Authenticator, DatabaseUnavailableError, OctyASGIMid
 from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.http.event import AuthEvent
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.recording.commit_waiter import ThreadWaiter
 
 UNKNOWN = "pk_" + "0" * 28
@@ -38,7 +38,7 @@ def test_wrong_secrets_beyond_the_rate_limit_are_429_and_all_counted(world: Worl
     keys = world.register()
     with world.authenticator(rate_limit=60) as authenticator:
         for _ in range(60):
-            told(authenticator, basic(make_pair().public_key, "x"))
+            told(authenticator, basic(make_key_pair().public_key, "x"))
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda _: told(authenticator, keys.basic("sk_wrong")), range(3000)))
         assert answers.count(Outcome.RATE_LIMITED) > 2900

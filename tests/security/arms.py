@@ -11,7 +11,7 @@ from support.world import Keys, World
 
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 
 WRONG, CONTROL, UNKNOWN = "wrong", "wrong again (A/A)", "unknown"
 RETIRED, RETIRED_WRONG, EMPTY = "retired", "retired, wrong", "empty secret"
@@ -46,7 +46,7 @@ def prepare(folder: Path) -> Prepared:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", retired.public_key)
         assert key_pairs.retire(connection, pair_id, now=0.0)
     world.database.close()
-    wrong, stranger = make_pair().secret.reveal(), make_pair()
+    wrong, stranger = make_key_pair().secret.reveal(), make_key_pair()
     texts = {
         WRONG: (live.public_key, wrong),
         CONTROL: (live.public_key, wrong),

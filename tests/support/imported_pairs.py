@@ -6,7 +6,7 @@ from passlib.hash import pbkdf2_sha256
 
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.credentials import Secret
-from octy_middleware.keys.secret import bound_to
+from octy_middleware.keys.secret import row_binding
 from support.world import Keys, World
 
 OLD = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef2"
@@ -24,13 +24,13 @@ def pair_id_of(world: World, keys: Keys) -> str:
 
 def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = OLD) -> Keys:
     """Make a pair an imported one."""
-    sealed = world.hasher.seal(stored, bound_to(pair_id_of(world, keys), public_key))
+    sealed = world.hasher.seal(stored, row_binding(pair_id_of(world, keys), public_key))
     return put(world, keys, sealed, scheme, public_key)
 
 
 def rename(world: World, keys: Keys, public_key: str) -> Keys:
     """Give a pair another public key, with a digest of ours that fits."""
-    row = bound_to(pair_id_of(world, keys), public_key)
+    row = row_binding(pair_id_of(world, keys), public_key)
     return put(world, keys, world.hasher.digest(Secret(keys.secret), row), None, public_key)
 
 

@@ -28,7 +28,7 @@ from octy_middleware.domain.notices import create_notice, record_added_keys
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.recording.incident_counts import ADD_SUMS, ALL_TIME
-from octy_middleware.states import Cause, NoticeKind, PairState
+from octy_middleware.states import KeyPairCause, KeyPairState, NoticeKind
 from octy_worker.activities.mail import MailActivities
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
@@ -106,7 +106,7 @@ class World:
         return first
 
     def pair(self, public_key, **fields):
-        fields = {"state": PairState.ACTIVE, "cause": Cause.FIRST, "created_at": utc(START), **fields}
+        fields = {"state": KeyPairState.ACTIVE, "cause": KeyPairCause.FIRST, "created_at": utc(START), **fields}
         return self.add(
             KeyPair(id=self.new_id(), account_id=self.account_id, public_key=public_key, secret_digest="-", **fields)
         )
@@ -163,7 +163,7 @@ class World:
             Regeneration(
                 id=regeneration_id,
                 account_id=self.account_id,
-                cause=Cause.INCIDENT if old else Cause.FIRST,
+                cause=KeyPairCause.INCIDENT if old else KeyPairCause.FIRST,
                 actor="customer",
                 leaked=leaked,
                 old_pair_id=self.pair_id if old else None,
@@ -236,7 +236,7 @@ class World:
         """A replacement whose old pair lives out its overlap, used since by these sources; return its id."""
         collected = self.now - since
         regeneration_id = self.regeneration(collected_at=utc(collected), state="collected")
-        self.update_pair(self.pair_id, state=PairState.RETIRING, retire_at=utc(self.now + ends_in))
+        self.update_pair(self.pair_id, state=KeyPairState.RETIRING, retire_at=utc(self.now + ends_in))
         with self.database.read_session() as session:
             new_pair_id = session.get_one(Regeneration, regeneration_id).new_pair_id
         self.update_pair(new_pair_id, **new_pair)
@@ -261,7 +261,7 @@ class World:
             session.add(account)
 
     def retire_old_pair(self, **fields):
-        self.update_pair(self.pair_id, **{"state": PairState.RETIRED, "retired_at": utc(self.now), **fields})
+        self.update_pair(self.pair_id, **{"state": KeyPairState.RETIRED, "retired_at": utc(self.now), **fields})
 
     def activities(self, mailer, **values):
         return MailActivities(

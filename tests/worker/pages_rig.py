@@ -31,10 +31,10 @@ from octy_middleware.domain.accounts import StaffChange, change_contact
 from octy_middleware.domain.notices import create_notice
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.recording.incident_counts import ALL_TIME
 from octy_middleware.recording.streak import Rule
-from octy_middleware.states import Cause, IncidentState, NoticeKind, PairState, RegenerationState
+from octy_middleware.states import IncidentState, KeyPairCause, KeyPairState, NoticeKind, RegenerationState
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import build_pages
@@ -100,14 +100,14 @@ class World:
     def alert_path(self, incident_id: str) -> str:
         return path_of(self.links.alert_url(incident_id))
 
-    def pair(self, state: PairState = PairState.ACTIVE, **values: object) -> KeyPair:
+    def pair(self, state: KeyPairState = KeyPairState.ACTIVE, **values: object) -> KeyPair:
         row = KeyPair(
             id=self.fresh_id(),
             account_id=self.account_id,
-            public_key=make_pair().public_key,
+            public_key=make_key_pair().public_key,
             secret_digest="$octy-b2$k1$" + "0" * 64,
             state=state,
-            cause=Cause.FIRST,
+            cause=KeyPairCause.FIRST,
             created_at=utc(START),
             **values,
         )
@@ -145,7 +145,7 @@ class World:
         row = Regeneration(
             id=self.fresh_id(),
             account_id=self.account_id,
-            cause=Cause.INCIDENT,
+            cause=KeyPairCause.INCIDENT,
             actor="system",
             old_pair_id=old.id if old else None,
             new_pair_id=self.pair().id,

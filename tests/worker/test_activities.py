@@ -14,7 +14,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.states import Answer, Cause, RegenerationState
+from octy_middleware.states import Answer, KeyPairCause, RegenerationState
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.maintenance import MaintenanceActivities
@@ -81,7 +81,7 @@ class Desk:
             old = regenerations.current_pair(session, keys.account_id)
             assert old is not None
             return regenerations.open_regeneration(
-                session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=leaked, actor="ann", now=NOW
+                session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=leaked, actor="ann", now=NOW
             ).regeneration_id
 
     def sent(self, regeneration_id: str) -> str:

@@ -13,7 +13,7 @@ from octy_middleware.db.models import Account, AlertHold, KeyPair, OutcomeMinute
 from octy_middleware.domain.key_checks import PEPPERS, register_keys
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.states import Cause, PairState
+from octy_middleware.states import KeyPairCause, KeyPairState
 from octy_worker.mail.alert_hold import (
     MAX_HOLD,
     Evidence,
@@ -81,8 +81,8 @@ def customers(world, number):
                 account_id=account_id,
                 public_key=public_key,
                 secret_digest="-",
-                state=PairState.ACTIVE,
-                cause=Cause.FIRST,
+                state=KeyPairState.ACTIVE,
+                cause=KeyPairCause.FIRST,
                 created_at=utc(START - 1e6),
                 last_used_at=utc(world.now - 70),
             ),

@@ -11,7 +11,7 @@ from octy_middleware import Outcome
 from octy_middleware.clock import utc
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
-from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
+from octy_middleware.states import Answer, IncidentState, KeyPairCause, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.incidents import CUSTOMER
 
@@ -122,7 +122,7 @@ def replace_uncollected(world: World, old: Keys) -> Keys:
         current = regenerations.current_pair(session, old.account_id)
         assert current is not None
         opened = regenerations.open_regeneration(
-            session, old.account_id, Cause.STAFF, old_pair_id=current.id, leaked=False, actor="ann", now=NOW
+            session, old.account_id, KeyPairCause.STAFF, old_pair_id=current.id, leaked=False, actor="ann", now=NOW
         )
     with world.database.write_session() as session:
         regenerations.issue(session, world.hasher, world.sealer, opened.regeneration_id, life=LIFE, now=NOW)

@@ -12,7 +12,7 @@ from support.world import LIFE, FakeRequest, Keys, World
 from octy_middleware.clock import utc
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.models import Incident, Notice
-from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
+from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Resolution
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import OrderRefusedError
@@ -172,7 +172,7 @@ def test_keys_that_others_wait_for_are_not_withdrawn(world: World, other: str) -
             old = regenerations.current_pair(session, keys.account_id)
             assert old is not None
             regenerations.open_regeneration(
-                session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
+                session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
             )
     regeneration_id = sent(world, ordered(world, incident_id))
     with world.database.write_session() as session:
@@ -312,7 +312,7 @@ def test_a_pair_that_was_replaced_since_is_not_replaced_again(file: World) -> No
         old = regenerations.current_pair(session, keys.account_id)
         assert old is not None
         opened = regenerations.open_regeneration(
-            session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
+            session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
         )
     file.complete(opened.regeneration_id, NOW)
     assert "the pair was replaced since" in refused(file, incident_id, REGENERATE)

@@ -10,7 +10,7 @@ import pytest
 from cli_rig import Octy, audited, octy_for, open_case
 from support.world import FakeRequest, World
 
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 from octy_worker.cli import accounts, keys
 from octy_worker.domain import regenerations
 from octy_worker.staff import audit
@@ -86,7 +86,7 @@ def test_a_pair_is_replaced_through_the_outbox(world, octy):
     assert (done.json["joined"], done.json["old_public_key"]) == (False, pair.public_key)
     [row] = world.rows("SELECT id, cause, actor, reason, leaked FROM regeneration WHERE cause = 'staff'")
     assert row == (done.json["regeneration_id"], "staff", "ada", "ticket 4711", 0)
-    assert states(world) == {pair.public_key: PairState.ACTIVE}
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
     assert audited(done.stderr)[0]["what"] == "regeneration_ordered"
 
 
@@ -94,7 +94,7 @@ def test_a_leaked_pair_is_cut_with_the_order(world, octy):
     pair = world.register()
     done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must()
     assert f"{pair.public_key} is cut" in done.stdout
-    assert states(world) == {pair.public_key: PairState.RETIRED}
+    assert states(world) == {pair.public_key: KeyPairState.RETIRED}
 
 
 def issue(world: World, regeneration_id: str) -> str:
@@ -120,7 +120,7 @@ def test_a_second_order_joins_the_first(world, octy, issued):
     second = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY, "--json").must().json
     assert (first.pop("delivery")["status"], second.pop("delivery")["status"]) == ("preparing", "preparing")
     assert second == {**first, "joined": True, "leaked": True}
-    assert states(world)[pair.public_key] == PairState.RETIRED
+    assert states(world)[pair.public_key] == KeyPairState.RETIRED
     assert "on their way already" in octy("keys", "regenerate", "--account", "acme", *WHY).must().stdout
 
 
@@ -128,7 +128,7 @@ def test_an_open_case_is_to_be_decided_instead(world, octy):
     pair, incident_id = open_case(world)
     done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must(3)
     assert f"octy incidents decide {incident_id} regenerate" in done.stderr
-    assert states(world) == {pair.public_key: PairState.ACTIVE}
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
     assert world.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'staff'") == [(0,)]
 
 
@@ -167,9 +167,9 @@ def test_it_asks_first_and_takes_no_for_an_answer(world, octy):
         done = octy("keys", "revoke", pair.public_key, *WHY, typed=typed).must(1)
         assert "All requests with it will fail" in done.stderr
         assert "nothing was done" in done.stderr
-    assert states(world) == {pair.public_key: PairState.ACTIVE}
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
     octy("keys", "revoke", pair.public_key, *WHY, typed="y\n").must()
-    assert states(world) == {pair.public_key: PairState.RETIRED}
+    assert states(world) == {pair.public_key: KeyPairState.RETIRED}
 
 
 def test_cutting_twice_changes_nothing(world, octy):
@@ -194,7 +194,7 @@ def test_cutting_an_uncollected_pair_stops_its_delivery(world, octy):
     new_key = issue(world, ordered)
     done = octy("keys", "revoke", new_key, "--yes", *WHY, "--json").must()
     assert (done.json["delivery_stopped"], done.json["live_pairs"]) == (True, 1)
-    assert states(world) == {old.public_key: PairState.ACTIVE, new_key: PairState.RETIRED}
+    assert states(world) == {old.public_key: KeyPairState.ACTIVE, new_key: KeyPairState.RETIRED}
     assert world.rows("SELECT sealed FROM sealed_secret WHERE regeneration_id = :id", id=ordered) == [(None,)]
     kinds = [kind for (kind,) in world.rows("SELECT kind FROM outbox WHERE subject_id = :id", id=ordered)]
     assert kinds == ["regeneration_opened", "regeneration_superseded"]
@@ -222,7 +222,7 @@ def test_actor_and_reason_must_be_fit_to_keep(world, octy, command, given, fault
     pair = world.register()
     words = ("--account", "acme") if command == "regenerate" else (pair.public_key, "--yes")
     assert fault in octy("keys", command, *words, *given).must(3).stderr
-    assert states(world) == {pair.public_key: PairState.ACTIVE}
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
 
 
 def test_the_actor_is_the_option_the_variable_or_the_login(world, octy, monkeypatch):

@@ -14,7 +14,7 @@ from support.world import INSTALLATION
 from octy_middleware.clock import utc
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 from octy_worker.cli import exit_process, incidents, incidents_requests, keys
 
 WHY = ("--reason", "confirmed by phone")
@@ -38,7 +38,7 @@ def test_a_decision_stands_and_is_acted_on_and_its_repeat_is_harmless(office):
     [answer] = office.events(incident_id, "answered")
     assert answer == {"actor": "ada", "answer": "not_us", "leaked": True, "reason": "confirmed by phone"}
     assert office.world.rows("SELECT state FROM key_pair WHERE public_key = :key", key=pair.public_key) == [
-        (PairState.RETIRED,)
+        (KeyPairState.RETIRED,)
     ]
     office.until(lambda: office.state(incident_id) == "regenerating")
     decision_id = done.json["decision_id"]

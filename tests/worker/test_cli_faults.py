@@ -12,7 +12,7 @@ from cli_rig import Octy, octy_for, open_case
 from support.world import World
 
 from octy_middleware.db.database import Database
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 from octy_worker import dev
 from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
 
@@ -40,7 +40,7 @@ def nowhere(tmp_path) -> Octy:
 
 # Exit codes
 
-RIGHT = make_pair(bytes).public_key
+RIGHT = make_key_pair(bytes).public_key
 BYTES = os.fsdecode(b"\xff")
 LONG, NUL = f"sqlite:///{'n' * 300}.db", "sqlite:///a%00b.db"
 MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")

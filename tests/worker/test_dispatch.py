@@ -16,7 +16,7 @@ from octy_middleware.domain.accounts import Accounts
 from octy_middleware.domain.notices import create_notice
 from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.domain.webhook_events import WebhookEvent
-from octy_middleware.states import Cause, NoticeKind
+from octy_middleware.states import KeyPairCause, NoticeKind
 from octy_worker.domain import incidents, regenerations
 from octy_worker.outbox.relay import DeliveryCounts
 from octy_workflows import messages
@@ -112,7 +112,7 @@ def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
     with world.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
         opened = regenerations.open_regeneration(
-            session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
+            session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
         )
     ear = Ear()
     deliver(world, ear)

@@ -15,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail, Webhook
 from octy_middleware.domain.installation import installation_id, is_same_location
 from octy_middleware.domain.notices import create_notice
-from octy_middleware.errors import ConfigurationError, ForeignKeysError
+from octy_middleware.errors import ConfigurationError, KeyMismatchError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
@@ -69,7 +69,7 @@ def test_a_worker_with_a_foreign_chain_does_not_start_and_registers_nothing(worl
     before = registered(world)
     new = {**keys, "link_keys": Keychain({**keys["link_keys"], **Keychain.generate()})}
     for foreign in (Keychain.generate(keys[purpose].newest[0]), Keychain.generate()):
-        with pytest.raises(ForeignKeysError, match=f"set {NAMES[purpose]} to the value of the hosts that use"):
+        with pytest.raises(KeyMismatchError, match=f"set {NAMES[purpose]} to the value of the hosts that use"):
             start(world.url, {**new, purpose: foreign})
     assert registered(world) == before
 

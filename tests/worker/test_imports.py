@@ -12,8 +12,8 @@ from support.world import FakeRequest, World, basic
 
 from octy_middleware import DatabaseUnavailableError, Outcome
 from octy_middleware.domain.accounts import find_account, security_addresses
-from octy_middleware.keys.secret import bound_to, imported_hash
-from octy_middleware.states import Cause, PairState
+from octy_middleware.keys.secret import imported_hash, row_binding
+from octy_middleware.states import KeyPairCause, KeyPairState
 from octy_worker.domain.job_lease import LIFE
 from octy_worker.domain.pace import MOST
 from octy_worker.imports.planner import carry_out
@@ -56,7 +56,7 @@ def test_a_customer_comes_with_the_pair_and_the_contact_data(world, write):
         "SELECT reference, public_key, secret_digest, imported_scheme, state, cause, activated_at, p.created_at "
         "FROM key_pair p JOIN account a ON a.id = p.account_id ORDER BY reference"
     )
-    now, life = int(NOW * 1e6), (BCRYPT, "bcrypt-4", PairState.ACTIVE, Cause.IMPORT, int(NOW * 1e6))
+    now, life = int(NOW * 1e6), (BCRYPT, "bcrypt-4", KeyPairState.ACTIVE, KeyPairCause.IMPORT, int(NOW * 1e6))
     rows = [(reference, public_key, imported_hash(stored), *rest) for reference, public_key, stored, *rest in rows]
     assert rows == [("c1", key(1), *life, 1_709_208_000_000_000), ("c2", key(2), *life, now)]
 
@@ -325,7 +325,7 @@ def test_an_imported_hash_is_sealed_to_its_row(world):
     imported(world, as_csv(person(1), person(2)))
     rows = world.rows("SELECT id, public_key, secret_digest FROM key_pair")
     for pair_id, public_key, stored in rows:
-        assert world.hasher.is_sealed(stored, bound_to(pair_id, public_key))
+        assert world.hasher.is_sealed(stored, row_binding(pair_id, public_key))
     assert len({stored for _, _, stored in rows}) == 2
 
 
@@ -504,7 +504,7 @@ def killed_import(world: World, content: bytes, *, pauses: int) -> None:
 def test_a_kill_between_steps_leaves_no_valid_key_and_the_same_file_runs_again(world, pauses):
     before, content = content_of(world), as_csv(*(person(number) for number in range(300)))
     killed_import(world, content, pauses=pauses)
-    assert world.rows("SELECT DISTINCT state, cause FROM key_pair") == [(PairState.PENDING, Cause.IMPORT)]
+    assert world.rows("SELECT DISTINCT state, cause FROM key_pair") == [(KeyPairState.PENDING, KeyPairCause.IMPORT)]
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.UNKNOWN_KEY
         later = NOW + LIFE + 1
@@ -513,7 +513,7 @@ def test_a_kill_between_steps_leaves_no_valid_key_and_the_same_file_runs_again(w
         writer = ImportWriter(world.database, lambda: later)
         carry_out(world.database, plan, now=later, progress=lambda *_: None, writer=writer)
         assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.ACCEPTED
-    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 300)]
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 300)]
     assert world.rows("SELECT COUNT(*) FROM account") == [(300,)]
     assert content_of(world) != before
 
@@ -539,7 +539,7 @@ def test_an_import_beside_another_is_refused_and_harms_neither(world):
             carry_out(world.database, rival, now=NOW, progress=lambda *_: None)
 
     carry_out(world.database, plan, now=NOW, progress=meanwhile)
-    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 100)]
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 100)]
 
 
 def test_whoever_gets_a_further_pair_is_told_though_the_import_was_killed_before(world):
@@ -554,7 +554,7 @@ def test_whoever_gets_a_further_pair_is_told_though_the_import_was_killed_before
     for _ in range(2):
         clear_interrupted(world.database, lambda: NOW + LIFE + 1)
         assert world.rows("SELECT kind FROM notice") == [("keys_added",)]
-    assert world.rows("SELECT DISTINCT state FROM key_pair") == [(PairState.ACTIVE,)]
+    assert world.rows("SELECT DISTINCT state FROM key_pair") == [(KeyPairState.ACTIVE,)]
 
 
 def test_no_transaction_of_an_import_of_20000_pairs_is_long(world):
@@ -574,7 +574,7 @@ def test_no_transaction_of_an_import_of_20000_pairs_is_long(world):
     carry_out(world.database, plan, now=NOW, progress=lambda *_: None, writer=writer)
     assert 20 < max(rows_by_transaction) <= MOST
     assert len(statements) == 1
-    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 20_000)]
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 20_000)]
 
 
 @pytest.mark.parametrize("rival", [person(1), person(7, public_key=key(1)), person(1, public_key=key(7))])

@@ -11,7 +11,7 @@ from pages_rules import text_of
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Incident, IncidentAnswer, KeyPair
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
     incident_id = world.case()
     world.change(IncidentAnswer, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
     pair_id = world.rows(KeyPair)[0]["id"]
-    world.change(KeyPair, pair_id, state=PairState.RETIRING, retire_at=utc(START) + timedelta(days=2))
+    world.change(KeyPair, pair_id, state=KeyPairState.RETIRING, retire_at=utc(START) + timedelta(days=2))
     page = text_of(world.browser().get(world.alert_path(incident_id)).text)
     assert "works until 2026-01-03 00:00:00 UTC" in page
 

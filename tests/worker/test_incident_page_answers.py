@@ -14,7 +14,7 @@ from pages_rules import text_of
 from octy_middleware.clock import utc
 from octy_middleware.db.models import IncidentAnswer, IncidentEvent, KeyChange, KeyPair, Outbox
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.states import IncidentState, PairState, Resolution
+from octy_middleware.states import IncidentState, KeyPairState, Resolution
 from octy_worker.crypto.links import Links, Purpose
 
 ANSWERED_AT = "2026-01-01 01:00:00 UTC"
@@ -45,7 +45,7 @@ def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
 def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us").status_code == 303
-    assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
+    assert world.rows(KeyPair)[0]["state"] == KeyPairState.ACTIVE
     page = text_of(browser.get(path).text)
     assert "Your answer: it was not us" in page
     assert "works until 24 hours after the new secret key was collected" in page
@@ -69,7 +69,7 @@ def test_leak_stops_the_old_pair_at_once(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us", leaked="yes").status_code == 303
     pair = world.rows(KeyPair)[0]
-    assert (pair["state"], pair["retired_at"]) == (PairState.RETIRED, utc(world.now))
+    assert (pair["state"], pair["retired_at"]) == (KeyPairState.RETIRED, utc(world.now))
     assert [change["public_key"] for change in world.rows(KeyChange)] == [pair["public_key"]]
     assert world.rows(Outbox)[0]["detail"] == {"answer": "not_us", "leaked": True}
     page = text_of(browser.get(path).text)
@@ -80,7 +80,7 @@ def test_leak_stops_the_old_pair_at_once(world):
 def test_leak_box_has_no_effect_with_it_was_us(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
-    assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
+    assert world.rows(KeyPair)[0]["state"] == KeyPairState.ACTIVE
     assert world.rows(IncidentAnswer)[0]["leaked"] is False
     assert "Your keys stay the same." in browser.get(path).text
 
@@ -246,7 +246,7 @@ def test_fifty_racing_answers_leave_exactly_one(world):
     assert [row["answer"] for row in world.rows(IncidentAnswer)] == [winner]
     assert [row["detail"]["answer"] for row in world.rows(Outbox)] == [winner]
     assert [row["what"] for row in world.rows(IncidentEvent)] == ["answered"]
-    assert world.rows(KeyPair)[0]["state"] == (PairState.RETIRED if winner == "not_us" else PairState.ACTIVE)
+    assert world.rows(KeyPair)[0]["state"] == (KeyPairState.RETIRED if winner == "not_us" else KeyPairState.ACTIVE)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from pages_rules import text_of
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Outbox, Regeneration, SealedSecret
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import make_pair
-from octy_middleware.states import PairState, RegenerationState
+from octy_middleware.keys.secret import make_key_pair
+from octy_middleware.states import KeyPairState, RegenerationState
 from octy_worker.crypto.links import Purpose
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import build_pages
 
-SECRET = make_pair().secret
+SECRET = make_key_pair().secret
 PLAIN = SECRET.reveal()
 
 
@@ -84,9 +84,9 @@ def form_token_of(world: World, regeneration_id: str, generation: int = 1) -> st
 @pytest.mark.parametrize(
     ("state", "values", "words"),
     [
-        (PairState.ACTIVE, {}, "works until 2026-01-02 01:00:00 UTC"),
-        (PairState.RETIRING, {"retire_at": utc(START + 7200)}, "works until 2026-01-01 02:00:00 UTC"),
-        (PairState.RETIRED, {"retired_at": utc(START)}, "has stopped working. We refuse requests with it."),
+        (KeyPairState.ACTIVE, {}, "works until 2026-01-02 01:00:00 UTC"),
+        (KeyPairState.RETIRING, {"retire_at": utc(START + 7200)}, "works until 2026-01-01 02:00:00 UTC"),
+        (KeyPairState.RETIRED, {"retired_at": utc(START)}, "has stopped working. We refuse requests with it."),
     ],
 )
 def test_next_steps_say_what_becomes_of_the_old_pair(world, state, values, words):

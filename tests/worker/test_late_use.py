@@ -13,7 +13,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.models import KeyPair
 from octy_middleware.domain import key_pairs
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.states import Cause
+from octy_middleware.states import KeyPairCause
 from octy_worker.crypto.links import Links
 from octy_worker.domain.incidents import load_case
 from octy_worker.domain.regenerations import open_regeneration
@@ -31,7 +31,13 @@ def renewed(world: World, keys: Keys) -> Keys:
     with world.database.write_session() as session:
         pair = run(session.connection(), "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key)
         order = open_regeneration(
-            session, keys.account_id, Cause.STAFF, old_pair_id=pair.scalar_one(), leaked=True, actor="test", now=now
+            session,
+            keys.account_id,
+            KeyPairCause.STAFF,
+            old_pair_id=pair.scalar_one(),
+            leaked=True,
+            actor="test",
+            now=now,
         )
     return world.complete(order.regeneration_id)
 

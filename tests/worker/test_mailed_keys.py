@@ -22,7 +22,7 @@ from octy_middleware.db.models import KeyPair, Outbox, OutcomeMinute, Regenerati
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.states import MailState, PairState, RegenerationState
+from octy_middleware.states import KeyPairState, MailState, RegenerationState
 from octy_worker import daemon
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
@@ -106,7 +106,7 @@ def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
     assert activities.send_mail(order(regeneration_id)) == SendMailResult("failed", "rcpt-550")
     assert standing(books, regeneration_id) == WAITING
     with books.database.write_session() as session:
-        assert session.get_one(KeyPair, books.pair_id).state == PairState.ACTIVE
+        assert session.get_one(KeyPair, books.pair_id).state == KeyPairState.ACTIVE
         assert regenerations.renew(session, regeneration_id, 2, life=60, now=START) == 2
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
     assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
@@ -153,7 +153,7 @@ def ends(books, regeneration_id):
 def is_cut(books, regeneration_id):
     with books.database.read_session() as session:
         new_pair = session.get_one(Regeneration, regeneration_id).new_pair_id
-    books.update_pair(new_pair, state=PairState.RETIRED)
+    books.update_pair(new_pair, state=KeyPairState.RETIRED)
 
 
 @pytest.mark.parametrize("happens", [ends, is_cut])

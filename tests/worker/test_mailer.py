@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from smtp_servers import Authority, Inbox, Scripted, Server, running
 from sqlmodel import Session
 
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.db.models import Account
 from octy_middleware.domain.accounts import change_contact
 from octy_middleware.errors import ConfigurationError, InvalidInputError
@@ -323,7 +323,7 @@ def test_the_table_of_faults(error, status, code):
     ],
 )
 def test_addresses_are_checked_before_the_library_sees_them(address, taken):
-    assert mail_address(address) == taken
+    assert normalize_mail_address(address) == taken
 
 
 _TEXTS = st.text("abzAZ059!#$%&'*+-/=?^_`{|}~.@ \"ü\u0430<>[],\n", max_size=80)
@@ -333,15 +333,15 @@ _LABELS = st.text("abzAZ059-ü", min_size=1, max_size=66)
 @settings(max_examples=200, deadline=None)
 @given(address=_TEXTS | st.builds("{}@{}.example".format, _TEXTS, _LABELS))
 def test_accounts_take_what_mail_can_be_sent_to_and_nothing_else(address):
-    known = mail_address(address.strip()) or ""
+    known = normalize_mail_address(address.strip()) or ""
     account = Account(contact_email_address="", security_email=known)  # a change that is taken back: no notice
     try:
         change_contact(Session(), account, {"contact_email_address": address}, 0.0)
     except InvalidInputError:
-        assert mail_address(address.strip()) is None or not address.isprintable()
+        assert normalize_mail_address(address.strip()) is None or not address.isprintable()
     else:
-        assert account.contact_email_address == mail_address(address.strip())
-        assert mail_address(account.contact_email_address) == account.contact_email_address
+        assert account.contact_email_address == normalize_mail_address(address.strip())
+        assert normalize_mail_address(account.contact_email_address) == account.contact_email_address
 
 
 @pytest.mark.parametrize("text", ["", "Octy", "Octy <octy>", "a@b\r\nBcc: eve@evil.example", "Octy <a b@c.example>"])

@@ -16,8 +16,8 @@ from pages_rules import text_of
 from octy_middleware.clock import utc
 from octy_middleware.db.models import KeyChange, KeyPair, Notice, Outbox, Regeneration, SealedSecret
 from octy_middleware.domain.accounts import StaffChange
-from octy_middleware.keys.secret import make_pair
-from octy_middleware.states import PairState, RegenerationState
+from octy_middleware.keys.secret import make_key_pair
+from octy_middleware.states import KeyPairState, RegenerationState
 from octy_worker.crypto.links import Purpose
 from octy_worker.domain import notices
 
@@ -135,7 +135,7 @@ def test_order_keeps_the_old_pair_until_the_new_one_is_collected(world):
         ("notice_created", notice, {}),
         ("regeneration_opened", regeneration["id"], {"leaked": False, "replaces": True}),
     ]
-    assert state_of(world, pair) == PairState.ACTIVE
+    assert state_of(world, pair) == KeyPairState.ACTIVE
     page = text_of(browser.get(path).text)
     assert "Your new keys are ordered Ordered here on 2026-01-01 01:00:00 UTC." in page
     assert "works until 24 hours after the new secret key was collected" in page
@@ -147,7 +147,7 @@ def test_ticked_box_stops_the_old_pair_at_once(world):
     path, browser = path_to(world, world.exposure(pair)), world.browser()
     assert browser.press(path, "order", "replace", leaked="yes").status_code == 303
     assert ordered(world) == [("exposure", pair.id, True, "customer", RegenerationState.OPEN)]
-    assert state_of(world, pair) == PairState.RETIRED
+    assert state_of(world, pair) == KeyPairState.RETIRED
     assert [change["public_key"] for change in world.rows(KeyChange)] == [pair.public_key]
     assert "has stopped working on 2026-01-01 01:00:00 UTC. We refuse requests with it." in text_of(
         browser.get(path).text
@@ -155,20 +155,20 @@ def test_ticked_box_stops_the_old_pair_at_once(world):
 
 
 def test_order_after_a_changed_address_replaces_the_current_pair_and_cuts_what_is_on_its_way_out(world):
-    going = world.pair(PairState.RETIRING, retire_at=utc(START + DAY))
+    going = world.pair(KeyPairState.RETIRING, retire_at=utc(START + DAY))
     other, current = world.pair(), world.pair()
     path, browser = path_to(world, world.move_to(NEW)), world.browser()
     assert browser.press(path, "order", "replace", leaked="yes").status_code == 303
     assert ordered(world) == [("customer", current.id, True, "customer", RegenerationState.OPEN)]
     states = {state_of(world, pair) for pair in (going, current)}
-    assert (states, state_of(world, other)) == ({PairState.RETIRED}, PairState.ACTIVE)
+    assert (states, state_of(world, other)) == ({KeyPairState.RETIRED}, KeyPairState.ACTIVE)
     assert "Your new keys are ordered" in text_of(browser.get(path).text)
 
 
 def test_order_after_a_changed_address_without_the_tick_cuts_nothing(world):
-    pairs = [world.pair(PairState.RETIRING, retire_at=utc(START + DAY)), world.pair()]
+    pairs = [world.pair(KeyPairState.RETIRING, retire_at=utc(START + DAY)), world.pair()]
     assert world.browser().press(path_to(world, world.move_to(NEW)), "order", "replace").status_code == 303
-    assert [state_of(world, pair) for pair in pairs] == [PairState.RETIRING, PairState.ACTIVE]
+    assert [state_of(world, pair) for pair in pairs] == [KeyPairState.RETIRING, KeyPairState.ACTIVE]
 
 
 def test_second_order_is_409_and_shows_the_first(world):
@@ -199,7 +199,7 @@ def test_fifty_racing_orders_leave_exactly_one(world):
     assert Counter(statuses) == {303: 1, 409: 49}
     leaked = statuses.index(303) % 2 == 1
     assert ordered(world) == [("exposure", pair.id, leaked, "customer", RegenerationState.OPEN)]
-    assert state_of(world, pair) == (PairState.RETIRED if leaked else PairState.ACTIVE)
+    assert state_of(world, pair) == (KeyPairState.RETIRED if leaked else KeyPairState.ACTIVE)
     assert [row["kind"] for row in world.rows(Outbox)] == ["notice_created", "regeneration_opened"]
     assert world.rows(Notice)[0]["regeneration_id"] == world.rows(Regeneration)[0]["id"]
 
@@ -215,7 +215,7 @@ def test_orders_that_pass_the_first_look_together_are_decided_by_one_update(worl
         )
         assert Counter(done) == {True: 1, False: 19}
     [(_, _, leaked, *_)] = ordered(world)
-    assert state_of(world, pair) == (PairState.RETIRED if leaked else PairState.ACTIVE)
+    assert state_of(world, pair) == (KeyPairState.RETIRED if leaked else KeyPairState.ACTIVE)
 
 
 def test_order_for_an_account_without_pairs_issues_none(world):
@@ -328,7 +328,7 @@ def test_nothing_is_ordered_for_the_new_address_once_security_mails_go_there(wor
 
 
 def test_a_pair_that_has_ended_is_not_replaced(world):
-    pair = world.pair(PairState.RETIRED, retired_at=utc(START + 60))
+    pair = world.pair(KeyPairState.RETIRED, retired_at=utc(START + 60))
     notice = world.exposure(pair)
     path, browser = path_to(world, notice), world.browser()
     before = world.dump()
@@ -352,7 +352,7 @@ def test_an_account_without_a_pair_has_nothing_to_replace(world):
 @pytest.mark.parametrize("told", ["exposure", "move_to"])
 def test_new_keys_that_are_on_their_way_are_said_so(world, told):
     pair = world.pair()
-    world.regeneration(make_pair().secret, old=pair)
+    world.regeneration(make_key_pair().secret, old=pair)
     notice = world.exposure(pair) if told == "exposure" else world.move_to(NEW)
     path, browser = path_to(world, notice), world.browser()
     before = world.dump()
@@ -367,7 +367,7 @@ def test_new_keys_that_are_on_their_way_are_said_so(world, told):
 
 
 def test_first_keys_that_nobody_has_collected_are_on_their_way(world):
-    world.regeneration(make_pair().secret)
+    world.regeneration(make_key_pair().secret)
     assert "New keys are already on the way" in world.browser().get(path_to(world, world.move_to(NEW))).text
 
 
@@ -429,7 +429,7 @@ def test_where_keys_are_mailed_the_page_says_so_to_the_end(tmp_path):
 
 def test_an_order_that_came_to_nothing_elsewhere_stands_against_nothing(world):
     pair = world.pair()
-    elsewhere = world.regeneration(make_pair().secret, old=pair)
+    elsewhere = world.regeneration(make_key_pair().secret, old=pair)
     world.change(Regeneration, elsewhere, state=RegenerationState.ABANDONED, finished_at=utc(START))
     world.change(SealedSecret, elsewhere, sealed=None, expires_at=utc(START) + timedelta(days=1))
     assert world.browser().press(path_to(world, world.exposure(pair)), "order", "replace").status_code == 303

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.states import Answer, Cause
+from octy_middleware.states import Answer, KeyPairCause
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.domain import incidents, regenerations
@@ -58,7 +58,13 @@ def replaced(world: World, old: Keys, collected_at: float) -> str:
         pair = regenerations.current_pair(session, old.account_id)
         assert pair is not None
         opened = regenerations.open_regeneration(
-            session, old.account_id, Cause.STAFF, old_pair_id=pair.id, leaked=False, actor="ann", now=collected_at
+            session,
+            old.account_id,
+            KeyPairCause.STAFF,
+            old_pair_id=pair.id,
+            leaked=False,
+            actor="ann",
+            now=collected_at,
         )
     world.complete(opened.regeneration_id, collected_at)
     with world.database.write_session() as session:

@@ -12,7 +12,7 @@ from support.stores import away_url
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 from octy_worker.crypto.links import Purpose
 from octy_worker.pages import build_pages
 from octy_worker.pages.forms import MAX_BODY, UNKNOWN_ID
@@ -41,7 +41,7 @@ def test_https_addresses_are_pinned_to_https(world):
 def strange_paths(world: World) -> list[str]:
     """Return addresses that must all look like an address that was never there."""
     case, other = world.case(), world.case()
-    keys, notice = world.regeneration(make_pair().secret), world.exposure()
+    keys, notice = world.regeneration(make_key_pair().secret), world.exposure()
     case_token, other_token = (world.links.token(Purpose.ALERT, name) for name in (case, other))
     keys_token = world.links.token(Purpose.REVEAL, keys, 1)
     return [
@@ -100,7 +100,7 @@ def test_all_that_strangers_can_try_gets_the_same_bytes(world):
 def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, kind, monkeypatch):
     rows = {
         "alert": world.case,
-        "keys": lambda: world.regeneration(make_pair().secret, generation=5),
+        "keys": lambda: world.regeneration(make_key_pair().secret, generation=5),
         "notice": world.exposure,
     }
     real = rows[kind]()
@@ -163,7 +163,7 @@ UNREADABLE, TOO_LONG = "The form could not be read", "That was too much"
     ],
 )
 def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, status, title):
-    case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
+    case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
     browser, before = world.browser(), world.dump()
     for path, token in (
         (world.alert_path(case), world.links.token(Purpose.ALERT_FORM, case)),

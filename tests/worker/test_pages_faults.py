@@ -10,7 +10,7 @@ from pages_rig import opened
 from support.stores import away_url
 
 from octy_middleware.db.database import Database
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 from octy_worker.pages import build_pages
 
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
@@ -44,7 +44,7 @@ def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
 
 
 def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, store, world):
-    case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
+    case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
     gone = Database(away_url(tmp_path, store))
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
     for url in (world.links.alert_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):

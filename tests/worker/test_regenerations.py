@@ -8,7 +8,7 @@ from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.states import Cause, RegenerationState
+from octy_middleware.states import KeyPairCause, RegenerationState
 from octy_worker.domain import regenerations
 from octy_worker.staff.registration import register
 
@@ -21,7 +21,7 @@ def order(world: World, keys: Keys, *, leaked: bool = False, old: Keys | None = 
         return regenerations.open_regeneration(
             session,
             keys.account_id,
-            Cause.STAFF,
+            KeyPairCause.STAFF,
             old_pair_id=pair_id(world, old) if old else current.id if current else None,
             leaked=leaked,
             actor="ann",
@@ -161,7 +161,7 @@ def test_an_order_against_a_pair_that_nobody_ever_collected_is_about_the_one_in_
         opened = regenerations.open_regeneration(
             session,
             old.account_id,
-            Cause.STAFF,
+            KeyPairCause.STAFF,
             old_pair_id=never_collected,
             leaked=False,
             actor="ann",
@@ -261,7 +261,7 @@ def test_a_second_first_order_joins(world: World) -> None:
     made = register(world.database, "acme", {"contact_email_address": "a@b.example"}, actor="ann", now=NOW)
     with world.database.write_session() as session:
         again = regenerations.open_regeneration(
-            session, made.account_id, Cause.STAFF, old_pair_id=None, leaked=False, actor="ann", now=NOW
+            session, made.account_id, KeyPairCause.STAFF, old_pair_id=None, leaked=False, actor="ann", now=NOW
         )
     assert again == regenerations.Opened(made.regeneration_id, joined=True)
 

@@ -30,7 +30,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.models import METADATA, KeyPair
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.states import Answer, Cause
+from octy_middleware.states import Answer, KeyPairCause
 from octy_worker.cli import restoring
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.restored_backup import check_restored_backup
@@ -572,7 +572,7 @@ async def order(works: Works) -> str:
     with world.database.write_session() as session:
         account_id, pair_id = session.exec(select(KeyPair.account_id, KeyPair.id).order_by(KeyPair.id)).all()[-1]
         regeneration = regenerations.open_regeneration(
-            session, account_id, Cause.STAFF, old_pair_id=pair_id, leaked=False, actor="ada", now=time.time()
+            session, account_id, KeyPairCause.STAFF, old_pair_id=pair_id, leaked=False, actor="ada", now=time.time()
         ).regeneration_id
     sent = "SELECT id FROM regeneration WHERE id = :id AND state = 'sent'"
     await until(lambda: works.rows(sent, id=regeneration))

@@ -13,7 +13,7 @@ from webhook_rig import DOCUMENT, NOW, subscribe
 from octy_middleware.domain import key_pairs, notices, webhook_events
 from octy_middleware.domain.accounts import Accounts
 from octy_middleware.domain.webhook_events import WebhookEvent
-from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
+from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Resolution
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.staff import key_orders
@@ -93,7 +93,7 @@ def test_new_keys_from_their_order_to_the_end_of_the_old_ones(world: World, keys
     with world.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
         order = regenerations.open_regeneration(
-            session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
+            session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
         )
     new = world.complete(order.regeneration_id, NOW + 1)
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_a_pair_that_never_worked_is_nobodys_news(world: World, keys: Keys) -> N
             account_id=keys.account_id,
             public_key="pk_pending",
             secret_digest="-",
-            cause=Cause.STAFF,
+            cause=KeyPairCause.STAFF,
             now=NOW,
         )
         key_pairs.retire(connection, "pair", NOW)
@@ -166,7 +166,7 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
     with world.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
         order = regenerations.open_regeneration(
-            session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
+            session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
         )
         regenerations.issue(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
     with world.database.write_session() as session:

@@ -15,7 +15,7 @@ from octy_middleware.domain.key_checks import (
     load_check_values,
     register_keys,
 )
-from octy_middleware.errors import ConfigurationError, ForeignKeysError
+from octy_middleware.errors import ConfigurationError, KeyMismatchError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
 
@@ -47,7 +47,7 @@ def keychains_from_environment(variables: Mapping[str, str], *purposes: str) -> 
 def verify_installation(database: Database, chains: Mapping[str, Keychain], now: float) -> str:
     """Return the installation's id; register the id and the first keys of each purpose if they are new.
 
-    Raises ConfigurationError for a copied database, and ForeignKeysError for keys of another one; nothing is
+    Raises ConfigurationError for a copied database, and KeyMismatchError for keys of another one; nothing is
     registered then.
     """
     with database.write() as connection:
@@ -62,11 +62,11 @@ def verify_installation(database: Database, chains: Mapping[str, Keychain], now:
 
 
 def check_registered_keys(database: Database, purpose: str, chain: Keychain) -> None:
-    """Raise ForeignKeysError if other keys are registered; no registered keys are fine."""
+    """Raise KeyMismatchError if other keys are registered; no registered keys are fine."""
     with database.read() as connection:
         registered = load_check_values(connection, purpose)
     if compare_keys(purpose, chain, registered) is KeyCheckResult.FOREIGN:
-        raise ForeignKeysError(describe_foreign(purpose, chain, registered))
+        raise KeyMismatchError(describe_foreign(purpose, chain, registered))
 
 
 def copied_message(found: Installation) -> str:

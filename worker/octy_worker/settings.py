@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.temporal_connection import TemporalSettings
@@ -36,7 +36,7 @@ def _base_url(value: str) -> str:
 
 def _mail_address(value: str) -> str:
     """Return an address as it goes over SMTP; none is fine. The fault does not repeat it."""
-    address = mail_address(value) if value else ""
+    address = normalize_mail_address(value) if value else ""
     if address is None:
         raise ValueError("needs a mail address, or nothing")
     return address

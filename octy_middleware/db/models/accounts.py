@@ -7,7 +7,7 @@ from sqlalchemy import JSON, Index, text
 from sqlmodel import Field
 
 from octy_middleware.db.columns import BIG, Table, time_column, time_or_none
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 
 
 class Account(Table, table=True):
@@ -51,7 +51,7 @@ class KeyPair(Table, table=True):
     imported_scheme: str | None = Field(
         default=None, max_length=32
     )  # of an imported hash, until the first successful request
-    state: str = Field(default=PairState.PENDING, max_length=16)
+    state: str = Field(default=KeyPairState.PENDING, max_length=16)
     cause: str = Field(max_length=16)
     replaced_by: str | None = Field(default=None, max_length=36)
     created_at: datetime = time_column()

@@ -7,7 +7,7 @@ Here: that middleware. Not here: what it is compared with.
 from typing import Any
 
 from octy_middleware import Outcome, Settings
-from octy_middleware.http.credentials import Credentials, read_credentials
+from octy_middleware.http.credentials import Credentials, parse_credentials
 from octy_middleware.http.response import build_error_response
 from octy_middleware.keys.secret import KeyHasher
 
@@ -36,7 +36,7 @@ class Unrecorded:
 
     def _outcome(self, scope: Any) -> Outcome:
         values = [value for name, value in scope["headers"] if name == b"authorization"]
-        found = read_credentials(values, schemeless=self._settings.schemeless, limit=self._settings.header_limit)
+        found = parse_credentials(values, schemeless=self._settings.schemeless, limit=self._settings.header_limit)
         if not isinstance(found, Credentials):
             return found
         known = found.public_key == self._public_key

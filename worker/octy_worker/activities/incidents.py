@@ -9,7 +9,7 @@ from temporalio import activity
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import webhook_events
-from octy_middleware.states import Answer, Cause, IncidentState, Resolution
+from octy_middleware.states import Answer, IncidentState, KeyPairCause, Resolution
 from octy_worker.domain import incidents, regenerations, restart_state, staff_requests
 from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows.messages import (
@@ -138,7 +138,7 @@ class IncidentActivities:
             opened = regenerations.open_regeneration(
                 session,
                 incident.account_id,
-                Cause.INCIDENT,
+                KeyPairCause.INCIDENT,
                 old_pair_id=incident.key_pair_id,
                 leaked=incident_answer.leaked,
                 actor=incident_answer.answered_by or incidents.SYSTEM,

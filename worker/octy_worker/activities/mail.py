@@ -19,7 +19,7 @@ from sqlmodel import Session
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Mail
@@ -185,7 +185,7 @@ class MailActivities:
             return skip(session, copy.spec, OUTDATED, self._clock())
 
     def _deliver(self, copy: _Copy) -> SmtpResult:
-        address = mail_address(copy.address)
+        address = normalize_mail_address(copy.address)
         if address is None:
             return SmtpResult(SmtpStatus.REFUSED, INVALID_ADDRESS)
         try:

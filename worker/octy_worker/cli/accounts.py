@@ -45,11 +45,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Create the account; the worker does everything else."""
-    from octy_middleware.addresses import mail_address
+    from octy_middleware.addresses import normalize_mail_address
     from octy_worker.staff.audit import record
     from octy_worker.staff.registration import register
 
-    if mail_address(email) is None:
+    if normalize_mail_address(email) is None:
         raise UsageError(f"{email[:100]!r} is not a valid mail address", "use the form name@example.com")
     contact = {
         "contact_email_address": email,

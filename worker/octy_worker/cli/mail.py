@@ -109,14 +109,14 @@ def send_sample(
     as_json: AsJson = False,
 ) -> None:
     """Send a sample."""
-    from octy_middleware.addresses import mail_address
+    from octy_middleware.addresses import normalize_mail_address
     from octy_worker.mail.dkim_signing import DkimSigner
     from octy_worker.mail.mailer import SmtpMailer
     from octy_worker.mail.preview import PreviewRenderer
     from octy_worker.mail.smtp_errors import SmtpStatus
     from octy_worker.mail.smtp_explanations import explain
 
-    to = mail_address(address)
+    to = normalize_mail_address(address)
     if to is None:
         raise UsageError(f"{address[:100]!r} is not a valid mail address")
     settings = _settings(context)

@@ -15,7 +15,7 @@ import httpx2
 from rich.console import Console
 from rich.progress import track
 
-from octy_middleware.keys.secret import make_pair
+from octy_middleware.keys.secret import make_key_pair
 from octy_worker.dev import demo_readback as readback
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.demo_input import Row
@@ -103,7 +103,7 @@ class _Demo:
 
     def _send(self, row: Row) -> int:
         keys = self._pairs[row.user]
-        secret = keys.secret if row.accepted else make_pair().secret.reveal()
+        secret = keys.secret if row.accepted else make_key_pair().secret.reveal()
         headers = {"X-Forwarded-For": str(row.source), "X-Request-Id": str(row.number)}
         return self._client.get(_ROUTE, auth=(keys.public_key, secret), headers=headers).status_code
 

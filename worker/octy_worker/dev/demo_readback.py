@@ -13,7 +13,7 @@ from sqlmodel import Session, col, func, select
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Incident, IncidentAnswer, IncidentEvent, OutcomeMinute, Regeneration
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.states import Answer, Cause
+from octy_middleware.states import Answer, KeyPairCause
 from octy_worker.dev.demo_oracle import Alert
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.domain.incidents import CUSTOMER
@@ -97,7 +97,7 @@ def _accounts(database: Database) -> list[Moment]:
         opened = session.exec(select(func.count(), func.max(Account.created_at)).select_from(Account)).one()
         collected = session.exec(
             select(func.count(), func.max(Regeneration.collected_at)).where(
-                Regeneration.cause == Cause.FIRST, col(Regeneration.collected_at).is_not(None)
+                Regeneration.cause == KeyPairCause.FIRST, col(Regeneration.collected_at).is_not(None)
             )
         ).one()
     said = ((opened, "accounts opened"), (collected, "first key pairs collected from mails"))

@@ -16,16 +16,16 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair, Notice, Regeneration
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import SECURITY_EMAIL_DELAY, STAFF_SECURITY_EMAIL_DELAY, security_addresses
-from octy_middleware.states import Cause, NoticeKind, PairState, RegenerationState
+from octy_middleware.states import KeyPairCause, KeyPairState, NoticeKind, RegenerationState
 from octy_worker.domain.incidents import CUSTOMER
 from octy_worker.domain.regenerations import current_pair, on_its_way, open_regeneration
 
 _CLAIMED = ""  # an order's id while its transaction lasts; nobody else ever sees it
 _CAUSES = {
-    NoticeKind.EXPOSED: Cause.EXPOSURE,
-    NoticeKind.CONTACT_CHANGED: Cause.CUSTOMER,
-    NoticeKind.WEBHOOK_CHANGED: Cause.CUSTOMER,
-    NoticeKind.KEYS_ADDED: Cause.CUSTOMER,
+    NoticeKind.EXPOSED: KeyPairCause.EXPOSURE,
+    NoticeKind.CONTACT_CHANGED: KeyPairCause.CUSTOMER,
+    NoticeKind.WEBHOOK_CHANGED: KeyPairCause.CUSTOMER,
+    NoticeKind.KEYS_ADDED: KeyPairCause.CUSTOMER,
 }
 
 
@@ -102,7 +102,7 @@ def _regeneration_of(session: Session, notice: Notice) -> Regeneration | None:
 
 def _count_further(session: Session, account_id: str, regeneration: Regeneration | None, pair: KeyPair | None) -> int:
     own = {pair.id if pair else None, regeneration.new_pair_id if regeneration else None}
-    query = select(func.count()).where(KeyPair.account_id == account_id, KeyPair.state == PairState.ACTIVE)
+    query = select(func.count()).where(KeyPair.account_id == account_id, KeyPair.state == KeyPairState.ACTIVE)
     return session.exec(query.where(col(KeyPair.id).not_in([pair_id for pair_id in own if pair_id]))).one()
 
 
@@ -113,7 +113,7 @@ def is_overtaken(view: NoticeView) -> bool:
     URL was for a while may have received events: that is told in any case.
     """
     if view.kind in (NoticeKind.EXPOSED, NoticeKind.KEYS_ADDED):
-        return view.pair is None or view.pair.state == PairState.RETIRED
+        return view.pair is None or view.pair.state == KeyPairState.RETIRED
     if view.kind is NoticeKind.WEBHOOK_CHANGED:
         return False
     account = view.account
@@ -128,7 +128,7 @@ def obstacle_of(view: NoticeView, *, life: float, now: float) -> Obstacle | None
         return Obstacle.ORDERED
     if view.regeneration is not None:
         return Obstacle.REPLACED
-    if view.pair is None or view.pair.state == PairState.RETIRED:
+    if view.pair is None or view.pair.state == KeyPairState.RETIRED:
         return Obstacle.ENDED
     if view.kind is NoticeKind.CONTACT_CHANGED and _old_address_is_left(view, now):
         return Obstacle.MOVED
@@ -180,6 +180,6 @@ def _note_order(session: Session, notice_id: str, regeneration_id: str) -> None:
 
 
 def _cut_retiring(session: Session, account_id: str, now: float) -> None:
-    retiring = select(KeyPair.id).where(KeyPair.account_id == account_id, KeyPair.state == PairState.RETIRING)
+    retiring = select(KeyPair.id).where(KeyPair.account_id == account_id, KeyPair.state == KeyPairState.RETIRING)
     for pair_id in session.exec(retiring).all():
         key_pairs.retire(session.connection(), pair_id, now)

@@ -17,8 +17,8 @@ from octy_middleware.db.models import Account, Incident, KeyPair, Regeneration, 
 from octy_middleware.domain import key_pairs, outbox, webhook_events
 from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.http.credentials import Secret
-from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
-from octy_middleware.states import Cause, PairState, RegenerationState
+from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
+from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import incidents
 from octy_worker.domain.held import held_pair_id
@@ -75,7 +75,7 @@ def _pair(session: Session, pair_id: str | None) -> KeyPair | None:
 def open_regeneration(  # who, what and why of one order
     session: Session,
     account_id: str,
-    cause: Cause,
+    cause: KeyPairCause,
     *,
     old_pair_id: str | None,
     leaked: bool,
@@ -163,14 +163,14 @@ def issue(
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.new_pair_id is not None or regeneration.finished_at is not None:
         return
-    new = make_pair()
+    new = make_key_pair()
     regeneration.new_pair_id = uuid7(now)
     key_pairs.insert_key_pair(
         session.connection(),
         regeneration.new_pair_id,
         account_id=regeneration.account_id,
         public_key=new.public_key,
-        secret_digest=hasher.digest(new.secret, bound_to(regeneration.new_pair_id, new.public_key)),
+        secret_digest=hasher.digest(new.secret, row_binding(regeneration.new_pair_id, new.public_key)),
         cause=regeneration.cause,
         now=now,
     )
@@ -200,7 +200,7 @@ def prove(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: 
         return True
     secret = Secret(sealer.open(view.sealed.sealed, regeneration_id))
     pair = view.new_pair
-    return hasher.verify(secret, pair.secret_digest, bound_to(pair.id, pair.public_key))
+    return hasher.verify(secret, pair.secret_digest, row_binding(pair.id, pair.public_key))
 
 
 def activate(session: Session, regeneration_id: str, now: float) -> None:
@@ -244,7 +244,7 @@ def collect(database: Database, sealer: Sealer, regeneration_id: str, generation
         view = load_regeneration(session, regeneration_id)
         if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
             return None
-        if view.new_pair.state == PairState.RETIRED:  # cut by a leak before it was collected
+        if view.new_pair.state == KeyPairState.RETIRED:  # cut by a leak before it was collected
             return None
         keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
         fresh = (col(SealedSecret.generation) == generation, col(SealedSecret.expires_at) > utc(now))
@@ -258,7 +258,7 @@ def note_mailed(session: Session, regeneration_id: str, now: float) -> bool:
     its regeneration has ended or its pair was cut while the mail left.
     """
     view = load_regeneration(session, regeneration_id)
-    if view is None or view.new_pair is None or view.new_pair.state == PairState.RETIRED:
+    if view is None or view.new_pair is None or view.new_pair.state == KeyPairState.RETIRED:
         return False
     return _take(session.connection(), regeneration_id, now=now)
 
@@ -298,7 +298,7 @@ def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now
     retire_at = regeneration.collected_at + timedelta(seconds=overlap)
     key_pairs.begin_retiring(session.connection(), old_pair_id, retire_at=retire_at, now=now)
     old = session.get_one(KeyPair, old_pair_id)
-    return old.retire_at.timestamp() if old.state == PairState.RETIRING and old.retire_at is not None else now
+    return old.retire_at.timestamp() if old.state == KeyPairState.RETIRING and old.retire_at is not None else now
 
 
 def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
@@ -308,7 +308,7 @@ def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
     minute: that of the collection itself is left out, for it holds what came just before.
     """
     collected_at, old = view.regeneration.collected_at, view.old_pair
-    if collected_at is None or old is None or old.state != PairState.RETIRING:
+    if collected_at is None or old is None or old.state != KeyPairState.RETIRING:
         return ()
     return uses_by_source(session, old.public_key, int(collected_at.timestamp()) // 60 + 1, NO_END)
 
@@ -324,7 +324,7 @@ def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
     if regeneration.old_pair_id is None:
         return True
     old = session.get_one(KeyPair, regeneration.old_pair_id)
-    if old.state == PairState.RETIRED:
+    if old.state == KeyPairState.RETIRED:
         return True
     if old.retire_at is None or old.retire_at > utc(now) + _ROUNDING:
         return False
@@ -407,6 +407,6 @@ def current_pair(session: Session, account_id: str) -> KeyPair | None:
     """Return the account's newest pair that requests may use."""
     return session.exec(
         select(KeyPair)
-        .where(KeyPair.account_id == account_id, KeyPair.state == PairState.ACTIVE)
+        .where(KeyPair.account_id == account_id, KeyPair.state == KeyPairState.ACTIVE)
         .order_by(col(KeyPair.created_at).desc(), col(KeyPair.id).desc())
     ).first()

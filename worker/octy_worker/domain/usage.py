@@ -16,7 +16,7 @@ from octy_middleware.db.models import Attempt, IncidentCount, KeyPair, OutcomeMi
 from octy_middleware.http.event import OVERFLOW
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording.incident_counts import ALL_TIME, NOT_KEPT
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 from octy_worker.domain.histogram import Plot, plot_of
 
 NO_END = 2**62  # a minute that never comes
@@ -202,7 +202,7 @@ def _late(which: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool]
     return (
         which,
         col(IncidentCount.subject) == col(KeyPair.public_key),
-        col(KeyPair.state) == PairState.RETIRED,
+        col(KeyPair.state) == KeyPairState.RETIRED,
         col(KeyPair.retired_at).is_not(None),
         col(IncidentCount.bucket) == ALL_TIME,
         col(IncidentCount.last_at) >= at - LATE_USE_WINDOW,

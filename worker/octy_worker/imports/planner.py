@@ -26,8 +26,8 @@ from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain.accounts import CONTACT_FIELDS, account_values
 from octy_middleware.domain.key_pairs import ImportedKeyPair
 from octy_middleware.errors import InvalidInputError
-from octy_middleware.keys.secret import KeyHasher, bound_to, imported_hash
-from octy_middleware.states import Cause, PairState
+from octy_middleware.keys.secret import KeyHasher, imported_hash, row_binding
+from octy_middleware.states import KeyPairCause, KeyPairState
 from octy_worker.imports.reader import Fault, read_rows
 from octy_worker.imports.validator import Candidate, Checker
 from octy_worker.imports.writer import Cursor, ImportWriter, Rows, unfinished
@@ -151,7 +151,7 @@ class _Pair(NamedTuple):
 
     def is_that_of(self, row: Candidate) -> bool:
         """Tell whether it is the row's; an imported hash may have given way to a digest of ours since."""
-        upgraded = self.cause == Cause.IMPORT and self.imported_scheme is None
+        upgraded = self.cause == KeyPairCause.IMPORT and self.imported_scheme is None
         return upgraded or imported_hash(self.digest) == row.secret_digest
 
 
@@ -247,7 +247,7 @@ class _Comparison:
             id=pair_id,
             account_id=account_id,
             public_key=row.public_key,
-            secret_digest=self._hasher.seal(stored, bound_to(pair_id, row.public_key)) if self._hasher else stored,
+            secret_digest=self._hasher.seal(stored, row_binding(pair_id, row.public_key)) if self._hasher else stored,
             imported_scheme=row.imported_scheme,
             created_at=row.created_at or utc(self._now),
         )
@@ -266,7 +266,7 @@ class _Comparison:
     def _load_pairs(self, public_keys: Sequence[str]) -> dict[str, _Pair]:
         names = ("public_key", "account_id", "secret_digest", "imported_scheme", "cause")
         columns = [col(getattr(KeyPair, name)) for name in names]
-        not_valid = and_(col(KeyPair.cause) == Cause.IMPORT, col(KeyPair.state) == PairState.PENDING)
+        not_valid = and_(col(KeyPair.cause) == KeyPairCause.IMPORT, col(KeyPair.state) == KeyPairState.PENDING)
         wanted = and_(col(KeyPair.public_key).in_(public_keys), not_(not_valid))
         found = self._connection.execute(select(*columns).where(wanted))
         return {public_key: _Pair(*rest) for public_key, *rest in found}

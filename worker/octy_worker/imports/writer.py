@@ -27,7 +27,7 @@ from octy_middleware.db.models import METADATA, Account
 from octy_middleware.domain.key_pairs import ImportedKeyPair, activate_imported, insert_imported
 from octy_middleware.domain.notices import record_added_keys
 from octy_middleware.errors import DatabaseUnavailableError, OctyError
-from octy_middleware.states import Cause, PairState
+from octy_middleware.states import KeyPairCause, KeyPairState
 from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError, read_job
 from octy_worker.domain.pace import MOST, Pace
 
@@ -38,7 +38,7 @@ _RETRY = 0.1
 _TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
 _WRITING, _TELLING = "writing", "telling"
 
-_PENDING = f"cause = '{Cause.IMPORT}' AND state = '{PairState.PENDING}'"
+_PENDING = f"cause = '{KeyPairCause.IMPORT}' AND state = '{KeyPairState.PENDING}'"
 _LEFT = f"SELECT id, account_id FROM key_pair WHERE id >= ? AND id <= ? AND {_PENDING} ORDER BY id LIMIT {MOST}"  # noqa: S608  # our own names, here and below
 _REMOVE_PAIRS = Batch(f"DELETE FROM key_pair WHERE id IN (SELECT id FROM {{given}}) AND {_PENDING}", id="text")  # noqa: S608
 _UNUSED = " AND ".join(
@@ -53,7 +53,7 @@ _REMOVE_ACCOUNTS = Batch(
 )
 _ADDED = (
     "SELECT account_id, id, public_key FROM key_pair WHERE id >= ? AND id <= ? AND NOT (account_id >= ? AND "  # noqa: S608
-    f"account_id <= ?) AND account_id > ? AND cause = '{Cause.IMPORT}' AND state <> '{PairState.PENDING}' "
+    f"account_id <= ?) AND account_id > ? AND cause = '{KeyPairCause.IMPORT}' AND state <> '{KeyPairState.PENDING}' "
     "ORDER BY account_id, id"
 )
 _Result = TypeVar("_Result")

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import SealedSecret
-from octy_middleware.states import PairState, RegenerationState
+from octy_middleware.states import KeyPairState, RegenerationState
 from octy_worker.crypto.links import Links, Purpose
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain.regenerations import RegenerationView, collect, load_regeneration
@@ -113,7 +113,7 @@ class KeyPages:
             public_key=keys.public_key,
             secret_key=keys.secret.reveal(),
             old_pair=view.old_pair,
-            old_stopped=view.old_pair is not None and view.old_pair.state == PairState.RETIRED,
+            old_stopped=view.old_pair is not None and view.old_pair.state == KeyPairState.RETIRED,
             old_until=self._old_until(view, now),
         )
 

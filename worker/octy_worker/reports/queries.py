@@ -31,7 +31,7 @@ from octy_middleware.domain.accounts import find_account, security_addresses
 from octy_middleware.domain.installation import read_installation_id
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.keys.secret import has_valid_checksum
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 from octy_worker.domain.incidents import CUSTOMER, events_of, failures_over_time, load_case
 from octy_worker.domain.usage import count_late_uses, count_late_uses_of, late_uses_of, newest_counters
 from octy_worker.reports.models import (
@@ -71,7 +71,7 @@ def count_rows(session: Session, table: type[Table], *which: Any) -> int:
 
 def list_accounts(session: Session, *which: Any, limit: int | None = None, offset: int = 0) -> tuple[AccountLine, ...]:
     """Return accounts that fit these conditions, newest first."""
-    live = _count_of_account(KeyPair.account_id, col(KeyPair.state) != PairState.RETIRED)
+    live = _count_of_account(KeyPair.account_id, col(KeyPair.state) != KeyPairState.RETIRED)
     unsettled = _count_of_account(Incident.account_id, col(Incident.closed_at).is_(None))
     query = select(Account, live, unsettled).where(*which).order_by(col(Account.id).desc())
     rows = session.exec(query.limit(limit).offset(offset))

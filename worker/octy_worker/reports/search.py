@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, cast, false, literal, or_, union_all
 from sqlmodel import Session, col, func, select
 
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.db.models import Account, Attempt, Incident, KeyPair, Notice, Regeneration, Webhook
 from octy_middleware.errors import InvalidInputError
 from octy_worker.reports.models import AccountLine, IncidentLine, PairLine
@@ -137,7 +137,7 @@ def _parse(text: str) -> _SearchText:
     if _SECRET_KEY.search(text):
         raise InvalidInputError("that looks like a secret key, which nobody needs to find → give the public key, pk_…")
     if "@" in text and not text.isascii():
-        text = mail_address(text) or text  # addresses are stored with their domain in IDNA
+        text = normalize_mail_address(text) or text  # addresses are stored with their domain in IDNA
     full_id = _UUID.search(text.lower())
     return _SearchText(text, full_id[0] if full_id else None)
 

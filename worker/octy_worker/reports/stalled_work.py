@@ -15,7 +15,7 @@ from sqlmodel import Session, col, func, or_, select
 from octy_middleware._version import __version__
 from octy_middleware.clock import utc
 from octy_middleware.db.models import AppProcess, Incident, IncidentAnswer, KeyPair, Mail, Regeneration, Webhook
-from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState, WebhookState
+from octy_middleware.states import IncidentState, KeyPairState, MailState, RegenerationState, WebhookState
 from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
 
 ALERT_LATE = 1200.0  # seconds: held for 15 minutes and joined for 5 at most
@@ -29,7 +29,7 @@ _UNCOLLECTED = timedelta(days=3)  # after the last repeat of the mail
 _FORGOTTEN = timedelta(days=60)  # then the customer is taken for gone
 
 _MOVING = (IncidentState.OPENING, IncidentState.WAITING, IncidentState.NEEDS_STAFF)
-_USABLE = (PairState.ACTIVE, PairState.RETIRING)
+_USABLE = (KeyPairState.ACTIVE, KeyPairState.RETIRING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def _keys_uncollected(session: Session, now: float) -> int:
             col(Regeneration.collected_at).is_(None),
             col(Regeneration.state).in_([RegenerationState.SENT, RegenerationState.ABANDONED]),
             col(Regeneration.opened_at).between(utc(now) - _FORGOTTEN, utc(now) - _UNCOLLECTED),
-            or_(col(old.id).is_(None), old.state == PairState.RETIRED),
+            or_(col(old.id).is_(None), old.state == KeyPairState.RETIRED),
             ~usable.exists(),
         )
     )

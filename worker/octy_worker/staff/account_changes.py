@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.clock import to_micros
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Incident
@@ -44,7 +44,7 @@ def change_email(
     an unknown account or an address that no mail can be sent to. Then nothing was changed.
     """
     check_staff(actor, reason)
-    address = mail_address(email.strip())
+    address = normalize_mail_address(email.strip())
     if address is None:
         raise InvalidInputError(f"no mail can be sent to {email[:100]!r} → give an address like name@example.com")
     with database.write_session() as session:

@@ -22,7 +22,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, KeyPair, Notice, Regeneration
 from octy_middleware.domain import outbox, webhook_events
-from octy_middleware.states import Answer, Cause, PairState, RegenerationState, Resolution
+from octy_middleware.states import Answer, KeyPairCause, KeyPairState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import open_incident_of
@@ -155,7 +155,7 @@ def _in_closed(session: Session, incident: Incident, change: Change, now: float)
     later = open_incident_of(session, pair.id)
     if later is not None:
         raise OrderRefusedError(f"a later case is open on this pair → octy incidents decide {later} regenerate …")
-    if pair.state == PairState.RETIRED and pair.replaced_by is not None:
+    if pair.state == KeyPairState.RETIRED and pair.replaced_by is not None:
         raise OrderRefusedError("the pair was replaced since; nothing is left to replace")
     pair.quiet_until = None
     session.add(pair)
@@ -164,7 +164,7 @@ def _in_closed(session: Session, incident: Incident, change: Change, now: float)
     opened = regenerations.open_regeneration(
         session,
         incident.account_id,
-        Cause.STAFF,
+        KeyPairCause.STAFF,
         old_pair_id=pair.id,
         leaked=change.leaked,
         actor=change.actor,
@@ -207,7 +207,7 @@ _COLLECTED = (RegenerationState.COLLECTED, RegenerationState.DONE)
 
 def _others_wait(session: Session, incident: Incident, regeneration: Regeneration) -> bool:
     """Tell whether the keys are wanted whatever this case says: ordered otherwise, leaked, or for other cases too."""
-    if regeneration.cause != Cause.INCIDENT or regeneration.leaked:
+    if regeneration.cause != KeyPairCause.INCIDENT or regeneration.leaked:
         return True
     noticed = session.exec(select(Notice.id).where(Notice.regeneration_id == regeneration.id)).first()
     return noticed is not None or regenerations.waiting_cases(session.connection(), regeneration.id) != [incident.id]

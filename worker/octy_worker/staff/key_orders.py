@@ -12,7 +12,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain import key_pairs, outbox
-from octy_middleware.states import Cause, PairState, RegenerationState
+from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, finish, on_its_way, open_regeneration
 from octy_worker.domain.staff_requests import check_staff
@@ -53,7 +53,7 @@ def regenerate(database: Database, reference: str, *, actor: str, reason: str, l
         opened = open_regeneration(
             session,
             account.id,
-            Cause.STAFF,
+            KeyPairCause.STAFF,
             old_pair_id=old.id if old else None,
             leaked=leaked,
             actor=actor,
@@ -88,7 +88,7 @@ def revoke(database: Database, public_key: str, *, actor: str, reason: str, now:
     with database.write_session() as session:
         pair = pair_of(session, public_key)
         incident_id = open_incident_of(session, pair.id)
-        changed = pair.state != PairState.RETIRED
+        changed = pair.state != KeyPairState.RETIRED
         stopped = changed and _stop_delivery(session, pair, now)
         key_pairs.retire(session.connection(), pair.id, now)
         if changed and incident_id is not None:
@@ -130,5 +130,5 @@ def _note_in_case(session: Session, incident_id: str, actor: str, reason: str, n
 
 
 def _count_live(session: Session, account_id: str) -> int:
-    live = col(KeyPair.state).in_([PairState.ACTIVE, PairState.RETIRING])
+    live = col(KeyPair.state).in_([KeyPairState.ACTIVE, KeyPairState.RETIRING])
     return session.exec(select(func.count()).select_from(KeyPair).where(KeyPair.account_id == account_id, live)).one()

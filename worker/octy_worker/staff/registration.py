@@ -11,7 +11,7 @@ from sqlmodel import Session
 from octy_middleware.db.database import Database
 from octy_middleware.domain.accounts import checked_reference, create_account, find_account
 from octy_middleware.errors import InvalidInputError
-from octy_middleware.states import Cause
+from octy_middleware.states import KeyPairCause
 from octy_worker.domain.regenerations import open_regeneration
 from octy_worker.reports.key_delivery import DeliveryStatus, newest_delivery
 
@@ -30,7 +30,7 @@ def register(database: Database, reference: str, contact: Mapping[str, str], *, 
         _refuse_undelivered(session, reference, now)
         account = create_account(session, reference, contact, now)
         opened = open_regeneration(
-            session, account.id, Cause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
+            session, account.id, KeyPairCause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
         )
         return Registered(account.id, opened.regeneration_id)
 

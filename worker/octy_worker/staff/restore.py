@@ -15,7 +15,7 @@ from sqlmodel import Session, select
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import KeyPair
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 from octy_worker.domain.job_lease import Lease
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
@@ -240,7 +240,7 @@ class RestoredBackup:
 
 def _is_live(session: Session, public_key: str) -> bool:
     state = session.exec(select(KeyPair.state).where(KeyPair.public_key == public_key)).first()
-    return state is not None and state != PairState.RETIRED
+    return state is not None and state != KeyPairState.RETIRED
 
 
 def _merged(found: Iterable[KnownRegeneration]) -> list[KnownRegeneration]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import refuse_passlib_beside_libpass
+from octy_middleware.keys.secret import reject_passlib_beside_libpass
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import PREFIX, Settings, is_service_link
 from octy_worker.cli.context import Variables
@@ -135,7 +135,7 @@ def _unusable(settings: WorkerSettings) -> list[Check]:
 def check_packages() -> Check:
     """Check that passlib and libpass are not installed side by side."""
     try:
-        refuse_passlib_beside_libpass()
+        reject_passlib_beside_libpass()
     except ConfigurationError as error:
         return problem("packages-conflict", error=error)
     return passed("packages", "no conflict: libpass is installed without passlib")

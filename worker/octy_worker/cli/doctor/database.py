@@ -15,8 +15,8 @@ from octy_middleware.db.postgres_url import unverified_sslmode
 from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import DatabaseSetupError, DatabaseUnavailableError, OctyError
-from octy_middleware.keys.secret import KeyHasher, bound_to
-from octy_middleware.states import PairState, WebhookState
+from octy_middleware.keys.secret import KeyHasher, row_binding
+from octy_middleware.states import KeyPairState, WebhookState
 from octy_worker.cli.context import now, require_database_file
 from octy_worker.cli.doctor.apps import APPS, check_app_processes
 from octy_worker.cli.doctor.check import Check, passed, unchecked
@@ -125,7 +125,7 @@ def _check_integrity(database: Database) -> Check:
 
 def _check_peppers(session: Session, settings: WorkerSettings) -> Check:
     """Check that the pepper of every live digest is set; imported hashes have none."""
-    live = select(KeyPair.secret_digest).where(KeyPair.state != PairState.RETIRED)
+    live = select(KeyPair.secret_digest).where(KeyPair.state != KeyPairState.RETIRED)
     used = [digest.split("$")[2] for digest in session.exec(live) if digest.startswith("$octy-b2$")]
     missing = _missing_keys(used, settings.peppers)
     if missing:
@@ -137,12 +137,12 @@ def _check_imported_hashes(session: Session, settings: WorkerSettings) -> Check:
     """Look for stored hashes that no import has written: somebody with access to the database may have forged them."""
     hasher = KeyHasher(settings.peppers)
     imported = select(KeyPair.id, KeyPair.public_key, KeyPair.secret_digest).where(
-        KeyPair.state != PairState.RETIRED, col(KeyPair.secret_digest).not_like("$octy-b2$%")
+        KeyPair.state != KeyPairState.RETIRED, col(KeyPair.secret_digest).not_like("$octy-b2$%")
     )
     found = forged = 0
     for pair_id, public_key, stored in session.exec(imported):
         found += 1
-        forged += hasher.is_forged(stored, bound_to(pair_id, public_key))
+        forged += hasher.is_forged(stored, row_binding(pair_id, public_key))
     if forged:
         return problem("hashes-forged", forged=forged, found=found)
     return passed("imported hashes", f"the hashes of all {found} imported key pairs were written by an import")

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from octy_middleware.addresses import mail_address
+from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
 from octy_worker.cli.doctor.check import Check, passed, unchecked
@@ -74,7 +74,7 @@ def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> C
     code, _ = server.mail(sender.address)
     if code >= _REFUSED:
         return problem("mail-server-refuses-sender", place=place, code=code)
-    recipient = settings.support_digest_to or mail_address(settings.support_contact)
+    recipient = settings.support_digest_to or normalize_mail_address(settings.support_contact)
     if recipient:
         code, _ = server.rcpt(recipient)
         if code >= _REFUSED:

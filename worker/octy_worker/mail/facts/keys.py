@@ -12,7 +12,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Incident, KeyPair
 from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.http.credentials import Secret
-from octy_middleware.states import PairState
+from octy_middleware.states import KeyPairState
 from octy_worker import sanitize
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
@@ -94,7 +94,7 @@ def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> 
     if view.new_pair is None or view.sealed is None:
         return None
     sealed, secret = view.sealed.sealed, None
-    if sealed is not None and sealer is not None and view.new_pair.state != PairState.RETIRED:
+    if sealed is not None and sealer is not None and view.new_pair.state != KeyPairState.RETIRED:
         secret = Secret(sealer.open(sealed, view.regeneration.id))
     facts = KeysInsideFacts(
         regeneration_id=view.regeneration.id,

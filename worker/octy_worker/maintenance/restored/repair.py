@@ -13,7 +13,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import mark_erased
 from octy_middleware.db.models import Account, Incident, IncidentAnswer, KeyPair, Regeneration, SealedSecret, Streak
 from octy_middleware.domain import key_pairs, outbox
-from octy_middleware.states import Answer, IncidentState, PairState, RegenerationState, Resolution
+from octy_middleware.states import Answer, IncidentState, KeyPairState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.restart_state import CHOICES
 from octy_worker.maintenance.restored.known import KnownIncident, KnownRegeneration, UnprovenError
@@ -80,7 +80,7 @@ def _bring_further(session: Session, row: Regeneration, known: KnownRegeneration
         state = regenerations.finish(connection, row.id, RegenerationState(known.ending), now)
         return Repaired(changed=state in _IN_VAIN)
     new = None if row.new_pair_id is None else session.get(KeyPair, row.new_pair_id)
-    if new is None or new.state == PairState.RETIRED:  # the backup is older than the pair: its digest is lost
+    if new is None or new.state == KeyPairState.RETIRED:  # the backup is older than the pair: its digest is lost
         regenerations.finish(connection, row.id, RegenerationState.ABANDONED, now)
         return Repaired(changed=True, lost_keys=row.new_pair_id is None)
     changed = _take_over_collection(session, row, known, now)
@@ -131,7 +131,7 @@ def repair_incident(session: Session, known: KnownIncident, now: float) -> Repai
 
 
 def _live(session: Session, account_id: str) -> list[KeyPair]:
-    live = select(KeyPair).where(KeyPair.account_id == account_id, KeyPair.state != PairState.RETIRED)
+    live = select(KeyPair).where(KeyPair.account_id == account_id, KeyPair.state != KeyPairState.RETIRED)
     return list(session.exec(live))
 
 
