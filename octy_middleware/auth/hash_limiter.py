@@ -105,9 +105,9 @@ class HashLimiter:
         with self._changed:
             while not self._waiting:
                 self._idle += 1
-                public_outcome = self._changed.wait(_IDLE_TIMEOUT)
+                notified = self._changed.wait(_IDLE_TIMEOUT)
                 self._idle -= 1
-                if not public_outcome and not self._waiting:
+                if not notified and not self._waiting:
                     self._threads -= 1
                     return None
             key, jobs = self._waiting.popitem(last=False)

@@ -93,11 +93,11 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
             threads.submit(limiter.run, lambda: work("flood"), source=str(number), key="pk_attacked")
             for number in range(16)
         ]
-        while limiter._of_keys["pk_attacked"] < 16:
+        while limiter._by_key["pk_attacked"] < 16:
             pass
         assert limiter.run(lambda: True, source="another", key="pk_attacked") is None
         customer = threads.submit(limiter.run, lambda: work("customer"), source="customer", key="pk_customer")
-        while limiter._of_keys["pk_customer"] < 1:
+        while limiter._by_key["pk_customer"] < 1:
             pass
         go.set()
         assert customer.result(60)

@@ -299,7 +299,7 @@ def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Ke
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
         assert len(authenticator._key_cache.imported_hashes) == 1
-        authenticator._key_cache._imported = ()
+        authenticator._key_cache._imported_hashes = ()
 
         def brought_back() -> bool:
             """The feed stood at 10,000 before the restore; one that reads meanwhile puts down where it is now."""

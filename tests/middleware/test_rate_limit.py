@@ -53,10 +53,10 @@ def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_wa
 
 
 def test_it_remembers_so_many_sources_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "_SOURCES", 3)
+    monkeypatch.setattr(rate_limit, "_MAX_SOURCES", 3)
     limit = RateLimit(1, monotonic=Watch())
     for source in "abcd":
         assert limit.count_attempt(source) == 0.0
-    assert len(limit._due) == 3
+    assert len(limit._due_at) == 3
     assert limit.count_attempt("d") > 0
     assert limit.count_attempt("a") == 0.0
