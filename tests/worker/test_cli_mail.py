@@ -120,7 +120,7 @@ def test_a_fault_of_a_template_is_told_with_file_and_line(octy, tmp_path):
     (tmp_path / "parts.txt").write_text("\n{{ nothing }}")
     for words in (["preview"], ["preview", "alert"], ["test", "ada@customer.example"]):
         ended = octy("mail", *words, OCTY_MAIL_TEMPLATES=str(tmp_path)).must(2)
-        assert f"{tmp_path}/parts.txt, line 2: nothing is called 'nothing'" in ended.stderr
+        assert f"{tmp_path}/parts.txt, line 2: 'nothing' is undefined" in ended.stderr
 
 
 # A mail that is really sent
@@ -131,7 +131,7 @@ def test_a_mail_that_arrives(octy, relay):
     (sent,) = relay.handler.sent
     assert sent.message["Subject"] == "[Test] Acme security alert: 20 failed attempts with your API key"
     assert sent.message["To"] == "ada@customer.example"
-    assert f"The mail server localhost:{relay.port}: it has taken the mail, not signed" in ended.stdout
+    assert f"The mail server localhost:{relay.port}: it accepted the mail, not signed" in ended.stdout
     assert sent.message["Message-ID"].strip() in ended.stdout
 
 
@@ -153,11 +153,11 @@ def test_a_signed_one_is_what_the_dns_entry_says(signed, relay):
 @pytest.mark.parametrize(
     ("reply", "code", "said"),
     [
-        ({"RCPT": "550 ada@customer.example: unknown"}, 3, "it refuses the recipient's address (550)"),
-        ({"RCPT": "451 later"}, 4, "for now it refuses the recipient's address (451)"),
-        ({"MAIL": "553 not yours"}, 3, "it refuses our own address (553) → check OCTY_MAIL_FROM"),
-        ({"MAIL": "530 who are you?"}, 1, "it wants a log-in first (530)"),
-        ({"DATA": "554 spam"}, 3, "it refuses the message itself (554)"),
+        ({"RCPT": "550 ada@customer.example: unknown"}, 3, "it refused the recipient's address (550)"),
+        ({"RCPT": "451 later"}, 4, "it refused the recipient's address (451), temporarily"),
+        ({"MAIL": "553 not yours"}, 3, "it refused the sender's address (553) → check OCTY_MAIL_FROM"),
+        ({"MAIL": "530 who are you?"}, 1, "it requires a log-in (530)"),
+        ({"DATA": "554 spam"}, 3, "it refused the mail (554)"),
     ],
 )
 def test_a_mail_that_does_not(octy, relay, reply, code, said):
@@ -172,8 +172,8 @@ def test_a_mail_that_does_not(octy, relay, reply, code, said):
 @pytest.mark.parametrize(
     ("variables", "code", "said"),
     [
-        ({"OCTY_SMTP_HOST": "127.0.0.1"}, 1, "its certificate is not trusted for this name → give its authority"),
-        ({"OCTY_SMTP_PORT": "9"}, 4, "nothing listens there"),
+        ({"OCTY_SMTP_HOST": "127.0.0.1"}, 1, "its certificate is not trusted for this name → set OCTY_SMTP_CA_FILE"),
+        ({"OCTY_SMTP_PORT": "9"}, 4, "it refused or closed the connection"),
         ({"OCTY_SMTP_USER": "octy"}, 1, "it refused the log-in (535) → check OCTY_SMTP_USER"),
         ({"OCTY_SMTP_SECURITY": "none"}, 2, "OCTY_SMTP_SECURITY"),
         ({"OCTY_DKIM_DOMAIN": "acme.example"}, 2, "OCTY_DKIM_SELECTOR, OCTY_DKIM_PRIVATE_KEY_FILE not set"),
@@ -184,7 +184,7 @@ def test_a_set_up_that_does_not_serve(octy, variables, code, said):
 
 
 def test_an_address_that_is_none(octy, relay):
-    assert "is no address" in octy("mail", "test", "ada").must(2).stderr
+    assert "is not a valid mail address" in octy("mail", "test", "ada").must(2).stderr
     assert relay.connections == 0 or relay.handler.sent == []
 
 
@@ -213,11 +213,11 @@ CODES = [
 @pytest.mark.parametrize("status", [SmtpStatus.DEFERRED, SmtpStatus.REFUSED])
 def test_every_code_has_words(code, status):
     told = explain(SmtpResult(status, code))
-    assert told.to_do
-    assert "{" not in told.said
+    assert told.action
+    assert "{" not in told.problem
     number = re.search(r"\d+", code)
-    assert number is None or number[0] in told.said
-    assert ("report it" in told.to_do) is code.startswith("message-")
+    assert number is None or number[0] in told.problem
+    assert ("report it" in told.action) is code.startswith("message-")
 
 
 # The doctor
@@ -255,4 +255,4 @@ def test_the_doctor_finds_faults_of_templates(octy, tmp_path):
     assert "parts.txt, line 1" in templates.found
     assert "(and 1 more)" in templates.found
     gone = check_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path / "gone")))
-    assert "is no folder" in gone.found
+    assert "is not a folder" in gone.found

@@ -88,10 +88,10 @@ def test_a_test_leaves_no_row(world, octy, keys):
     ("url", "variables", "code", "said"),
     [
         ("", {}, 2, "the account has no webhook_url → the customer sets it"),
-        ("http://localhost:9/", {}, 3, "nothing was sent: the webhook_url does not begin with https://"),
-        ("https://a:b@localhost/", {}, 3, "nothing was sent: the webhook_url holds a user name or password"),
-        ("https://localhost/", {"OCTY_WEBHOOK_ALLOW_PRIVATE": ""}, 3, "leads to an address inside a private"),
-        ("https://127.0.0.1:9/", {}, 1, "not delivered: the server takes no connection"),
+        ("http://localhost:9/", {}, 3, "nothing was sent: the webhook_url does not start with https://"),
+        ("https://a:b@localhost/", {}, 3, "nothing was sent: the webhook_url contains a user name or password"),
+        ("https://localhost/", {"OCTY_WEBHOOK_ALLOW_PRIVATE": ""}, 3, "resolves to a private or special address"),
+        ("https://127.0.0.1:9/", {}, 1, "not delivered: the server accepts no connection"),
         (None, {"OCTY_WEBHOOK_CA_FILE": ""}, 1, "not delivered: the server's certificate is not trusted"),
         (None, {"OCTY_WEBHOOK_KEYS": ""}, 2, "OCTY_WEBHOOK_KEYS is not set, so webhooks are off → `octy secrets`"),
         (None, {"OCTY_WEBHOOK_KEYS": "k1:abcd"}, 2, "OCTY_WEBHOOK_KEYS: entry 1 is not"),
@@ -114,7 +114,7 @@ def test_a_test_that_does_not_arrive_says_why(  # noqa: PLR0917  # fixtures and 
 def test_what_the_server_answered_is_told(octy, server, keys):
     server.statuses = [500]
     done = octy("webhooks", "test", "acme").must(1)
-    assert "not delivered: the server did not answer 2xx (it said 500) → the worker would try again" in done.stderr
+    assert "not delivered: the server did not respond with 2xx (status 500) → the worker would try again" in done.stderr
     found = octy("webhooks", "test", "acme", "--json").must(1).json
     assert found == {"webhook_id": server.ids[1], "delivered": False, "fault": "status-500", "status": 500}
     assert set(found) == set(webhooks.TEST_JSON.split(", "))

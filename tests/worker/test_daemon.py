@@ -204,7 +204,7 @@ def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"mail_templates": "templates"}, r"subject\.txt, line 2: nothing is called 'nothing'"),
+        ({"mail_templates": "templates"}, r"subject\.txt, line 2: 'nothing' is undefined"),
         ({"dkim_domain": "octy.example", "dkim_selector": "s1"}, "OCTY_DKIM_PRIVATE_KEY_FILE not set"),
     ],
 )

@@ -47,7 +47,7 @@ def signed_by(folder, content, **values):
 
 def verified(raw, signing):
     """Tell whether the message verifies when the DNS says what we tell hosts to put there, and nothing else."""
-    records = {f"{signing.place}.".encode(): signing.record.encode()}
+    records = {f"{signing.record_name}.".encode(): signing.record.encode()}
     return dkim.verify(raw, dnsfunc=lambda name, timeout: records.get(name))
 
 
@@ -74,7 +74,7 @@ def test_what_the_relay_gets_verifies_by_the_record_that_we_tell(relay, tmp_path
     relay.handler.clear()
     assert SmtpMailer(chosen).send(ENVELOPE) == SmtpResult(SmtpStatus.ACCEPTED)
     (mail,) = relay.handler.sent
-    signing = DkimSigner.of(chosen)
+    signing = DkimSigner.from_settings(chosen)
     assert verified(mail.raw, signing)
     assert mail.message.keys()[0] == "DKIM-Signature"
     assert re.search(r"d=octy\.example;.*s=s1;", mail.message["DKIM-Signature"])
@@ -98,7 +98,7 @@ def test_what_the_relay_gets_verifies_by_the_record_that_we_tell(relay, tmp_path
 )
 def test_no_header_that_tells_something_can_be_changed_or_added(tmp_path, header, value):
     chosen = signed_by(tmp_path, pem(RSA))
-    raw, signing = MessageBuilder(chosen).compose(ENVELOPE).as_bytes(), DkimSigner.of(chosen)
+    raw, signing = MessageBuilder(chosen).compose(ENVELOPE).as_bytes(), DkimSigner.from_settings(chosen)
     assert verified(raw, signing)
     added = f"{header}: {value}\r\n".encode() + raw
     assert not verified(added, signing)
@@ -112,11 +112,11 @@ def test_what_relays_do_on_the_way_breaks_nothing(tmp_path):
     raw = MessageBuilder(chosen).compose(ENVELOPE).as_bytes()
     refolded = raw.replace(b"Message-ID: <", b"Message-ID:\r\n  <")
     assert refolded != raw
-    assert verified(b"Received: from a by b; now\r\n" + refolded + b"\r\n\r\n", DkimSigner.of(chosen))
+    assert verified(b"Received: from a by b; now\r\n" + refolded + b"\r\n\r\n", DkimSigner.from_settings(chosen))
 
 
 def test_without_the_settings_nothing_is_signed():
-    assert DkimSigner.of(settings()) is None
+    assert DkimSigner.from_settings(settings()) is None
     assert b"DKIM" not in MessageBuilder(settings()).compose(ENVELOPE).as_bytes()
 
 
@@ -142,7 +142,7 @@ def test_all_of_its_settings_or_none(tmp_path, missing):
 @pytest.mark.parametrize("setting", ["dkim_domain", "dkim_selector"])
 def test_names_that_the_dns_can_not_hold(tmp_path, setting, name):
     with pytest.raises(ConfigurationError, match=f"OCTY_{setting.upper()}"):
-        DkimSigner.of(signed_by(tmp_path, pem(RSA), **{setting: name}))
+        DkimSigner.from_settings(signed_by(tmp_path, pem(RSA), **{setting: name}))
 
 
 UNFIT = {
@@ -160,30 +160,30 @@ UNFIT = {
 @pytest.mark.parametrize(("content", "why"), UNFIT.values(), ids=UNFIT)
 def test_files_that_hold_no_key_to_sign_with(tmp_path, content, why):
     with pytest.raises(ConfigurationError, match=f"OCTY_DKIM_PRIVATE_KEY_FILE.*{why}"):
-        DkimSigner.of(signed_by(tmp_path, content))
+        DkimSigner.from_settings(signed_by(tmp_path, content))
 
 
 def test_a_weak_key_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("octy_worker.mail.dkim_signing._MIN_RSA_BITS", 4096)
     with pytest.raises(ConfigurationError, match="2048 bits is too weak"):
-        DkimSigner.of(signed_by(tmp_path, pem(RSA)))
+        DkimSigner.from_settings(signed_by(tmp_path, pem(RSA)))
 
 
 def test_a_file_that_is_not_there(tmp_path):
     gone = {"dkim_domain": "a.example", "dkim_selector": "s", "dkim_private_key_file": str(tmp_path / "no.pem")}
     with pytest.raises(ConfigurationError, match=r"no\.pem' can't be read: No such file"):
-        DkimSigner.of(settings(**gone))
+        DkimSigner.from_settings(settings(**gone))
 
 
 def test_ed25519_names_the_package_that_it_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"octy-middleware\[ed25519\]"):
-        DkimSigner.of(signed_by(tmp_path, pem(EDWARDS)))
-    assert DkimSigner.of(signed_by(tmp_path, pem(RSA))) is not None
+        DkimSigner.from_settings(signed_by(tmp_path, pem(EDWARDS)))
+    assert DkimSigner.from_settings(signed_by(tmp_path, pem(RSA))) is not None
 
 
 @pytest.mark.parametrize("key", [RSA, EDWARDS], ids=["RSA", "Ed25519"])
 def test_a_signing_shows_no_key(tmp_path, key):
-    signing = DkimSigner.of(signed_by(tmp_path, pem(key)))
+    signing = DkimSigner.from_settings(signed_by(tmp_path, pem(key)))
     assert signing.key not in repr(signing).encode()
     assert base64.b64decode(signing.record.partition("p=")[2]) not in signing.key

@@ -21,7 +21,7 @@ from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.mail.message_builder import OutgoingMail
 from octy_worker.mail.renderer import RenderedMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus, StartTlsMissingError, classify
-from octy_worker.mail.smtp_explanations import explain as in_words
+from octy_worker.mail.smtp_explanations import explain
 from octy_worker.settings import WorkerSettings
 
 CHAIN = Keychain.generate()
@@ -297,7 +297,7 @@ def test_the_table_of_faults(error, status, code):
     ending = classify(error)
     assert (ending.status, ending.code) == (status, code)
     assert "@" not in repr(ending)
-    assert ("report it" in in_words(ending).to_do) is code.startswith("message-")
+    assert ("report it" in explain(ending).action) is code.startswith("message-")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
     assert process_ids(os.getpid()) == []
     assert not healthy(port)
     assert counters[ConnectionCounter.ACCEPTED] >= 2
-    assert "pages: their process ended with status -9" in caplog.text
+    assert "pages: process ended with status -9" in caplog.text
     for secret in (b"canary", world.peppers.export().encode(), world.sealing_keys.export().encode()):
         assert secret not in arguments
 
@@ -144,7 +144,7 @@ def test_pages_whose_port_is_taken_do_not_stop_the_worker(
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         asyncio.run(act(settings(world, pages_port=taken.getsockname()[1]), taken))
-    assert "pages: their process ended with status 1" in caplog.text
+    assert "pages: process ended with status 1" in caplog.text
 
 
 def test_pages_alone_say_in_one_line_why_they_do_not_start(world: World, caplog: pytest.LogCaptureFixture) -> None:

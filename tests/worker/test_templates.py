@@ -155,14 +155,14 @@ def test_our_own_templates_have_none_and_every_kind_has_a_sample():
 
 FAULTS = {
     "syntax": ("alert/body.txt", "fine\n{% if facts.name %}\nno end", "line 3"),
-    "a name that nothing has": ("alert/body.html", "fine\n\n{{ produkt }}", "line 3: nothing is called 'produkt'"),
+    "a name that nothing has": ("alert/body.html", "fine\n\n{{ produkt }}", "line 3: 'produkt' is undefined"),
     "a fact that there is none": ("keys_retired/body.txt", "\n{{ facts.nmae }}", "line 2: UndefinedError"),
     "a fact, in a branch seldom taken": (
         "new_keys/body.txt",
         "{% if facts.leaked %}\n{{ facts.nmae }}{% endif %}",
         "line 2: UndefinedError",
     ),
-    "a name, in a branch never taken": ("alert/subject.txt", "{% if 0 %}{{ x.y }}{% endif %}", "line 1: nothing is"),
+    "a name, in a branch never taken": ("alert/subject.txt", "{% if 0 %}{{ x.y }}{% endif %}", "line 1: 'x' is undefined"),
     "a filter that there is none": ("alert/subject.txt", "{{ product | upppper }}", "line 1: No filter named"),
     "a file that is not there": ("alert/subject.txt", '{% include "gone.txt" %}', "line 1: TemplateNotFound"),
     "a sum that can't be made": ("alert/subject.txt", "\n{{ product + 1 }}", "line 2: TypeError"),
@@ -191,7 +191,7 @@ def test_all_faults_are_told_at_once(write, renderer):
 def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, renderer):
     write("de/alert/subject.txt", "{{ one }}")
     write("alert/subject.txt", "{{ two }}")
-    assert [fault.rpartition(" ")[2] for fault in find_template_problems(renderer(mail_language="de"), SITE)] == [
+    assert [problem.split()[-3] for problem in find_template_problems(renderer(mail_language="de"), SITE)] == [
         "'one'",
         "'two'",
     ]
@@ -207,7 +207,7 @@ def test_blocks_may_use_what_our_page_around_them_has(write, renderer):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"mail_templates": "/nowhere/at/all"}, "OCTY_MAIL_TEMPLATES.*is no folder"),
+        ({"mail_templates": "/nowhere/at/all"}, "OCTY_MAIL_TEMPLATES.*is not a folder"),
         ({"mail_language": "de"}, "OCTY_MAIL_LANGUAGE.*set OCTY_MAIL_TEMPLATES"),
     ],
 )

@@ -161,6 +161,6 @@ def test_every_fault_has_words_and_none_has_a_place_in_it() -> None:
         told = PostResult(reason, 302)
         assert told.description.startswith(DESCRIPTIONS[reason])
         assert told.code.startswith(reason)
-    assert PostResult(None, 204).description == "the server answered 204"
+    assert PostResult(None, 204).description == "the server responded 204"
     assert PostResult(FailureReason.STATUS, 500).code == "status-500"
     assert PostResult(None, 204).code == ""

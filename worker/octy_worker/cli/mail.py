@@ -121,16 +121,24 @@ def send_sample(
         raise UsageError(f"{address[:100]!r} is not a valid mail address")
     settings = _settings(context)
     envelope = PreviewRenderer(settings).envelope(kind, to, now(), mark="[Test] ")
-    delivery, signing = SmtpMailer(settings).send(envelope), DkimSigner.of(settings)
-    said, relay = explain(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
+    delivery, signing = SmtpMailer(settings).send(envelope), DkimSigner.from_settings(settings)
+    explanation, relay = explain(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
     if as_json:
         about = {"kind": kind, "message_id": envelope.message_id, "relay": relay, "signed": signing is not None}
-        print_json({**about, "verdict": delivery.status, "code": delivery.code, "said": said.said, "to_do": said.to_do})
-    told = f"the mail server {relay}: {said.said}"
+        print_json(
+            {
+                **about,
+                "verdict": delivery.status,
+                "code": delivery.code,
+                "said": explanation.problem,
+                "to_do": explanation.action,
+            }
+        )
+    told = f"the mail server {relay}: {explanation.problem}"
     if delivery.status is SmtpStatus.REFUSED:
-        raise RefusedError(told, said.to_do)
+        raise RefusedError(told, explanation.action)
     if delivery.status is SmtpStatus.DEFERRED:
-        raise (CommandError if delivery.our_fault else UnavailableError)(told, said.to_do)
+        raise (CommandError if delivery.our_fault else UnavailableError)(told, explanation.action)
     if not as_json:
         signed = f"signed for {signing.domain}" if signing else "not signed (DKIM is not configured)"
         print_lines(
@@ -153,13 +161,13 @@ def record(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the public key's record."""
     from octy_worker.mail.dkim_signing import DkimSigner
 
-    signing = DkimSigner.of(_settings(context))
+    signing = DkimSigner.from_settings(_settings(context))
     if signing is None:
         raise UsageError("DKIM is not configured", "see `octy mail record --help`")
     if as_json:
-        print_json({"name": signing.place, "type": "TXT", "value": signing.record, "key": signing.key_type})
+        print_json({"name": signing.record_name, "type": "TXT", "value": signing.record, "key": signing.key_type})
         return
-    sys.stdout.write(f"{signing.place}. TXT {_quoted(signing.record)}\n")
+    sys.stdout.write(f"{signing.record_name}. TXT {_quoted(signing.record)}\n")
 
 
 def _quoted(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Mails to customers: what they say (`renderer`, `facts`), their rows (`journal`), their way out (`mailer`)."""
+"""Mails to customers and staff: facts, templates, rows, SMTP."""

@@ -1,7 +1,4 @@
-"""Addresses of mails: whom they come from.
-
-Here: checks of form. Not here: whom they can go to (`octy_middleware.addresses`).
-"""
+"""The sender's address of mails."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ _SENDER = re.compile(r"[!-;=?A-~]{1,64}@([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whom mails come from. `domain` is also the right half of every Message-ID."""
+    """The sender of mails. `domain` is also the domain of every Message-ID."""
 
     name: str
     address: str
@@ -22,7 +19,7 @@ class Sender:
 
     @classmethod
     def parse(cls, mail_from: str) -> "Sender":
-        """Read `Name <address>` or an address; raise ConfigurationError."""
+        """Parse `Name <address>` or an address. Raises ConfigurationError."""
         name, address = parseaddr(mail_from)
         match = _SENDER.fullmatch(address)
         if match is None or not mail_from.isprintable():

@@ -1,12 +1,9 @@
-"""The first alert of each incident: sent at once, or joined with others of its account in one mail. Never withheld.
+"""Groups the first alerts of an account's incidents into one mail. The daily cap does not apply to them.
 
-Here: which alerts one mail carries, when it is due, and what became of each. Not here: other mails (`journal`), what a
-mail says.
-
-The first alert of an account is sent at once. A later one waits for others until the window since the account's last
-alert is over, and for one window at most since its incident was opened. Whoever sends carries every open, unanswered
-incident of the account that has no row for its alert yet, and makes these rows in the same transaction. A mail that was
-tried once keeps its set: a server that took it may know its Message-ID, and would drop one that names more keys.
+The first alert of an account is sent at once. A later one waits until the group window since the account's last alert
+is over, at most one window since its incident was opened. The mail then carries the alert of every open, unanswered
+incident of the account that has no row yet; their rows are written in the same transaction. A mail that was tried once
+keeps its group: a server that accepted it knows its Message-ID and may drop a second mail with more keys.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,15 +21,16 @@ from octy_worker.mail.repository import FINAL, MailSpec, MailStatus, copy_patter
 from octy_workflows.messages import JOINED, MailKind
 
 ANSWERED = "answered"
-_ACTIVITY_TIMEOUT = timedelta(seconds=60)  # an activity's time: after that its worker was killed
-_MAX_RETRY_INTERVAL = timedelta(minutes=11)  # the longest backoff, and a try
+_ACTIVITY_TIMEOUT = timedelta(seconds=60)  # of the activity: after that its worker was killed
+_MAX_RETRY_INTERVAL = timedelta(minutes=11)  # the maximum backoff plus one attempt
 
 
 @dataclass(frozen=True, slots=True)
 class GroupWait:
-    """How long an alert may wait: the window, when its incident was opened, and how long its workflow waited so far.
+    """How long an alert waits for its group. Seconds; `opened_at` is the incident's time.
 
-    The workflow's time counts too: clocks of hosts may be wrong, and still nothing waits longer than the window.
+    `waited` is what its workflow has waited so far: clocks of hosts may be wrong, and still no alert waits longer than
+    the window.
     """
 
     window: float
@@ -40,7 +38,7 @@ class GroupWait:
     waited: float
 
     def until_due(self, last: datetime | None, now: float) -> float:
-        """Return for how many seconds it waits, when the account's last alert was sent at `last`."""
+        """Return the remaining wait in seconds when the account's last alert was sent at `last`."""
         if last is None:
             return 0.0
         due = min(last.timestamp(), self.opened_at) + self.window
@@ -49,9 +47,9 @@ class GroupWait:
 
 @dataclass(frozen=True, slots=True)
 class AlertSlot:
-    """Where the alert stands. Pending and `own`: its mail is to be sent now, and carries the alerts of `others`, too.
+    """The state of an alert. Pending and `own`: its mail is to be sent now, with the alerts of the incidents `others`.
 
-    Not `own`: another mail carries it. `wait`: it is not its turn before so many seconds.
+    Not `own`: another mail carries it. `wait`: seconds until it is due.
     """
 
     status: MailStatus
@@ -61,22 +59,22 @@ class AlertSlot:
 
 
 def alert_key(incident_id: str) -> str:
-    """Return the key of an incident's first alert."""
+    """Return the mail key of an incident's first alert."""
     return f"{incident_id}/{MailKind.ALERT}/1"
 
 
 def alert_key_column() -> ColumnElement[str]:
-    """Return the key of the first alert of an incident that a query looks at."""
+    """Return the mail key of an incident's first alert as an SQL expression."""
     return col(Incident.id) + f"/{MailKind.ALERT}/1"
 
 
 def is_unanswered() -> ColumnElement[bool]:
-    """Return what is true of an incident, joined with its answer, that waits for an answer."""
+    """Return the condition for an incident, joined with its answer, that has no answer yet."""
     return col(Incident.closed_at).is_(None) & col(IncidentAnswer.answer).is_(None)
 
 
 def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float) -> AlertSlot:
-    """Begin to send an alert with all that join it, or find out what became of it, or how long it waits."""
+    """Start to send an alert with its group, or return its state or its remaining wait."""
     lock_account(session, spec.account_id)
     mail, time = session.get(Mail, spec.key), utc(now)
     if mail is not None and mail.joined_mail:
@@ -101,7 +99,7 @@ def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float
 
 
 def complete_grouped(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
-    """Note for each alert that the mail carried what became of it, which is what became of the mail."""
+    """Record the result of a mail for each alert that it carried."""
     for mail in _grouped_rows(session, key):
         if mail.state == MailState.PENDING:
             mail.state, mail.last_error = state, code
@@ -114,7 +112,7 @@ def _incidents(mails: Iterable[Mail]) -> tuple[str, ...]:
 
 
 def _create_grouped(session: Session, spec: MailSpec, time: datetime) -> Sequence[Mail]:
-    """Make the rows of all alerts that this mail carries, oldest incident first."""
+    """Return new rows for all alerts that this mail carries, oldest incident first."""
     has_row = select(Mail.key).where(Mail.key == alert_key_column()).exists()
     unalerted = _unanswered_incidents().where(
         Incident.account_id == spec.account_id, Incident.id != spec.incident_id, ~has_row
@@ -135,7 +133,7 @@ def _create_grouped(session: Session, spec: MailSpec, time: datetime) -> Sequenc
 
 
 def _grouped_pending(session: Session, key: str) -> Sequence[Mail]:
-    """Return the alerts that the mail still carries; one whose incident was answered meanwhile is left out."""
+    """Return the pending alerts of the mail; alerts whose incident was answered meanwhile become skipped."""
     rows = [mail for mail in _grouped_rows(session, key) if mail.state == MailState.PENDING]
     open_ones = set(
         session.exec(_unanswered_incidents().where(col(Incident.id).in_([mail.incident_id for mail in rows])))
@@ -161,7 +159,7 @@ def _unanswered_incidents() -> SelectOfScalar[str]:
 
 
 def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:
-    """Tell whether somebody still tries the mail that carries this alert; else it goes by itself."""
+    """Return whether the mail that carries this alert is still being sent; if not, the alert is sent by itself."""
     carrier = session.get(Mail, mail.joined_mail)
     if carrier is None or carrier.state in FINAL or mail.tried_at is None:
         return False
@@ -170,7 +168,7 @@ def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:
 
 
 def _last_alert_at(session: Session, account_id: str) -> datetime | None:
-    """Return when the account's last alert was tried last."""
+    """Return the time of the last attempt of the account's last alert."""
     return session.exec(
         select(func.max(col(Mail.tried_at))).where(
             Mail.account_id == account_id,

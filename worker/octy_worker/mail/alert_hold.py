@@ -1,14 +1,11 @@
-"""Alerts held because a fault of our own would mail many customers: on evidence only, 15 minutes at most.
+"""Holds alerts for at most 15 minutes when a fault on our side would send them to many customers.
 
-Here: the evidence (PURE: `find_evidence`) and how it is read, the row of a hold, its release. Not here: telling staff
-(`hold_notice`), when a held alert is tried again (`octy_workflows`).
-
-What counts as evidence:
-- the registered check value of a pepper does not fit ours: right secrets would be called wrong;
-- successes of (nearly) all customers stopped at once, and several customers are refused at the very addresses from
-  which they were accepted within the hour before.
-Wrong attempts alone are never evidence, however many and on however many keys: a stranger would have to send from
-customers' own addresses, and to stop all customers.
+Evidence of such a fault is one of:
+- the registered check value of a pepper does not match ours: correct secrets would be refused;
+- successful requests of (nearly) all customers stopped at the same time, and several customers are refused at addresses
+  from which they were accepted within the hour before.
+Wrong attempts alone are never evidence, on any number of keys: an attacker would have to send from customers' own
+addresses and to stop the requests of all customers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,12 +23,12 @@ from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 
 MAX_HOLD = 900.0
-"""Seconds for which a hold lasts, and for which any one alert is held."""
-_MIN_INTERVAL = timedelta(hours=24)  # from the end of a hold to the next one
-_MIN_REFUSED_ACCOUNTS = 5  # accounts that are refused at addresses of their own
+"""Maximum duration of a hold, and of holding one alert, in seconds."""
+_MIN_INTERVAL = timedelta(hours=24)  # from the end of a hold to the start of the next
+_MIN_REFUSED_ACCOUNTS = 5  # accounts that are refused at their own addresses
 _MIN_ACTIVE_ACCOUNTS = 10  # accounts that succeeded before
-_MAX_INCIDENTS = 40  # newest incidents that are looked at
-_MAX_SOURCES = 8  # addresses of a key that are looked at
+_MAX_INCIDENTS = 40  # newest incidents that are checked
+_MAX_SOURCES = 8  # addresses of a key that are checked
 _RECENT = timedelta(minutes=15)
 _HOUR = 60  # minutes
 
@@ -45,10 +42,11 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FaultIndicators:
-    """What the database tells of a fault of our own, counted in accounts.
+    """Numbers of accounts that show whether the fault is on our side.
 
-    `refused`: that have an incident and are refused where they were accepted before. `before` and `since`: that
-    succeeded in a span before the first refusals of these, and since then. `keys_fit`: the peppers' check values.
+    `refused`: accounts with an incident that are refused at addresses where they were accepted before. `before`,
+    `since`: accounts whose last success was in the period before and after these refusals began. `keys_fit`: the check
+    values of the peppers match.
     """
 
     refused: int = 0
@@ -58,7 +56,7 @@ class FaultIndicators:
 
 
 def find_evidence(signs: FaultIndicators) -> Evidence | None:
-    """Return the evidence of a fault of our own, or None: then nothing is held."""
+    """Return the evidence of a fault on our side, or None."""
     if not signs.keys_fit:
         return Evidence.FOREIGN_KEYS
     if signs.refused < _MIN_REFUSED_ACCOUNTS or signs.before < _MIN_ACTIVE_ACCOUNTS:
@@ -67,10 +65,10 @@ def find_evidence(signs: FaultIndicators) -> Evidence | None:
 
 
 def hold_alert(session: Session, peppers: Keychain, opened_at: float, waited: float, now: float) -> float:
-    """Return for how many seconds an alert is held from now on, 0 for none. Opens a hold when there is evidence.
+    """Return for how many seconds an alert is held from now, 0 when it is not held. Opens a hold on evidence.
 
-    Give a writing transaction. `waited`: for how long its workflow waited so far; the time of a wrong clock never adds
-    up to more than `MAX_HOLD`.
+    Needs a write session. `waited`: seconds that its workflow has waited so far, so that wrong clocks never add up to
+    more than `MAX_HOLD`.
     """
     hold, time = newest_hold(session), utc(now)
     if hold is not None and hold.ends_at > time and hold.released_at is None:
@@ -89,18 +87,18 @@ def hold_alert(session: Session, peppers: Keychain, opened_at: float, waited: fl
 
 
 def newest_hold(session: Session) -> AlertHold | None:
-    """Return the hold that began last, whether it is over or not."""
+    """Return the latest hold, active or not."""
     return session.exec(select(AlertHold).order_by(col(AlertHold.began_at).desc()).limit(1)).first()
 
 
 def current_hold(session: Session, now: float) -> AlertHold | None:
-    """Return the hold that lasts now, or None."""
+    """Return the active hold, or None."""
     hold = newest_hold(session)
     return hold if hold is not None and hold.released_at is None and hold.ends_at > utc(now) else None
 
 
 def release_hold(session: Session, *, actor: str, reason: str, now: float) -> AlertHold | None:
-    """End the hold that lasts now, or return None: held alerts leave within a minute."""
+    """End the active hold and return it, or None when there is none. Held alerts are then sent within a minute."""
     hold = current_hold(session, now)
     if hold is None:
         return None
@@ -115,7 +113,7 @@ def release_hold(session: Session, *, actor: str, reason: str, now: float) -> Al
 
 
 def load_indicators(session: Session, peppers: Keychain, now: float) -> FaultIndicators:
-    """Return the signs of this moment. Cheap while few accounts have new incidents."""
+    """Return the current indicators. Cheap while few accounts have new incidents."""
     if compare_keys(PEPPERS, peppers, load_check_values(session.connection(), PEPPERS)) is KeyCheckResult.FOREIGN:
         return FaultIndicators(keys_fit=False)
     recent = select(Incident).where(col(Incident.closed_at).is_(None), col(Incident.opened_at) > utc(now) - _RECENT)
@@ -136,7 +134,7 @@ def load_indicators(session: Session, peppers: Keychain, now: float) -> FaultInd
 
 
 def _is_refused_at_own_address(session: Session, incident: Incident, now: float) -> bool:
-    """Tell whether the key is refused at an address from which it was accepted within the hour before."""
+    """Return whether the key is refused at an address from which it was accepted within the hour before."""
     first, last = int(incident.first_at.timestamp()) // 60, int(now) // 60
     accepted = _load_sources(session, incident.public_key, Outcome.ACCEPTED, range(first - _HOUR, first + 1))
     minutes = range(max(first, last - _RECENT.seconds // 60), last + 1)
@@ -146,7 +144,7 @@ def _is_refused_at_own_address(session: Session, incident: Incident, now: float)
 def _load_sources(
     session: Session, public_key: str, outcome: Outcome, minutes: Sequence[int], among: Iterable[str] = ()
 ) -> list[str]:
-    """Return addresses of a key's outcome within these minutes, some at most; every look goes by the primary key."""
+    """Return at most `_MAX_SOURCES` addresses with this outcome of a key in these minutes, read by the primary key."""
     query = select(OutcomeMinute.source).where(
         OutcomeMinute.public_key == public_key, col(OutcomeMinute.minute).in_(minutes), OutcomeMinute.outcome == outcome
     )
@@ -156,7 +154,7 @@ def _load_sources(
 
 
 def _count_last_success(session: Session, begin: datetime, end: datetime) -> int:
-    """Return how many accounts' last success was within this time."""
+    """Return the number of accounts whose last success was in this period."""
     last = (
         select(func.max(col(KeyPair.last_used_at)))
         .where(col(KeyPair.last_used_at) >= begin)

@@ -1,10 +1,7 @@
-"""Alerts first: work that nobody waits for is not begun while an alert is on its way to the mail server.
+"""Gives alerts priority: notices and webhooks do not start while an alert is being sent by this worker process.
 
-Here: which alerts are in progress in this worker process, and who waits for them. Not here: the order in which messages
-are claimed (`claims`), slots for each kind of work (`task_queue_workers`).
-
-Task queues and slots of their own do not share out the CPU, the interpreter, the database's write lock and Temporal's
-server. Only work that has not begun leaves all of these to an alert.
+Task queues with their own slots still share CPU, interpreter, database lock and Temporal server. Only work that has not
+started leaves all of these to an alert.
 """
 
 import asyncio
@@ -18,17 +15,17 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from octy_workflows.task_queues import TaskQueueKind
 
 ALERT_TIMEOUT = 2.0
-"""Seconds after which an alert counts no longer: its mail server hangs, or another worker sends it."""
+"""Seconds after which other work no longer waits for an alert: its mail server hangs, or another worker sends it."""
 
 MAX_DELAY = 2.0
-"""Seconds that a piece of work waits at most: attacks on one key after the other must not stop notices."""
+"""Maximum delay of other work in seconds: attacks on one key after the other must not stop notices."""
 
 LOW_PRIORITY = frozenset({TaskQueueKind.NOTICES, TaskQueueKind.WEBHOOKS})
-"""The task queues whose activities wait."""
+"""Task queues whose activities wait for alerts."""
 
 
 class AlertsInProgress:
-    """The alerts that the relay has claimed and whose first try is not over. Used from one event loop."""
+    """Alerts that the relay has claimed and whose first attempt is not finished. Used from one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -36,13 +33,13 @@ class AlertsInProgress:
         self._changed = asyncio.Event()
 
     def begin(self, incident_id: str) -> None:
-        """Note that an alert is on its way, for `ALERT_TIMEOUT` at most."""
+        """Add an alert, for at most `ALERT_TIMEOUT` seconds."""
         now = self._clock()
         self._until = {each: until for each, until in self._until.items() if until > now}
         self._until[incident_id] = now + ALERT_TIMEOUT
 
     def end(self, incident_id: str) -> None:
-        """Note that the alert's first try is over, however it ended."""
+        """Remove an alert: its first attempt is finished, with any result."""
         if self._until.pop(incident_id, None) is not None:
             self._changed.set()
 
@@ -57,7 +54,7 @@ class AlertsInProgress:
 
 
 def interceptors(alerts: AlertsInProgress, work: TaskQueueKind | None) -> list[Interceptor]:
-    """Return what the worker of a task queue needs for it; None: of the main one."""
+    """Return the interceptors for the worker of a task queue; None is the main queue."""
     if work is TaskQueueKind.ALERTS:
         return [_Intercepted(lambda following: _EndsAlert(following, alerts))]
     if work in LOW_PRIORITY:
@@ -74,7 +71,7 @@ class _Intercepted(Interceptor):
 
 
 class _EndsAlert(ActivityInboundInterceptor):
-    """Ends an alert with the first try of its mail."""
+    """Removes an alert after the first attempt to send its mail."""
 
     def __init__(self, following: ActivityInboundInterceptor, alerts: AlertsInProgress) -> None:
         super().__init__(following)
@@ -89,7 +86,7 @@ class _EndsAlert(ActivityInboundInterceptor):
 
 
 class _WaitsForAlerts(ActivityInboundInterceptor):
-    """Begins an activity when no alert is in progress."""
+    """Starts an activity when no alert is in progress."""
 
     def __init__(self, following: ActivityInboundInterceptor, alerts: AlertsInProgress) -> None:
         super().__init__(following)

@@ -1,20 +1,16 @@
-"""PURE. The colours of mails: those that the host chose, and what follows from them.
-
-Here: text that can be read on a colour, and what stands for it in the dark. Not here: where which colour stands (the
-templates).
-"""
+"""The colours of mails: the host's settings, and the text and dark-mode colours derived from them."""
 
 from dataclasses import dataclass
 
 from octy_worker.settings import WorkerSettings
 
 _WHITE, _INK = "#ffffff", "#1b2430"
-_READABLE_ON_WHITE = 0.32  # relative luminance up to which white letters of a button's size can be read (about 3 : 1)
+_READABLE_ON_WHITE = 0.32  # maximum relative luminance for white text of a button's size (contrast about 3:1)
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """`accent`: buttons and links. `alert`: what is about wrong attempts. `calm`: its opposite."""
+    """`accent`: buttons and links. `alert`: failed attempts. `calm`: no danger."""
 
     accent: str
     alert: str
@@ -22,43 +18,43 @@ class Palette:
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> "Palette":
-        """Return the host's colours."""
+        """Return the colours of the settings."""
         return cls(settings.mail_accent_colour, settings.mail_alert_colour, settings.mail_calm_colour)
 
     @property
     def on_accent(self) -> str:
-        """The colour of a button's words."""
+        """Text colour of a button."""
         return text_colour_on(self.accent)
 
     @property
     def dark_accent(self) -> str:
-        """The button on a dark ground."""
+        """Button colour in dark mode."""
         return mix(self.accent, _WHITE, 0.14)
 
     @property
     def on_dark_accent(self) -> str:
-        """The colour of its words."""
+        """Text colour of a button in dark mode."""
         return text_colour_on(self.dark_accent)
 
     @property
     def dark_link(self) -> str:
-        """A link on a dark ground."""
+        """Link colour in dark mode."""
         return mix(self.accent, _WHITE, 0.5)
 
     @property
     def dark_alert(self) -> str:
-        """A plot's bars on a dark ground."""
+        """Colour of the plot's bars in dark mode."""
         return mix(self.alert, _WHITE, 0.25)
 
 
 def mix(colour: str, other: str, share: float) -> str:
-    """Return `colour` with a share (0 to 1) of the other."""
+    """Return `colour` mixed with a share (0 to 1) of `other`."""
     channels = zip(_channels(colour), _channels(other), strict=True)
     return "#" + "".join(f"{round(one + (two - one) * share):02x}" for one, two in channels)
 
 
 def text_colour_on(colour: str) -> str:
-    """Return white or dark ink, whichever can be read on this colour."""
+    """Return white or a dark colour, whichever is readable on this colour."""
     return _WHITE if _luminance(colour) <= _READABLE_ON_WHITE else _INK
 
 

@@ -1,7 +1,4 @@
-"""DKIM: the signature by which receivers know that a mail is the domain's own and unchanged (RFC 6376, 8301, 8463).
-
-Here: the key, what is signed, the entry for the DNS. Not here: the message itself (`composing`), mail servers.
-"""
+"""DKIM signatures (RFC 6376, 8301, 8463): the private key, the signed headers and the DNS record."""
 
 import base64
 import importlib.util
@@ -27,7 +24,7 @@ from octy_worker.settings import WorkerSettings
 
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
 _MIN_RSA_BITS = 1024  # bits; RFC 8301 lets receivers ignore anything smaller
-# Each is named twice: a second one that somebody adds, or one that we don't use, breaks the signature.
+# Each is listed twice (oversigning): a header that is added later breaks the signature.
 _SIGNED_HEADERS = (
     *("from", "to", "cc", "reply-to", "subject", "date", "message-id", "auto-submitted"),
     *("mime-version", "content-type"),
@@ -36,7 +33,7 @@ _SIGNED_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class DkimSigner:
-    """Who signs with which key. `key_type` tells the key's kind, `record` what the DNS must say at `place`."""
+    """Domain, selector and key of the signature. `record` is the DNS record at `record_name`."""
 
     domain: str
     selector: str
@@ -46,8 +43,8 @@ class DkimSigner:
     key: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, settings: WorkerSettings) -> "DkimSigner | None":
-        """Return what the settings say; None when they say nothing. Raises ConfigurationError, naming the setting."""
+    def from_settings(cls, settings: WorkerSettings) -> "DkimSigner | None":
+        """Return the signer of the settings, None without DKIM settings. Raises ConfigurationError."""
         given = {name: getattr(settings, name) for name in ("dkim_domain", "dkim_selector", "dkim_private_key_file")}
         if not any(given.values()):
             return None
@@ -56,30 +53,30 @@ class DkimSigner:
             raise ConfigurationError(f"DKIM needs all of its settings or none: {', '.join(missing)} not set")
         for name in ("dkim_domain", "dkim_selector"):
             if not _DNS_NAME.fullmatch(given[name]):
-                raise ConfigurationError(f"{name} (OCTY_{name.upper()}): {given[name]!r} is no name of the DNS")
+                raise ConfigurationError(f"{name} (OCTY_{name.upper()}): {given[name]!r} is not a DNS name")
         return _signer(settings.dkim_domain.lower(), settings.dkim_selector.lower(), _load_key(settings))
 
     @property
-    def place(self) -> str:
-        """The name in the DNS where receivers look for the public key."""
+    def record_name(self) -> str:
+        """The DNS name of the public key."""
         return f"{self.selector}._domainkey.{self.domain}"
 
     def sign(self, message: Message) -> None:
-        """Have the message signed when it is made into bytes."""
+        """Sign the message when it is converted to bytes."""
         if self.algorithm == "ed25519-sha256":
-            message.signer_cls = _Ed25519Signer  # type: ignore[assignment]  # its set-up differs
+            message.signer_cls = _Ed25519Signer  # type: ignore[assignment]  # its constructor differs
         message.dkim(
             key=self.key,
             domain=self.domain,
             selector=self.selector,
             signature_algorithm=self.algorithm.encode(),
-            canonicalize=(b"relaxed", b"relaxed"),  # relays may fold headers anew
+            canonicalize=(b"relaxed", b"relaxed"),  # relays may refold headers
             include_headers=[name for name in _SIGNED_HEADERS for _ in range(2)],
         )
 
 
 class _Ed25519Signer(DKIMSigner):
-    """The library's signer takes RSA keys only, though what signs for it takes both."""
+    """The library's signer accepts only RSA keys, although dkimpy accepts both."""
 
     def __init__(self, selector: str, domain: str, key: bytes, **params: object) -> None:
         self.ignore_sign_errors = False
@@ -93,7 +90,7 @@ def _load_key(settings: WorkerSettings) -> RSAPrivateKey | Ed25519PrivateKey:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as error:
         raise ConfigurationError(f"{setting}: {path!r} can't be read: {error.strerror}") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # what they say may quote the file
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # their text may contain the key
         raise ConfigurationError(f"{setting}: {path!r} holds no private key in PEM without a password") from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise ConfigurationError(f"{setting}: {path!r} holds a key that is neither RSA nor Ed25519")
@@ -113,7 +110,7 @@ def _signer(domain: str, selector: str, key: RSAPrivateKey | Ed25519PrivateKey) 
             algorithm="rsa-sha256",
             key_type=f"RSA, {key.key_size} bits",
             record=f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}",
-            # The form that dkimpy reads, whatever the file's own is.
+            # The format that dkimpy reads.
             key=key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
         )
     return DkimSigner(

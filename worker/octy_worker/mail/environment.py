@@ -1,7 +1,6 @@
-"""The house style of mails: the host's templates before ours, its names, colours and language.
+"""The Jinja environment of mail templates: the host's folders before the built-in ones, filters and global names.
 
-Here: where templates are found, and what all of them know besides their facts. Not here: rendering (`renderer`), what a
-host may replace in words (`octy mail preview --help`, docs/mails.md).
+docs/mails.md lists what a host can replace.
 """
 
 from dataclasses import dataclass, fields
@@ -19,12 +18,12 @@ from octy_worker.mail.translation import Translation
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import DeliveryMethod
 
-_BUILT_IN_LANGUAGE = "en"  # the language of our own templates
+_BUILT_IN_LANGUAGE = "en"
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The settings that mails may name; times are seconds. Whoever writes templates is not given the others."""
+    """The settings that templates can use; times are seconds. Templates see no other setting."""
 
     threshold: int
     deliver: DeliveryMethod
@@ -43,25 +42,25 @@ class Terms:
 
 
 def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
-    """Return the host's folders of templates, the first one wins. Raises ConfigurationError for one that is none."""
+    """Return the host's template folders, the first has priority. Raises ConfigurationError for a missing folder."""
     if not settings.mail_templates:
         if settings.mail_language != _BUILT_IN_LANGUAGE:
             raise ConfigurationError(
-                f"mail_language (OCTY_MAIL_LANGUAGE) is {settings.mail_language!r}, and our own templates are English: "
-                "set OCTY_MAIL_TEMPLATES to a folder of yours"
+                f"mail_language (OCTY_MAIL_LANGUAGE) is {settings.mail_language!r}, but the built-in templates are "
+                "English: set OCTY_MAIL_TEMPLATES to a folder with your templates"
             )
         return ()
     folder = Path(settings.mail_templates)
     if not folder.is_dir():
-        raise ConfigurationError(f"mail_templates (OCTY_MAIL_TEMPLATES): {str(folder)!r} is no folder")
+        raise ConfigurationError(f"mail_templates (OCTY_MAIL_TEMPLATES): {str(folder)!r} is not a folder")
     return folder / settings.mail_language, folder
 
 
 def build_environment(settings: WorkerSettings) -> Environment:
-    """Return the templates' surroundings. What is read once stays as it is: what was proven is what is sent."""
+    """Return the environment. Templates are read once, so those that were checked are those that are used."""
     folders = host_folders(settings)
     translation = Translation.read(folders)
-    made = ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([*(FileSystemLoader(folder) for folder in folders), PackageLoader("octy_worker.mail")]),
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
         undefined=StrictUndefined,
@@ -69,13 +68,13 @@ def build_environment(settings: WorkerSettings) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters.update(
+    environment.filters.update(
         moment=formatting.moment,
         span=translation.translated(formatting.span),
         amount=translation.translated(formatting.amount),
         translate=translation.translate,
     )
-    made.globals.update(
+    environment.globals.update(
         product=settings.product_name,
         support=settings.support_contact,
         site=settings.public_url,
@@ -86,4 +85,4 @@ def build_environment(settings: WorkerSettings) -> Environment:
         bars=histogram.bars,
         bins=histogram.BINS,
     )
-    return made
+    return environment

@@ -1,8 +1,4 @@
-"""The mail that tells support staff at once that alerts are held, once for each hold.
-
-Here: sending it, and its note in the hold's row. Not here: the evidence and the hold (`mail.holding`), what the mail
-says (`mail/templates/held_alerts`).
-"""
+"""The mail to support staff that alerts are held, sent once per hold."""
 
 import logging
 from contextlib import suppress
@@ -29,7 +25,7 @@ _log = logging.getLogger("octy.mail")
 
 
 class HoldNotice:
-    """Tells the address of the daily digest of a hold; without one, the log alone."""
+    """Sends the mail to the address of the daily digest. Without an address it only writes a log line."""
 
     def __init__(
         self, database: Database, mailer: Mailer, renderer: MailRenderer, settings: WorkerSettings, clock: Clock
@@ -42,18 +38,18 @@ class HoldNotice:
         self._clock = clock
 
     def send(self) -> None:
-        """Tell of the hold that lasts now, unless it was told. What does not leave is tried at the next held alert."""
+        """Notify staff of the current hold unless this was done. A failed send is retried with the next held alert."""
         if self._facts() is None:
             return
         lease = Lease(self._database, JOB, self._clock)
-        if lease.take() is None:  # another worker is telling
+        if lease.take() is None:  # another worker sends it
             return
         try:
             found = self._facts()
             if found is not None:
-                self._tell(*found)
+                self._notify(*found)
         finally:
-            with suppress(OctyError):  # else the lease ends by itself
+            with suppress(OctyError):  # the lease then expires
                 lease.release()
 
     def _facts(self) -> tuple[str, HoldFacts] | None:
@@ -65,9 +61,9 @@ class HoldNotice:
             unsent = unsent_alerts(session, now).count
             return hold.id, HoldFacts(hold.evidence, hold.accounts, unsent, hold.began_at, hold.ends_at)
 
-    def _tell(self, hold_id: str, facts: HoldFacts) -> None:
+    def _notify(self, hold_id: str, facts: HoldFacts) -> None:
         _log.error(
-            "alerts are held until %s: %s, %d accounts; octy incidents held",
+            "alerts are held until %s: %s, %d accounts. See octy incidents held",
             facts.ends_at,
             facts.evidence,
             facts.accounts,

@@ -1,11 +1,8 @@
-"""The way out: one message to one address over verified TLS, and what every ending of that means.
+"""Sends one mail to one address over verified TLS.
 
-Here: the connection. Not here: when a mail is due, rows, what it says, the message's form (`composing`), what a fault
-means (`faults`).
-
-The mail library's own connection verifies no certificate, opens two connections for implicit TLS, and sends again
-when a server dies in DATA. The classes here put that right and leave the rest to it. No fault's text leaves this
-room, because servers repeat addresses in theirs: what leaves is a code.
+The mail library's own connection verifies no certificate, opens two connections for implicit TLS, and sends again when
+a server closes the connection in DATA. The classes here correct this. Texts of errors are not passed on, because
+servers repeat addresses in them; the result has a code.
 """
 
 import ssl
@@ -25,19 +22,19 @@ from octy_worker.mail.message_builder import MessageBuilder, OutgoingMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus, StartTlsMissingError, classify
 from octy_worker.settings import WorkerSettings
 
-_STEPS = 2  # so many times the time-out of one step is what the whole conversation may last
+_TIMEOUT_FACTOR = 2  # the whole conversation may take this many times `smtp_timeout`
 
 
 class Mailer(Protocol):
     """Sends mail."""
 
     def send(self, envelope: OutgoingMail) -> SmtpResult:
-        """Send it once, and tell how that ended. Faults of delivery are values."""
+        """Send it once and return the result. Delivery errors are results, not exceptions."""
         ...
 
 
 class SmtpMailer:
-    """Sends through the relay of the settings, one connection a message. Raises ConfigurationError when built."""
+    """Sends through the relay of the settings, one connection per mail. The constructor raises ConfigurationError."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
@@ -53,7 +50,7 @@ class SmtpMailer:
             # smtplib's errors are OSErrors; a message that can't be built or signed raises the others
             return classify(error)
         finally:
-            with suppress(OSError):  # the message is accepted or not by now; a failing goodbye changes nothing
+            with suppress(OSError):  # the result is known by now
                 backend.close()
         return SmtpResult(SmtpStatus.ACCEPTED) if response.success else SmtpResult(SmtpStatus.DEFERRED, "unfinished")
 
@@ -64,17 +61,17 @@ class SmtpMailer:
             self._context,
             ssl=settings.smtp_security == "tls",
             tls=settings.smtp_security == "starttls",
-            fail_silently=False,  # raise the fault itself, not a copy without its type
+            fail_silently=False,  # raise the original exception with its type
             host=settings.smtp_host,
             port=settings.smtp_port,
-            local_hostname=None,  # smtplib then finds a name that strict servers take
+            local_hostname=None,  # smtplib then finds a name that strict servers accept
             timeout=settings.smtp_timeout,
             **(login if settings.smtp_user else {}),
         )
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Trust the system's authorities and those of the file; check the host's name; TLS 1.2 at least."""
+    """Return a context that trusts the system's CAs and those of the file and verifies host names; TLS 1.2 or newer."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file:
@@ -86,26 +83,26 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-class _Hurried(SMTP):
-    """Ends a conversation that lasts too long, however soon each answer comes.
+class _DeadlineSmtp(SMTP):
+    """Ends a conversation at a deadline, even when each reply comes in time.
 
-    The activity's own time would run out, and the next try begin while this one may still be leaving.
+    Otherwise the activity would time out and the next attempt start while this one may still succeed.
     """
 
     parent: "_VerifiedBackend"
 
     def getreply(self) -> tuple[int, bytes]:
-        left = self.parent.until - time.monotonic()
-        if left <= 0:
+        remaining = self.parent.deadline - time.monotonic()
+        if remaining <= 0:
             self.close()
             raise TimeoutError
         if self.sock is not None:
-            self.sock.settimeout(min(self.timeout, left))
+            self.sock.settimeout(min(self.timeout, remaining))
         return super().getreply()
 
 
-class _StartTlsClient(_Hurried, SMTPClientWithResponse):
-    """Upgrades to verified TLS before anything else is said; refuses a server that doesn't offer it."""
+class _StartTlsClient(_DeadlineSmtp, SMTPClientWithResponse):
+    """Upgrades to verified TLS before any other command; raises when the server does not offer it."""
 
     def starttls(self, *_: Any, **__: Any) -> tuple[int, bytes]:
         self.ehlo_or_helo_if_needed()
@@ -114,8 +111,8 @@ class _StartTlsClient(_Hurried, SMTPClientWithResponse):
         return super().starttls(context=self.parent.context)
 
 
-class _TlsClient(_Hurried, SMTPClientWithResponse_SSL):
-    """Speaks TLS from the first byte. `SMTP_SSL` dials with its `context`; the library's own set-up dials twice."""
+class _TlsClient(_DeadlineSmtp, SMTPClientWithResponse_SSL):
+    """Uses implicit TLS with `context`. The library's own constructor connects twice."""
 
     def __init__(self, **kwargs: Any) -> None:
         self.context = kwargs["parent"].context
@@ -123,16 +120,16 @@ class _TlsClient(_Hurried, SMTPClientWithResponse_SSL):
 
 
 class _VerifiedBackend(SMTPBackend):
-    """The library's connection with verified TLS, and with no second send of its own."""
+    """The library's connection with verified TLS and without its own retries."""
 
     connection_cls = _StartTlsClient
     connection_ssl_cls = _TlsClient
 
     def __init__(self, context: ssl.SSLContext, **kwargs: Any) -> None:
         self.context = context
-        self.until = time.monotonic() + _STEPS * kwargs["timeout"]
+        self.deadline = time.monotonic() + _TIMEOUT_FACTOR * kwargs["timeout"]
         super().__init__(**kwargs)
 
     def retry_on_disconnect(self, func: Callable[..., SMTPResponse | None]) -> Callable[..., SMTPResponse | None]:
-        """Don't: the activity retries, and leaves a trace when it does."""
+        """Return `func` unchanged: the activity retries."""
         return func

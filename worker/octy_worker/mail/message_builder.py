@@ -1,7 +1,4 @@
-"""A message in the form that travels: headers, both bodies, and the signature when one is configured.
-
-Here: what stands in every mail beside its letter. Not here: the letter, the way out (`mailer`).
-"""
+"""Builds the MIME message of a mail: headers, text and HTML parts, and the DKIM signature when one is configured."""
 
 from dataclasses import dataclass, field
 from email.charset import QP, Charset
@@ -18,7 +15,7 @@ from octy_worker.settings import WorkerSettings
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
-    """One message to one address. The same `message_id` twice is the same message to whoever gets both."""
+    """One mail to one address. Mails with the same `message_id` are duplicates of each other."""
 
     message_id: str
     at: float
@@ -27,16 +24,16 @@ class OutgoingMail:
 
 
 class MessageBuilder:
-    """Makes messages. Raises ConfigurationError when built with a sender or a signature that is none."""
+    """Builds messages. The constructor raises ConfigurationError for an invalid sender or DKIM key."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._sender = Sender.parse(settings.mail_from)
-        self._signing = DkimSigner.of(settings)
+        self._signing = DkimSigner.from_settings(settings)
 
     def compose(self, envelope: OutgoingMail) -> Message:
-        """Return the message; it is signed when it is made into bytes."""
+        """Return the message. It is signed when it is converted to bytes."""
         readable = Charset("utf-8")
-        readable.body_encoding = QP  # the library's base64 costs points with spam filters
+        readable.body_encoding = QP  # spam filters rate base64, the library's default, as suspicious
         message = Message(
             charset=readable,  # type: ignore[arg-type]  # it passes the value on to email.mime, which takes a Charset
             subject=envelope.rendered.subject,

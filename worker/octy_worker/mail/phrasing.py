@@ -1,7 +1,4 @@
-"""PURE. A pace in words, and lines of a width that mail programs leave alone.
-
-Here: how a pace and a paragraph are written. Not here: sentences, which are in the templates.
-"""
+"""Text helpers of mail templates: a rate in words, and paragraphs wrapped at `WIDTH`, which mail programs keep."""
 
 import re
 import textwrap
@@ -13,19 +10,19 @@ _BULLET = re.compile(r"\s*(?:\* |\d+\. )?")
 
 
 def rate(count: int, within: timedelta) -> str:
-    """Return how fast `count` events followed each other within that time: `about 12 a minute`."""
+    """Return the rate of `count` events within a period as text: `about 12 a minute`."""
     seconds = within.total_seconds()
     if seconds < 1:
         return "all within one second"
     for size, name in _UNITS:
-        rate = (count - 1) * size / seconds
-        if rate >= 1:
-            return f"about {round(rate):,} {'an' if name == 'hour' else 'a'} {name}"
+        events = (count - 1) * size / seconds
+        if events >= 1:
+            return f"about {round(events):,} {'an' if name == 'hour' else 'a'} {name}"
     return "less than one a day"
 
 
 def wrap(text: str) -> str:
-    """Wrap paragraphs, each of which is one line of a template. A link is never broken, and stands alone."""
+    """Wrap paragraphs; each is one line of a template. Links are not broken."""
     lines = [_wrap_line(line.rstrip()) for line in text.splitlines()]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 

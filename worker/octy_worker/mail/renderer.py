@@ -1,9 +1,6 @@
-"""The letters: how facts become a subject, a text and a page.
+"""Renders facts into subject, text and HTML of a mail.
 
-Here: rendering, and where a template is at fault. Not here: the facts of each kind and where they come from (`facts`),
-whose templates (`house`), sentences (`templates`, one folder a mail), sending.
-
-HTML is escaped by the templates, and nothing in it is loaded from anywhere: no image, no font, no style sheet.
+The templates escape HTML. The HTML loads nothing: no image, font or style sheet.
 """
 
 import traceback
@@ -23,7 +20,7 @@ PARTS = ("subject.txt", "body.txt", "body.html")
 
 @dataclass(frozen=True, slots=True)
 class RenderedMail:
-    """A mail's content. It holds links that are capabilities: its `repr` shows the subject only."""
+    """The content of a mail. Its links are capabilities, so its `repr` shows only the subject."""
 
     subject: str
     text: str = field(repr=False)
@@ -31,7 +28,7 @@ class RenderedMail:
 
 
 class TemplateRenderError(ConfigurationError):
-    """A template can't be used. `place` is its file and line; the text also says why, and may hold a letter's facts."""
+    """A template can't be rendered. `place` is file and line. The text also has the reason and may contain facts."""
 
     def __init__(self, place: str, why: str) -> None:
         self.place = place
@@ -39,21 +36,18 @@ class TemplateRenderError(ConfigurationError):
 
 
 class MailRenderer:
-    """Renders facts. The terms of the house (names, waits) come from the settings.
-
-    Raises ConfigurationError when built with a folder of templates that is none.
-    """
+    """Renders facts. The constructor raises ConfigurationError for a folder of templates that does not exist."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._templates = build_environment(settings)
 
     @property
     def templates(self) -> Environment:
-        """The templates and what they know."""
+        """The Jinja environment of the templates."""
         return self._templates
 
     def render(self, facts: Facts | DigestFacts | HoldFacts) -> RenderedMail:
-        """Return the letter for these facts. Raises TemplateFaultError."""
+        """Return the rendered mail. Raises TemplateRenderError."""
         return RenderedMail(
             subject=" ".join(self._part(facts, "subject.txt").split()),
             text=phrasing.wrap(self._part(facts, "body.txt")),
@@ -65,11 +59,11 @@ class MailRenderer:
         try:
             return self._templates.get_template(name).render(facts=facts)
         except Exception as error:  # noqa: BLE001  # a host's template can raise anything
-            raise template_error(error, name) from None  # what it says may be a letter's facts
+            raise template_error(error, name) from None  # its text may contain facts
 
 
 def template_error(error: Exception, name: str) -> TemplateRenderError:
-    """Return which file and line is at fault: Jinja puts the templates' own lines into tracebacks."""
+    """Return the error with file and line of the template, which Jinja adds to tracebacks."""
     if isinstance(error, TemplateSyntaxError):
         return TemplateRenderError(f"{error.filename or error.name or name}, line {error.lineno}", str(error.message))
     frames = [

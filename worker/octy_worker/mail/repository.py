@@ -1,10 +1,8 @@
-"""The rows of mails: put down before sending, completed after.
+"""The `mail` table: a row is written before sending and completed after it.
 
-Here: every step of the `mail` table. Not here: sending, and what a mail says.
-
-The daily cap counts the reminders and notices that went out in the last 24 hours, and those that are about to go out
-since then. A reservation that found no server for a whole day lapses, and is made anew with the next try. Alerts have
-no cap, and take no place under it: nobody can make one go unsent. The first alert of an incident is in `joining`.
+The daily cap counts reminders and notices that were sent in the last 24 hours, and those that became pending since
+then. A pending mail that was not sent for a whole day no longer counts; its next attempt counts again. Alerts have no
+cap and do not count. The first alert of an incident is handled in `alert_grouping`.
 """
 
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ FINAL = (MailState.SENT, MailState.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class MailSpec:
-    """A mail to be, as its row says it. `cap`: how many such mails the account may get in 24 hours; None: any."""
+    """A mail to send, as its row stores it. `cap`: capped mails for the account in 24 hours; None: unlimited."""
 
     key: str
     account_id: str
@@ -43,19 +41,19 @@ class MailSpec:
 
 @dataclass(frozen=True, slots=True)
 class MailStatus:
-    """Where a mail stands: pending means that it is to be sent now."""
+    """The state of a mail. Pending: it is to be sent now. `code`: of the last error."""
 
     state: MailState
     code: str = ""
 
 
 def copy_key(key: str, number: int) -> str:
-    """Return the key of a mail's copy to a further address. Copies don't count against the cap."""
+    """Return the key of a mail's copy to another address. Copies do not count against the cap."""
     return f"{key}{_COPY}{number}"
 
 
 def begin_send(session: Session, spec: MailSpec, now: float) -> MailStatus:
-    """Put the intent down, or find it. Sent and failed are final; skipped ones get another chance."""
+    """Write the row before an attempt, and return its state. Sent and failed are final; skipped mails are retried."""
     lock_account(session, spec.account_id)
     mail = session.get(Mail, spec.key)
     if mail is not None and mail.state in FINAL:
@@ -74,19 +72,19 @@ def begin_send(session: Session, spec: MailSpec, now: float) -> MailStatus:
     return status_of(mail)
 
 
-def skip(session: Session, spec: MailSpec, why: str, now: float) -> MailStatus:
-    """Put down why this mail is not to be sent any more, or find that it was sent or refused before."""
+def skip(session: Session, spec: MailSpec, reason: str, now: float) -> MailStatus:
+    """Record why this mail is not sent, unless it was sent or refused before; return its state."""
     mail = session.get(Mail, spec.key) or new_row(spec, utc(now))
     if mail.state not in FINAL:
-        mail.state, mail.last_error = MailState.SKIPPED, why
+        mail.state, mail.last_error = MailState.SKIPPED, reason
     session.add(mail)
     return status_of(mail)
 
 
 def complete(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
-    """Note how sending ended: sent, failed for good, or still pending with the fault's code."""
+    """Record the result of sending: sent, failed permanently, or still pending with the error's code."""
     mail = session.get_one(Mail, key)
-    if mail.state == MailState.SENT:  # an overlapping try was faster
+    if mail.state == MailState.SENT:  # a concurrent attempt was faster
         return
     mail.state = state
     mail.last_error = code
@@ -95,22 +93,22 @@ def complete(session: Session, key: str, state: MailState, now: float, *, code: 
 
 
 def lock_account(session: Session, account_id: str) -> None:
-    """Have two mails of one account wait for each other, so that each sees what the other one put down."""
+    """Lock the account's row, so that concurrent mails of one account see each other's rows."""
     session.exec(select(Account.id).where(Account.id == account_id).with_for_update()).one()
 
 
 def copy_pattern() -> str:
-    """Return the pattern of the keys of copies."""
+    """Return the LIKE pattern for keys of copies."""
     return f"%{_COPY}%"
 
 
 def status_of(mail: Mail) -> MailStatus:
-    """Return where a mail stands by its row."""
+    """Return the state of a row."""
     return MailStatus(MailState(mail.state), mail.last_error)
 
 
 def new_row(spec: MailSpec, time: datetime) -> Mail:
-    """Return a new row, pending."""
+    """Return a new pending row."""
     return Mail(
         key=spec.key,
         account_id=spec.account_id,

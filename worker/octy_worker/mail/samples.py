@@ -1,7 +1,7 @@
-"""PURE. Sample facts for every kind of mail: for previews, for a test mail, and to prove templates with.
+"""Sample facts for every kind of mail: for previews, test mails and the check of templates.
 
-Here: customers, keys and attempts that don't exist (addresses of RFC 5737, domains of RFC 2606). Not here: rendering.
-The first sample of a kind is the one that is shown; the others take the branches of templates that it leaves out.
+Customers, keys and attempts are invented (addresses of RFC 5737, domains of RFC 2606). The first sample of a kind is
+the one that is shown; the others cover the other branches of templates.
 """
 
 from dataclasses import replace
@@ -46,12 +46,12 @@ COPIED_KINDS = (
     MailKind.CONTACT_CHANGED,
     MailKind.WEBHOOK_CHANGED,
 )
-"""The mails beside which an account's further addresses get a notice."""
-_OTHERS = 17  # attempts from sources without a line of their own
+"""Kinds of mail for which the account's other addresses get a notice."""
+_OTHERS = 17  # attempts from sources that are not listed
 
 
 def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: C901, PLR0911  # a row for each kind
-    """Return facts of this kind; `site` is where their links would lead."""
+    """Return sample facts of this kind; `site` is the base URL of their links."""
     match kind:
         case MailKind.ALERT | MailKind.REMINDER:
             return _incidents(kind, site)
@@ -149,7 +149,7 @@ def _other_keys(site: str) -> tuple[OtherKey, ...]:
 
 
 def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:
-    """Return an attack that swells and ebbs away within twenty minutes, and where it came from."""
+    """Return the plot and the sources of an attack of twenty minutes."""
     minutes = range(-6, 14)
     counts = [(_AT.timestamp() + 60 * n, round(24 * exp(-((n - 2) ** 2) / 14))) for n in minutes]
     plot = plot_of([*counts[:-1], (counts[-1][0], 1)], finest=60)
@@ -190,7 +190,7 @@ def _keys_inside() -> tuple[Facts, ...]:
         leaked=False,
         resent=False,
         name=_NAME,
-        secret=Secret("SAMPLE, a real one begins with sk_"),
+        secret=Secret("SAMPLE, a real one starts with sk_"),
     )
     return full, replace(full, leaked=True, resent=True), replace(full, old_public_key=None, name=_NO_NAME)
 

@@ -1,7 +1,4 @@
-"""PURE. What every way to fail at sending means: try again, or never.
-
-Here: the one table of faults, as codes without addresses. Not here: sending, and what follows from it.
-"""
+"""Classifies SMTP errors: retry or permanent failure, with a code that contains no address."""
 
 import smtplib
 import socket
@@ -11,21 +8,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-INVALID_ADDRESS = "invalid-address"  # no server need be asked
-TEMPLATE = "template"  # the letter could not be written
+INVALID_ADDRESS = "invalid-address"  # no server was asked
+TEMPLATE = "template"  # the mail could not be rendered
 
 
 class SmtpStatus(StrEnum):
-    """How one send ended."""
+    """How one attempt ended."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"  # this message to this address will never go
-    DEFERRED = "deferred"  # it may go later
+    REFUSED = "refused"  # permanent: this mail to this address
+    DEFERRED = "deferred"  # to be retried
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpResult:
-    """The ending of one send. `code` names the fault; `our_fault` tells that our set-up is to blame, not the recipient."""
+    """The result of one attempt. `code`: of the error. `our_fault`: our settings cause it, not the recipient."""
 
     status: SmtpStatus
     code: str = ""
@@ -33,7 +30,7 @@ class SmtpResult:
 
 
 class StartTlsMissingError(smtplib.SMTPNotSupportedError):
-    """The server offers no STARTTLS: an old relay, or somebody in between who took the offer out."""
+    """The server does not offer STARTTLS: an old relay, or an attacker who removes the offer."""
 
 
 _NOT_LOGGED_IN = frozenset({530, 534, 535, 538})  # RFC 4954, 3207: the server wants a login or TLS first
@@ -41,12 +38,12 @@ _PERMANENT = range(500, 600)
 
 
 def classify(error: Exception) -> SmtpResult:
-    """Return what a fault of sending means."""
+    """Return the result for an exception of sending."""
     if isinstance(error, smtplib.SMTPServerDisconnected) and isinstance(error.__context__, TimeoutError):
         return _deferred("timeout")
-    for kind, meaning in _TABLE:
+    for kind, result_of in _TABLE:
         if isinstance(error, kind):
-            return meaning(error)
+            return result_of(error)
     return _deferred(f"message-{type(error).__name__}", our_fault=True)
 
 
@@ -55,7 +52,7 @@ def _deferred(code: str, *, our_fault: bool = False) -> SmtpResult:
 
 
 def _reply(stage: str, status: int) -> SmtpResult:
-    """The server's answer about this message; 0: it was none."""
+    """Return the result for a reply to MAIL, RCPT or DATA. `status` 0: the reply was not SMTP."""
     status = max(status, 0)
     if status in _NOT_LOGGED_IN:
         return _deferred(f"auth-{stage}-{status}", our_fault=True)
@@ -66,9 +63,9 @@ def _recipient_status(error: smtplib.SMTPRecipientsRefused) -> int:
     return next((status for status, _ in error.recipients.values()), 0)  # there is one: a message goes to one address
 
 
-# The first fitting line counts: narrow types stand before wide ones. Only a refusal of this very message (MAIL, RCPT or
-# DATA with 5xx) is final. Whatever is wrong with the connection or our login can be mended, and must not lose mail.
-# `server` is about its greeting, EHLO and STARTTLS; 0 stands for an answer that is no SMTP.
+# The first matching line counts, so subclasses come before their base classes. Only a refusal of this mail (MAIL, RCPT
+# or DATA with 5xx) is permanent. Errors of the connection or of our log-in can be corrected and must not lose mail.
+# `server` is about greeting, EHLO and STARTTLS; status 0 is a reply that is not SMTP.
 _TABLE: tuple[tuple[type[Exception], Callable[[Any], SmtpResult]], ...] = (
     (smtplib.SMTPAuthenticationError, lambda error: _deferred(f"auth-{error.smtp_code}", our_fault=True)),
     (smtplib.SMTPSenderRefused, lambda error: _reply("mail", error.smtp_code)),
@@ -85,5 +82,5 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], SmtpResult]], ...] = (
     (TimeoutError, lambda _: _deferred("timeout")),
     (ConnectionError, lambda _: _deferred("connection")),
     (OSError, lambda _: _deferred("network")),
-    (UnicodeError, lambda _: _deferred("characters", our_fault=True)),  # of the password, or of a letter
+    (UnicodeError, lambda _: _deferred("characters", our_fault=True)),  # of the password or the mail
 )

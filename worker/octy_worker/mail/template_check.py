@@ -1,8 +1,6 @@
-"""Templates proven before anything is sent: a host's files read, every name in them known, every kind rendered.
+"""Checks mail templates before anything is sent: syntax, undefined names, and rendering of every kind.
 
-An alert that carries several keys must name each of them.
-
-Here: finding faults with file and line, at the worker's start, for `octy doctor` and `octy mail`. Not here: rendering.
+Used at the worker's start, by `octy doctor` and `octy mail`. An alert for several keys must name each of them.
 """
 
 from collections.abc import Iterator
@@ -19,16 +17,16 @@ _CONTEXT = {"facts"}
 
 
 def check_templates(renderer: MailRenderer, site: str) -> None:
-    """Raise ConfigurationError that names every fault of the templates, a line each."""
-    faults = find_template_problems(renderer, site)
-    if faults:
-        raise ConfigurationError("\n".join(faults))
+    """Raise ConfigurationError with one line for each problem of the templates."""
+    problems = find_template_problems(renderer, site)
+    if problems:
+        raise ConfigurationError("\n".join(problems))
 
 
 def find_template_problems(renderer: MailRenderer, site: str) -> list[str]:
-    """Return what is wrong with the templates, each fault once. Facts are tried when all files can be read.
+    """Return the problems of the templates, each once. Samples are rendered only when all files are valid.
 
-    Our own files are not read, for a test does that, but tried: what they extend or include may be a host's.
+    Built-in files are not parsed here (a test does that), but rendered, because they may extend or include a host's.
     """
     templates, unreadable = renderer.templates, []
     trees: list[tuple[str, nodes.Template]] = []
@@ -37,14 +35,16 @@ def find_template_problems(renderer: MailRenderer, site: str) -> list[str]:
     for loader, name in files:
         try:
             trees.append(_parse(templates, loader, name))
-        except (TemplateError, ValueError, OSError) as error:  # bytes that are no UTF-8; a file that can't be read
+        except (TemplateError, ValueError, OSError) as error:  # invalid UTF-8; an unreadable file
             unreadable.append(str(template_error(error, name)))
     read = unreadable + (list(_undefined_names(templates, trees)) if trees else [])
-    return list(dict.fromkeys(read or (fault for kind in MailKind for fault in _render_samples(renderer, kind, site))))
+    return list(
+        dict.fromkeys(read or (problem for kind in MailKind for problem in _render_samples(renderer, kind, site)))
+    )
 
 
 def _split_loaders(templates: Environment) -> tuple[list[BaseLoader], BaseLoader]:
-    """Return the host's, and ours."""
+    """Return the host's loaders and the built-in one."""
     assert isinstance(templates.loader, ChoiceLoader)
     *hosts, ours = templates.loader.loaders
     return hosts, ours
@@ -56,14 +56,14 @@ def _template_names(loader: BaseLoader) -> list[str]:
 
 def _parse(templates: Environment, loader: BaseLoader, name: str) -> tuple[str, nodes.Template]:
     source, filename, _ = loader.get_source(templates, name)
-    templates.compile(source, name, filename)  # finds unknown filters, too
+    templates.compile(source, name, filename)  # also finds unknown filters
     return filename or name, templates.parse(source, name, filename)
 
 
 def _undefined_names(templates: Environment, trees: list[tuple[str, nodes.Template]]) -> Iterator[str]:
-    """Find names that nothing will ever have, also in branches that no sample takes.
+    """Yield undefined names, also in branches that no sample covers.
 
-    What any file, ours too, gives a name counts as known in all, because blocks see what the page around them sets.
+    A name that any file defines counts as defined in all, because blocks see the names of the page around them.
     """
     _, ours = _split_loaders(templates)
     everything = [*trees, *(_parse(templates, ours, name) for name in _template_names(ours))]
@@ -71,7 +71,7 @@ def _undefined_names(templates: Environment, trees: list[tuple[str, nodes.Templa
     for place, tree in trees:
         for name in sorted(meta.find_undeclared_variables(tree) - known):
             line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
-            yield str(TemplateRenderError(f"{place}, line {line}", f"nothing is called {name!r}"))
+            yield str(TemplateRenderError(f"{place}, line {line}", f"{name!r} is undefined"))
 
 
 def _defined_names(tree: nodes.Template) -> Iterator[str]:
@@ -86,16 +86,16 @@ def _render_samples(renderer: MailRenderer, kind: MailKind, site: str) -> Iterat
     for facts in samples(kind, site):
         try:
             rendered = renderer.render(facts)
-        except TemplateRenderError as fault:
-            yield str(fault)
+        except TemplateRenderError as error:
+            yield str(error)
         else:
             yield from _missing_keys(facts, rendered)
 
 
 def _missing_keys(facts: Facts, rendered: RenderedMail) -> Iterator[str]:
-    """Find parts of an alert that carries other keys' alerts and does not name each with its link."""
+    """Yield parts of an alert for several keys that do not show each key with its link."""
     others = facts.others if isinstance(facts, IncidentFacts) else ()
     for part, text in (("body.txt", rendered.text), ("body.html", rendered.html)):
         if any(other.public_key not in text or other.url not in text for other in others):
-            why = "facts.others are further keys that this mail alerts for: show public_key and url of each"
-            yield str(TemplateRenderError(f"{facts.kind}/{part}", why))
+            reason = "facts.others are more keys of this alert: show public_key and url of each"
+            yield str(TemplateRenderError(f"{facts.kind}/{part}", reason))

@@ -1,10 +1,7 @@
-"""Our words for numbers, lengths of time and places, in the host's language.
+"""Translates the English words for numbers, durations and sources with the host's file `words.toml`.
 
-Here: the table that a host may give, `words.toml`. Not here: the English words (`octy_worker.formatting`, `phrasing`),
-sentences (the templates).
-
-A line of the table has our words and theirs, with # for a number: `"# hours" = "# Stunden"`. The line `","` tells what
-stands between thousands. What is not in the table stays English.
+A line has the English and the translated text, with # for a number: `"# hours" = "# Stunden"`. The line `","` is the
+thousands separator. Text that is not in the file stays English.
 """
 
 import re
@@ -21,36 +18,36 @@ _Params = ParamSpec("_Params")
 
 
 class Translation:
-    """Says our words in the host's language."""
+    """Translates words into the host's language."""
 
     def __init__(self, table: Mapping[str, str]) -> None:
         self._table = table
 
     @classmethod
     def read(cls, folders: tuple[Path, ...]) -> "Translation":
-        """Read the table of the first folder that has one; raise ConfigurationError when it can't be read."""
+        """Read the file of the first folder that has one. Raises ConfigurationError when it can't be read."""
         for path in (folder / FILE_NAME for folder in folders):
             if path.exists():
                 return cls(_read(path))
         return cls({})
 
     def translate(self, text: str) -> str:
-        """Return the host's words for ours, or ours when the table has none."""
+        """Return the translation of a text, or the text itself when there is none."""
         number = _NUMBER.search(text)
         if number is None:
             return self._table.get(text, text)
-        theirs = self._table.get(f"{text[: number.start()]}#{text[number.end() :]}")
-        if theirs is None:
+        translation = self._table.get(f"{text[: number.start()]}#{text[number.end() :]}")
+        if translation is None:
             return text
-        return theirs.replace("#", number[0].replace(",", self._table.get(",", ",")))
+        return translation.replace("#", number[0].replace(",", self._table.get(",", ",")))
 
-    def translated(self, words: Callable[_Params, str]) -> Callable[_Params, str]:
-        """Return a function that says in the host's language what `words` says."""
+    def translated(self, function: Callable[_Params, str]) -> Callable[_Params, str]:
+        """Return a function that translates the result of `function`."""
 
-        def said(*args: _Params.args, **kwargs: _Params.kwargs) -> str:
-            return self.translate(words(*args, **kwargs))
+        def translated(*args: _Params.args, **kwargs: _Params.kwargs) -> str:
+            return self.translate(function(*args, **kwargs))
 
-        return said
+        return translated
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -58,7 +55,7 @@ def _read(path: Path) -> dict[str, str]:
         table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:  # of TOML, of UTF-8
         raise ConfigurationError(f"OCTY_MAIL_TEMPLATES: {path} can't be read: {error}") from None
-    odd = [name for name, words in table.items() if not isinstance(words, str)]
-    if odd:
-        raise ConfigurationError(f"OCTY_MAIL_TEMPLATES: {path}: {odd[0]!r} is no text in quotation marks")
+    invalid = [name for name, text in table.items() if not isinstance(text, str)]
+    if invalid:
+        raise ConfigurationError(f"OCTY_MAIL_TEMPLATES: {path}: {invalid[0]!r} is not a text in quotation marks")
     return table

@@ -1,7 +1,4 @@
-"""Mails that have not left: reminders and notices under the daily cap, and alerts of open incidents.
-
-Here: the queries, for metrics, digest and `octy`. Not here: the cap (`journal`), joining, holding.
-"""
+"""Queries for mails that were not sent: reminders and notices over the daily cap, and alerts of open incidents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,20 +13,20 @@ from octy_middleware.states import MailState
 from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
 from octy_workflows.messages import DAILY_CAP
 
-_RECENT = timedelta(hours=25)  # each is ordered again, or given up, within a day
+_RECENT = timedelta(hours=25)  # each is retried, or no longer needed, within a day
 
 
 @dataclass(frozen=True, slots=True)
 class UnsentAlerts:
-    """Open, unanswered incidents whose alert was neither sent nor refused. `oldest`: seconds since its opening."""
+    """Open, unanswered incidents whose alert was neither sent nor refused. `oldest`: age of the oldest in seconds."""
 
     count: int
     oldest: float
 
 
 def is_capped(now: float) -> ColumnElement[bool]:
-    """Return what is true of the row of a mail that the daily cap withholds, and that somebody still waits for."""
-    waiting = (
+    """Return the condition for mails that the daily cap holds back and that are still needed."""
+    unanswered = (
         select(Incident.id)
         .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .where(Incident.id == Mail.incident_id, is_unanswered())
@@ -39,19 +36,19 @@ def is_capped(now: float) -> ColumnElement[bool]:
         (col(Mail.state) == MailState.SKIPPED)
         & (col(Mail.last_error) == DAILY_CAP)
         & (col(Mail.created_at) > utc(now) - _RECENT)
-        & or_(col(Mail.incident_id).is_(None), waiting)
+        & or_(col(Mail.incident_id).is_(None), unanswered)
     )
 
 
 def capped_by_kind(session: Session, now: float) -> Mapping[str, int]:
-    """Return how many mails the daily cap withholds, by kind."""
+    """Return the number of mails that the daily cap holds back, by kind."""
     rows = session.exec(select(Mail.kind, func.count()).where(is_capped(now)).group_by(Mail.kind))
     return dict(rows.all())
 
 
 def unsent_alerts(session: Session, now: float) -> UnsentAlerts:
-    """Return how many incidents wait for their alert to leave, and for how long."""
-    done = (
+    """Return how many incidents have an unsent alert, and the age of the oldest."""
+    final = (
         select(Mail.key)
         .where(Mail.key == alert_key_column(), col(Mail.state).in_([MailState.SENT, MailState.FAILED]))
         .exists()
@@ -60,7 +57,7 @@ def unsent_alerts(session: Session, now: float) -> UnsentAlerts:
         select(func.count(), func.min(col(Incident.opened_at)))
         .select_from(Incident)
         .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
-        .where(is_unanswered(), ~done)
+        .where(is_unanswered(), ~final)
     ).one()
     return UnsentAlerts(count, _age(oldest, now))
 

@@ -69,7 +69,7 @@ class KeyPages:
         return self._collect(view, view.sealed, token, form, now)
 
     def _generation_of(self, token: str, regeneration_id: str) -> int | None:
-        """Return the link generation of the token, or None. Both cases do the same work, so that timing tells nothing."""
+        """Return the link generation of the token, or None. Both take the same time."""
         with self._database.read_session() as session:
             current = session.exec(
                 select(SealedSecret.generation).where(SealedSecret.regeneration_id == regeneration_id)

@@ -1,4 +1,7 @@
-"""The pages that only show a message: HTTP status, what happened, what to do. None says whether an alert or key exists."""
+"""The pages that only show a message: HTTP status, what happened, what to do.
+
+None says whether an alert or a key exists.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

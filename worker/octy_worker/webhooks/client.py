@@ -1,10 +1,7 @@
-"""One POST: signed, to a checked place, and what became of it.
+"""Sends one signed POST to a checked URL and classifies the result.
 
-Here: the request, and what each answer and each fault means. Not here: signatures (`signing`), places (`destinations`,
-`network`), when it is tried again (`octy_workflows.webhook`).
-
-httpcore is HTTP alone: it follows no redirect, keeps no cookie and reads no proxy from the environment. So there is
-nothing to switch off, and nothing that a later release could switch on.
+httpcore only speaks HTTP: it follows no redirect, keeps no cookie and reads no proxy from the environment. So there is
+nothing to disable, and no later release can enable it.
 """
 
 import logging
@@ -23,18 +20,16 @@ from octy_worker.webhooks.network import PublicNetworkBackend
 from octy_worker.webhooks.signing import Signer, WebhookMessage
 from octy_worker.webhooks.url_policy import Destination, check_url
 
-_MAX_RESPONSE_BYTES = 65_536  # bytes of an answer's body that are read; nobody looks at them
+_MAX_RESPONSE_BYTES = 65_536  # bytes of a response body that are read and discarded
 _GONE = 410
-FIRST_TIMEOUT = 3.0  # seconds of a first try: servers that say nothing hold a slot no longer than that
+FIRST_TIMEOUT = 3.0  # seconds of the first attempt: silent servers hold a slot no longer
 _HEADERS = {"user-agent": f"octy-webhooks/{__version__}", "content-type": "application/json", "connection": "close"}
 
-logging.getLogger("httpcore2").setLevel(
-    logging.INFO
-)  # below that it tells customers' servers and their answers' headers
+logging.getLogger("httpcore2").setLevel(logging.INFO)  # DEBUG shows customers' servers and response headers
 
 
 class WebhookClient:
-    """Posts parcels. Raises ConfigurationError when the settings name an authority that can't be read."""
+    """Sends webhook messages. The constructor raises ConfigurationError when the CA file can't be loaded."""
 
     def __init__(self, settings: WebhookSettings, clock: Clock) -> None:
         self._settings = settings
@@ -43,7 +38,7 @@ class WebhookClient:
         self._tls = _tls_context(settings.webhook_ca_file)
 
     def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
-        """Post it once, on the first try with a short time-out. No fault of the other side is raised."""
+        """Send it once; the first attempt has a short timeout. Errors of the receiver are results, not exceptions."""
         if self._signer is None:
             return PostResult(FailureReason.OFF)
         try:
@@ -62,17 +57,17 @@ class WebhookClient:
 
     def _post(self, message: WebhookMessage, signature: Mapping[str, str], timeout: float) -> PostResult:
         settings = self._settings
-        place = check_url(
+        destination = check_url(
             message.url, allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private
         )
         network = PublicNetworkBackend(timeout=timeout, allow_private=settings.webhook_allow_private)
-        headers = {**_HEADERS, "host": _host(place), **signature}
+        headers = {**_HEADERS, "host": _host(destination), **signature}
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, max_connections=1, network_backend=network) as pool,
-            pool.stream("POST", _url(place), headers=list(headers.items()), content=message.body) as answer,
+            pool.stream("POST", _url(destination), headers=list(headers.items()), content=message.body) as response,
         ):
-            _drain(answer)
-            return _result(answer.status)
+            _drain(response)
+            return _result(response.status)
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
@@ -85,20 +80,22 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def _url(place: Destination) -> httpcore.URL:
-    return httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.target)
+def _url(destination: Destination) -> httpcore.URL:
+    return httpcore.URL(
+        scheme=destination.scheme, host=destination.host, port=destination.port, target=destination.target
+    )
 
 
-def _host(place: Destination) -> str:
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    return host if place.port == {"https": 443, "http": 80}[place.scheme] else f"{host}:{place.port}"
+def _host(destination: Destination) -> str:
+    host = f"[{destination.host}]" if ":" in destination.host else destination.host
+    return host if destination.port == {"https": 443, "http": 80}[destination.scheme] else f"{host}:{destination.port}"
 
 
-def _drain(answer: httpcore.Response) -> None:
-    """Let a server finish a short answer. Its status is there already, so what goes wrong now is no matter."""
+def _drain(response: httpcore.Response) -> None:
+    """Read a short body, so that the server can finish. The status is known, so errors are ignored."""
     size = 0
     with suppress(PostError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-        for chunk in answer.iter_stream():
+        for chunk in response.iter_stream():
             size += len(chunk)
             if size >= _MAX_RESPONSE_BYTES:
                 return

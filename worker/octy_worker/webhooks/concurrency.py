@@ -1,34 +1,30 @@
-"""ConcurrencyLimiter of a worker's webhook slots: no account, and no server that was slow, takes them all.
-
-Here: who may post now. Not here: posting (`courier`, `activities.webhooks`), when what was held back is asked for again
-(Temporal, after the delay that is returned).
-"""
+"""Limits how many of a worker's webhook slots one account, slow servers and retries can use."""
 
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SLOTS = 16  # posts of one worker at once
-MAX_PER_ACCOUNT = 4  # slots: an account's posts under way at once
-_MAX_AFTER_FAILURE = 1  # of an account whose last post failed or timed out
-_RETRY_FRACTION = 2  # one of so many slots at most is for second and later tries, which may take longer
-_MAX_REMEMBERED = 10_000  # accounts that failed; then all are forgotten, and each is tried anew
+SLOTS = 16  # concurrent requests of one worker
+MAX_PER_ACCOUNT = 4  # concurrent requests of one account
+_MAX_AFTER_FAILURE = 1  # for an account whose last request failed or timed out
+_RETRY_FRACTION = 2  # at most 1/n of the slots are for retries, which have a longer timeout
+_MAX_REMEMBERED = 10_000  # failed accounts; at this number the set is cleared
 
 
 class ConcurrencyLimiter:
-    """The shares of one process with so many slots. Thread-safe."""
+    """The limits of one process. Thread-safe."""
 
     def __init__(self, slots: int) -> None:
         self._retries_at_once = max(1, slots // _RETRY_FRACTION)
         self._lock = threading.Lock()
-        self._under_way: Counter[str] = Counter()
+        self._active: Counter[str] = Counter()
         self._retries = 0
         self._failed: set[str] = set()
 
     @contextmanager
     def slot(self, account_id: str, *, first_try: bool) -> Iterator[bool]:
-        """Take a place of the account's share for the duration of a post; False when there is none."""
+        """Hold a slot for the duration of a request. Yields False when the account or the retries have no free slot."""
         granted = self._enter(account_id, first_try=first_try)
         try:
             yield granted
@@ -37,7 +33,7 @@ class ConcurrencyLimiter:
                 self._leave(account_id, first_try=first_try)
 
     def record_result(self, account_id: str, *, succeeded: bool) -> None:
-        """Remember how the account's last post ended."""
+        """Remember whether the account's last request succeeded."""
         with self._lock:
             if succeeded:
                 self._failed.discard(account_id)
@@ -48,18 +44,18 @@ class ConcurrencyLimiter:
 
     def _enter(self, account_id: str, *, first_try: bool) -> bool:
         with self._lock:
-            share = _MAX_AFTER_FAILURE if account_id in self._failed else MAX_PER_ACCOUNT
-            if self._under_way[account_id] >= share:
+            limit = _MAX_AFTER_FAILURE if account_id in self._failed else MAX_PER_ACCOUNT
+            if self._active[account_id] >= limit:
                 return False
             if not first_try and self._retries >= self._retries_at_once:
                 return False
-            self._under_way[account_id] += 1
+            self._active[account_id] += 1
             self._retries += not first_try
             return True
 
     def _leave(self, account_id: str, *, first_try: bool) -> None:
         with self._lock:
-            self._under_way[account_id] -= 1
-            if not self._under_way[account_id]:
-                del self._under_way[account_id]
+            self._active[account_id] -= 1
+            if not self._active[account_id]:
+                del self._active[account_id]
             self._retries -= not first_try

@@ -1,6 +1,6 @@
-"""PURE. Every end that a try to deliver a webhook can have: a code for rows, and words for people.
+"""Results of an attempt to deliver a webhook: a code for rows, and a description for people.
 
-Here: names and sentences. No code and no sentence holds a URL or an address: rows and histories keep them.
+Codes and descriptions contain no URL and no address, because rows and workflow histories store them.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class FailureReason(StrEnum):
-    """Why a try came to nothing."""
+    """Why an attempt failed."""
 
     OFF = "webhooks-off"
     NO_URL = "no-url"
@@ -30,19 +30,19 @@ class FailureReason(StrEnum):
 DESCRIPTIONS = {
     FailureReason.OFF: "OCTY_WEBHOOK_KEYS is not set, so webhooks are off",
     FailureReason.NO_URL: "the account has no webhook_url",
-    FailureReason.BAD_URL: "the webhook_url is none that a request can be sent to; names beyond ASCII are written as xn--…",
-    FailureReason.NOT_HTTPS: "the webhook_url does not begin with https://",
-    FailureReason.USER_IN_URL: "the webhook_url holds a user name or password, which is not sent",
-    FailureReason.BAD_PORT: "the port is none that webhooks are sent to: 443, or 1024 and above",
-    FailureReason.UNKNOWN_NAME: "the name of the server has no address",
-    FailureReason.REFUSED_ADDRESS: "the name leads to an address inside a private or special network",
-    FailureReason.NO_CONNECTION: "the server takes no connection",
+    FailureReason.BAD_URL: "the webhook_url is invalid; write non-ASCII host names as xn--…",
+    FailureReason.NOT_HTTPS: "the webhook_url does not start with https://",
+    FailureReason.USER_IN_URL: "the webhook_url contains a user name or password, which is not supported",
+    FailureReason.BAD_PORT: "the port is not allowed: use 443, or 1024 and above",
+    FailureReason.UNKNOWN_NAME: "the host name can't be resolved",
+    FailureReason.REFUSED_ADDRESS: "the host name resolves to a private or special address",
+    FailureReason.NO_CONNECTION: "the server accepts no connection",
     FailureReason.UNTRUSTED: "the server's certificate is not trusted, or is for another name",
-    FailureReason.TOO_SLOW: "the server did not answer in time",
-    FailureReason.BROKEN: "the server's answer was broken off, or is no HTTP",
-    FailureReason.REDIRECT: "the server answered with a redirect, which is not followed",
-    FailureReason.GONE: "the server answered 410 Gone: it wants no more",
-    FailureReason.STATUS: "the server did not answer 2xx",
+    FailureReason.TOO_SLOW: "the server did not respond in time",
+    FailureReason.BROKEN: "the server closed the connection, or its response is not HTTP",
+    FailureReason.REDIRECT: "the server responded with a redirect, which is not followed",
+    FailureReason.GONE: "the server responded 410 Gone, which ends delivery",
+    FailureReason.STATUS: "the server did not respond with 2xx",
 }
 BLOCKED = frozenset(
     {
@@ -53,11 +53,11 @@ BLOCKED = frozenset(
         FailureReason.REFUSED_ADDRESS,
     }
 )
-"""What we would not send to: nothing was sent."""
+"""Reasons for which nothing was sent."""
 
 
 class PostError(Exception):
-    """A try came to nothing, for this reason."""
+    """An attempt failed for this reason."""
 
     def __init__(self, reason: FailureReason) -> None:
         super().__init__(reason)
@@ -66,14 +66,14 @@ class PostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """What became of one try: no fault means that the server said 2xx. `status`: its answer, 0 when there was none."""
+    """The result of one attempt. `reason` None: the server responded 2xx. `status`: of HTTP, 0 without a response."""
 
     reason: FailureReason | None = None
     status: int = 0
 
     @property
     def code(self) -> str:
-        """Return the fault as rows keep it."""
+        """The code that rows store; empty on success."""
         if self.reason is None:
             return ""
         return (
@@ -84,10 +84,12 @@ class PostResult:
 
     @property
     def description(self) -> str:
-        """Return the fault in a sentence."""
+        """The result as text."""
         if self.reason is None:
-            return f"the server answered {self.status}"
-        told = DESCRIPTIONS[self.reason]
+            return f"the server responded {self.status}"
+        description = DESCRIPTIONS[self.reason]
         return (
-            f"{told} (it said {self.status})" if self.reason in (FailureReason.REDIRECT, FailureReason.STATUS) else told
+            f"{description} (status {self.status})"
+            if self.reason in (FailureReason.REDIRECT, FailureReason.STATUS)
+            else description
         )

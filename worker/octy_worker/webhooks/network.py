@@ -1,10 +1,7 @@
-"""Connections for webhooks: a name is looked up once, all its addresses are checked, and one of them is connected to.
+"""Network backend for webhooks: resolves a host name once, checks all its addresses, and connects to one of them.
 
-Here: the way to a checked address, and an end to every wait. Not here: which addresses are refused (`destinations`),
-HTTP and TLS, which are httpcore's and Python's.
-
-Whoever checks a name and then hands it on to be looked up again can be told two different things (DNS rebinding). Here
-the address that was checked is the one that is connected to; TLS still verifies the name.
+Code that checks a name and then lets it be resolved again can get two different answers (DNS rebinding). Here the
+address that was checked is the address of the connection; TLS still verifies the name.
 """
 
 import socket
@@ -21,11 +18,11 @@ from octy_middleware.clock import Clock
 from octy_worker.webhooks.failures import FailureReason, PostError
 from octy_worker.webhooks.url_policy import is_public
 
-_CONNECT_TIMEOUT = 5.0  # seconds for one address
+_CONNECT_TIMEOUT = 5.0  # seconds per address
 
 
 class PublicNetworkBackend(httpcore.NetworkBackend):
-    """Connects to checked addresses only, and ends whatever is not done `timeout` seconds after it was made."""
+    """Connects to public addresses only. All its waits end `timeout` seconds after it was created."""
 
     def __init__(self, *, timeout: float, allow_private: bool, monotonic: Clock = time.monotonic) -> None:
         self._deadline = monotonic() + timeout
@@ -37,11 +34,11 @@ class PublicNetworkBackend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ARG002  # ours is for all waits together
+        timeout: float | None = None,  # noqa: ARG002  # one deadline for all waits
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address that takes us; raise DeliveryError when one of them is none to go to."""
+        """Connect to the first address that accepts. Raises PostError when any address is not public."""
         addresses = self._addresses(host, port)
         if not self._allow_private and not all(map(is_public, addresses)):
             raise PostError(FailureReason.REFUSED_ADDRESS)
@@ -57,14 +54,14 @@ class PublicNetworkBackend(httpcore.NetworkBackend):
         raise fault
 
     def remaining(self) -> float:
-        """Return the seconds that are left; raise DeliveryError when there are none."""
+        """Return the seconds until the deadline. Raises PostError after it."""
         remaining = self._deadline - self._monotonic()
         if remaining <= 0:
             raise PostError(FailureReason.TOO_SLOW)
         return remaining
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
-        """Look a name up, in a thread of its own: the system's resolver takes no time-out."""
+        """Resolve a name in a thread, because the system's resolver has no timeout."""
         found: SimpleQueue[Sequence[str]] = SimpleQueue()
         threading.Thread(target=lambda: found.put(resolve(host, port)), name="octy-webhook-name", daemon=True).start()
         try:
@@ -74,7 +71,7 @@ class PublicNetworkBackend(httpcore.NetworkBackend):
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a name, each once, in the system's order; none when there are none."""
+    """Return the addresses of a name, each once, in the system's order; empty when it can't be resolved."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):  # a label that is empty or too long is a UnicodeError
@@ -83,22 +80,22 @@ def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    """A stream whose waits, all of them together, end with the network's."""
+    """A stream whose waits end at the deadline of its backend."""
 
     def __init__(self, stream: httpcore.NetworkStream, network: PublicNetworkBackend) -> None:
         self._stream = stream
         self._network = network
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """Read what there is."""
+        """Read available bytes."""
         return self._stream.read(max_bytes, self._network.remaining())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        """Write all of it."""
+        """Write all bytes."""
         self._stream.write(buffer, self._network.remaining())
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._stream.close()
 
     def start_tls(
@@ -107,7 +104,7 @@ class _DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        """Change to TLS, verified for the name."""
+        """Start TLS and verify the host name."""
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, self._network.remaining())
         except httpcore.ConnectError as error:
@@ -117,5 +114,5 @@ class _DeadlineStream(httpcore.NetworkStream):
         return _DeadlineStream(stream, self._network)
 
     def get_extra_info(self, info: str) -> Any:
-        """See httpcore."""
+        """Return information about the connection; see httpcore."""
         return self._stream.get_extra_info(info)

@@ -1,6 +1,6 @@
-"""The rows of webhooks: a try put down before it is made, completed after; lists, and orders of staff.
+"""The `webhook` table: an attempt is recorded before it is made and completed after it; lists; retries by staff.
 
-Here: every step of the `webhook` table after `octy_middleware.domain.webhook_events` has put a row down. Not here: sending.
+`octy_middleware.domain.webhook_events` writes the rows.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,13 +24,13 @@ from octy_worker.webhooks.failures import FailureReason
 from octy_worker.webhooks.signing import WebhookMessage
 
 SECRET_OVERLAP = timedelta(days=1)
-"""How long an account's previous secret still signs beside its new one."""
-_MAX_NAMED = 5  # webhooks that a refusal names
+"""How long both the previous and the new secret of an account sign."""
+_MAX_NAMED = 5  # webhooks that an error names
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookStatus:
-    """Where a webhook stands; pending means that `message` is to be sent now."""
+    """The state of a webhook. Pending: `message` is to be sent now."""
 
     state: WebhookState
     code: str = ""
@@ -39,7 +39,7 @@ class WebhookStatus:
 
 @dataclass(frozen=True, slots=True)
 class WebhookLine:
-    """One webhook, as support staff sees it."""
+    """One webhook of a list for support staff."""
 
     id: str
     account: str
@@ -53,9 +53,9 @@ class WebhookLine:
 
 
 def begin_attempt(session: Session, webhook_id: str, now: float) -> WebhookStatus | None:
-    """Put one try down, or find that there is nothing to send any more. None when there is no such row.
+    """Record an attempt and return the state. None when there is no such row.
 
-    It goes where the account's `webhook_url` leads by now: a customer who mends it gets what waits.
+    The message goes to the account's current `webhook_url`: a customer who corrects it gets the pending webhooks.
     """
     webhook = session.get(Webhook, webhook_id)
     if webhook is None:
@@ -84,14 +84,14 @@ def _message(webhook: Webhook, account: Account, now: float) -> WebhookMessage:
 
 
 def active_secret_versions(account: Account, now: float) -> tuple[int, ...]:
-    """Return the versions of the account's secret that sign by now, the newest first."""
+    """Return the versions of the account's secret that sign now, the newest first."""
     newest, changed = account.webhook_secret_version, account.webhook_secret_changed_at
     both = changed is not None and utc(now) < changed + SECRET_OVERLAP
     return (newest, newest - 1) if both else (newest,)
 
 
 def rotate_secret(database: Database, reference: str, *, actor: str, reason: str, now: float) -> Account:
-    """Give the account a new secret of its own; the one before signs too for `SECRET_OVERLAP`. Return the account.
+    """Give the account a new secret and return the account. The previous secret also signs for `SECRET_OVERLAP`.
 
     Raises InvalidInputError for an unknown account, OrderRefusedError while an earlier rotation is still under way.
     """
@@ -110,9 +110,9 @@ def rotate_secret(database: Database, reference: str, *, actor: str, reason: str
 
 
 def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> WebhookStatus:
-    """Note how a try ended: sent, failed for good, skipped, or still pending with the fault's code."""
+    """Record the result of an attempt: sent, failed permanently, skipped, or still pending with the error's code."""
     webhook = session.get_one(Webhook, webhook_id)
-    # An overlapping try may have been faster, or trying may have ended meanwhile.
+    # A concurrent attempt may have been faster, or the retries may have ended meanwhile.
     if webhook.state == WebhookState.PENDING or (state is WebhookState.SENT and webhook.state != WebhookState.SENT):
         webhook.state, webhook.last_error = state, code
         webhook.sent_at = utc(now) if state is WebhookState.SENT else None
@@ -121,7 +121,7 @@ def complete(session: Session, webhook_id: str, state: WebhookState, now: float,
 
 
 def mark_failed(session: Session, webhook_id: str) -> WebhookStatus | None:
-    """Note that what is still pending is tried no more; its last fault stays. None when there is no such row."""
+    """Record that a pending webhook is not retried any more; its last error stays. None when there is no such row."""
     webhook = session.get(Webhook, webhook_id)
     if webhook is None:
         return None
@@ -143,7 +143,7 @@ def list_webhooks(
     limit: int | None = None,
     offset: int = 0,
 ) -> tuple[WebhookLine, ...]:
-    """Return webhooks, newest first; with `failed` those that were given up."""
+    """Return webhooks, newest first; with `failed` only failed ones."""
     query = select(Webhook, Account.reference).join(Account, col(Account.id) == Webhook.account_id)
     query = query.where(*_conditions(account_id, failed=failed)).order_by(col(Webhook.id).desc())
     return tuple(
@@ -163,7 +163,7 @@ def list_webhooks(
 
 
 def count_webhooks(session: Session, *, account_id: str | None = None, failed: bool = False) -> int:
-    """Return how many `list_webhooks` has in all."""
+    """Return the number of all webhooks of `list_webhooks`."""
     which = _conditions(account_id, failed=failed)
     return session.exec(select(func.count()).select_from(Webhook).where(*which)).one()
 
@@ -174,9 +174,9 @@ def _conditions(account_id: str | None, *, failed: bool) -> list[Any]:
 
 
 def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
-    """Have webhooks that were given up or skipped tried again; return their ids. All of them, or nothing.
+    """Retry failed or skipped webhooks, all or none; return their ids.
 
-    Raises InvalidInputError for an id that there is not, OrderRefusedError for one that is not at its end.
+    Raises InvalidInputError for an id that there is not, OrderRefusedError for one that is sent or pending.
     """
     check_staff(actor, reason)
     wanted = sorted(set(ids))
@@ -184,7 +184,7 @@ def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, 
         if unknown := sorted(set(wanted) - _existing(connection, wanted)):
             raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
         if others := [webhook_id for webhook_id in wanted if not redeliver(connection, webhook_id, now)]:
-            raise OrderRefusedError(f"not given up, so delivered or still being tried: {_names(others)}")
+            raise OrderRefusedError(f"not failed, so delivered or still retried: {_names(others)}")
     return wanted
 
 

@@ -1,11 +1,8 @@
-"""PURE. What goes over the wire: the secret of each account, the body of an event, and its signature.
+"""Webhook bodies, secrets and signatures in the format of Standard Webhooks 1.0 (standardwebhooks.com).
 
-Here: the format of Standard Webhooks 1.0 (standardwebhooks.com). Not here: sending, and what `data` says
-(`octy_middleware.domain.webhook_events`).
-
-An account's secret is derived from a key of the chain and the account's secret version, so no table holds one. Each
-key of the chain and each version in force signs, the newest first: while there are two, customers can change from one
-secret to the next when they like.
+An account's secret is derived from a key of the keychain and the account's secret version, so no table contains it.
+Each key of the keychain and each active version signs, the newest first: during a rotation, customers can change to the
+new secret at any time.
 """
 
 import hmac
@@ -23,7 +20,7 @@ _PREFIX = "whsec_"
 
 @dataclass(frozen=True, slots=True)
 class WebhookMessage:
-    """One event as it is told. `url` may hold a password of the customer's: it stays out of every `repr`."""
+    """One event to send. `url` may contain a password, so no `repr` shows it."""
 
     webhook_id: str
     event: str
@@ -31,18 +28,18 @@ class WebhookMessage:
     account_id: str
     url: str = field(repr=False)
     data: Mapping[str, Any] = field(repr=False)
-    secret_versions: tuple[int, ...] = (1,)  # of the account, the newest first
+    secret_versions: tuple[int, ...] = (1,)  # newest first
 
     @property
     def body(self) -> bytes:
-        """Return the bytes that are signed and sent, the same at each try."""
+        """The bytes that are signed and sent, the same in each attempt."""
         time = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        told = {"type": self.event, "timestamp": time, "data": dict(self.data)}
-        return json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
+        event = {"type": self.event, "timestamp": time, "data": dict(self.data)}
+        return json.dumps(event, separators=(",", ":"), sort_keys=True).encode()
 
 
 class Signer:
-    """Knows each account's secrets."""
+    """Derives secrets of accounts and signs messages."""
 
     def __init__(self, keys: Keychain) -> None:
         self._keys = keys
@@ -51,11 +48,11 @@ class Signer:
         return f"Signer({', '.join(self._keys)})"
 
     def secret(self, account_id: str, version: int = 1) -> str:
-        """Return the account's secret of this version and the newest key, as its receiver is configured with it."""
+        """Return the account's secret of this version with the newest key, as the receiver is configured with it."""
         return _PREFIX + b64encode(_secret(self._keys.newest[1], account_id, version)).decode()
 
     def headers(self, message: WebhookMessage, now: float) -> dict[str, str]:
-        """Return the three headers by which a receiver knows who sent it, when, and that it is whole."""
+        """Return the headers with id, timestamp and signatures."""
         time = str(int(now))
         signed = b".".join((message.webhook_id.encode(), time.encode(), message.body))
         signatures = (

@@ -1,9 +1,7 @@
-"""PURE. Where a webhook may go: the rules for URLs, and for the addresses that their names lead to.
+"""Which URLs and addresses webhooks are sent to.
 
-Here: what is refused. Not here: looking names up, connecting (`network`).
-
-Customers choose the URL, and the worker stands inside a network that they don't: a URL must not make it talk to what
-only it can reach (OWASP: server-side request forgery). So an address is taken only if it is one of the public Internet.
+Customers choose the URL, and the worker is inside a network that customers can't reach: a URL must not make it connect
+to internal servers (OWASP: server-side request forgery). So only addresses of the public Internet are allowed.
 """
 
 from dataclasses import dataclass, field
@@ -13,24 +11,24 @@ from urllib.parse import urlsplit
 from octy_worker.webhooks.failures import FailureReason, PostError
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_FIRST_UNPRIVILEGED_PORT = 1024  # below are mail, shells, directories and the like
-_NAT64 = IPv6Network("64:ff9b::/96")  # NAT64: the last 32 bits are where it really goes
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that was ever given to anybody
-# Said here, because releases of Python disagree about what is global, and because some are special in truth only.
+_FIRST_UNPRIVILEGED_PORT = 1024  # lower ports are mail, SSH, LDAP and the like
+_NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all allocated addresses
+# Listed here, because Python versions differ in `is_global`, and because some look public but are not.
 _BLOCKED_NETWORKS = (
-    IPv4Network("100.64.0.0/10"),  # carriers' NAT; metadata of one cloud
-    IPv4Network("168.63.129.16/32"),  # the wire server of one cloud, in spite of its public look
-    IPv4Network("192.0.0.0/24"),  # protocols' own; metadata of one cloud
-    IPv4Network("192.88.99.0/24"),  # relays of 6to4
-    IPv6Network("2001::/23"),  # protocols' own; Teredo, which has another address inside
-    IPv6Network("2002::/16"),  # 6to4: another address inside
+    IPv4Network("100.64.0.0/10"),  # carrier-grade NAT; a cloud's metadata server
+    IPv4Network("168.63.129.16/32"),  # a cloud's internal server, although it looks public
+    IPv4Network("192.0.0.0/24"),  # protocol assignments; a cloud's metadata server
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays
+    IPv6Network("2001::/23"),  # protocol assignments; Teredo, which contains another address
+    IPv6Network("2002::/16"),  # 6to4, which contains another address
     IPv6Network("3fff::/20"),  # documentation
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A URL in parts. Path and query may hold what is secret to the customer."""
+    """A parsed URL. Path and query may contain secrets of the customer."""
 
     scheme: str
     host: str
@@ -39,7 +37,7 @@ class Destination:
 
 
 def check_url(url: str, *, allow_http: bool, allow_private: bool) -> Destination:
-    """Return a URL in parts; raise DeliveryError for one that nothing is sent to."""
+    """Return the parsed URL. Raises PostError for a URL that is not allowed."""
     if not url:
         raise PostError(FailureReason.NO_URL)
     try:
@@ -61,12 +59,12 @@ def check_url(url: str, *, allow_http: bool, allow_private: bool) -> Destination
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an address, as the resolver writes it, is one of the public Internet."""
+    """Return whether an address, as the resolver returns it, is a public Internet address."""
     address = ip_address(text)
     if isinstance(address, IPv6Address):
         if address in _NAT64:
             address = IPv4Address(address.packed[-4:])
-        elif address not in _GLOBAL_UNICAST:  # among others IPv4 addresses in another spelling, ::ffff:127.0.0.1
+        elif address not in _GLOBAL_UNICAST:  # such as IPv4-mapped addresses, ::ffff:127.0.0.1
             return False
     return not _is_special(address)
 

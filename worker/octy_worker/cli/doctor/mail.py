@@ -32,7 +32,7 @@ def check_templates(settings: WorkerSettings) -> Check:
 def check_signature(settings: WorkerSettings) -> Check:
     """Read the DKIM key. No DNS query is made: the answer here may differ from what receivers see."""
     try:
-        signing = DkimSigner.of(settings)
+        signing = DkimSigner.from_settings(settings)
     except ConfigurationError as error:
         return problem("signature-refused", error=error)
     if signing is None:
@@ -41,7 +41,7 @@ def check_signature(settings: WorkerSettings) -> Check:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError:
         return unchecked(_SIGNATURE, "OCTY_MAIL_FROM is not usable")
-    found = f"DKIM, {signing.key_type}, for {signing.place}"
+    found = f"DKIM, {signing.key_type}, for {signing.record_name}"
     if not _aligned(sender.domain, signing.domain):
         return problem("signature-not-aligned", signature=found, domain=sender.domain)
     if Path(settings.dkim_private_key_file).stat().st_mode & stat.S_IROTH:

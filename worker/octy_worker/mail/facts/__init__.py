@@ -1,15 +1,4 @@
-"""From rows to the facts of a letter.
-
-Here: which kind of mail is about what. Not here: SQL (`octy_worker.domain.incidents`, `regenerations`, `notices`), sentences
-(`mail.letters`, `mail.templates`).
-
-    shapes    PURE  what each kind of letter tells
-    drafts    a mail to be, and how text from outside is cut
-    cases     alerts and reminders
-    keys      new keys, the last use and the end of old ones
-    notices   what is no case: exposed pairs, added pairs, changed addresses
-    digest    PURE  what the daily digest to support staff tells
-"""
+"""Loads the facts of a mail from the database."""
 
 from typing import assert_never
 
@@ -30,9 +19,9 @@ __all__ = ["MailDraft", "add_incidents", "load_draft", "subject_exists"]
 def load_draft(
     session: Session, links: Links, order: SendMailInput, now: float, *, sealer: Sealer | None = None
 ) -> MailDraft | None:
-    """Gather what the order's mail tells, as of `now`. None when the rows that it speaks of are not there.
+    """Return the draft of a mail as of `now`, or None when its rows do not exist.
 
-    Only with a `sealer` can a mail be drafted that has a secret in it.
+    A mail with a secret needs a `sealer`.
     """
     match order.kind:
         case MailKind.ALERT | MailKind.REMINDER:
@@ -47,12 +36,12 @@ def load_draft(
             | MailKind.WEBHOOK_CHANGED
         ):
             return load_notice_draft(session, links, order, now)
-        case MailKind.ACCOUNT_NOTICE:  # never ordered: it goes beside another mail
+        case MailKind.ACCOUNT_NOTICE:  # never ordered: it is sent with another mail
             return None
         case unknown:
             assert_never(unknown)
 
 
 def subject_exists(session: Session, order: SendMailInput) -> bool:
-    """Tell whether the order's subject is in this database."""
+    """Return whether the subject of the order is in this database."""
     return any(session.get(table, order.subject_id) for table in (Incident, Regeneration, Notice, Account))

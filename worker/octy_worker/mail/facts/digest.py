@@ -1,7 +1,4 @@
-"""What the daily digest and the notice of held alerts tell support staff, as values.
-
-Ids, counts and times, nothing of customers.
-"""
+"""The facts of the daily digest and of the notice of held alerts: ids, counts and times, no data of customers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,22 +7,22 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class DigestList:
-    """Ids or keys of what waits, each with its time, oldest first; and how many more there are."""
+    """Ids or keys, each with its time, oldest first; `more`: how many are not listed."""
 
     lines: tuple[tuple[str, datetime], ...]
     more: int
 
     @property
     def count(self) -> int:
-        """All of them."""
+        """Number of all entries."""
         return len(self.lines) + self.more
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTasks:
-    """What waits for somebody. `delayed_mails`: no server took them for an hour; `dead_letters`: messages of the outbox.
+    """Open tasks of staff. `delayed_mails`: not delivered for an hour. `dead_letters`: failed messages of the outbox.
 
-    `capped_mails`: reminders and notices under the daily cap. `unsent_alerts`: that have not left for twenty minutes.
+    `capped_mails`: reminders and notices over the daily cap. `unsent_alerts`: not sent for twenty minutes.
     """
 
     needs_staff: DigestList
@@ -39,19 +36,19 @@ class OpenTasks:
 
     @property
     def has_tasks(self) -> bool:
-        """Whether there is anything to write about."""
+        """Whether there is any task."""
         return self.count > 0
 
     @property
     def count(self) -> int:
-        """Everything together, for the subject."""
+        """Number of all tasks."""
         lists = (self.needs_staff, self.overdue, self.uncollected, self.failed_mails, self.capped_mails)
         return sum(each.count for each in lists) + self.unsent_alerts + self.delayed_mails + self.dead_letters
 
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """What was done on the day before: cases, mails, new keys."""
+    """Counts of the day before: incidents, mails, new keys."""
 
     opened: int
     closed: int
@@ -62,7 +59,7 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class DigestFacts:
-    """What the digest of a UTC day tells."""
+    """The facts of the digest of a UTC day."""
 
     kind: ClassVar[str] = "digest"
     name: ClassVar[str] = ""
@@ -73,7 +70,7 @@ class DigestFacts:
 
 @dataclass(frozen=True, slots=True)
 class HoldFacts:
-    """What support staff is told of held alerts. `unsent`: alerts that have not left, held or not."""
+    """The facts of the notice of held alerts. `unsent`: alerts that were not sent, held or not."""
 
     kind: ClassVar[str] = "held_alerts"
     name: ClassVar[str] = ""

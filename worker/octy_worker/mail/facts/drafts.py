@@ -1,7 +1,4 @@
-"""A mail to be: its facts and whom it goes to; and how text from outside is cut.
-
-Here: what all kinds of mail share. Not here: any one of them.
-"""
+"""The draft of a mail: its facts and addresses; and length limits of untrusted text."""
 
 from dataclasses import dataclass, field
 
@@ -17,11 +14,10 @@ ID_LIMIT = 60
 
 @dataclass(frozen=True, slots=True)
 class MailDraft:
-    """A mail to be: the facts, the account, and the addresses; the first one is the one that counts.
+    """A mail before rendering. The first address is the security address.
 
-    `other_facts`: what the further addresses are told, who get no link. `obsolete`: what it would tell is no longer
-    so, and it is not to be sent. `delivers_secret_of`: the regeneration whose secret the customer has as soon as this mail is
-    accepted.
+    `other_facts`: for the other addresses, which get no link. `obsolete`: the facts are out of date, so the mail is not
+    sent. `delivers_secret_of`: the regeneration whose secret the customer has as soon as this mail is accepted.
     """
 
     facts: Facts
@@ -34,5 +30,5 @@ class MailDraft:
 
 
 def source_text(source: str) -> MailText:
-    """Return where requests came from, in words that do nothing."""
+    """Return the source of requests as sanitized text."""
     return sanitize.for_mail(origin(source), ID_LIMIT)

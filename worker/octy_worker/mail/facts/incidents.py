@@ -1,4 +1,4 @@
-"""The facts of alerts and reminders. Not here: SQL (`octy_worker.domain.incidents`)."""
+"""The facts of alerts and reminders."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from octy_workflows.messages import SendMailInput
 
 
 def load_incident_draft(session: Session, links: Links, order: SendMailInput, now: float) -> MailDraft | None:
-    """Return the draft of a case's mail, or None when there is no such case."""
+    """Return the draft of an incident's mail, or None when there is no such incident."""
     case = load_case(session, order.subject_id)
     if case is None:
         return None
@@ -53,7 +53,7 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
 
 
 def add_incidents(session: Session, links: Links, found: MailDraft, incident_ids: Sequence[str]) -> MailDraft:
-    """Return the draft of an alert that also names the keys of these incidents, oldest first."""
+    """Return the draft of an alert with the keys of these incidents added, oldest first."""
     if not incident_ids or not isinstance(found.facts, IncidentFacts):
         return found
     wanted = select(Incident).where(col(Incident.id).in_(incident_ids))

@@ -1,6 +1,6 @@
-"""The facts of mails about new keys, and about the last uses and the end of old ones. Not here: SQL (`regenerations`).
+"""The facts of mails about new keys, and about use and end of old keys.
 
-A secret is opened here, for the one kind of mail that has it inside, and hides itself until the letter is written.
+For the one kind of mail that contains it, the secret is decrypted here; `Secret` hides it until the mail is rendered.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from octy_workflows.messages import MailKind, SendMailInput
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """Facts, and whether it is too late to tell them."""
+    """Facts, and whether they are out of date."""
 
     facts: Facts
     obsolete: bool = False
@@ -36,7 +36,7 @@ class _Loaded:
 def load_keys_draft(
     session: Session, links: Links, sealer: Sealer | None, order: SendMailInput, now: float
 ) -> MailDraft | None:
-    """Return the draft of a regeneration's mail, or None when the rows that it speaks of are not there."""
+    """Return the draft of a regeneration's mail, or None when its rows do not exist."""
     view = load_regeneration(session, order.subject_id)
     loaded = None if view is None else _load(session, view, order, links=links, sealer=sealer, now=now)
     if view is None or loaded is None:
@@ -90,7 +90,7 @@ def _new_keys(view: RegenerationView, links: Links, number: int) -> _Loaded | No
 
 
 def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> _Loaded | None:
-    """Open the secret. It is overtaken when nothing is sealed any more, or the new pair was cut already."""
+    """Decrypt the secret. The mail is obsolete when the secret is deleted or the new key pair has ended."""
     if view.new_pair is None or view.sealed is None:
         return None
     sealed, secret = view.sealed.sealed, None
@@ -109,7 +109,7 @@ def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> 
 
 
 def _still_used(session: Session, view: RegenerationView, now: float) -> _Loaded | None:
-    """Say who still uses the old pair. It is overtaken when the pair has ended."""
+    """Return who still uses the old key pair. The mail is obsolete when the pair has ended or is not used."""
     old, collected_at = view.old_pair, view.regeneration.collected_at
     if old is None or old.retire_at is None or view.new_pair is None or collected_at is None:
         return None

@@ -1,9 +1,6 @@
-"""What each kind of letter tells, as values.
+"""The facts of each kind of mail, as dataclasses. `kind` is also the folder of its templates.
 
-Here: names and types; `kind` is also the folder of the letter's templates. Not here: where facts come from (the other
-modules of this package), sentences (`templates`).
-
-Text from outside enters as `MailText` only.
+Untrusted text has the type `MailText`, which only `octy_worker.sanitize` returns.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +15,7 @@ from octy_workflows.messages import MailKind
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """One source of failed attempts, and the client that it last claimed to be."""
+    """One source of failed attempts, with its last user agent."""
 
     source: MailText
     count: int
@@ -27,7 +24,7 @@ class SourceLine:
 
 @dataclass(frozen=True, slots=True)
 class LateUseLine:
-    """A retired pair that is still sent with its own secret, by whom, and when last (None: long ago)."""
+    """A retired key pair that is still sent with its correct secret. `last_at` None: long ago."""
 
     public_key: MailText
     source: MailText
@@ -38,7 +35,7 @@ class LateUseLine:
 
 @dataclass(frozen=True, slots=True)
 class OtherKey:
-    """A further key of the account that an alert names, with its own incident and link."""
+    """Another key of the account in the same alert, with its own incident and link."""
 
     incident_id: str
     public_key: MailText
@@ -53,14 +50,12 @@ class OtherKey:
 
 @dataclass(frozen=True, slots=True)
 class IncidentFacts:
-    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case.
+    """Facts of an alert or reminder.
 
-    `window`: seconds in which the `streak` failures came, with right requests between them, when the third rule did.
-
-    `plot`: the attempts over time; None when their counts are kept no more. Not `sources_complete`: `other_sources` is
-    a lower bound, for there were more sources than are kept by name.
-
-    `others`: further keys whose alerts this mail carries. Each is named with its link, or its owner never hears of it.
+    `network`: of the streak, when the source rule opened the incident; else empty. `window`: seconds in which the
+    `streak` failures came, when the window rule opened it; else None. `plot`: attempts over time; None when the counts
+    are deleted. `sources_complete` False: `other_sources` is a lower bound, because not all sources are stored.
+    `others`: more keys whose alerts this mail carries; each must be shown with its link.
     """
 
     kind: MailKind
@@ -86,13 +81,13 @@ class IncidentFacts:
 
     @property
     def keys(self) -> int:
-        """How many keys this mail names."""
+        """Number of keys in this mail."""
         return 1 + len(self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class NewKeysFacts:
-    """What the mail with a collection link tells. No old key: it is the customer's first pair."""
+    """Facts of the mail with the link to new keys. No old key: it is the customer's first key pair."""
 
     kind: ClassVar[MailKind] = MailKind.NEW_KEYS
     regeneration_id: str
@@ -107,10 +102,7 @@ class NewKeysFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeysInsideFacts:
-    """What the mail with the new keys themselves tells. The secret shows itself in the letter only.
-
-    No secret: it is no longer there, and this mail will not be written.
-    """
+    """Facts of the mail that contains the new keys. No secret: it is deleted, and the mail is obsolete."""
 
     kind: ClassVar[MailKind] = MailKind.NEW_KEYS_INSIDE
     regeneration_id: str
@@ -124,7 +116,7 @@ class KeysInsideFacts:
 
 @dataclass(frozen=True, slots=True)
 class UseLine:
-    """One source that is still let in with the old pair, and the client that it last claimed to be."""
+    """One source that still uses the old key pair, with its last user agent."""
 
     source: MailText
     count: int
@@ -134,7 +126,7 @@ class UseLine:
 
 @dataclass(frozen=True, slots=True)
 class StillUsedFacts:
-    """What the mail about an old pair that is still in use tells, shortly before its end."""
+    """Facts of the mail that an old key pair is still in use shortly before its end."""
 
     kind: ClassVar[MailKind] = MailKind.STILL_USED
     regeneration_id: str
@@ -152,7 +144,7 @@ class StillUsedFacts:
 
 @dataclass(frozen=True, slots=True)
 class RetiredFacts:
-    """What the mail about the end of an old pair tells. The new pair has a key, and a first use or none, or is none."""
+    """Facts of the mail that an old key pair has ended. There may be no new key pair, or none that was used."""
 
     kind: ClassVar[MailKind] = MailKind.KEYS_RETIRED
     regeneration_id: str
@@ -167,7 +159,7 @@ class RetiredFacts:
 
 @dataclass(frozen=True, slots=True)
 class ExposedFacts:
-    """What the mail about a pair that came over plain HTTP tells."""
+    """Facts of the mail that a key pair was sent over plain HTTP."""
 
     kind: ClassVar[MailKind] = MailKind.EXPOSED
     notice_id: str
@@ -182,7 +174,7 @@ class ExposedFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeysAddedFacts:
-    """What the mail about pairs that an import has added tells: the first public keys, and how many there are."""
+    """Facts of the mail that an import added key pairs: the first public keys, and the number of all."""
 
     kind: ClassVar[MailKind] = MailKind.KEYS_ADDED
     notice_id: str
@@ -195,9 +187,9 @@ class KeysAddedFacts:
 
 @dataclass(frozen=True, slots=True)
 class ContactChangedFacts:
-    """What the old contact address is told; security mails follow to the new one at `follows_at`.
+    """Facts of the mail to the old contact address. Security mails go to the new one from `follows_at`.
 
-    `by_staff`: support staff changed it, not somebody with the API keys.
+    `by_staff`: support staff changed it, not a request with the API keys.
     """
 
     kind: ClassVar[MailKind] = MailKind.CONTACT_CHANGED
@@ -212,7 +204,7 @@ class ContactChangedFacts:
 
 @dataclass(frozen=True, slots=True)
 class NewContactFacts:
-    """What the new contact address is told. It may be a stranger's or a thief's: no link, no name, no address."""
+    """Facts of the mail to the new contact address. It may belong to an attacker: no link, no name, no address."""
 
     kind: ClassVar[MailKind] = MailKind.NEW_CONTACT
     notice_id: str
@@ -223,7 +215,7 @@ class NewContactFacts:
 
 @dataclass(frozen=True, slots=True)
 class WebhookChangedFacts:
-    """What a changed webhook URL is told with. No URL: it may hold a password."""
+    """Facts of the mail that the webhook URL was changed. Without the URL, which may contain a password."""
 
     kind: ClassVar[MailKind] = MailKind.WEBHOOK_CHANGED
     notice_id: str
@@ -234,9 +226,9 @@ class WebhookChangedFacts:
 
 @dataclass(frozen=True, slots=True)
 class AccountNoticeFacts:
-    """What the account's other addresses get beside a mail that went to the security address.
+    """Facts of the notice to the account's other addresses, sent with a mail to the security address.
 
-    `about` is that mail's kind, `subject_id` its incident or notice. Each may be a stranger's or a thief's: no link, no
+    `about` is that mail's kind, `subject_id` its incident or notice. The address may belong to an attacker: no link, no
     name, no address, no key.
     """
 

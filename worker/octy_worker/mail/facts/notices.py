@@ -1,9 +1,7 @@
-"""The facts of mails that are no case: an exposed pair, added pairs, a changed contact address or webhook URL.
+"""The facts of notices: an exposed key pair, added key pairs, a changed contact address or webhook URL.
 
-Not here: SQL (`octy_worker.domain.notices`).
-
-Whom a changed address is told to stands in the notice: by the time a late mail leaves, the account's own security
-address may be the new one, and the new one must get no link.
+The addresses that get the mail about a changed address are stored in the notice: when a delayed mail is sent, the
+account's security address may already be the new one, which must get no link.
 """
 
 from sqlmodel import Session
