@@ -257,7 +257,10 @@ def test_list_says_how_many_there_are_and_pages_through_all_of_them(world, octy)
     first, last = (octy("accounts", "list", "--limit", "2", "--page", page).must() for page in "13")
     assert "1 to 2 of 5 in total, newest first → --page 2 shows the next, --limit 0 shows all" in first.stderr
     assert "5 to 5 of 5 in total, newest first → --limit 0 shows all" in last.stderr
-    assert "There is no page 4; there are 5 rows in total." in octy("accounts", "list", "--limit", "2", "--page", "4").stdout
+    assert (
+        "There is no page 4; there are 5 rows in total."
+        in octy("accounts", "list", "--limit", "2", "--page", "4").stdout
+    )
     assert octy("accounts", "list").must().stderr == "5 in total\n"
 
 

@@ -77,9 +77,7 @@ def look(done: Ended, name: str = "version") -> dict[str, str]:
 
 
 def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy: Octy) -> None:
-    assert (
-        octy.shell("temporal", "versions").must().stdout == "No worker of deployment octy has polled yet.\n"
-    )
+    assert octy.shell("temporal", "versions").must().stdout == "No worker of deployment octy has polled yet.\n"
     early = octy.shell("temporal", "promote", "--timeout", "0").must(4)
     assert "start its `octy worker`, then repeat" in early.stderr
     before, promoted, listed, after, page = while_a_worker_runs(

@@ -162,7 +162,11 @@ FAULTS = {
         "{% if facts.leaked %}\n{{ facts.nmae }}{% endif %}",
         "line 2: UndefinedError",
     ),
-    "a name, in a branch never taken": ("alert/subject.txt", "{% if 0 %}{{ x.y }}{% endif %}", "line 1: 'x' is undefined"),
+    "a name, in a branch never taken": (
+        "alert/subject.txt",
+        "{% if 0 %}{{ x.y }}{% endif %}",
+        "line 1: 'x' is undefined",
+    ),
     "a filter that there is none": ("alert/subject.txt", "{{ product | upppper }}", "line 1: No filter named"),
     "a file that is not there": ("alert/subject.txt", '{% include "gone.txt" %}', "line 1: TemplateNotFound"),
     "a sum that can't be made": ("alert/subject.txt", "\n{{ product + 1 }}", "line 2: TypeError"),
