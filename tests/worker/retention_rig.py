@@ -15,7 +15,7 @@ from octy_middleware import Database
 from octy_middleware.clock import utc
 from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
-from octy_worker.domain.pace import Pace
+from octy_worker.domain.step_pacer import StepPacer
 from octy_worker.maintenance.retention import Run
 from octy_worker.settings import RetentionSettings
 
@@ -52,9 +52,9 @@ class MortalDatabase(Database):
             raise KilledError
 
 
-def hasty(rows: int = 500) -> Pace:
+def hasty(rows: int = 500) -> StepPacer:
     """A pace without pauses to speak of, at most so many rows a step."""
-    pace = Pace(bound=60.0, rest=0.0)
+    pace = StepPacer(bound=60.0, rest=0.0)
     pace.rows = rows
     pace.pause_after = lambda took: 0.0  # type: ignore[method-assign]
     return pace

@@ -73,7 +73,7 @@ class Desk:
         return incident_id
 
     def answer(self, incident_id: str, said: Answer) -> None:
-        assert cases.answer_case(self.world.database, incident_id, said, leaked=False, by=CUSTOMER, now=NOW)
+        assert cases.answer_incident(self.world.database, incident_id, said, leaked=False, by=CUSTOMER, now=NOW)
 
     def order(self, keys: Keys, *, leaked: bool = False) -> str:
         """Order a replacement, as staff does."""
@@ -123,9 +123,9 @@ def decision(
 ) -> RecordDecisionInput:
     """Write a decision down, as the command does, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
-    staff_requests.write(desk.world.database, StaffAction.DECIDE, incident_id, said, NOW)
+    staff_requests.save_order(desk.world.database, StaffAction.DECIDE, incident_id, said, NOW)
     with desk.world.database.write() as connection:
-        staff_requests.use(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
+        staff_requests.use_order(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
     return RecordDecisionInput(incident_id, number, NOW)
 
 

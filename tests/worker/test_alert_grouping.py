@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Mail
 from octy_middleware.states import Answer, MailState, Resolution
-from octy_worker.domain.incidents import answer_case, close_case
+from octy_worker.domain.incidents import answer_incident, close_incident
 from octy_worker.mail.alert_grouping import GroupWait
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
@@ -63,7 +63,7 @@ def named(envelope, world, attacked):
 
 
 def answer(world, incident_id):
-    answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=world.now)
+    answer_incident(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=world.now)
 
 
 def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_one_joined(world):
@@ -145,7 +145,7 @@ def test_answered_and_closed_incidents_are_left_out(world):
     [first, second, third, fourth] = attack(world, 4)
     answer(world, second[0])
     with world.database.write() as connection:
-        close_case(connection, third[0], Resolution.UNANSWERED, quiet=0, now=world.now)
+        close_incident(connection, third[0], Resolution.UNANSWERED, quiet=0, now=world.now)
     assert activities.send_mail(order(first[0])).state == "sent"
     assert named(mailer.envelopes[0], world, [first, second, third, fourth]) == [first[0], fourth[0]]
     assert [world.mail(f"{each[0]}/alert/1") for each in (second, third)] == [None, None]

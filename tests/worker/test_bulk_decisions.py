@@ -11,8 +11,8 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import AlertHold
 from octy_middleware.states import Answer
 from octy_worker.cli import incidents_bulk
-from octy_worker.domain.incidents import answer_case
-from octy_worker.staff.bulk_decisions import Ended, Result, decide_each, decision_id_of, open_since
+from octy_worker.domain.incidents import answer_incident
+from octy_worker.staff.bulk_decisions import DecisionResult, DecisionStatus, decide_each, decision_id_of, open_since
 
 WHY = ("--reason", "our wrong release")
 SINCE = ("--all-open", "--since", "2026-01-01T00:00Z")
@@ -45,16 +45,20 @@ def decided(ids, faults):
 def test_refused_incident_does_not_stop_the_others():
     results, asked = decided(["a", "b", "c", "a"], {"b": RefusedError("too late")})
     assert results == [
-        Result("a", Ended.DECIDED),
-        Result("b", Ended.REFUSED, "too late"),
-        Result("c", Ended.DECIDED),
+        DecisionResult("a", DecisionStatus.DECIDED),
+        DecisionResult("b", DecisionStatus.REFUSED, "too late"),
+        DecisionResult("c", DecisionStatus.DECIDED),
     ]
     assert asked == ["a", "b", "c"]
 
 
 def test_what_does_not_answer_leaves_the_rest_untried():
     results, asked = decided(["a", "b", "c"], {"b": AwayError("no worker")})
-    assert [result.end for result in results] == [Ended.DECIDED, Ended.UNAVAILABLE, Ended.NOT_TRIED]
+    assert [result.end for result in results] == [
+        DecisionStatus.DECIDED,
+        DecisionStatus.UNAVAILABLE,
+        DecisionStatus.NOT_TRIED,
+    ]
     assert asked == ["a", "b"]
 
 
@@ -68,7 +72,7 @@ def test_only_unanswered_incidents_since_then_are_chosen(world):
     _, early = open_case(world, "early", at=begin - 7200)
     _, answered = open_case(world, "answered", at=begin)
     _, late = open_case(world, "late", at=begin + 1)
-    answer_case(world.database, answered, Answer.IT_WAS_US, leaked=False, by="customer", now=begin)
+    answer_incident(world.database, answered, Answer.IT_WAS_US, leaked=False, by="customer", now=begin)
     with world.database.read_session() as session:
         assert open_since(session, utc(begin - 60)) == (late,)
         assert open_since(session, utc(0)) == (early, late)

@@ -42,9 +42,9 @@ def fail(world: World, keys: Keys, times: int, now: float) -> None:
     ledger.write(hits)
 
 
-def answer(world: World, incident_id: str, said: Answer, **more: object) -> incidents.Standing:
+def answer(world: World, incident_id: str, said: Answer, **more: object) -> incidents.AnswerResult:
     options = {"leaked": False, "by": CUSTOMER, "now": NOW, **more}
-    standing = incidents.answer_case(world.database, incident_id, said, **options)  # type: ignore[arg-type]
+    standing = incidents.answer_incident(world.database, incident_id, said, **options)  # type: ignore[arg-type]
     assert standing is not None
     return standing
 
@@ -61,7 +61,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
     keys = world.register("acme")
     incident_id = open_case(world, keys)
     with world.database.read_session() as session:
-        view = incidents.load_case(session, incident_id)
+        view = incidents.load_incident(session, incident_id)
     assert view is not None
     assert (view.account.reference, view.pair.public_key, view.failures) == ("acme", keys.public_key, 20)
     assert [(source.source, source.count, source.user_agent) for source in view.sources.named] == [
@@ -70,7 +70,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
         ("198.51.100.2", 6, "curl/2"),
     ]
     with world.database.read_session() as session:
-        assert incidents.load_case(session, "no-such-case") is None
+        assert incidents.load_incident(session, "no-such-case") is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def replace_uncollected(world: World, old: Keys) -> Keys:
             session, old.account_id, KeyPairCause.STAFF, old_pair_id=current.id, leaked=False, actor="ann", now=NOW
         )
     with world.database.write_session() as session:
-        regenerations.issue(session, world.hasher, world.sealer, opened.regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_pair(session, world.hasher, world.sealer, opened.regeneration_id, life=LIFE, now=NOW)
         regenerations.activate(session, opened.regeneration_id, NOW)
     [(public_key,)] = world.rows(
         "SELECT public_key FROM key_pair JOIN regeneration ON new_pair_id = key_pair.id WHERE regeneration.id = :id",
@@ -167,11 +167,11 @@ def test_no_answer_to_a_closed_or_unknown_case(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     with world.database.write() as connection:
-        assert incidents.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+        assert incidents.close_incident(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     standing = answer(world, incident_id, Answer.NOT_US, leaked=True)
     assert (standing.taken, standing.closed, standing.resolution) == (False, True, Resolution.UNANSWERED)
     assert pair_state(world, keys) == "active"
-    assert incidents.answer_case(world.database, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW) is None
+    assert incidents.answer_incident(world.database, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW) is None
 
 
 @pytest.mark.parametrize("resolution", list(Resolution))
@@ -186,7 +186,7 @@ def test_closing_starts_streaks_at_zero_and_only_a_false_alarm_is_quiet(world: W
         change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):  # a repeat is harmless
         with world.database.write() as connection:
-            assert incidents.close_case(connection, incident_id, resolution, quiet=100.0, now=NOW)
+            assert incidents.close_incident(connection, incident_id, resolution, quiet=100.0, now=NOW)
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     [(quiet_until,)] = world.rows("SELECT quiet_until FROM key_pair")
     assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
@@ -198,7 +198,7 @@ def test_silence_does_not_pass_over_an_answer(world: World) -> None:
     incident_id = open_case(world, world.register())
     answer(world, incident_id, Answer.NOT_US)
     with world.database.write() as connection:
-        assert not incidents.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+        assert not incidents.close_incident(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert world.rows("SELECT closed_at FROM incident") == [(None,)]
 
 
@@ -206,7 +206,7 @@ def test_twenty_more_failures_after_the_end_are_a_new_case(world: World) -> None
     keys = world.register()
     first = open_case(world, keys)
     with world.database.write() as connection:
-        incidents.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+        incidents.close_incident(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert open_case(world, keys) != first
 
 
@@ -214,10 +214,10 @@ def test_a_closed_case_does_not_count_what_follows_it(world: World) -> None:
     keys = world.register()
     first = open_case(world, keys)
     with world.database.write() as connection:
-        incidents.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
+        incidents.close_incident(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
     fail(world, keys, 30, NOW + 180)
     with world.database.read_session() as session:
-        view = incidents.load_case(session, first)
+        view = incidents.load_incident(session, first)
     assert view is not None
     assert view.failures == view.sources.total == 20
     seen = [source.last_at for source in view.sources.named]
@@ -228,7 +228,7 @@ def test_a_refused_decision_is_noted_once(world: World) -> None:
     incident_id = open_case(world, world.register())
     for why in ("by the workflow", "by SQL"):
         with world.database.write() as connection:
-            incidents.note_refused_decision(
+            incidents.record_refused_decision(
                 connection, incident_id, decision_id="d1", actor="ann", detail={"why": why}, now=NOW
             )
     assert world.rows("SELECT key, actor, what, detail FROM incident_event") == [

@@ -16,13 +16,13 @@ from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Reso
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import OrderRefusedError
-from octy_worker.staff.amendments import Change, Changed, change_answer
+from octy_worker.staff.amendments import Amendment, AmendmentResult, amend_answer
 from octy_workflows.messages import CloseIncidentInput, OpenRegenerationInput
 
 NOW = time.time() + 86_400
-DISMISS = Change(Answer.IT_WAS_US, False, "dan", "they found their own script", "c-1")
-REGENERATE = Change(Answer.NOT_US, False, "eve", "they called", "c-2")
-LEAKED = Change(Answer.NOT_US, True, "eve", "seen in a public repo", "c-3")
+DISMISS = Amendment(Answer.IT_WAS_US, False, "dan", "they found their own script", "c-1")
+REGENERATE = Amendment(Answer.NOT_US, False, "eve", "they called", "c-2")
+LEAKED = Amendment(Answer.NOT_US, True, "eve", "seen in a public repo", "c-3")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tupl
     keys = world.register()
     incident_id = open_case(world, keys)
     if said is not None:
-        incidents.answer_case(world.database, incident_id, said, leaked=leaked, by=incidents.CUSTOMER, now=NOW)
+        incidents.answer_incident(world.database, incident_id, said, leaked=leaked, by=incidents.CUSTOMER, now=NOW)
     return keys, incident_id
 
 
@@ -57,7 +57,7 @@ def ordered(world: World, incident_id: str, *, after: str = "") -> str:
 
 def sent(world: World, regeneration_id: str) -> str:
     with world.database.write_session() as session:
-        regenerations.issue(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, regeneration_id, NOW)
     return regeneration_id
@@ -65,17 +65,17 @@ def sent(world: World, regeneration_id: str) -> str:
 
 def close(world: World, incident_id: str, resolution: Resolution) -> None:
     with world.database.write() as connection:
-        assert incidents.close_case(connection, incident_id, resolution, quiet=3600.0, now=NOW)
+        assert incidents.close_incident(connection, incident_id, resolution, quiet=3600.0, now=NOW)
 
 
-def change(world: World, incident_id: str, wish: Change) -> Changed:
-    return change_answer(world.database, incident_id, wish, NOW)
+def change(world: World, incident_id: str, amendment: Amendment) -> AmendmentResult:
+    return amend_answer(world.database, incident_id, amendment, NOW)
 
 
-def refused(world: World, incident_id: str, wish: Change) -> str:
+def refused(world: World, incident_id: str, amendment: Amendment) -> str:
     before = everything(world)
     with pytest.raises(OrderRefusedError) as caught:
-        change(world, incident_id, wish)
+        change(world, incident_id, amendment)
     assert everything(world) == before
     return str(caught.value)
 
@@ -106,7 +106,7 @@ def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bo
     regeneration_id = ordered(world, incident_id)
     if made:
         sent(world, regeneration_id)
-    assert change(world, incident_id, DISMISS) == Changed(closed=False, withdrawn=regeneration_id)
+    assert change(world, incident_id, DISMISS) == AmendmentResult(closed=False, withdrawn=regeneration_id)
     assert standing(world)[0] == "it_was_us"
     states = pair_states(world)
     assert states.pop(keys.public_key) == "active"
@@ -124,7 +124,7 @@ def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(fil
     _, incident_id = answered(file, Answer.NOT_US)
     ordered(file, incident_id)
     change(file, incident_id, DISMISS)
-    assert change(file, incident_id, DISMISS) == Changed(closed=False, repeated=True)
+    assert change(file, incident_id, DISMISS) == AmendmentResult(closed=False, repeated=True)
     change(file, incident_id, REGENERATE)
     before = everything(file)
     assert change(file, incident_id, DISMISS).repeated
@@ -192,7 +192,7 @@ def test_keys_that_others_wait_for_are_not_withdrawn(world: World, other: str) -
 
 def test_an_order_that_comes_after_the_change_opens_nothing(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
-    assert change(file, incident_id, DISMISS) == Changed(closed=False)
+    assert change(file, incident_id, DISMISS) == AmendmentResult(closed=False)
     assert ordered(file, incident_id) == ""
     assert file.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'incident'") == [(0,)]
 
@@ -222,7 +222,7 @@ def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, st
     if stage != "answered":
         regeneration_id = ordered(file, incident_id)
         sent(file, regeneration_id) if stage == "sent" else file.complete(regeneration_id, NOW)
-    assert change(file, incident_id, LEAKED) == Changed(closed=False)
+    assert change(file, incident_id, LEAKED) == AmendmentResult(closed=False)
     states = pair_states(file)
     assert states.pop(keys.public_key) == "retired"
     assert set(states.values()) <= {"active"}
@@ -251,10 +251,10 @@ def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, st
     ],
 )
 def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
-    file: World, said: Answer | None, leaked: bool, wish: Change, why: str
+    file: World, said: Answer | None, leaked: bool, amendment: Amendment, why: str
 ) -> None:
     _, incident_id = answered(file, said, leaked=leaked)
-    assert why in refused(file, incident_id, wish)
+    assert why in refused(file, incident_id, amendment)
 
 
 # After the close
@@ -263,17 +263,17 @@ def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
 @pytest.mark.parametrize("resolution", [Resolution.FALSE_ALARM, Resolution.UNANSWERED])
 @pytest.mark.parametrize("wish", [REGENERATE, LEAKED], ids=["regenerate", "leaked"])
 def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
-    file: World, resolution: Resolution, wish: Change
+    file: World, resolution: Resolution, amendment: Amendment
 ) -> None:
     keys, incident_id = answered(file, Answer.IT_WAS_US if resolution is Resolution.FALSE_ALARM else None)
     close(file, incident_id, resolution)
-    done = change(file, incident_id, wish)
-    assert (done.closed, change(file, incident_id, wish).repeated) == (True, True)
+    done = change(file, incident_id, amendment)
+    assert (done.closed, change(file, incident_id, amendment).repeated) == (True, True)
     [(regeneration_id, cause, actor)] = file.rows("SELECT id, cause, actor FROM regeneration WHERE cause <> 'first'")
     assert (done.ordered, cause, actor) == (regeneration_id, "staff", "eve")
     assert file.rows("SELECT resolution, regeneration_id FROM incident") == [(str(resolution), regeneration_id)]
     assert file.rows("SELECT quiet_until FROM key_pair") == [(None,)]
-    assert pair_states(file)[keys.public_key] == ("retired" if wish.leaked else "active")
+    assert pair_states(file)[keys.public_key] == ("retired" if amendment.leaked else "active")
     assert "incident_changed" not in told(file, incident_id)  # its workflow has ended
     assert told(file, regeneration_id) == ["regeneration_opened"]
 
@@ -281,7 +281,7 @@ def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
 def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
     keys, incident_id = answered(world, None)
     close(world, incident_id, Resolution.UNANSWERED)
-    assert change(world, incident_id, DISMISS) == Changed(closed=True)
+    assert change(world, incident_id, DISMISS) == AmendmentResult(closed=True)
     assert standing(world) == ("it_was_us", False, "dan")
     assert pair_states(world) == {keys.public_key: "active"}
     assert change(world, incident_id, REGENERATE).ordered is not None

@@ -126,7 +126,9 @@ def busy(world: World) -> tuple[str, str]:
                     sent_at=utc(now + number) if state is MailState.SENT else None,
                 )
             )
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by=incidents.CUSTOMER, now=now + 10)
+    incidents.answer_incident(
+        world.database, incident_id, Answer.NOT_US, leaked=True, by=incidents.CUSTOMER, now=now + 10
+    )
     fail(world, pair, 2, source="198.51.100.5", outcome=Outcome.RETIRED, at=now + 60)
     return pair.public_key, incident_id
 
@@ -218,11 +220,11 @@ def test_an_ambiguous_beginning_is_refused(world, octy):
 
 
 def close_as_false_alarm(world, incident_id):
-    incidents.answer_case(
+    incidents.answer_incident(
         world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=time.time()
     )
     with world.database.write() as connection:
-        assert incidents.close_case(
+        assert incidents.close_incident(
             connection, incident_id, incidents.Resolution.FALSE_ALARM, quiet=DAY, now=time.time()
         )
 

@@ -10,7 +10,7 @@ from support.world import World
 from octy_worker.cli import db_prune
 from octy_worker.cli.doctor import State, retention
 from octy_worker.cli.doctor.retention import check_retention
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.maintenance.retention import JOB
 from octy_worker.settings import WorkerSettings
 
@@ -51,7 +51,7 @@ def test_the_settings_say_what_is_past_its_time(world):
 
 def test_a_run_elsewhere_is_left_alone(world):
     fill(world)
-    Lease(world.database, JOB, time.time).take()
+    JobLease(world.database, JOB, time.time).take()
     assert "a worker is running" in octy_for(world)("db", "prune").must(3).stderr
     assert len(world.rows("SELECT id FROM attempt")) == 4
 

@@ -8,8 +8,8 @@ from support.world import World
 from upkeep_rig import settings_of
 
 from octy_middleware.states import Answer
-from octy_worker.domain.incidents import answer_case, append_event
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.incidents import answer_incident, append_event
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.maintenance import digest
@@ -114,7 +114,7 @@ def test_a_case_that_staff_gave_longer_is_overdue_after_that(world: World, setti
 
 def test_an_answered_case_has_the_time_that_its_new_keys_may_take(world: World, settings) -> None:
     _, incident_id = open_case(world, at=NOW - 20 * DAY)
-    answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY)
+    answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY)
     assert overdue(world, settings, NOW) == []
     assert overdue(world, settings, NOW + 10 * DAY) == [incident_id]
 
@@ -157,7 +157,7 @@ def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
 
 def test_two_workers_send_one(world: World, settings) -> None:
     busy(world)
-    Lease(world.database, "digest", lambda: NOW).take()
+    JobLease(world.database, "digest", lambda: NOW).take()
     told = Told()
     assert post(world, settings, told) == Fate("held")
     assert told.envelopes == []

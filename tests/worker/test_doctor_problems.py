@@ -54,7 +54,7 @@ from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.identity import verify_installation
 from octy_worker.maintenance import digest
 from octy_worker.maintenance.reconciliation import run
@@ -276,7 +276,7 @@ DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
 
 def finished(job: str, cursor: str, ago: float) -> Callable[[Ground], list[Check]]:
     def provoke(ground: Ground) -> list[Check]:
-        lease = Lease(ground.world.database, job, lambda: time.time() - ago)
+        lease = JobLease(ground.world.database, job, lambda: time.time() - ago)
         lease.take()
         lease.begin("", time.time() - ago)
         lease.finish(cursor)

@@ -31,7 +31,7 @@ from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.restored_backup import check_restored_backup
 from octy_worker.cli.doctor.temporal import check_temporal
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB
 from octy_worker.settings import WorkerSettings
@@ -194,7 +194,7 @@ def restored(ground: Ground) -> list[Check]:
 
 
 def lost_keys(ground: Ground) -> list[Check]:
-    lease = Lease(ground.world.database, JOB, time.time)
+    lease = JobLease(ground.world.database, JOB, time.time)
     lease.take()
     lease.begin("", time.time())
     lease.finish('{"lost_keys":2}')

@@ -46,14 +46,14 @@ def case(world, monkeypatch):
             )
 
     def answer():
-        incidents.answer_case(
+        incidents.answer_incident(
             world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=NOW + 9
         )
 
     def close():
         answer()
         with world.database.write() as connection:
-            incidents.close_case(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
+            incidents.close_incident(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
 
     case = type("Case", (), {"id": incident_id, "octy": octy_for(world)})
     case.meanwhile, case.note, case.mail, case.answer, case.close = meanwhile, note, mail, answer, close

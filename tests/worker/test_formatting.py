@@ -7,7 +7,7 @@ import pytest
 from octy_middleware.clock import utc
 from octy_middleware.http.client_address import UNIX, UNKNOWN, network_of
 from octy_middleware.http.event import OVERFLOW
-from octy_worker.formatting import amount, moment, origin, span
+from octy_worker.formatting import format_count, format_duration, format_source, format_time
 from octy_worker.mail.phrasing import rate, wrap
 
 START = 1_770_000_000.0
@@ -29,7 +29,7 @@ DAY = 86_400.0
     ],
 )
 def test_spans(seconds, words):
-    assert span(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_paces(count, seconds, words):
 
 
 def test_words_for_numbers_and_times():
-    assert (amount(1, "attempt"), amount(12_000, "attempt")) == ("1 attempt", "12,000 attempts")
-    assert moment(utc(START)) == "2026-02-02 02:40:00 UTC"
+    assert (format_count(1, "attempt"), format_count(12_000, "attempt")) == ("1 attempt", "12,000 attempts")
+    assert format_time(utc(START)) == "2026-02-02 02:40:00 UTC"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_words_for_numbers_and_times():
     ],
 )
 def test_words_for_where_requests_came_from(source, shown):
-    assert origin(source) == shown
+    assert format_source(source) == shown
 
 
 def test_wrapping_keeps_links_whole_and_lists_indented():

@@ -131,7 +131,7 @@ def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepIn
 
 def order_use(desk: Desk, incident_id: str) -> UseStaffRequestInput:
     said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
-    staff_requests.write(desk.world.database, StaffAction.EXTEND, incident_id, said, NOW)
+    staff_requests.save_order(desk.world.database, StaffAction.EXTEND, incident_id, said, NOW)
     return UseStaffRequestInput("e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_as, "", NOW)
 
 

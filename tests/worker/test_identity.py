@@ -210,7 +210,9 @@ def open_everything(world: World) -> None:
     contact = {"contact_email_address": "security@new.example", "webhook_url": "https://hooks.example/octy"}
     made = register(world.database, "new", contact, actor="test", now=time.time())
     with world.database.write_session() as session:
-        regenerations.issue(session, world.hasher, world.sealer, made.regeneration_id, life=3600.0, now=time.time())
+        regenerations.issue_pair(
+            session, world.hasher, world.sealer, made.regeneration_id, life=3600.0, now=time.time()
+        )
         mail = {"key": f"{made.regeneration_id}/new_keys/1", "kind": "new_keys", "message_id": "<m@octy.example>"}
         session.add(Mail(account_id=made.account_id, created_at=utc(time.time()), **mail))
         webhook = {"id": "w", "key": "w/x/1", "event": "incident.opened"}

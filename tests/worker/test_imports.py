@@ -15,7 +15,7 @@ from octy_middleware.domain.accounts import find_account, security_addresses
 from octy_middleware.keys.secret import imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
 from octy_worker.domain.job_lease import LIFE
-from octy_worker.domain.pace import MOST
+from octy_worker.domain.step_pacer import MAX_ROWS
 from octy_worker.imports.planner import carry_out
 from octy_worker.imports.reader import COLUMNS
 from octy_worker.imports.validator import IN_CLEAR
@@ -572,7 +572,7 @@ def test_no_transaction_of_an_import_of_20000_pairs_is_long(world):
     event.listen(world.database.engine, "commit", lambda _connection: rows_by_transaction.append(0))
     writer = ImportWriter(world.database, lambda: NOW, pause=lambda _seconds: None)
     carry_out(world.database, plan, now=NOW, progress=lambda *_: None, writer=writer)
-    assert 20 < max(rows_by_transaction) <= MOST
+    assert 20 < max(rows_by_transaction) <= MAX_ROWS
     assert len(statements) == 1
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 20_000)]
 

@@ -15,7 +15,7 @@ from octy_middleware.domain import key_pairs
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import KeyPairCause
 from octy_worker.crypto.links import Links
-from octy_worker.domain.incidents import load_case
+from octy_worker.domain.incidents import load_incident
 from octy_worker.domain.regenerations import open_regeneration
 from octy_worker.domain.usage import LATE_USE_WINDOW, late_uses, late_uses_of
 from octy_worker.mail.facts import load_draft
@@ -88,7 +88,7 @@ def test_it_stands_in_the_case_and_in_keys_show_and_not_for_another_key(world: W
     fail(world, new)
     ((incident_id,),) = world.rows("SELECT id FROM incident")
     with world.database.read_session() as session:
-        case = load_case(session, incident_id)
+        case = load_incident(session, incident_id)
     assert case is not None
     assert [(use.public_key, use.used_by.count) for use in case.late_uses] == [(old.public_key, 3)]
     octy = octy_for(world)

@@ -53,11 +53,11 @@ def test_the_example_has_no_fault_and_speaks_german():
 
 def test_the_example_has_all_our_words():
     translation = Translation.read((EXAMPLE / "de",))
-    spans = [formatting.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
+    spans = [formatting.format_duration(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
     paces = [rate(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
     templates = (ROOT / "worker/octy_worker/mail/templates").rglob("*.*")
     nouns = {noun for path in templates for noun in re.findall(r'amount\("([\w ]+)"\)', path.read_text("utf-8"))}
-    amounts = [formatting.amount(number, noun) for noun in nouns for number in (1, 2)]
-    places = [formatting.origin(source) for source in (OVERFLOW, UNKNOWN, UNIX)]
+    amounts = [formatting.format_count(number, noun) for noun in nouns for number in (1, 2)]
+    places = [formatting.format_source(source) for source in (OVERFLOW, UNKNOWN, UNIX)]
     assert nouns
     assert [each for each in (*spans, *paces, *amounts, *places) if translation.translate(each) == each] == []

@@ -70,7 +70,7 @@ def test_a_decision_and_the_next_alert_are_prompt_while_twenty_mails_hang(
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
                 decision = StaffDecision("dismiss", "dan", "their own test", decision_id=str(uuid4()))
                 await asyncio.to_thread(
-                    staff_requests.write, world.database, StaffAction.DECIDE, ids[0], decision, time.time()
+                    staff_requests.save_order, world.database, StaffAction.DECIDE, ids[0], decision, time.time()
                 )
                 report = await handle.execute_update(KeyIncidentWorkflow.decide, {"order": decision.id})
                 decided = time.monotonic() - began

@@ -88,7 +88,7 @@ def test_the_accepted_mail_is_the_collection(books):
 def test_killed_between_the_server_and_the_row_it_is_the_same_mail_again(books, monkeypatch):
     regeneration_id, mailer = books.regeneration(), Told()
     with monkeypatch.context() as patch:
-        patch.setattr("octy_worker.activities.mail.note_mailed", lambda *_: (_ for _ in ()).throw(Crash))
+        patch.setattr("octy_worker.activities.mail.record_mailed", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
             books.activities(mailer).send_mail(order(regeneration_id))
     assert books.mail(f"{regeneration_id}/new_keys_inside/1").state == MailState.PENDING  # one transaction
@@ -107,7 +107,7 @@ def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
     assert standing(books, regeneration_id) == WAITING
     with books.database.write_session() as session:
         assert session.get_one(KeyPair, books.pair_id).state == KeyPairState.ACTIVE
-        assert regenerations.renew(session, regeneration_id, 2, life=60, now=START) == 2
+        assert regenerations.renew_link(session, regeneration_id, 2, life=60, now=START) == 2
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
     assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
     assert "It is the same key pair" in mailer.envelopes[1].rendered.text
@@ -125,7 +125,7 @@ def test_an_older_mail_that_is_accepted_late_hands_over_too(file_books):
     """Whoever has that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
     regeneration_id, mailer = file_books.regeneration(), Told()
     with file_books.database.write_session() as session:
-        regenerations.renew(session, regeneration_id, 2, life=0, now=START - 60)
+        regenerations.renew_link(session, regeneration_id, 2, life=0, now=START - 60)
     activities = file_books.activities(mailer)
     assert activities.send_mail(order(regeneration_id)) == SendMailResult("sent")
     assert standing(file_books, regeneration_id) == COLLECTED
@@ -237,7 +237,9 @@ def test_no_fault_on_the_way_shows_the_secret(file_books, monkeypatch, caplog, f
     if fault == "template":
         monkeypatch.setattr(activities._renderer, "render", lambda facts: facts.no_such_field)
     if fault == "row":
-        monkeypatch.setattr("octy_worker.activities.mail.note_mailed", lambda session, *_: session.get_one(KeyPair, ""))
+        monkeypatch.setattr(
+            "octy_worker.activities.mail.record_mailed", lambda session, *_: session.get_one(KeyPair, "")
+        )
     with pytest.raises(Exception) as caught:  # whatever it is
         activities.send_mail(order(regeneration_id))
     told = "".join(traceback.format_exception(caught.value)) + caplog.text

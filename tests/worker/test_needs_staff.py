@@ -90,7 +90,7 @@ class Case:
         return bool(self.world.rows(query, id=self.incident_id))
 
     def answer(self, said: Answer = Answer.NOT_US) -> None:
-        standing = incidents.answer_case(
+        standing = incidents.answer_incident(
             self.world.database, self.incident_id, said, leaked=False, by=incidents.CUSTOMER, now=time.time()
         )
         assert standing is not None
@@ -99,7 +99,7 @@ class Case:
     async def staff(self, update: Callable, said: StaffRequest) -> None:
         said = said.with_id(uuid7(time.time()))
         action = StaffAction(update.__name__)
-        staff_requests.write(self.world.database, action, self.incident_id, said, time.time())
+        staff_requests.save_order(self.world.database, action, self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
@@ -115,7 +115,7 @@ class Case:
             KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
         said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
-        staff_requests.write(self.world.database, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
+        staff_requests.save_order(self.world.database, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
         await handle.execute_update(KeyRegenerationWorkflow.resend, {"order": said.id})
 
     def collect(self) -> None:

@@ -213,7 +213,7 @@ def test_the_first_use_of_new_keys_stands_in_the_case(world: World) -> None:
     fail(world, old)
     ((incident_id,),) = world.rows("SELECT id FROM incident")
     now = time.time()
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
     case = IncidentActivities(world.database, quiet=HOUR)
     new = world.complete(case.open_regeneration(OpenRegenerationInput(incident_id, at=now)), now)
     octy = octy_for(world)

@@ -66,7 +66,7 @@ def refusals(world: World, incident_id: str) -> list[tuple]:
 
 
 def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_again(world, control, case):
-    staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
     first = use(control, "d-1", case)
     assert first == UseStaffRequestResult(
         "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": "d-1"}
@@ -94,10 +94,10 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
     world, control, counted, case, order_id, more, why
 ):
     for number, subject in (("d-1", case), ("d-2", "another"), ("d-3", case), ("d-4", case)):
-        staff_requests.write(world.database, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
+        staff_requests.save_order(world.database, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
     use(control, "d-3", case, call="0")
     with world.database.write() as connection:
-        staff_requests.withdraw(connection, "d-4", NOW)
+        staff_requests.withdraw_order(connection, "d-4", NOW)
     before = world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id")
     refused = use(control, order_id, case, **more)
     assert (bool(refused.refused), refused.request) == (True, {})
@@ -107,7 +107,7 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
 
 
 def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted, case):
-    staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
     with world.database.write() as connection:
         run(connection, "UPDATE staff_request SET actor = 'system'")
     assert "actor must be a staff id" in use(control, "d-1", case).refused
@@ -115,7 +115,7 @@ def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted,
 
 
 def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counted, case):
-    staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
     found: list[UseStaffRequestResult] = []
     threads = [
         threading.Thread(target=lambda call=call: found.append(use(control, "d-1", case, call=str(call))))
@@ -130,13 +130,13 @@ def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counte
 
 
 def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, case):
-    staff_requests.write(world.database, StaffAction.EXTEND, case, WEEK, NOW)
-    staff_requests.write(world.database, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
+    staff_requests.save_order(world.database, StaffAction.EXTEND, case, WEEK, NOW)
+    staff_requests.save_order(world.database, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
     for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
         with pytest.raises(OrderRefusedError, match="belongs to another order"):
-            staff_requests.write(world.database, StaffAction.EXTEND, case, other, NOW)
+            staff_requests.save_order(world.database, StaffAction.EXTEND, case, other, NOW)
     with pytest.raises(OrderRefusedError):
-        staff_requests.write(world.database, StaffAction.EXTEND, "another", WEEK, NOW)
+        staff_requests.save_order(world.database, StaffAction.EXTEND, "another", WEEK, NOW)
     assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_request") == [
         ("extend", case, '{"days": 7}', "eve", WEEK.reason)
     ]

@@ -15,7 +15,7 @@ from octy_middleware.states import Answer, Resolution
 from octy_worker.cli.output import print_parts
 from octy_worker.cli.views.plots import Chart
 from octy_worker.domain.histogram import Plot
-from octy_worker.domain.incidents import CUSTOMER, answer_case, close_case, failures_over_time
+from octy_worker.domain.incidents import CUSTOMER, answer_incident, close_incident, failures_over_time
 
 START = time.time() // 3_600 * 3_600 - 7_200  # two hours ago or more, on the hour
 
@@ -52,9 +52,9 @@ def test_from_the_first_failure_to_the_end_of_the_case(world):
     fail(world, keys, 4, at=START)
     fail(world, keys, 16, at=START + 600)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
-    answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=CUSTOMER, now=START + 800)
+    answer_incident(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=CUSTOMER, now=START + 800)
     with world.database.write() as connection:
-        close_case(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=START + 900)
+        close_incident(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=START + 900)
     fail(world, keys, 3, at=START + 1_200)
     found = plot(world, incident_id)
     assert found.seconds == 30

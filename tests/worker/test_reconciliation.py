@@ -22,14 +22,14 @@ from octy_middleware.states import Answer, NoticeKind
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.domain import incidents, regenerations
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.maintenance.reconciliation import subjects
 from octy_worker.maintenance.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
 from octy_worker.maintenance.reconciliation.running import Life
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored.histories import Execution
-from octy_worker.staff.amendments import Change, change_answer
+from octy_worker.staff.amendments import Amendment, amend_answer
 from octy_worker.staff.registration import register
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, IncidentInput, IncidentRestart, RegenerationRestart, incident_workflow_id
@@ -215,7 +215,7 @@ def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
 
 def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
     assert reconcile(world, Said({incident_id: Life.ABSENT})).restarted == 1
     answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
     assert messages(world) == [("incident_answered", incident_id, answer)]
@@ -271,7 +271,9 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
     incident_id, regeneration_id = case
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
     change(world, "UPDATE regeneration SET state = 'abandoned' WHERE id = ?", regeneration_id)
-    incidents.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
+    incidents.answer_incident(
+        world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time()
+    )
     messages(world)
     add_dead_letter(world, "incident_answered", incident_id, answer="it_was_us")
     add_dead_letter(world, "incident_grew", incident_id, failures=40)
@@ -284,9 +286,9 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
 
 def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
-    changed = Change(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
-    change_answer(world.database, incident_id, changed, time.time())
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    changed = Amendment(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
+    amend_answer(world.database, incident_id, changed, time.time())
     messages(world)
     add_dead_letter(world, "incident_changed", incident_id)
     assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1)
@@ -372,7 +374,7 @@ def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_one_worker_at_a_time_and_a_fault_gives_the_job_back(world: World, case: tuple[str, str]) -> None:
-    lease = Lease(world.database, JOB, time.time)
+    lease = JobLease(world.database, JOB, time.time)
     lease.take()
     held = reconciliation(world)
     held._running = Said()  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from octy_middleware.domain.accounts import Accounts
 from octy_middleware.domain.notices import create_notice
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, NoticeKind
-from octy_worker.domain.notices import Obstacle, load_notice, obstacle_of, order_keys
+from octy_worker.domain.notices import OrderRefusal, load_notice, order_keys, order_refusal
 from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.key_orders import regenerate
 from octy_worker.staff.registration import register
@@ -70,7 +70,7 @@ def on_its_page(desk: Desk, notice_id: str) -> str:
     with desk.world.database.read_session() as session:
         view = load_notice(session, notice_id)
     assert view is not None
-    obstacle = obstacle_of(view, life=14 * DAY, now=NOW)
+    obstacle = order_refusal(view, life=14 * DAY, now=NOW)
     if obstacle is not None:
         return obstacle
     assert order_keys(desk.world.database, notice_id, leaked=False, now=NOW)
@@ -79,7 +79,7 @@ def on_its_page(desk: Desk, notice_id: str) -> str:
 
 
 Order = Callable[[Desk, Keys], str]
-JOINS, REPLACED, CASE_IS_OPEN = "joins", str(Obstacle.REPLACED), "is open on this pair"
+JOINS, REPLACED, CASE_IS_OPEN = "joins", str(OrderRefusal.REPLACED), "is open on this pair"
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["ordered", "sent"])

@@ -15,7 +15,9 @@ from octy_worker.staff.registration import register
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 
 
-def order(world: World, keys: Keys, *, leaked: bool = False, old: Keys | None = None) -> regenerations.Opened:
+def order(
+    world: World, keys: Keys, *, leaked: bool = False, old: Keys | None = None
+) -> regenerations.OpenedRegeneration:
     with world.database.write_session() as session:
         current = regenerations.current_pair(session, keys.account_id)
         return regenerations.open_regeneration(
@@ -40,7 +42,7 @@ def states(world: World) -> dict[str, str]:
 
 def issue(world: World, regeneration_id: str) -> None:
     with world.database.write_session() as session:
-        regenerations.issue(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
 
 
 def activate(world: World, regeneration_id: str) -> None:
@@ -72,7 +74,7 @@ def test_every_step_twice_is_every_step_once(world: World) -> None:
     assert len(states(world)) == 2
     for _ in range(2):
         with world.database.read_session() as session:
-            assert regenerations.prove(session, world.hasher, world.sealer, opened.regeneration_id)
+            assert regenerations.verify_new_pair(session, world.hasher, world.sealer, opened.regeneration_id)
         activate(world, opened.regeneration_id)
     new = regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW)
     assert new is not None
@@ -208,11 +210,11 @@ def test_a_renewed_link_ends_the_older_one_and_a_repeat_renews_once(world: World
     activate(world, opened.regeneration_id)
     for _ in range(2):
         with world.database.write_session() as session:
-            assert regenerations.renew(session, opened.regeneration_id, 2, life=LIFE, now=NOW + LIFE) == 2
+            assert regenerations.renew_link(session, opened.regeneration_id, 2, life=LIFE, now=NOW + LIFE) == 2
     assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW + LIFE + 1) is None
     assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 2, NOW + LIFE + 1) is not None
     with world.database.write_session() as session:
-        assert regenerations.renew(session, opened.regeneration_id, 3, life=LIFE, now=NOW) == 0
+        assert regenerations.renew_link(session, opened.regeneration_id, 3, life=LIFE, now=NOW) == 0
 
 
 def test_an_abandoned_one_takes_its_new_pair_with_it_and_leaves_the_old(world: World) -> None:
@@ -254,7 +256,7 @@ def test_a_pair_that_does_not_verify_is_not_proven(world: World) -> None:
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", f"$octy-b2$k1${'0' * 64}")
     with world.database.read_session() as session:
-        assert not regenerations.prove(session, world.hasher, world.sealer, opened.regeneration_id)
+        assert not regenerations.verify_new_pair(session, world.hasher, world.sealer, opened.regeneration_id)
 
 
 def test_a_second_first_order_joins(world: World) -> None:
@@ -263,7 +265,7 @@ def test_a_second_first_order_joins(world: World) -> None:
         again = regenerations.open_regeneration(
             session, made.account_id, KeyPairCause.STAFF, old_pair_id=None, leaked=False, actor="ann", now=NOW
         )
-    assert again == regenerations.Opened(made.regeneration_id, joined=True)
+    assert again == regenerations.OpenedRegeneration(made.regeneration_id, joined=True)
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -317,4 +319,4 @@ def test_nothing_is_renewed_of_what_ended_before_a_pair_was_issued(world: World)
     opened = order(world, world.register())
     finish(world, opened.regeneration_id, RegenerationState.SUPERSEDED)
     with world.database.write_session() as session:
-        assert regenerations.renew(session, opened.regeneration_id, 2, life=LIFE, now=NOW) == 0
+        assert regenerations.renew_link(session, opened.regeneration_id, 2, life=LIFE, now=NOW) == 0

@@ -180,7 +180,7 @@ def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
         client = await connect(works.settings, for_worker=True)
         async with works.run(client):
             await until(lambda: len(works.told.envelopes) == 1)
-            incidents.answer_case(
+            incidents.answer_incident(
                 world.database, incident_id, Answer.NOT_US, leaked=leaked, by=incidents.CUSTOMER, now=time.time()
             )
             await until(lambda: any(".new_keys." in message for message in works.mails))
@@ -257,7 +257,7 @@ def ordered(world: World, keys: Keys) -> str:
         world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     with world.database.write_session() as session:
-        regenerations.issue(session, world.hasher, world.sealer, regeneration, life=60, now=time.time())
+        regenerations.issue_pair(session, world.hasher, world.sealer, regeneration, life=60, now=time.time())
         session.flush()
         regenerations.activate(session, regeneration, time.time())
     return regeneration

@@ -30,7 +30,7 @@ from octy_middleware.clock import utc
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Resolution
 from octy_worker.domain import incidents, regenerations
-from octy_worker.domain.usage import sources_of
+from octy_worker.domain.usage import load_sources
 from octy_worker.maintenance.retention import count_due, has_due
 from octy_worker.maintenance.retention.limits import limits_at
 from octy_worker.reports.queries import show_key
@@ -185,12 +185,12 @@ def test_a_case_says_the_same_before_and_after(world, age):
     [(incident_id,)] = world.rows("SELECT id FROM incident")
     fail_often(world, keys, 7, at=opened + 1.1 * DAY)
     with world.database.write() as connection:
-        incidents.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=0.0, now=opened + 2.1 * DAY)
+        incidents.close_incident(connection, incident_id, Resolution.UNANSWERED, quiet=0.0, now=opened + 2.1 * DAY)
     fail_often(world, keys, 3, at=opened + 2.15 * DAY)  # after its end, on the same day
 
     def told():
         with world.database.read_session() as session:
-            return [(each.source, each.count) for each in sources_of(session, incident_id).named]
+            return [(each.source, each.count) for each in load_sources(session, incident_id).named]
 
     before = told()
     assert before == [("203.0.113.9", 22), ("198.51.100.7", 5)]
@@ -208,7 +208,7 @@ def test_a_streak_that_waits_for_its_next_failure_for_months_keeps_its_beginning
     fail_often(world, keys, 1, at=opened)
     with world.database.read_session() as session:
         [(incident_id,)] = world.rows("SELECT id FROM incident")
-        assert sources_of(session, incident_id).total == 21
+        assert load_sources(session, incident_id).total == 21
 
 
 def test_the_uses_of_a_retired_pair_stay_counted_as_long_as_they_go_on(world):
@@ -255,7 +255,7 @@ def test_a_secret_that_nobody_collected_is_erased_long_after_its_link_ended(worl
     contact = {"contact_email_address": "security@acme.example"}
     made = register(world.database, "acme", contact, actor="test", now=issued)
     with world.database.write_session() as session:
-        regenerations.issue(session, world.hasher, world.sealer, made.regeneration_id, life=LIFE, now=issued)
+        regenerations.issue_pair(session, world.hasher, world.sealer, made.regeneration_id, life=LIFE, now=issued)
     assert prune(world).done["secrets"] == (not kept)
     [(sealed,)] = world.rows("SELECT sealed FROM sealed_secret")
     assert (sealed is not None) is kept

@@ -32,8 +32,8 @@ from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import fetch_many
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording import counters
-from octy_worker.domain.job_lease import LIFE, Lease, LeaseLostError, read_job
-from octy_worker.domain.pace import Pace
+from octy_worker.domain.job_lease import LIFE, JobLease, LeaseLostError, read_job
+from octy_worker.domain.step_pacer import StepPacer
 from octy_worker.maintenance.retention import JOB, Ended, Run
 from octy_worker.maintenance.retention.piece import prune_piece
 from octy_worker.maintenance.retention.run import Cursor
@@ -119,16 +119,16 @@ def test_a_second_holder_cannot_run(world):
 )
 def test_a_dead_holder_is_replaced_after_its_lease(world, later, taken):
     """Far back: the lease was given by a clock that was wrong."""
-    assert Lease(world.database, JOB, lambda: NOW).take() is not None
-    other = Lease(world.database, JOB, lambda: NOW + later)
+    assert JobLease(world.database, JOB, lambda: NOW).take() is not None
+    other = JobLease(world.database, JOB, lambda: NOW + later)
     assert (other.take() is not None) is taken
 
 
 def test_a_holder_that_was_replaced_does_nothing_more(world):
     busy_world(world)
     before = everything(world)
-    usurper = Lease(world.database, JOB, lambda: NOW + LIFE + 1)
-    slow = Lease(world.database, JOB, lambda: NOW)
+    usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
+    slow = JobLease(world.database, JOB, lambda: NOW)
     slow.take()
     slow.begin("attempts 0 ", NOW)
     assert usurper.take() is not None
@@ -143,7 +143,7 @@ def test_a_holder_that_was_replaced_does_nothing_more(world):
 
 def test_a_run_whose_lease_was_taken_stops(world):
     busy_world(world)
-    usurper = Lease(world.database, JOB, lambda: NOW + LIFE + 1)
+    usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
     assert run_of(world, report=lambda _done: usurper.take()).go() is Ended.HELD
     assert world.rows("SELECT holder FROM job") == [(usurper.holder,)]
 
@@ -175,7 +175,7 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     try:
         wait_until(lambda: written["n"] > 5)
         for number in range(5):
-            assert run_of(world, pace=Pace(bound=0.02, rest=0.2), now=NOW + number).go() is Ended.DONE
+            assert run_of(world, pace=StepPacer(bound=0.02, rest=0.2), now=NOW + number).go() is Ended.DONE
         wait_until(lambda: written["n"] > 60)
     finally:
         stop.set()
@@ -228,7 +228,9 @@ def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world, monkeyp
 def test_stop_is_prompt_and_gives_the_job_back(world):
     busy_world(world)
     stop = threading.Event()
-    run = run_of(world, stop=stop, pace=Pace(rest=1e6), report=lambda _done: threading.Timer(0.1, stop.set).start())
+    run = run_of(
+        world, stop=stop, pace=StepPacer(rest=1e6), report=lambda _done: threading.Timer(0.1, stop.set).start()
+    )
     begun = time.monotonic()
     assert run.go() is Ended.STOPPED
     assert time.monotonic() - begun < 5
@@ -273,7 +275,7 @@ def test_a_piece_stops_at_once_when_its_worker_does(world):
 
 def test_the_pace_follows_what_steps_take():
     now = [0.0]
-    pace = Pace(bound=0.02, monotonic=lambda: now[0])
+    pace = StepPacer(bound=0.02, monotonic=lambda: now[0])
     for _ in range(20):
         assert pace.pause_after(0.001) == 0.003
     assert pace.rows == 500

@@ -20,7 +20,7 @@ from upkeep_rig import settings_of
 from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.cli.doctor import State
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.maintenance.reconciliation import run
@@ -76,7 +76,7 @@ def test_a_piece_of_retention_beats_and_tells_what_went(world: World) -> None:
     report = inside.run(activities(world).prune_store, NOW)
     assert (report.progress, report.counts["attempts"]) == (MaintenanceProgress.DONE, 2)
     assert beats
-    Lease(world.database, "retention", time.time).take()
+    JobLease(world.database, "retention", time.time).take()
     assert ActivityEnvironment().run(activities(world).prune_store, NOW).progress is MaintenanceProgress.HELD
 
 
@@ -91,7 +91,7 @@ def test_a_reconciliation_beats_and_tells_what_it_found(
     assert (report.progress, report.counts["restarted"]) == (MaintenanceProgress.DONE, 1)
     assert beats
     assert '"restarted":1' in caplog.text
-    Lease(world.database, JOB, time.time).take()
+    JobLease(world.database, JOB, time.time).take()
     held = asyncio.run(ActivityEnvironment().run(activities(world).reconcile_store, NOW))
     assert held.progress is MaintenanceProgress.HELD
 
@@ -117,7 +117,7 @@ def looked_at(world: World, *, worker_runs: bool = True, **options: object) -> d
 
 
 def finish(world: World, job: str, cursor: str, ago: float = 0.0) -> None:
-    lease = Lease(world.database, job, lambda: time.time() - ago)
+    lease = JobLease(world.database, job, lambda: time.time() - ago)
     lease.take()
     lease.begin("", time.time() - ago)
     lease.finish(cursor)
@@ -194,5 +194,5 @@ def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -
     said.runs = {}
     said.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]
     assert "see `octy db restored`" in octy("incidents", "reconcile").must(1).stdout
-    Lease(world.database, JOB, time.time).take()
+    JobLease(world.database, JOB, time.time).take()
     assert "a worker is running" in octy("incidents", "reconcile").must(3).stderr

@@ -17,13 +17,13 @@ from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Reso
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.staff import key_orders
-from octy_worker.staff.amendments import Change, change_answer
+from octy_worker.staff.amendments import Amendment, amend_answer
 from octy_worker.staff.registration import register
 from octy_workflows.messages import RecordIncidentEventInput
 
 URL = "https://hooks.acme.example/t0ken"
 ADDRESS = "security@acme.example"
-LEAKED = Change(Answer.NOT_US, True, "eve", "seen in a public repo", "c-2")
+LEAKED = Amendment(Answer.NOT_US, True, "eve", "seen in a public repo", "c-2")
 
 
 def told(world: World) -> list[tuple[str, dict]]:
@@ -63,12 +63,12 @@ def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, st
     opened(world, incident_id)
     opened(world, incident_id, "attempts_grew")
     for _ in range(2):
-        incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
+        incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
     change(world, "UPDATE regeneration SET state = 'done'")
     change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):
         with world.database.write() as connection:
-            incidents.close_case(connection, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
+            incidents.close_incident(connection, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
     subject = {"account_id": keys.account_id, "incident_id": incident_id, "public_key": keys.public_key}
     first, *others = told(world)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first[1].pop("first_at"))
@@ -82,7 +82,7 @@ def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, st
 def test_an_answer_after_a_reopening_is_another_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
     for number, by in enumerate(("customer", "ann.smith", "system")):
-        incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number)
+        incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number)
         with world.database.write() as connection:
             incidents.reopen_answer(connection, incident_id)
     assert [data["by"] for _, data in told(world)] == ["customer", "staff", "system"]
@@ -150,7 +150,7 @@ def leak(world: World, keys: Keys) -> None:
 def leak_in_a_case(world: World, keys: Keys) -> None:
     fail(world, keys)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="customer", now=NOW)
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="customer", now=NOW)
 
 
 @pytest.mark.parametrize("cut", [revoke, leak, leak_in_a_case])
@@ -168,7 +168,7 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
         order = regenerations.open_regeneration(
             session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
         )
-        regenerations.issue(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
+        regenerations.issue_pair(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, order.regeneration_id, NOW)
         regenerations.finish(session.connection(), order.regeneration_id, RegenerationState.ABANDONED, NOW + 1)
@@ -181,9 +181,9 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
 
 def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
-    for wish in (Change(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
-        change_answer(world.database, incident_id, wish, NOW + 1)
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
+    for amendment in (Amendment(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
+        amend_answer(world.database, incident_id, amendment, NOW + 1)
     said = [(data["answer"], data["leaked"], data["by"]) for event, data in told(world) if event == "incident.answered"]
     assert said[0] == ("not_us", False, "customer")
     assert sorted(said[1:]) == [("it_was_us", False, "staff"), ("not_us", True, "staff")]
@@ -230,7 +230,7 @@ def test_a_repeat_finds_its_row(world: World, keys: Keys) -> None:
 def test_no_row_holds_a_secret_an_address_or_the_url(world: World, case: tuple[Keys, str]) -> None:
     keys, incident_id = case
     opened(world, incident_id)
-    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
     Accounts(world.database).change_contact("acme", {"contact_email_address": "new@acme.example"})
     rows = str(world.rows("SELECT * FROM webhook")) + str(world.rows("SELECT * FROM outbox"))
     assert not any(part in rows for part in (keys.secret, "acme.example", "t0ken", "203.0.113.9", "curl", "ann"))

@@ -54,7 +54,7 @@ class Works:
 
     def answer(self, incident_id: str, answer: Answer) -> None:
         """Answer as the customer's page does."""
-        taken = incidents.answer_case(
+        taken = incidents.answer_incident(
             self.world.database, incident_id, answer, leaked=False, by=incidents.CUSTOMER, now=time.time()
         )
         assert taken is not None

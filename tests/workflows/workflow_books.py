@@ -14,7 +14,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_worker.domain.subjects_missing import subject_missing
+from octy_worker.domain.missing_subject import missing_subject_error
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
@@ -216,7 +216,7 @@ class Recorder:
         if name in books.broken:
             raise ApplicationError(f"{name} failed for good", non_retryable=True)
         if name in books.missing:
-            raise subject_missing("row", subject_id)
+            raise missing_subject_error("row", subject_id)
         if name in books.shaky:
             raise ApplicationError(f"{name} failed")
         return books

@@ -16,25 +16,25 @@ _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _DAYS_FROM = 3 * 86_400  # "24 hours" and "48 hours" say more than "1 day"
 
 
-def moment(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Return a UTC time to the second, the same in every country."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a length of time in its largest whole unit: `24 hours`, `7 days`, `90 minutes`."""
     whole = max(0, round(seconds))
     for name, size in _UNITS:
         if whole >= size and whole % size == 0 and not (name == "day" and whole < _DAYS_FROM):
-            return amount(whole // size, name)
-    return amount(whole, "second")
+            return format_count(whole // size, name)
+    return format_count(whole, "second")
 
 
-def amount(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Return "1 attempt", "2 attempts", "12,000 attempts"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def origin(source: str) -> str:
+def format_source(source: str) -> str:
     """Return where requests came from: an address or network as it is, what has none in words."""
     return _ORIGINS.get(source, source)

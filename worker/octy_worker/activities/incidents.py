@@ -11,7 +11,7 @@ from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import webhook_events
 from octy_middleware.states import Answer, IncidentState, KeyPairCause, Resolution
 from octy_worker.domain import incidents, regenerations, restart_state, staff_requests
-from octy_worker.domain.subjects_missing import subject_missing
+from octy_worker.domain.missing_subject import missing_subject_error
 from octy_workflows.messages import (
     CloseIncidentInput,
     DecisionResult,
@@ -32,7 +32,7 @@ def _known(session: Session, incident_id: str) -> Incident:
     """Return the incident, or raise what is tried again: another worker may have it."""
     incident = session.get(Incident, incident_id)
     if incident is None:
-        raise subject_missing("incident", incident_id)
+        raise missing_subject_error("incident", incident_id)
     return incident
 
 
@@ -68,7 +68,7 @@ class IncidentActivities:
         with self._database.read_session() as session:
             found = restart_state.incident_facts(session, look.subject_id)
         if found is None:
-            raise subject_missing("incident", look.subject_id)
+            raise missing_subject_error("incident", look.subject_id)
         return found
 
     @activity.defn(name="take_decision", no_thread_cancel_exception=True)
@@ -79,7 +79,7 @@ class IncidentActivities:
         regeneration has already reopened the answer (`regenerations.finish`).
         """
         decision = self._decision(order)
-        standing = incidents.answer_case(
+        standing = incidents.answer_incident(
             self._database,
             order.incident_id,
             _ANSWERS[Choice(decision.decision)],
@@ -90,7 +90,7 @@ class IncidentActivities:
             now=order.at,
         )
         if standing is None:
-            raise subject_missing("incident", order.incident_id)
+            raise missing_subject_error("incident", order.incident_id)
         if not standing.taken:
             why = "an earlier answer stands" if standing.answer or standing.closed else _LEAKED
             self._note_refused(order, decision, why)
@@ -103,7 +103,7 @@ class IncidentActivities:
         with self._database.read() as connection:
             row = staff_requests.used_decision(connection, order.order_id, order.incident_id)
         if row is None:
-            raise subject_missing("staff order", order.order_id)
+            raise missing_subject_error("staff order", order.order_id)
         decision = parse_decision(staff_requests.request_of(row, StaffDecision.id_field))
         assert isinstance(decision, StaffDecision)  # the activity that marked it as used has read it
         return decision
@@ -111,7 +111,7 @@ class IncidentActivities:
     def _note_refused(self, order: RecordDecisionInput, decision: StaffDecision, why: str) -> None:
         detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
         with self._database.write() as connection:
-            incidents.note_refused_decision(
+            incidents.record_refused_decision(
                 connection,
                 order.incident_id,
                 decision_id=decision.decision_id,
@@ -147,7 +147,7 @@ class IncidentActivities:
             incident.regeneration_id = opened.regeneration_id
             session.add(incident)
             session.flush()
-            regenerations.tell_if_finished(session, opened.regeneration_id, order.incident_id, order.at)
+            regenerations.notify_if_finished(session, opened.regeneration_id, order.incident_id, order.at)
             return opened.regeneration_id
 
     @activity.defn(name="close_incident", no_thread_cancel_exception=True)
@@ -155,12 +155,12 @@ class IncidentActivities:
         """Close the case, unless SQL denies what that rests on."""
         with self._database.write() as connection, Session(connection) as session:
             _known(session, order.incident_id)
-            return incidents.close_case(
+            return incidents.close_incident(
                 connection, order.incident_id, Resolution(order.resolution), quiet=self._quiet, now=order.at
             )
 
 
-def _report(standing: incidents.Standing) -> DecisionResult:
+def _report(standing: incidents.AnswerResult) -> DecisionResult:
     # A case closed without an answer ended as unanswered: nothing was replaced.
     answer = standing.answer or Answer.IT_WAS_US
     why = "" if standing.taken or standing.answer or standing.closed else _LEAKED

@@ -26,8 +26,8 @@ from octy_middleware.db.models import Mail
 from octy_middleware.states import MailState
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.domain.regenerations import note_mailed
-from octy_worker.domain.subjects_missing import subject_missing
+from octy_worker.domain.missing_subject import missing_subject_error
+from octy_worker.domain.regenerations import record_mailed
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.alert_grouping import AlertSlot, GroupWait, alert_key, claim_alert, complete_grouped
 from octy_worker.mail.alert_hold import hold_alert
@@ -95,7 +95,7 @@ class MailActivities:
         with self._database.read_session() as session:
             found = load_draft(session, self._links, order, self._clock(), sealer=self._sealer)
             if found is None and not subject_exists(session, order):
-                raise subject_missing("subject", order.subject_id)
+                raise missing_subject_error("subject", order.subject_id)
         if found is None:
             _log.error("mail %s: there is nothing to write about", _key(order))
             return SendMailResult(MailState.FAILED, "unknown-subject")
@@ -176,7 +176,7 @@ class MailActivities:
             complete(session, copy.spec.key, state, self._clock(), code=delivery.code)
             complete_grouped(session, copy.spec.key, state, self._clock(), code=delivery.code)
             if state is MailState.SENT and found.delivers_secret_of is not None:
-                note_mailed(session, found.delivers_secret_of, self._clock())
+                record_mailed(session, found.delivers_secret_of, self._clock())
         _tell(copy.spec.key, delivery)
         return MailStatus(state, delivery.code)
 

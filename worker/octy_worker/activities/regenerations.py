@@ -13,7 +13,7 @@ from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.states import IncidentState, RegenerationState
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import incidents, regenerations, restart_state
-from octy_worker.domain.subjects_missing import subject_missing
+from octy_worker.domain.missing_subject import missing_subject_error
 from octy_workflows.messages import (
     BeginOverlapInput,
     FinishRegenerationInput,
@@ -28,7 +28,7 @@ from octy_workflows.messages import (
 def _check(session: Session, regeneration_id: str) -> None:
     """Raise what is tried again where the row is missing: another worker may have it."""
     if session.get(Regeneration, regeneration_id) is None:
-        raise subject_missing("regeneration", regeneration_id)
+        raise missing_subject_error("regeneration", regeneration_id)
 
 
 class RegenerationActivities:
@@ -46,7 +46,7 @@ class RegenerationActivities:
         with self._database.read_session() as session:
             found = restart_state.regeneration_facts(session, look.subject_id)
         if found is None:
-            raise subject_missing("regeneration", look.subject_id)
+            raise missing_subject_error("regeneration", look.subject_id)
         return found
 
     @activity.defn(name="issue_pair", no_thread_cancel_exception=True)
@@ -54,7 +54,7 @@ class RegenerationActivities:
         """Make the new pair, pending, its secret sealed."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
-            regenerations.issue(
+            regenerations.issue_pair(
                 session, self._hasher, self._sealer, step.regeneration_id, life=self._reveal_life, now=step.at
             )
 
@@ -63,7 +63,7 @@ class RegenerationActivities:
         """Verify the unsealed secret against the stored digest with the verifier that requests meet."""
         with self._database.read_session() as session:
             _check(session, step.regeneration_id)
-            if not regenerations.prove(session, self._hasher, self._sealer, step.regeneration_id):
+            if not regenerations.verify_new_pair(session, self._hasher, self._sealer, step.regeneration_id):
                 raise ApplicationError("the new pair does not verify", step.regeneration_id, non_retryable=True)
 
     @activity.defn(name="activate_pair", no_thread_cancel_exception=True)
@@ -78,7 +78,7 @@ class RegenerationActivities:
         """Give the uncollected secret a fresh link life; return the generation, or 0 when nothing is left."""
         with self._database.write_session() as session:
             _check(session, order.regeneration_id)
-            return regenerations.renew(
+            return regenerations.renew_link(
                 session, order.regeneration_id, order.generation, life=self._reveal_life, now=order.at
             )
 
@@ -95,7 +95,7 @@ class RegenerationActivities:
         with self._database.read_session() as session:
             view = regenerations.load_regeneration(session, step.regeneration_id)
             if view is None:
-                raise subject_missing("regeneration", step.regeneration_id)
+                raise missing_subject_error("regeneration", step.regeneration_id)
             return sum(use.count for use in regenerations.old_uses(session, view))
 
     @activity.defn(name="retire_old_pair", no_thread_cancel_exception=True)
@@ -119,7 +119,7 @@ class RegenerationActivities:
         with self._database.write_session() as session:
             _check(session, note.regeneration_id)
             connection = session.connection()
-            for incident_id in regenerations.waiting_cases(connection, note.regeneration_id):
+            for incident_id in regenerations.waiting_incidents(connection, note.regeneration_id):
                 new = incidents.append_event(
                     connection,
                     incident_id,
@@ -132,4 +132,4 @@ class RegenerationActivities:
                 if new and note.needs_staff:
                     incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
                 if new and note.staff_done:
-                    incidents.relieve_staff(connection, incident_id)
+                    incidents.clear_needs_staff(connection, incident_id)

@@ -19,7 +19,7 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Webhook
 from octy_middleware.states import WebhookState
-from octy_worker.domain.subjects_missing import subject_missing
+from octy_worker.domain.missing_subject import missing_subject_error
 from octy_worker.webhooks.concurrency import SLOTS, ConcurrencyLimiter
 from octy_worker.webhooks.failures import FailureReason, PostResult
 from octy_worker.webhooks.repository import WebhookStatus, begin_attempt, complete, mark_failed
@@ -101,7 +101,7 @@ def _held_back(order: WebhookStepInput) -> ApplicationError:
 
 def _known(status: WebhookStatus | None, order: WebhookStepInput) -> WebhookStatus:
     if status is None:
-        raise subject_missing("webhook", order.webhook_id)
+        raise missing_subject_error("webhook", order.webhook_id)
     return status
 
 

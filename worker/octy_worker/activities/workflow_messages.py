@@ -87,7 +87,7 @@ class WorkflowMessageActivities:
                 if new and not missing.over:
                     incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
                 if new and missing.over:
-                    incidents.relieve_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
+                    incidents.clear_needs_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
         if missing.over:
             _log.info("the workflow of %s %s: %s", missing.kind, missing.subject_id, _GOES_ON)
             return
@@ -102,8 +102,10 @@ class WorkflowMessageActivities:
             return self._refuse(use, RefusalReason.UNREADABLE, use.why)
         try:
             with self._database.write() as connection:
-                order = staff_requests.use(connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at)
-        except staff_requests.UnusableError as error:
+                order = staff_requests.use_order(
+                    connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at
+                )
+        except staff_requests.UnusableOrderError as error:
             return self._refuse(use, error.why, str(error))
         request = staff_requests.request_of(order, form.id_field)
         fault = parse_request(form, noun, request)
@@ -134,7 +136,7 @@ class WorkflowMessageActivities:
 def _timelines(connection: Connection, kind: WorkflowKind, subject_id: str) -> Iterable[str]:
     """Return the incidents in whose timelines it is to be noted."""
     if kind is WorkflowKind.REGENERATION:
-        return regenerations.waiting_cases(connection, subject_id)
+        return regenerations.waiting_incidents(connection, subject_id)
     if kind is not WorkflowKind.INCIDENT:
         return []
     known = connection.execute(select(col(Incident.id)).where(col(Incident.id) == subject_id)).first()

@@ -99,12 +99,12 @@ def change(
 ) -> None:
     """Change it in SQL; the worker sends the notices."""
     from octy_worker.cli.views import accounts as view
-    from octy_worker.staff.account_changes import change_email
+    from octy_worker.staff.account_changes import change_contact_address
     from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
     with open_database(context) as database:
-        changed = change_email(database, account, email, actor=who, reason=reason, now=now())
+        changed = change_contact_address(database, account, email, actor=who, reason=reason, now=now())
     record("contact_changed", who, reason=reason, account=changed.account_id)
     with printing_result(f"the contact address of {changed.account} is changed"):
         if as_json:

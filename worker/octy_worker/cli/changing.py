@@ -10,17 +10,17 @@ from octy_worker.cli.context import now
 from octy_worker.domain import incidents
 from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.actor import login_name
-from octy_worker.staff.amendments import Change, Changed, change_answer
+from octy_worker.staff.amendments import Amendment, AmendmentResult, amend_answer
 from octy_worker.staff.audit import record
 from octy_workflows.staff_requests import actor_error, reason_error
 
 
-def change(database: Database, incident_id: str, wish: Change) -> Changed:
+def change(database: Database, incident_id: str, wish: Amendment) -> AmendmentResult:
     """Return what the change did. Raises OrderRefusedError, after auditing it."""
     facts: dict[str, str | bool | None] = {"incident": incident_id, "answer": str(wish.answer), "leaked": wish.leaked}
     facts |= {"change_id": wish.change_id}
     try:
-        changed = change_answer(database, incident_id, wish, now())
+        changed = amend_answer(database, incident_id, wish, now())
     except OrderRefusedError as refusal:
         _audit_refusal(database, incident_id, wish, str(refusal))
         record("change_refused", _actor(wish), why=str(refusal), reason=_reason(wish), **facts)
@@ -29,12 +29,12 @@ def change(database: Database, incident_id: str, wish: Change) -> Changed:
     return changed
 
 
-def _audit_refusal(database: Database, incident_id: str, wish: Change, why: str) -> None:
+def _audit_refusal(database: Database, incident_id: str, wish: Amendment, why: str) -> None:
     at = now()
     reason = _reason(wish)
     detail = {"answer": str(wish.answer), "leaked": wish.leaked, "why": why, **({"reason": reason} if reason else {})}
     with database.write() as connection:
-        incidents.note_refused_decision(
+        incidents.record_refused_decision(
             connection,
             incident_id,
             decision_id=uuid7(at),
@@ -45,15 +45,15 @@ def _audit_refusal(database: Database, incident_id: str, wish: Change, why: str)
         )
 
 
-def _actor(wish: Change) -> str:
+def _actor(wish: Amendment) -> str:
     return login_name() if actor_error(wish.actor) else wish.actor
 
 
-def _reason(wish: Change) -> str | None:
+def _reason(wish: Amendment) -> str | None:
     return None if reason_error(wish.reason) else wish.reason
 
 
-def told(changed: Changed, wish: Change) -> list[str]:
+def told(changed: AmendmentResult, wish: Amendment) -> list[str]:
     """Say what has become of the case, the keys and the quiet time."""
     if changed.repeated:
         return ["This change was made before; nothing was done twice."]

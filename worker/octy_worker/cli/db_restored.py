@@ -18,7 +18,7 @@ from octy_worker.errors import RefusedError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
-    from octy_worker.staff.restore import Report
+    from octy_worker.staff.restore import RestoreReport
     from octy_worker.temporal.access import TemporalAccess
 
 RESTORED_JSON = (
@@ -97,7 +97,7 @@ def _lines(audit_log: str) -> list[str]:
     return text.splitlines()
 
 
-async def _run(database: "Database", place: "TemporalAccess", options: _Options) -> "Report":
+async def _run(database: "Database", place: "TemporalAccess", options: _Options) -> "RestoreReport":
     from temporalio.service import RPCError
 
     from octy_worker.maintenance.restored.histories import Histories
@@ -143,7 +143,7 @@ def _installation_in_place(database: "Database") -> str:
     return found.id
 
 
-def _report_lines(found: "Report", *, dry_run: bool) -> list[str]:
+def _report_lines(found: "RestoreReport", *, dry_run: bool) -> list[str]:
     days = f"Temporal keeps closed workflows for {found.retention_days:g} days; older ones could not be compared."
     if found.is_empty:
         return ["The database is as new as Temporal.", days]

@@ -175,7 +175,7 @@ def decide(
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
         if order_only:
-            decisions.write_only(database, incident_id, request)
+            decisions.save_only(database, incident_id, request)
             print_staff_order(request.decision_id, "decide", as_json=as_json)
             return
         try:

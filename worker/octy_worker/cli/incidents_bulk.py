@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from octy_middleware.db.database import Database
-    from octy_worker.staff.bulk_decisions import Result
+    from octy_worker.staff.bulk_decisions import DecisionResult
 
 DECIDE_MANY_JSON = (
     "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
@@ -89,7 +89,7 @@ def decide_many(
     who, batch = staff_actor(context, actor), batch_id or str(uuid4())
     if fault := StaffDecision(decision, who, reason, leaked, batch).fault():
         raise RefusedError(fault)
-    results = list["Result"]()
+    results = list["DecisionResult"]()
     with open_database(context) as database:
         found = _chosen(database, incidents or [], since)
         if found and not yes:
@@ -112,15 +112,15 @@ def decide_many(
     _end(results, batch)
 
 
-def _end(results: "Sequence[Result]", batch: str) -> None:
-    from octy_worker.staff.bulk_decisions import Ended
+def _end(results: "Sequence[DecisionResult]", batch: str) -> None:
+    from octy_worker.staff.bulk_decisions import DecisionStatus
 
     ends = {result.end for result in results}
-    if Ended.UNAVAILABLE in ends:
+    if DecisionStatus.UNAVAILABLE in ends:
         raise UnavailableError(
             "not all incidents were decided", f"repeat the command with --batch-id {batch}; none is decided twice"
         )
-    if Ended.REFUSED in ends:
+    if DecisionStatus.REFUSED in ends:
         raise typer.Exit(ExitCode.REFUSED)
 
 
@@ -136,7 +136,7 @@ def _chosen(database: "Database", incidents: list[str], since: str | None) -> tu
 
 def held(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the hold and the unsent alerts."""
-    from octy_worker.formatting import moment, span
+    from octy_worker.formatting import format_duration, format_time
     from octy_worker.mail.alert_hold import current_hold
     from octy_worker.mail.unsent import unsent_alerts
 
@@ -151,11 +151,12 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         why = hold.evidence.replace("_", " ")
         print_lines(
-            f"Alerts are held until {moment(hold.ends_at)}: {why}, {hold.accounts} accounts.",
+            f"Alerts are held until {format_time(hold.ends_at)}: {why}, {hold.accounts} accounts.",
             "To send them now: octy incidents release --reason …",
         )
     print_lines(
-        f"Unsent alerts: {unsent.count}" + (f", the oldest for {span(unsent.oldest)}." if unsent.count else ".")
+        f"Unsent alerts: {unsent.count}"
+        + (f", the oldest for {format_duration(unsent.oldest)}." if unsent.count else ".")
     )
 
 

@@ -42,7 +42,7 @@ RESEND_HELP = help_text(
     json=RESEND_JSON,
 )
 CHANGE_HELP = help_text(
-    "Change the answer of an incident.",
+    "Amendment the answer of an incident.",
     "octy incidents change 0199f2c4 dismiss --reason 'they found their own script'",
     "octy incidents change 0199f2c4 regenerate --leaked --reason 'seen in a public repo'",
     more="To dismiss: uncollected new keys are withdrawn, and the old key pair stays valid. To regenerate: an open "
@@ -82,7 +82,7 @@ def extend(
 ) -> None:
     """Send the extension to the incident's workflow, and print the new deadlines."""
     from octy_middleware.clock import utc, uuid7
-    from octy_worker.formatting import moment
+    from octy_worker.formatting import format_time
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff import decisions
     from octy_workflows.staff_requests import StaffExtension
@@ -93,19 +93,19 @@ def extend(
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
         if order_only:
-            decisions.write_only(database, incident_id, request)
+            decisions.save_only(database, incident_id, request)
             print_staff_order(request.request_id, "extend", as_json=as_json)
             return
         extended = decisions.extend(database, temporal_place(context), incident_id, request, timeout=timeout)
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
-    with printing_result(f"the incident's deadline is {moment(close_at)}"):
+    with printing_result(f"the incident's deadline is {format_time(close_at)}"):
         if as_json:
             ids = {"incident_id": incident_id, "request_id": request.request_id}
             print_json({**ids, "days": days, "actor": who, "staff_at": staff_at, "close_at": close_at})
             return
         print_lines(
-            f"The incident is closed on {moment(close_at)}, unless it is answered before.",
-            f"Staff is notified on {moment(staff_at)} if there is no answer.",
+            f"The incident is closed on {format_time(close_at)}, unless it is answered before.",
+            f"Staff is notified on {format_time(staff_at)} if there is no answer.",
         )
 
 
@@ -136,7 +136,7 @@ def resend(
             incident_id = find_incident(session, incident)
         regeneration_id = _keys_to_send(database, incident_id, kind)
         if order_only:
-            decisions.write_only(database, incident_id, request, regeneration_id)
+            decisions.save_only(database, incident_id, request, regeneration_id)
             print_staff_order(request.request_id, "resend", as_json=as_json)
             return
         place = temporal_place(context)
@@ -197,29 +197,29 @@ def change(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change it in SQL, which notifies the incident's workflow."""
+    """Amendment it in SQL, which notifies the incident's workflow."""
     from octy_middleware.clock import uuid7
     from octy_middleware.states import Answer
     from octy_worker.cli import changing
     from octy_worker.reports.queries import find_incident
-    from octy_worker.staff.amendments import Change
+    from octy_worker.staff.amendments import Amendment
 
     who = staff_actor(context, actor)
     wanted = Answer.NOT_US if answer is NewAnswer.REGENERATE else Answer.IT_WAS_US
-    wish = Change(wanted, leaked, who, reason, change_id or uuid7(now()))
+    amendment = Amendment(wanted, leaked, who, reason, change_id or uuid7(now()))
     with open_database(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
-        changed = changing.change(database, incident_id, wish)
+        changed = changing.change(database, incident_id, amendment)
     with printing_result(f"the answer is now {answer}"):
         if as_json:
-            ids = {"incident_id": incident_id, "change_id": wish.change_id, "answer": str(answer)}
+            ids = {"incident_id": incident_id, "change_id": amendment.change_id, "answer": str(answer)}
             done = {"repeated": changed.repeated, "closed": changed.closed}
             rest = {"withdrawn": changed.withdrawn, "ordered": changed.ordered}
             print_json({**ids, "leaked": leaked, "actor": who, **done, **rest})
             return
         print_lines(
             f"The answer is now {answer}{', leaked' if leaked else ''}, by {who}.",
-            *changing.told(changed, wish),
+            *changing.told(changed, amendment),
             f"To see its progress: octy incidents show {incident_id}",
         )

@@ -22,7 +22,7 @@ from octy_worker.cli.output import (
 from octy_worker.errors import CommandError
 
 if TYPE_CHECKING:
-    from octy_worker.staff.key_orders import Revoked
+    from octy_worker.staff.key_orders import RevocationResult
 
 app = typer.Typer(no_args_is_help=True, help="Key pairs: state, use, replacement and revocation.")
 
@@ -255,7 +255,7 @@ def revoke(
         print_lines(*_outcome(revoked))
 
 
-def _outcome(revoked: "Revoked") -> list[str]:
+def _outcome(revoked: "RevocationResult") -> list[str]:
     if not revoked.changed:
         return [f"{revoked.public_key} of {revoked.account} was retired already; nothing was changed."]
     lines = [f"{revoked.public_key} of {revoked.account} is revoked: all apps refuse it within one second."]

@@ -19,16 +19,16 @@ from octy_middleware.db.models import Account, Incident, IncidentAnswer, Inciden
 from octy_middleware.domain import key_pairs, outbox, webhook_events
 from octy_middleware.recording.streak import Rule
 from octy_middleware.states import Answer, IncidentState, RegenerationState, Resolution
-from octy_worker.domain.held import held_pair_id
+from octy_worker.domain.held_pair import held_pair_id
 from octy_worker.domain.histogram import Plot
-from octy_worker.domain.usage import LateUse, Sources, late_uses, over_time, sources_of
+from octy_worker.domain.usage import LateUse, SourceSummary, attempts_over_time, late_uses, load_sources
 
 SYSTEM = "system"
 CUSTOMER = "customer"
 
 
 @dataclass(frozen=True, slots=True)
-class CaseView:
+class IncidentView:
     """All that pages, mails and support staff are shown of a case."""
 
     incident: Incident
@@ -36,13 +36,13 @@ class CaseView:
     account: Account
     pair: KeyPair
     events: tuple[IncidentEvent, ...]
-    sources: Sources
+    sources: SourceSummary
     failures: int
     late_uses: tuple[LateUse, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AnswerResult:
     """The answer that stands, and whether this call gave it."""
 
     taken: bool
@@ -54,13 +54,13 @@ class Standing:
     resolution: Resolution | None
 
 
-def load_case(session: Session, incident_id: str) -> CaseView | None:
+def load_incident(session: Session, incident_id: str) -> IncidentView | None:
     """Return the whole case, or None."""
     incident = session.get(Incident, incident_id)
     if incident is None:
         return None
-    sources = sources_of(session, incident_id)
-    return CaseView(
+    sources = load_sources(session, incident_id)
+    return IncidentView(
         incident=incident,
         incident_answer=session.get_one(IncidentAnswer, incident_id),
         account=session.get_one(Account, incident.account_id),
@@ -80,17 +80,17 @@ def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
 
 def failures_over_time(session: Session, incident: Incident) -> Plot | None:
     """Return when the attempts of an incident came, from the streak's first one on; None when it is kept no more."""
-    return over_time(session, incident.id, incident.public_key)
+    return attempts_over_time(session, incident.id, incident.public_key)
 
 
-def window_of(incident: Incident) -> float | None:
+def window_seconds(incident: Incident) -> float | None:
     """Return in how many seconds, by whole minutes, the failures came with which the third rule opened the case."""
     if incident.rule != Rule.WINDOW:
         return None
     return 60.0 * max(1, math.ceil((incident.opened_at - incident.first_at).total_seconds() / 60))
 
 
-def answer_case(  # the one place where customer and staff race
+def answer_incident(  # the one place where customer and staff race
     database: Database,
     incident_id: str,
     answer: Answer,
@@ -100,22 +100,22 @@ def answer_case(  # the one place where customer and staff race
     decision_id: str = "",
     reason: str = "",
     now: float,
-) -> Standing | None:
+) -> AnswerResult | None:
     """Give the answer if none stands yet: one conditional UPDATE decides. None when there is no such case.
 
     With `leaked` the attacked pair is retired in the same transaction. A customer's answer is put into the outbox;
     staff decisions come from the workflow, which needs no telling. A repeat of `decision_id` counts as taken.
     """
     with database.write() as connection, Session(connection) as session:
-        taken = answer_within(
+        taken = answer_in_transaction(
             session, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, reason=reason, now=now
         )
         if session.get(Incident, incident_id) is None:
             return None
-        return standing(connection, incident_id, taken=taken, decision_id=decision_id)
+        return read_answer(connection, incident_id, taken=taken, decision_id=decision_id)
 
 
-def answer_within(  # see `answer_case`
+def answer_in_transaction(  # see `answer_incident`
     session: Session,
     incident_id: str,
     answer: Answer,
@@ -126,14 +126,14 @@ def answer_within(  # see `answer_case`
     reason: str = "",
     now: float,
 ) -> bool:
-    """Do what `answer_case` does, in the caller's transaction. True when this call gave the answer."""
+    """Do what `answer_incident` does, in the caller's transaction. True when this call gave the answer."""
     connection = session.connection()
     leaked = leaked and answer is Answer.NOT_US
-    taken = _take(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
+    taken = _record_answer(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
     if taken:
         incident = session.get_one(Incident, incident_id)
         if leaked:
-            cut_leaked(session, incident.key_pair_id, now)
+            retire_leaked(session, incident.key_pair_id, now)
         detail = {"answer": str(answer), "leaked": leaked}
         append_event(
             connection,
@@ -150,14 +150,14 @@ def answer_within(  # see `answer_case`
     return taken
 
 
-def cut_leaked(session: Session, pair_id: str, now: float) -> None:
+def retire_leaked(session: Session, pair_id: str, now: float) -> None:
     """Cut a pair, and if nobody has collected it the one that it was to replace: the customer holds no other."""
     held = held_pair_id(session, pair_id)
     for leaked in {pair_id, held or pair_id}:
         key_pairs.retire(session.connection(), leaked, now)
 
 
-def _take(  # the columns of one UPDATE
+def _record_answer(  # the columns of one UPDATE
     connection: Connection,
     incident_id: str,
     answer: Answer,
@@ -188,13 +188,15 @@ def _take(  # the columns of one UPDATE
     return result.rowcount == 1
 
 
-def standing(connection: Connection, incident_id: str, *, taken: bool = False, decision_id: str = "") -> Standing:
+def read_answer(
+    connection: Connection, incident_id: str, *, taken: bool = False, decision_id: str = ""
+) -> AnswerResult:
     """Return the answer that stands in a case that exists."""
     with Session(connection) as session:
         incident = session.get_one(Incident, incident_id)
         incident_answer = session.get_one(IncidentAnswer, incident_id)
     repeated = decision_id != "" and incident_answer.decision_id == decision_id
-    return Standing(
+    return AnswerResult(
         taken=taken or repeated,
         answer=None if incident_answer.answer is None else Answer(incident_answer.answer),
         leaked=incident_answer.leaked,
@@ -243,7 +245,7 @@ def append_event(  # the columns of one row
     return True
 
 
-def note_refused_decision(  # the columns of one row
+def record_refused_decision(  # the columns of one row
     connection: Connection,
     incident_id: str,
     *,
@@ -272,7 +274,9 @@ def set_state(connection: Connection, incident_id: str, state: IncidentState) ->
     )
 
 
-def relieve_staff(connection: Connection, incident_id: str, state: IncidentState = IncidentState.REGENERATING) -> None:
+def clear_needs_staff(
+    connection: Connection, incident_id: str, state: IncidentState = IncidentState.REGENERATING
+) -> None:
     """Bring an open case for which staff was needed back to where it stands: new keys are on their way, as a rule."""
     connection.execute(
         update(Incident)
@@ -285,7 +289,7 @@ def relieve_staff(connection: Connection, incident_id: str, state: IncidentState
     )
 
 
-def _rests_on(resolution: Resolution) -> ColumnElement[bool]:
+def _allows_resolution(resolution: Resolution) -> ColumnElement[bool]:
     """Return the condition of a case's end."""
     answer = select(IncidentAnswer.incident_id).where(col(IncidentAnswer.incident_id) == col(Incident.id))
     match resolution:
@@ -305,7 +309,9 @@ def _rests_on(resolution: Resolution) -> ColumnElement[bool]:
             assert_never(unknown)
 
 
-def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
+def close_incident(
+    connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float
+) -> bool:
     """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
 
     False, with nothing done, when SQL does not hold what the end rests on: for `unanswered` no answer, for
@@ -314,7 +320,7 @@ def close_case(connection: Connection, incident_id: str, resolution: Resolution,
     """
     closed = connection.execute(
         update(Incident)
-        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None), _rests_on(resolution))
+        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None), _allows_resolution(resolution))
         .values(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(now))
         .returning(col(Incident.public_key), col(Incident.key_pair_id))
     ).first()

@@ -28,7 +28,9 @@ LIFE = 60.0
 """Seconds without a step after which another worker takes the job over."""
 
 _MISTAKEN = 10 * LIFE  # a lease this far ahead was given by a clock that was wrong
-_PATIENCE = 0.5  # seconds for the turn to write: less than the second after which PostgreSQL ends a deadlock at random
+_LOCK_TIMEOUT = (
+    0.5  # seconds for the turn to write: less than the second after which PostgreSQL ends a deadlock at random
+)
 
 _MAKE = (
     "INSERT INTO job (name, holder, cursor, done, last_error) VALUES (?, '', '', 0, '') ON CONFLICT (name) DO NOTHING"
@@ -74,7 +76,7 @@ def _state(session: Session, name: str) -> JobState | None:
     return None if row is None else JobState(row.cursor, row.started_at, row.finished_at)
 
 
-class Lease:
+class JobLease:
     """One holder's lease on one job. All methods that write raise LeaseLostError when it is another's."""
 
     def __init__(self, database: Database, name: str, clock: Clock) -> None:
@@ -138,7 +140,7 @@ class Lease:
 
     @contextmanager
     def _writing(self, mode: WriteMode = WriteMode.RECORDER) -> Iterator[Connection]:
-        with self._database.write(timeout=_PATIENCE, mode=mode) as connection:
+        with self._database.write(timeout=_LOCK_TIMEOUT, mode=mode) as connection:
             yield connection
 
     def _must(self, connection: Connection, statement: str, *values: object) -> None:

@@ -18,7 +18,7 @@ from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import SECURITY_EMAIL_DELAY, STAFF_SECURITY_EMAIL_DELAY, security_addresses
 from octy_middleware.states import KeyPairCause, KeyPairState, NoticeKind, RegenerationState
 from octy_worker.domain.incidents import CUSTOMER
-from octy_worker.domain.regenerations import current_pair, on_its_way, open_regeneration
+from octy_worker.domain.regenerations import current_pair, find_uncollected, open_regeneration
 
 _CLAIMED = ""  # an order's id while its transaction lasts; nobody else ever sees it
 _CAUSES = {
@@ -29,7 +29,7 @@ _CAUSES = {
 }
 
 
-class Obstacle(StrEnum):
+class OrderRefusal(StrEnum):
     """Why no new keys can be ordered on a notice's page."""
 
     EXPIRED = "expired"  # the link
@@ -91,7 +91,7 @@ def _regeneration_of(session: Session, notice: Notice) -> Regeneration | None:
     if notice.regeneration_id:
         return session.get(Regeneration, notice.regeneration_id)
     if notice.key_pair_id is None:
-        return on_its_way(session, notice.account_id)
+        return find_uncollected(session, notice.account_id)
     in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
     return session.exec(
         select(Regeneration).where(
@@ -106,7 +106,7 @@ def _count_further(session: Session, account_id: str, regeneration: Regeneration
     return session.exec(query.where(col(KeyPair.id).not_in([pair_id for pair_id in own if pair_id]))).one()
 
 
-def is_overtaken(view: NoticeView) -> bool:
+def is_superseded(view: NoticeView) -> bool:
     """Tell whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
 
     An address that was changed back is told to nobody. A later change of it has a notice of its own. What a webhook
@@ -120,18 +120,18 @@ def is_overtaken(view: NoticeView) -> bool:
     return (account.contact_changed_at, account.contact_email_address) != (view.notice.at, view.notice.detail["new"])
 
 
-def obstacle_of(view: NoticeView, *, life: float, now: float) -> Obstacle | None:
+def order_refusal(view: NoticeView, *, life: float, now: float) -> OrderRefusal | None:
     """Tell what stands against ordering new keys; `life` is the link's, in seconds."""
     if utc(now) >= view.notice.at + timedelta(seconds=life):
-        return Obstacle.EXPIRED
+        return OrderRefusal.EXPIRED
     if view.notice.regeneration_id is not None:
-        return Obstacle.ORDERED
+        return OrderRefusal.ORDERED
     if view.regeneration is not None:
-        return Obstacle.REPLACED
+        return OrderRefusal.REPLACED
     if view.pair is None or view.pair.state == KeyPairState.RETIRED:
-        return Obstacle.ENDED
+        return OrderRefusal.ENDED
     if view.kind is NoticeKind.CONTACT_CHANGED and _old_address_is_left(view, now):
-        return Obstacle.MOVED
+        return OrderRefusal.MOVED
     return None
 
 
@@ -148,7 +148,7 @@ def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) 
     """
     with database.write_session() as session:
         view = load_notice(session, notice_id)
-        if view is None or view.pair is None or not _take(session, notice_id):
+        if view is None or view.pair is None or not _claim_order(session, notice_id):
             return False
         opened = open_regeneration(
             session,
@@ -160,12 +160,12 @@ def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) 
             now=now,
         )
         if leaked and view.kind is not NoticeKind.EXPOSED:
-            _cut_retiring(session, view.account.id, now)
-        _note_order(session, notice_id, opened.regeneration_id)
+            _retire_overlapping(session, view.account.id, now)
+        _record_order(session, notice_id, opened.regeneration_id)
         return True
 
 
-def _take(session: Session, notice_id: str) -> bool:
+def _claim_order(session: Session, notice_id: str) -> bool:
     taken = session.connection().execute(
         update(Notice)
         .where(col(Notice.id) == notice_id, col(Notice.regeneration_id).is_(None))
@@ -174,12 +174,12 @@ def _take(session: Session, notice_id: str) -> bool:
     return taken.rowcount == 1
 
 
-def _note_order(session: Session, notice_id: str, regeneration_id: str) -> None:
+def _record_order(session: Session, notice_id: str, regeneration_id: str) -> None:
     statement = update(Notice).where(col(Notice.id) == notice_id).values(regeneration_id=regeneration_id)
     session.connection().execute(statement)
 
 
-def _cut_retiring(session: Session, account_id: str, now: float) -> None:
+def _retire_overlapping(session: Session, account_id: str, now: float) -> None:
     retiring = select(KeyPair.id).where(KeyPair.account_id == account_id, KeyPair.state == KeyPairState.RETIRING)
     for pair_id in session.exec(retiring).all():
         key_pairs.retire(session.connection(), pair_id, now)

@@ -21,7 +21,7 @@ from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import incidents
-from octy_worker.domain.held import held_pair_id
+from octy_worker.domain.held_pair import held_pair_id
 from octy_worker.domain.usage import NO_END, SourceUse, uses_by_source
 
 _ROUNDING = timedelta(seconds=1)
@@ -47,7 +47,7 @@ class NewKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedRegeneration:
     """The regeneration that now serves an order, and whether it was on its way before."""
 
     regeneration_id: str
@@ -82,7 +82,7 @@ def open_regeneration(  # who, what and why of one order
     actor: str,
     reason: str = "",
     now: float,
-) -> Opened:
+) -> OpenedRegeneration:
     """Order a new pair for an account; its workflow is started through the outbox.
 
     A second order for the same old pair joins the first one, even after its keys were collected: a pair is replaced
@@ -91,12 +91,12 @@ def open_regeneration(  # who, what and why of one order
     pair is cut with this order: the customer holds no other secret that could have leaked.
     """
     held = held_pair_id(session, old_pair_id)
-    waiting = on_its_way(session, account_id)
+    waiting = find_uncollected(session, account_id)
     if waiting is None or old_pair_id is None or waiting.new_pair_id != old_pair_id:
         standing = _replacement_of(session, account_id, held)
         if standing is not None:
-            _note_leak(session, standing, leaked=leaked, now=now)
-            return Opened(standing.id, joined=True)
+            _record_leak(session, standing, leaked=leaked, now=now)
+            return OpenedRegeneration(standing.id, joined=True)
     if waiting is not None:
         leaked = leaked or (waiting.leaked and waiting.old_pair_id == held)
         _supersede(session, waiting, now)
@@ -116,10 +116,10 @@ def open_regeneration(  # who, what and why of one order
         key_pairs.retire(session.connection(), held, now)
     detail = {"leaked": leaked, "replaces": held is not None}
     outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_OPENED, regeneration.id, now, detail)
-    return Opened(regeneration.id, joined=False)
+    return OpenedRegeneration(regeneration.id, joined=False)
 
 
-def on_its_way(session: Session, account_id: str) -> Regeneration | None:
+def find_uncollected(session: Session, account_id: str) -> Regeneration | None:
     """Return the account's one regeneration whose keys nobody has collected yet."""
     return session.exec(
         select(Regeneration).where(
@@ -133,7 +133,7 @@ def on_its_way(session: Session, account_id: str) -> Regeneration | None:
 def _replacement_of(session: Session, account_id: str, old_pair_id: str | None) -> Regeneration | None:
     """Return what replaces or has replaced this pair; without a pair, the first issue if it is on its way."""
     if old_pair_id is None:
-        waiting = on_its_way(session, account_id)
+        waiting = find_uncollected(session, account_id)
         return waiting if waiting is not None and waiting.old_pair_id is None else None
     in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
     return session.exec(
@@ -141,7 +141,7 @@ def _replacement_of(session: Session, account_id: str, old_pair_id: str | None) 
     ).first()
 
 
-def _note_leak(session: Session, regeneration: Regeneration, *, leaked: bool, now: float) -> None:
+def _record_leak(session: Session, regeneration: Regeneration, *, leaked: bool, now: float) -> None:
     if leaked and regeneration.old_pair_id is not None:
         regeneration.leaked = True
         session.add(regeneration)
@@ -156,7 +156,7 @@ def _supersede(session: Session, regeneration: Regeneration, now: float) -> None
     session.refresh(regeneration)
 
 
-def issue(
+def issue_pair(
     session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, life: float, now: float
 ) -> None:
     """Make the new pair, pending, with its secret sealed until it is collected."""
@@ -184,7 +184,7 @@ def issue(
     )
 
 
-def prove(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
+def verify_new_pair(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
     """Tell whether the sealed secret opens the new pair, by the verifier that requests meet.
 
     True too when nothing is sealed any more: what was collected had been proven before it was sent.
@@ -220,7 +220,7 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
     session.add(regeneration)
 
 
-def renew(session: Session, regeneration_id: str, generation: int, *, life: float, now: float) -> int:
+def renew_link(session: Session, regeneration_id: str, generation: int, *, life: float, now: float) -> int:
     """Give an uncollected secret a fresh link of at least this generation; older links die.
 
     Return the generation that now counts, or 0 when there is nothing left to renew.
@@ -251,7 +251,7 @@ def collect(database: Database, sealer: Sealer, regeneration_id: str, generation
         return keys if _take(connection, regeneration_id, *fresh, now=now) else None
 
 
-def note_mailed(session: Session, regeneration_id: str, now: float) -> bool:
+def record_mailed(session: Session, regeneration_id: str, now: float) -> bool:
     """Count a secret as collected because its mail was accepted. True when this call did it.
 
     Whichever of its mails that was: the customer has the secret. Nothing is done when it was collected before, or when
@@ -379,7 +379,7 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
         key_pairs.retire(connection, regeneration.new_pair_id, now)
         if regeneration.old_pair_id is not None:
             key_pairs.clear_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
-    for incident_id in waiting_cases(connection, regeneration_id):
+    for incident_id in waiting_incidents(connection, regeneration_id):
         if state is RegenerationState.ABANDONED:
             incidents.reopen_answer(connection, incident_id)
         detail = {"regeneration_id": regeneration_id, "state": str(state)}
@@ -387,7 +387,7 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     return state
 
 
-def tell_if_finished(session: Session, regeneration_id: str, incident_id: str, now: float) -> None:
+def notify_if_finished(session: Session, regeneration_id: str, incident_id: str, now: float) -> None:
     """Tell a case that joined a regeneration after its end what that end was; nobody else will."""
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.finished_at is not None:
@@ -395,7 +395,7 @@ def tell_if_finished(session: Session, regeneration_id: str, incident_id: str, n
         outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
 
 
-def waiting_cases(connection: Connection, regeneration_id: str) -> list[str]:
+def waiting_incidents(connection: Connection, regeneration_id: str) -> list[str]:
     """Return the ids of the open cases that this regeneration is to settle."""
     rows = connection.execute(
         select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))

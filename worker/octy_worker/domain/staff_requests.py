@@ -24,29 +24,29 @@ from octy_workflows.staff_requests import Choice, StaffDecision, StaffRequest
 _OF_EVERY_ORDER = ("actor", "reason")
 
 
-class Result(StrEnum):
+class OrderResult(StrEnum):
     """What became of an order."""
 
     USED = "used"  # its workflow took it
     REFUSED = "refused"  # before its workflow took it
 
 
-WORDS = {
+REFUSAL_TEXTS = {
     RefusalReason.ORDER_MISSING: "there is no staff order of this id",
     RefusalReason.ORDER_FOREIGN: "the staff order of this id is about something else",
     RefusalReason.ORDER_USED: "the staff order of this id was used already",
 }
 
 
-class UnusableError(Exception):
+class UnusableOrderError(Exception):
     """An order that can't be used; `why` says which rule it breaks."""
 
     def __init__(self, why: RefusalReason) -> None:
-        super().__init__(WORDS[why])
+        super().__init__(REFUSAL_TEXTS[why])
         self.why = why
 
 
-def write(database: Database, action: StaffAction, subject_id: str, said: StaffRequest, now: float) -> None:
+def save_order(database: Database, action: StaffAction, subject_id: str, said: StaffRequest, now: float) -> None:
     """Write an order down, or find that the same one is there; its first reason stays.
 
     Raises OrderRefusedError for another order of this id.
@@ -66,7 +66,7 @@ def write(database: Database, action: StaffAction, subject_id: str, said: StaffR
             raise OrderRefusedError(f"the id {said.id} belongs to another order; leave it out to get a new one")
 
 
-def use(
+def use_order(
     connection: Connection, order_id: str, action: StaffAction, subject_id: str, *, by: str, now: float
 ) -> StaffRequestRow:
     """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableError.
@@ -76,24 +76,24 @@ def use(
     with Session(connection, expire_on_commit=False) as session:
         order = session.get(StaffRequestRow, order_id)
         if order is None:
-            raise UnusableError(RefusalReason.ORDER_MISSING)
+            raise UnusableOrderError(RefusalReason.ORDER_MISSING)
         if order.subject_id != subject_id or order.action != action:
-            raise UnusableError(RefusalReason.ORDER_FOREIGN)
+            raise UnusableOrderError(RefusalReason.ORDER_FOREIGN)
         unused = (col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
         marked = connection.execute(
-            update(StaffRequestRow).where(*unused).values(used_at=utc(now), used_by=by, result=Result.USED)
+            update(StaffRequestRow).where(*unused).values(used_at=utc(now), used_by=by, result=OrderResult.USED)
         )
         if marked.rowcount != 1 and order.used_by != by:
-            raise UnusableError(RefusalReason.ORDER_USED)
+            raise UnusableOrderError(RefusalReason.ORDER_USED)
         return order
 
 
-def withdraw(connection: Connection, order_id: str, now: float) -> None:
+def withdraw_order(connection: Connection, order_id: str, now: float) -> None:
     """Note that an order was refused, so that nobody can have it carried out later."""
     connection.execute(
         update(StaffRequestRow)
         .where(col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
-        .values(used_at=utc(now), result=Result.REFUSED)
+        .values(used_at=utc(now), result=OrderResult.REFUSED)
     )
 
 
@@ -108,7 +108,7 @@ def used_decision(connection: Connection, order_id: str, incident_id: str) -> St
         col(StaffRequestRow.id) == order_id,
         col(StaffRequestRow.action) == StaffAction.DECIDE,
         col(StaffRequestRow.subject_id) == incident_id,
-        col(StaffRequestRow.result) == Result.USED,
+        col(StaffRequestRow.result) == OrderResult.USED,
     )
     if connection.execute(query).first() is None:
         return None

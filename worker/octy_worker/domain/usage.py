@@ -60,7 +60,7 @@ class LateUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class SourceSummary:
     """Where attempts came from: the most frequent sources, most frequent first, and what all of them sum up to.
 
     `number`: how many sources there are. Not `complete`: there were more than are kept by name, so it is a lower bound.
@@ -73,7 +73,7 @@ class Sources:
     last_at: datetime | None = None
 
 
-def sources_of(session: Session, incident_id: str) -> Sources:
+def load_sources(session: Session, incident_id: str) -> SourceSummary:
     """Return where an incident's attempts came from, by reading a bounded number of rows."""
     of_incident = (IncidentCount.subject == incident_id, IncidentCount.bucket == ALL_TIME)
     unnamed = col(IncidentCount.source).in_((OVERFLOW, NOT_KEPT))
@@ -91,7 +91,7 @@ def sources_of(session: Session, incident_id: str) -> Sources:
         .order_by(col(IncidentCount.count).desc(), IncidentCount.source)
         .limit(_NAMED)
     )
-    return Sources(
+    return SourceSummary(
         tuple(SourceCount(row.source, row.count, row.user_agent, row.last_at) for row in named),
         int(number),
         int(total),
@@ -147,7 +147,7 @@ def newest_counters(session: Session, public_key: str, first_minute: int) -> int
     return first_minute if beyond is None else beyond + 1
 
 
-def over_time(session: Session, incident_id: str, public_key: str) -> Plot | None:
+def attempts_over_time(session: Session, incident_id: str, public_key: str) -> Plot | None:
     """Return when an incident's attempts came; None when their sums are kept no more.
 
     Sums are exact by the minute, or by the hour from the second day on. A short burst that is kept in detail is drawn

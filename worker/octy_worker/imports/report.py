@@ -6,7 +6,7 @@ names of the command's JSON: add, don't rename.
 
 from dataclasses import dataclass
 
-from octy_worker.formatting import amount
+from octy_worker.formatting import format_count
 from octy_worker.imports.planner import Plan
 from octy_worker.imports.reader import Fault
 from octy_worker.imports.validator import IN_CLEAR
@@ -56,12 +56,12 @@ def report(plan: Plan, *, imported: bool) -> ImportReport:
 def sentences(plan: Plan, *, imported: bool) -> list[str]:
     """Return what was done, or would be."""
     verb = "are imported" if imported else "would be imported; nothing was written"
-    lines = [f"{amount(len(plan.pairs), 'pair')} and {amount(len(plan.accounts), 'new account')} {verb}."]
+    lines = [f"{format_count(len(plan.pairs), 'pair')} and {format_count(len(plan.accounts), 'new account')} {verb}."]
     if plan.already_there:
-        lines.append(f"{amount(plan.already_there, 'further row')} of the file were there already, just so.")
+        lines.append(f"{format_count(plan.already_there, 'further row')} of the file were there already, just so.")
     if plan.added:
         told = "Told by mail and webhook" if imported else "To be told by mail and webhook"
-        lines.append(f"{told}: {amount(len(plan.added), 'customer')} whose account was there already.")
+        lines.append(f"{told}: {format_count(len(plan.added), 'customer')} whose account was there already.")
     if plan.pairs:
         lines.append(f"Hashes: {', '.join(f'{count:,} {kind}' for kind, count in plan.kinds().items())}.")
     if any(kind.startswith(_FROM_LIBRARIES) for kind in plan.kinds()):
@@ -82,7 +82,7 @@ def _fault_line(fault: Fault) -> str:
 def verdict(plan: Plan) -> tuple[str, str]:
     """Return why nothing was imported, and what to do."""
     shown = f", of which these are the first {_SHOWN}" if len(plan.faults) > _SHOWN else ""
-    wrong = f"{amount(len(plan.faults), 'fault')}{shown}; nothing was imported"
+    wrong = f"{format_count(len(plan.faults), 'fault')}{shown}; nothing was imported"
     if any(fault.wrong == IN_CLEAR for fault in plan.faults):
         return f"the file holds secret keys in clear: {wrong}", "delete it, and export hashes"
     return wrong, "mend the file and run it again"

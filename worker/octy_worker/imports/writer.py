@@ -28,8 +28,8 @@ from octy_middleware.domain.key_pairs import ImportedKeyPair, activate_imported,
 from octy_middleware.domain.notices import record_added_keys
 from octy_middleware.errors import DatabaseUnavailableError, OctyError
 from octy_middleware.states import KeyPairCause, KeyPairState
-from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError, read_job
-from octy_worker.domain.pace import MOST, Pace
+from octy_worker.domain.job_lease import JobLease, JobState, LeaseLostError, read_job
+from octy_worker.domain.step_pacer import MAX_ROWS, StepPacer
 
 JOB = "import"
 _MANY = 1000  # new rows; fewer change no plan
@@ -39,7 +39,7 @@ _TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNI
 _WRITING, _TELLING = "writing", "telling"
 
 _PENDING = f"cause = '{KeyPairCause.IMPORT}' AND state = '{KeyPairState.PENDING}'"
-_LEFT = f"SELECT id, account_id FROM key_pair WHERE id >= ? AND id <= ? AND {_PENDING} ORDER BY id LIMIT {MOST}"  # noqa: S608  # our own names, here and below
+_LEFT = f"SELECT id, account_id FROM key_pair WHERE id >= ? AND id <= ? AND {_PENDING} ORDER BY id LIMIT {MAX_ROWS}"  # noqa: S608  # our own names, here and below
 _REMOVE_PAIRS = Batch(f"DELETE FROM key_pair WHERE id IN (SELECT id FROM {{given}}) AND {_PENDING}", id="text")  # noqa: S608
 _UNUSED = " AND ".join(
     f"NOT EXISTS (SELECT 1 FROM {key.parent.table.name} o WHERE o.{key.parent.name} = account.id)"  # noqa: S608
@@ -116,13 +116,13 @@ class ImportWriter:
         database: Database,
         clock: Clock,
         *,
-        pace: Pace | None = None,
+        pace: StepPacer | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
-        self._lease = Lease(database, JOB, clock)
+        self._lease = JobLease(database, JOB, clock)
         self._clock = clock
-        self.pace = pace or Pace(bound=0.04, rest=1.0)
+        self.pace = pace or StepPacer(bound=0.04, rest=1.0)
         self._pause = pause
 
     def clear(self) -> int:
@@ -208,7 +208,7 @@ class ImportWriter:
         waiting = [(accounts.pop(pair["account_id"], None), pair) for pair in rows.pairs]
         done = 0
         while waiting:
-            handled = self._step(waiting[:MOST], _insert_some)
+            handled = self._step(waiting[:MAX_ROWS], _insert_some)
             done += handled + sum(account is not None for account, _ in waiting[:handled])
             waiting = waiting[handled:]
             report(done)
@@ -256,7 +256,7 @@ class ImportWriter:
             self._lease.note(connection, str(replace(cursor, told=some[-1][0])), 0)
 
         while waiting:
-            some = waiting[:MOST]
+            some = waiting[:MAX_ROWS]
             waiting = waiting[self._step(some, note_some) :]
 
     def _patiently(self, action: Callable[[], _Result]) -> _Result:

@@ -69,9 +69,9 @@ def build_environment(settings: WorkerSettings) -> Environment:
         auto_reload=False,
     )
     environment.filters.update(
-        moment=formatting.moment,
-        span=translation.translated(formatting.span),
-        amount=translation.translated(formatting.amount),
+        moment=formatting.format_time,
+        span=translation.translated(formatting.format_duration),
+        amount=translation.translated(formatting.format_count),
         translate=translation.translate,
     )
     environment.globals.update(

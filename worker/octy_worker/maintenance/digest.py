@@ -18,8 +18,8 @@ from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, M
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState, MailState
-from octy_worker.domain.earlier_orders import extended_last
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
+from octy_worker.domain.recorded_requests import last_extension
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.facts.digest import DayCounts, DigestFacts, DigestList, OpenTasks
 from octy_worker.mail.mailer import Mailer
@@ -75,7 +75,7 @@ class DigestPost:
     def send(self, day_of: float) -> Fate:
         """Send the digest of the UTC day of a time, unless that day has been seen to already."""
         day = f"{utc(day_of):%Y-%m-%d}"
-        lease, fault = Lease(self._database, JOB, self._clock), ""
+        lease, fault = JobLease(self._database, JOB, self._clock), ""
         state = lease.take()
         if state is None:
             return Fate("held")
@@ -155,7 +155,7 @@ def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> C
         .where(IncidentEvent.what == "extended", col(Incident.closed_at).is_(None), late)
         .distinct()
     ).all()
-    ends = {one: extended_last(session, one) for one in extended}
+    ends = {one: last_extension(session, one) for one in extended}
     longer = [one for one, end in ends.items() if end is not None and utc(end.close_at) > time - _LATE]
     is_answered = col(Incident.id).in_(answers)
     return late & (~is_answered | last) & col(Incident.id).not_in(longer)

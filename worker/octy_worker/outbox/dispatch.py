@@ -12,7 +12,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Notice, Regeneration, Webhook
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.domain.outbox import MessageKind
-from octy_worker.domain import earlier_orders
+from octy_worker.domain import recorded_requests
 from octy_worker.maintenance.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.outbox.leases import Message
 from octy_worker.settings import WorkerSettings
@@ -111,8 +111,8 @@ class MessageDispatch:
                 settings.incident_times,
                 searchable=self._searchable,
                 failures=settings.threshold,
-                extended=earlier_orders.extended_last(session, incident_id),
-                numbers=earlier_orders.numbers_given(session, incident_id),
+                extended=recorded_requests.last_extension(session, incident_id),
+                numbers=recorded_requests.last_mail_numbers(session, incident_id),
                 past=past or IncidentRestart(),
             )
         return WorkflowCall(

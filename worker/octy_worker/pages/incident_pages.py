@@ -17,9 +17,9 @@ from octy_middleware.db.models import Incident
 from octy_middleware.recording.streak import Rule
 from octy_middleware.states import Answer
 from octy_worker.crypto.links import Links, Purpose
-from octy_worker.domain.incidents import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
-from octy_worker.domain.usage import SourceCount, Sources
-from octy_worker.formatting import SOURCES_SHOWN, amount, origin, span
+from octy_worker.domain.incidents import CUSTOMER, SYSTEM, IncidentView, answer_incident, load_incident, window_seconds
+from octy_worker.domain.usage import SourceCount, SourceSummary
+from octy_worker.formatting import SOURCES_SHOWN, format_count, format_duration, format_source
 from octy_worker.pages import message_pages
 from octy_worker.pages.forms import read_checkbox
 from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
@@ -64,19 +64,19 @@ class IncidentPages:
             return self._renderer.notice(view)
         return self._show(view, query) if form is None else self._answer(view, token, form)
 
-    def _load(self, incident_id: str) -> CaseView | MessagePage | None:
+    def _load(self, incident_id: str) -> IncidentView | MessagePage | None:
         """Return the incident, or a message once its grace period is over: by then others may have the link."""
         with self._database.read_session() as session:
             incident = session.get(Incident, incident_id)
             if incident is not None and self._is_over(incident):
                 return message_pages.INCIDENT_CLOSED
-            return load_case(session, incident_id)
+            return load_incident(session, incident_id)
 
     def _is_over(self, incident: Incident) -> bool:
         grace_period = timedelta(seconds=self._settings.alert_link_grace_period)
         return incident.closed_at is not None and utc(self._clock()) >= incident.closed_at + grace_period
 
-    def _answer(self, view: CaseView, token: str, form: Form) -> Response:
+    def _answer(self, view: IncidentView, token: str, form: Form) -> Response:
         incident_id = view.incident.id
         if not self._links.check(form.get("form", ""), Purpose.ALERT_FORM, incident_id):
             return redirect_to_page(token, _STALE)
@@ -86,13 +86,13 @@ class IncidentPages:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.incident_answer.leaked and view.incident_answer.answer is None:
             return redirect_to_page(token, _LEAKED)
-        result = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
+        result = answer_incident(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if result is not None and result.taken:
             _log.info("incident %s: answered %s, leaked: %s", incident_id, answer, result.leaked)
             return redirect_to_page(token)
         return redirect_to_page(token, _CLOSED)
 
-    def _show(self, view: CaseView, query: Query) -> Response:
+    def _show(self, view: IncidentView, query: Query) -> Response:
         status, problem = _problem(view, problem_code(query))
         leak_ticked = bool(problem) and query.get("leaked") == "yes"
         incident, incident_answer = view.incident, view.incident_answer
@@ -118,7 +118,7 @@ class IncidentPages:
         )
 
 
-def _problem(view: CaseView, code: str) -> tuple[int, str]:
+def _problem(view: IncidentView, code: str) -> tuple[int, str]:
     """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
     if view.incident_answer.answer is None and view.incident.closed_at is None:
         return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")
@@ -129,24 +129,24 @@ def _answered_by(actor: str) -> str:
     return actor if actor in (CUSTOMER, SYSTEM) else "staff"  # customers do not see names of staff
 
 
-def _describe_rule(view: CaseView) -> str:
-    within = window_of(view.incident)
+def _describe_rule(view: IncidentView) -> str:
+    within = window_seconds(view.incident)
     if within is not None:
-        wrong = f"{amount(view.incident.length, 'request')} with your public key and a wrong secret key"
-        return f"{wrong} within {span(within)}. There may have been successful requests in between"
-    wrong = f"{amount(view.incident.length, 'request')} in a row"
+        wrong = f"{format_count(view.incident.length, 'request')} with your public key and a wrong secret key"
+        return f"{wrong} within {format_duration(within)}. There may have been successful requests in between"
+    wrong = f"{format_count(view.incident.length, 'request')} in a row"
     if view.incident.rule == Rule.SOURCE:
         return (
-            f"{wrong} from one network ({origin(view.incident.network)}) with your public key and a wrong secret key, "
+            f"{wrong} from one network ({format_source(view.incident.network)}) with your public key and a wrong secret key, "
             "and no successful request from that network in between"
         )
     return f"{wrong} with your public key and a wrong secret key, and no successful request in between"
 
 
-def _describe_other_sources(sources: Sources, shown: Sequence[SourceCount]) -> str:
+def _describe_other_sources(sources: SourceSummary, shown: Sequence[SourceCount]) -> str:
     """Return the sum of the sources that are not shown, as text; empty when there are none."""
     number, count = sources.number - len(shown), sources.total - sum(source.count for source in shown)
     if not number:
         return ""
     at_least = "" if sources.complete else "at least "
-    return f"and {amount(count, 'attempt')} from {at_least}{number:,} more {'address' if number == 1 else 'addresses'}"
+    return f"and {format_count(count, 'attempt')} from {at_least}{number:,} more {'address' if number == 1 else 'addresses'}"

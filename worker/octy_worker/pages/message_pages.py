@@ -6,7 +6,7 @@ None says whether an alert or a key exists.
 from dataclasses import dataclass
 from datetime import datetime
 
-from octy_worker.formatting import moment
+from octy_worker.formatting import format_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def already_collected(at: datetime) -> MessagePage:
     return MessagePage(
         410,
         "This secret key was already shown",
-        f"It was shown on {moment(at)}. We show a secret key only once, and we do not keep it.",
+        f"It was shown on {format_time(at)}. We show a secret key only once, and we do not keep it.",
         "If this was you or a colleague, you do not need to do anything. If you do not know who opened it, or if you "
         "lost the key, tell us at once, and we will replace it.",
         "Tell us at",

@@ -13,14 +13,14 @@ from starlette.responses import Response
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_worker.crypto.links import Links, Purpose
-from octy_worker.domain.notices import NoticeView, Obstacle, load_notice, obstacle_of, order_keys
+from octy_worker.domain.notices import NoticeView, OrderRefusal, load_notice, order_keys, order_refusal
 from octy_worker.pages import message_pages
 from octy_worker.pages.forms import read_checkbox
 from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
 from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
-_EXPIRED_PAGES = {Obstacle.EXPIRED: message_pages.NOTICE_EXPIRED, Obstacle.MOVED: message_pages.ADDRESS_MOVED}
+_EXPIRED_PAGES = {OrderRefusal.EXPIRED: message_pages.NOTICE_EXPIRED, OrderRefusal.MOVED: message_pages.ADDRESS_MOVED}
 
 _STALE, _NO_BUTTON, _CLOSED = "stale", "none", "late"
 _RETRY_MESSAGES: Mapping[str, str] = {
@@ -66,7 +66,7 @@ class NoticePages:
         leaked = read_checkbox(form, "leaked")
         if form.get("order") != "replace" or leaked is None:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
-        if obstacle_of(view, life=self._life, now=now) is None and order_keys(
+        if order_refusal(view, life=self._life, now=now) is None and order_keys(
             self._database, notice_id, leaked=leaked, now=now
         ):
             _log.info("notice %s: new keys ordered, leaked: %s", notice_id, leaked)
@@ -74,7 +74,7 @@ class NoticePages:
         return redirect_to_page(token, _CLOSED)
 
     def _show(self, view: NoticeView, query: Query) -> Response:
-        obstacle = obstacle_of(view, life=self._life, now=self._clock())
+        obstacle = order_refusal(view, life=self._life, now=self._clock())
         if obstacle in _EXPIRED_PAGES:
             return self._renderer.notice(_EXPIRED_PAGES[obstacle])
         status, problem = _problem(obstacle, problem_code(query))
@@ -96,7 +96,7 @@ class NoticePages:
         )
 
 
-def _problem(obstacle: Obstacle | None, code: str) -> tuple[int, str]:
+def _problem(obstacle: OrderRefusal | None, code: str) -> tuple[int, str]:
     """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
     if obstacle is None:
         return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")

@@ -61,8 +61,10 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(sanitize=sanitize.for_page, moment=formatting.moment, span=formatting.span)
-    environment.filters.update(amount=formatting.amount, origin=formatting.origin)
+    environment.filters.update(
+        sanitize=sanitize.for_page, moment=formatting.format_time, span=formatting.format_duration
+    )
+    environment.filters.update(amount=formatting.format_count, origin=formatting.format_source)
     return environment
 
 

@@ -32,7 +32,7 @@ from octy_middleware.domain.installation import read_installation_id
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.keys.secret import has_valid_checksum
 from octy_middleware.states import KeyPairState
-from octy_worker.domain.incidents import CUSTOMER, events_of, failures_over_time, load_case
+from octy_worker.domain.incidents import CUSTOMER, events_of, failures_over_time, load_incident
 from octy_worker.domain.usage import count_late_uses, count_late_uses_of, late_uses_of, newest_counters
 from octy_worker.reports.models import (
     AccountLine,
@@ -238,7 +238,7 @@ def find_incident(session: Session, text: str) -> str:
 
 def show_incident(session: Session, incident_id: str) -> IncidentReport:
     """Return the whole case of an id that exists."""
-    case = load_case(session, incident_id)
+    case = load_incident(session, incident_id)
     assert case is not None
     incident = case.incident
     mails = _mails(session, Mail.incident_id == incident_id)

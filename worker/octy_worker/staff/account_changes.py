@@ -17,14 +17,14 @@ from octy_middleware.db.models import Account, Incident
 from octy_middleware.domain.accounts import StaffChange, change_contact, security_addresses
 from octy_middleware.errors import InvalidInputError
 from octy_worker.domain import incidents
-from octy_worker.domain.regenerations import on_its_way
+from octy_worker.domain.regenerations import find_uncollected
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import account_of
 
 
 @dataclass(frozen=True, slots=True)
-class ContactChanged:
+class ContactChangeResult:
     """A changed contact address. `takes_effect_at`: when security mails follow to it; None: they go there already."""
 
     account_id: str
@@ -35,9 +35,9 @@ class ContactChanged:
     keys_wait: bool  # new keys wait to be collected, whose link can be sent again
 
 
-def change_email(
+def change_contact_address(
     database: Database, reference: str, email: str, *, actor: str, reason: str, now: float
-) -> ContactChanged:
+) -> ContactChangeResult:
     """Change the contact address of an account; all addresses are told by the notice of contact changes.
 
     Raises OrderRefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
@@ -57,13 +57,13 @@ def change_email(
         staff = StaffChange(actor, reason)
         change_contact(session, account, {"contact_email_address": email}, now, staff=staff)
         _append_to_open_incidents(session, account, staff, now)
-        return ContactChanged(
+        return ContactChangeResult(
             account_id=account.id,
             account=account.reference,
             contact_email_address=account.contact_email_address,
             security_address=security_addresses(account, now)[0],
             takes_effect_at=account.contact_takes_effect_at,
-            keys_wait=on_its_way(session, account.id) is not None,
+            keys_wait=find_uncollected(session, account.id) is not None,
         )
 
 

@@ -30,7 +30,7 @@ from octy_workflows.staff_requests import Choice, StaffDecision
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Amendment:
     """What staff wants the answer to be, who, and why. A repeat of `change_id` is harmless."""
 
     answer: Answer
@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class AmendmentResult:
     """What a change did. `repeated`: an earlier call did it; `ordered` and `withdrawn` are regenerations."""
 
     closed: bool
@@ -55,8 +55,8 @@ class Changed:
     ordered: str | None = None
 
 
-def change_answer(database: Database, incident_id: str, change: Change, now: float) -> Changed:
-    """Change the answer of a case that exists. Raises OrderRefusedError; then nothing was done."""
+def amend_answer(database: Database, incident_id: str, change: Amendment, now: float) -> AmendmentResult:
+    """Amendment the answer of a case that exists. Raises OrderRefusedError; then nothing was done."""
     fault = change.fault()
     if fault is not None:
         raise OrderRefusedError(fault)
@@ -66,7 +66,7 @@ def change_answer(database: Database, incident_id: str, change: Change, now: flo
         closed = incident.closed_at is not None
         key = f"changed-{change.change_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
-            return Changed(closed, repeated=True)
+            return AmendmentResult(closed, repeated=True)
         _refuse(incident, incident_answer, change)
         before = incident_answer.answer
         _write(session, incident_answer, change, now)
@@ -88,7 +88,7 @@ def change_answer(database: Database, incident_id: str, change: Change, now: flo
         return changed
 
 
-def _refuse(incident: Incident, incident_answer: IncidentAnswer, change: Change) -> None:
+def _refuse(incident: Incident, incident_answer: IncidentAnswer, change: Amendment) -> None:
     """Raise what is wrong with a change, whatever else is going on."""
     dismisses = change.answer is Answer.IT_WAS_US
     if incident.closed_at is None and incident_answer.answer is None:
@@ -104,7 +104,7 @@ def _refuse(incident: Incident, incident_answer: IncidentAnswer, change: Change)
         )
 
 
-def _write(session: Session, incident_answer: IncidentAnswer, change: Change, now: float) -> None:
+def _write(session: Session, incident_answer: IncidentAnswer, change: Amendment, now: float) -> None:
     """Let the new answer stand, if the one that was looked at still does."""
     same = (
         col(IncidentAnswer.answer).is_(None)
@@ -130,7 +130,7 @@ def _write(session: Session, incident_answer: IncidentAnswer, change: Change, no
         raise OrderRefusedError("somebody else has just answered → octy incidents show tells what stands")
 
 
-def _in_open(session: Session, incident: Incident, change: Change, now: float) -> Changed:
+def _in_open(session: Session, incident: Incident, change: Amendment, now: float) -> AmendmentResult:
     """Tell the workflow before it can hear of the end of what it waits for, then cut or withdraw."""
     detail = {
         "answer": str(change.answer),
@@ -140,17 +140,17 @@ def _in_open(session: Session, incident: Incident, change: Change, now: float) -
     }
     outbox.enqueue(session.connection(), outbox.MessageKind.INCIDENT_CHANGED, incident.id, now, detail)
     if change.answer is Answer.IT_WAS_US:
-        return Changed(closed=False, withdrawn=_withdraw(session, incident, now))
+        return AmendmentResult(closed=False, withdrawn=_withdraw(session, incident, now))
     if change.leaked:
         _cut(session, incident, now)
-    return Changed(closed=False)
+    return AmendmentResult(closed=False)
 
 
-def _in_closed(session: Session, incident: Incident, change: Change, now: float) -> Changed:
+def _in_closed(session: Session, incident: Incident, change: Amendment, now: float) -> AmendmentResult:
     if change.answer is Answer.IT_WAS_US:
         if incident.regeneration_id is not None:
             raise OrderRefusedError("new keys were ordered because of this case, and it is closed: that stands")
-        return Changed(closed=True)
+        return AmendmentResult(closed=True)
     pair = session.get_one(KeyPair, incident.key_pair_id)
     later = open_incident_of(session, pair.id)
     if later is not None:
@@ -160,7 +160,7 @@ def _in_closed(session: Session, incident: Incident, change: Change, now: float)
     pair.quiet_until = None
     session.add(pair)
     if change.leaked:
-        incidents.cut_leaked(session, pair.id, now)
+        incidents.retire_leaked(session, pair.id, now)
     opened = regenerations.open_regeneration(
         session,
         incident.account_id,
@@ -173,12 +173,12 @@ def _in_closed(session: Session, incident: Incident, change: Change, now: float)
     )
     incident.regeneration_id = opened.regeneration_id
     session.add(incident)
-    return Changed(closed=True, ordered=opened.regeneration_id)
+    return AmendmentResult(closed=True, ordered=opened.regeneration_id)
 
 
 def _cut(session: Session, incident: Incident, now: float) -> None:
     """Cut the attacked pair at once, also where its successor waits or was collected."""
-    incidents.cut_leaked(session, incident.key_pair_id, now)
+    incidents.retire_leaked(session, incident.key_pair_id, now)
     regeneration = session.get(Regeneration, incident.regeneration_id) if incident.regeneration_id else None
     if regeneration is not None and regeneration.finished_at is None:
         regeneration.leaked = True
@@ -210,4 +210,6 @@ def _others_wait(session: Session, incident: Incident, regeneration: Regeneratio
     if regeneration.cause != KeyPairCause.INCIDENT or regeneration.leaked:
         return True
     noticed = session.exec(select(Notice.id).where(Notice.regeneration_id == regeneration.id)).first()
-    return noticed is not None or regenerations.waiting_cases(session.connection(), regeneration.id) != [incident.id]
+    return noticed is not None or regenerations.waiting_incidents(session.connection(), regeneration.id) != [
+        incident.id
+    ]

@@ -16,7 +16,7 @@ from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_worker.mail.alert_grouping import is_unanswered
 
 
-class Ended(StrEnum):
+class DecisionStatus(StrEnum):
     """What became of the decision for one incident."""
 
     DECIDED = "decided"
@@ -26,11 +26,11 @@ class Ended(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DecisionResult:
     """What became of one incident, and why."""
 
     incident_id: str
-    end: Ended
+    end: DecisionStatus
     why: str = ""
 
 
@@ -56,19 +56,19 @@ def decide_each(
     *,
     refused: type[Exception],
     unavailable: type[Exception],
-) -> Iterator[Result]:
+) -> Iterator[DecisionResult]:
     """Decide one after the other. What is refused does not stop the others; what does not answer leaves the rest."""
     stopped = ""
     for incident_id in dict.fromkeys(incident_ids):
         if stopped:
-            yield Result(incident_id, Ended.NOT_TRIED, stopped)
+            yield DecisionResult(incident_id, DecisionStatus.NOT_TRIED, stopped)
             continue
         try:
             decide(incident_id)
         except refused as error:
-            yield Result(incident_id, Ended.REFUSED, str(error))
+            yield DecisionResult(incident_id, DecisionStatus.REFUSED, str(error))
         except unavailable as error:
             stopped = str(error)
-            yield Result(incident_id, Ended.UNAVAILABLE, stopped)
+            yield DecisionResult(incident_id, DecisionStatus.UNAVAILABLE, stopped)
         else:
-            yield Result(incident_id, Ended.DECIDED)
+            yield DecisionResult(incident_id, DecisionStatus.DECIDED)

@@ -45,14 +45,14 @@ def decide(
     database: Database, place: TemporalAccess, incident_id: str, decision: StaffDecision, *, timeout: float
 ) -> None:
     """Return once the decision stands. Raises RefusedError, after auditing it, or UnavailableError."""
-    _ask(database, place, incident_id, decision, timeout)
+    _send_update(database, place, incident_id, decision, timeout)
 
 
 def extend(
     database: Database, place: TemporalAccess, incident_id: str, extension: StaffExtension, *, timeout: float
 ) -> ExtendedDeadlines:
     """Return the case's new deadlines. Raises as `decide`."""
-    extended: ExtendedDeadlines = _ask(database, place, incident_id, extension, timeout)
+    extended: ExtendedDeadlines = _send_update(database, place, incident_id, extension, timeout)
     return extended
 
 
@@ -60,7 +60,7 @@ def resend(
     database: Database, place: TemporalAccess, incident_id: str, order: StaffResend, *, timeout: float
 ) -> ResendResult:
     """Return which mail was sent again, and what became of it. Raises as `decide`."""
-    resent: ResendResult = _ask(database, place, incident_id, order, timeout)
+    resent: ResendResult = _send_update(database, place, incident_id, order, timeout)
     return resent
 
 
@@ -78,8 +78,8 @@ def resend_keys(  # who, what and why of one order
     `incident_id`: the case that waits for these keys, whose timeline tells of it; None when none does.
     """
     try:
-        _refuse_faults(order)
-        _write(database, StaffAction.RESEND_KEYS, regeneration_id, order)
+        _require_valid(order)
+        _save(database, StaffAction.RESEND_KEYS, regeneration_id, order)
         try:
             number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
         except RefusedError:
@@ -89,12 +89,12 @@ def resend_keys(  # who, what and why of one order
         _audit_refusal(database, incident_id, order, str(refusal))
         raise
     if incident_id is not None:
-        _note_resent_keys(database, incident_id, order, number)
+        _record_resent_keys(database, incident_id, order, number)
     record("mail_ordered_again", order.actor, regeneration=regeneration_id, **_facts(incident_id, order))
     return number
 
 
-def _note_resent_keys(database: Database, incident_id: str, order: StaffResend, number: int) -> None:
+def _record_resent_keys(database: Database, incident_id: str, order: StaffResend, number: int) -> None:
     with database.write() as connection:
         incidents.append_event(
             connection,
@@ -107,10 +107,12 @@ def _note_resent_keys(database: Database, incident_id: str, order: StaffResend, 
         )
 
 
-def _ask(database: Database, place: TemporalAccess, incident_id: str, said: StaffRequest, timeout: float) -> Any:
+def _send_update(
+    database: Database, place: TemporalAccess, incident_id: str, said: StaffRequest, timeout: float
+) -> Any:
     try:
-        _refuse_faults(said)
-        _write(database, _ACTIONS[type(said)], incident_id, said)
+        _require_valid(said)
+        _save(database, _ACTIONS[type(said)], incident_id, said)
         try:
             answer = asyncio.run(_ask_case(database, place, incident_id, said, patience=timeout))
         except RefusedError:
@@ -123,17 +125,17 @@ def _ask(database: Database, place: TemporalAccess, incident_id: str, said: Staf
     return answer
 
 
-def write_only(
+def save_only(
     database: Database, incident_id: str | None, said: StaffRequest, regeneration_id: str | None = None
 ) -> None:
     """Write an order down, whose id is then sent by hand. Raises RefusedError, after auditing it."""
     try:
-        _refuse_faults(said)
+        _require_valid(said)
         if regeneration_id is None:
             assert incident_id is not None
-            _write(database, _ACTIONS[type(said)], incident_id, said)
+            _save(database, _ACTIONS[type(said)], incident_id, said)
         else:
-            _write(database, StaffAction.RESEND_KEYS, regeneration_id, said)
+            _save(database, StaffAction.RESEND_KEYS, regeneration_id, said)
     except RefusedError as refusal:
         _audit_refusal(database, incident_id, said, str(refusal))
         raise
@@ -143,17 +145,17 @@ def write_only(
 def _withdraw(database: Database, said: StaffRequest) -> None:
     """Have nobody carry out later what was refused now."""
     with database.write() as connection:
-        staff_requests.withdraw(connection, said.id, time.time())
+        staff_requests.withdraw_order(connection, said.id, time.time())
 
 
-def _write(database: Database, action: StaffAction, subject_id: str, said: StaffRequest) -> None:
+def _save(database: Database, action: StaffAction, subject_id: str, said: StaffRequest) -> None:
     try:
-        staff_requests.write(database, action, subject_id, said, time.time())
+        staff_requests.save_order(database, action, subject_id, said, time.time())
     except OrderRefusedError as error:
         raise RefusedError(str(error)) from None
 
 
-def _refuse_faults(said: StaffRequest) -> None:
+def _require_valid(said: StaffRequest) -> None:
     fault = said.fault()
     if fault is not None:
         raise RefusedError(fault)
@@ -257,7 +259,7 @@ def _too_late(database: Database, incident_id: str | None) -> RefusedError | Non
     if incident_id is None:
         return None
     with database.read() as connection:
-        standing = incidents.standing(connection, incident_id)
+        standing = incidents.read_answer(connection, incident_id)
     if not standing.closed:
         return None
     answer = f"{standing.answer}, by {standing.answered_by}" if standing.answer else "nobody answered"
@@ -269,17 +271,17 @@ def _audit_refusal(database: Database, incident_id: str | None, said: StaffReque
     actor = said.actor if _fits(said.actor, "fits") else login_name()
     facts = {**_known_facts(said), **({"reason": said.reason} if _fits("fits", said.reason) else {})}
     if incident_id is not None:
-        _note_refusal(database, incident_id, said, actor, {**facts, "why": why})
+        _record_refusal(database, incident_id, said, actor, {**facts, "why": why})
     record(said.refused_as, actor, why=why, **{**_facts(incident_id, said), "reason": facts.get("reason")})
 
 
-def _note_refusal(
+def _record_refusal(
     database: Database, incident_id: str, said: StaffRequest, actor: str, detail: dict[str, str | int | bool]
 ) -> None:
     at = time.time()
     number = said.id if said.fault() is None else uuid7(at)
     with database.write() as connection:
-        incidents.note_refused_decision(
+        incidents.record_refused_decision(
             connection,
             incident_id,
             decision_id=number,

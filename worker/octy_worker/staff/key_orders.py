@@ -14,14 +14,14 @@ from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain import key_pairs, outbox
 from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
 from octy_worker.domain import incidents
-from octy_worker.domain.regenerations import current_pair, finish, on_its_way, open_regeneration
+from octy_worker.domain.regenerations import current_pair, find_uncollected, finish, open_regeneration
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import account_of, open_incident_of, pair_of
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class OrderedRegeneration:
     """A replacement that is on its way. `joined`: it was before this order came."""
 
     account: str
@@ -32,7 +32,7 @@ class Ordered:
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
+class RevocationResult:
     """A pair that is cut. `changed`: by this very call; `delivery_stopped`: nobody had collected it yet."""
 
     public_key: str
@@ -43,13 +43,15 @@ class Revoked:
     live_pairs: int
 
 
-def regenerate(database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float) -> Ordered:
+def regenerate(
+    database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float
+) -> OrderedRegeneration:
     """Order a new pair for an account, or join the order that is on its way to the customer."""
     check_staff(actor, reason)
     with database.write_session() as session:
         account = account_of(session, reference)
         old = _pair_to_replace(session, account)
-        _refuse_open_case(session, old)
+        _refuse_open_incident(session, old)
         opened = open_regeneration(
             session,
             account.id,
@@ -60,20 +62,20 @@ def regenerate(database: Database, reference: str, *, actor: str, reason: str, l
             reason=reason,
             now=now,
         )
-        return Ordered(
+        return OrderedRegeneration(
             account.reference, opened.regeneration_id, opened.joined, leaked, old.public_key if old else None
         )
 
 
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
     """Return the pair in use. While new keys wait for collection it is the one that they replace."""
-    waiting = on_its_way(session, account.id)
+    waiting = find_uncollected(session, account.id)
     if waiting is None:
         return current_pair(session, account.id)
     return None if waiting.old_pair_id is None else session.get_one(KeyPair, waiting.old_pair_id)
 
 
-def _refuse_open_case(session: Session, pair: KeyPair | None) -> None:
+def _refuse_open_incident(session: Session, pair: KeyPair | None) -> None:
     incident_id = open_incident_of(session, pair.id) if pair else None
     if incident_id is not None:
         raise OrderRefusedError(
@@ -82,7 +84,7 @@ def _refuse_open_case(session: Session, pair: KeyPair | None) -> None:
         )
 
 
-def revoke(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> Revoked:
+def revoke(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> RevocationResult:
     """Cut a pair at once. An open case on it hears of it in its timeline; a delivery under way ends."""
     check_staff(actor, reason)
     with database.write_session() as session:
@@ -92,8 +94,8 @@ def revoke(database: Database, public_key: str, *, actor: str, reason: str, now:
         stopped = changed and _stop_delivery(session, pair, now)
         key_pairs.retire(session.connection(), pair.id, now)
         if changed and incident_id is not None:
-            _note_in_case(session, incident_id, actor, reason, now)
-        return Revoked(
+            _record_in_incident(session, incident_id, actor, reason, now)
+        return RevocationResult(
             public_key=public_key,
             account=session.get_one(Account, pair.account_id).reference,
             changed=changed,
@@ -109,7 +111,7 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     Cases that wait for it are asked anew (`regenerations.finish`); its workflow ends by the same message as when a
     later one takes its place, and finds the ending that stands.
     """
-    waiting = on_its_way(session, pair.account_id)
+    waiting = find_uncollected(session, pair.account_id)
     if waiting is None or waiting.new_pair_id != pair.id:
         return False
     finish(session.connection(), waiting.id, RegenerationState.ABANDONED, now)
@@ -117,7 +119,7 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     return True
 
 
-def _note_in_case(session: Session, incident_id: str, actor: str, reason: str, now: float) -> None:
+def _record_in_incident(session: Session, incident_id: str, actor: str, reason: str, now: float) -> None:
     incidents.append_event(
         session.connection(),
         incident_id,

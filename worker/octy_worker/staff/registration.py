@@ -17,14 +17,16 @@ from octy_worker.reports.key_delivery import DeliveryStatus, newest_delivery
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegistrationResult:
     """Ids of what a registration made."""
 
     account_id: str
     regeneration_id: str
 
 
-def register(database: Database, reference: str, contact: Mapping[str, str], *, actor: str, now: float) -> Registered:
+def register(
+    database: Database, reference: str, contact: Mapping[str, str], *, actor: str, now: float
+) -> RegistrationResult:
     """Create the account and order its first pair. Raises InvalidInputError; then nothing was done."""
     with database.write_session() as session:
         _refuse_undelivered(session, reference, now)
@@ -32,7 +34,7 @@ def register(database: Database, reference: str, contact: Mapping[str, str], *, 
         opened = open_regeneration(
             session, account.id, KeyPairCause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
         )
-        return Registered(account.id, opened.regeneration_id)
+        return RegistrationResult(account.id, opened.regeneration_id)
 
 
 def _refuse_undelivered(session: Session, reference: str, now: float) -> None:

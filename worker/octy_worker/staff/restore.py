@@ -16,7 +16,7 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import KeyPair
 from octy_middleware.states import KeyPairState
-from octy_worker.domain.job_lease import Lease
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
 from octy_worker.maintenance.restored.detection import JOB, LOST, endings_by_id
@@ -52,7 +52,7 @@ class Unproven:
 
 
 @dataclass
-class Report:
+class RestoreReport:
     """What was done; of a dry run, what would be."""
 
     cut: list[str] = field(default_factory=list)  # public keys
@@ -106,12 +106,12 @@ class RestoredBackup:
         self._revoked = revoked
         self._tell_cut = tell_cut
         self._dry = dry
-        self._report = Report()
+        self._report = RestoreReport()
         self._found: dict[Subject, list[Execution]] = {}
         self._rows: dict[Subject, Mapping[str, str]] = {}
         self._unproven: dict[str, str] = {}  # why, by workflow id
 
-    async def go(self) -> Report:
+    async def go(self) -> RestoreReport:
         """Do it. Raises RPCError while Temporal is away."""
         self._report.retention_days = await self._histories.retention() / 86_400
         for kind in (Subject.INCIDENT, Subject.REGENERATION):
@@ -130,7 +130,7 @@ class RestoredBackup:
         return self._report
 
     def _note_end(self) -> None:
-        lease = Lease(self._database, JOB, self._clock)
+        lease = JobLease(self._database, JOB, self._clock)
         lease.free_if_dead()
         if lease.take() is not None:  # else another run ends at this very moment
             lease.finish(self._report.counts)

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from octy_worker.cli.output import Column, format_time, key_value_table, table
 from octy_worker.cli.views import incidents, keys, mails, notices
-from octy_worker.formatting import span
+from octy_worker.formatting import format_duration
 from octy_worker.reports.models import AccountLine, AccountReport
-from octy_worker.staff.account_changes import ContactChanged
+from octy_worker.staff.account_changes import ContactChangeResult
 
 
 def list_table(found: Sequence[AccountLine]) -> Table:
@@ -66,13 +66,13 @@ def _contact_change(report: AccountReport) -> list[tuple[str, str]]:
     """Explain why security mails do not go to the contact address yet; empty when they do."""
     if report.contact_changed_at is None or report.contact_takes_effect_at is None:
         return []
-    after = span((report.contact_takes_effect_at - report.contact_changed_at).total_seconds())
+    after = format_duration((report.contact_takes_effect_at - report.contact_changed_at).total_seconds())
     changed = format_time(report.contact_changed_at)
     rule = f"security mails go to it after {after}; every address of the last 14 days gets notices without links"
     return [("", f"the contact address was changed at {changed}: {rule}")]
 
 
-def changed_lines(done: ContactChanged) -> list[str]:
+def changed_lines(done: ContactChangeResult) -> list[str]:
     """Return what was changed, from when on security mails go there, and what to do then."""
     lines = [f"The contact address of {done.account} is now {done.contact_email_address}."]
     if done.takes_effect_at is None:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from octy_worker import sanitize
 from octy_worker.cli.doctor.check import Check, State
-from octy_worker.formatting import amount
+from octy_worker.formatting import format_count
 
 _MARKS = {State.OK: ("✓", "green"), State.PROBLEM: ("✗", "bold red"), State.UNCHECKED: ("–", "dim")}
 
@@ -28,8 +28,8 @@ def _summary(found: Sequence[Check]) -> str:
     """Return the number of problems; without any, that of the checks that could not be made."""
     problems, unchecked = (sum(check.state is state for check in found) for state in (State.PROBLEM, State.UNCHECKED))
     if problems:
-        return f"{amount(problems, 'problem')} found."
-    return f"{amount(unchecked, 'check')} could not be made." if unchecked else "No problems found."
+        return f"{format_count(problems, 'problem')} found."
+    return f"{format_count(unchecked, 'check')} could not be made." if unchecked else "No problems found."
 
 
 def _text(check: Check) -> Text:

@@ -11,7 +11,7 @@ from octy_worker.cli.output import Cell, Column, format_time, key_value_table, p
 from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.cli.views.plots import Chart
-from octy_worker.formatting import origin
+from octy_worker.formatting import format_source
 from octy_worker.reports.models import IncidentLine, IncidentReport, TimelineLine
 
 _RULES = {
@@ -77,7 +77,7 @@ def print_timeline_line(line: TimelineLine) -> None:
 
 
 def _cause(line: IncidentLine) -> str:
-    return f"{line.length} wrong secrets {_RULES.get(line.rule, line.rule)} {origin(line.network)}".strip()
+    return f"{line.length} wrong secrets {_RULES.get(line.rule, line.rule)} {format_source(line.network)}".strip()
 
 
 def _state(line: IncidentLine) -> str:
@@ -101,7 +101,7 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
 
 def _sources(report: IncidentReport) -> Table:
     columns = (Column("source", no_wrap=True), Column("failures"), Column("last"), Column("user agent"))
-    rows = [(origin(line.source), line.count, line.last_at, line.user_agent) for line in report.sources]
+    rows = [(format_source(line.source), line.count, line.last_at, line.user_agent) for line in report.sources]
     more = report.source_count - len(rows)
     if more:
         rest = report.failures - sum(line.count for line in report.sources)

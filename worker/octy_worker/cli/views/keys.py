@@ -7,7 +7,7 @@ from rich.table import Table
 
 from octy_worker.cli.output import Column, format_time, key_value_table, table
 from octy_worker.cli.views.late_uses import late_uses_table
-from octy_worker.formatting import origin
+from octy_worker.formatting import format_source
 from octy_worker.reports.models import KeyReport, PairLine, RegenerationLine
 
 
@@ -73,7 +73,7 @@ def page(report: KeyReport) -> list[RenderableType]:
     columns = (Column("source", no_wrap=True), Column("outcome"), Column("requests"), Column("last (minute)"))
     uses = table(
         columns,
-        ((origin(use.source), use.outcome, use.count, use.last_at) for use in report.uses),
+        ((format_source(use.source), use.outcome, use.count, use.last_at) for use in report.uses),
         title=f"Used since {format_time(report.since)}, most frequent first",
     )
     parts: list[RenderableType] = [head, uses if report.uses else f"Not used since {format_time(report.since)}."]

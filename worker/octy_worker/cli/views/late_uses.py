@@ -6,7 +6,7 @@ from rich.table import Table
 
 from octy_worker.cli.output import Column, table
 from octy_worker.domain.usage import LateUse
-from octy_worker.formatting import origin
+from octy_worker.formatting import format_source
 
 
 def late_uses_table(uses: Sequence[LateUse]) -> Table:
@@ -19,7 +19,13 @@ def late_uses_table(uses: Sequence[LateUse]) -> Table:
         Column("last"),
     )
     rows = (
-        (use.public_key, use.used_by.user_agent, origin(use.used_by.source), use.used_by.count, use.used_by.last_at)
+        (
+            use.public_key,
+            use.used_by.user_agent,
+            format_source(use.used_by.source),
+            use.used_by.count,
+            use.used_by.last_at,
+        )
         for use in uses
     )
     return table(

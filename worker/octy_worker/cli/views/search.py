@@ -5,7 +5,7 @@ from rich.table import Table
 
 from octy_worker.cli.output import Column, table
 from octy_worker.cli.views import accounts, incidents, keys
-from octy_worker.formatting import amount, origin
+from octy_worker.formatting import format_count, format_source
 from octy_worker.reports.search import SearchResult
 
 
@@ -17,7 +17,7 @@ def page(found: SearchResult) -> list[RenderableType]:
         (found.incidents_total, "incident", incidents.list_table(found.incidents)),
         (found.requests_total, "refused request", _requests(found)),
     ]
-    return [part for total, noun, drawn in parts if total for part in (f"{amount(total, noun)}:", drawn)]
+    return [part for total, noun, drawn in parts if total for part in (f"{format_count(total, noun)}:", drawn)]
 
 
 def _requests(found: SearchResult) -> Table:
@@ -30,7 +30,7 @@ def _requests(found: SearchResult) -> Table:
         Column("source"),
     )
     rows = (
-        (line.request_id, line.at, line.account, line.public_key or None, line.outcome, origin(line.source))
+        (line.request_id, line.at, line.account, line.public_key or None, line.outcome, format_source(line.source))
         for line in found.requests
     )
     return table(columns, rows)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from octy_worker import sanitize
-from octy_worker.formatting import origin
+from octy_worker.formatting import format_source
 from octy_worker.mail.facts.models import Facts
 from octy_worker.sanitize import MailText
 
@@ -31,4 +31,4 @@ class MailDraft:
 
 def source_text(source: str) -> MailText:
     """Return the source of requests as sanitized text."""
-    return sanitize.for_mail(origin(source), ID_LIMIT)
+    return sanitize.for_mail(format_source(source), ID_LIMIT)

@@ -10,7 +10,7 @@ from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.recording.streak import Rule
 from octy_worker import sanitize
 from octy_worker.crypto.links import Links
-from octy_worker.domain.incidents import failures_over_time, load_case, window_of
+from octy_worker.domain.incidents import failures_over_time, load_incident, window_seconds
 from octy_worker.domain.usage import LateUse, SourceCount
 from octy_worker.formatting import SOURCES_SHOWN
 from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, source_text
@@ -21,7 +21,7 @@ from octy_workflows.messages import SendMailInput
 
 def load_incident_draft(session: Session, links: Links, order: SendMailInput, now: float) -> MailDraft | None:
     """Return the draft of an incident's mail, or None when there is no such incident."""
-    case = load_case(session, order.subject_id)
+    case = load_incident(session, order.subject_id)
     if case is None:
         return None
     incident, sources = case.incident, case.sources
@@ -36,7 +36,7 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
         opened_at=incident.opened_at,
         last_at=max(incident.opened_at, sources.last_at or incident.opened_at),
         network=source_text(incident.network) if incident.rule == Rule.SOURCE else MailText(""),
-        window=window_of(incident),
+        window=window_seconds(incident),
         plot=failures_over_time(session, incident),
         sources=tuple(_source_line(source) for source in shown),
         other_sources=sources.number - len(shown),
@@ -70,7 +70,7 @@ def _other_key(links: Links, incident: Incident) -> OtherKey:
         first_at=incident.first_at,
         opened_at=incident.opened_at,
         network=source_text(incident.network) if incident.rule == Rule.SOURCE else MailText(""),
-        window=window_of(incident),
+        window=window_seconds(incident),
         url=links.alert_url(incident.id),
     )
 

@@ -10,7 +10,7 @@ from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.states import NoticeKind
 from octy_worker import sanitize
 from octy_worker.crypto.links import Links
-from octy_worker.domain.notices import NoticeView, is_overtaken, load_notice
+from octy_worker.domain.notices import NoticeView, is_superseded, load_notice
 from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, source_text
 from octy_worker.mail.facts.models import (
     AccountNoticeFacts,
@@ -40,7 +40,7 @@ def load_notice_draft(session: Session, links: Links, order: SendMailInput, now:
         return None
     facts, addresses = _facts_and_addresses(view, links, order.kind, now)
     others = AccountNoticeFacts(order.kind, view.notice.id, view.notice.at)
-    return MailDraft(facts, view.account.id, None, addresses, obsolete=is_overtaken(view), other_facts=others)
+    return MailDraft(facts, view.account.id, None, addresses, obsolete=is_superseded(view), other_facts=others)
 
 
 def _facts_and_addresses(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[Facts, tuple[str, ...]]:

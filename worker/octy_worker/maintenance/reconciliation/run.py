@@ -16,7 +16,7 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.states import RegenerationState
-from octy_worker.domain.job_lease import Lease, LeaseLostError
+from octy_worker.domain.job_lease import JobLease, LeaseLostError
 from octy_worker.maintenance.reconciliation import subjects
 from octy_worker.maintenance.reconciliation.running import Life, Running
 from octy_worker.maintenance.reconciliation.subjects import Page, Subject
@@ -78,7 +78,7 @@ class Reconciliation:
         self._notice_life = notice_life
         self._dry = dry
         self._beat = beat
-        self._lease = Lease(database, JOB, clock)
+        self._lease = JobLease(database, JOB, clock)
         self._found = Findings()
 
     async def go(self) -> Findings | None:

@@ -122,7 +122,7 @@ def repair_incident(session: Session, known: KnownIncident, now: float) -> Repai
     answered = False
     if known.choice is not None:
         answer = _ANSWERS[known.choice]
-        answered = incidents.answer_within(session, known.id, answer, leaked=known.leaked, by=known.by, now=now)
+        answered = incidents.answer_in_transaction(session, known.id, answer, leaked=known.leaked, by=known.by, now=now)
     if known.resolution:
         _close(session, incident, Resolution(known.resolution), now)
     after = {pair.id for pair in _live(session, incident.account_id)}

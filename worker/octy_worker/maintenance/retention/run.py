@@ -19,8 +19,8 @@ from octy_middleware.clock import Clock, utc
 from octy_middleware.db.bulk_sql import Row
 from octy_middleware.db.database import Database
 from octy_middleware.errors import DatabaseUnavailableError, OctyError
-from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError
-from octy_worker.domain.pace import MOST, Pace
+from octy_worker.domain.job_lease import JobLease, JobState, LeaseLostError
+from octy_worker.domain.step_pacer import MAX_ROWS, StepPacer
 from octy_worker.maintenance.retention.counters import counter_sweeps
 from octy_worker.maintenance.retention.limits import limits_at
 from octy_worker.maintenance.retention.parts import Found, Part, Sweep
@@ -70,7 +70,7 @@ class Run:
         *,
         stop: threading.Event | None = None,
         waits: float = inf,
-        pace: Pace | None = None,
+        pace: StepPacer | None = None,
         report: Callable[[Counter[str]], None] = lambda _done: None,
     ) -> None:
         self._database = database
@@ -78,9 +78,9 @@ class Run:
         self._clock = clock
         self._stop = stop or threading.Event()
         self._waits = waits
-        self.pace = pace or Pace()
+        self.pace = pace or StepPacer()
         self._report = report
-        self._lease = Lease(database, JOB, clock)
+        self._lease = JobLease(database, JOB, clock)
         self.done: Counter[str] = Counter()
 
     def go(self) -> Ended:
@@ -135,7 +135,7 @@ class Run:
     def _clear(self, name: str, part: Part, cursor: Cursor) -> None:
         while True:
             rows = self._patiently(lambda: self._look(part))
-            all_seen = len(rows) < MOST
+            all_seen = len(rows) < MAX_ROWS
             if self._lease.is_ageing() and not rows:
                 self._patiently(lambda: self._step(name, part, (), cursor))
             while rows:
@@ -150,7 +150,7 @@ class Run:
         if self._stop.is_set():
             raise _StoppedError
         with self._database.read() as connection:
-            return part.look(connection, MOST)
+            return part.look(connection, MAX_ROWS)
 
     def _step(self, name: str, part: Part, rows: Sequence[Row], cursor: Cursor) -> int:
         """Do some of these rows in one transaction; return how many. Then pause."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from octy_middleware.clock import Clock
 from octy_middleware.db.bulk_sql import Row
 
-MOST = 500
+MAX_ROWS = 500
 """Rows of one step, at most."""
 
 
 @dataclass
-class Pace:
+class StepPacer:
     """The pace of one run. Times are seconds."""
 
     bound: float = 0.02  # of a step, its commit included
@@ -42,5 +42,5 @@ class Pace:
         if took > self.bound:
             self.rows = max(8, self.rows // 2)
         elif took < self.bound / 2:
-            self.rows = min(MOST, self.rows * 3 // 2)
+            self.rows = min(MAX_ROWS, self.rows * 3 // 2)
         return max(0.002, took * self.rest)

@@ -10,17 +10,17 @@ from temporalio.exceptions import ApplicationError
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING, SUBJECT_MISSING_TIMEOUT
 
 
-def subject_missing(what: str, subject_id: str) -> ApplicationError:
+def missing_subject_error(what: str, subject_id: str) -> ApplicationError:
     """Return the error for an activity whose subject is not there: retryable, until its workflow is to call staff."""
     return ApplicationError(
         f"there is no {what} {subject_id} in this worker's database: is it the one that the workflow was started from, "
         "and was it restored from an older backup?",
         type=SUBJECT_MISSING,
-        non_retryable=_is_to_be_told(),
+        non_retryable=_is_final(),
     )
 
 
-def _is_to_be_told() -> bool:
+def _is_final() -> bool:
     """Tell whether the activity was tried for long, and staff does not know yet."""
     if not activity.in_activity():
         return False

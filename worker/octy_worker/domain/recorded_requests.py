@@ -10,10 +10,10 @@ from sqlmodel import Session, col, select
 from octy_middleware.db.models import IncidentEvent, Mail
 from octy_workflows.messages import ExtendedDeadlines, MailKind
 
-_OF_A_CASE = (MailKind.ALERT, MailKind.REMINDER)
+_INCIDENT_MAILS = (MailKind.ALERT, MailKind.REMINDER)
 
 
-def extended_last(session: Session, incident_id: str) -> ExtendedDeadlines | None:
+def last_extension(session: Session, incident_id: str) -> ExtendedDeadlines | None:
     """Return the deadlines of the last extension, or None when there was none."""
     detail = session.exec(
         select(IncidentEvent.detail)
@@ -24,9 +24,9 @@ def extended_last(session: Session, incident_id: str) -> ExtendedDeadlines | Non
     return None if detail is None else ExtendedDeadlines(float(detail["staff_at"]), float(detail["ends_at"]))
 
 
-def numbers_given(session: Session, incident_id: str) -> dict[str, int]:
+def last_mail_numbers(session: Session, incident_id: str) -> dict[str, int]:
     """Return the highest number of each kind of mail that was ordered for the case."""
-    keys = session.exec(select(Mail.key).where(Mail.incident_id == incident_id, col(Mail.kind).in_(_OF_A_CASE)))
+    keys = session.exec(select(Mail.key).where(Mail.incident_id == incident_id, col(Mail.kind).in_(_INCIDENT_MAILS)))
     numbers: dict[str, int] = {}
     for key in keys:
         _, kind, number, *_ = key.split("/")  # a copy to a former address has more
