@@ -40,7 +40,7 @@ class HoldNotice:
         """Notify staff of the current hold unless this was done. A failed send is retried with the next held alert."""
         if self._facts() is None:
             return
-        lease = Lease(self._database, JOB, self._clock)
+        lease = JobLease(self._database, JOB, self._clock)
         if lease.take() is None:  # another worker sends it
             return
         try:
