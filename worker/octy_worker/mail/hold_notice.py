@@ -9,6 +9,7 @@ from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import AlertHold
 from octy_middleware.errors import OctyError
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.alert_hold import current_hold
 from octy_worker.mail.facts.digest import HoldFacts
