@@ -1,8 +1,4 @@
-"""What a kind of database must be able to do for `Database`; SQLite and PostgreSQL each have a room of their own.
-
-Here: the interface, and who writes beside whom. Not here: what either one does (`sqlite`, `postgres`), and which one a
-URL leads to (`database`).
-"""
+"""The interface that SQLite and PostgreSQL implement for `Database`, and which writers may run at the same time."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -12,29 +8,29 @@ from typing import Protocol
 from sqlalchemy import URL, Connection, Engine
 
 ALREADY_EXISTS_HINT = (
-    "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
+    "something of that name exists and was not made by Octy's migrations: give Octy a database of its own"
 )
 VERSION_TABLE = "octy_schema_version"
-"""The table that Alembic keeps our migration in. A host app's own Alembic uses `alembic_version`."""
+"""The table in which Alembic records our migration. A host app's own Alembic uses `alembic_version`."""
 
-SCHEMA_OPTION = "schema"  # of PostgreSQL's URL: the schema that Octy's tables are in
+SCHEMA_OPTION = "schema"  # of a PostgreSQL URL: the schema of Octy's tables
 
 
 class WriteMode(Enum):
-    """Who writes, and so who else may write meanwhile. SQLite has one writer at a time, whoever it is."""
+    """Which other writers may run at the same time as this one. SQLite has one writer at a time in any mode."""
 
-    EXCLUSIVE = "office"  # alone: what staff, customers and workflows do, written as if nobody else were there
-    IMPORT = "import"  # beside everybody: changes rows that nobody else uses yet
-    RECORDER = "recorder"  # beside its like: locks the few keys that it is about (`Database.lock_keys`)
-    BULK_RECORDER = "crowd"  # a recorder with more keys than can be locked: alone
-    MIGRATION = "migration"  # alone, also where there are no tables yet
+    EXCLUSIVE = "exclusive"  # none: staff, customers and workflows
+    IMPORT = "import"  # all: it writes rows that nothing else uses yet
+    RECORDER = "recorder"  # other recorders: it locks the few keys that it writes (`Database.lock_keys`)
+    BULK_RECORDER = "bulk_recorder"  # none: a recorder with more keys than can be locked
+    MIGRATION = "migration"  # none; works without tables too
 
 
 class Listener(Protocol):
-    """Waits until somebody put a message into the outbox. Used by one thread."""
+    """Waits for messages in the outbox. Used by one thread."""
 
     def wait(self, timeout: float) -> bool:
-        """Return True at once when messages may have come, False after so many seconds without any.
+        """Return True at once when messages may have come, False after `timeout` seconds without any.
 
         Raises DatabaseUnavailableError.
         """
@@ -44,99 +40,99 @@ class Listener(Protocol):
 
 
 class Backend(Protocol):
-    """One database of one kind. Whatever is away raises DatabaseUnavailableError, or what `is_outage` knows."""
+    """One database of one kind. An outage raises DatabaseUnavailableError, or an error that `is_outage` knows."""
 
     url: URL
-    """How it is reached. Its text hides the password, wherever that was given."""
+    """How it is reached. Its text hides the password, in whichever part of the URL it was given."""
     display_name: str
-    """Where it is, in an error's words, without a password."""
+    """Its path or URL for error texts, without the password."""
     closes_inherited: bool
-    """Whether a forked child may, and must, close idle connections that it has inherited open."""
+    """Whether a forked child may, and must, close the idle connections that it inherited."""
     separation_hint: str
-    """What to do when others have tables of our names there, in an error's words."""
+    """What to do when tables with our names that are not ours exist there, for error texts."""
 
     def make_engine(self) -> Engine:
-        """Return an engine whose connections are made on first use; each transaction is begun by us."""
+        """Return an engine whose connections are made on first use; transactions are begun by `begin`."""
 
     def hold_write_lock(self, timeout: float) -> AbstractContextManager[None]:
-        """Wait for the turn to write, before a connection is taken."""
+        """Wait for the lock of writers that is taken before the connection, where there is one."""
 
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
-        """Begin a transaction: of this writer, or one that reads one consistent state. Raises StandbyError."""
+        """Begin a transaction that writes, or without a mode a read-only one. Raises StandbyError."""
 
     def is_current(self, connection: Connection) -> bool:
-        """Tell whether a connection made earlier still leads to this database, as far as that costs nothing."""
+        """Whether an open connection still leads to this database, as far as that can be known without a message."""
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
-        """Keep other recorders off these keys until the end of the transaction; give them in sorted order."""
+        """Lock these keys against other recorders until the end of the transaction. Pass them sorted."""
 
     def lock_feed(self, connection: Connection) -> None:
-        """Have entries of the change feed committed in the order of their numbers."""
+        """Make rows of the change feed be committed in the order of their numbers."""
 
     def add_lock_rows(self, connection: Connection) -> None:
-        """Add the rows by which writers take turns, where they do so by rows and some are missing."""
+        """Insert the missing rows that writers lock, where they lock rows."""
 
     def notify(self, connection: Connection) -> None:
-        """Have alarms go off once the transaction has committed."""
+        """Wake listeners once the transaction has committed."""
 
     def mark_erased(self, connection: Connection) -> None:
-        """Have what this transaction erases leave the database's files once it has committed, as far as we can."""
+        """Remove what this transaction erases from the database's files too, as far as possible, after the commit."""
 
     def check_committed(self, connection: Connection) -> None:
-        """Raise DatabaseUnavailableError when the commit went where nobody will ever read it."""
+        """Raise DatabaseUnavailableError when the commit went into a file that was removed or replaced."""
 
     def after_commit(self, connection: Connection) -> None:
-        """Do what `notify` has put off until now."""
+        """Do what `notify` and `mark_erased` asked for."""
 
     def listen(self) -> Listener:
-        """Begin to listen for messages in the outbox."""
+        """Return a listener for messages in the outbox."""
 
     def is_missing(self) -> bool:
-        """Tell whether there is no database yet; one that is away is an outage."""
+        """Whether there is no database yet. A database that does not answer is an outage instead."""
 
     def create(self) -> None:
-        """Make the empty database where that is ours to do."""
+        """Create the empty database, where that is not left to the server's owner."""
 
     def create_schema(self, connection: Connection) -> None:
-        """Make the schema that the URL names, if there is none, in a transaction that writes."""
+        """Create the schema that the URL names, if it does not exist, in a transaction that writes."""
 
     def schemas_without_usage(self, connection: Connection) -> str:
-        """Return the schemas in which tables of ours may be and may not be seen, or nothing."""
+        """Return the schemas of the `search_path` on which this role has no USAGE right, or an empty text."""
 
     def is_standby(self, error: BaseException | None) -> bool:
-        """Tell by the driver's own error that the connection leads to a server that takes no writes."""
+        """Whether the driver's error says that the server takes no writes."""
 
     def discard_connections(self) -> None:
-        """Have every connection that was made until now given up at its next use."""
+        """Have every connection made until now closed at its next use."""
 
     def setup_hint(self, error: BaseException | None) -> str:
-        """Return what somebody must do where the database answers and refuses; nothing for any other error."""
+        """Return what the operator must do when the database refuses a statement; empty for any other error."""
 
     def is_outage(self, error: BaseException | None) -> bool:
-        """Tell by the driver's own error an outage from a fault of ours."""
+        """Whether the driver's error is an outage and not a fault of ours."""
 
     def redact_values(self, error: BaseException) -> None:
-        """Take stored values out of the text of a driver's error, which ends up in logs."""
+        """Remove stored values from the text of a driver's error, which may be logged."""
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
-        """Tell the planner of many new rows, inside the transaction that wrote them."""
+        """Update the planner's statistics after many inserts, in the transaction that made them."""
 
     def integrity_problem(self, connection: Connection) -> str:
-        """Return what is wrong with the stored data, as far as the database can tell quickly; or nothing."""
+        """Return the damage of the stored data that a quick check finds, or an empty text."""
 
     def location(self, connection: Connection) -> dict[str, object]:
-        """Return by what this very database is told from a copy of it, as plain JSON (see `installation`)."""
+        """Return what tells this database from a copy of it, as plain JSON (`domain.installation`)."""
 
     def restart(self) -> None:
-        """Begin anew in a forked child."""
+        """Drop what belongs to the parent, in a forked child."""
 
     def before_fork(self) -> None:
-        """Let this process's writer finish."""
+        """Wait for this process's writer."""
 
     def after_fork(self) -> None:
-        """Let writers in again."""
+        """Let writers begin again, in the parent."""
 
 
 def has_class_name(error: BaseException | None, names: Iterable[str]) -> bool:
-    """Tell whether a driver's error is of one of these classes, by name: the driver may not be loaded."""
+    """Whether a driver's error is of one of these classes, by name: the driver may not be imported."""
     return not set(names).isdisjoint(kind.__name__ for kind in type(error).__mro__)

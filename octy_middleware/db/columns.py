@@ -1,7 +1,4 @@
-"""What columns are made of: times, big numbers, and the base of all tables with the names of its constraints.
-
-Here: types that are the same on every database. Not here: any table (`models`).
-"""
+"""Column types that are the same on both databases, and the base class of all tables."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,22 +10,22 @@ from sqlmodel import Field, SQLModel
 
 from octy_middleware.clock import EPOCH
 
-# SQLite counts up only an INTEGER PRIMARY KEY, and every INTEGER of SQLite is as big.
+# SQLite autoincrements only an INTEGER PRIMARY KEY; every INTEGER of SQLite has 64 bits.
 BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC datetime kept as BIGINT microseconds since 1970."""
+    """An aware UTC datetime, stored as BIGINT microseconds since 1970."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Refuse naive times: they are the classic way to be wrong by hours."""
+        """Return microseconds. Raises ValueError for a naive time, which would be wrong by the local time's offset."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"naive time {value!r}: give an aware UTC datetime")
+            raise ValueError(f"naive datetime {value!r}: pass an aware UTC datetime")
         return (value - EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -47,17 +44,17 @@ _METADATA = MetaData(
 
 
 class Table(SQLModel, registry=registry(metadata=_METADATA)):
-    """Base of all tables; constraint names are fixed so that migrations can name them.
+    """Base class of all tables. Names of constraints follow a convention, so that migrations can name them.
 
-    Tables and class names are in a registry of their own: a host app may have models of the same names.
+    It has a registry of its own: a host app may have models with the same names.
     """
 
 
 def time_column(*, index: bool = False) -> Any:
-    """Return the field of a time that is always there."""
+    """Return the field of a time that is never NULL."""
     return Field(sa_type=UtcTime, nullable=False, index=index)
 
 
 def time_or_none() -> Any:
-    """Return the field of a time that may be missing."""
+    """Return the field of a time that may be NULL."""
     return Field(default=None, sa_type=UtcTime, nullable=True)

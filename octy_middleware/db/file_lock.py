@@ -1,7 +1,4 @@
-"""An exclusive lock between processes and threads, by flock on a side file.
-
-Here: holding it, with a time limit and through a fork. Not here: what it protects (`database`).
-"""
+"""An exclusive lock between processes and threads, by flock on a side file, with a timeout and safe through a fork."""
 
 import errno
 import fcntl
@@ -15,18 +12,18 @@ from pathlib import Path
 
 from octy_middleware.errors import DatabaseUnavailableError
 
-_POLL_INTERVAL = 0.0005  # seconds between two looks
-_FORK_TIMEOUT = 5.0  # seconds that a fork waits for the writer of this process
+_POLL_INTERVAL = 0.0005  # seconds
+_FORK_TIMEOUT = 5.0  # seconds that a fork waits for this process's writer
 
 
 def mode_for_writers(mode: int) -> int:
-    """Return a file's mode without those who may read it only: they could lock it. Its owner may do both."""
+    """Return a file's mode without those who may only read it: they could lock it. The owner keeps both rights."""
     return 0o600 | (0o060 if mode & stat.S_IWGRP else 0) | (0o006 if mode & stat.S_IWOTH else 0)
 
 
 def restrict_to_writers(descriptor: int, model: Path) -> bool:
-    """Open a file to those who may write `model`, whatever the umask; tell whether that was done."""
-    with suppress(OSError):  # not ours to change, or not there yet
+    """Give the file the owner and rights of those who may write `model`, whatever the umask; False if impossible."""
+    with suppress(OSError):  # another user's file, or `model` does not exist yet
         found = model.stat()
         os.fchmod(descriptor, mode_for_writers(found.st_mode))
         if os.geteuid() == 0:
@@ -39,42 +36,42 @@ class FileLock:
     """An exclusive lock between processes and threads, by flock on a side file.
 
     SQLite's own busy handler sleeps in steps and starves processes (p99 55 ms against 4.6 ms with four writers).
-    A process that dies gives the lock back by dying. Who owns it also sees it through a fork.
+    The lock of a process that dies is released by the kernel. Its owner calls `before_fork` and `after_fork`.
     """
 
     def __init__(self, path: Path, *, model: Path | None = None) -> None:
-        """Lock by `path`, which gets owner of `model`, and the mode that goes with it: who may write may lock.
+        """Lock by `path`, which gets the owner of `model` and its mode without readers: who may write may lock.
 
-        Nobody else may even open it: flock needs no right to write.
+        Nobody else may even open it: flock needs no write permission.
         """
         self._path = path
         self._model = model
         self.restart()
 
     def restart(self) -> None:
-        """Begin without a descriptor: flock belongs to it, and parent and child would hold the lock together."""
+        """Begin without a descriptor: flock belongs to it, so parent and child would share the lock."""
         self._descriptor: int | None = None
         self._threads = threading.Lock()
         self._paused_for_fork = False
 
     def before_fork(self) -> None:
-        """Wait for the writer of this process, and close the descriptor."""
+        """Wait for this process's writer, and close the descriptor."""
         self._paused_for_fork = self._threads.acquire(timeout=_FORK_TIMEOUT)
         if self._paused_for_fork and self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def after_fork(self) -> None:
-        """Let writers in again."""
+        """Let writers begin again, in the parent."""
         if self._paused_for_fork:
             self._paused_for_fork = False
             self._threads.release()
 
     @contextmanager
     def hold(self, timeout: float) -> Iterator[None]:
-        """Hold the lock; raise DatabaseUnavailableError when it can't be had within `timeout` seconds."""
+        """Hold the lock; raise DatabaseUnavailableError when it is not free within `timeout` seconds."""
         if not self._threads.acquire(timeout=timeout):
-            raise DatabaseUnavailableError(f"the database was busy for {timeout:g} s")
+            raise DatabaseUnavailableError(f"another thread was writing to the database for {timeout:g} s")
         try:
             descriptor = self._acquire(timeout)
             try:
@@ -86,9 +83,7 @@ class FileLock:
             self._threads.release()
 
     def _copy_owner(self, descriptor: int) -> None:
-        if self._model is None:
-            return
-        if restrict_to_writers(descriptor, self._model):
+        if self._model is not None and restrict_to_writers(descriptor, self._model):
             self._model = None
 
     def _acquire(self, timeout: float) -> int:
@@ -104,5 +99,5 @@ class FileLock:
             else:
                 return self._descriptor
             if time.monotonic() > deadline:
-                raise DatabaseUnavailableError(f"{self._path.name} was locked for {timeout:g} s by another process")
+                raise DatabaseUnavailableError(f"another process held the lock {self._path.name} for {timeout:g} s")
             time.sleep(_POLL_INTERVAL)

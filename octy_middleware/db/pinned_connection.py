@@ -1,8 +1,6 @@
-"""A connection that one thread keeps from transaction to transaction, where it has hundreds a second.
+"""A connection that one thread keeps between transactions, for hundreds of them a second.
 
-Here: taking it, giving it up, and what becomes of it in a fork. Not here: transactions (`database`). A pool hands a
-connection out and takes it back in more time than SQLite needs to look up a key, and each of its steps gives the
-interpreter's lock away.
+The pool's checkout and return take longer than SQLite needs to find a key, and each of their steps releases the GIL.
 """
 
 import threading
@@ -11,14 +9,13 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection
 
-_FORK_TIMEOUT = 1.0  # seconds that a fork waits for who uses it
-_inherited: list[
-    Connection
-] = []  # in a child: the parent's, in use at the fork; to collect them would end them for both
+_FORK_TIMEOUT = 1.0  # seconds that a fork waits for the current user
+# In a forked child: the parent's connections that were in use at the fork. Collecting one would end it for both.
+_inherited: list[Connection] = []
 
 
 class PinnedConnection:
-    """At most one connection, opened on first use. Users take turns; one that fails is given up."""
+    """At most one connection, opened on first use. One user at a time; closed after an exception."""
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
@@ -26,7 +23,7 @@ class PinnedConnection:
         self._paused_for_fork = False
 
     def restart(self) -> None:
-        """Begin without one, in a forked child."""
+        """Drop the parent's connection and lock, in a forked child."""
         if self._connection is not None:
             _inherited.append(self._connection)
         self._connection = None
@@ -34,11 +31,11 @@ class PinnedConnection:
         self._paused_for_fork = False
 
     @contextmanager
-    def use(self, connect: Callable[[], Connection], is_sound: Callable[[Connection], bool]) -> Iterator[Connection]:
-        """Give the kept connection if it is sound, else a new one. Whoever raises with it in hand has it closed."""
+    def use(self, connect: Callable[[], Connection], is_current: Callable[[Connection], bool]) -> Iterator[Connection]:
+        """Yield the pinned connection if `is_current` says so, else a new one; close it when the block raises."""
         with self._lock:
             connection = self._connection
-            if connection is None or not is_sound(connection):
+            if connection is None or not is_current(connection):
                 self._drop()
                 connection = self._connection = connect()
             try:
@@ -48,7 +45,7 @@ class PinnedConnection:
                 raise
 
     def close(self, timeout: float = 1.0) -> None:
-        """Close it, unless somebody needs it for longer than that; the next use opens another one."""
+        """Close the connection, unless it is in use for longer than `timeout`; the next use opens another one."""
         if self._lock.acquire(timeout=timeout):
             try:
                 self._drop()
@@ -56,24 +53,24 @@ class PinnedConnection:
                 self._lock.release()
 
     def before_fork(self) -> None:
-        """Wait for who uses it, and close it: a child must not inherit it."""
+        """Wait for the current user, and close the connection: a child must not inherit it."""
         self._paused_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT)
         if self._paused_for_fork:
             self._drop()
 
     def after_fork(self) -> None:
-        """Let it be used again."""
+        """Let it be used again, in the parent."""
         if self._paused_for_fork:
             self._paused_for_fork = False
             self._lock.release()
 
     def __del__(self) -> None:
-        """Leave no connection open, nor one of the pool's places taken."""
-        with suppress(Exception):  # at the interpreter's end much is gone
+        """Close the connection and free its place in the pool."""
+        with suppress(Exception):  # at the interpreter's exit much is gone
             self._drop()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()  # closed for good: back in the pool it would wait for nobody
+            connection.invalidate()  # closed, not returned: the pool would keep it idle
             connection.close()

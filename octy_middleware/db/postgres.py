@@ -1,12 +1,9 @@
-"""PostgreSQL as the store, by psycopg 3: for more than one machine.
+"""The PostgreSQL backend, by psycopg 3: for hosts on more than one machine.
 
-Here: sessions, who writes beside whom, and what an outage looks like. Not here: URLs (`postgres_url`), notifications
-(`postgres_alarm`), transactions as others use them (`database`).
-
-Who writes beside whom is settled by locks on the table `write_lock`, always taken in this order: the office's row, the
-table itself (recorders share it, others have it alone), rows that stand for keys in sorted order, the feed's row. So no
-two transactions wait for each other. Each of these locks needs the right to write that table. Advisory locks need no
-right: any role that may connect could take them and stop all recording.
+Writers lock the table `write_lock`, always in this order, so that there is no deadlock: the row of exclusive writers,
+the table itself (shared by recorders, exclusive for others), the rows of keys in sorted order, the row of the change
+feed. All these locks need the right to write that table. Advisory locks need no right: any role that may connect could
+take them and stop all recording.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +27,7 @@ from octy_middleware.db.postgres_url import (
     driver_defaults,
     driver_options,
     schema_of,
-    with_password_in_its_place,
+    with_hidden_password,
     without_schema,
 )
 from octy_middleware.errors import (
@@ -46,31 +43,31 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _EXCLUSIVE_ROW, _FEED_ROW = 0, 1  # rows of `write_lock`
-_FIRST_KEY_ROW = 64  # the first row that stands for keys
-_KEY_ROWS = 16_384  # rows that stand for keys: two batches of 13 keys meet in one of a hundred pairs
-_POOLED = "octy_pooled"
-_GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
+_FIRST_KEY_ROW = 64  # the first row for keys
+_KEY_ROWS = 16_384  # rows that keys are hashed to: of a hundred pairs of batches with 13 keys each, one pair collides
+_POOLED = "octy_pooled"  # in a connection's `info`: a pooler may lead each transaction to another session
+_GENERATION = "octy_generation"  # in a connection's `info`: the generation that it was made in
 
 
 def _lock_row(slot: int) -> str:
     return f"SELECT slot FROM write_lock WHERE slot = {slot} FOR UPDATE"  # noqa: S608  # our own number
 
 
-# Row locks take ROW SHARE on the table, which is compatible with both of its modes here.
+# Row locks take ROW SHARE on the table, which is compatible with both modes.
 _SHARED = "LOCK TABLE write_lock IN ROW EXCLUSIVE MODE"
 _EXCLUSIVE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
-# A table `write_lock` without our version table beside it is somebody else's.
+# A table `write_lock` without our version table is not Octy's.
 _HAS_LOCKS = f"SELECT num_nulls(to_regclass('write_lock'), to_regclass('{VERSION_TABLE}')) = 0"
 _LOCKS = {
     WriteMode.EXCLUSIVE: (_lock_row(_EXCLUSIVE_ROW), _EXCLUSIVE),
     WriteMode.IMPORT: (),
     WriteMode.RECORDER: (_SHARED,),
     WriteMode.BULK_RECORDER: (_EXCLUSIVE,),
-    # Where there is no such table yet. Whoever takes this lock stops migrations and nothing else.
+    # The table may not exist yet. Another role that takes this lock blocks migrations and nothing else.
     WriteMode.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", _HAS_LOCKS),
 }
-# Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
-# limit is below the time that others wait for it; who works for the office computes between statements.
+# idle_in_transaction_session_timeout in seconds: a process that is stopped inside a transaction loses its locks. For a
+# recorder it is below the time that others wait for it; exclusive writers compute between statements.
 _IDLE = {
     WriteMode.EXCLUSIVE: 5,
     WriteMode.IMPORT: 5,
@@ -81,13 +78,13 @@ _IDLE = {
 }
 _LOCK_KEYS = "SELECT slot FROM write_lock WHERE slot = ANY(%s) ORDER BY slot FOR UPDATE"
 _ADD_ROWS = f"INSERT INTO write_lock SELECT generate_series(0, {_FIRST_KEY_ROW + _KEY_ROWS - 1}) ON CONFLICT DO NOTHING"
-_LOCK_ROWS_MISSING = "the table write_lock lacks rows, so writers can't take turns → run `octy db upgrade`"
+_LOCK_ROWS_MISSING = "rows of the table write_lock are missing, so writers can't lock them → run `octy db upgrade`"
 _OUTAGES = frozenset(
     {
         "OperationalError",
         "InterfaceError",
         "InternalError_",
-        "IdleInTransactionSessionTimeout",  # this process did not run in the middle of a transaction
+        "IdleInTransactionSessionTimeout",  # this process was stopped inside a transaction
         "DataCorrupted",
         "IndexCorrupted",
     }
@@ -95,20 +92,20 @@ _OUTAGES = frozenset(
 _DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 _MAY_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
-_UPGRADE = "run `octy db upgrade`, or see that the URL leads to Octy's database and schema"
-_HINTS = {  # by the driver's error: the database answers, and refuses
+_UPGRADE = "run `octy db upgrade`, or check that the URL leads to Octy's database and schema"
+_HINTS = {  # by the class of the driver's error
     "UndefinedTable": _UPGRADE,
     "UndefinedColumn": _UPGRADE,
     "InvalidSchemaName": "create the schema that `search_path` names, or set another one",
-    "InsufficientPrivilege": "GRANT this role what it lacks, or use the role that owns the tables; "
+    "InsufficientPrivilege": "GRANT this role the missing right, or use the role that owns the tables; "
     "`octy db upgrade` needs the owner, and CREATE on the schema",
     "DuplicateTable": ALREADY_EXISTS_HINT,
     "DuplicateObject": ALREADY_EXISTS_HINT,
 }
 _SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit'), current_setting('search_path')"
-_ENCODINGS = ("UTF8", "SQL_ASCII")  # that keep any text; the latter keeps bytes as they are
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # can store any text; the latter stores bytes unchanged
 _MAKE_DURABLE = "SELECT set_config('synchronous_commit', 'on', false)"
-_KEEP_DURABLE = (  # of a transaction; a SELECT that finds no row would say that rows of `write_lock` are missing
+_KEEP_DURABLE = (  # always returns a row: `begin` takes an empty result for missing rows of `write_lock`
     "SELECT set_config('synchronous_commit', "
     "COALESCE(NULLIF(current_setting('synchronous_commit'), 'off'), 'on'), true)"
 )
@@ -119,8 +116,8 @@ SELECT string_agg(nspname, ', ') FROM pg_namespace WHERE NOT has_schema_privileg
   SELECT btrim(btrim(name), '"') FROM unnest(string_to_array(current_setting('search_path'), ',')) AS name
 )
 """
-_WHERE = ("host", "port", "service", SCHEMA_OPTION)  # of the options, what an error may show
-_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
+_SHOWN_OPTIONS = ("host", "port", "service", SCHEMA_OPTION)  # options that an error may show
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # each statement sees what was committed before it got its locks
 _READ = (
     f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
     f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[None]}s'; SELECT pg_is_in_recovery()"
@@ -130,13 +127,15 @@ _READ = (
 class PostgresBackend:
     """One database of a PostgreSQL server. See `Backend`."""
 
-    closes_inherited = False  # a child's good-bye would end the parent's session
+    closes_inherited = False  # closing it in a child would end the parent's session
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
-            raise ConfigurationError("database_url: PostgreSQL is reached by psycopg 3: give postgresql://…")
+            raise ConfigurationError("database_url: the only driver is psycopg 3: give postgresql://…")
         if "@" in (url.host or ""):
-            raise ConfigurationError("database_url: in a password write @ as %40")  # the host is half of it
+            raise ConfigurationError(
+                "database_url: in a password write @ as %40"
+            )  # else a part of the password is parsed as the host
         if not url.database:
             raise ConfigurationError("database_url: name the database: postgresql://<user>@<host>/<database>")
         try:
@@ -146,7 +145,7 @@ class PostgresBackend:
             raise ConfigurationError(
                 f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
             ) from None
-        self.url = with_password_in_its_place(url)
+        self.url = with_hidden_password(url)
         self.schema = schema_of(url)
         try:
             make_conninfo(**driver_options(self.url))
@@ -154,32 +153,32 @@ class PostgresBackend:
             raise ConfigurationError(f"database_url: {str(error).strip()}") from None
         self._busy_timeout = busy_timeout
         self._generation = 0
-        message = {name: value for name, value in url.query.items() if name in _WHERE}
+        shown = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
         self.separation_hint = f"give Octy a schema of its own: {_ADD_SCHEMA}"
         if self.schema:
             self.separation_hint = f"give Octy another schema than {self.schema}, or a database of its own"
-        self.display_name = url.set(drivername="postgresql", password=None, query=message).render_as_string()
+        self.display_name = url.set(drivername="postgresql", password=None, query=shown).render_as_string()
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
         engine = create_engine(
             without_schema(self.url).set(drivername="postgresql+psycopg"),
-            hide_parameters=True,  # they hold digests, sealed secrets and reasons
+            hide_parameters=True,  # they contain digests, sealed secrets and reasons
             pool_size=5,
             max_overflow=15,
             pool_timeout=self._busy_timeout,
-            connect_args={**driver_defaults(self.url), "autocommit": True},  # transactions are begun here
+            connect_args={**driver_defaults(self.url), "autocommit": True},  # transactions are begun by `begin`
         )
         event.listen(engine, "do_connect", self._note_generation)
         event.listen(engine, "checkout", self._check_generation)
-        event.listen(engine, "connect", self._set_up_session, insert=True)  # before SQLAlchemy looks around
+        event.listen(engine, "connect", self._set_up_session, insert=True)  # before SQLAlchemy's own queries
         event.listen(engine, "handle_error", _redact_values)
         return engine
 
     def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
-        """Overrule a server that calls a commit done before it is on disk, and find no tables but ours.
+        """Make commits durable, whatever the server's default, and set the `search_path`.
 
-        Raises ConfigurationError where the database can't be used as it is.
+        Raises ConfigurationError, with what to do, for a database that can't be used as it is.
         """
         with _closed_on_error(driver):
             self._set_up(driver, record)
@@ -201,33 +200,33 @@ class PostgresBackend:
             driver.execute("SELECT set_config('search_path', %s, false)", (self.schema,)).close()
 
     def _setup_problem(self, driver: "psycopg.Connection[Any]", path: str) -> str:
-        """Return what is wrong with the database or with the session's `search_path`, and what to do; or nothing."""
+        """Return what is wrong with the database or the session's `search_path`, and what to do; or an empty text."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding not in _ENCODINGS:
             return (
-                f"the database's encoding is {encoding}, which lacks most characters → "
+                f"the database's encoding is {encoding}, which can't store all characters → "
                 f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump into it"
             )
         if self.schema and path != self.schema:
             return (
-                f"behind a connection pooler the session is shared: its search_path is {path!r} and can't be set → "
+                f"behind a connection pooler sessions are shared: the search_path is {path!r} and can't be set → "
                 f"ALTER ROLE … SET search_path = {self.schema}, for a role that Octy alone uses"
             )
         return ""
 
     @contextmanager
     def hold_write_lock(self, timeout: float) -> Iterator[None]:  # noqa: ARG002
-        """See `Backend`. The server hands out turns, at the beginning of each transaction."""
+        """See `Backend`. The locks are on the server: `begin` takes them."""
         yield
 
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
-        """See `Backend`. One message to the server, which also finds out whether the connection still lives."""
+        """See `Backend`. One message to the server, which also shows whether the connection is still open."""
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         if mode is None:
-            answer = driver.execute(_READ, prepare=False)
-            while answer.nextset():
+            cursor = driver.execute(_READ, prepare=False)
+            while cursor.nextset():
                 pass
-            if answer.fetchone() != (False,):
+            if cursor.fetchone() != (False,):
                 raise StandbyError(f"{self.display_name} is a standby: only the primary is used")
             return
         statements = (
@@ -237,18 +236,18 @@ class PostgresBackend:
             *((_KEEP_DURABLE,) if connection.info[_POOLED] else ()),
             *_LOCKS[mode],
         )
-        found = _found(driver.execute("; ".join(statements).encode(), prepare=False))
-        if mode is WriteMode.MIGRATION and found[-1] == [(True,)]:
+        results = _fetch_all(driver.execute("; ".join(statements).encode(), prepare=False))
+        if mode is WriteMode.MIGRATION and results[-1] == [(True,)]:
             driver.execute("; ".join(_LOCKS[WriteMode.EXCLUSIVE]).encode(), prepare=False)
-        elif not all(found):
+        elif not all(results):
             raise DatabaseSetupError(_LOCK_ROWS_MISSING)
 
     def is_current(self, connection: Connection) -> bool:
-        """See `Backend`. Whether it still lives, the next message to the server tells."""
+        """See `Backend`. Whether it is still open, the next message to the server shows."""
         return not connection.invalidated and bool(connection.info[_GENERATION] == self._generation)
 
     def is_standby(self, error: BaseException | None) -> bool:
-        """See `Backend`. SQLSTATE 25006, whatever was asked."""
+        """See `Backend`. SQLSTATE 25006."""
         return has_class_name(error, {"ReadOnlySqlTransaction"})
 
     def discard_connections(self) -> None:
@@ -256,11 +255,11 @@ class PostgresBackend:
         self._generation += 1
 
     def _note_generation(self, _dialect: object, record: "ConnectionPoolEntry", *_: object) -> None:
-        record.info[_GENERATION] = self._generation  # before it is made: what is renounced meanwhile is given up
+        record.info[_GENERATION] = self._generation  # before it is made: `discard_connections` may be called meanwhile
 
     def _check_generation(self, _driver: object, record: "ConnectionPoolEntry", _proxy: object) -> None:
         if record.info[_GENERATION] != self._generation:
-            raise DisconnectionError("the server takes no writes any more")
+            raise DisconnectionError("made before the last switch to a standby")
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """See `Backend`."""
@@ -269,7 +268,7 @@ class PostgresBackend:
             raise DatabaseSetupError(_LOCK_ROWS_MISSING)
 
     def lock_feed(self, connection: Connection) -> None:
-        """See `Backend`. Else a number given out early and committed late would never be read."""
+        """See `Backend`. Else readers would skip a row with an early number and a late commit."""
         if connection.exec_driver_sql(_lock_row(_FEED_ROW)).first() is None:
             raise DatabaseSetupError(_LOCK_ROWS_MISSING)
 
@@ -279,31 +278,31 @@ class PostgresBackend:
             self.refresh_statistics(connection, "write_lock")
 
     def notify(self, connection: Connection) -> None:
-        """See `Backend`. The server keeps notifications until the commit."""
+        """See `Backend`. The server delivers the notification after the commit."""
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
     def mark_erased(self, connection: Connection) -> None:
-        """See `Backend`. Old rows go with the server's next VACUUM, its log with its next checkpoints."""
+        """See `Backend`. Old rows are removed by the server's VACUUM, its WAL by checkpoints."""
 
     def check_committed(self, connection: Connection) -> None:
-        """See `Backend`. The server has said so."""
+        """See `Backend`. The server confirmed the commit."""
 
     def after_commit(self, connection: Connection) -> None:
-        """See `Backend`. The server has done so."""
+        """See `Backend`. The server sends the notification itself."""
 
     def listen(self) -> Listener:
         """See `Backend`."""
         return PostgresListener(self.url)
 
     def is_missing(self) -> bool:
-        """See `Backend`. A database is made by the server's owner."""
+        """See `Backend`. The server's owner creates databases."""
         return False
 
     def create(self) -> None:
-        """See `Backend`. A database is made by the server's owner."""
+        """See `Backend`. The server's owner creates databases."""
 
     def create_schema(self, connection: Connection) -> None:
-        """See `Backend`. One that is there may be used without the right to make one."""
+        """See `Backend`. An existing one is used without the right to create one."""
         if not self.schema or connection.exec_driver_sql(_HAS_SCHEMA, (self.schema,)).scalar_one():
             return
         if connection.exec_driver_sql("SELECT current_user").scalar_one() == self.schema:
@@ -314,7 +313,7 @@ class PostgresBackend:
         connection.exec_driver_sql(f"CREATE SCHEMA {self.schema}")
 
     def schemas_without_usage(self, connection: Connection) -> str:
-        """See `Backend`. PostgreSQL passes over them in silence."""
+        """See `Backend`. PostgreSQL skips them without an error."""
         return str(connection.exec_driver_sql(_WITHOUT_USAGE).scalar_one() or "")
 
     def setup_hint(self, error: BaseException | None) -> str:
@@ -322,7 +321,7 @@ class PostgresBackend:
         return next((hint for name, hint in _HINTS.items() if has_class_name(error, {name})), "")
 
     def is_outage(self, error: BaseException | None) -> bool:
-        """See `Backend`. Among operational errors are lost connections, locks not had in time, and full disks."""
+        """See `Backend`. Operational errors include lost connections, lock timeouts and full disks."""
         return has_class_name(error, _OUTAGES)
 
     def redact_values(self, error: BaseException) -> None:
@@ -330,17 +329,17 @@ class PostgresBackend:
         _redact(error)
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
-        """See `Backend`. The server does so by itself, some time later; until then it plans for empty tables."""
+        """See `Backend`. Until autovacuum does it, the planner takes new tables for empty ones."""
         for table in tables:
             connection.exec_driver_sql(f"ANALYZE {table}")
 
     def integrity_problem(self, connection: Connection) -> str:
-        """See `Backend`. What can't be read raises; the rest is the server's own business."""
+        """See `Backend`. An unreadable table raises; a deeper check is left to the server's own tools."""
         connection.exec_driver_sql("SELECT COUNT(*) FROM key_pair")
         return ""
 
     def location(self, connection: Connection) -> dict[str, object]:
-        """See `Backend`. A restored dump has another oid or server; only a copy of the server's files has neither."""
+        """See `Backend`. A restored dump has another oid or server; only a copy of the server's files has the same."""
         database = connection.exec_driver_sql(_DATABASE_OID).scalar_one()
         may_read = connection.exec_driver_sql(_MAY_READ_SYSTEM).scalar_one()
         system = connection.exec_driver_sql(_SYSTEM).scalar_one() if may_read else None
@@ -358,7 +357,7 @@ class PostgresBackend:
 
 @contextmanager
 def _closed_on_error(driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Close a connection that is not in the pool yet when its set-up fails: nobody else would."""
+    """Close a connection whose set-up fails: the pool does not know it yet."""
     try:
         yield
     except BaseException:
@@ -367,7 +366,7 @@ def _closed_on_error(driver: "psycopg.Connection[Any]") -> Iterator[None]:
 
 
 def _pooling_problem(driver: "psycopg.Connection[Any]") -> str:
-    """Return what is wrong with the pooler in between, and what to do; or nothing."""
+    """Return what is wrong with the connection pooler, and what to do; or an empty text."""
     from psycopg.errors import ProtocolViolation  # noqa: PLC0415
 
     try:
@@ -378,31 +377,31 @@ def _pooling_problem(driver: "psycopg.Connection[Any]") -> str:
     return ""
 
 
-def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
-    """Return what each statement of a message found, of those that return rows."""
-    found = []
+def _fetch_all(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
+    """Return the rows of each statement of a message that returns rows."""
+    results = []
     while True:
         if cursor.description is not None:
-            found.append(cursor.fetchall())
+            results.append(cursor.fetchall())
         if not cursor.nextset():
-            return found
+            return results
 
 
 def _redact_values(context: "ExceptionContext") -> None:
-    """Keep stored values out of error texts: they end up in logs, and in Temporal's histories.
+    """Remove stored values from error texts, which are logged and stored in Temporal's histories.
 
-    The server's details show whole rows. A NUL, which only its owner can have typed, is told as what it is.
+    The server's details contain whole rows. A NUL character in a text raises InvalidInputError.
     """
     error, wrapped = context.original_exception, context.sqlalchemy_exception
     if has_class_name(error, {"DataError"}) and "NUL" in str(error):
-        raise InvalidInputError("a text holds a NUL character, which can't be kept") from None
+        raise InvalidInputError("a text contains a NUL character, which PostgreSQL can't store") from None
     _redact(error)
     if error.args and wrapped is not None and getattr(error, "diag", None) is not None:
         wrapped.args = (f"({type(error).__name__}) {error.args[0]}",)
 
 
 def _redact(error: BaseException) -> None:
-    """Leave of a driver's error its primary message."""
+    """Reduce the text of a driver's error to its primary message."""
     message = getattr(getattr(error, "diag", None), "message_primary", None)
     if message is not None:
         error.args = (message,)

@@ -1,4 +1,4 @@
-"""Waiting for PostgreSQL's notification that messages came into the outbox."""
+"""LISTEN on PostgreSQL for new messages in the outbox."""
 
 import os
 import time
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import psycopg
 
 CHANNEL = "octy_outbox"
-_PRIMARY_CHECK_INTERVAL = 1.0  # seconds between two questions on the connection that listens
+_PRIMARY_CHECK_INTERVAL = 1.0  # seconds between two checks that the server is still the primary
 
 
 class PostgresListener:
-    """Listens on a connection of its own, made anew when it is lost."""
+    """Listens on a connection of its own, which is made anew when it is lost."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -26,7 +26,7 @@ class PostgresListener:
         self._checked_at = 0.0
 
     def wait(self, timeout: float) -> bool:
-        """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
+        """See `Listener`. After a new LISTEN it returns True at once: messages may have come before it."""
         import psycopg  # noqa: PLC0415
 
         if self._pid != os.getpid():  # after a fork the session is the parent's
@@ -44,7 +44,7 @@ class PostgresListener:
         return False
 
     def _check_primary(self, driver: "psycopg.Connection[Any]") -> None:
-        """Look now and then whether it is the primary still: a standby would never notify."""
+        """Check now and then that the server is still the primary: a standby never notifies."""
         now = time.monotonic()
         if now - self._checked_at < _PRIMARY_CHECK_INTERVAL:
             return
@@ -65,7 +65,7 @@ class PostgresListener:
         return driver
 
     def close(self) -> None:
-        """See `Alarm`."""
+        """See `Listener`."""
         if self._driver is not None:
             self._driver.close()
             self._driver = None

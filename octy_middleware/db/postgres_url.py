@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL: what libpq is told, with which encryption, and which schema holds the tables."""
+"""PostgreSQL URLs: libpq's options, verification of the server's certificate, and the schema of the tables."""
 
 import os
 import re
@@ -13,23 +13,21 @@ from octy_middleware.loopback import is_loopback
 
 _OPTIONS = {
     "connect_timeout": 3,
-    # A machine that vanished is noticed in seconds; a query to it would wait for ever.
+    # A lost host is noticed in seconds; without these a query to it would wait without end.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "application_name": "octy",
-    # Of several hosts the one that takes writes; none where only a standby answers.
+    # Of several hosts the primary; no connection where only a standby answers.
     "target_session_attrs": "read-write",
 }
-# In a connection's `info`: whether a pooler is in between, which may lead each transaction to another session. The
-# server then has another process id than the one that the client was told for its cancel requests.
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _VERIFYING = ("verify-ca", "verify-full")
 
 
-def with_password_in_its_place(url: URL) -> URL:
-    """Return the URL with a password out of its options: only there it is hidden in every text."""
+def with_hidden_password(url: URL) -> URL:
+    """Return the URL with a `password` option moved to the password part, where its text is hidden."""
     password = url.query.get("password")
     if not isinstance(password, str):
         return url
@@ -37,50 +35,50 @@ def with_password_in_its_place(url: URL) -> URL:
 
 
 def schema_of(url: URL) -> str:
-    """Return the schema that the URL names, or nothing: then the role's `search_path` leads to the tables."""
+    """Return the schema that the URL names; empty if none: then the role's `search_path` is used."""
     found = url.query.get(SCHEMA_OPTION, "")
     if SCHEMA_OPTION in url.query and not (isinstance(found, str) and _SCHEMA_NAME.fullmatch(found)):
         raise ConfigurationError(
-            "database_url: schema: give one name of small letters, digits and _ that does not begin with pg_"
+            "database_url: schema: give one name of lower-case letters, digits and _ that does not begin with pg_"
         )
     return str(found)
 
 
 def without_schema(url: URL) -> URL:
-    """Return the URL without what libpq does not know."""
+    """Return the URL without the option `schema`, which libpq does not know."""
     return url.difference_update_query([SCHEMA_OPTION])
 
 
 def driver_defaults(url: URL) -> Mapping[str, Any]:
-    """Return what libpq is told beside the URL, which wins but for the encoding: texts are Unicode here.
+    """Return the connection options beyond the URL. The URL overrides all but the encoding, which is always UTF-8.
 
-    Beyond this machine the server's certificate is verified unless `sslmode` or PGSSLMODE says something else: libpq's
-    own default would go on in clear.
+    For remote hosts the server's certificate is verified unless `sslmode` or PGSSLMODE says otherwise: libpq's own
+    default would fall back to plain text.
     """
-    told = {name: value for name, value in _OPTIONS.items() if name not in url.query}
-    told["client_encoding"] = "utf8"  # a database of the encoding SQL_ASCII would hand out bytes
+    options = {name: value for name, value in _OPTIONS.items() if name not in url.query}
+    options["client_encoding"] = "utf8"  # from a database with the encoding SQL_ASCII texts would come as bytes
     if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
-        return told
-    return {**told, "sslmode": "verify-full"}
+        return options
+    return {**options, "sslmode": "verify-full"}
 
 
 def unverified_sslmode(url: URL) -> str:
-    """Return the `sslmode` that lets whoever sits between read along or pose as the server; nothing where none can.
+    """Return the `sslmode` if it allows a man in the middle, else an empty text.
 
-    libpq verifies the authority with `require`, too, where it is told one.
+    With `require`, too, libpq verifies the certificate authority where one is given.
     """
     if all(map(_is_local, _hosts(url))):
         return ""
     options = {**driver_defaults(url), **url.normalized_query}
-    told = options.get("sslmode") or os.environ.get("PGSSLMODE", "")
-    mode = told if isinstance(told, str) else told[-1]
+    given = options.get("sslmode") or os.environ.get("PGSSLMODE", "")
+    mode = given if isinstance(given, str) else given[-1]
     if mode == "require" and ("sslrootcert" in options or os.environ.get("PGSSLROOTCERT")):
         return ""
     return "" if mode in _VERIFYING else mode
 
 
 def _hosts(url: URL) -> list[str]:
-    """Return where libpq connects to. A service's hosts stand in a file of libpq's, and count as elsewhere."""
+    """Return the hosts that libpq connects to. Those of a service are in a file of libpq's, and count as remote."""
     if "service" in url.query or (not url.host and os.environ.get("PGSERVICE")):
         return ["a service"]
     own = [host for host in (url.host, *url.normalized_query.get("host", ())) if host]
@@ -90,14 +88,14 @@ def _hosts(url: URL) -> list[str]:
 
 
 def _is_local(host: str) -> bool:
-    """Tell whether a host is a unix socket, libpq's default, or this machine by its name."""
+    """Whether a host is a Unix socket, libpq's default, or a loopback address."""
     return (
         not host or host.startswith(("/", "@")) or is_loopback(host.partition(":")[0] if host.count(":") == 1 else host)
     )
 
 
 def driver_options(url: URL) -> dict[str, Any]:
-    """Return all that libpq is told."""
+    """Return all connection options for libpq."""
     from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
 
     _, given = PGDialect_psycopg().create_connect_args(without_schema(url))  # type: ignore[no-untyped-call]

@@ -1,8 +1,4 @@
-"""SQLite as the store: one file, its write-ahead log, and a lock file that hands writing from process to process.
-
-Here: how the file is opened, locked, and found to be another one. Not here: transactions as others use them
-(`database`), what is read or written.
-"""
+"""The SQLite backend: one file, its write-ahead log, a lock file for writers and a wake-up file for listeners."""
 
 import os
 import sqlite3
@@ -21,16 +17,16 @@ from octy_middleware.db.backend import ALREADY_EXISTS_HINT, Listener, WriteMode
 from octy_middleware.db.file_lock import FileLock, mode_for_writers, restrict_to_writers
 from octy_middleware.errors import ConfigurationError, DatabaseUnavailableError
 
-_FILE = "octy_file"  # in a connection's `info`: which file it has open
-_NOTIFY = "octy_rung"  # in a connection's `info`: a message was put into the outbox
-_ERASED = "octy_erased"  # in a connection's `info`: a secret was erased
-_CHECKPOINT_TIMEOUT = 100  # milliseconds that a checkpoint waits for readers, while writers wait for it
-_POLL_INTERVAL = 0.02  # seconds between two looks at the wake-up file
+_FILE = "octy_file"  # in a connection's `info`: device and inode of its file
+_NOTIFY = "octy_rung"  # in a connection's `info`: `notify` was called in this transaction
+_ERASED = "octy_erased"  # in a connection's `info`: `mark_erased` was called in this transaction
+_CHECKPOINT_TIMEOUT = 100  # milliseconds that a checkpoint waits for readers, and writers for it
+_POLL_INTERVAL = 0.02  # seconds between two checks of the wake-up file
 _PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=FULL",  # a refusal that a client saw survives a power cut
+    "synchronous=FULL",  # a refused request that was answered survives a power cut
     "foreign_keys=ON",
-    "secure_delete=ON",  # what is erased is overwritten, in pages that become free too
+    "secure_delete=ON",  # erased content is overwritten, in freed pages too
 )
 
 
@@ -43,12 +39,12 @@ class SqliteBackend:
         if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query or "\0" in str(url.database):
             raise ConfigurationError("database_url: give sqlite:///<file>, without another driver or options")
         if url.database in (None, "", ":memory:"):
-            raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
+            raise ConfigurationError("database_url: an in-memory SQLite database would lose all outcomes; name a file")
         self.url = url
         self._busy_timeout = busy_timeout
-        self._erased = False  # a secret may still stand in the log
-        self.path = Path(str(url.database)).absolute()  # the host may change its folder later
-        self.display_name = str(self.path)
+        self._has_erased = False  # the write-ahead log may still contain an erased secret
+        self.path = Path(str(url.database)).absolute()  # the process may change its working directory later
+        self.display_name = self._path_text = str(self.path)
         self.separation_hint = "give Octy a file of its own: OCTY_DATABASE_URL=sqlite:///octy.db"
         self._lock = FileLock(self._beside(".lock-file"), model=self.path)
         self._wake_up_file = self._beside(".wake-up")
@@ -57,20 +53,18 @@ class SqliteBackend:
         return self.path.with_name(self.path.name + ending)
 
     def make_engine(self) -> Engine:
-        """See `Backend`. Each connection knows which file it has open, and is given up when that is another one."""
-        path, display_name, timeout = self.path, self.display_name, self._busy_timeout
+        """See `Backend`. A connection records its file's inode; it is closed when the path leads to another file."""
+        path, path_text, timeout = self.path, self._path_text, self._busy_timeout
 
         def connect(_dialect: object, record: ConnectionPoolEntry, *_: object) -> sqlite3.Connection:
-            record.info[_FILE] = _identity(
-                display_name
-            )  # before it is opened: a change meanwhile shows at the checkout
+            record.info[_FILE] = _identity(path_text)  # before it is opened: a change meanwhile shows at the checkout
             return _open(path, timeout)
 
         def check(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-            if record.info[_FILE] != _identity(display_name):
+            if record.info[_FILE] != _identity(path_text):
                 raise DisconnectionError("the file was removed or replaced")
 
-        # Parameters hold digests, sealed secrets and reasons: no error text may show them.
+        # Parameters contain digests, sealed secrets and reasons: no error text may show them.
         engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
         event.listen(engine, "do_connect", connect)
         event.listen(engine, "checkout", check)
@@ -89,16 +83,16 @@ class SqliteBackend:
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. The file may have been removed or replaced."""
-        return not connection.invalidated and bool(connection.info[_FILE] == _identity(self.display_name))
+        return not connection.invalidated and bool(connection.info[_FILE] == _identity(self._path_text))
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
-        """See `Backend`. The writer is alone already."""
+        """See `Backend`. There is only one writer anyway."""
 
     def lock_feed(self, connection: Connection) -> None:
-        """See `Backend`. The writer is alone already."""
+        """See `Backend`. There is only one writer anyway."""
 
     def add_lock_rows(self, connection: Connection) -> None:
-        """See `Backend`. The lock on the file is enough."""
+        """See `Backend`. Writers lock the file."""
 
     def notify(self, connection: Connection) -> None:
         """See `Backend`."""
@@ -109,29 +103,29 @@ class SqliteBackend:
         connection.info[_ERASED] = True
 
     def check_committed(self, connection: Connection) -> None:
-        """See `Backend`. SQLite goes on in an unlinked file."""
-        if connection.info[_FILE] != _identity(self.display_name):
+        """See `Backend`. SQLite continues to work on an unlinked file."""
+        if connection.info[_FILE] != _identity(self._path_text):
             raise DatabaseUnavailableError(f"{self.path} was removed or replaced")
 
     def after_commit(self, connection: Connection) -> None:
-        """See `Backend`. The write-ahead log still has the pages as they were before a secret was erased."""
-        self._erased = connection.info.pop(_ERASED, False) or self._erased
-        if self._erased:
-            self._empty_log(cast("sqlite3.Connection", connection.connection.driver_connection))
+        """See `Backend`. The write-ahead log still contains the pages from before a secret was erased."""
+        self._has_erased = connection.info.pop(_ERASED, False) or self._has_erased
+        if self._has_erased:
+            self._truncate_log(cast("sqlite3.Connection", connection.connection.driver_connection))
         self._touch_wake_up_file(connection)
 
-    def _empty_log(self, driver: sqlite3.Connection) -> None:
-        """Copy the log into the file and cut it; where a reader is in the way, after the next commit."""
+    def _truncate_log(self, driver: sqlite3.Connection) -> None:
+        """Copy the log into the file and truncate it; if a reader prevents that, again after the next commit."""
         with suppress(sqlite3.Error):
             driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_TIMEOUT}").close()
             try:
                 busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                self._erased = bool(busy)
+                self._has_erased = bool(busy)
             finally:
                 driver.execute(f"PRAGMA busy_timeout={int(self._busy_timeout * 1000)}").close()
 
     def _touch_wake_up_file(self, connection: Connection) -> None:
-        """Ring. Nobody is told when the file can't be touched; relays look by themselves, too."""
+        """Wake listeners. An error is ignored: relays poll as well."""
         if connection.info.pop(_NOTIFY, False):
             with suppress(OSError):
                 if not self._wake_up_file.exists():
@@ -145,7 +139,7 @@ class SqliteBackend:
         return _WakeUpFileListener(self._wake_up_file)
 
     def is_missing(self) -> bool:
-        """See `Backend`. A folder that is away is an outage."""
+        """See `Backend`. A missing folder is an outage."""
         try:
             self.path.stat()
         except FileNotFoundError:
@@ -155,28 +149,28 @@ class SqliteBackend:
         return False
 
     def create(self) -> None:
-        """Make the empty file if there is none. Nothing else does: a file that is away comes back, with its log.
+        """Create the empty file if there is none. Nothing else does: a missing file may come back, with its log.
 
-        It and the files beside it are for those who may write it, whatever the umask: who reads them can lock them.
+        It and the files beside it get no rights for readers, whatever the umask: who can read them can lock them.
         """
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             for path in (self.path, *map(self._beside, ("-wal", "-shm", ".wake-up"))):
-                with suppress(FileNotFoundError, PermissionError):  # not there yet, or another user's
+                with suppress(FileNotFoundError, PermissionError):  # does not exist yet, or is another user's
                     path.chmod(mode_for_writers(path.stat().st_mode))
         except OSError as error:
-            hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
-            raise DatabaseUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
+            hint = "create its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
+            raise DatabaseUnavailableError(f"{self.path} can't be created ({error.strerror}): {hint}") from error
 
     def create_schema(self, connection: Connection) -> None:
         """See `Backend`. A file has one schema."""
 
     def schemas_without_usage(self, connection: Connection) -> str:  # noqa: ARG002
-        """See `Backend`. Who may read a file sees all of it."""
+        """See `Backend`. A file has no rights by schema."""
         return ""
 
     def is_standby(self, error: BaseException | None) -> bool:  # noqa: ARG002
-        """See `Backend`. A file has no copies that we would be led to."""
+        """See `Backend`. A file has no standby."""
         return False
 
     def discard_connections(self) -> None:
@@ -190,34 +184,34 @@ class SqliteBackend:
             return "run this as the user who may write the file and its folder"
         message = str(error)
         if message.startswith(("no such table", "no such column")) or "has no column named" in message:
-            return "run `octy db upgrade`, or see that the path leads to Octy's database"
+            return "run `octy db upgrade`, or check that the path leads to Octy's database"
         return ALREADY_EXISTS_HINT if message.endswith("already exists") else ""
 
     def is_outage(self, error: BaseException | None) -> bool:
-        """See `Backend`. A file that is no database, or a damaged one, raises the base of all errors itself."""
+        """See `Backend`. A file that is no database, or is damaged, raises the base class DatabaseError itself."""
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
     def redact_values(self, error: BaseException) -> None:
-        """See `Backend`. SQLite tells none."""
+        """See `Backend`. Errors of SQLite contain none."""
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
-        """See `Backend`. It plans the same way for tables of every size."""
+        """See `Backend`. SQLite's plans do not depend on the sizes of tables."""
 
     def integrity_problem(self, connection: Connection) -> str:
         """See `Backend`."""
-        answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
-        return "" if answer == "ok" else answer
+        result = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+        return "" if result == "ok" else result
 
-    def location(self, connection: Connection) -> dict[str, object]:  # noqa: ARG002  # the file system tells
+    def location(self, connection: Connection) -> dict[str, object]:  # noqa: ARG002  # stat is enough
         """See `Backend`. A copy of a file has another inode."""
-        identity = _identity(self.display_name)
+        identity = _identity(self._path_text)
         if identity is None:
             raise DatabaseUnavailableError(f"{self.path} was removed or replaced")
         device, inode = identity
-        return {"kind": "sqlite", "device": device, "inode": inode, "path": self.display_name}
+        return {"kind": "sqlite", "device": device, "inode": inode, "path": self._path_text}
 
     def restart(self) -> None:
-        """See `Backend`. flock belongs to a descriptor, and a child must have its own."""
+        """See `Backend`. flock belongs to a descriptor: a child must open its own."""
         self._lock.restart()
 
     def before_fork(self) -> None:
@@ -230,19 +224,19 @@ class SqliteBackend:
 
 
 class _WakeUpFileListener:
-    """Looks whether the wake-up file was touched: a look costs microseconds, and no system needs a watcher."""
+    """Polls the modification time of the wake-up file, which costs microseconds and works on every system."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen = self._modified_at()
+        self._last_seen = self._modified_at()
 
     def wait(self, timeout: float) -> bool:
         """See `Listener`."""
         deadline = time.monotonic() + timeout
         while True:
-            touched = self._modified_at()
-            if touched != self._seen:
-                self._seen = touched
+            modified_at = self._modified_at()
+            if modified_at != self._last_seen:
+                self._last_seen = modified_at
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
@@ -260,23 +254,23 @@ class _WakeUpFileListener:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Return which file a path leads to, by device and inode. Each transaction asks twice."""
+    """Return device and inode of the file at a path, or None. Called twice in each transaction."""
     try:
-        found = os.stat(path)  # noqa: PTH116  # a Path takes twice as long
+        found = os.stat(path)  # noqa: PTH116  # Path.stat takes twice as long
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
 def _open(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """Open a file that exists. SQLite would make an empty one in its place, and then delete the log beside it."""
+    """Open an existing file. By default SQLite would create an empty one, and then delete the log beside it."""
     name = quote(b"/" + os.fsencode(path).lstrip(b"/"))
     connection = sqlite3.connect(f"file:{name}?mode=rw", uri=True, check_same_thread=False)
     try:
-        connection.isolation_level = None  # transactions are begun here, not guessed by the driver
+        connection.isolation_level = None  # transactions are begun by us, not implicitly by the driver
         for pragma in (f"busy_timeout={int(busy_timeout * 1000)}", *_PRAGMAS):
             connection.execute(f"PRAGMA {pragma}").close()
     except BaseException:
-        connection.close()  # a file that can't be read would cost a descriptor a try
+        connection.close()  # else each try to open an unreadable file would leak a descriptor
         raise
     return connection

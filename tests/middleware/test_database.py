@@ -305,7 +305,7 @@ def test_a_relative_path_holds_when_the_host_changes_its_folder(
 
 
 @pytest.mark.parametrize(
-    ("path", "hint"), [("gone/octy.db", "make its folder first"), ("file/octy.db", "can't be made")]
+    ("path", "hint"), [("gone/octy.db", "create its folder first"), ("file/octy.db", "can't be created")]
 )
 def test_a_file_that_can_not_be_made_says_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
     (tmp_path / "file").touch()

@@ -84,7 +84,7 @@ def test_a_missing_right_is_logged_as_that_where_a_request_meets_it(
         while "permission denied for table" not in caplog.text:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert "→ GRANT this role what it lacks" in caplog.text
+    assert "→ GRANT this role the missing right" in caplog.text
     with world.database.write() as connection:
         connection.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {powerless}")
 

@@ -134,7 +134,7 @@ def test_writers_refuse_to_go_without_turns_and_an_upgrade_brings_their_rows_bac
 
     with psycopg.connect(world.url) as owner:
         owner.execute("DELETE FROM write_lock WHERE slot = %s", (slot,))
-    with pytest.raises(DatabaseSetupError, match=r"write_lock lacks rows.*octy db upgrade"):
+    with pytest.raises(DatabaseSetupError, match=r"rows of the table write_lock are missing.*octy db upgrade"):
         write()
     upgrade(world.database)
     write()
@@ -144,7 +144,7 @@ def test_recorders_without_rows_for_keys_refuse_and_write_nothing(world: World) 
     with psycopg.connect(world.url) as owner:
         owner.execute("DELETE FROM write_lock WHERE slot >= 64")
     with (
-        pytest.raises(DatabaseSetupError, match="write_lock lacks rows"),
+        pytest.raises(DatabaseSetupError, match="rows of the table write_lock are missing"),
         world.database.write(mode=WriteMode.RECORDER) as connection,
     ):
         world.database.lock_keys(connection, ["pk_1", "pk_2"])

@@ -279,7 +279,7 @@ def test_tables_that_are_not_the_models_are_told(world: World, damage: dict[str,
     with world.database.read() as connection:
         assert comparison.differences(connection) == expected
     if expected:
-        with pytest.raises(SchemaError, match=r"its tables are others: .*→ undo what was changed by hand"):
+        with pytest.raises(SchemaError, match=r"its tables differ from it: .*→ undo what was changed by hand"):
             check_tables(world.database)
     else:
         check_tables(world.database)

@@ -343,9 +343,9 @@ def test_errors_of_the_server_show_no_stored_values(world: World, statement: str
 
 
 def test_a_nul_is_told_as_what_it_is(world: World) -> None:
-    with pytest.raises(InvalidInputError, match="a text holds a NUL character"):
+    with pytest.raises(InvalidInputError, match="a text contains a NUL character"):
         put(world.database, "a\0b")
-    with pytest.raises(InvalidInputError, match="a text holds a NUL character"), world.database.read() as connection:
+    with pytest.raises(InvalidInputError, match="a text contains a NUL character"), world.database.read() as connection:
         bulk_sql.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\0")
     assert count(world.database) == 0
 

@@ -75,7 +75,7 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("--database", "sqlite://", "keys", "list"), 2, "name a file"),
         (("--database", "what?", "keys", "list"), 2, "database_url"),
         *((("--database", LONG, *words), 2, "File name too long") for words in (("keys", "list"), ("db", "current"))),
-        (("--database", LONG, "db", "upgrade"), 4, "can't be made (File name too long)"),
+        (("--database", LONG, "db", "upgrade"), 4, "can't be created (File name too long)"),
         *((("--database", NUL, *words), 2, "holds a NUL") for words in (("keys", "list"), ("db", "upgrade"))),
         (("secrets", "--rotate"), 2, "OCTY_PEPPERS is not set"),
         (("worker",), 2, "OCTY_PEPPERS is not set"),

@@ -1,7 +1,6 @@
 """Alembic migrations of the tables in `octy_middleware.db.models`.
 
-Here: `upgrade`, `downgrade`, and the check of what is there. Not here: the scripts (`versions`), what differs
-(`comparison`). Alembic comes with the worker's extra, so it is imported on use only.
+Alembic comes with the extra `worker`, so it is imported on use only.
 """
 
 from pathlib import Path
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.migration import MigrationContext
 
-_SHOWN = 5  # differences in one line
+_MAX_DIFFERENCES = 5  # in an error text
 
 
 def upgrade(database: Database, revision: str = "head") -> str | None:
-    """Bring the database to `revision`, in one transaction; return where it was, None if it had no tables.
+    """Migrate the database to `revision`, in one transaction; return its revision before, None if it had no tables.
 
-    Whoever comes second while another process does it waits, and finds it done. Raises SchemaError, with what to do,
-    when this release knows no way from where the database is, or when tables of these names are not Octy's.
+    Of two processes that do this at the same time the second waits, and finds it done. Raises SchemaError, with what
+    to do, when this release can't migrate from that revision, or when tables with these names are not Octy's.
     """
     config = _config()
     from alembic import command  # noqa: PLC0415
@@ -47,18 +46,18 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             database.backend.add_lock_rows(connection)
-            _note_compatibility(connection, config)
+            _record_compatibility(connection, config)
             return found
     except CommandError as error:
         if revision == "head" and _is_usable(database):
-            return read_schema_version(database)  # a newer release has been here: nothing to do
+            return read_schema_version(database)  # migrated by a newer, compatible release: nothing to do
         raise _unknown_revision(read_schema_version(database), revision, error) from error
 
 
 def downgrade(database: Database, revision: str = "-1") -> str | None:
-    """Take the database back to `revision`, by default the one before; return where it was. What is newer is lost.
+    """Migrate back to `revision`, by default the one before; return the revision it had. Newer columns are lost.
 
-    Raises SchemaError, with what to do, when this release knows no way there.
+    Raises SchemaError, with what to do, when this release can't migrate there.
     """
     config = _config()
     from alembic import command  # noqa: PLC0415
@@ -69,7 +68,7 @@ def downgrade(database: Database, revision: str = "-1") -> str | None:
             found = _context(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.downgrade(config, revision)
-            _note_compatibility(connection, config)
+            _record_compatibility(connection, config)
             return found
     except CommandError as error:
         raise _unknown_revision(read_schema_version(database), revision, error) from error
@@ -83,10 +82,10 @@ def _is_usable(database: Database) -> bool:
     return True
 
 
-def _note_compatibility(connection: Connection, config: "Config") -> None:
-    """Write beside the schema's version with which older releases' schema it is compatible.
+def _record_compatibility(connection: Connection, config: "Config") -> None:
+    """Record in the version table the oldest schema whose releases can work with this one.
 
-    A migration says so by `compatible_back_to`; one that says nothing is compatible with no older release.
+    A migration declares it by `compatible_back_to`; without that it is compatible with no older release.
     """
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
@@ -98,12 +97,12 @@ def _note_compatibility(connection: Connection, config: "Config") -> None:
         connection.exec_driver_sql(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN {COMPATIBLE_COLUMN} VARCHAR(80)")
     script = ScriptDirectory.from_config(config).get_revision(current)
     back_to = getattr(script.module, COMPATIBLE_COLUMN, current)
-    statement = f"UPDATE {VERSION_TABLE} SET {COMPATIBLE_COLUMN} = :told"  # noqa: S608  # our own names
-    connection.execute(text(statement), {"told": f"{current}:{back_to}"})
+    statement = f"UPDATE {VERSION_TABLE} SET {COMPATIBLE_COLUMN} = :value"  # noqa: S608  # our own names
+    connection.execute(text(statement), {"value": f"{current}:{back_to}"})
 
 
 def check_tables(database: Database) -> None:
-    """Raise SchemaError, with what to do, unless the tables are this release's: by name, and in all that they have."""
+    """Raise SchemaError, with what to do, unless all tables, columns, indexes and constraints are as in the models."""
     check_schema(database)
     _config()
     from octy_middleware.db.migrations.comparison import differences  # noqa: PLC0415
@@ -111,10 +110,10 @@ def check_tables(database: Database) -> None:
     with database.read() as connection:
         found = differences(connection, extra=read_schema_version(database) == SCHEMA_VERSION)
     if found:
-        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        more = f"; and {len(found) - _MAX_DIFFERENCES} more" if len(found) > _MAX_DIFFERENCES else ""
         raise SchemaError(
-            f"the database says that it is at schema {SCHEMA_VERSION}, but its tables are others: "
-            f"{'; '.join(found[:_SHOWN])}{more} → undo what was changed by hand, or restore a backup"
+            f"the database is at schema {SCHEMA_VERSION}, but its tables differ from it: "
+            f"{'; '.join(found[:_MAX_DIFFERENCES])}{more} → undo what was changed by hand, or restore a backup"
         )
 
 

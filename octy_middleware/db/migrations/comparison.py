@@ -1,7 +1,6 @@
-"""What the tables of a database have other than the models say.
+"""Differences between the tables of a database and the models, in words.
 
-Here: the comparison, in words. Not here: how the tables get there (the scripts beside this). Tables of others are none
-of our business: the database may be shared with the host app.
+Other tables are ignored: the database may be shared with the host app.
 """
 
 import re
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, Index, inspect
 
 from octy_middleware.db.models import METADATA
 
-_WORDS = {
+_TEXTS = {
     "add_table": "the table {0} is missing",
     "add_column": "the table {1} lacks the column {2}",
     "remove_column": "the table {1} has a column {2} that is not ours",
@@ -31,14 +30,14 @@ _WORDS = {
 
 
 def differences(connection: Connection, *, extra: bool = True) -> list[str]:
-    """Return what differs, each in one line; nothing when the tables are ours. `extra`: also what is there beyond."""
+    """Return the differences, one line each. `extra`: also columns, indexes and constraints beyond the models."""
     options = {"compare_type": True, "compare_server_default": _differ, "include_name": _is_ours}
     context = MigrationContext.configure(connection, opts=options)
     found = compare_metadata(context, METADATA)
     changes = [change for entry in found for change in (entry if isinstance(entry, list) else [entry])]
     if not extra:
         changes = [change for change in changes if not change[0].startswith("remove_")]
-    return sorted({*map(_told, changes), *_wrong_conditions(connection)})
+    return sorted({*map(_describe, changes), *_wrong_conditions(connection)})
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -48,29 +47,29 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
 def _differ(  # as Alembic calls it
     _context: object, _found: object, _wanted: object, found: str | None, _default: object, wanted: str | None
 ) -> bool | None:
-    """Tell that two defaults are the same; Alembic takes an empty text of SQLite's for another, and knows the rest."""
+    """Compare two defaults; None leaves it to Alembic, which is wrong about an empty text on SQLite only."""
     if found is None or wanted is None:
         return None
     return False if found.strip("()'") == wanted.strip("()'") else None
 
 
-def _told(change: tuple[Any, ...]) -> str:
+def _describe(change: tuple[Any, ...]) -> str:
     kind, *rest = change
     parts = [getattr(part, "name", part) for part in rest]
     takes_null = "" if kind != "modify_nullable" or rest[-1] else "not "
-    return _WORDS.get(kind, str(kind)).format(*map(str, parts), not_=takes_null)
+    return _TEXTS.get(kind, str(kind)).format(*map(str, parts), not_=takes_null)
 
 
 def _wrong_conditions(connection: Connection) -> Iterator[str]:
-    """Compare the conditions of partial indexes, which Alembic doesn't: they hold a case to one per pair."""
+    """Compare the conditions of partial indexes, which Alembic does not: one keeps a key pair to one open incident."""
     name = f"{connection.dialect.name}_where"
     inspector = inspect(connection)
     for table in METADATA.sorted_tables:
         if not inspector.has_table(table.name):
             continue
-        there = {index["name"]: index.get("dialect_options", {}) for index in inspector.get_indexes(table.name)}
+        existing = {index["name"]: index.get("dialect_options", {}) for index in inspector.get_indexes(table.name)}
         for index in table.indexes:
-            if index.name in there and _plain(there[index.name].get(name)) != _plain(_condition(index, name)):
+            if index.name in existing and _plain(existing[index.name].get(name)) != _plain(_condition(index, name)):
                 yield f"the index {index.name} has another condition"
 
 
@@ -80,5 +79,5 @@ def _condition(index: Index, name: str) -> object:
 
 
 def _plain(condition: object) -> str:
-    """Return a condition without what databases write differently."""
+    """Return a condition without the parentheses and spaces that differ between databases."""
     return "" if condition is None else re.sub(r"[()\s]", "", str(condition)).lower()

@@ -1,4 +1,4 @@
-"""Alembic's entry: it runs on the connection that `upgrade` hands over, inside the caller's transaction."""
+"""Alembic's environment: runs migrations on the connection of `upgrade` or `downgrade`, in their transaction."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from octy_middleware.db.models import METADATA
 
 
 def render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
-    """Write plain SQLAlchemy types into the scripts: they must outlive our own classes."""
+    """Render plain SQLAlchemy types in new scripts: scripts must not depend on classes that may change."""
     if kind == "type" and isinstance(item, UtcTime):
         return "sa.BigInteger()"
     if kind == "type" and isinstance(item, AutoString):
