@@ -357,7 +357,7 @@ def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World)
     assert "too long" in str(caught.value)
     run_twice = [("pk_a", "n", 1, 1, 1), ("pk_a", "n", 1, 1, 1)]
     with pytest.raises(psycopg.errors.CardinalityViolation) as again, world.database.write() as connection:
-        streak_table._GROW.execute(connection, run_twice)
+        streak_table._UPSERT.execute(connection, run_twice)
     for error in (caught.value, again.value):
         shown = "".join(traceback.format_exception(error))
         assert CANARY not in shown
