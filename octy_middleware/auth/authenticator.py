@@ -1,12 +1,8 @@
-"""The story of a request: read → verify → record → decision. Synchronous and free of any server.
+"""Decides about a request: reads its credentials, verifies them, records the outcome. Synchronous, for any server.
 
-Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
-questions' own details (`credentials`, `network`, `key_cache`, `keys`), what each end writes (`endings`).
-
-`decide_from_memory` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret
-of a remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through
-`decide_from_database`: one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its
-time.
+`decide_from_memory` decides without I/O what the caches can decide: exempt paths, malformed headers, and the right
+secret of a cached key pair. Every other request, with a right or wrong secret, a known or unknown key, takes the same
+steps in `decide_from_database`: one load, one digest, one commit. So neither bytes nor time tell which keys exist.
 """
 
 import logging
@@ -65,12 +61,14 @@ from octy_middleware.states import KeyPairState
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T", bound=CommitWaiter)
-_MAX_CLIENT_ADDRESSES = 10_000  # connections' ends whose client is kept
-_RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's renewal, which has time
+_MAX_CLIENT_ADDRESSES = 10_000  # cached, by peer address and scheme
+_RENEWAL_TIMEOUT = (
+    0.05  # seconds that an accepted request waits for the renewal of its digest; the next one tries again
+)
 
 
 class Authenticator:
-    """One for equal settings in a process (`sharing`). Safe for threads and after fork."""
+    """Shared by the adapters of a process with equal settings (`sharing`). Safe for threads and after fork."""
 
     def __init__(
         self,
@@ -80,14 +78,14 @@ class Authenticator:
         database: Database | None = None,
         clock: Clock = time.time,
     ) -> None:
-        """Check the set-up; raises ConfigurationError, or SchemaError when the store is of another release.
+        """Check the settings. Raises ConfigurationError, or SchemaError when the database has another schema version.
 
-        The store may still be away: it is asked on first use.
+        The database may be unavailable now; it is used at the first request.
         """
         check_realm(settings.realm)
         require_threads(sys.modules.get("uwsgi"))
         self.settings = settings
-        # Half the clients' patience: a commit that waits for the write lock gives up before they do.
+        # Half of the commit timeout: a commit that waits for the write lock fails before its clients give up.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
         check_schema_if_available(self.database)
         self._clock = clock
@@ -154,14 +152,14 @@ class Authenticator:
         self._instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
 
     def restart(self) -> None:
-        """Have threads of this process's own."""
-        # One more than the slow lane has places: it finds the lane full, and says so at once.
+        """Create the threads of this process, also in a forked child."""
+        # One more than the hash limiter takes, so that one too many is refused at once.
         self.slow_hash_threads = ThreadPoolExecutor(
             self.settings.max_slow_hashes + self.settings.max_waiting_hashes + 1, thread_name_prefix="octy-slow-hash"
         )
 
     def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
-        """Decide what needs no I/O; else return the claim that `decide_from_database` takes."""
+        """Decide what needs no I/O; else return the credentials for `decide_from_database`."""
         detect_fork()
         if self._instrumentation is None:
             return self._decide_from_memory(request)
@@ -189,7 +187,7 @@ class Authenticator:
     def _read(
         self, request: Request, client_address: ClientAddress, values: Sequence[bytes], *, plain: bool
     ) -> AuthDecision | PendingCredentials:
-        """Read the header; decide by memory whether it is right."""
+        """Read the header; accept it if the cached record of its key says so."""
         credentials = parse_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
         if isinstance(credentials, Outcome):
             if self.settings.optional and credentials is Outcome.MISSING and not plain:
@@ -200,15 +198,15 @@ class Authenticator:
         if plain:
             return PendingCredentials(credentials, client_address, plain=True)
         packed = self._key_cache.get_packed(credentials.public_key.encode())
-        # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
-        # taken apart whole: equal work.
+        # Equal work: a dummy record where there is none, both checks whatever the other says, and only an accepted
+        # record is unpacked.
         found = packed or self._dummy
         row = row_binding_of(credentials.public_key, found)
         right, live = self._hasher.verify(credentials.secret, digest_of(found), row), is_live(found, self._clock())
         if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
             decision = self._decisions.accept(record, request, client_address)
-            if record.state != KeyPairState.RETIRING:  # whose uses are described one by one
+            if record.state != KeyPairState.RETIRING:  # its uses are recorded in detail
                 self._header_cache.add(values[0], record, packed, decision.committed())
             return decision
         return PendingCredentials(credentials, client_address, cached=packed)
@@ -216,10 +214,10 @@ class Authenticator:
     def decide_from_database(
         self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
     ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
-        """Find the decision that `decide_from_memory` left open, in steps that an adapter takes in its own way.
+        """Finish what `decide_from_memory` could not decide, as a generator whose steps the adapter carries out.
 
-        Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
-        `verify_slow_hash`, in a thread that may be kept for long and that goes on when the client has gone.
+        Yields waiters, each to be awaited for at most `commit_timeout` seconds, and pending slow hashes, each to be
+        passed to `verify_slow_hash` in a thread. That may take long and must go on when the client is gone.
         """
         if self._instrumentation is None:
             return (yield from self._decide_from_database(found, request, make_waiter))
@@ -234,12 +232,12 @@ class Authenticator:
         if isinstance(found, PendingCredentials):
             pending, waiter = found, make_waiter()
             self._key_loader.submit(LoadRequest(pending, request, waiter))
-            yield from _waited_for(waiter)
+            yield from _wait_for(waiter)
             result = waiter.result or self._decisions.unavailable(pending)
             if isinstance(result, PendingSlowHash):
                 waiter = make_waiter()
                 yield result._replace(waiter=waiter)
-                yield from _waited_for(waiter)
+                yield from _wait_for(waiter)
                 result = waiter.result or self._decisions.unavailable(pending)
             assert isinstance(result, AuthDecision)
             found = result
@@ -247,18 +245,18 @@ class Authenticator:
             return found
         waiter = make_waiter()
         self._recorder.commit(found, waiter)
-        yield from _waited_for(waiter)
+        yield from _wait_for(waiter)
         return waiter.result if isinstance(waiter.result, AuthDecision) else found.uncommitted()
 
     def decide(self, request: Request) -> AuthDecision:
-        """Decide and wait for the commit: the whole story, for an adapter that may block."""
+        """Decide and wait for the commit, for adapters that may block."""
         found = self.decide_from_memory(request)
         if isinstance(found, AuthDecision) and found.event is None:
             return found
-        story = self.decide_from_database(found, request, ThreadWaiter)
+        steps = self.decide_from_database(found, request, ThreadWaiter)
         try:
             while True:
-                step = next(story)
+                step = next(steps)
                 if isinstance(step, PendingSlowHash):
                     self.verify_slow_hash(step, request)
                 else:
@@ -268,9 +266,9 @@ class Authenticator:
             return decision
 
     def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> None:
-        """Decide by an imported hash, and have it recorded: the claim's ticket is settled then.
+        """Decide by an imported hash, record the outcome and settle the waiter.
 
-        Blocks for the hash and for those before it; the answer is 503 when these, or it, are too many.
+        Blocks for this hash and those before it. The decision is 503 when too many wait, or it can't be computed.
         """
         waiter = slow.waiter or ThreadWaiter()
         decision: AuthDecision = self._decisions.unavailable(slow.pending)
@@ -279,7 +277,7 @@ class Authenticator:
         finally:
             if decision.event is None:
                 settle([(waiter, decision)])
-            else:  # here, not where the client waits, who may have gone: what was judged is recorded
+            else:  # here, as the client may be gone: what was verified is recorded
                 self._recorder.commit(decision, waiter)
 
     def error_response(self, decision: AuthDecision, request: Request) -> ErrorResponse:
@@ -293,13 +291,13 @@ class Authenticator:
         return response if self._on_refusal is None else apply_refusal_hook(response, request, self._on_refusal)
 
     def transport_headers(self, request: Request) -> Headers:
-        """Return what every answer to this request carries: HSTS, if configured, over HTTPS only (RFC 6797 7.2)."""
+        """Return the headers of every response to this request: HSTS if configured, over HTTPS only (RFC 6797, 7.2)."""
         if not self._hsts or self.client_address(request).scheme != "https":
             return ()
         return self._hsts
 
     def client_address(self, request: Request) -> ClientAddress:
-        """Return source and scheme of a request, behind the proxies that we were told to trust."""
+        """Return source address and scheme of a request, as the trusted proxies report them."""
         if self._proxied:
             return self._proxies.resolve(
                 request.peer,
@@ -317,41 +315,41 @@ class Authenticator:
         return client_address
 
     def health(self) -> RecorderHealth:
-        """Return how the recorder is doing."""
+        """Return the state of the recorder."""
         return self._recorder.health()
 
     @property
     def restores_detected(self) -> int:
-        """How often this process saw the database go back: a backup was restored."""
+        """How often this process detected that the database was restored from a backup."""
         return self._key_cache.restores_detected
 
     def recorded(self) -> Mapping[Outcome, int]:
-        """Return how many requests this process has recorded since it began, by outcome."""
+        """Return how many requests this process has recorded since its start, by outcome."""
         return self._outcome_writer.recorded
 
     def _renew(self, record: KeyRecord, secret: Secret) -> None:
-        """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
+        """Replace an imported hash, or a digest under an old pepper, by a new digest; or at the next success."""
         fresh = self._hasher.digest(secret, record.row)
         try:
-            with self.database.write(timeout=_RENEWAL_PATIENCE) as connection:
+            with self.database.write(timeout=_RENEWAL_TIMEOUT) as connection:
                 key_pairs.replace_digest(connection, record.pair_id, record.digest, fresh, self._clock())
             self._key_cache.reload_renewed(record.public_key)
         except DatabaseUnavailableError as error:
-            _logger.warning("a pair's digest could not be renewed yet: %s", error)
+            _logger.warning("the digest of a key pair could not be renewed, the next request tries again: %s", error)
 
     def _write_heartbeat(self, connection: Connection) -> None:
         self._heartbeat.write_if_due(connection)
 
     def commit_before_response(self) -> None:
-        """From now on write everything before its answer: the process is about to end. Takes no lock."""
+        """From now on commit every event before its response, as the process is about to end. Takes no lock."""
         self._recorder.commit_before_response()
 
     def flush(self, timeout: float = 10.0) -> None:
-        """Write what is queued, and go on."""
+        """Write the queued events."""
         self._recorder.flush(timeout)
 
     def close(self) -> None:
-        """Write what is queued, stop the threads, close the connections. A later request starts them again."""
+        """Write the queued events, stop the threads, close the connections. A later request starts them again."""
         self._key_loader.close()
         self._recorder.close()
         self._hashes.close()
@@ -364,8 +362,8 @@ def _commit_before_response(settings: Settings) -> bool:
     return freezes_between_requests(os.environ) if given is None else given
 
 
-def _waited_for(waiter: _T) -> Generator[_T, object, None]:
-    """Have a ticket waited for; one whose commit has begun once more, for only its end says how the request ends."""
+def _wait_for(waiter: _T) -> Generator[_T, object, None]:
+    """Yield a waiter; a second time when the wait timed out and its commit has already started."""
     yield waiter
     if waiter.result is None and not waiter.cancel():
         yield waiter

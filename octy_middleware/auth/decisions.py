@@ -1,8 +1,4 @@
-"""How a request ends: each way is recorded, and becomes the decision that an adapter acts on.
-
-Here: what each ending writes, and who waits for the commit. Not here: which ending it is (`authenticator`), how it
-looks (`refusal`).
-"""
+"""Makes the decisions about requests, each with its event recorded or still to be committed."""
 
 import logging
 from math import ceil
@@ -24,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Decisions:
-    """One per authenticator. `rate_limit`: the rate of wrong attempts a minute and source; 0 for any."""
+    """One per authenticator. `rate_limit`: wrong attempts a minute and source before 429; 0: no limit."""
 
     def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, rate_limit: int) -> None:
         self._recorder = recorder
@@ -33,9 +29,9 @@ class Decisions:
         self._rate_limit = RateLimit(rate_limit) if rate_limit else None
 
     def accept(self, record: KeyRecord, request: Request, client_address: ClientAddress) -> AuthDecision:
-        """Let the request pass. Its event lingers for company, and nobody waits for it.
+        """Accept the request. Its event is written soon; the response does not wait for it.
 
-        One with a pair that will end is described as a refused one is: its owner is told who still uses it.
+        A use of a retiring key pair is recorded in detail, so that its owner can be told who still uses it.
         """
         now, key, pair_id = self._clock(), record.public_key, record.pair_id
         if record.state == KeyPairState.RETIRING:
@@ -55,9 +51,9 @@ class Decisions:
     def refuse(
         self, outcome: Outcome, pending: PendingCredentials, request: Request, record: KeyRecord | None
     ) -> AuthDecision:
-        """Refuse well-formed credentials after the commit. The rate of their source changes the answer, not the record.
+        """Refuse well-formed credentials after the commit. The rate limit changes the response, not what is recorded.
 
-        An answer that is not the right secret's tells that this one is wrong, whatever its status: it is recorded.
+        Any response but that of the right secret tells the client that this secret is wrong, so it is recorded.
         """
         key_hash = self._hasher.key_hash(pending.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
@@ -71,14 +67,14 @@ class Decisions:
         )
         if not wait:
             return AuthDecision(outcome, event=event)
-        # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
+        # Octy's own clients, which send no scheme, do not know 429: they get 401.
         public_outcome = outcome if pending.credentials.schemeless else Outcome.RATE_LIMITED
         return AuthDecision(outcome, event=event, public_outcome=public_outcome, retry_after=ceil(wait))
 
     def refuse_plain(
         self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, exposed: bool
     ) -> AuthDecision:
-        """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
+        """Refuse plain HTTP. `exposed`: with the right secret of a live key pair; its customer is notified."""
         known = record if record is not None and record.is_known else None
         event = build_event(
             Outcome.PLAIN_HTTP,
@@ -91,30 +87,31 @@ class Decisions:
         return self._recorded(AuthDecision(Outcome.PLAIN_HTTP), event)
 
     def unavailable(self, pending: PendingCredentials) -> AuthDecision:
-        """Answer 503 for what somebody else has in hand, and will record."""
+        """Decide 503 without an event: the outcome is recorded elsewhere, or must not be recorded."""
         return AuthDecision(Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE)
 
     def wrong_secret_without_database(
         self, pending: PendingCredentials, request: Request, public_key: str
     ) -> AuthDecision:
-        """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
+        """Decide 503 for a secret that is wrong by the cached record of a live key, and record it as wrong."""
         event = build_event(Outcome.WRONG_SECRET, request, pending.client_address, self._clock(), public_key=public_key)
         return self._recorded(AuthDecision(Outcome.DATABASE_UNAVAILABLE), event)
 
     def unavailable_after_commit(self, pending: PendingCredentials, request: Request) -> AuthDecision:
-        """Answer 503 like `unavailable_and_recorded`, at the time at which a judged secret is answered (T7)."""
+        """Decide 503 after the commit, so that it takes the time of a verified secret (`equal_work`)."""
         outcome = Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE
         return AuthDecision(outcome, event=build_event(outcome, request, pending.client_address, self._clock()))
 
     def unavailable_and_recorded(self, pending: PendingCredentials, request: Request) -> AuthDecision:
-        """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
+        """Decide 503, since the secret can't be verified now; plain HTTP is refused in any case."""
         outcome = Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE
         return self.refuse_uncounted(outcome, request, pending.client_address)
 
     def unverifiable(self, record: KeyRecord, request: Request, pending: PendingCredentials) -> AuthDecision:
-        """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
+        """Decide 503 where this host cannot verify the stored digest, not even with the right secret."""
         _logger.error(
-            "a pair can't be checked on this host, its requests are answered 503: %s", self._missing_requirement(record)
+            "a key pair can't be verified on this host, so its requests are answered 503: %s",
+            self._missing_requirement(record),
         )
         return self.unavailable_and_recorded(pending, request)
 
@@ -124,9 +121,9 @@ class Decisions:
         return "its imported hash needs `pip install 'octy-middleware[imports]'`, or it is damaged or costs too much"
 
     def refuse_uncounted(self, outcome: Outcome, request: Request, client_address: ClientAddress) -> AuthDecision:
-        """Refuse what touches no streak; its event is written soon."""
+        """Refuse a request that counts in no streak; its event is written soon."""
         return self._recorded(AuthDecision(outcome), build_event(outcome, request, client_address, self._clock()))
 
     def _recorded(self, decision: AuthDecision, event: AuthEvent) -> AuthDecision:
-        """Have the event written soon; when too much waits, only after its commit: the store sets the pace."""
+        """Queue the event; when the queue is full, return the decision with the event, to be committed first."""
         return decision if self._recorder.record(event) else decision._replace(event=event)

@@ -1,7 +1,6 @@
-"""The child process that computes slow hashes for `hash_processes`, and does nothing else.
+"""The child process that computes slow hashes for `hash_processes`.
 
-Reads a line of JSON a hash, `[secret, stored]`, and answers one byte. Ends with its parent: its input ends then.
-Not here: which hashes are sound, and verifying (`imported_hashes`).
+It reads one line of JSON a hash, `[secret, stored]`, and writes one byte. It ends when its input ends, with its parent.
 """
 
 import json
@@ -17,16 +16,16 @@ from octy_middleware.keys.imported_hashes import IMPORTED_SCHEMES, verify_import
 READY, MATCH, NO_MATCH, OUT_OF_MEMORY = b"r", b"1", b"0", b"m"
 _NICE = 19  # the lowest
 _LOWEST = {  # of Linux
-    "/proc/self/autogroup": str(_NICE),  # where each session has a priority of its own, it is that which counts
-    "/proc/self/oom_score_adj": "1000",  # without memory this ends, not the app
+    "/proc/self/autogroup": str(_NICE),  # with autogroups this counts instead of the nice value
+    "/proc/self/oom_score_adj": "1000",  # out of memory, the kernel kills this process, not the app
 }
 
 
 def serve() -> None:
-    """Answer until the input ends."""
+    """Verify hashes until the input ends."""
     _lower_priority()
     replies = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that output of libraries is no reply
     context = CryptContext(schemes=[*IMPORTED_SCHEMES])
     os.write(replies, READY)
     for line in sys.stdin.buffer:

@@ -1,8 +1,7 @@
-"""Room for work that takes long: a few at a time in threads of its own, a bounded number waiting, fairly by key.
+"""Limits concurrent slow hashes: a few run at once, a limited number waits, and keys take turns.
 
-Here: the bounds, the order and the threads. Not here: the work, which is verifying imported hashes (`judge`): argon2
-and its kin take up to hundreds of milliseconds each, and whoever sends their public keys must not use up the machine.
-The threads wait for the processes that compute (`hash_processes`).
+An imported hash such as argon2 takes up to hundreds of milliseconds, and anybody can send public keys that need one.
+The threads here wait for the processes that compute (`hash_processes`).
 """
 
 import threading
@@ -13,13 +12,13 @@ from typing import Any, TypeVar
 from octy_middleware.process.fork import restart_after_fork
 
 Result = TypeVar("Result")
-_MAX_PER_SOURCE = 4  # places of one source, so that it does not use up the threads of a server
-_MIN_PER_KEY, _KEYS_SHARING = 8, 4  # places of one key: at least so many, else a part of all
+_MAX_PER_SOURCE = 4  # so that one source does not use up the threads of a server
+_MIN_PER_KEY, _KEYS_SHARING = 8, 4  # one key gets at least 8 places, or a quarter of all
 _IDLE_TIMEOUT = 60.0  # seconds after which a thread without work ends
 
 
 class _Job:
-    """One call, and what became of it."""
+    """One call and its result or error."""
 
     __slots__ = ("done", "error", "result", "work")
 
@@ -33,11 +32,11 @@ class _Job:
 class HashLimiter:
     """Runs at most `max_running` calls at once, while at most `max_waiting` more wait. Safe for threads and after fork.
 
-    Keys take turns: a flood on one of them makes a call for another wait for one of its calls at most.
+    Keys take turns: behind a flood on one key, a call for another key waits for one call of the flood at most.
     """
 
     def __init__(self, *, max_running: int, max_waiting: int, on_idle: Callable[[], None] = lambda: None) -> None:
-        """`on_idle` is called at the end of each thread, which had no work for a while."""
+        """`on_idle` is called when a thread ends because it had no work."""
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._on_idle = on_idle
@@ -46,18 +45,18 @@ class HashLimiter:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Begin with an empty lane, and without threads."""
+        """Start empty and without threads, in a forked child."""
         self._changed = threading.Condition()
-        self._by_source: Counter[str] = Counter()  # by source
+        self._by_source: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by key; the first one's turn is next
+        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by key; the first is next
         self._threads = 0
         self._idle = 0
 
     def run(self, work: Callable[[], Result], *, source: str, key: str = "") -> Result | None:
-        """Return what the work returns, after those before it; None at once when too many wait.
+        """Return the result of `work`; None at once when too many calls wait: of all, of `source`, or of `key`.
 
-        That is of all, of the source `source`, or of `key`; calls that are made in vain share one key, the empty one.
+        Raises what `work` raises.
         """
         job = _Job(work)
         if not self._enter(job, source, key):
@@ -89,14 +88,14 @@ class HashLimiter:
         with self._changed:
             self._by_source[source] -= 1
             self._by_key[key] -= 1
-            self._by_source += Counter()  # drops those without a place
+            self._by_source += Counter()  # removes zeros
             self._by_key += Counter()
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
             try:
                 job.result = job.work()
-            except BaseException as error:  # noqa: BLE001  # the caller's, in whose thread it is raised
+            except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
                 job.error = error
             job.done.set()
         self._on_idle()
@@ -113,5 +112,5 @@ class HashLimiter:
             key, jobs = self._waiting.popitem(last=False)
             job = jobs.popleft()
             if jobs:
-                self._waiting[key] = jobs  # behind the others
+                self._waiting[key] = jobs  # at the end
             return job

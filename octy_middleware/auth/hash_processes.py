@@ -1,4 +1,4 @@
-"""Slow hashes in child processes of the lowest priority: right pairs must not wait for what strangers order.
+"""Computes slow hashes in child processes of the lowest priority, so that they do not slow down other requests.
 
 Here: starting, asking and ending the children, one for each hash at a time, from the first slow hash on. Not here: what
 they do (`hash_child`), how many at once and whose turn it is (`hash_limiter`).
@@ -38,11 +38,11 @@ sys.modules["octy_middleware"] = package = types.ModuleType("octy_middleware")
 package.__path__ = places
 from octy_middleware.auth.hash_child import serve
 serve()
-"""  # without running the package's own module: a child needs neither database nor framework
+"""  # not by the package's `__init__`: a child needs neither database nor framework
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-_START_TIMEOUT, _HASH_TIMEOUT = 30.0, 60.0  # seconds that a child may take to start, and for a hash
-_START_RETRY_DELAY = 60.0  # seconds without children after one that did not start
-_NICE = 10  # of the threads that compute where there are no children
+_START_TIMEOUT, _HASH_TIMEOUT = 30.0, 60.0  # seconds for the start of a child, and for a hash
+_START_RETRY_DELAY = 60.0  # seconds without children after a failed start
+_NICE = 10  # of threads that compute without children
 
 
 class _Child:
@@ -59,7 +59,7 @@ class _Child:
         )
 
     def request(self, message: object, timeout: float) -> bytes:
-        """Return the answer's byte; none from a child that has ended, or does not answer in time."""
+        """Return the reply byte; empty when the child has ended or the time is over."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         line = json.dumps(message).encode() + b"\n"
@@ -85,13 +85,13 @@ class _Child:
                 pipe.close()
 
     def close_inherited(self) -> None:
-        """Close what a fork has inherited of another process's child."""
-        self.process.returncode = 0  # there is nothing to wait for
+        """Close the inherited pipes of the parent's child, after a fork."""
+        self.process.returncode = 0  # it is not our child: do not wait for it
         self.close()
 
 
 class HashProcesses:
-    """One per authenticator; a child for each call of `verify` at a time. Safe for threads and after fork."""
+    """One per authenticator; one child for each concurrent call of `verify`. Safe for threads and after fork."""
 
     def __init__(self) -> None:
         self._all: set[_Child] = set()
@@ -104,11 +104,11 @@ class HashProcesses:
         pause_during_fork(self)
 
     def verify(self, context: CryptContext, secret: str, stored: str) -> bool:
-        """Tell whether the secret fits, as `verify_imported` does.
+        """Return whether the secret matches, as `verify_imported` does.
 
         Raises MemoryError when the hash could not be computed: for want of memory, or its processes were killed.
         """
-        for _ in range(2):  # one that somebody has killed says nothing about the hash
+        for _ in range(2):  # a second try, when the child was killed
             child = self._acquire()
             if child is None:
                 _lower_priority()
@@ -125,28 +125,28 @@ class HashProcesses:
         raise MemoryError("an imported hash could not be computed")
 
     def trim(self) -> None:
-        """End one idle child."""
+        """Kill one idle child."""
         with self._lock:
             child = self._idle.pop() if self._idle else None
         if child is not None:
             self._decisions(child)
 
     def close(self) -> None:
-        """End the idle children now, the others after their hash. A later call starts new ones."""
+        """Kill the idle children now, the others after their hash. A later call starts new ones."""
         self._closed = True
         while self._idle:
             self.trim()
 
     def before_fork(self) -> None:
-        """Let no child be started: the new process would inherit its pipes."""
+        """Prevent the start of children, whose pipes the new process would inherit."""
         self._lock.acquire()
 
     def after_fork(self) -> None:
-        """Go on, in the parent."""
+        """Allow the start of children again, in the parent."""
         self._lock.release()
 
     def restart(self) -> None:
-        """Begin without children: those that there are belong to the parent."""
+        """Start without children, in a forked child: the existing ones belong to the parent."""
         for child in self._all:
             child.close_inherited()
         self._all.clear()
@@ -155,7 +155,7 @@ class HashProcesses:
         self._pid = os.getpid()
 
     def _acquire(self) -> _Child | None:
-        if self._pid != os.getpid():  # a fork that Python was not told of
+        if self._pid != os.getpid():  # a fork by C code (uWSGI), without Python's hooks
             self.restart()
         with self._lock:
             self._closed = False
@@ -192,8 +192,8 @@ class HashProcesses:
     def _warn_and_pause(self, why: str, pause: float = _START_RETRY_DELAY) -> None:
         self._pause_until = time.monotonic() + pause
         _logger.warning(
-            "no process could be started for imported hashes (%s): they are computed in threads of this process, "
-            "and many of them slow other requests",
+            "no child process could be started for imported hashes (%s): they are computed in threads of this process, "
+            "which slows other requests when there are many",
             why,
         )
 
@@ -219,7 +219,7 @@ def _package_paths() -> list[str]:
 
 
 def _interpreter() -> str | None:
-    """Return the Python that runs this. Embedded, or frozen, it is another program: nobody knows what that would do."""
+    """Return the running Python, or None where sys.executable is another program: embedded or frozen."""
     name = Path(sys.executable or "").name.lower()
     if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
         return None
@@ -227,7 +227,7 @@ def _interpreter() -> str | None:
 
 
 def _lower_priority() -> None:
-    """Have this thread yield to the app's; only Linux has priorities of threads by this call."""
+    """Lower the priority of this thread; only Linux can do that for a thread."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,11 +1,9 @@
-"""The express lane: Authorization headers that were right a moment ago, passed on and recorded in one step.
+"""A cache of Authorization headers that were accepted recently: the same header is accepted and recorded in one step.
 
-Here: a bounded map from a keyed digest of the whole value, so that no secret stands in memory in clear, to the decision
-that it leads to. Not here: how a header is found right (`authenticator`). Every hit still looks whether memory holds
-the very record that the header was proven by: a revoked pair is dropped there, and found in the store to be revoked.
+Its keys are keyed digests of whole headers, so that no secret is in memory in clear. A hit is valid only while the key
+cache holds the very record that the header was verified by; a revoked key pair is dropped there.
 
-What is written here in one function would read better in five, and take twice as long: a call costs as much as a
-digest's third, and an accepted request goes through nothing else.
+`get` is one long function because every accepted request runs it: split up it takes twice as long.
 """
 
 import secrets
@@ -21,12 +19,12 @@ from octy_middleware.keys.key_record import CachedRecords, KeyRecord
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.recording.recorder import Recorder
 
-_EVICTION_BATCH = 64  # headers that make room at once
-_MAX_SOURCES = 64  # sources of one header whose events are kept for the second
+_EVICTION_BATCH = 64  # headers that are evicted at once
+_MAX_SOURCES = 64  # sources of one header with a shared event
 
 
 class _CachedHeader:
-    """A right header: what it was proven by, and this second's events by source."""
+    """An accepted header: the record it was verified by, and the shared events of this second by source."""
 
     __slots__ = ("decision", "events", "key", "packed", "record", "valid_until")
 
@@ -35,12 +33,12 @@ class _CachedHeader:
         self.key = record.public_key.encode()
         self.packed = packed
         self.decision = decision
-        self.valid_until = 0.0  # when events get stale, or the pair ends
+        self.valid_until = 0.0  # end of this second, or of the key pair
         self.events: dict[str, AuthEvent] = {}
 
 
 class HeaderCache:
-    """At most `size` headers. Safe for threads; starts anew in a forked child."""
+    """Holds at most `size` headers. Safe for threads; empty in a forked child."""
 
     def __init__(
         self, size: int, memory: CachedRecords, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed
@@ -54,14 +52,14 @@ class HeaderCache:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Know nothing, under another key."""
+        """Start empty, with a new key for the digests."""
         self._state = blake2b(key=secrets.token_bytes(32), digest_size=16)
         self._headers: dict[bytes, _CachedHeader] = {}
 
     def get(self, value: bytes, source: str) -> AuthDecision | None:
-        """Return the decision of a value that is known, byte for byte, or None; its use is noted.
+        """Return the decision for a header that is cached byte for byte, or None; its use is recorded.
 
-        A decision with an event waits for its commit, as `Recorder.record` says.
+        A decision with an event must wait for its commit (see `Recorder.record`).
         """
         state = self._state.copy()
         state.update(value)
@@ -86,7 +84,7 @@ class HeaderCache:
         return cached.decision._replace(event=event)
 
     def add(self, value: bytes, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
-        """Know a right value from now on; the oldest ones make room."""
+        """Cache an accepted header; the oldest are evicted."""
         state = self._state.copy()
         state.update(value)
         if len(self._headers) >= self._size:
@@ -104,7 +102,7 @@ class HeaderCache:
 
     @staticmethod
     def _shared_event(cached: _CachedHeader, source: str, now: float) -> AuthEvent:
-        """Return the event that stands for each use from this source in this second: counted, not copied."""
+        """Return the event for all uses from this source in this second; the recorder counts one object many times."""
         record = cached.record
         event = AuthEvent(
             Outcome.ACCEPTED, now, counted_source(source), network_of(source), record.public_key, record.pair_id

@@ -1,6 +1,6 @@
 """Spans of decisions by OpenTelemetry, for hosts that switch them on (`tracing`, OCTY_TRACING).
 
-Two spans a request: `octy.verify`, which needs no I/O, and `octy.record`, which is look-up and commit. Where they are
+Two spans a request: `octy.verify`, which needs no I/O, and `octy.record`, which is load and commit. Where they are
 sent is set up by the host's own OpenTelemetry. This is the only module of the middleware that imports OpenTelemetry,
 and only when the setting is on.
 
@@ -37,7 +37,7 @@ class Instrumentation(Protocol):
         """Measure the part that needs no I/O. Runs in one thread, from beginning to end."""
 
     def record(self, request: Request) -> AbstractContextManager[Measured]:
-        """Measure look-up and commit. Between its steps the thread, or the event loop, does other work."""
+        """Measure load and commit. Between its steps the thread, or the event loop, does other work."""
 
 
 class OpenTelemetryInstrumentation:
@@ -55,7 +55,7 @@ class OpenTelemetryInstrumentation:
     @contextmanager
     def verify(self, request: Request) -> Generator["_MeasuredSpan", None, None]:
         """See `Instrumentation`."""
-        # Neither an error's trace nor its text, which the status would repeat: what it says may be a header's.
+        # Neither traceback nor text of an error: they may contain headers.
         with self._tracer.start_as_current_span(
             "octy.verify", record_exception=False, set_status_on_exception=False
         ) as span:

@@ -1,7 +1,8 @@
-"""The live key records in memory: what was looked up, until the change feed says that it changed.
+"""A bounded cache of key records, kept up to date by the change feed.
 
-Here: bounded memory of known keys, and the feed's reader. Not here: how long memory is trusted (`trust`), verifying
-(`keys`), deciding (`authenticator`). Unknown keys are never remembered, so that they push nothing out.
+Unknown keys are never cached, so they evict nothing.
+
+How long cached records are trusted is decided in `cache_trust`.
 """
 
 import logging
@@ -24,7 +25,7 @@ from octy_middleware.process.fork import restart_after_fork
 
 _logger = logging.getLogger(__name__)
 
-# An unknown key takes the way of another one that exists: the same rows are read, and as many (T7).
+# For an unknown key the record of another one is read: as many rows (`equal_work`).
 _LOAD = Batch(
     "SELECT {standby}, input.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
     "p.retire_at FROM {input} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
@@ -34,7 +35,7 @@ _LOAD = Batch(
     dummy_key="text",
 )
 _SELECT_CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
-# One hash of each imported scheme, by a loose scan of the partial index: a million imports cost a few look-ups.
+# One hash of each imported scheme, by a loose index scan: a few index lookups, even for a million imports.
 _SELECT_IMPORTED_HASHES = text(
     "WITH RECURSIVE found(scheme) AS ("
     " SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme IS NOT NULL"
@@ -44,13 +45,13 @@ _SELECT_IMPORTED_HASHES = text(
     "SELECT (SELECT secret_digest FROM key_pair WHERE imported_scheme = found.scheme LIMIT 1) "
     "FROM found WHERE found.scheme IS NOT NULL"
 )
-_MAX_RENEWED = 1000  # renewed pairs of which the feed has not told yet
-_EVICTION_BATCH = 1024  # records that make room at once
+_MAX_RENEWED = 1000  # renewed key pairs whose change the feed has not reported yet
+_EVICTION_BATCH = 1024  # at most so many records are evicted at once
 _SELECT_FEED_RANGE = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
 
 
 class KeyCache:
-    """Key records by public key. Safe for threads; starts anew in a forked child."""
+    """Key records by public key. Safe for threads; empty in a forked child."""
 
     def __init__(
         self,
@@ -63,9 +64,9 @@ class KeyCache:
         peppers: PepperCheck | None = None,
         monotonic: Clock = elapsed,
     ) -> None:
-        """Remember at most `size` records, of those whose digest is to `is_cacheable`; others are looked up each time.
+        """Cache at most `size` records whose digest `is_cacheable`; others are loaded each time.
 
-        Nothing is found while `peppers` are not those of the database.
+        Loading raises KeyMismatchError while `peppers` are not those of the database.
         """
         self._database = database
         self._pinned = database.pin_connection()
@@ -76,51 +77,51 @@ class KeyCache:
         self._peppers = peppers
         self._monotonic = monotonic
         self.memory = CachedRecords()
-        self.restores_detected = 0  # how often the database was seen to go back: a backup was restored
-        self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
+        self.restores_detected = 0  # how often the feed went back: a backup was restored
+        self._epoch = 0  # incremented by each change, so that a record loaded before it is not cached after it
         self.restart()
         restart_after_fork(self)
         database.add_key_listener(self)
 
     def restart(self) -> None:
-        """Remember nothing and follow nothing, yet."""
+        """Start empty and without threads, in a forked child."""
         self.memory.records = {}
         self._trust = CacheTrust(self.memory, self._grace_period)
         if self._peppers is not None:
             self._peppers.restart()
-        self._dummy_records: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
+        self._dummy_records: dict[bytes, bytes] = {}  # written for equal work, never read
         self._lock = threading.Lock()
         self._epoch += 1
         self._seq: int | None = None
         self._imported_hashes: tuple[str, ...] = ()
         self._renewed: set[str] = set()
-        self._dummy_key = ""  # some key that exists, once there is one
+        self._dummy_key = ""  # some public key that exists; empty while there is none
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def get(self, public_key: str) -> KeyRecord | None:
-        """Return the record from memory, without any I/O, or None when it must be looked up."""
+        """Return the cached record, without I/O, or None."""
         packed = self.get_packed(public_key.encode())
         return None if packed is None else unpack(public_key, packed)
 
     def get_packed(self, public_key: bytes) -> bytes | None:
-        """Return the packed record from memory, the same object for as long as nothing changed, or None.
+        """Return the cached packed record, or None. It is the same object for as long as nothing changed.
 
-        None also when the feed has been silent for too long to trust memory.
+        None also when the feed was not read for too long to trust the cache.
         """
         return None if self._monotonic() > self.memory.trusted_until else self.memory.records.get(public_key)
 
     @property
     def imported_hashes(self) -> tuple[str, ...]:
-        """One stored hash of each imported scheme that some pair still has; known once a key was looked up."""
+        """One stored hash of each imported scheme that is still in use. Empty before the first load."""
         return self._imported_hashes
 
     def load(self, public_key: str) -> KeyRecord | None:
-        """Return the record as the store has it now, or None. Raises DatabaseUnavailableError."""
+        """Load the record of a key from the database, or None. Raises what `load_many` raises."""
         return self.load_many([public_key]).get(public_key)
 
     def load_many(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
-        """Return the records of those keys that exist, as the store has them now.
+        """Load the records of those keys that exist from the database, and cache them.
 
         Raises DatabaseUnavailableError, or KeyMismatchError when this host's peppers are not the database's.
         """
@@ -136,28 +137,30 @@ class KeyCache:
 
         rows = self._database.query(self._pinned, question)
         if self._peppers is not None and not self._peppers.is_confirmed:
-            with self._database.read() as connection:  # after the rows: peppers are registered before any pair is made
+            with (
+                self._database.read() as connection
+            ):  # after the rows, since peppers are registered before any key pair is made
                 self._peppers.confirm(connection)
         found = {}
         for _, requested_key, *columns in rows:
             record = KeyRecord(*columns)
             real = record.public_key == requested_key
             if record.is_known and self._is_cacheable(record.digest):
-                # What stood in is put aside by the same steps, so that unknown keys push nothing out.
+                # A dummy takes the same steps in a dictionary of its own, so that unknown keys evict nothing.
                 self._add(record, epoch, self.memory.records if real else self._dummy_records)
             if real:
                 found[requested_key] = record
         return found
 
     def invalidate(self, public_keys: Iterable[str]) -> None:
-        """Drop these records; the next request of theirs asks the store."""
+        """Drop these records; their next request loads them again."""
         with self._lock:
             self._epoch += 1
             for public_key in public_keys:
                 self.memory.records.pop(public_key.encode(), None)
 
     def _reset(self) -> None:
-        """Drop everything; the next read of the feed is as the first."""
+        """Drop all records; the next read of the feed is like the first."""
         self._seq = None
         self._drop_records()
 
@@ -165,13 +168,13 @@ class KeyCache:
         if last < known:
             self.restores_detected += 1
             _logger.error(
-                "key feed: the database went back from change %d to %d: a backup was restored, or a server that lacked "
+                "change feed: went back from change %d to %d: a backup was restored, or a server without the last "
                 "commits was promoted. Revoked key pairs may be accepted again → run `octy db restored`",
                 known,
                 last,
             )
         else:
-            _logger.warning("key feed: it does not go on from what was read of it; everything remembered is dropped")
+            _logger.warning("change feed: entries are missing since the last read; all cached key records are dropped")
         self._drop_records()
 
     def _drop_records(self) -> None:
@@ -186,16 +189,16 @@ class KeyCache:
             ValueError,
             LookupError,
             StructError,
-        ):  # ids that are none of ours: such a record is looked up each time
+        ):  # foreign ids: such a record is loaded each time
             return
         with self._lock:
             if epoch != self._epoch:
                 return
             if len(records) >= self._size and key not in records:
-                # Several at once: to find the first of a dict takes the longer, the more were taken from it.
+                # Several at once: the more entries a dict has lost, the longer it takes to find its first.
                 for oldest in list(islice(records, max(1, min(_EVICTION_BATCH, self._size // 16)))):
                     del records[oldest]
-            if records.get(key) != packed:  # the same object stands for the same record
+            if records.get(key) != packed:  # the same object for the same record
                 records[key] = packed
 
     def _ensure_feed_reader(self) -> None:
@@ -215,12 +218,16 @@ class KeyCache:
         return thread
 
     def _tick(self, stop: threading.Event, trust: CacheTrust) -> None:
-        """Note that this process runs, in a thread of its own: a read of the feed may hang."""
-        level = logging.WARNING  # a host that stops its processes between requests does so all day long
+        """Tell `cache_trust` that this process runs; in a thread of its own, as a read of the feed may hang."""
+        level = logging.WARNING  # the first time only: some hosts stop their processes between requests
         while not stop.wait(TICK_INTERVAL):
             paused = trust.tick(self._monotonic())
             if paused:
-                _logger.log(level, "this process did not run for %.1f s; keys are looked up first", paused)
+                _logger.log(
+                    level,
+                    "this process was paused for %.1f s; key records are loaded again before they are used",
+                    paused,
+                )
                 level = logging.DEBUG
 
     def _follow_feed(self, stop: threading.Event, trust: CacheTrust) -> None:
@@ -230,7 +237,7 @@ class KeyCache:
             trust.begin(started_at)
             try:
                 changed = self._read_feed()
-            except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
+            except Exception as error:  # noqa: BLE001  # if this thread ended, revoked key pairs would stay cached
                 if not stop.is_set():
                     trust.fail(self._monotonic())
                 if isinstance(error, KeyMismatchError):  # another database, or its peppers were registered elsewhere
@@ -238,7 +245,7 @@ class KeyCache:
                     continue
                 if not is_failing:
                     _logger.warning(
-                        "key feed: %s: %s; known pairs are accepted for %g s",
+                        "change feed: %s: %s; cached key pairs are accepted for %g s",
                         type(error).__name__,
                         error,
                         self._grace_period,
@@ -246,18 +253,18 @@ class KeyCache:
                 is_failing = True
                 continue
             if is_failing:
-                _logger.warning("key feed: the store answers again")
+                _logger.warning("change feed: database available again")
                 is_failing = False
             if changed:
                 self.invalidate(changed)
-            if not stop.is_set():  # `close` waits only so long for a read that hangs
+            if not stop.is_set():  # `close` does not wait for a read that hangs
                 trust.succeed(started_at)
                 self._reload_renewed(changed)
 
     def reload_renewed(self, public_key: str) -> None:
-        """Remember a pair whose digest this process has just renewed, also when the feed has told of that.
+        """Load a key pair whose digest this process has just renewed, and once more when the feed reports that change.
 
-        An outage that begins now must not cut it off. Raises DatabaseUnavailableError.
+        So it is accepted in an outage that begins now. Raises DatabaseUnavailableError.
         """
         if len(self._renewed) < _MAX_RENEWED:
             self._renewed.add(public_key)
@@ -269,16 +276,16 @@ class KeyCache:
                 self._renewed.discard(key)
                 try:
                     self.load(key)
-                except OctyError as error:  # the next request of the key looks it up
-                    _logger.debug("key feed: a renewed pair was not looked up again: %s", type(error).__name__)
+                except OctyError as error:  # the next request loads it
+                    _logger.debug("change feed: a renewed key pair was not loaded again: %s", type(error).__name__)
 
     def _read_feed(self) -> list[str]:
-        """Read what changed since the last look. The first look only notes where the feed stands."""
+        """Return the public keys that changed since the last read. The first read only notes the last change."""
         with self._database.read() as connection:
             first, last = connection.execute(_SELECT_FEED_RANGE).one()
             known = self._seq
             rows = [] if known is None else connection.execute(_SELECT_CHANGES, {"seq": known}).all()
-            # Restored from a backup, or asleep for longer than entries are kept: what changed since is unknown.
+            # A backup was restored, or the last read is older than the retention of the feed: changes are missing.
             has_gap = known is not None and (last < known or first > known + 1)
             if self._peppers is not None:
                 self._peppers.confirm(connection, anew=known is None or has_gap)
@@ -291,7 +298,7 @@ class KeyCache:
         return [row[1] for row in rows]
 
     def close(self) -> None:
-        """Stop following the feed and forget everything. A later look-up begins anew."""
+        """Stop the threads and drop all records. A later load starts them again."""
         thread = self._thread
         self._stop.set()
         if thread is not None:

@@ -1,10 +1,7 @@
-"""Look-ups in company: whatever claims gathered during the last one are asked of the store in one statement.
+"""Loads key records in batches: all keys requested during one load are loaded by the next statement.
 
-Here: the queue, and who gets which answer. Not here: the statement (`key_cache`), what an answer means
-(`authenticator`).
-
-It has a thread of its own, apart from the recorder's: a store that can be read but not written still lets right pairs
-in, and a first use waits for no commit.
+Its thread is not the recorder's. So requests with a right secret are accepted while the database can be read but not
+written, and a first use waits for no commit.
 """
 
 import logging
@@ -25,12 +22,12 @@ from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 from octy_middleware.recording.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
-_MAX_BATCH = 256  # claims a look-up: the first of them waits for the last
-_MIN_INTERVAL = 0.001  # seconds between look-ups of a flood; commits follow it
+_MAX_BATCH = 256  # requests a statement
+_MIN_INTERVAL = 0.001  # seconds between loads in a flood; commits are spaced by them, too
 
 
 class LoadRequest(NamedTuple):
-    """A claim whose client waits."""
+    """Pending credentials whose client waits."""
 
     pending: PendingCredentials
     request: Request
@@ -42,11 +39,11 @@ WithoutDatabase = Callable[[PendingCredentials, Request], AuthDecision]
 
 
 class KeyLoader:
-    """Finds the record of each claim and has it judged. `without_database` gives the decision where the database did not answer.
+    """Loads the key record of each request and passes it to `verify`.
 
-    `unavailable` gives the one, without anything to record, where this host's peppers are not the database's.
-
-    Verdicts that must be committed first go on to the recorder with their tickets; all others are settled at once.
+    `without_database` decides when the database is unavailable, `unavailable` when this host's peppers are not those
+    of the database. Decisions that must be committed first go to the recorder with their waiters; all others are
+    settled at once.
     """
 
     def __init__(
@@ -60,7 +57,7 @@ class KeyLoader:
         timeout: float = 5.0,
         monotonic: Clock = time.monotonic,
     ) -> None:
-        """A look-up that has lasted for `timeout` seconds counts as a store that is away: nobody waits behind it."""
+        """When a load takes longer than `timeout` seconds the database counts as unavailable: no request waits."""
         self._key_cache = key_cache
         self._recorder = recorder
         self._verify = verify
@@ -68,14 +65,14 @@ class KeyLoader:
         self._unavailable = unavailable
         self._timeout = timeout
         self._monotonic = monotonic
-        self._last_error = ""  # logged once
-        self._load_started_at: float | None = None  # when the look-up under way began
+        self._last_error = ""  # each error is logged once
+        self._load_started_at: float | None = None  # None: no load in progress
         self._batch_queue: BatchQueue[LoadRequest] = BatchQueue(
-            "octy-look-ups", self._handle_batch, max_batch=_MAX_BATCH, min_interval=_MIN_INTERVAL
+            "octy-key-loader", self._handle_batch, max_batch=_MAX_BATCH, min_interval=_MIN_INTERVAL
         )
 
     def submit(self, load_request: LoadRequest) -> None:
-        """Have the ticket settled soon."""
+        """Load the record; the waiter is settled with a decision or a pending slow hash."""
         started_at = self._load_started_at
         if started_at is not None and self._monotonic() - started_at > self._timeout:
             settle([(load_request.waiter, self._without_database(load_request.pending, load_request.request))])
@@ -83,7 +80,7 @@ class KeyLoader:
         self._batch_queue.put_urgent(load_request)
 
     def close(self) -> None:
-        """DecisionOrPending who has asked, and stop. Who asks later starts the thread again."""
+        """Handle the queued requests and stop the thread. Later requests start it again."""
         self._batch_queue.close()
 
     def _handle_batch(self, batch: list[LoadRequest]) -> list[LoadRequest]:
@@ -92,13 +89,13 @@ class KeyLoader:
             records = self._load({load_request.pending.credentials.public_key for load_request in batch})
             self._last_error = ""
             results = [self._verified(load_request, records) for load_request in batch]
-        except KeyMismatchError:  # nothing is judged with them, so there is nothing to record either
+        except KeyMismatchError:  # nothing can be verified, so nothing is recorded
             results = [self._unavailable(load_request.pending) for load_request in batch]
-        except Exception as error:  # no client may wait for ever, no thread may die
+        except Exception as error:  # clients wait, and the thread must go on
             if not isinstance(error, OctyError):
-                _logger.exception("a look-up failed by a fault of ours")
+                _logger.exception("key loader: internal error, key records were not loaded")
             elif str(error) != self._last_error:
-                _logger.warning("look-ups: %s: %s", type(error).__name__, error)
+                _logger.warning("key loader: %s: %s", type(error).__name__, error)
                 self._last_error = str(error)
             results = [self._without_database(load_request.pending, load_request.request) for load_request in batch]
         settled: list[tuple[CommitWaiter, DecisionOrPending]] = []
@@ -118,12 +115,12 @@ class KeyLoader:
             self._load_started_at = None
 
     def _verified(self, load_request: LoadRequest, records: Mapping[str, KeyRecord]) -> DecisionOrPending:
-        if load_request.waiter.cancelled:  # it was told 503 meanwhile
+        if load_request.waiter.cancelled:  # already answered 503
             return self._without_database(load_request.pending, load_request.request)
         try:
             return self._verify(
                 load_request.pending, load_request.request, records.get(load_request.pending.credentials.public_key)
             )
-        except Exception:  # a host's own request class, or a fault of ours: the others go on
-            _logger.exception("a claim can't be judged")
+        except Exception:  # a host's own request class, or a bug of ours: the other requests go on
+            _logger.exception("key loader: internal error, a request could not be decided")
             return AuthDecision(Outcome.DATABASE_UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""Credentials that are not decided yet: they take a look-up in the database, or a slow hash."""
+"""Requests that are not decided yet: they need a key record from the database, or a slow hash."""
 
 from typing import NamedTuple, TypeAlias
 
@@ -10,9 +10,9 @@ from octy_middleware.recording.commit_waiter import CommitWaiter
 
 
 class PendingCredentials(NamedTuple):
-    """Credentials that memory alone does not accept. `plain`: they came over plain HTTP and can't be accepted.
+    """Credentials that the caches do not accept. `plain`: they came over plain HTTP and can't be accepted.
 
-    `cached`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
+    `cached`: the packed record in memory by which the secret is wrong, if there is one.
     """
 
     credentials: Credentials
@@ -22,7 +22,7 @@ class PendingCredentials(NamedTuple):
 
 
 class PendingSlowHash(NamedTuple):
-    """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
+    """Credentials that take an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
     key's, verified in vain, so that time tells nobody whether this key exists (T7). `waiter`: what is settled when

@@ -1,8 +1,7 @@
-"""A rate for wrong attempts of one source, beyond which they get 429. Off unless configured; never for a right pair.
+"""A rate limit for wrong attempts of one source; beyond it they get 429. Off by default; right secrets are not limited.
 
-Here: the generic cell rate algorithm (GCRA, ITU-T I.371), one time a source. Not here: what is wrong (`authenticator`),
-and how 429 looks (`refusal`). Each process counts for itself: this sheds load and tells a client to slow down, it
-guards nothing; the secrets' 256 bits do.
+It is the generic cell rate algorithm (GCRA, ITU-T I.371), one time a source. Each process counts for itself: the limit
+sheds load, and the 256 bits of a secret are what protects it.
 """
 
 import threading
@@ -11,11 +10,11 @@ import time
 from octy_middleware.clock import Clock
 from octy_middleware.process.fork import restart_after_fork
 
-_MAX_SOURCES = 65_536  # remembered at most; attackers choose their addresses freely
+_MAX_SOURCES = 65_536  # kept at most, since attackers choose their addresses freely
 
 
 class RateLimit:
-    """Allows `rate` attempts a minute and source, all of them at once if need be. Safe for threads."""
+    """Allows `rate` attempts a minute and source, which may come in one burst. Safe for threads."""
 
     def __init__(self, rate: int, *, monotonic: Clock = time.monotonic) -> None:
         self._interval = 60.0 / rate
@@ -25,8 +24,8 @@ class RateLimit:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Begin anew, with a lock that nobody holds."""
-        self._due_at: dict[str, float] = {}  # when the source's next attempt is due if it kept to the rate, by age
+        """Start empty, in a forked child."""
+        self._due_at: dict[str, float] = {}  # by source, oldest first: when its next attempt is due at the given rate
         self._lock = threading.Lock()
 
     def count_attempt(self, source: str) -> float:

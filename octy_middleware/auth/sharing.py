@@ -1,7 +1,6 @@
-"""One authenticator for equal settings in a process: frameworks build one middleware a route, or a mounted app.
+"""Shares one authenticator among all adapters of a process with equal settings.
 
-Here: who shares an authenticator, and what becomes of it when one of them ends. Not here: what an authenticator does
-(`authenticator`).
+Frameworks build a middleware for each route or mounted app; each must not have its own threads and connections.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from octy_middleware.settings import Settings
 
 
 class SharedAuthenticators:
-    """The authenticators of this process that adapters have opened by settings. Safe for threads and after fork.
+    """The authenticators that adapters of this process have opened by settings. Safe for threads and after fork.
 
-    Authenticators live as long as an adapter of theirs does.
+    An authenticator is kept as long as one of its adapters.
     """
 
     def __init__(self) -> None:
@@ -32,11 +31,11 @@ class SharedAuthenticators:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Have a lock that no thread of the parent holds. The authenticators restart by themselves."""
+        """Take a new lock, in a forked child. The authenticators restart by themselves."""
         self._lock = threading.RLock()
 
     def open(self, adapter: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
-        """Return the authenticator for these settings. Raises what `Authenticator` raises."""
+        """Return the authenticator for these settings; raises what `Authenticator` raises."""
         key = _identity(settings), on_refusal
         with self._lock:
             authenticator = self._by_settings.get(key)
@@ -46,7 +45,7 @@ class SharedAuthenticators:
             return authenticator
 
     def close(self, adapter: object, authenticator: Authenticator) -> None:
-        """Write what is queued; close the authenticator when no other adapter uses it, or when it was given."""
+        """Write the queued events; close the authenticator if no other adapter uses it, or if it was passed in."""
         with self._lock:
             adapters = self._adapters.get(authenticator, WeakSet())
             adapters.discard(adapter)
@@ -67,7 +66,7 @@ class SharedAuthenticators:
 
 
 def _identity(settings: Settings) -> Hashable:
-    """Return what equal settings have in common, without a key in it. The order of peppers counts."""
+    """Return a key for these settings that holds no secret. The order of peppers matters."""
     return tuple(
         (name, hashlib.blake2b(value.export().encode()).digest() if isinstance(value, Keychain) else value)
         for name, value in settings
@@ -99,12 +98,12 @@ def open_authenticator(
 
 
 def close_authenticator(adapter: object, authenticator: Authenticator) -> None:
-    """Have an adapter end: what is queued is written, and the last adapter closes the authenticator."""
+    """Write the queued events of an adapter that ends; the last adapter closes the authenticator."""
     _shared.close(adapter, authenticator)
 
 
 def flush_authenticators(database_url: str) -> None:
-    """Write what is queued for a database, in this process."""
+    """Write the events of this process that are queued for a database."""
     for authenticator in _shared.of_database(database_url):
         authenticator.flush()
 

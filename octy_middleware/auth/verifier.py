@@ -1,8 +1,4 @@
-"""Judging a claim by the record that the store has: which end it is.
-
-Here: what proves a claim, now or by a slow imported hash, and the ends that follow. Not here: finding the record
-(`look_ups`), what each end writes (`endings`), the order of a request's questions (`authenticator`).
-"""
+"""Verifies credentials by the key record from the database, or by its imported hash, and decides about the request."""
 
 import logging
 from collections.abc import Callable
@@ -24,13 +20,13 @@ from octy_middleware.keys.secret import KeyHasher
 
 _logger = logging.getLogger(__name__)
 
-_MAX_REPORTED = 1000  # forged hashes, each once
+_MAX_REPORTED = 1000  # key pairs with forged hashes that are logged, each once
 
 Renew = Callable[[KeyRecord, Secret], None]
 
 
 class Verifier:
-    """One per authenticator. `renew` is told of right secrets whose digest should be stored anew. Safe for threads."""
+    """One per authenticator. `renew` is called for right secrets whose digest needs an upgrade. Safe for threads."""
 
     def __init__(
         self,
@@ -51,16 +47,16 @@ class Verifier:
         self._renew = renew
         self._clock = clock
         self._dummy = dummy_record(hasher.decoy_digest)
-        self._reported_forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
-        self._warned = False  # of a proxy that nobody told us to trust
+        self._reported_forged: set[str] = set()  # ids of key pairs whose forged hash was logged
+        self._warned = False  # of a proxy that is not trusted, or of an unknown scheme
 
     def verify(self, pending: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
-        """Verify a claim by its record, or return the slow claim that `verify_slow_hash` takes."""
+        """Decide by the key record, or return what `verify_slow_hash` takes."""
         if record is not None and self._hasher.is_sealed(record.digest, record.row):
             return PendingSlowHash(pending, record, record.digest, right=None)
         row = dummy_row(pending.credentials.public_key) if record is None else record.row
         right = self._hasher.verify(pending.credentials.secret, None if record is None else record.digest, row)
-        live = record is not None and record.is_live(self._clock())  # asked of all: equal work
+        live = record is not None and record.is_live(self._clock())  # for all records: equal work
         decoy = (
             None
             if right and live
@@ -71,7 +67,7 @@ class Verifier:
         return self._decide(pending, request, record, right=right)
 
     def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
-        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
+        """Decide by an imported hash; 503 if it can't be computed now. Blocks for this hash and those before it."""
         try:
             matches = self._hash_limiter.run(
                 lambda: self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored),
@@ -84,7 +80,7 @@ class Verifier:
         if matches is None:
             return self._decide_without_hash(slow, request)
         right = matches if slow.right is None else slow.right
-        try:  # it took a while: the pair may have been retired or renewed meanwhile
+        try:  # the hash took a while: the key pair may have been retired or renewed
             record = self._key_cache.load(slow.pending.credentials.public_key)
         except DatabaseUnavailableError:
             if right:
@@ -99,7 +95,7 @@ class Verifier:
         return self._decide(slow.pending, request, record, right=right)
 
     def _decide_without_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
-        """Decide 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
+        """Decide 503 when the hash was not computed. A secret verified by its fast digest is recorded all the same."""
         if slow.right is None:
             return self._decisions.unavailable_after_commit(slow.pending, request)
         decision = self._decide(slow.pending, request, slow.record, right=slow.right)
@@ -110,9 +106,9 @@ class Verifier:
         )
 
     def verify_without_database(self, pending: PendingCredentials, request: Request) -> AuthDecision:
-        """Decide 503 where the database did not answer.
+        """Decide 503 when the database is unavailable.
 
-        Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
+        With a cached live record the right secret would have been accepted, so this one is wrong, and it counts.
         """
         found = pending.cached or self._dummy
         record = unpack(pending.credentials.public_key, found)
@@ -125,8 +121,8 @@ class Verifier:
         self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
     ) -> AuthDecision:
         stored, row = (self._hasher.decoy_digest, b"") if record is None else (record.digest, record.row)
-        judged, forged = self._hasher.can_verify(stored, row), self._hasher.is_forged(stored, row)  # equal work
-        if record is not None and not judged:
+        can_verify, forged = self._hasher.can_verify(stored, row), self._hasher.is_forged(stored, row)  # equal work
+        if record is not None and not can_verify:
             return self._decisions.unverifiable(record, request, pending)
         if record is not None and forged:
             self._report_forged(record)
@@ -145,32 +141,33 @@ class Verifier:
         return self._decisions.accept(record, request, pending.client_address)
 
     def _report_forged(self, record: KeyRecord) -> None:
-        """Log once that a stored hash is none that an import has put there; nothing fits it."""
+        """Log once that a stored hash was not written by an import; no secret matches it."""
         if record.pair_id not in self._reported_forged and len(self._reported_forged) < _MAX_REPORTED:
             self._reported_forged.add(record.pair_id)
             _logger.error(
-                "the stored hash of %s was not written by an import, or was changed or copied since: "
-                "no secret fits it. Find out who wrote it; `octy doctor` lists such pairs",
+                "the stored hash of %s was not written by an import, or was changed or copied afterwards: "
+                "no secret matches it. Find out who wrote it; `octy doctor` lists such key pairs",
                 record.public_key,
             )
 
     def _is_plain_http(self, pending: PendingCredentials, request: Request) -> bool:
-        """Tell whether the request is known to have come over plain HTTP."""
+        """Return whether the request certainly came over plain HTTP."""
         if pending.client_address.scheme == "unknown":
             if not self._warned:
                 self._warned = True
                 _logger.error(
-                    "the server does not say whether requests came over TLS, so they are refused: end TLS at a proxy "
-                    "that is named in OCTY_TRUSTED_PROXIES, or set OCTY_REQUIRE_HTTPS=0 if no plain HTTP reaches it"
+                    "requests are refused as plain HTTP, since the server does not say whether they came over TLS: "
+                    "terminate TLS at a proxy and set OCTY_TRUSTED_PROXIES to it, or set OCTY_REQUIRE_HTTPS=0 if no "
+                    "plain HTTP reaches the server"
                 )
             return False
         return not self._is_tls_behind_untrusted_proxy(request)
 
     def _is_tls_behind_untrusted_proxy(self, request: Request) -> bool:
-        """Tell whether a proxy that nobody told us to trust says that TLS ended there.
+        """Return whether a proxy that is not trusted says that it terminated TLS.
 
-        Then the pair was perhaps not exposed, our settings are wrong; and every customer would be told that it was.
-        Headers that say "http", or nothing of it, take nothing back: the connection to us is plain.
+        Then probably the setting is wrong and the key pair was not exposed; else every customer would be alerted.
+        Headers that say "http", or nothing about it, change nothing: the connection to us is plain.
         """
         claimed = claims_tls(request.header(b"x-forwarded-proto"), request.header(b"forwarded"))
         if not claimed or self._proxies.trust(request.peer):
@@ -184,21 +181,21 @@ class Verifier:
         source = self._proxies.resolve(request.peer, request.scheme, (), (), ()).source
         if request.has_replaced_peer or source in _forwarded_addresses(request):
             _logger.error(
-                "requests are refused as plain HTTP although their headers speak of TLS, and the address of the proxy "
-                "can't be seen: %s is the client's, put in its place by the PROXY protocol or by a middleware in front "
-                "of this one. Have that switched off, then set OCTY_TRUSTED_PROXIES to the address of your proxy; "
-                "never to addresses of clients",
+                "requests are refused as plain HTTP although their headers claim TLS, and the address of the proxy is "
+                "not visible: the PROXY protocol or a middleware before this one has replaced it by the client's "
+                "address, %s. Switch that off, then set OCTY_TRUSTED_PROXIES to the address of your proxy, "
+                "never addresses of clients",
                 source,
             )
             return
         _logger.error(
-            "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
+            "requests from %s are refused as plain HTTP although their headers claim TLS: if that is your proxy, "
             "set OCTY_TRUSTED_PROXIES to it",
             source,
         )
 
 
 def _forwarded_addresses(request: Request) -> list[str]:
-    """Return the addresses that X-Forwarded-For names, whoever wrote it."""
+    """Return the addresses in X-Forwarded-For, which anybody can write."""
     values = b",".join(request.header(b"x-forwarded-for"))
     return [value.strip(b" \t").decode("latin-1") for value in values.split(b",")]

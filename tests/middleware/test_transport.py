@@ -276,7 +276,7 @@ def test_a_scope_without_a_scheme_is_refused_marks_nothing_and_tells_nobody(
     assert notices(world) == []
     assert world.rows("SELECT exposed_at FROM key_pair WHERE public_key = :key", key=keys.public_key) == [(None,)]
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert "does not say whether requests came over TLS" in said
+    assert "does not say whether they came over TLS" in said
     assert "OCTY_REQUIRE_HTTPS=0" in said
 
 
@@ -345,7 +345,7 @@ def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_a
     assert notices(world) == []
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "203.0.113.9 is the client's" in said
-    assert "never to addresses of clients" in said
+    assert "never addresses of clients" in said
 
 
 @pytest.mark.parametrize("claim", ["HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"])
