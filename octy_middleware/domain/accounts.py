@@ -1,7 +1,4 @@
-"""Accounts: created, found, and their contact data read and changed.
-
-Here: the contact data of CONTRACT.md and the rule of the security address. Not here: keys (`pairs`), mail.
-"""
+"""Accounts: creating and finding them, their contact data, and the rule of the security address."""
 
 import time
 from collections.abc import Mapping
@@ -28,19 +25,19 @@ CONTACT_FIELDS = (
 )
 _MAX_FIELD_LENGTH = 500
 SECURITY_EMAIL_DELAY = timedelta(days=7)
-"""How long after a change of the contact address the security address follows."""
+"""The delay after which a changed contact address becomes the security address."""
 STAFF_SECURITY_EMAIL_DELAY = timedelta(hours=24)
-"""The same when support staff changed it: an API key can't do that, but a caller may have deceived them."""
+"""The same for a change by support staff: not possible with a stolen API key, but a caller may deceive staff."""
 CONTACT_HISTORY_PERIOD = timedelta(days=14)
-"""How long an address that was replaced is still told of what happens to the account."""
+"""How long a replaced address still gets security mails."""
 CHANGES_PER_DAY = 5
 """How often a host app's customer may change the contact address and the webhook URL in 24 hours, together."""
-_NOTIFIED_FIELDS = {"contact_email_address", "webhook_url"}  # whose changes are told, kept and limited
+_NOTIFIED_FIELDS = {"contact_email_address", "webhook_url"}  # their changes are notified, recorded and limited
 
 
 @dataclass(frozen=True, slots=True)
 class StaffChange:
-    """Who of the support staff changes contact data, and why: kept with the notice."""
+    """Which member of support staff changes contact data, and why: stored with the notice."""
 
     actor: str
     reason: str
@@ -50,7 +47,7 @@ class Accounts:
     """A host app's view of its customers' contact data, by `Principal.reference`."""
 
     def __init__(self, database: Database, *, clock: Clock = time.time, changes_per_day: int = CHANGES_PER_DAY) -> None:
-        """Refuse further changes of addresses beyond `changes_per_day` an account: each one sends mails."""
+        """`changes_per_day` limits the changes of addresses for each account, because each one sends mails."""
         self._database = database
         self._clock = clock
         self._changes_per_day = changes_per_day
@@ -78,7 +75,7 @@ def _get_account(session: Session, reference: str) -> Account:
 
 
 def create_account(session: Session, reference: str, contact: Mapping[str, str], now: float) -> Account:
-    """Add an account; raise InvalidInputError when the reference is taken or a field can't be accepted."""
+    """Add an account; raise InvalidInputError when the reference is taken or a field is invalid."""
     reference = checked_reference(reference)
     if find_account(session, reference) is not None:
         raise InvalidInputError(f"an account with the reference {reference!r} exists already")
@@ -89,10 +86,10 @@ def create_account(session: Session, reference: str, contact: Mapping[str, str],
 
 
 def account_values(reference: str, contact: Mapping[str, str], now: float) -> dict[str, Any]:
-    """Return the columns of a new account; raise InvalidInputError when a field can't be accepted."""
+    """Return the columns of a new account; raise InvalidInputError when a field is invalid."""
     fields = checked_contact(contact)
     if "contact_email_address" not in fields:
-        raise InvalidInputError("contact_email_address is missing: it is where alerts and new keys are sent")
+        raise InvalidInputError("contact_email_address is missing: alerts and new keys are sent there")
     return {
         "id": uuid7(now),
         "reference": checked_reference(reference),
@@ -104,7 +101,7 @@ def account_values(reference: str, contact: Mapping[str, str], now: float) -> di
 
 
 def checked_reference(reference: str) -> str:
-    """Return a reference as it is stored; raise InvalidInputError when it can't be one."""
+    """Return a reference as it is stored; raise InvalidInputError when it is invalid."""
     reference = reference.strip()
     if not reference or len(reference) > 200 or not reference.isprintable():  # noqa: PLR2004
         raise InvalidInputError("the reference must be 1 to 200 printable characters")
@@ -117,7 +114,7 @@ def find_account(session: Session, reference: str) -> Account | None:
     return by_reference or session.get(Account, reference)
 
 
-def change_contact(  # who, what and why of one change
+def change_contact(
     session: Session,
     account: Account,
     contact: Mapping[str, str],
@@ -128,9 +125,9 @@ def change_contact(  # who, what and why of one change
 ) -> None:
     """Set contact fields. A new mail address becomes the security address only after 7 days; by `staff` after 24 hours.
 
-    The contact data can be changed with the API keys themselves, so a thief could otherwise have the new keys sent
-    to himself (SECURITY.md, T3). `limit`: changes of an address in 24 hours; None: any number. Raises
-    InvalidInputError and changes nothing on a field that can't be taken, or beyond the limit.
+    Contact data can be changed with the API keys themselves, so without the delay a thief could have the new keys sent
+    to himself (SECURITY.md, T3). `limit`: changes of addresses in 24 hours; None: any number. Raises InvalidInputError,
+    nothing changed, for an invalid field or beyond the limit.
     """
     fields = checked_contact(contact)
     replaced = {name: getattr(account, name) for name in _NOTIFIED_FIELDS & fields.keys()}
@@ -161,12 +158,12 @@ def _check_change_limit(account: Account, now: float, limit: int | None) -> None
     if limit is not None and len(changes) >= limit:
         raise InvalidInputError(
             f"contact_email_address and webhook_url were changed {limit} times within 24 hours: nothing was changed; "
-            "try again tomorrow, or ask support"
+            "try again tomorrow or contact support"
         )
 
 
 def _create_contact_notice(session: Session, account: Account, now: float, staff: StaffChange | None) -> None:
-    """Start the time and have every address told. A change back to the security address ends it, untold."""
+    """Start the delay and notify all addresses. A change back to the security address only ends the delay."""
     new = account.contact_email_address
     if new == account.security_email:
         account.contact_changed_at = account.contact_takes_effect_at = None
@@ -181,11 +178,11 @@ def _create_contact_notice(session: Session, account: Account, now: float, staff
 
 
 def security_addresses(account: Account, now: float) -> tuple[str, ...]:
-    """Return whom to write to: first the security address, then all others that get a notice without links.
+    """Return the recipients of security mails: the security address, then others, whose mails have no links.
 
-    The security address is the contact address that has stood for 7 days, or for 24 hours when staff set it. The
-    others are the present contact address and all of the last 14 days, newest first: whichever of them is the owner's,
-    the owner hears of it (POLICY.md).
+    The security address is the contact address that has been set for 7 days, or for 24 hours when staff set it. The
+    others are the current contact address and all of the last 14 days, newest first: one of them is the owner's
+    (POLICY.md).
     """
     first = account.contact_email_address if _has_taken_effect(account, now) else account.security_email
     replaced = [entry["value"] for entry in reversed(_history(account, now)) if entry["field"] != "webhook_url"]
@@ -194,12 +191,12 @@ def security_addresses(account: Account, now: float) -> tuple[str, ...]:
 
 
 def _has_taken_effect(account: Account, now: float) -> bool:
-    """Tell whether a changed contact address has stood for so long that it is the security address."""
+    """Whether the delay is over and the changed contact address is the security address."""
     return account.contact_takes_effect_at is not None and utc(now) >= account.contact_takes_effect_at
 
 
 def _history(account: Account, now: float) -> list[dict[str, Any]]:
-    """Return what was replaced within the last 14 days, oldest first; also the security address before this one."""
+    """Return what was replaced in the last 14 days, oldest first; includes the previous security address."""
     entries, takes_effect_at = account.contact_history, account.contact_takes_effect_at
     if takes_effect_at is not None and _has_taken_effect(account, now):
         until = to_micros(takes_effect_at.timestamp())
@@ -209,12 +206,12 @@ def _history(account: Account, now: float) -> list[dict[str, Any]]:
 
 
 def contact_data(account: Account) -> dict[str, str]:
-    """Return the five fields as Octy's clients read them."""
+    """Return the five contact fields, as in CONTRACT.md."""
     return {name: getattr(account, name) for name in CONTACT_FIELDS}
 
 
 def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
-    """Return contact fields as they are stored; raise InvalidInputError for one that can't be taken."""
+    """Return contact fields as they are stored; raise InvalidInputError for an invalid one."""
     fields: dict[str, str] = {}
     for name, value in contact.items():
         if name not in CONTACT_FIELDS:
@@ -234,5 +231,5 @@ def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
 def _checked_address(text: str) -> str:
     address = normalize_mail_address(text)
     if address is None:
-        raise InvalidInputError("contact_email_address is no mail address")
+        raise InvalidInputError("contact_email_address is not a valid mail address")
     return address

@@ -1,10 +1,7 @@
-"""Which installation a database belongs to: its id, and the place where the database was when that was last confirmed.
+"""The installation that a database belongs to: its id, and the location where the database was last confirmed.
 
-Here: the one row of `installation`, reading and writing it, and whether a database is still where it was. Not here: who
-may confirm another place (`octy_worker.maintenance.adoption`), keys (`key_checks`).
-
-The id stands in the names of task queues and in all workflow ids, so that installations that share a Temporal namespace
-share nothing else. Whoever copies a database copies the id with it: the place tells that.
+The id is part of the names of task queues and of all workflow ids, so that installations can share a Temporal
+namespace. A copy of a database contains the same id, but is at another location.
 """
 
 import json
@@ -26,12 +23,12 @@ _INSERT = "INSERT INTO installation (slot, id, location, created_at) VALUES (1, 
 _UPDATE = "UPDATE installation SET id = ?, location = ?"
 
 Location = Mapping[str, Any]
-"""Where a database is, as `Backend.location` tells it: plain JSON."""
+"""Where a database is, as `Backend.location` returns it: plain JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The row, and where the database is now."""
+    """The row, and the current location of the database."""
 
     id: str
     recorded_location: Location
@@ -39,7 +36,7 @@ class Installation:
 
     @property
     def is_at_recorded_location(self) -> bool:
-        """Whether the database is where it was when its place was last recorded."""
+        """Whether the database is where it was when its location was last recorded."""
         return is_same_location(self.recorded_location, self.current_location)
 
 
@@ -49,11 +46,11 @@ def new_installation_id(random_hex: Callable[[int], str] = secrets.token_hex) ->
 
 
 def is_same_location(recorded: Location, found: Location) -> bool:
-    """Tell whether two locations are of one database.
+    """Whether two locations are of one database.
 
-    A file is the same when its inode is, and its path or its device: devices are numbered anew at a reboot, and a file
-    may be renamed. A database of a server is the same when its oid is, and the server's system identifier where both
-    tell it: a role may not be allowed to read that.
+    A file is the same when its inode is, and its path or its device: devices get new numbers at a reboot, and a file
+    may be renamed. A database on a server is the same when its oid is, and the server's system identifier where both
+    locations have it: a role may have no right to read that.
     """
     if recorded.get("kind") != found.get("kind"):
         return False
@@ -75,7 +72,7 @@ def load_installation(database: Database, connection: Connection) -> Installatio
 
 
 def _parse_location(location: Any) -> Location:
-    """Return JSON as a mapping: only a driver of PostgreSQL reads it for us."""
+    """Return JSON as a mapping: only the PostgreSQL driver parses it itself."""
     loaded: Location = json.loads(location) if isinstance(location, str) else location
     return loaded
 
@@ -97,16 +94,16 @@ def installation_id(database: Database) -> str:
 def register_installation(
     database: Database, connection: Connection, now: float, *, new_id: Callable[[], str] = new_installation_id
 ) -> Installation:
-    """Return the installation; the first caller makes it. Give a writing transaction."""
+    """Return the installation; the first call creates it. Needs a transaction that writes."""
     found = load_installation(database, connection)
     if found is not None:
         return found
     location = database.backend.location(connection)
-    made = Installation(new_id(), location, location)
-    run(connection, _INSERT, made.id, json.dumps(location), to_micros(now))
-    return made
+    created = Installation(new_id(), location, location)
+    run(connection, _INSERT, created.id, json.dumps(location), to_micros(now))
+    return created
 
 
 def record_location(connection: Connection, installation_id: str, location: Location) -> None:
-    """Write down the id and where the database is."""
+    """Record the installation's id and the location of the database."""
     run(connection, _UPDATE, installation_id, json.dumps(location))

@@ -1,11 +1,8 @@
-"""Whether keys are those that a database was used with: by a keyed value of each key, never by the key's id alone.
+"""Whether a process's keys are those that the database is used with, compared by a keyed check value of each key.
 
-Here: the check value, comparing a chain of keys with the table `key_check`, registering keys, and the comparison that a
-host app repeats. Not here: what a process does when its keys do not fit (`keyring`, `octy_worker.identity`).
-
-The rule: the first keys of a purpose are registered by `octy db upgrade` or a worker's first start. A chain that holds
-a registered key may register its further keys, which is a rotation. A chain without any registered key, or with another
-key under a registered id, belongs to another database.
+The first keys of a purpose are registered by `octy db upgrade` or by a worker's first start. A keychain that contains
+a registered key may register its further keys: that is a rotation. A keychain without any registered key, or with
+another key under a registered id, belongs to another database.
 """
 
 import logging
@@ -27,25 +24,25 @@ PEPPERS = "peppers"
 _REGISTERED = text("SELECT key_id, check_value FROM key_check WHERE purpose = :purpose ORDER BY registered_at, key_id")
 _INSERT = "INSERT INTO key_check (purpose, key_id, check_value, registered_at) VALUES (?, ?, ?, ?)"
 _ANY_PAIR = text("SELECT 1 FROM key_pair LIMIT 1")
-_INTERVAL = 5.0  # seconds between two comparisons of peppers that fit; others are compared at each look-up
+_INTERVAL = 5.0  # seconds between two comparisons once the peppers match; until then each look-up compares
 
 
 class KeyCheckResult(Enum):
-    """How a chain compares with what is registered for its purpose."""
+    """How a keychain compares with the registered keys of its purpose."""
 
-    ALL_REGISTERED = "registered"  # every key
-    SOME_REGISTERED = "grown"  # some, and none differs: the others are new
-    NONE_REGISTERED = "nothing_registered"
-    FOREIGN = "foreign"
+    ALL_REGISTERED = "all_registered"  # all keys of the keychain
+    SOME_REGISTERED = "some_registered"  # at least one, and none differs; the others are new
+    NONE_REGISTERED = "none_registered"
+    FOREIGN = "foreign"  # keys of another database
 
 
 def check_value(purpose: str, key_id: str, key: bytes) -> str:
-    """Return what tells this key from any other, and nothing about the key itself."""
+    """Return a value that differs for each key and reveals nothing about it."""
     return blake2b(f"{purpose}\0{key_id}".encode(), key=key, digest_size=16, person=b"octy-key-check").hexdigest()
 
 
 def compare_keys(purpose: str, chain: Keychain, registered: Mapping[str, str]) -> KeyCheckResult:
-    """Compare a chain with the registered check values of its purpose, by key id."""
+    """Compare a keychain with the registered check values of its purpose, by key id."""
     if not registered:
         return KeyCheckResult.NONE_REGISTERED
     known = [key_id for key_id in chain if key_id in registered]
@@ -60,7 +57,7 @@ def load_check_values(connection: Connection, purpose: str) -> dict[str, str]:
 
 
 def register_keys(connection: Connection, purpose: str, chain: Keychain, now: float) -> None:
-    """Register the keys of a chain that are not yet. Give a writing transaction. Raises KeyMismatchError."""
+    """Register the new keys of a keychain, in a transaction that writes. Raises KeyMismatchError."""
     registered = load_check_values(connection, purpose)
     if compare_keys(purpose, chain, registered) is KeyCheckResult.FOREIGN:
         raise KeyMismatchError(describe_foreign(purpose, chain, registered))
@@ -70,22 +67,22 @@ def register_keys(connection: Connection, purpose: str, chain: Keychain, now: fl
 
 
 def describe_foreign(purpose: str, chain: Keychain, registered: Mapping[str, str]) -> str:
-    """Return what is wrong with a foreign chain, and what to do. It names ids only."""
+    """Return what is wrong with a foreign keychain, and what to do. It contains key ids only."""
     setting = f"OCTY_{purpose.upper()}"
     differing = [key_id for key_id in chain if key_id in registered]
     found = (
-        f"its key {differing[0]!r} is not the one with that id that this database is used with"
+        f"its key {differing[0]!r} differs from the key with that id that this database is used with"
         if differing
-        else f"none of its keys ({', '.join(chain)}) is known to this database, which knows {', '.join(registered)}"
+        else f"none of its keys ({', '.join(chain)}) is registered in this database, but {', '.join(registered)}"
     )
     return (
-        f"{setting}: {found} → set {setting} to the value of the hosts that use this database, or OCTY_DATABASE_URL to "
+        f"{setting}: {found} → set {setting} to the value on the hosts that use this database, or OCTY_DATABASE_URL to "
         "the database of these keys"
     )
 
 
 class PepperCheck:
-    """The comparison that a host app repeats: its peppers with those of the database. Safe for threads."""
+    """Compares a host app's peppers with those of the database, every few seconds. Thread-safe."""
 
     def __init__(self, peppers: Keychain, monotonic: Clock = elapsed) -> None:
         self._peppers = peppers
@@ -94,27 +91,27 @@ class PepperCheck:
         self.restart()
 
     def restart(self) -> None:
-        """Know nothing, as in a new process."""
+        """Forget the last comparison, in a forked child."""
         self._valid_until = -inf
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the last comparison found registered peppers; else each look-up compares."""
+        """Whether the last comparison matched; else each look-up compares."""
         return self._valid_until > -inf
 
     def confirm(self, connection: Connection, *, anew: bool = False) -> None:
-        """Compare when it is time, or `anew`. Raises KeyMismatchError when nothing may be judged with these peppers."""
+        """Compare when the interval is over, or `anew`. Raises KeyMismatchError for peppers of another database."""
         now = self._monotonic()
         if not anew and now < self._valid_until:
             return
         registered = load_check_values(connection, PEPPERS)
         result = compare_keys(PEPPERS, self._peppers, registered)
         if result is KeyCheckResult.FOREIGN:
-            self._refuse(describe_foreign(PEPPERS, self._peppers, registered))
+            self._reject(describe_foreign(PEPPERS, self._peppers, registered))
         if result is KeyCheckResult.NONE_REGISTERED:
             self._valid_until = -inf
             if connection.execute(_ANY_PAIR).first() is not None:
-                self._refuse(
+                self._reject(
                     "OCTY_PEPPERS: this database has key pairs and no registered peppers → run `octy db upgrade` with "
                     "the settings of the worker"
                 )
@@ -122,11 +119,11 @@ class PepperCheck:
         self._valid_until = now + _INTERVAL
         if self._logged:
             self._logged = False
-            _logger.warning("OCTY_PEPPERS fits the database now; keys are checked again")
+            _logger.warning("OCTY_PEPPERS matches the database again: requests are authenticated")
 
-    def _refuse(self, why: str) -> None:
+    def _reject(self, reason: str) -> None:
         self._valid_until = -inf
         if not self._logged:
             self._logged = True
-            _logger.error("requests with keys are answered 503, and nothing of them is recorded: %s", why)
-        raise KeyMismatchError(why)
+            _logger.error("requests with keys get 503 and are not recorded: %s", reason)
+        raise KeyMismatchError(reason)

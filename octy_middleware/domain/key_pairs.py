@@ -1,9 +1,7 @@
-"""Key pairs in the store: every way from one state to the next, each with its entry in the change feed.
+"""Key pairs in the database: all transitions between their states, each with its row in the change feed.
 
-pending → active → retiring → retired, and from any live state to retired at once. Here: those steps. Not here: why
-(the worker's `regenerations` and `cases`), and what processes remember (`keyring`).
-
-All functions work in the caller's transaction and are idempotent: a pair already there is left alone.
+pending → active → retiring → retired, and from any live state to retired directly. All functions run in the caller's
+transaction and are idempotent: a key pair that is in the new state already is not changed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +18,7 @@ from octy_middleware.domain import webhook_events
 from octy_middleware.states import KeyPairCause, KeyPairState
 
 
-def insert_key_pair(  # a row as it is, keyword by keyword
+def insert_key_pair(
     connection: Connection,
     pair_id: str,
     *,
@@ -30,7 +28,7 @@ def insert_key_pair(  # a row as it is, keyword by keyword
     cause: str,
     now: float,
 ) -> None:
-    """Put a pending pair down; its digest is bound to its id."""
+    """Insert a pending key pair; its digest is bound to its id."""
     connection.execute(
         insert(KeyPair).values(
             id=pair_id,
@@ -45,7 +43,7 @@ def insert_key_pair(  # a row as it is, keyword by keyword
 
 
 class ImportedKeyPair(TypedDict):
-    """A pair that its customer has had before it came here, with a hash of another system, sealed."""
+    """A key pair of another system: its secret's hash there, sealed."""
 
     id: str
     account_id: str
@@ -55,17 +53,17 @@ class ImportedKeyPair(TypedDict):
     created_at: datetime
 
 
-def insert_imported(connection: Connection, known: Sequence[ImportedKeyPair]) -> None:
-    """Put pairs of an import down as pending: until all of it is there, they are unknown keys to a request."""
-    life = {"state": KeyPairState.PENDING, "cause": KeyPairCause.IMPORT}
-    connection.execute(insert(KeyPair), [{**pair, **life} for pair in known])
+def insert_imported(connection: Connection, key_pairs: Sequence[ImportedKeyPair]) -> None:
+    """Insert the key pairs of an import as pending: for requests they are unknown until the import is complete."""
+    common = {"state": KeyPairState.PENDING, "cause": KeyPairCause.IMPORT}
+    connection.execute(insert(KeyPair), [{**pair, **common} for pair in key_pairs])
 
 
 def activate_imported(connection: Connection, first_id: str, last_id: str, now: float) -> None:
-    """Let all pending pairs of an import authenticate, by one statement.
+    """Activate all pending key pairs of an import, by one statement.
 
-    Unknown keys and pending pairs are remembered by nobody, so one entry in the change feed is enough: whoever reads it
-    looks which imported schemes there are.
+    Unknown and pending keys are in no cache, so one row in the change feed is enough: its readers reload the list of
+    imported schemes.
     """
     span = (col(KeyPair.id) >= first_id, col(KeyPair.id) <= last_id, col(KeyPair.cause) == KeyPairCause.IMPORT)
     connection.execute(
@@ -79,32 +77,32 @@ def activate_imported(connection: Connection, first_id: str, last_id: str, now: 
 
 
 def activate(connection: Connection, pair_id: str, now: float) -> bool:
-    """Let a pending pair authenticate. True when this call did it."""
+    """Activate a pending key pair. True when this call did it."""
     return _change_state(
         connection, pair_id, [KeyPairState.PENDING], now, state=KeyPairState.ACTIVE, activated_at=utc(now)
     )
 
 
 def set_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
-    """Note which pair replaces this one."""
+    """Record which key pair replaces this one."""
     connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(replaced_by=successor_id))
 
 
 def clear_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
-    """Take the note back: nobody got that pair, so it replaced nothing. A later successor's note stands."""
+    """Remove this successor, because it was never delivered. A later successor stays."""
     noted = (col(KeyPair.id) == pair_id, col(KeyPair.replaced_by) == successor_id)
     connection.execute(update(KeyPair).where(*noted).values(replaced_by=None))
 
 
 def begin_retiring(connection: Connection, pair_id: str, *, retire_at: datetime, now: float) -> bool:
-    """Set the end of an active pair that has a successor; it is accepted until then."""
+    """Let an active key pair with a successor end at `retire_at`; until then it is accepted."""
     return _change_state(
         connection, pair_id, [KeyPairState.ACTIVE], now, state=KeyPairState.RETIRING, retire_at=retire_at
     )
 
 
 def retire(connection: Connection, pair_id: str, now: float) -> bool:
-    """Cut a pair at once. The row stays as a tombstone, so that late hits are attributed."""
+    """Retire a key pair at once. The row stays, so that later requests with it are attributed."""
     live = [KeyPairState.PENDING, KeyPairState.ACTIVE, KeyPairState.RETIRING]
     moved = _change_state(connection, pair_id, live, now, state=KeyPairState.RETIRED, retired_at=utc(now))
     if moved:
@@ -113,9 +111,9 @@ def retire(connection: Connection, pair_id: str, now: float) -> bool:
 
 
 def replace_digest(connection: Connection, pair_id: str, old: str, new: str, now: float) -> bool:
-    """Store a fresh digest of the same secret in place of an imported hash or an old pepper's digest.
+    """Replace an imported hash, or a digest with an old pepper, by a new digest of the same secret.
 
-    True when this call did it; a digest that changed meanwhile stands.
+    True when this call did it; a digest that was changed meanwhile stays.
     """
     row = connection.execute(
         update(KeyPair)
@@ -129,7 +127,7 @@ def replace_digest(connection: Connection, pair_id: str, old: str, new: str, now
 
 
 def record_key_change(connection: Connection, public_key: str, now: float) -> None:
-    """Tell every process to drop what it remembers of this key: this one at its commit, the others by the feed."""
+    """Have all processes drop this key from their caches: this one after the commit, the others by the change feed."""
     mark_changed(connection, public_key)
     connection.execute(insert(KeyChange).values(public_key=public_key, at=utc(now)))
 

@@ -1,14 +1,11 @@
-"""Notices: what a customer is told that is no case, put down in the transaction of its cause.
-
-Here: the kinds, what each one's row says, and how often. Not here: mail, pages and workflows (the worker's), and
-what is a failed attempt (`ledger`).
+"""Notices: news for a customer that is not an incident, written in the transaction of its cause.
 
 `Notice.detail` holds, by kind:
   exposed          source, user_agent, request_id
   contact_changed  old (the security address), new, others (the further addresses of the last 14 days);
                    actor, reason: of the support staff who changed it, and only then
   keys_added       public_keys (the first ones, separated by spaces), count
-  webhook_changed  nothing: a URL may hold a password
+  webhook_changed  nothing: a URL may contain a password
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +19,16 @@ from octy_middleware.db.models import KeyPair, Notice, Outbox
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import NoticeKind
 
-MAX_NAMED_KEYS = 10  # public keys that a notice of added pairs names
-EXPOSURE_NOTICE_INTERVAL = 86_400.0  # seconds between two notices about one pair
+MAX_NAMED_KEYS = 10  # public keys in a notice of added key pairs
+EXPOSURE_NOTICE_INTERVAL = 86_400.0  # seconds between two notices about one key pair
 
 
 def record_exposure(connection: Connection, pair_id: str, detail: Mapping[str, str], now: float) -> bool:
-    """Mark a pair that came over plain HTTP, and have its customer told; True when this call did it.
+    """Record that a key pair came over plain HTTP, and create a notice; True when this call did it.
 
-    At most once a day and pair: one conditional UPDATE decides, however many processes see it.
+    At most one notice a day for a key pair: one conditional UPDATE decides between processes.
     """
-    marked = connection.execute(
+    updated = connection.execute(
         update(KeyPair)
         .where(
             col(KeyPair.id) == pair_id,
@@ -40,16 +37,16 @@ def record_exposure(connection: Connection, pair_id: str, detail: Mapping[str, s
         .values(exposed_at=utc(now))
         .returning(col(KeyPair.account_id))
     ).first()
-    if marked is None:
+    if updated is None:
         return False
-    create_notice(connection, NoticeKind.EXPOSED, marked[0], now, detail, key_pair_id=pair_id)
+    create_notice(connection, NoticeKind.EXPOSED, updated[0], now, detail, key_pair_id=pair_id)
     return True
 
 
 def record_added_keys(
     connection: Connection, account_id: str, first_pair_id: str, public_keys: Sequence[str], now: float
 ) -> None:
-    """Have a customer told that an import gave his account further pairs."""
+    """Create a notice that an import added key pairs to an account."""
     detail = {"public_keys": " ".join(public_keys[:MAX_NAMED_KEYS]), "count": str(len(public_keys))}
     create_notice(connection, NoticeKind.KEYS_ADDED, account_id, now, detail, key_pair_id=first_pair_id)
 
@@ -63,15 +60,15 @@ def create_notice(
     *,
     key_pair_id: str | None = None,
 ) -> str:
-    """Put one notice down with its message for the worker, and its webhook; return its id.
+    """Insert a notice, its message for the worker and its webhook; return its id.
 
-    One about the whole account and of the same kind, which no worker has taken up yet, is updated instead: its mails
-    tell the latest.
+    An undelivered notice of the same kind about the whole account is updated instead: its mails then contain the
+    latest change.
     """
-    waiting = None if key_pair_id else _undelivered_notice(connection, kind, account_id)
-    if waiting is not None:
-        connection.execute(update(Notice).where(col(Notice.id) == waiting).values(detail=dict(detail), at=utc(now)))
-        return waiting
+    undelivered = None if key_pair_id else _undelivered_notice(connection, kind, account_id)
+    if undelivered is not None:
+        connection.execute(update(Notice).where(col(Notice.id) == undelivered).values(detail=dict(detail), at=utc(now)))
+        return undelivered
     notice_id = uuid7(now)
     connection.execute(
         insert(Notice).values(
@@ -89,7 +86,7 @@ def create_notice(
 
 
 def _undelivered_notice(connection: Connection, kind: NoticeKind, account_id: str) -> str | None:
-    """Return the notice whose message lies in the outbox, untouched, and keep relays off it until the commit."""
+    """Return the notice whose message is in the outbox and not leased, and lock the message until the commit."""
     row = connection.execute(
         select(col(Notice.id))
         .join(Outbox, col(Outbox.subject_id) == col(Notice.id))

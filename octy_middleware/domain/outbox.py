@@ -1,10 +1,8 @@
-"""The one adapter to Temporal, this side of it: messages written in the same transaction as their cause.
+"""The outbox: messages for Temporal, written in the same transaction as their cause.
 
-Here: the kinds of message, how one is put down, and in which order they are to be delivered. Not here: delivery
-(`octy_worker.outbox.relay`).
-
-Each kind has a priority, and within a priority each account a share: a message that comes while earlier ones of its
-account still wait stands behind the messages of accounts that have none waiting (start-time fair queueing).
+Each kind has a priority, and within a priority accounts share the deliveries: a message of an account with undelivered
+ones gets a later position than those of accounts without (start-time fair queueing). `octy_worker.outbox.relay`
+delivers them.
 """
 
 import json
@@ -19,11 +17,11 @@ from octy_middleware.db.database import notify
 from octy_middleware.db.models import Outbox
 
 MAX_DELIVERY_ATTEMPTS = 5
-"""Deliveries of a message that is itself at fault; then it is set aside, undelivered and visible."""
+"""Failed deliveries of an invalid message; then it is a dead letter: undelivered and visible."""
 
 
 class MessageKind(StrEnum):
-    """What happened, and in brackets whose id `subject_id` is."""
+    """What happened; in brackets: whose id `subject_id` is, then the fields of `detail`."""
 
     INCIDENT_OPENED = "incident_opened"  # (incident)
     INCIDENT_GREW = "incident_grew"  # (incident) failures
@@ -38,11 +36,11 @@ class MessageKind(StrEnum):
 
 
 class Priority(IntEnum):
-    """What is delivered before what; each priority has deliveries of its own, which no other can use."""
+    """The order of delivery; each priority has concurrent deliveries of its own."""
 
-    ALERT = 0  # an incident was opened: its alert is what the product is for
-    ANSWER = 1  # answers and key work: a customer or a member of staff waits
-    NOTICE = 2  # notices and doublings of a count, of which one account can cause many
+    ALERT = 0  # an incident was opened: the alert is the purpose of the product
+    ANSWER = 1  # answers and regenerations: a customer or a member of staff waits
+    NOTICE = 2  # notices and growing counts: one account can cause many
     WEBHOOK = 3
 
 
@@ -58,27 +56,27 @@ PRIORITY = {
     MessageKind.NOTICE_CREATED: Priority.NOTICE,
     MessageKind.WEBHOOK_DUE: Priority.WEBHOOK,
 }
-_POSITION_STEP = 1_000_000  # microseconds between the places of two messages of one account that wait at the same time
+_POSITION_STEP = 1_000_000  # microseconds between the positions of two undelivered messages of one account
 
 
 def enqueue(
     connection: Connection,
-    event: MessageKind,
+    kind: MessageKind,
     subject_id: str,
     now: float,
     detail: Mapping[str, object] | None = None,
     *,
     account_id: str = "",
 ) -> None:
-    """Put one message down in the caller's transaction. `detail` holds JSON values, no personal data.
+    """Insert one message in the caller's transaction. `detail` contains JSON values, no personal data.
 
-    `account_id`: whose share of its priority it takes; none where an account can't cause many.
+    `account_id`: for fairness between accounts; empty for kinds of which an account can't cause many.
     """
-    json.dumps(detail or {})  # a value that can't travel fails here, beside its cause
-    priority = PRIORITY.get(event, Priority.ANSWER)  # an unknown kind is told of by the relay
+    json.dumps(detail or {})  # a value that is not JSON fails here, where it is written
+    priority = PRIORITY.get(kind, Priority.ANSWER)  # the relay logs an unknown kind
     connection.execute(
         insert(Outbox).values(
-            kind=event,
+            kind=kind,
             subject_id=subject_id,
             detail=dict(detail or {}),
             created_at=utc(now),
@@ -91,7 +89,7 @@ def enqueue(
 
 
 def _position(connection: Connection, priority: Priority, account_id: str, now: float) -> int:
-    """Return the message's place in its priority: the time, or behind the account's last one that still waits."""
+    """Return the position in the priority: the time, or after the account's last undelivered message."""
     position = int(now * 1_000_000)
     if not account_id:
         return position

@@ -1,10 +1,7 @@
-"""Webhooks: what an account's own server is told, put down in the transaction of its cause.
+"""Webhook events for an account's own server, written in the transaction of their cause.
 
-Here: the events, what each one's `data` says, and that there is a row only for an account with a `webhook_url`. Not
-here: delivery, signatures, which servers may be reached (the worker's `webhooks`), mails.
-
-`data` holds ids, public keys, counts, choices and times; no secret, no link, no address, no name: whoever holds the API
-keys can change where it goes.
+`data` contains ids, public keys, counts, choices and times; no secret, link, address or name, because the URL can be
+changed with the API keys.
 """
 
 from collections.abc import Mapping
@@ -20,24 +17,24 @@ from octy_middleware.db.models import Account, Incident, IncidentEvent, KeyPair,
 from octy_middleware.domain import outbox
 from octy_middleware.states import NoticeKind, WebhookState
 
-_NAMED_ACTORS = ("customer", "system")  # whom an answer names; everybody else is staff, whose ids are nobody's business
+_NAMED_ACTORS = ("customer", "system")  # every other actor is shown as "staff", without the id
 
-_ANSWER_EVENTS = ("answered", "answer_changed")  # lines of a timeline
+_ANSWER_EVENTS = ("answered", "answer_changed")  # `incident_event.what`
 
 
 class WebhookEvent(StrEnum):
-    """What happened: the `type` of a webhook. In brackets: what `data` says beside `account_id`."""
+    """What happened: the `type` of a webhook. In brackets: the fields of `data` beside `account_id`."""
 
     INCIDENT_OPENED = "incident.opened"  # (incident_id, public_key, rule, failures, first_at)
     INCIDENT_ANSWERED = "incident.answered"  # (incident_id, public_key, answer, leaked, by)
     INCIDENT_CLOSED = "incident.closed"  # (incident_id, public_key, resolution)
-    KEYS_READY = "keys.ready"  # (regeneration_id, cause, public_key, replaces, leaked): they are on their way
+    KEYS_READY = "keys.ready"  # (regeneration_id, cause, public_key, replaces, leaked): they can be collected
     KEYS_COLLECTED = "keys.collected"  # (the same)
     KEYS_RETIRED = "keys.retired"  # (public_key, replaced_by)
     KEYS_EXPOSED = "keys.exposed"  # (notice_id, public_key): they came over plain HTTP
-    KEYS_ADDED = "keys.added"  # (notice_id, public_key): an import gave the account further pairs, this one first
+    KEYS_ADDED = "keys.added"  # (notice_id, public_key): an import added key pairs; the first one
     CONTACT_CHANGED = "contact.changed"  # (notice_id)
-    TEST = "webhook.test"  # (): `octy webhooks test`; it has no row
+    TEST = "webhook.test"  # (): `octy webhooks test`; never stored
 
 
 _EVENT_BY_NOTICE = {
@@ -57,9 +54,9 @@ def enqueue_webhook(
     data: Mapping[str, Any],
     number: int = 1,
 ) -> bool:
-    """Put one event down with its message for the worker, once; True when this call did it.
+    """Insert one event and its message for the worker, once; True when this call did it.
 
-    Nothing is put down for an account without a `webhook_url`.
+    Nothing is inserted for an account without a `webhook_url`.
     """
     key = f"{subject_id}/{event}/{number}"
     known = select(Webhook.id).where(Webhook.key == key)
@@ -85,7 +82,7 @@ def enqueue_webhook(
 
 
 def redeliver(connection: Connection, webhook_id: str, now: float) -> bool:
-    """Have one that was given up or skipped delivered after all; True when it was one of these."""
+    """Request another delivery of a failed or skipped event; False when it is neither."""
     ended = [WebhookState.FAILED, WebhookState.SKIPPED]
     row = connection.execute(
         update(Webhook)
@@ -100,11 +97,8 @@ def redeliver(connection: Connection, webhook_id: str, now: float) -> bool:
     return row is not None
 
 
-# What each event says
-
-
 def enqueue_incident_opened(connection: Connection, incident_id: str, now: float) -> None:
-    """Tell that a case was opened."""
+    """Enqueue `incident.opened`."""
     incident = _incident(connection, incident_id)
     data = {"rule": incident.rule, "failures": incident.length, "first_at": _isoformat(incident.first_at)}
     _enqueue_for_incident(connection, WebhookEvent.INCIDENT_OPENED, incident, now, data)
@@ -113,9 +107,9 @@ def enqueue_incident_opened(connection: Connection, incident_id: str, now: float
 def enqueue_incident_answered(
     connection: Connection, incident_id: str, now: float, *, answer: str, leaked: bool, by: str
 ) -> None:
-    """Tell which answer stands; after a reopening there may be another, and staff may change one."""
-    said = col(IncidentEvent.what).in_(_ANSWER_EVENTS)
-    answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, said)
+    """Enqueue `incident.answered`, for each answer: an incident may be reopened, and staff may change its answer."""
+    is_answer = col(IncidentEvent.what).in_(_ANSWER_EVENTS)
+    answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, is_answer)
     data = {"answer": answer, "leaked": leaked, "by": by if by in _NAMED_ACTORS else "staff"}
     number = connection.execute(answers).scalar_one()
     incident = _incident(connection, incident_id)
@@ -123,13 +117,13 @@ def enqueue_incident_answered(
 
 
 def enqueue_incident_closed(connection: Connection, incident_id: str, now: float, *, resolution: str) -> None:
-    """Tell how a case ended."""
+    """Enqueue `incident.closed`."""
     incident, data = _incident(connection, incident_id), {"resolution": resolution}
     _enqueue_for_incident(connection, WebhookEvent.INCIDENT_CLOSED, incident, now, data)
 
 
 def enqueue_keys_delivered(connection: Connection, event: WebhookEvent, regeneration_id: str, now: float) -> None:
-    """Tell that new keys are ready, or were collected."""
+    """Enqueue `keys.ready` or `keys.collected`."""
     columns = (
         Regeneration.account_id,
         Regeneration.cause,
@@ -151,7 +145,7 @@ def enqueue_keys_delivered(connection: Connection, event: WebhookEvent, regenera
 
 
 def enqueue_keys_retired(connection: Connection, pair_id: str, now: float) -> None:
-    """Tell that a pair stopped working; of one that never worked nobody has heard."""
+    """Enqueue `keys.retired`, unless the key pair was never active."""
     columns = (KeyPair.account_id, KeyPair.public_key, KeyPair.activated_at, KeyPair.replaced_by)
     query = select(*map(col, columns)).where(KeyPair.id == pair_id)
     found: Any = connection.execute(query).one()
@@ -164,7 +158,7 @@ def enqueue_keys_retired(connection: Connection, pair_id: str, now: float) -> No
 def enqueue_notice_created(
     connection: Connection, kind: NoticeKind, account_id: str, notice_id: str, now: float, *, pair_id: str | None
 ) -> None:
-    """Tell what a notice tells, without its details. A changed URL is told by mail alone: nobody knows whose it is."""
+    """Enqueue the event of a notice, without its details. A changed URL has none: it may not be the customer's."""
     if kind not in _EVENT_BY_NOTICE:
         return
     data = {"notice_id": notice_id}

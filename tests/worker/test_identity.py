@@ -300,5 +300,5 @@ def test_an_import_under_foreign_peppers_is_refused_and_changes_nothing(world: W
     octy = octy_for(world, OCTY_PEPPERS=Keychain.generate("k1").export())
     for words in (WHY, ("--dry-run",)):
         done = octy("keys", "import", str(world.folder / "keys.csv"), *words).must(2)
-        assert "OCTY_PEPPERS: its key 'k1' is not the one with that id" in done.stderr
+        assert "OCTY_PEPPERS: its key 'k1' differs from the key with that id" in done.stderr
     assert world.rows("SELECT COUNT(*) FROM key_pair") == [(0,)]
