@@ -20,7 +20,7 @@ from benchmarks import simulated_traffic as traffic
 from benchmarks.simulated_traffic import ACCEPTED, DEFAULTS, UNKNOWN, WRONG, Entry, Load
 from octy_middleware.recording import outcome_writer, recorder
 from octy_middleware.recording.streak import ALL_NETWORKS, next_notify_at
-from octy_worker.domain.step_pacer import MAX_ROWS, StepPacer
+from octy_worker.maintenance.retention.run import STEP_PAUSE, STEP_ROWS
 
 THRESHOLD, MOST_ATTEMPTS = DEFAULTS["threshold"], DEFAULTS["attempts_per_minute"]
 _JITTER = 0.3  # of a commit's time, lognormal: its 90th percentile was 1.4 times the median
@@ -55,10 +55,9 @@ class Prices:
 
     @property
     def retention(self) -> float:
-        """Rows that retention adds up in a second: 20 ms a step, pauses three times as long. An estimate."""
-        pace = StepPacer()
-        rows = (pace.bound * 1e3 - self.commit.wall) / (2 * self.row.wall)  # taken out, put in
-        return min(rows, MAX_ROWS) / (pace.bound * (1 + pace.rest))
+        """Rows that retention compacts in a second, in steps of a fixed size with a fixed pause. An estimate."""
+        step = (self.commit.wall + STEP_ROWS * 2 * self.row.wall) / 1e3  # deleted, inserted
+        return STEP_ROWS / (step + STEP_PAUSE)
 
     def of(self, amounts: Sequence[int]) -> Cost:
         each = (self.commit, self.row, self.place, self.refusing, self.key, self.refused)

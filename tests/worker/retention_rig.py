@@ -15,8 +15,7 @@ from octy_middleware import Database
 from octy_middleware.clock import utc
 from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
-from octy_worker.domain.step_pacer import StepPacer
-from octy_worker.maintenance.retention import Run
+from octy_worker.maintenance.retention import RetentionRun
 from octy_worker.settings import RetentionSettings
 
 DAY = 86_400.0
@@ -52,19 +51,13 @@ class MortalDatabase(Database):
             raise KilledError
 
 
-def hasty(rows: int = 500) -> StepPacer:
-    """A pace without pauses to speak of, at most so many rows a step."""
-    pace = StepPacer(bound=60.0, rest=0.0)
-    pace.rows = rows
-    pace.pause_after = lambda took: 0.0  # type: ignore[method-assign]
-    return pace
-
-
-def prune(world: World, now: float = NOW, **options) -> Run:
-    """Do a whole run."""
-    options = {"pace": hasty(), **options}
-    done = Run(options.pop("database", world.database), options.pop("settings", SETTINGS), lambda: now, **options)
-    assert done.go() == "done"
+def prune(world: World, now: float = NOW, **options) -> RetentionRun:
+    """Do a whole run without pauses."""
+    options = {"step_pause": 0.0, **options}
+    done = RetentionRun(
+        options.pop("database", world.database), options.pop("settings", SETTINGS), lambda: now, **options
+    )
+    assert done.run() == "done"
     return done
 
 

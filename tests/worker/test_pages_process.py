@@ -24,7 +24,7 @@ from octy_worker.dev.processes import free_port
 from octy_worker.log_output import RateLimitFilter
 from octy_worker.pages import process as pages_process
 from octy_worker.settings import WorkerSettings
-from octy_worker.web import accepting
+from octy_worker.web import acceptor
 from octy_worker.web.connections import COUNTERS, ConnectionCounter, Limits
 from octy_worker.web.web_server import WebServer, serve_until, web_server
 
@@ -90,7 +90,7 @@ def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
     config = pages_process.pages_server(settings(world), world.database).config
     config.load()
     assert config.http_protocol_class is H11Protocol
-    assert issubclass(accepting.LimitedProtocol, H11Protocol)
+    assert issubclass(acceptor.LimitedProtocol, H11Protocol)
 
 
 def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(

@@ -20,7 +20,6 @@ from retention_rig import (
     busy_world,
     counts,
     fail_often,
-    hasty,
     prune,
 )
 from sqlalchemy import text
@@ -32,7 +31,8 @@ from octy_middleware.states import Resolution
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.usage import load_sources
 from octy_worker.maintenance.retention import count_due, has_due
-from octy_worker.maintenance.retention.limits import limits_at
+from octy_worker.maintenance.retention.run import STEP_ROWS
+from octy_worker.maintenance.retention.sweeps import limits_at
 from octy_worker.reports.queries import show_key
 from octy_worker.settings import RetentionSettings
 from octy_worker.staff.registration import register
@@ -48,7 +48,7 @@ def test_an_attempt_goes_when_it_is_older_than_its_days(world, days, kept):
     add_attempts(world, NOW - days * DAY, NOW - days * DAY - TINY, NOW - 500 * DAY)
     done = prune(world, settings=RetentionSettings(keep_attempts_days=days))
     assert ages(world, "attempt") == kept
-    assert done.done["attempts"] == 2
+    assert done.counts["attempts"] == 2
 
 
 def test_a_clock_that_was_once_wrong_stops_nothing(world):
@@ -69,7 +69,7 @@ def test_webhooks_go_after_thirty_days_but_for_those_that_are_still_tried(world)
     old = [(state, NOW - 30 * DAY - TINY) for state in ("sent", "failed", "skipped", "pending")]
     add_webhooks(world, keys.account_id, *old, ("sent", NOW - 30 * DAY), ("failed", NOW))
     done = prune(world)
-    assert done.done["webhooks"] == 3
+    assert done.counts["webhooks"] == 3
     assert world.rows("SELECT state FROM webhook ORDER BY id") == [("pending",), ("sent",), ("failed",)]
 
 
@@ -146,7 +146,7 @@ def test_sums_of_each_day_are_exact(world, rows, most):
         connection.execute(text("DELETE FROM outcome_minute"))
         connection.execute(text("DELETE FROM job"))
     add_counts(world, *((*place, count) for place, count in rows.items()))
-    prune(world, pace=hasty(most))
+    prune(world, step_rows=most)
     expected: Counter = Counter()
     for (key, minute, source, outcome), count in rows.items():
         if minute < TODAY - 400 * 1440:
@@ -160,7 +160,7 @@ def test_later_runs_go_on_where_the_last_one_ended_and_add_to_what_stands(world)
     for day in range(3):
         now = NOW + day * DAY
         add_counts(world, *(("pk_1", TODAY + (day - 36) * 1440 + m, "10.0.0.1", "accepted", m) for m in (1, 2, 1439)))
-        assert prune(world, now).done["minutes"] == 3
+        assert prune(world, now).counts["minutes"] == 3
     add_counts(world, ("pk_1", TODAY - 34 * 1440 + 9, "10.0.0.1", "accepted", 5))
     prune(world, NOW + 3 * DAY)
     assert [(row[1] - TODAY, row[4]) for row in counts(world)] == [
@@ -194,7 +194,7 @@ def test_a_case_says_the_same_before_and_after(world, age):
 
     before = told()
     assert before == [("203.0.113.9", 22), ("198.51.100.7", 5)]
-    assert prune(world).done["minutes"] == 1  # of the day between
+    assert prune(world).counts["minutes"] == 1  # of the day between
     assert told() == before
 
 
@@ -256,7 +256,7 @@ def test_a_secret_that_nobody_collected_is_erased_long_after_its_link_ended(worl
     made = register(world.database, "acme", contact, actor="test", now=issued)
     with world.database.write_session() as session:
         regenerations.issue_pair(session, world.hasher, world.sealer, made.regeneration_id, life=LIFE, now=issued)
-    assert prune(world).done["secrets"] == (not kept)
+    assert prune(world).counts["secrets"] == (not kept)
     [(sealed,)] = world.rows("SELECT sealed FROM sealed_secret")
     assert (sealed is not None) is kept
     with world.database.read_session() as session:
@@ -271,13 +271,13 @@ def test_what_is_counted_beforehand_is_what_goes(world):
     before = count_due(world.database, SETTINGS, NOW)
     assert min(before[name] for name in ("attempts", "messages", "changes", "counters", "minutes")) > 0
     assert has_due(world.database, SETTINGS, NOW)
-    done = prune(world).done
+    done = prune(world).counts
     assert {name: done[name] for name in before} == before
     assert not any(count_due(world.database, SETTINGS, NOW).values())
     assert not has_due(world.database, SETTINGS, NOW)
 
 
-def test_steps_touch_few_rows(world):
+def test_a_step_clears_at_most_step_rows(world):
     add_attempts(world, *[NOW - 91 * DAY] * 1300)
     add_counts(world, *((f"pk_{n}", TODAY - 50 * 1440 + 1 + n % 1000, "10.0.0.1", "accepted", 1) for n in range(1300)))
     sizes, seen = [], Counter()
@@ -286,10 +286,8 @@ def test_steps_touch_few_rows(world):
         sizes.append(sum(done.values()) - sum(seen.values()))
         seen.update({name: count - seen[name] for name, count in done.items()})
 
-    pace = hasty()
-    pace.rows = 10_000
-    prune(world, pace=pace, report=report)
-    assert max(sizes) <= 500
+    prune(world, on_step=report)
+    assert max(sizes) <= STEP_ROWS
     assert sum(sizes) == 2600
 
 

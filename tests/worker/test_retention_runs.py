@@ -20,7 +20,6 @@ from retention_rig import (
     counts,
     everything,
     fresh,
-    hasty,
     prune,
     wait_until,
 )
@@ -33,14 +32,13 @@ from octy_middleware.db.bulk_sql import fetch_many
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording import counters
 from octy_worker.domain.job_lease import LIFE, JobLease, LeaseLostError, read_job
-from octy_worker.domain.step_pacer import StepPacer
-from octy_worker.maintenance.retention import JOB, Ended, Run
-from octy_worker.maintenance.retention.piece import prune_piece
-from octy_worker.maintenance.retention.run import Cursor
+from octy_worker.maintenance.retention import JOB, RetentionRun, RunStatus, prune_for
+from octy_worker.maintenance.retention.run import STEP_ROWS, Cursor
 
 
-def run_of(world: World, now: float = NOW, **options) -> Run:
-    return Run(options.pop("database", world.database), SETTINGS, lambda: now, **{"pace": hasty(80), **options})
+def run_of(world: World, now: float = NOW, **options) -> RetentionRun:
+    options = {"step_rows": 80, "step_pause": 0.0, **options}
+    return RetentionRun(options.pop("database", world.database), SETTINGS, lambda: now, **options)
 
 
 # Killed and resumed
@@ -50,7 +48,7 @@ def run_of(world: World, now: float = NOW, **options) -> Run:
 def test_a_run_that_was_killed_anywhere_ends_the_same(tmp_path, store, committed):
     whole = fresh(tmp_path / "whole", store)
     busy_world(whole)
-    assert run_of(whole).go() is Ended.DONE
+    assert run_of(whole).run() is RunStatus.DONE
     expected, killed = everything(whole), 0
     whole.close()
     for step in count(1):
@@ -58,13 +56,13 @@ def test_a_run_that_was_killed_anywhere_ends_the_same(tmp_path, store, committed
         busy_world(world)
         mortal = MortalDatabase(world.url, dies_at=step, committed=committed)
         with suppress(KilledError):
-            run_of(world, database=mortal).go()
+            run_of(world, database=mortal).run()
         mortal.close()
         state = read_job(world.database, JOB)
         begun = state is not None and state.started_at is not None
         if not begun or Cursor.parse(state.cursor).sweep:
             # Another worker, once the lease is over: it goes on with the limits of the run that it found.
-            assert run_of(world, NOW + LIFE + 1 + (5 * 3600 if begun else 0)).go() is Ended.DONE
+            assert run_of(world, NOW + LIFE + 1 + (5 * 3600 if begun else 0)).run() is RunStatus.DONE
             killed += begun
         after = everything(world)
         world.close()
@@ -79,12 +77,12 @@ def test_a_run_that_was_killed_anywhere_ends_the_same(tmp_path, store, committed
 def test_the_cursor_says_where_to_go_on(world):
     busy_world(world)
     stop = threading.Event()
-    run_of(world, stop=stop, report=lambda done: stop.set() if done["counters"] else None).go()
+    run_of(world, stop=stop, on_step=lambda done: stop.set() if done["counters"] else None).run()
     left = Cursor.parse(read_job(world.database, JOB).cursor)
     assert left.sweep == "counters"
     with world.database.write() as connection:  # a sweep that is over is not begun again
         connection.execute(text("UPDATE key_change SET at = 0 WHERE seq = 22"))
-    run_of(world, NOW + 3600).go()
+    run_of(world, NOW + 3600).run()
     assert (22,) in world.rows("SELECT seq FROM key_change")
     end = Cursor.parse(read_job(world.database, JOB).cursor)
     assert (end.sweep, end.compacted) == ("", TODAY - 35 * 1440)
@@ -94,8 +92,8 @@ def test_the_cursor_says_where_to_go_on(world):
 def test_a_run_that_lay_for_long_or_comes_from_the_future_begins_anew(world, later):
     busy_world(world)
     stop = threading.Event()
-    assert run_of(world, stop=stop, report=lambda _done: stop.set()).go() is Ended.STOPPED
-    assert run_of(world, NOW + later).go() is Ended.DONE
+    assert run_of(world, stop=stop, on_step=lambda _done: stop.set()).run() is RunStatus.STOPPED
+    assert run_of(world, NOW + later).run() is RunStatus.DONE
     [(started_at,)] = world.rows("SELECT started_at FROM job")
     assert started_at == (NOW + later) * 1_000_000
 
@@ -108,10 +106,10 @@ def test_a_second_holder_cannot_run(world):
     tried = []
 
     def report(_done):
-        tried.append(run_of(world, NOW + LIFE / 2).go())
+        tried.append(run_of(world, NOW + LIFE / 2).run())
 
-    assert run_of(world, report=report).go() is Ended.DONE
-    assert set(tried) == {Ended.HELD}
+    assert run_of(world, on_step=report).run() is RunStatus.DONE
+    assert set(tried) == {RunStatus.NOT_LEASED}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +142,7 @@ def test_a_holder_that_was_replaced_does_nothing_more(world):
 def test_a_run_whose_lease_was_taken_stops(world):
     busy_world(world)
     usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
-    assert run_of(world, report=lambda _done: usurper.take()).go() is Ended.HELD
+    assert run_of(world, on_step=lambda _done: usurper.take()).run() is RunStatus.NOT_LEASED
     assert world.rows("SELECT holder FROM job") == [(usurper.holder,)]
 
 
@@ -175,7 +173,7 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     try:
         wait_until(lambda: written["n"] > 5)
         for number in range(5):
-            assert run_of(world, pace=StepPacer(bound=0.02, rest=0.2), now=NOW + number).go() is Ended.DONE
+            assert run_of(world, step_rows=50, step_pause=0.002, now=NOW + number).run() is RunStatus.DONE
         wait_until(lambda: written["n"] > 60)
     finally:
         stop.set()
@@ -207,9 +205,9 @@ class Away(Database):
 def test_a_store_that_is_away_is_waited_out_or_given_up(world):
     busy_world(world)
     with pytest.raises(DatabaseUnavailableError):
-        run_of(world, database=Away(world.url, 10**6), waits=0.3).go()
+        run_of(world, database=Away(world.url, 10**6), database_timeout=0.3).run()
     away = Away(world.url, 3)
-    assert run_of(world, database=away).go() is Ended.DONE
+    assert run_of(world, database=away).run() is RunStatus.DONE
     away.close()
     assert counts(world)[-1] is not None
 
@@ -217,9 +215,9 @@ def test_a_store_that_is_away_is_waited_out_or_given_up(world):
 def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world, monkeypatch):
     busy_world(world)
     run = run_of(world)
-    monkeypatch.setattr(run, "_look", lambda _part: 1 / 0)
+    monkeypatch.setattr(run, "_find_due", lambda _range: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run.go()
+        run.run()
     assert world.rows("SELECT holder, leased_until, last_error FROM job") == [("", None, "ZeroDivisionError")]
     prune(world)
     assert world.rows("SELECT last_error FROM job") == [("",)]
@@ -228,65 +226,44 @@ def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world, monkeyp
 def test_stop_is_prompt_and_gives_the_job_back(world):
     busy_world(world)
     stop = threading.Event()
-    run = run_of(
-        world, stop=stop, pace=StepPacer(rest=1e6), report=lambda _done: threading.Timer(0.1, stop.set).start()
-    )
+    run = run_of(world, stop=stop, step_pause=60.0, on_step=lambda _done: threading.Timer(0.1, stop.set).start())
     begun = time.monotonic()
-    assert run.go() is Ended.STOPPED
+    assert run.run() is RunStatus.STOPPED
     assert time.monotonic() - begun < 5
     assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]
 
 
-def test_a_piece_ends_in_time_and_the_next_one_goes_on_where_it_was(world, monkeypatch):
-    # Far more steps than fit into a piece, on any machine: each rests three times as long as it took.
-    add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(10_000)))
+def test_prune_for_ends_in_time_and_the_next_call_resumes(world, monkeypatch):
+    # Far more steps than fit into the time, on any machine: each pauses for 60 ms.
+    add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(2_000)))
     happened: list[str] = []
-    step = Run._step
+    step = RetentionRun._step
 
-    def counted(run: Run, *given) -> int:
+    def counted(run: RetentionRun, *given) -> None:
         happened.append("step")
-        return step(run, *given)
+        step(run, *given)
 
-    def beat() -> bool:
-        happened.append("beat")
+    def should_stop() -> bool:
+        happened.append("asked")
         return False
 
-    monkeypatch.setattr(Run, "_step", counted)
+    monkeypatch.setattr(RetentionRun, "_step", counted)
     ends, left = [], []
-    while not ends or ends[-1] is not Ended.DONE:
-        ended, _ = prune_piece(world.database, SETTINGS, time.time, beat=beat, lasts=0.03)
+    while not ends or ends[-1] is not RunStatus.DONE:
+        ended, _ = prune_for(world.database, SETTINGS, time.time, should_stop=should_stop, seconds=0.1)
         ends.append(ended)
         left.append(world.rows("SELECT COUNT(*) FROM attempt")[0][0])
-    assert set(ends[:-1]) == {Ended.STOPPED}
+    assert set(ends[:-1]) == {RunStatus.STOPPED}
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
     steps = len(happened) // 2
-    assert happened == ["step", "beat"] * steps
-    assert steps >= 10_000 / 500  # the most rows of a step: the piece did not do all at once
+    assert happened == ["step", "asked"] * steps
+    assert steps >= 2_000 / STEP_ROWS
 
 
-def test_a_piece_stops_at_once_when_its_worker_does(world):
+def test_prune_for_stops_after_a_step_when_asked(world):
     add_attempts(world, *(time.time() - (100 + number / 10) * DAY for number in range(1500)))
-    ended, done = prune_piece(world.database, SETTINGS, time.time, beat=lambda: True)
-    assert ended is Ended.STOPPED
+    ended, done = prune_for(world.database, SETTINGS, time.time, should_stop=lambda: True)
+    assert ended is RunStatus.STOPPED
     assert 0 < done["attempts"] < 1500
     assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]
-
-
-def test_the_pace_follows_what_steps_take():
-    now = [0.0]
-    pace = StepPacer(bound=0.02, monotonic=lambda: now[0])
-    for _ in range(20):
-        assert pace.pause_after(0.001) == 0.003
-    assert pace.rows == 500
-    assert pace.pause_after(0.1) == pytest.approx(0.3)
-    assert pace.rows == 250
-    for _ in range(20):
-        pace.pause_after(0.1)
-    assert pace.rows == 8
-    pace.rows = 400
-    taken = 0
-    for portion in pace.portions(range(1000)):
-        taken += len(portion)
-        now[0] += 0.006
-    assert taken == 200  # half of its time is over after the second of four portions

@@ -44,7 +44,7 @@ def parse(text: str, wanted: Callable[[str], bool] = lambda _name: True) -> dict
 
 
 def write_value(value: str) -> str:
-    """Return the value quoted for the right side of `NAME=`. Raises EnvFileError if the three readers would disagree."""
+    """Return the value quoted for the right side of `NAME=`. Raises EnvFileError if the readers would disagree."""
     for form in (value, f"'{value}'", f'"{value}"'):
         try:
             if _read_value(form) == value:

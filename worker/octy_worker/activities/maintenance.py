@@ -17,18 +17,17 @@ from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.maintenance.digest import DigestPost
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
-from octy_worker.maintenance.retention import Ended
-from octy_worker.maintenance.retention.piece import prune_piece
+from octy_worker.maintenance.retention import RunStatus, prune_for
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
 from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput, MaintenanceStepResult
 
 _logger = logging.getLogger(__name__)
 
-_PROGRESS: Mapping[Ended, MaintenanceProgress] = {
-    Ended.DONE: MaintenanceProgress.DONE,
-    Ended.STOPPED: MaintenanceProgress.MORE,
-    Ended.HELD: MaintenanceProgress.HELD,
+_PROGRESS: Mapping[RunStatus, MaintenanceProgress] = {
+    RunStatus.DONE: MaintenanceProgress.DONE,
+    RunStatus.STOPPED: MaintenanceProgress.MORE,
+    RunStatus.NOT_LEASED: MaintenanceProgress.HELD,
 }
 
 
@@ -57,12 +56,12 @@ class MaintenanceActivities:
     def prune_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # the run goes by its own cursor
         """Drop what is past its time, for a minute at most."""
 
-        def beat() -> bool:
+        def should_stop() -> bool:
             activity.heartbeat()
             return activity.is_worker_shutdown() or activity.is_cancelled()
 
-        ended, done = prune_piece(self._database, self._settings, self._clock, beat=beat)
-        return MaintenanceStepResult(_PROGRESS[ended], dict(done))
+        status, counts = prune_for(self._database, self._settings, self._clock, should_stop=should_stop)
+        return MaintenanceStepResult(_PROGRESS[status], dict(counts))
 
     @activity.defn(name="reconcile_store", no_thread_cancel_exception=True)
     async def reconcile_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # and this one by what it finds

@@ -69,15 +69,15 @@ def prune(
 
 def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
     from octy_worker.imports.writer import clear_interrupted
-    from octy_worker.maintenance.retention import Ended, Run
+    from octy_worker.maintenance.retention import RetentionRun, RunStatus
 
     if removed := clear_interrupted(database, now):
         print_note(f"removed {removed:,} key pairs of an earlier, interrupted import")
     with _progress() as report:
-        run = Run(database, settings, now, waits=_DATABASE_TIMEOUT, report=report)
-        if run.go() is Ended.HELD:
+        run = RetentionRun(database, settings, now, database_timeout=_DATABASE_TIMEOUT, on_step=report)
+        if run.run() is RunStatus.NOT_LEASED:
             raise RefusedError("a worker is running it now", "try again in a minute, or stop that worker")
-    return run.done, round(run.pace.longest * 1000, 1)
+    return run.counts, round(run.longest_step * 1000, 1)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def promote(
         raise UsageError("--build-id and --unversioned exclude each other", "give one of them")
     place, who = _versioned(context), staff_actor(context, actor)
     chosen = "" if unversioned else build_id or place.temporal_build_id
-    asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", timeout=timeout))
+    asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", retry_for=timeout))
     name = chosen or "workers without a version"
     record("version_promoted", who, deployment=place.temporal_deployment, build_id=chosen)
     with printing_result(f"{name} is current"):

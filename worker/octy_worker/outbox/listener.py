@@ -16,7 +16,7 @@ class OutboxListener:
     """Sets the event whenever a message was put into the outbox. Errors are logged and retried until `stop`."""
 
     def __init__(self, notifier: Listener, notified: asyncio.Event, *, poll_interval: float) -> None:
-        """Start listening. Needs a running loop. `poll_interval`: seconds between two polls of the relay, for the log."""
+        """Start listening. Needs a running loop. `poll_interval`: seconds, for the log."""
         self._notifier = notifier
         self._notified = notified
         self._poll_interval = poll_interval

@@ -69,10 +69,10 @@ async def fetch_versions(access: TemporalAccess) -> list[Version]:
         raise UnavailableError(f"Temporal did not list worker versions: {error.message}", "run `octy doctor`") from None
 
 
-async def promote_version(access: TemporalAccess, build_id: str, *, identity: str, timeout: float) -> None:
-    """Make the version current, retrying for `timeout` seconds. Raises UnavailableError."""
+async def promote_version(access: TemporalAccess, build_id: str, *, identity: str, retry_for: float) -> None:
+    """Make the version current, retrying for `retry_for` seconds. Raises UnavailableError."""
     client = await open_client(access)
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = asyncio.get_running_loop().time() + retry_for
     while True:
         try:
             await make_current(client, access.temporal_deployment, build_id, identity)

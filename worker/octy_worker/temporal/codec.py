@@ -156,7 +156,8 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         key = None if self._keys is None else self._keys.get(key_id)
         if key is None:
             raise DecryptionError(
-                f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} with which a workflow's payload is encrypted: add it again",
+                f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} with which a workflow's payload is encrypted: "
+                "add it again",
                 key_id,
             )
         nonce, text = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]

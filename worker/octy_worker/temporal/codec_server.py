@@ -49,8 +49,8 @@ class CodecSettings(TemporalSettings):
     def _require_token(self) -> Self:
         if not self.codec_token.get_secret_value() and not _is_loopback(self.codec_host):
             raise ConfigurationError(
-                f"OCTY_CODEC_TOKEN is not set, and {self.codec_host} is not a loopback address, so anybody could decrypt "
-                "payloads. Set a token, or listen on 127.0.0.1"
+                f"OCTY_CODEC_TOKEN is not set, and {self.codec_host} is not a loopback address, so anybody could "
+                "decrypt payloads. Set a token, or listen on 127.0.0.1"
             )
         return self
 

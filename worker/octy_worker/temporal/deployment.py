@@ -1,9 +1,9 @@
 """Worker versioning (optional): this worker's version, listing versions, making one current.
 
-Without OCTY_TEMPORAL_DEPLOYMENT workers are not versioned: a new release replays the histories of the one before, and is
-started in its place. With it, a release gets no workflow tasks until it is made current; open incidents then continue
-with it, too. Pinning each incident to the release that opened it would keep every release of the last four weeks
-running, because an incident can be open that long.
+Without OCTY_TEMPORAL_DEPLOYMENT workers are not versioned: a new release replays the histories of the one before, and
+is started in its place. With it, a release gets no workflow tasks until it is made current; open incidents then
+continue with it, too. Pinning each incident to the release that opened it would keep every release of the last four
+weeks running, because an incident can be open that long.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def deployment_config(settings: DeploymentSettings) -> WorkerDeploymentConfig | 
 
 
 async def known_versions(client: Client, deployment: str) -> list[Version]:
-    """Return the versions that Temporal knows, newest first; none before the first worker of the deployment has started."""
+    """Return the versions that Temporal knows, newest first; none before the first worker has started."""
     request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=deployment)
     try:
         answer = await client.workflow_service.describe_worker_deployment(request)

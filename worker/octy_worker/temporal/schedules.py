@@ -52,7 +52,7 @@ def planned_schedules(settings: WorkerSettings) -> dict[MaintenanceTask, Schedul
 async def maintain_schedules(
     client: Client, settings: WorkerSettings, installation: str, interval: float = _CHECK_INTERVAL
 ) -> None:
-    """Create and update the schedules until cancelled. Errors are logged and retried: incidents go on without schedules."""
+    """Create and update the schedules until cancelled. Errors are logged and retried."""
     logged = ""
     while True:
         try:

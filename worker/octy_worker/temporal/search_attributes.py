@@ -59,6 +59,6 @@ async def add_missing_attributes(client: Client) -> None:
             return
         if error.status in _FORBIDDEN:
             raise ConfigurationError(
-                f"this worker has no permission to add search attributes: {create_command(client.namespace, names)}, {OFF}"
+                f"no permission to add search attributes: run {create_command(client.namespace, names)}, {OFF}"
             ) from None
         raise unavailable_error(error, "Temporal did not list its search attributes") from None

@@ -1,19 +1,13 @@
-"""Retention: what is past its time goes, and old counters shrink to one row a day, in steps too short to be noticed.
+"""Retention: deletes expired rows and compacts old counters to one row a day, in short steps.
 
-    limits    PURE  settings and a time -> what is past its time
-    parts     what a sweep is: a table, walked part by part along its primary key
-    tables    attempts, delivered messages, webhooks, entries of the change feed, secrets that nobody collected
-    counters  counters past their time, and the compaction of older ones
-    pace      how long a step may take, and how long the pause after it is
-    due       what a run would do, counted
-    run       one run: lease, steps, pauses, and going on after a crash
-    piece     a minute of a run, as the daily schedule asks for it
+    sweeps    what has expired: limits from the settings, and sweeps over tables along their ids
+    counters  sweeps over counters: deleting old ones, compacting older ones to one row a day
+    run       a run under a job lease: steps of a fixed size, pauses, resuming after a crash; counting what is due
 
-Cases, their timelines, answers and mails, notices and regenerations stay: they are the books. Files don't shrink: what
-is freed is used again.
+Incidents with their timelines, answers and mails, notices and regenerations are kept: they are the audit trail. Files
+don't shrink: freed space is reused.
 """
 
-from octy_worker.maintenance.retention.due import count_due, has_due
-from octy_worker.maintenance.retention.run import JOB, Ended, Run
+from octy_worker.maintenance.retention.run import JOB, RetentionRun, RunStatus, count_due, has_due, prune_for
 
-__all__ = ["JOB", "Ended", "Run", "count_due", "has_due"]
+__all__ = ["JOB", "RetentionRun", "RunStatus", "count_due", "has_due", "prune_for"]

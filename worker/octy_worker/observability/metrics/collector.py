@@ -1,4 +1,4 @@
-"""Gauges of the database's figures: names, help texts and labels. Read when Prometheus scrapes, cached for a fixed time.
+"""Gauges of the database's figures: names, help texts and labels. Read at a scrape, cached for a fixed time.
 
 If the database is unavailable, `octy_database_up` is 0 and the other gauges are missing, rather than wrong.
 """
