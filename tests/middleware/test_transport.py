@@ -344,7 +344,7 @@ def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_a
         assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
     assert notices(world) == []
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert "203.0.113.9 is the client's" in said
+    assert "the client's address, 203.0.113.9" in said
     assert "never addresses of clients" in said
 
 
