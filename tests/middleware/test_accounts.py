@@ -40,7 +40,7 @@ CONTACT = {"contact_email_address": "a@acme.example"}
         ("ok", {**CONTACT, "security_email": "thief@x.example"}, "unknown field"),
     ],
 )
-def test_unfit_data_is_refused_by_name_and_nothing_is_kept(
+def test_invalid_account_data_names_the_field_and_stores_nothing(
     world: World, reference: str, contact: dict[str, str], message: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=message), world.database.write_session() as session:
@@ -48,7 +48,7 @@ def test_unfit_data_is_refused_by_name_and_nothing_is_kept(
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
-def test_a_reference_is_taken_once(world: World) -> None:
+def test_reference_is_unique(world: World) -> None:
     with world.database.write_session() as session:
         create_account(session, "acme", CONTACT, NOW)
     with pytest.raises(InvalidInputError, match="exists already"), world.database.write_session() as session:
@@ -80,7 +80,7 @@ def test_a_reference_is_taken_once(world: World) -> None:
         ([(0, "x"), (8, "y")], 15, ["y@acme.example", "x@acme.example", "a@acme.example"]),
     ],
 )
-def test_the_security_address_follows_after_seven_days(
+def test_security_address_follows_after_seven_days(
     world: World, changes: list[tuple[float, str]], days: float, expected: list[str]
 ) -> None:
     with world.database.write_session() as session:
@@ -106,7 +106,7 @@ STAFF = StaffChange("ada", "mistyped")
         ([(0, "new", STAFF), (30, "thief", None)], 31, ["new@acme.example", "thief@acme.example", "a@acme.example"]),
     ],
 )
-def test_an_address_that_staff_set_becomes_the_security_address_after_24_hours(
+def test_address_set_by_staff_becomes_security_address_after_24_hours(
     world: World, changes: list[tuple[float, str, StaffChange | None]], hours: float, expected: list[str]
 ) -> None:
     with world.database.write_session() as session:
@@ -117,7 +117,7 @@ def test_an_address_that_staff_set_becomes_the_security_address_after_24_hours(
         assert list(security_addresses(account, NOW + hours * 3600)) == expected
 
 
-def test_a_changed_address_is_told_to_all_of_the_last_days_unless_it_is_taken_back(world: World) -> None:
+def test_changed_address_notifies_all_recent_addresses_unless_reverted(world: World) -> None:
     changes = ["a", "new", "new", "other", "a"]
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": "a@acme.example"}, NOW)
@@ -136,7 +136,7 @@ def test_a_changed_address_is_told_to_all_of_the_last_days_unless_it_is_taken_ba
     ]
 
 
-def test_a_thief_within_seven_days_of_the_owners_own_change_is_told_to_the_owner(world: World) -> None:
+def test_second_change_within_seven_days_still_notifies_the_owner(world: World) -> None:
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": "left@acme.example"}, NOW)
         change_contact(session, account, {"contact_email_address": "owner@acme.example"}, NOW)
@@ -146,7 +146,7 @@ def test_a_thief_within_seven_days_of_the_owners_own_change_is_told_to_the_owner
     assert details[-1] == {"old": "left@acme.example", "new": "thief@x.example", "others": ["owner@acme.example"]}
 
 
-def test_a_notice_that_no_worker_has_taken_is_updated_and_not_doubled(world: World) -> None:
+def test_undelivered_notice_is_updated_instead_of_duplicated(world: World) -> None:
     world.register("acme")
     accounts = Accounts(world.database, clock=lambda: NOW, changes_per_day=1000)
     for number in range(200):
@@ -160,7 +160,7 @@ def test_a_notice_that_no_worker_has_taken_is_updated_and_not_doubled(world: Wor
     assert world.rows("SELECT COUNT(*) FROM notice") == [(2,)]
 
 
-def test_contact_changes_beyond_the_limit_of_a_day_are_refused_and_change_nothing(world: World) -> None:
+def test_contact_changes_beyond_the_daily_limit_are_rejected(world: World) -> None:
     world.register("acme")
     world.register("other")
     times = iter([NOW] * 5 + [NOW + 60] * 4 + [NOW + DAY])
@@ -178,7 +178,7 @@ def test_contact_changes_beyond_the_limit_of_a_day_are_refused_and_change_nothin
     assert (contact["contact_name"], contact["contact_email_address"]) == ("Ada", "7@x.example")
 
 
-def test_a_changed_webhook_url_gives_a_notice_without_the_url(world: World) -> None:
+def test_changed_webhook_url_creates_notice_without_the_url(world: World) -> None:
     world.register("acme")
     accounts = Accounts(world.database, clock=lambda: NOW)
     accounts.change_contact("acme", {"webhook_url": "https://eve:password@eve.example/"})
@@ -194,7 +194,7 @@ _TICKS = 14  # in 7 days: time goes by half days here
 
 @settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 80), st.sampled_from("abc"), max_size=20))
-def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(changes: dict[int, str]) -> None:
+def test_security_addresses_after_any_sequence_of_changes(changes: dict[int, str]) -> None:
     account = Account(id="", reference="", contact_email_address="a@x.example", security_email="a@x.example")
     session, contacts, told = Session(_NOTEBOOK.connect()), [], []
     for tick in range(100):
@@ -250,7 +250,7 @@ def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(chan
         ("", False),
     ],
 )
-def test_an_address_that_no_mail_can_reach_is_not_taken(world: World, address: str, *, taken: bool) -> None:
+def test_invalid_mail_address_is_rejected(world: World, address: str, *, taken: bool) -> None:
     said = nullcontext() if taken else pytest.raises(InvalidInputError, match="not a valid mail address")
     with world.database.write_session() as session:
         account = create_account(session, "acme", CONTACT, NOW)
@@ -270,7 +270,7 @@ def test_an_address_that_no_mail_can_reach_is_not_taken(world: World, address: s
         ("ada@\u0430cme.example", "ada@xn--cme-5cd.example"),  # a Cyrillic letter is seen
     ],
 )
-def test_an_address_is_stored_as_mail_goes_to_it(world: World, address: str, stored: str) -> None:
+def test_mail_address_is_stored_as_mail_is_sent_to_it(world: World, address: str, stored: str) -> None:
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": address}, NOW)
         assert (account.contact_email_address, account.security_email) == (stored, stored)
@@ -294,7 +294,7 @@ def test_a_host_app_reads_and_sets_contact_data(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 5, {"contact_name": None}, {5: "x"}])
-def test_a_host_apps_bad_body_changes_nothing(world: World, body: object) -> None:
+def test_invalid_body_of_a_host_app_changes_nothing(world: World, body: object) -> None:
     world.register("acme")
     with pytest.raises(InvalidInputError):
         Accounts(world.database).change_contact("acme", body)

@@ -21,12 +21,14 @@ ODD = "é\"'%s?\\ \U0001f511"
     ],
     ids=["nothing", "first", "second", "both", "asked and nothing found"],
 )
-def test_each_question_gets_its_own_answer(world: World, echo: InputRows, more: InputRows, found: list[object]) -> None:
+def test_fetch_many_returns_the_result_of_each_query(
+    world: World, echo: InputRows, more: InputRows, found: list[object]
+) -> None:
     with world.database.read() as connection:
         assert fetch_many(connection, (ECHO, echo), (MORE, more)) == found
 
 
-def test_all_are_asked_at_once_and_none_without_rows(world: World) -> None:
+def test_fetch_many_runs_one_statement_and_none_without_rows(world: World) -> None:
     with world.database.read() as connection, listening(world.database) as asked:
         fetch_many(connection, (ECHO, []), (MORE, []))
         assert asked == []

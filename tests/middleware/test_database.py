@@ -35,7 +35,7 @@ from octy_middleware.db.schema_version import SCHEMA_VERSION, check_schema, read
         ("sqlite:///a%00b.db", "give sqlite:///<file>"),
     ],
 )
-def test_an_unfit_url_is_refused_with_what_to_do(url: str, message: str) -> None:
+def test_unsupported_url_is_rejected_with_what_to_do(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Database(url)
 
@@ -61,7 +61,7 @@ def test_an_empty_database_says_what_to_do(tmp_path: Path, store: str) -> None:
     database.close()
 
 
-def test_a_store_that_was_away_is_used_again(world: World) -> None:
+def test_database_is_used_again_after_an_outage(world: World) -> None:
     put_change(world, "pk_old")
     with world.database.read(), world.database.read():
         pass  # two connections in the pool
@@ -91,7 +91,7 @@ def test_an_unknown_schema_is_left_as_it_is(world: World, found: str, message: s
 
 
 @pytest.mark.sqlite
-def test_a_database_locked_by_a_stranger_is_unavailable_not_wrong(world: World) -> None:
+def test_database_locked_by_another_program_is_unavailable(world: World) -> None:
     impatient = Database(world.url, busy_timeout=0.2)
     stranger = sqlite3.connect(world.folder / "octy.db", isolation_level=None)
     stranger.execute("BEGIN EXCLUSIVE")
@@ -104,7 +104,7 @@ def test_a_database_locked_by_a_stranger_is_unavailable_not_wrong(world: World) 
     impatient.close()
 
 
-def test_a_store_that_is_away_is_unavailable_not_wrong(tmp_path: Path, store: str) -> None:
+def test_missing_database_raises_database_unavailable(tmp_path: Path, store: str) -> None:
     database = Database(away_url(tmp_path, store))
     with pytest.raises(DatabaseUnavailableError), database.write():
         pass
@@ -120,7 +120,7 @@ def _add(path: Path, times: int) -> None:
             path.write_text(str(value + 1))
 
 
-def test_the_lock_excludes_processes_and_threads(tmp_path: Path) -> None:
+def test_file_lock_excludes_processes_and_threads(tmp_path: Path) -> None:
     """A counter without any other protection: one lost update would show."""
     path = tmp_path / "counter"
     path.write_text("0")
@@ -141,7 +141,7 @@ def test_the_lock_excludes_processes_and_threads(tmp_path: Path) -> None:
     assert path.read_text() == "400"
 
 
-def test_a_lock_that_is_not_given_back_in_time_is_unavailable(tmp_path: Path) -> None:
+def test_file_lock_timeout_raises_database_unavailable(tmp_path: Path) -> None:
     one, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     with one.hold(1), pytest.raises(DatabaseUnavailableError, match="another process"), other.hold(0.05):
         pass
@@ -149,7 +149,7 @@ def test_a_lock_that_is_not_given_back_in_time_is_unavailable(tmp_path: Path) ->
         pass
 
 
-def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
+def test_forked_child_and_parent_write_at_the_same_time(world: World) -> None:
     """A thread of the parent writes all the time, as does the child: nothing is lost, and nobody waits for ever."""
     stop = threading.Event()
     written = 0
@@ -179,7 +179,7 @@ def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_full_disk_is_unavailable_and_its_error_shows_no_values(world: World) -> None:
+def test_full_disk_is_unavailable_and_its_error_shows_no_values(world: World) -> None:
     """Such errors end up in logs and in Temporal's histories; parameters hold digests and sealed secrets."""
     canary = "$octy-b2$canary" * 1000
     with pytest.raises(DatabaseUnavailableError, match="full") as caught, world.database.write() as connection:
@@ -225,7 +225,7 @@ def remove(world: World) -> None:
 
 @pytest.mark.parametrize("use", ["read", "write"])
 @pytest.mark.sqlite
-def test_a_removed_file_is_unavailable_and_is_not_made_anew(world: World, use: str) -> None:
+def test_removed_file_is_unavailable_and_is_not_created_again(world: World, use: str) -> None:
     """Connections would go on in the unlinked file: refusals "on disk" where nobody will ever read them."""
     put_change(world, "pk_old")
     remove(world)
@@ -236,7 +236,7 @@ def test_a_removed_file_is_unavailable_and_is_not_made_anew(world: World, use: s
 
 
 @pytest.mark.sqlite
-def test_a_replaced_file_is_used_at_once(world: World, other: Path) -> None:
+def test_replaced_file_is_used_at_once(world: World, other: Path) -> None:
     put_change(world, "pk_old")
     remove(world)
     other.rename(world.folder / "octy.db")
@@ -246,7 +246,7 @@ def test_a_replaced_file_is_used_at_once(world: World, other: Path) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_file_that_comes_back_has_lost_nothing(world: World, tmp_path: Path) -> None:
+def test_file_that_is_restored_has_lost_nothing(world: World, tmp_path: Path) -> None:
     """SQLite would make an empty file in its place, and delete the log in which the latest commits are."""
     put_change(world, "pk_old")
     path, away = world.folder / "octy.db", tmp_path / "away"
@@ -260,9 +260,7 @@ def test_a_file_that_comes_back_has_lost_nothing(world: World, tmp_path: Path) -
 
 
 @pytest.mark.sqlite
-def test_what_was_committed_into_a_file_that_went_away_meanwhile_is_not_called_written(
-    world: World, other: Path
-) -> None:
+def test_commit_into_a_removed_file_raises_database_unavailable(world: World, other: Path) -> None:
     put_change(world, "pk_old")
     with pytest.raises(DatabaseUnavailableError, match="removed or replaced"), world.database.write() as connection:
         connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)"))
@@ -270,7 +268,9 @@ def test_what_was_committed_into_a_file_that_went_away_meanwhile_is_not_called_w
 
 
 @pytest.mark.sqlite
-def test_no_thread_goes_on_in_a_file_that_another_found_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_continues_on_a_file_that_another_thread_found_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each connection is compared for itself: none of them is lent out on the word of another."""
     with world.database.read(), world.database.read():
         pass  # two connections in the pool
@@ -288,7 +288,7 @@ def _can_read(world: World) -> bool:
         return False
 
 
-def test_a_relative_path_holds_when_the_host_changes_its_folder(
+def test_relative_path_stays_valid_when_the_working_directory_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -307,14 +307,14 @@ def test_a_relative_path_holds_when_the_host_changes_its_folder(
 @pytest.mark.parametrize(
     ("path", "hint"), [("gone/octy.db", "create its folder first"), ("file/octy.db", "can't be created")]
 )
-def test_a_file_that_can_not_be_made_says_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
+def test_file_that_can_not_be_created_says_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseUnavailableError, match=hint):
         upgrade(Database(f"sqlite:///{tmp_path / path}"))
 
 
 @pytest.mark.parametrize("name", ["a b.db", "a%23b.db", "ä#.db", "a&mode=memory.db"])
-def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+def test_any_file_name_works(tmp_path: Path, name: str) -> None:
     database = Database(f"sqlite:///{tmp_path / name}")
     upgrade(database)
     assert read_schema_version(database) == SCHEMA_VERSION
@@ -323,7 +323,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.sqlite
-def test_the_lock_file_may_be_used_by_whoever_may_use_the_database(world: World) -> None:
+def test_lock_file_has_the_rights_of_the_database_file(world: World) -> None:
     database, lock = world.folder / "octy.db", world.folder / "octy.db.lock-file"
     lock.unlink(missing_ok=True)
     database.chmod(0o666)

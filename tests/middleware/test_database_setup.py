@@ -43,7 +43,7 @@ def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty
     database.close()
 
 
-def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
+def test_existing_table_is_reported_by_upgrade(empty: Database) -> None:
     upgrade(empty)
     downgrade(empty, "base")
     with empty.write(mode=WriteMode.MIGRATION) as connection:
@@ -53,9 +53,7 @@ def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
     assert exit_code_of(caught.value) is ExitCode.USAGE
 
 
-def test_a_missing_table_is_logged_as_that_where_a_request_meets_it(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_table_is_logged_at_a_request(world: World, caplog: pytest.LogCaptureFixture) -> None:
     keys = world.register()
     caplog.set_level(logging.WARNING)
     with world.authenticator(commit_timeout=2.0) as authenticator:
@@ -68,9 +66,7 @@ def test_a_missing_table_is_logged_as_that_where_a_request_meets_it(
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_a_missing_right_is_logged_as_that_where_a_request_meets_it(
-    world: World, powerless: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_right_is_logged_at_a_request(world: World, powerless: str, caplog: pytest.LogCaptureFixture) -> None:
     keys = world.register()
     with world.database.write() as connection:
         connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {powerless}")
@@ -90,7 +86,7 @@ def test_a_missing_right_is_logged_as_that_where_a_request_meets_it(
 
 
 @pytest.mark.sqlite
-def test_a_file_that_can_only_be_read_says_whose_it_is_to_write(world: World) -> None:
+def test_readonly_file_says_which_user_is_needed(world: World) -> None:
     told = "readonly database → run this as the user who may write"
     with pytest.raises(DatabaseSetupError, match=told), world.database.write() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")

@@ -31,7 +31,7 @@ def url(encoding: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII"])
 @pytest.mark.parametrize("option", ["", "?client_encoding=latin1"])
-def test_a_database_without_an_encoding_keeps_unicode(url: str, option: str) -> None:
+def test_sql_ascii_database_stores_unicode(url: str, option: str) -> None:
     with closing(Database(url + option)) as database:
         upgrade(database)
         check_tables(database)
@@ -41,7 +41,7 @@ def test_a_database_without_an_encoding_keeps_unicode(url: str, option: str) -> 
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP"])
-def test_a_database_that_lacks_characters_is_refused_with_what_to_do(url: str, encoding: str) -> None:
+def test_database_with_a_limited_encoding_is_rejected_with_what_to_do(url: str, encoding: str) -> None:
     words = rf"the database's encoding is {encoding}, .* ENCODING 'UTF8'"
     with closing(Database(url)) as database:
         with pytest.raises(ConfigurationError, match=words):

@@ -37,7 +37,7 @@ def digests(world: World) -> list[tuple]:
 
 
 @pytest.mark.parametrize("peppers", [FOREIGN, Keychain.generate()], ids=["same_id", "other_id"])
-def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
+def test_host_with_foreign_peppers_answers_503_and_records_nothing(
     world: World, adapter: Any, peppers: Keychain, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys, other = world.register("acme"), world.register("imported")
@@ -58,7 +58,7 @@ def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
         assert authenticator.decide(FakeRequest(imported.basic())).outcome is Outcome.ACCEPTED
 
 
-def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World, adapter: Any) -> None:
+def test_host_recovers_when_its_database_is_the_right_one_again(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))
@@ -71,7 +71,7 @@ def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World,
     assert world.recorded(keys.public_key) == {"accepted": 1, "wrong_secret": 1}
 
 
-def test_a_running_host_stops_judging_once_its_database_knows_other_peppers(
+def test_running_host_answers_503_once_other_peppers_are_registered(
     world: World, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_checks, "_INTERVAL", 0.0)
@@ -89,7 +89,7 @@ def test_a_running_host_stops_judging_once_its_database_knows_other_peppers(
         assert ask("/who", keys.basic()).status == 200
 
 
-def test_a_rotated_chain_fits_and_a_later_one_without_any_known_key_does_not(world: World) -> None:
+def test_rotated_keychain_matches_and_one_without_registered_key_does_not(world: World) -> None:
     keys, new = world.register(), Keychain.generate()
     with world.authenticator(peppers=Keychain({**world.peppers, **new})) as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
@@ -97,7 +97,7 @@ def test_a_rotated_chain_fits_and_a_later_one_without_any_known_key_does_not(wor
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
 
 
-def test_a_database_without_registered_peppers_refuses_pairs_and_takes_none(world: World) -> None:
+def test_database_without_registered_peppers_authenticates_nothing(world: World) -> None:
     """On a fresh database, unknown keys are refused as ever; a pair is judged only once peppers are registered."""
     with world.database.write() as connection:
         run(connection, "DELETE FROM key_check")
@@ -111,7 +111,7 @@ def test_a_database_without_registered_peppers_refuses_pairs_and_takes_none(worl
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
 
-def test_no_look_up_compares_again_while_peppers_fit(world: World) -> None:
+def test_no_look_up_compares_again_while_peppers_match(world: World) -> None:
     keys = [world.register(f"a{number}") for number in range(3)]
     with world.authenticator(feed_interval=0.5) as authenticator:
         authenticator.decide(FakeRequest(keys[0].basic()))
@@ -120,7 +120,7 @@ def test_no_look_up_compares_again_while_peppers_fit(world: World) -> None:
         assert [authenticator.decide(FakeRequest(one.basic())).outcome for one in keys] == [Outcome.ACCEPTED] * 3
 
 
-def test_registering_grows_a_chain_and_refuses_another(world: World) -> None:
+def test_register_keys_extends_a_keychain_and_rejects_another(world: World) -> None:
     new = Keychain.generate()
 
     def register(chain: Keychain) -> None:
@@ -139,7 +139,7 @@ CHAINS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([b"1" * 32, b"
 
 
 @given(CHAINS, CHAINS)
-def test_a_chain_fits_only_with_a_known_key_and_no_other_value(mine: dict, theirs: dict) -> None:
+def test_keychain_matches_only_with_a_registered_key_and_no_other_value(mine: dict, theirs: dict) -> None:
     registered = {key_id: check_value(PEPPERS, key_id, key) for key_id, key in theirs.items()}
     shared = mine.keys() & theirs.keys()
     fits = bool(shared) and all(mine[key_id] == theirs[key_id] for key_id in shared)
@@ -148,7 +148,7 @@ def test_a_chain_fits_only_with_a_known_key_and_no_other_value(mine: dict, their
     assert (found is KeyCheckResult.ALL_REGISTERED) == (fits and mine.keys() <= theirs.keys())
 
 
-def test_check_values_tell_purposes_apart_and_nothing_of_the_key() -> None:
+def test_check_values_differ_by_purpose_and_do_not_reveal_the_key() -> None:
     key = b"\x07" * 32
     values = {check_value(purpose, key_id, key) for purpose in (PEPPERS, "link_keys") for key_id in ("a", "b")}
     assert len(values) == 4

@@ -113,7 +113,7 @@ def rows(database: Database, tables: list[Table]) -> dict[str, list[tuple]]:
         return {table.name: sorted(map(tuple, connection.execute(table.select())), key=str) for table in tables}
 
 
-def test_migrations_make_what_the_models_say(empty: Database, tmp_path: Path, store: str) -> None:
+def test_migrations_create_the_tables_of_the_models(empty: Database, tmp_path: Path, store: str) -> None:
     """Compared with what the models would make themselves, by the database's own catalogue."""
     upgrade(empty)
     check_tables(empty)
@@ -177,7 +177,7 @@ def test_a_failing_migration_leaves_everything_as_it_was(
     check_tables(empty)
 
 
-def test_of_two_that_upgrade_at_once_one_does_it_and_the_other_finds_it_done(empty: Database) -> None:
+def test_concurrent_upgrades_migrate_once(empty: Database) -> None:
     """Both begin before either is done; another `Database` shares no lock with this one but that of the store."""
     others = [Database(empty.url.render_as_string(hide_password=False), busy_timeout=60) for _ in range(4)]
     start = threading.Barrier(len(others))
@@ -198,7 +198,7 @@ def test_of_two_that_upgrade_at_once_one_does_it_and_the_other_finds_it_done(emp
         database.close()
 
 
-def test_who_waits_for_an_upgrade_under_way_reads_what_it_left(empty: Database) -> None:
+def test_upgrade_waits_for_a_running_upgrade(empty: Database) -> None:
     other = Database(empty.url.render_as_string(hide_password=False), busy_timeout=60)
     late: list[str | None] = []
     waiting = threading.Thread(target=lambda: late.append(upgrade(other)))
@@ -271,7 +271,9 @@ def both(statement: str) -> dict[str, str]:
         ),
     ],
 )
-def test_tables_that_are_not_the_models_are_told(world: World, damage: dict[str, str], told: list[str]) -> None:
+def test_check_tables_reports_differences_from_the_models(
+    world: World, damage: dict[str, str], told: list[str]
+) -> None:
     with world.database.write() as connection:
         for statement in damage.get(world.store, "SELECT 1").split("; "):
             connection.exec_driver_sql(statement)
@@ -313,7 +315,7 @@ def drop_tables(database: Database) -> None:
         (drop_tables, "no tables yet: run `octy db upgrade`"),
     ],
 )
-def test_a_start_against_another_schema_says_so_and_stops(
+def test_start_with_another_schema_fails_with_what_to_do(
     world: World, change: Callable[[Database], None], told: str
 ) -> None:
     check_schema_if_available(world.database)
@@ -368,9 +370,7 @@ def test_rows_survive_the_next_releases_upgrade_and_downgrade(
     assert rows(empty, tables) == filled
 
 
-def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_app_starts_on_a_newer_compatible_schema(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = world.register()
     migrate_to_next(world.database, tmp_path, monkeypatch, f'compatible_back_to = "{SCHEMA_VERSION}"')
     assert read_schema_version(world.database) == "0009"
@@ -382,7 +382,7 @@ def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
 
 
 @pytest.mark.parametrize("compatible", ["", 'compatible_back_to = "0002"'])
-def test_an_app_refuses_a_newer_database_that_is_not_compatible_and_says_what_to_do(
+def test_app_rejects_a_newer_incompatible_schema(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compatible: str
 ) -> None:
     migrate_to_next(world.database, tmp_path, monkeypatch, compatible)
@@ -394,9 +394,7 @@ def test_an_app_refuses_a_newer_database_that_is_not_compatible_and_says_what_to
         upgrade(world.database)
 
 
-def test_the_next_releases_downgrade_takes_the_database_back(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_downgrade_by_the_next_release(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = world.register()
     before = shape(world.database)
     migrate_to_next(world.database, tmp_path, monkeypatch, "")

@@ -33,7 +33,7 @@ def driver_of(database: Database, pinned: PinnedConnection) -> object:
     return database.query(pinned, lambda connection: connection.connection.driver_connection)
 
 
-def test_it_is_one_connection_until_somebody_fails_with_it(world: World) -> None:
+def test_pinned_connection_is_replaced_after_an_exception(world: World) -> None:
     database, pinned = world.database, world.database.pin_connection()
     first = driver_of(database, pinned)
     put(database, pinned)
@@ -45,7 +45,7 @@ def test_it_is_one_connection_until_somebody_fails_with_it(world: World) -> None
     assert keys(database, pinned) == ["pk_x"]
 
 
-def test_what_others_commit_is_seen_at_once(world: World) -> None:
+def test_pinned_connection_sees_commits_of_others_at_once(world: World) -> None:
     """A connection that kept a transaction open would go on reading an old state."""
     pinned = world.database.pin_connection()
     assert keys(world.database, pinned) == []
@@ -54,14 +54,14 @@ def test_what_others_commit_is_seen_at_once(world: World) -> None:
     assert keys(world.database, pinned) == ["pk_other"]
 
 
-def test_a_closed_one_is_opened_anew(world: World) -> None:
+def test_pinned_connection_reopens_after_close(world: World) -> None:
     pinned = world.database.pin_connection()
     first = driver_of(world.database, pinned)
     world.database.close()
     assert driver_of(world.database, pinned) is not first
 
 
-def test_a_store_that_was_away_is_used_again(world: World) -> None:
+def test_pinned_connection_is_used_again_after_an_outage(world: World) -> None:
     pinned = world.database.pin_connection()
     put(world.database, pinned, "pk_before")
     with taken_away(world.url):
@@ -75,7 +75,7 @@ def test_a_store_that_was_away_is_used_again(world: World) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_replaced_file_is_used_at_once(world: World, tmp_path: Path) -> None:
+def test_replaced_file_is_used_at_once(world: World, tmp_path: Path) -> None:
     pinned = world.database.pin_connection()
     put(world.database, pinned, "pk_old")
     folder = tmp_path / "other"
@@ -89,7 +89,7 @@ def test_a_replaced_file_is_used_at_once(world: World, tmp_path: Path) -> None:
     assert keys(world.database, pinned) == ["pk_new"]
 
 
-def test_a_forked_child_has_its_own_while_the_parents_thread_writes(world: World) -> None:
+def test_forked_child_has_its_own_pinned_connection(world: World) -> None:
     database, pinned, stop = world.database, world.database.pin_connection(), threading.Event()
     written = 0
 
@@ -111,7 +111,7 @@ def test_a_forked_child_has_its_own_while_the_parents_thread_writes(world: World
         assert database.backend.integrity_problem(connection) == ""
 
 
-def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: World) -> None:
+def test_fork_inside_a_transaction_leaves_it_to_the_parent(world: World) -> None:
     """Whoever uses it for longer than a fork waits goes on; the child opens one of its own and ends neither's."""
     database, pinned, inside, go_on = (
         world.database,
@@ -141,7 +141,7 @@ def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: Wo
     assert keys(database, pinned) == ["pk_child"]
 
 
-def test_who_forgets_to_close_leaves_no_connection_open(world: World) -> None:
+def test_collected_pinned_connection_is_closed(world: World) -> None:
     database = Database(world.url)
     driver = driver_of(database, database.pin_connection())
     del database
@@ -150,7 +150,7 @@ def test_who_forgets_to_close_leaves_no_connection_open(world: World) -> None:
         driver.execute("SELECT 1")  # type: ignore[attr-defined]
 
 
-def test_places_that_were_forgotten_use_up_no_pool(world: World) -> None:
+def test_collected_pinned_connections_free_the_pool(world: World) -> None:
     for _ in range(100):
         put(world.database, world.database.pin_connection())
     assert keys(world.database, world.database.pin_connection()) == ["pk_x"] * 100

@@ -64,7 +64,7 @@ def put(database: Database, public_key: str = "pk_x") -> None:
 
 
 @pytest.mark.parametrize("end", ["fast", "immediate", "kill"])
-def test_a_server_that_is_gone_is_unavailable_and_nothing_is_lost_when_it_is_back(
+def test_stopped_server_is_unavailable_and_nothing_is_lost_after_its_restart(
     own: PostgresServer, away: Database, end: str
 ) -> None:
     put(away)
@@ -85,9 +85,7 @@ def test_a_server_that_is_gone_is_unavailable_and_nothing_is_lost_when_it_is_bac
     assert count(away) == 2
 
 
-def test_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
-    own: PostgresServer, away: Database
-) -> None:
+def test_pool_reconnects_after_restart(own: PostgresServer, away: Database) -> None:
     with away.read(), away.read(), away.read():
         pass
     own.stop()
@@ -97,9 +95,7 @@ def test_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
     assert count(away) == 3
 
 
-def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
-    own: PostgresServer, away: Database
-) -> None:
+def test_pinned_connection_reconnects_after_restart(own: PostgresServer, away: Database) -> None:
     pinned = away.pin_connection()
 
     def number() -> int:
@@ -118,7 +114,7 @@ def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_notici
     assert count(away) == 1
 
 
-def test_a_restart_in_mid_transaction_undoes_it_and_says_so(own: PostgresServer, away: Database) -> None:
+def test_restart_inside_a_transaction_rolls_it_back_and_raises(own: PostgresServer, away: Database) -> None:
     with pytest.raises(DatabaseUnavailableError), away.write() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
         own.stop("immediate")
@@ -127,9 +123,7 @@ def test_a_restart_in_mid_transaction_undoes_it_and_says_so(own: PostgresServer,
     assert count(away) == 0
 
 
-def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_was(
-    own: PostgresServer, away: Database
-) -> None:
+def test_hanging_server_is_unavailable_and_continues_afterwards(own: PostgresServer, away: Database) -> None:
     put(away)
     newcomer = Database(away.url.render_as_string(hide_password=False))
     done: list[int] = []
@@ -149,7 +143,7 @@ def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_wa
     newcomer.close()
 
 
-def test_a_lock_that_is_not_had_in_time_is_unavailable(world: World) -> None:
+def test_lock_timeout_raises_database_unavailable(world: World) -> None:
     impatient = Database(world.url, busy_timeout=0.1)
     with world.database.write(), pytest.raises(DatabaseUnavailableError, match="lock timeout"), impatient.write():
         pass
@@ -158,7 +152,7 @@ def test_a_lock_that_is_not_had_in_time_is_unavailable(world: World) -> None:
     impatient.close()
 
 
-def test_a_fault_in_a_transaction_undoes_all_of_it_and_the_connection_lives_on(world: World) -> None:
+def test_error_rolls_back_the_transaction_and_the_connection_stays_usable(world: World) -> None:
     put(world.database)
     with pytest.raises(Exception, match="duplicate key") as caught, world.database.write() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'a', 1)")
@@ -167,7 +161,7 @@ def test_a_fault_in_a_transaction_undoes_all_of_it_and_the_connection_lives_on(w
     assert count(world.database) == 1
 
 
-def test_reading_is_of_one_state_and_writes_nothing(world: World) -> None:
+def test_read_transaction_is_repeatable_and_read_only(world: World) -> None:
     with world.database.read() as connection:
         before = connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one()
         put(world.database)
@@ -176,7 +170,7 @@ def test_reading_is_of_one_state_and_writes_nothing(world: World) -> None:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
 
 
-def test_an_import_writes_beside_everybody(world: World) -> None:
+def test_import_mode_writes_beside_all_other_modes(world: World) -> None:
     quick = Database(world.url, busy_timeout=0.2)
     with world.database.write(mode=WriteMode.IMPORT):
         for other in WriteMode:
@@ -200,7 +194,7 @@ def test_an_import_writes_beside_everybody(world: World) -> None:
         ("{server}/postgres?sslrootcert=/none.pem&sslmode=verify-full", "SSL"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(url: str, told: str) -> None:
+def test_connection_error_is_one_line(url: str, told: str) -> None:
     server = shared_server()
     database = Database(url.format(server=server.url("x")[:-2], port=server.port))
     with pytest.raises(DatabaseUnavailableError, match="the database did not answer") as caught, database.read():
@@ -221,7 +215,7 @@ def test_what_is_wrong_is_told_in_one_line(url: str, told: str) -> None:
         (f"postgresql://octy:@host:{CANARY}/octy", "this is no URL"),
     ],
 )
-def test_a_url_that_can_not_be_meant_is_refused_without_a_word_of_it(url: str, told: str) -> None:
+def test_invalid_url_is_rejected_without_showing_it(url: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told) as caught:
         Database(url)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
@@ -295,7 +289,7 @@ def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest
     assert CANARY not in "".join(shown) + caplog.text
 
 
-def test_a_wrong_password_is_told_as_that_and_not_shown(own: PostgresServer, away: Database) -> None:
+def test_wrong_password_is_reported_and_not_shown(own: PostgresServer, away: Database) -> None:
     """The server that tests use trusts everybody; for one user it is told to ask."""
     with psycopg.connect(own.url("postgres"), autocommit=True) as driver:
         driver.execute("DROP ROLE IF EXISTS asked")
@@ -342,7 +336,7 @@ def test_errors_of_the_server_show_no_stored_values(world: World, statement: str
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_nul_is_told_as_what_it_is(world: World) -> None:
+def test_nul_character_raises_invalid_input(world: World) -> None:
     with pytest.raises(InvalidInputError, match="a text contains a NUL character"):
         put(world.database, "a\0b")
     with pytest.raises(InvalidInputError, match="a text contains a NUL character"), world.database.read() as connection:
@@ -350,7 +344,7 @@ def test_a_nul_is_told_as_what_it_is(world: World) -> None:
     assert count(world.database) == 0
 
 
-def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World) -> None:
+def test_errors_of_bulk_sql_show_no_stored_values(world: World) -> None:
     row = (1, CANARY, "h", 1, "o" * 500, "s", "c", "m", "p", "r")
     with pytest.raises(psycopg.DataError) as caught, world.database.write() as connection:
         counters.ADD_ATTEMPTS.execute(connection, [row])
@@ -365,7 +359,7 @@ def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World)
         assert "HINT" not in shown
 
 
-def test_an_import_of_many_leaves_statistics_behind(world: World) -> None:
+def test_refresh_statistics_after_an_import(world: World) -> None:
     with world.database.write(mode=WriteMode.IMPORT) as connection:
         bulk_sql.run(
             connection, "INSERT INTO key_change (public_key, at) SELECT 'k' || i, 1 FROM generate_series(1, 5000) i"

@@ -28,7 +28,7 @@ def sslmode(url: str) -> str | None:
         "postgresql:///octy?service=octy",
     ],
 )
-def test_server_elsewhere_is_verified_by_default(url: str) -> None:
+def test_remote_server_is_verified_by_default(url: str) -> None:
     assert sslmode(url) == "verify-full"
 
 

@@ -142,9 +142,7 @@ def test_a_hosts_alembic_ignores_our_tables_by_their_names(empty: Database) -> N
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_a_role_without_the_right_to_make_a_schema_is_told_and_may_use_one_that_is_there(
-    tmp_path: Path, store: str
-) -> None:
+def test_role_without_create_schema_right_can_use_an_existing_schema(tmp_path: Path, store: str) -> None:
     url = make_empty_database(tmp_path, store)
     owner = Database(url)
     ours = Database(f"{url}?schema=octy_data".replace("octy@", "guest@"))
@@ -167,7 +165,7 @@ def test_a_role_without_the_right_to_make_a_schema_is_told_and_may_use_one_that_
 
 @pytest.mark.parametrize("store", ["postgresql"])
 @pytest.mark.parametrize("schema", ["public", "octy_data"])
-def test_a_schema_that_the_role_may_not_use_is_not_called_empty(tmp_path: Path, store: str, schema: str) -> None:
+def test_schema_without_usage_right_is_not_reported_as_empty(tmp_path: Path, store: str, schema: str) -> None:
     url = make_empty_database(tmp_path, store)
     with closing(Database(f"{url}?schema={schema}")) as ours:
         upgrade(ours)
@@ -187,7 +185,7 @@ def test_a_schema_that_the_role_may_not_use_is_not_called_empty(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_a_schema_of_the_roles_own_name_is_not_made(tmp_path: Path, store: str) -> None:
+def test_schema_with_the_name_of_the_role_is_rejected(tmp_path: Path, store: str) -> None:
     """A host app with the same role would find our tables before its own."""
     url = make_empty_database(tmp_path, store)
     with (

@@ -129,7 +129,7 @@ def put(database: Database) -> None:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
 
 
-def test_open_connections_to_what_turns_out_to_be_a_standby_are_given_up_at_once(
+def test_pool_discards_connections_to_a_standby(
     world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
 ) -> None:
     """As with a connection pooler whose server was exchanged: the first use of one of them finds out."""
@@ -153,7 +153,7 @@ def test_open_connections_to_what_turns_out_to_be_a_standby_are_given_up_at_once
     database.close()
 
 
-def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once(
+def test_pinned_connection_to_a_standby_is_discarded(
     world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
 ) -> None:
     keys = world.register()
@@ -171,7 +171,7 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
     database.close()
 
 
-def test_a_server_that_is_set_to_read_only_is_given_up_and_used_again_once_it_takes_writes(world: World) -> None:
+def test_read_only_server_is_discarded_and_used_again_once_it_takes_writes(world: World) -> None:
     """SQLSTATE 25006 in the middle of a transaction: all connections are made anew, kept ones too."""
     database, name = Database(world.url), world.url.rpartition("/")[2]
     pinned = database.pin_connection()
@@ -194,25 +194,25 @@ def test_a_server_that_is_set_to_read_only_is_given_up_and_used_again_once_it_ta
     database.close()
 
 
-def test_the_connection_that_listens_leaves_a_standby(
+def test_listener_leaves_a_standby(
     world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
 ) -> None:
     catch_up(world, standby, world.register())
     database = Database(by_way_of(world, proxy.port))
-    alarm = database.listen()
-    assert alarm.wait(0.1)
+    listener = database.listen()
+    assert listener.wait(0.1)
     fail_over(proxy, standby.port)
     with pytest.raises(DatabaseUnavailableError):
-        alarm.wait(1.5)
+        listener.wait(1.5)
     with pytest.raises(DatabaseUnavailableError, match="read-only"):
-        alarm.wait(0.1)
+        listener.wait(0.1)
     proxy.lead_to(primary.port)
-    assert alarm.wait(0.1)
+    assert listener.wait(0.1)
     ringer = threading.Timer(0.2, lambda: ring(world))
     ringer.start()
-    assert alarm.wait(60)
+    assert listener.wait(60)
     ringer.join()
-    alarm.close()
+    listener.close()
     database.close()
 
 

@@ -125,9 +125,7 @@ def test_a_role_that_may_only_connect_can_not_even_prepare_a_statement_on_our_ta
 @pytest.mark.parametrize(
     ("mode", "slot"), [(WriteMode.EXCLUSIVE, 0), (WriteMode.EXCLUSIVE, 1), (WriteMode.RECORDER, 1)]
 )
-def test_writers_refuse_to_go_without_turns_and_an_upgrade_brings_their_rows_back(
-    world: World, mode: WriteMode, slot: int
-) -> None:
+def test_writers_fail_without_lock_rows_and_upgrade_restores_them(world: World, mode: WriteMode, slot: int) -> None:
     def write() -> None:
         with world.database.write(mode=mode) as connection:
             world.database.backend.lock_feed(connection)
@@ -140,7 +138,7 @@ def test_writers_refuse_to_go_without_turns_and_an_upgrade_brings_their_rows_bac
     write()
 
 
-def test_recorders_without_rows_for_keys_refuse_and_write_nothing(world: World) -> None:
+def test_recorder_without_lock_rows_of_keys_writes_nothing(world: World) -> None:
     with psycopg.connect(world.url) as owner:
         owner.execute("DELETE FROM write_lock WHERE slot >= 64")
     with (
@@ -151,7 +149,7 @@ def test_recorders_without_rows_for_keys_refuse_and_write_nothing(world: World) 
     upgrade(world.database)
 
 
-def test_two_recorders_of_one_key_take_turns_and_those_of_others_do_not_wait(world: World) -> None:
+def test_recorders_of_one_key_wait_for_each_other_and_others_do_not(world: World) -> None:
     quick = Database(world.url, busy_timeout=0.2)
     with world.database.write(mode=WriteMode.RECORDER) as connection:
         world.database.lock_keys(connection, ["pk_1", "pk_2"])
