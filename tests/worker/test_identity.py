@@ -124,7 +124,7 @@ def copied(world: World, tmp_path: Path):
 def test_a_worker_does_not_start_on_a_copied_database(copied: tuple, world: World) -> None:
     url, keys = copied
     with pytest.raises(
-        ConfigurationError, match=f"not where installation {INSTALLATION} had it.*octy db adopt --moved"
+        ConfigurationError, match=f"not at the location recorded for installation {INSTALLATION}.*octy db adopt --moved"
     ):
         start(url, keys)
     assert start(world.url, keys) == INSTALLATION

@@ -40,7 +40,7 @@ _WRITING, _TELLING = "writing", "telling"
 
 _PENDING = f"cause = '{KeyPairCause.IMPORT}' AND state = '{KeyPairState.PENDING}'"
 _LEFT = f"SELECT id, account_id FROM key_pair WHERE id >= ? AND id <= ? AND {_PENDING} ORDER BY id LIMIT {MAX_ROWS}"  # noqa: S608  # our own names, here and below
-_REMOVE_PAIRS = Batch(f"DELETE FROM key_pair WHERE id IN (SELECT id FROM {{given}}) AND {_PENDING}", id="text")  # noqa: S608
+_REMOVE_PAIRS = Batch(f"DELETE FROM key_pair WHERE id IN (SELECT id FROM {{input}}) AND {_PENDING}", id="text")  # noqa: S608
 _UNUSED = " AND ".join(
     f"NOT EXISTS (SELECT 1 FROM {key.parent.table.name} o WHERE o.{key.parent.name} = account.id)"  # noqa: S608
     for table in METADATA.sorted_tables
@@ -48,7 +48,7 @@ _UNUSED = " AND ".join(
     if key.column.table.name == "account"
 )
 _REMOVE_ACCOUNTS = Batch(
-    f"DELETE FROM account WHERE id IN (SELECT id FROM {{given}}) AND id >= ? AND id <= ? AND {_UNUSED}",  # noqa: S608
+    f"DELETE FROM account WHERE id IN (SELECT id FROM {{input}}) AND id >= ? AND id <= ? AND {_UNUSED}",  # noqa: S608
     id="text",
 )
 _ADDED = (
