@@ -1,13 +1,13 @@
-"""Faults of set-up and of the store. A refused key is no exception: it is an `Outcome`.
+"""Errors of configuration and of the database. A refused request is no error: it is an `Outcome`.
 
-OctyError                 never raised itself
-├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
-│   └── KeyMismatchError  keys are not those that the database is used with
-├── SchemaError           the database is at another schema than this release
-├── DatabaseUnavailableError the database can't be reached, is locked, or its disk is full
-│   ├── DatabaseSetupError the database answers and refuses: a table or a right is missing; the text says what to do
-│   └── StandbyError      what answers in its place is a standby: it takes no writes, and may be behind
-└── InvalidInputError     data given by a person (an address, a reference) can't be taken
+OctyError                      base class, never raised itself
+├── ConfigurationError         a setting is missing or wrong; the text says which, and what to do
+│   └── KeyMismatchError       keys are not those that the database is used with
+├── SchemaError                the database is at a schema that this release can't work with
+├── DatabaseUnavailableError   the database can't be reached, is locked, or its disk is full
+│   ├── DatabaseSetupError     the database refuses: a table or a right is missing; the text says what to do
+│   └── StandbyError           the server is a standby: it takes no writes, and its data may be old
+└── InvalidInputError          input of a person (an address, a reference) is invalid
 """
 
 
@@ -20,7 +20,7 @@ class ConfigurationError(OctyError):
 
 
 class KeyMismatchError(ConfigurationError):
-    """Keys are not those that this database is used with; nothing may be judged or made with them."""
+    """Keys are not those that this database is used with; they must not be used with it."""
 
 
 class SchemaError(OctyError):
@@ -28,16 +28,16 @@ class SchemaError(OctyError):
 
 
 class DatabaseUnavailableError(OctyError):
-    """The store can't answer now; nothing was changed."""
+    """The database does not answer; nothing was changed."""
 
 
 class DatabaseSetupError(DatabaseUnavailableError):
-    """The database answers, and refuses: trying again helps only once somebody has done what the text says."""
+    """The database refuses a statement: a retry helps only after the operator did what the text says."""
 
 
 class StandbyError(DatabaseUnavailableError):
-    """What answers is no primary database: it takes no writes, and what it says may be old."""
+    """The server is a standby: it takes no writes, and its data may be old."""
 
 
 class InvalidInputError(OctyError):
-    """What a person gave can't be taken; the text says why."""
+    """Input of a person is invalid; the text says why."""

@@ -1,22 +1,19 @@
-"""PURE. The names of the states that rows are in: what each column of that name may hold.
-
-Here: names. Not here: the ways between states; each table's live in one room (see `models`).
-"""
+"""The values of the columns `state`, `resolution`, `answer`, `kind` and `cause`."""
 
 from enum import StrEnum
 
 
 class KeyPairState(StrEnum):
-    """Life of a key pair: pending → active → retiring → retired."""
+    """State of a key pair: pending → active → retiring → retired."""
 
-    PENDING = "pending"  # issued, not yet proven; authenticates nobody
+    PENDING = "pending"  # issued, not yet activated: not accepted
     ACTIVE = "active"
     RETIRING = "retiring"  # still accepted until retire_at; its successor is in use
-    RETIRED = "retired"  # a tombstone, so that late hits are attributed
+    RETIRED = "retired"  # not accepted; the row stays, so that later requests are attributed
 
 
 class IncidentState(StrEnum):
-    """Where a case stands."""
+    """State of an incident."""
 
     OPENING = "opening"
     WAITING = "waiting"
@@ -26,65 +23,65 @@ class IncidentState(StrEnum):
 
 
 class Resolution(StrEnum):
-    """How a case ended."""
+    """How an incident was closed."""
 
     REGENERATED = "regenerated"
     FALSE_ALARM = "false_alarm"
     UNANSWERED = "unanswered"
-    COPIED = "copied"  # it was open in the installation that this database was copied from, and goes on there
+    COPIED = "copied"  # open when this database was copied; it continues in the original installation
 
 
 class Answer(StrEnum):
-    """What the customer, or staff for the customer, said."""
+    """The answer to an incident, by the customer or by staff."""
 
     IT_WAS_US = "it_was_us"
     NOT_US = "not_us"
 
 
 class MailState(StrEnum):
-    """Life of one mail."""
+    """State of a mail."""
 
     PENDING = "pending"
     SENT = "sent"
-    FAILED = "failed"  # refused for good
-    SKIPPED = "skipped"  # withheld on purpose, by the daily cap for one
+    FAILED = "failed"  # rejected permanently
+    SKIPPED = "skipped"  # not sent on purpose, for example because of the daily cap
 
 
 class WebhookState(StrEnum):
-    """Life of one event on its way to the account's own server."""
+    """State of a webhook event."""
 
     PENDING = "pending"
-    SENT = "sent"  # the server said 2xx
-    FAILED = "failed"  # given up
-    SKIPPED = "skipped"  # there was nowhere to send it, or webhooks are off
+    SENT = "sent"  # the server answered 2xx
+    FAILED = "failed"  # all tries failed
+    SKIPPED = "skipped"  # no URL, or webhooks are switched off
 
 
 class RegenerationState(StrEnum):
-    """Where the replacement of a pair stands."""
+    """State of a regeneration."""
 
     OPEN = "open"
-    SENT = "sent"  # the new pair is active, its link is out
+    SENT = "sent"  # the new key pair is active and its link was sent
     COLLECTED = "collected"
     DONE = "done"
-    SUPERSEDED = "superseded"  # a later one replaces what this one would have delivered
-    ABANDONED = "abandoned"  # never collected, or failed; the old pair was not cut unless it leaked
+    SUPERSEDED = "superseded"  # replaced by a later regeneration before its keys were collected
+    ABANDONED = "abandoned"  # never collected, or failed; the old key pair was retired only if it leaked
 
 
 class NoticeKind(StrEnum):
-    """What a notice tells."""
+    """Kind of a notice."""
 
-    EXPOSED = "exposed"  # a live pair came over plain HTTP
+    EXPOSED = "exposed"  # a live key pair was sent over plain HTTP
     CONTACT_CHANGED = "contact_changed"
     WEBHOOK_CHANGED = "webhook_changed"
-    KEYS_ADDED = "keys_added"  # an import gave an account that was there already a further pair
+    KEYS_ADDED = "keys_added"  # an import added a key pair to an existing account
 
 
 class KeyPairCause(StrEnum):
-    """Why a pair was issued."""
+    """Why a key pair was issued."""
 
     FIRST = "first"
     INCIDENT = "incident"
     STAFF = "staff"
-    EXPOSURE = "exposure"  # the customer, told that the pair came over plain HTTP
-    CUSTOMER = "customer"  # the customer, told that the contact address or the webhook URL changed
-    IMPORT = "import"  # not issued here: the customer had it already
+    EXPOSURE = "exposure"  # by the customer, after a notice about plain HTTP
+    CUSTOMER = "customer"  # by the customer, after a notice about a changed address or URL
+    IMPORT = "import"  # issued by another system
