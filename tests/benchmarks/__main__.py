@@ -31,7 +31,7 @@ from benchmarks.lab import NAMES, Lab
 from benchmarks.presentation import Table
 from benchmarks.sizes import SIZES
 from benchmarks.spread import Spread
-from octy_worker.dev.processes import ended_like_ctrl_c
+from octy_worker.dev.processes import interrupt_on_termination
 
 _WIDTH = 160  # of tables that go into a file
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="octy-bench-"))
     try:
-        with ended_like_ctrl_c():
+        with interrupt_on_termination():
             report = _run(folder, options, console)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ from load.servers import TESTS
 from support.world import Keys, World
 
 from octy_middleware.http.credentials import Secret
-from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
 
 _APP = "benchmarks.apps.served:app"
 _START = 60.0  # seconds until it listens
@@ -82,7 +82,7 @@ class Hall:
     @staticmethod
     def wait(*served: Served) -> None:
         for one in served:
-            one.process.wait_until(lambda port=one.port: listens(port), _START)
+            one.process.wait_until(lambda port=one.port: is_listening(port), _START)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance import apache
-from octy_worker.dev.processes import Process, free_port, listens
+from octy_worker.dev.processes import Process, free_port, is_listening
 
 TESTS = Path(__file__).parents[1]
 _START = 30.0  # seconds until a server must listen
@@ -126,7 +126,7 @@ class Running:
 
     def wait(self) -> None:
         """Return when it takes connections; raise ProcessError with the end of its log when it never does."""
-        self.process.wait_until(lambda: listens(self.port), _START)
+        self.process.wait_until(lambda: is_listening(self.port), _START)
 
     def log(self) -> str:
         """Return all that it has said."""

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from octy_worker.dev.certificates import provide
+from octy_worker.dev.certificates import ensure_certificate
 
 NOW = datetime.now(UTC)
 
 
 @pytest.fixture
 def certificate(tmp_path):
-    return provide(tmp_path / "tls")
+    return ensure_certificate(tmp_path / "tls")
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
@@ -29,7 +29,7 @@ def test_a_client_verifies_it(certificate, name):
 def test_a_client_refuses_another_name_or_authority(certificate, tmp_path, trusted):
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate.chain, certificate.key)
-    other = provide(tmp_path / "other")
+    other = ensure_certificate(tmp_path / "other")
     client = ssl.create_default_context(cafile=certificate.ca if trusted else other.ca)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(server, client, "evil.example" if trusted else "localhost")
@@ -44,12 +44,12 @@ def test_files_are_private_and_hold_no_authority_key(certificate):
 
 def test_it_is_kept_between_runs(certificate):
     before = certificate.chain.read_bytes()
-    assert provide(certificate.ca.parent, NOW + timedelta(days=300)).chain.read_bytes() == before
+    assert ensure_certificate(certificate.ca.parent, NOW + timedelta(days=300)).chain.read_bytes() == before
 
 
 def test_it_is_renewed_before_it_ends(certificate):
     before = certificate.chain.read_bytes()
-    assert provide(certificate.ca.parent, NOW + timedelta(days=370)).chain.read_bytes() != before
+    assert ensure_certificate(certificate.ca.parent, NOW + timedelta(days=370)).chain.read_bytes() != before
 
 
 @pytest.mark.parametrize("victim", ["ca.pem", "server.pem", "server.key"])
@@ -57,10 +57,10 @@ def test_a_lost_or_foreign_file_means_a_new_one(certificate, victim):
     folder = certificate.ca.parent
     before = certificate.chain.read_bytes()
     (folder / victim).unlink()
-    after = provide(folder).chain.read_bytes()
+    after = ensure_certificate(folder).chain.read_bytes()
     assert after != before
     (folder / "server.pem").write_bytes(before)  # signed by the authority before this one
-    assert provide(folder).chain.read_bytes() not in (before, after)
+    assert ensure_certificate(folder).chain.read_bytes() not in (before, after)
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import httpx2
 import pytest
 
-from octy_worker.dev.certificates import provide
+from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.customer import Customer, CustomerError, Keys, find_forms
 from octy_worker.dev.inbox import ReceivedMail
 
@@ -71,7 +71,7 @@ class Site:
 
 @pytest.fixture
 def certificate(tmp_path):
-    return provide(tmp_path)
+    return ensure_certificate(tmp_path)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_missing_box_is_said_so(site, customer):
 
 
 def test_the_certificate_is_verified(site, tmp_path):
-    other = provide(tmp_path / "other")
+    other = ensure_certificate(tmp_path / "other")
     with (
         Customer(create_default_context(cafile=other.ca)) as stranger,
         pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),

@@ -12,7 +12,7 @@ from rich.console import Console
 from octy_middleware.errors import InvalidInputError
 from octy_worker.dev import demo
 from octy_worker.dev.demo_input import parse
-from octy_worker.dev.demo_oracle import expect
+from octy_worker.dev.demo_oracle import expected_figures
 from octy_worker.dev.demo_report import differences
 from octy_worker.dev.processes import ProcessError
 
@@ -78,7 +78,7 @@ def test_the_whole_job_on_a_small_file(data, temporary, tmp_path):
     for line in (
         "accounts opened: 5",
         "support staff (demo.staff) decides: regenerate",
-        "the case is closed: false alarm",
+        "incident closed: false alarm",
     ):
         assert line in said.getvalue()
     assert "sk_" not in said.getvalue()
@@ -110,7 +110,7 @@ def test_a_missing_file_or_folder_is_said(data, tmp_path):
 @pytest.mark.parametrize(
     ("end", "code", "kept"),
     [
-        (["the case of root: expected closed, found open"], 1, True),
+        (["incident of root: expected closed, found open"], 1, True),
         (ProcessError("worker ended with status 1"), 1, True),
         (TimeoutError("no fitting mail within 60 s"), 1, True),
         (KeyboardInterrupt(), 130, False),
@@ -133,7 +133,7 @@ def test_the_verdict(data, temporary, end, code, kept):
 
 
 def test_each_figure_is_compared():
-    promised = expect(parse(SMALL.encode()))
+    promised = expected_figures(parse(SMALL.encode()))
     assert differences(promised, promised) == []
     changes = {
         "rows": 1,

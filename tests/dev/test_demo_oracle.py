@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from octy_worker.dev.demo_input import Row, parse
-from octy_worker.dev.demo_oracle import Alert, Case, expect, expected_alerts
+from octy_worker.dev.demo_oracle import Alert, AnsweredIncident, expected_alerts, expected_figures
 
 DATA = Path(__file__).parents[2] / "examples" / "data" / "login-attempts.csv"
 HERE, THERE = "192.0.2.1", "198.51.100.1"
@@ -25,7 +25,7 @@ def rows(*runs: tuple[str, str, int] | tuple[str, str, int, str]) -> list[Row]:
 
 
 def test_the_default_data_gives_the_alerts_of_the_issue():
-    expected = expect(parse(DATA.read_bytes()))
+    expected = expected_figures(parse(DATA.read_bytes()))
     assert [(alert.user, alert.row) for alert in expected.alerts] == [
         ("root", 145),
         ("elastic_user_0", 201),
@@ -39,9 +39,9 @@ def test_the_default_data_gives_the_alerts_of_the_issue():
     assert expected.recorded == {"accepted": 226, "refused": 1042}
     assert expected.mails == {"new_keys": 33, "alert": 6}
     assert expected.cases == (
-        Case("root", "not_us", leaked=True, old_pair=401, new_pair=200),
-        Case("elastic_user_0", "it_was_us", leaked=False, old_pair=200, new_pair=None),
-        Case("admin", "regenerate", leaked=False, old_pair=200, new_pair=200),
+        AnsweredIncident("root", "not_us", leaked=True, old_pair=401, new_pair=200),
+        AnsweredIncident("elastic_user_0", "it_was_us", leaked=False, old_pair=200, new_pair=None),
+        AnsweredIncident("admin", "regenerate", leaked=False, old_pair=200, new_pair=200),
     )
 
 
@@ -67,9 +67,9 @@ def test_the_policy_in_small(given, alerts):
 
 
 def test_few_cases_and_few_outcomes():
-    expected = expect(rows(("no", HERE, 20)))
+    expected = expected_figures(rows(("no", HERE, 20)))
     assert expected.answers == {"401": 20}
     assert expected.recorded == {"accepted": 0, "refused": 20}
     assert expected.mails == {"new_keys": 2, "alert": 1}
     assert [case.answer for case in expected.cases] == ["not_us"]
-    assert expect(rows(("ok", HERE, 1))).mails == {"new_keys": 1, "alert": 0}
+    assert expected_figures(rows(("ok", HERE, 1))).mails == {"new_keys": 1, "alert": 0}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from octy_worker.dev import environment
 from octy_worker.dev.http_client import http_client
-from octy_worker.dev.processes import listens
+from octy_worker.dev.processes import is_listening
 
 RUN = """
 import sys
@@ -51,7 +51,7 @@ def test_up_and_down(tmp_path):
     assert code == 0, log.read_text()
     assert "Stopped. Everything is kept in" in log.read_text()
     ports = [env[name].rpartition(":")[2] for name in ("OCTY_PUBLIC_URL", "OCTY_TEMPORAL_ADDRESS", "OCTY_SMTP_PORT")]
-    assert not any(listens(int(port)) for port in ports)
+    assert not any(is_listening(int(port)) for port in ports)
     assert commands_that_name(folder) == []
     assert (folder / "octy.db").exists()
     assert (folder / "temporal.db").exists()

@@ -30,14 +30,14 @@ def test_the_file_is_the_owners_alone(tmp_path):
 
 def test_secrets_are_made_once_and_kept(tmp_path):
     path = tmp_path / "env"
-    fresh = environment.kept_secrets(path)
+    fresh = environment.load_or_create_secrets(path)
     assert sorted(fresh) == ["OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_WEBHOOK_KEYS"]
     assert len(set(fresh.values())) == 4
     assert all(Keychain.parse(value, name=name) for name, value in fresh.items())
     environment.write(path, {**fresh, "OCTY_X": "1"})
-    assert environment.kept_secrets(path) == fresh
+    assert environment.load_or_create_secrets(path) == fresh
     environment.write(path, {"OCTY_PEPPERS": fresh["OCTY_PEPPERS"]})
-    again = environment.kept_secrets(path)
+    again = environment.load_or_create_secrets(path)
     assert again["OCTY_PEPPERS"] == fresh["OCTY_PEPPERS"]
     assert again["OCTY_LINK_KEYS"] not in fresh.values()
 
@@ -62,6 +62,6 @@ def test_a_damaged_file_is_named_and_its_secrets_are_not(tmp_path, line):
 def test_nobodys_settings_leak_into_a_stack(monkeypatch):
     monkeypatch.setenv("OCTY_DATABASE_URL", "postgresql://production")
     monkeypatch.setenv("OTHER", "stays")
-    outer = environment.outer_environment()
+    outer = environment.inherited_environment()
     assert "OCTY_DATABASE_URL" not in outer
     assert outer["OTHER"] == "stays"

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 import uvicorn
 
-from octy_worker.dev.certificates import provide
+from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.customer import Customer, Keys
-from octy_worker.dev.http_client import KEPT, RepeatingTransport, http_client
+from octy_worker.dev.http_client import KEEPALIVE_EXPIRY, RetryingTransport, http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.web.connections import Limits
 
@@ -65,12 +65,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tls(tmp_path: Path) -> SSLContext:
-    return create_default_context(cafile=provide(tmp_path).ca)
+    return create_default_context(cafile=ensure_certificate(tmp_path).ca)
 
 
 @pytest.fixture
 def server(tmp_path: Path, tls: SSLContext) -> Iterator[Server]:  # makes the certificate
-    certificate = provide(tmp_path)
+    certificate = ensure_certificate(tmp_path)
     context = SSLContext(PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.chain, certificate.key)
     with Server(context) as server:
@@ -105,7 +105,7 @@ def test_request_that_changes_something_has_a_connection_of_its_own(server: Serv
 
 def test_connection_is_not_used_again_after_its_time(server: Server, tls: SSLContext) -> None:
     server.answered = 2
-    with httpx2.Client(transport=RepeatingTransport(tls, kept=0.0)) as client:
+    with httpx2.Client(transport=RetryingTransport(tls, keepalive_expiry=0.0)) as client:
         assert [client.get(server.url).status_code for _ in range(2)] == [200, 200]
     assert server.read == [(1, "GET"), (2, "GET")]
 
@@ -113,7 +113,7 @@ def test_connection_is_not_used_again_after_its_time(server: Server, tls: SSLCon
 def test_connections_are_kept_for_less_time_than_servers_keep_them() -> None:
     async def app(*_asgi: object) -> None: ...
 
-    assert min(Limits().idle_timeout, uvicorn.Config(app, log_config=None).timeout_keep_alive) > KEPT
+    assert min(Limits().idle_timeout, uvicorn.Config(app, log_config=None).timeout_keep_alive) > KEEPALIVE_EXPIRY
 
 
 def test_customer_gets_keys_from_a_server_that_closes_kept_connections(

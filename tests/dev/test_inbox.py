@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from octy_worker.dev import inbox as inbox_module
-from octy_worker.dev.inbox import Inbox, find_links, keep, read
+from octy_worker.dev.inbox import Inbox, find_links, read_mail, store_mail
 from octy_worker.dev.inbox_page import inbox_page
 
 CASE = "0192f0a0-1111-7222-8333-444455556666"
@@ -43,14 +43,14 @@ def test_a_mail_is_synced_before_it_gets_its_name(folder, monkeypatch):
         os, "fsync", lambda fd: (steps.append(str(Path(f"/proc/self/fd/{fd}").readlink())), real_fsync(fd))
     )
     monkeypatch.setattr(Path, "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1])
-    path = keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
+    path = store_mail(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
     assert steps == [f"{path}.part", "rename", str(folder)]
 
 
 def test_mails_come_in_order_and_unfinished_ones_do_not(folder):
     for second in (2, 0, 1):
         content = f"Subject: {second}\r\n\r\n".encode()
-        keep(folder, "a@example.com", "b@example.com", content, NOW + timedelta(seconds=second))
+        store_mail(folder, "a@example.com", "b@example.com", content, NOW + timedelta(seconds=second))
     (folder / "20260102T030405.000000Z-00000000.eml.part").write_bytes(b"Subject: half\r\n")
     (folder / "README").write_bytes(b"")
     mails = Inbox(folder).messages()
@@ -60,9 +60,9 @@ def test_mails_come_in_order_and_unfinished_ones_do_not(folder):
 
 def test_waiting_for_a_mail(folder):
     inbox = Inbox(folder)
-    with pytest.raises(TimeoutError, match=r"no fitting mail within 0.05 s; 0 are there"):
+    with pytest.raises(TimeoutError, match=r"no matching mail within 0.05 s; the inbox has 0 mails"):
         inbox.wait_for(lambda _: True, 0.05)
-    keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
+    store_mail(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
     assert inbox.wait_for(lambda mail: mail.subject == "x", 0).to == "b@example.com"
 
 
@@ -76,7 +76,9 @@ def test_waiting_for_a_mail(folder):
     ],
 )
 def test_our_mails_are_known_by_their_message_id(folder, message_id, kind, subject_id):
-    mail = read(keep(folder, "a@example.com", "b@example.com", f"Message-ID: {message_id}\r\n\r\n".encode(), NOW))
+    mail = read_mail(
+        store_mail(folder, "a@example.com", "b@example.com", f"Message-ID: {message_id}\r\n\r\n".encode(), NOW)
+    )
     assert (mail.kind, mail.subject_id) == (kind, subject_id)
 
 
@@ -123,8 +125,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("content", HOSTILE)
 def test_hostile_mails_are_read_and_shown_safely(folder, content):
-    path = keep(folder, "a@example.com", "b@example.com", content, NOW)
-    mail = read(path)
+    path = store_mail(folder, "a@example.com", "b@example.com", content, NOW)
+    mail = read_mail(path)
     assert mail.to == "b@example.com"
     browser = Browser(folder)
     for address in ("/", f"/mail/{path.name}", f"/mail/{path.name}/source"):
@@ -160,7 +162,7 @@ def test_an_empty_inbox_says_so(folder):
 
 def test_each_file_is_parsed_once(folder, monkeypatch):
     inbox = Inbox(folder)
-    keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
+    store_mail(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
     assert len(inbox.messages()) == 1
     monkeypatch.setattr(inbox_module, "read", lambda path: pytest.fail(f"{path} was read again"))
     assert len(inbox.messages()) == 1

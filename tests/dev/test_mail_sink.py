@@ -11,10 +11,10 @@ from email.message import EmailMessage
 import httpx2
 import pytest
 
-from octy_worker.dev.certificates import Certificate, provide
+from octy_worker.dev.certificates import Certificate, ensure_certificate
 from octy_worker.dev.inbox import Inbox
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import Process, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_listening
 
 CASE = "0192f0a0-1111-7222-8333-444455556666"
 
@@ -39,14 +39,14 @@ class Running:
 @pytest.fixture(scope="module")
 def sink(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sink")
-    certificate = provide(folder / "tls")
+    certificate = ensure_certificate(folder / "tls")
     smtp_port, page_port = free_port(), free_port()
     with ProcessGroup(folder / "logs", {**os.environ, "PYTHONWARNINGS": "error"}) as group:
         process = group.start(
             "mail",
             sink_command(folder / "mail", certificate, smtp_port=smtp_port, page_port=page_port),
         )
-        process.wait_until(lambda: listens(smtp_port) and listens(page_port), 20)
+        process.wait_until(lambda: is_listening(smtp_port) and is_listening(page_port), 20)
         yield Running(process, Inbox(folder / "mail"), certificate, smtp_port, f"http://127.0.0.1:{page_port}")
         assert "Warning" not in process.log_tail()
 
@@ -121,7 +121,7 @@ def test_an_unwritable_folder_is_a_passing_fault(sink):
     finally:
         moved.rename(sink.inbox.folder)
     assert caught.value.smtp_code == 451
-    assert "could not be kept" in sink.process.log_tail()
+    assert "could not be stored" in sink.process.log_tail()
 
 
 def test_the_page_is_served_beside(sink):
@@ -134,13 +134,13 @@ def test_the_page_is_served_beside(sink):
 
 
 def test_kept_mails_survive_a_kill(tmp_path):
-    certificate = provide(tmp_path / "tls")
+    certificate = ensure_certificate(tmp_path / "tls")
     smtp_port = free_port()
     with ProcessGroup(tmp_path / "logs", dict(os.environ)) as group:
         process = group.start(
             "mail", sink_command(tmp_path / "mail", certificate, smtp_port=smtp_port, page_port=free_port())
         )
-        process.wait_until(lambda: listens(smtp_port), 20)
+        process.wait_until(lambda: is_listening(smtp_port), 20)
         with smtplib.SMTP("127.0.0.1", smtp_port, timeout=10) as smtp:
             smtp.starttls(context=ssl.create_default_context(cafile=certificate.ca))
             smtp.send_message(a_mail("Kept"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from octy_worker.dev import child
-from octy_worker.dev.processes import Process, ProcessError, ProcessGroup, ended_like_ctrl_c, free_port, is_free
+from octy_worker.dev.processes import Process, ProcessError, ProcessGroup, free_port, interrupt_on_termination, is_free
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [sys.executable, "-c", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP[2]]
@@ -28,7 +28,7 @@ FALLS = [sys.executable, "-c", "raise SystemExit('no such luck')"]
 
 @pytest.fixture
 def group(tmp_path):
-    with ProcessGroup(tmp_path / "logs", dict(os.environ), grace=5) as group:
+    with ProcessGroup(tmp_path / "logs", dict(os.environ), grace_period=5) as group:
         yield group
 
 
@@ -82,7 +82,7 @@ def test_the_youngest_is_stopped_first(group, monkeypatch):
     order = []
     children = [group.start(name, SLEEP) for name in ("first", "second", "third")]
     real = Process.stop
-    monkeypatch.setattr(Process, "stop", lambda self, grace: (order.append(self.name), real(self, grace)))
+    monkeypatch.setattr(Process, "stop", lambda self, grace_period: (order.append(self.name), real(self, grace_period)))
     group.stop()
     assert order == ["third", "second", "first"]
     assert all(child.returncode is not None for child in children)
@@ -164,7 +164,7 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_end_a_block_like_ctrl_c(number):
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), ended_like_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), interrupt_on_termination():
         signal.raise_signal(number)
     assert signal.getsignal(number) is before
 

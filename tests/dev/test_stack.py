@@ -9,7 +9,7 @@ import pytest
 
 from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import ConfigurationError
-from octy_worker.dev.inbox import keep
+from octy_worker.dev.inbox import store_mail
 from octy_worker.dev.processes import ProcessError, ProcessGroup, is_free
 from octy_worker.dev.stack import Ports, Stack
 
@@ -33,7 +33,7 @@ def test_a_fixed_port_that_is_taken_gives_way(tmp_path):
         stack = Stack(tmp_path, fixed_ports=True, report=said.append)
     port = int(stack.inbox.rpartition(":")[2])
     assert port != wanted.inbox
-    assert f"Port {wanted.inbox} (inbox) is taken: {port} is used this time" in said
+    assert f"Port {wanted.inbox} (inbox) is in use. Port {port} is used this time" in said
     assert stack.temporal_ui is not None
 
 
@@ -64,7 +64,7 @@ def test_a_folder_serves_one_stack(tmp_path, monkeypatch):
     monkeypatch.setattr(Stack, "start_api", lambda _stack: None)
     with Stack(tmp_path, fixed_ports=False) as first:
         with (
-            pytest.raises(ConfigurationError, match="another stack runs in"),
+            pytest.raises(ConfigurationError, match="another stack uses"),
             Stack(tmp_path, fixed_ports=False),
         ):
             pytest.fail("two stacks in one folder")
@@ -80,9 +80,9 @@ def test_waiting_for_a_mail_ends_with_it_with_a_death_or_in_time(tmp_path):
     stack = Stack(tmp_path, fixed_ports=False)
     stack.mails.folder.mkdir()
     stack.processes = ProcessGroup(tmp_path, {})
-    with pytest.raises(TimeoutError, match=r"the alert of root did not come within 0.1 s; 0 mails are there"):
+    with pytest.raises(TimeoutError, match=r"the alert of root did not arrive within 0.1 s; the inbox has 0 mails"):
         stack.wait_for_mail("the alert of root", lambda _: True, 0.1)
-    keep(stack.mails.folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", datetime.now(UTC))
+    store_mail(stack.mails.folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", datetime.now(UTC))
     assert stack.wait_for_mail("a mail", lambda mail: mail.subject == "x", 5).subject == "x"
     stack.processes.start("worker", ["false"], {"PATH": os.environ["PATH"]})
     with pytest.raises(ProcessError, match="worker ended with status 1"):

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from support.stores import STORES
 from support.world import Keys, World
 
-from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_listening
 
 ROOT = Path(__file__).parents[2]
 SET = "/v1/configurations/account/set"
@@ -72,7 +72,7 @@ def api(request: pytest.FixtureRequest, world: World) -> Iterator[str]:
     }
     with ProcessGroup(world.folder / "logs", {**os.environ, **settings}) as group:
         process = group.start("app", [sys.executable, *command])
-        process.wait_until(lambda: listens(port), 30)
+        process.wait_until(lambda: is_listening(port), 30)
         yield f"http://{LOOPBACK}:{port}"
 
 

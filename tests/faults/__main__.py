@@ -19,7 +19,7 @@ from load.places import add_store_option, stores_of
 
 from faults.disk import keep, small_disk
 from faults.siege import Plan, Result, Siege, say
-from octy_worker.dev.processes import ended_like_ctrl_c
+from octy_worker.dev.processes import interrupt_on_termination
 
 _SHOWN = 20
 
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run() -> int:
     try:
-        with ended_like_ctrl_c():
+        with interrupt_on_termination():
             return main()
     except KeyboardInterrupt:
         say("faults: interrupted")

@@ -30,10 +30,10 @@ from octy_middleware import Database
 from octy_middleware.db.migrations import upgrade
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.dev import LOOPBACK, environment
-from octy_worker.dev.certificates import provide
+from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.inbox import Inbox
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import Process, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.temporal_server import start_temporal
 
 APPS = {"asgi": "starlette", "wsgi": "flask"}
@@ -187,14 +187,14 @@ class Place:
             self._recovery.join()
         for part in self.parts.values():
             part.due = None if part.due is None else 0.0
-        self._wait(lambda: all(listens(part.port) for part in self.parts.values()))
+        self._wait(lambda: all(is_listening(part.port) for part in self.parts.values()))
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
         while not ready():
             self.tend()
             if time.monotonic() > deadline:
-                away = [part for part in self.parts.values() if not listens(part.port)]
+                away = [part for part in self.parts.values() if not is_listening(part.port)]
                 tails = [part.process.log_tail() for part in away if part.process]
                 raise BrokenPlaceError(f"not up after {_PATIENCE:g} s: {[p.name for p in away]}\n" + "\n".join(tails))
             time.sleep(0.05)
@@ -222,7 +222,7 @@ class Place:
 
     def _start(self) -> None:
         self._rude = False
-        self._certificate = provide(self.folder / "tls")
+        self._certificate = ensure_certificate(self.folder / "tls")
         for clock in self.clocks.values():
             shifted.make(clock)
         self._open_store()
@@ -231,7 +231,7 @@ class Place:
         self.proxies |= {"temporal": self._proxy(temporal), "smtp": self._proxy(smtp)}
         self.env = self._variables(pages)
         environment.write(self.folder / "env", self.env)
-        outer = {**environment.outer_environment(), "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1"}
+        outer = {**environment.inherited_environment(), "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1"}
         self._group = self._resources.enter_context(ProcessGroup(self.folder / "logs", {**outer, **self.env}))
         first = start_temporal(self._group, self.folder / "temporal.db", port=temporal, ui_port=None)
         self._add("temporal", _command_of(first), temporal, first)
@@ -277,7 +277,7 @@ class Place:
 
     def _variables(self, pages: int) -> dict[str, str]:
         return {
-            **environment.kept_secrets(self.folder / "env"),
+            **environment.load_or_create_secrets(self.folder / "env"),
             **_SHORT,
             "OCTY_OVERLAP": str(self._overlap),
             "OCTY_DATABASE_URL": self.database_url,

@@ -26,7 +26,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import listens
+from octy_worker.dev.processes import is_listening
 from octy_worker.dev.stack import Stack
 
 THRESHOLD = 20
@@ -54,7 +54,9 @@ class HangingStack(Stack):
         command = sink_command(self.mails.folder, self._certificate, smtp_port=smtp, page_port=page)
         command[command.index("octy_worker.dev.mail_sink")] = "load.hanging_mail_sink"
         path = {"PYTHONPATH": str(Path(__file__).parents[1])}
-        self.processes.start("mail", command, path).wait_until(lambda: listens(smtp) and listens(page), PATIENCE)
+        self.processes.start("mail", command, path).wait_until(
+            lambda: is_listening(smtp) and is_listening(page), PATIENCE
+        )
 
 
 class Rig:

@@ -10,7 +10,7 @@ from octy_worker.dev import mail_sink
 HANGS = 30.0  # seconds
 
 
-class HangingSink(mail_sink.Sink):
+class HangingSink(mail_sink.SinkHandler):
     """Keeps mails of some recipients, and hangs for others."""
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
@@ -21,5 +21,5 @@ class HangingSink(mail_sink.Sink):
 
 
 if __name__ == "__main__":
-    mail_sink.Sink = HangingSink  # type: ignore[misc]
+    mail_sink.SinkHandler = HangingSink  # type: ignore[misc]
     sys.exit(mail_sink.main(sys.argv[1:]))

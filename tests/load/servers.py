@@ -12,7 +12,7 @@ from pathlib import Path
 
 from support.world import World
 
-from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
 
 TESTS = Path(__file__).parents[1]
 EXAMPLES = TESTS.parent / "examples"
@@ -100,7 +100,7 @@ class Fleet:
 
     def wait(self, *servers: Server) -> None:
         for server in servers:
-            server.process.wait_until(lambda port=server.port: listens(port), _START)
+            server.process.wait_until(lambda port=server.port: is_listening(port), _START)
 
     def start(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1) -> Server:
         server = self.launch(adapter, app=app, processes=processes)

@@ -28,9 +28,9 @@ from support.world import World
 
 from load.places import fresh_world
 from load.report import Report, conclude, percentile
-from octy_worker.dev.certificates import Certificate, provide
-from octy_worker.dev.environment import outer_environment
-from octy_worker.dev.processes import Process, ProcessGroup, free_port, listens
+from octy_worker.dev.certificates import Certificate, ensure_certificate
+from octy_worker.dev.environment import inherited_environment
+from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.staff.registration import register
 
@@ -100,7 +100,7 @@ def site(folder: Path | None = None, mail: SlowMail | None = None, **settings: s
     with ExitStack() as stack:
         home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world = stack.enter_context(fresh_world("sqlite", folder=home / "world"))
-        certificate, temporal, smtp = provide(home / "tls"), free_port(), free_port()
+        certificate, temporal, smtp = ensure_certificate(home / "tls"), free_port(), free_port()
         mail = mail or SlowMail()
         controller = Controller(mail, hostname="127.0.0.1", port=smtp, tls_context=_serving(certificate))
         controller.start()
@@ -116,8 +116,8 @@ def site(folder: Path | None = None, mail: SlowMail | None = None, **settings: s
             **settings,
         }
         paths = os.pathsep.join(path for path in sys.path if path)
-        environment = {**outer_environment(), "PYTHONPATH": paths, **variables}
-        group = stack.enter_context(ProcessGroup(home / "logs", environment, grace=_PATIENCE))
+        environment = {**inherited_environment(), "PYTHONPATH": paths, **variables}
+        group = stack.enter_context(ProcessGroup(home / "logs", environment, grace_period=_PATIENCE))
         place = Site(world, group, mail, temporal)
         place.start_temporal()
         yield place
@@ -142,7 +142,7 @@ def stop_once(place: Site, kind: str, mails: int) -> tuple[int | None, float]:
         else:
             worker.wait_until(place.mail.begun.is_set, _PATIENCE)
         if kind == "half":
-            worker.wait_until(lambda: listens(place.pages), _PATIENCE)
+            worker.wait_until(lambda: is_listening(place.pages), _PATIENCE)
             stack.enter_context(_half_a_form(place.pages))
         if kind == "away":
             place.stop_temporal()

@@ -22,7 +22,7 @@ from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.event import build_event
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.fork import detect_fork
-from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_listening
 
 APP = """
 from octy_middleware import OctyWSGIMiddleware
@@ -132,7 +132,7 @@ def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> Non
     uwsgi = str(Path(sys.executable).with_name("uwsgi"))
     with ProcessGroup(world.folder / "logs", {**os.environ, **settings}) as group:
         process = group.start("uwsgi", [uwsgi, *command, "--enable-threads", "--die-on-term", "--need-app"])
-        process.wait_until(lambda: listens(port), 30)
+        process.wait_until(lambda: is_listening(port), 30)
 
         def query(number: int) -> int:
             asked = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT)

@@ -8,7 +8,7 @@ import pytest
 from support.stores import STORES, make_empty_database, remove_database
 
 from octy_worker.dev.customer import Customer
-from octy_worker.dev.processes import LOOPBACK, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, free_port, is_listening
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
 
@@ -35,7 +35,7 @@ def flask_url(stack: Stack) -> str:
         *("--certfile", str(tls / "server.pem"), "--keyfile", str(tls / "server.key")),
     ]
     process = stack.processes.start("flask", command, {"OCTY_TRUSTED_PROXIES": LOOPBACK})
-    process.wait_until(lambda: listens(port), 30)
+    process.wait_until(lambda: is_listening(port), 30)
     return f"https://localhost:{port}"
 
 

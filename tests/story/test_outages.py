@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from octy_worker.dev.customer import Keys
-from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
 
@@ -27,7 +27,7 @@ def start_app(group: ProcessGroup, port: int) -> Process:
         *("--no-access-log", "--no-proxy-headers", "--log-level", "warning"),
     ]
     process = group.start(f"app-{port}", command, {"OCTY_REQUIRE_HTTPS": "0"})
-    process.wait_until(lambda: listens(port), 30)
+    process.wait_until(lambda: is_listening(port), 30)
     return process
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from octy_worker.dev.processes import LOOPBACK, free_port, listens
+from octy_worker.dev.processes import LOOPBACK, free_port, is_listening
 from support.postgres import USER, PostgresServer
 from support.postgres_binaries import SERVANT
 
@@ -46,7 +46,7 @@ def pgbouncer(folder: Path, server: PostgresServer, *, sessions: int = 3, mode: 
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", pass_fds=[given.fileno()], **user)
     try:
         deadline = time.monotonic() + _PATIENCE
-        while not listens(port):
+        while not is_listening(port):
             assert process.poll() is None, (folder / "pgbouncer.log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -15,7 +15,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.processes import free_port, is_listening
 from support.world import World
 
 _START = 60.0  # seconds
@@ -69,7 +69,7 @@ def served(world: World, url: str | None = None, **settings: object) -> Iterator
     app = Served(child, port)
     try:
         deadline = time.monotonic() + _START
-        while not listens(port):
+        while not is_listening(port):
             assert child.poll() is None, Path(log.name).read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)

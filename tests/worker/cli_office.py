@@ -16,7 +16,7 @@ from cli_rig import Ended, Octy, octy_for, open_case
 from support.world import INSTALLATION, Keys, World
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.dev.certificates import provide
+from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import find_temporal, start_temporal
@@ -136,7 +136,7 @@ class Office:
 @contextmanager
 def open_office(folder: Path, store: str) -> Iterator[Office]:
     """Start the parts; stop them in the end."""
-    world, certificate = World(folder, store), provide(folder / "tls")
+    world, certificate = World(folder, store), ensure_certificate(folder / "tls")
     temporal, smtp, inbox, pages = (free_port() for _ in range(4))
     octy = octy_for(
         world,

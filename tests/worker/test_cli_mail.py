@@ -15,7 +15,7 @@ from test_cli_lists import documented
 from octy_worker.cli import mail
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.mail import check_signature, check_templates
-from octy_worker.dev.demo_oracle import expect
+from octy_worker.dev.demo_oracle import expected_figures
 from octy_worker.dev.demo_report import write_report
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.mail.smtp_explanations import explain
@@ -98,7 +98,7 @@ def test_previews_and_figures_are_for_their_owner_alone_also_in_place_of_open_fi
     open_file.write_text("of yesterday")
     open_file.chmod(0o644)
     octy("mail", "preview", "alert", "--out", str(tmp_path)).must()
-    write_report(tmp_path / "report.json", expect([]), 1.0)
+    write_report(tmp_path / "report.json", expected_figures([]), 1.0)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert "of yesterday" not in open_file.read_text()
 

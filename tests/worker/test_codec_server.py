@@ -24,7 +24,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.network import check_codec_server
-from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.dev.temporal_server import find_temporal
 from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import connect
@@ -221,7 +221,7 @@ def test_the_command_serves_until_it_is_told_to_stop():
     assert "OCTY_CODEC_TOKEN is not set" in octy("codec-server", "--host", "0.0.0.0").must(2).stderr
     command = [sys.executable, "-m", "octy_worker", "codec-server", "--port", str(port)]
     with subprocess.Popen(command, env=octy.environment(), stdout=subprocess.PIPE, text=True) as server:
-        while not listens(port):
+        while not is_listening(port):
             assert server.poll() is None
         assert ask(f"http://127.0.0.1:{port}/decode", DECISION, Origin="http://127.0.0.1:8233").status_code == 200
         taken = octy("codec-server", "--port", str(port)).must(4)

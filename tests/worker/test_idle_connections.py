@@ -21,7 +21,7 @@ from test_pages_process import HALF, process_ids, settings
 
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.http_client import http_client
-from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.dev.stack import Stack
 from octy_worker.observability.metrics.metrics_server import Metrics
 from octy_worker.staff.registration import register
@@ -161,7 +161,7 @@ def test_idle_connections_to_the_metrics_take_no_threads(tmp_path: Path) -> None
         serving = asyncio.create_task(
             Metrics(world.database, time.time).serve(settings(world, metrics_port=port), stop)
         )
-        while not await asyncio.to_thread(listens, port):  # noqa: ASYNC110  # a server calls nobody
+        while not await asyncio.to_thread(is_listening, port):  # noqa: ASYNC110  # a server calls nobody
             await asyncio.sleep(0.01)
         before = threading.active_count()
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]

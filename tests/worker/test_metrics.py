@@ -21,7 +21,7 @@ from octy_middleware.states import Resolution
 from octy_worker import daemon
 from octy_worker.cli.doctor import State, observability
 from octy_worker.cli.doctor.observability import check_observability
-from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.mail.unsent import capped_by_kind, unsent_alerts
 from octy_worker.observability.metrics import queries
@@ -230,7 +230,7 @@ def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> N
         stop = asyncio.Event()
         own = settings_of(world, metrics_port=port)
         serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
-        while not await asyncio.to_thread(listens, port):  # noqa: ASYNC110  # a server calls nobody
+        while not await asyncio.to_thread(is_listening, port):  # noqa: ASYNC110  # a server calls nobody
             await asyncio.sleep(0.01)
         found = await asyncio.to_thread(look, metrics_port=port)
         stop.set()

@@ -20,7 +20,7 @@ from support.world import FakeRequest, World
 from upkeep_rig import Works, until
 
 from octy_middleware.metrics import exposition
-from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.maintenance.reconciliation.run import JOB
 from octy_worker.observability.metrics import collector
 from octy_worker.observability.metrics.metrics_server import sdk_runtime
@@ -64,7 +64,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             runtime, interceptors = sdk_runtime(works.settings), works.parts.tracing.interceptors()
             client = await connect(works.settings, runtime=runtime, interceptors=interceptors)
             serving = asyncio.create_task(works.parts.metrics.serve(works.settings, stop))
-            while not await asyncio.to_thread(listens, ports["metrics_port"]):  # noqa: ASYNC110  # a server calls nobody
+            while not await asyncio.to_thread(is_listening, ports["metrics_port"]):  # noqa: ASYNC110  # a server calls nobody
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(read, ports["metrics_port"])  # attempts are counted from the first reading
             fail(world, keys)

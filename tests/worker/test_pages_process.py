@@ -19,7 +19,7 @@ from support.world import World
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from octy_middleware.db.database import Database
-from octy_worker.dev.certificates import Certificate, provide
+from octy_worker.dev.certificates import Certificate, ensure_certificate
 from octy_worker.dev.processes import free_port
 from octy_worker.log_output import RateLimitFilter
 from octy_worker.pages import process as pages_process
@@ -40,7 +40,7 @@ def world(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return provide(tmp_path_factory.mktemp("tls"))
+    return ensure_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def settings(world: World, **options: object) -> WorkerSettings:

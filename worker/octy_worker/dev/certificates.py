@@ -1,7 +1,6 @@
-"""The stack's TLS: an authority made on the spot, and one server certificate for localhost.
+"""TLS of the stack: a CA and one server certificate for localhost.
 
-Here: making, keeping and renewing the PEM files. Not here: who serves or trusts them (`stack`).
-The authority's own key is never written: nobody can sign more with it, so trusting `ca.pem` is harmless.
+The CA's private key is never written, so nobody can sign with it and it is safe to trust `ca.pem`.
 """
 
 from dataclasses import dataclass
@@ -12,21 +11,21 @@ import trustme
 from cryptography import x509
 
 NAMES = ("localhost", "127.0.0.1", "::1")
-_LIFE = timedelta(days=397)  # browsers refuse server certificates that live longer
-_MARGIN = timedelta(days=30)
+_VALIDITY = timedelta(days=397)  # browsers refuse a longer validity
+_RENEW_BEFORE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Three PEM files: whom to trust, the server's chain, the server's key."""
+    """Three PEM files: the CA, the server's chain, the server's private key."""
 
     ca: Path
     chain: Path
     key: Path
 
 
-def provide(folder: Path, now: datetime | None = None) -> Certificate:
-    """Return the folder's certificate; made anew when there is none, or when it ends within 30 days."""
+def ensure_certificate(folder: Path, now: datetime | None = None) -> Certificate:
+    """Return the folder's certificate. It is created when there is none or it expires within 30 days."""
     now = now or datetime.now(UTC)
     files = Certificate(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     if not _is_fresh(files, now):
@@ -44,13 +43,13 @@ def _is_fresh(files: Certificate, now: datetime) -> bool:
         known += map(str, names.get_values_for_type(x509.IPAddress))
     except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
         return False
-    return files.key.exists() and set(known) == set(NAMES) and served.not_valid_after_utc - now > _MARGIN
+    return files.key.exists() and set(known) == set(NAMES) and served.not_valid_after_utc - now > _RENEW_BEFORE
 
 
 def _make(files: Certificate, now: datetime) -> None:
     files.ca.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = trustme.CA(organization_name="Octy development")
-    server = authority.issue_cert(*NAMES, not_before=now - timedelta(hours=1), not_after=now + _LIFE)
+    server = authority.issue_cert(*NAMES, not_before=now - timedelta(hours=1), not_after=now + _VALIDITY)
     _write(files.key, server.private_key_pem.bytes())
     _write(files.chain, b"".join(blob.bytes() for blob in server.cert_chain_pems))
     _write(files.ca, authority.cert_pem.bytes())

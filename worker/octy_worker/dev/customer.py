@@ -1,7 +1,6 @@
-"""What a customer does with a mail: opens its link, presses a button, reads the page.
+"""A customer's browser: opens the link of a mail, presses a button and reads the page, over verified TLS.
 
-Here: the browser's part, over verified TLS and without JavaScript. Not here: what the pages do (`pages`). It knows
-only what a person sees: links, forms, buttons by their names, and keys by their shapes.
+It knows only what a person sees: links, forms, names of buttons and the form of keys.
 """
 
 import re
@@ -24,12 +23,12 @@ _SECRET = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
 
 
 class CustomerError(OctyError):
-    """A mail or page is not what a customer needs; the text says what is missing, and shows no link or key."""
+    """A mail or page lacks what a customer needs. The text says what is missing, without links and keys."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """A collected pair."""
+    """A collected key pair."""
 
     public_key: str
     secret: str = field(repr=False)
@@ -37,7 +36,7 @@ class Keys:
 
 @dataclass
 class Form:
-    """A form as a browser would send it: hidden fields always, a box when ticked, and the pressed button."""
+    """A form as a browser sends it: hidden fields, ticked checkboxes and the pressed button."""
 
     action: str
     method: str
@@ -56,7 +55,7 @@ class Form:
 
 
 class Customer:
-    """A browser in the customer's hands. A context manager."""
+    """A browser. A context manager."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._browser = http_client(tls, follow_redirects=True)
@@ -70,18 +69,18 @@ class Customer:
         self._browser.close()
 
     def collect_keys(self, mail: ReceivedMail) -> Keys:
-        """Press the button of the mail's one-time page and return the pair that it shows."""
+        """Press the button of the mail's one-time page and return the key pair that it shows."""
         page = self._press(_link(mail, "/keys/"), ("reveal", "once"))
         secret = _SECRET.search(page)
         if secret is None:
             raise CustomerError("the page shows no secret key")
         shown = [found[0] for found in _PUBLIC_KEY.finditer(page, 0, secret.start())]
         if not shown or shown[-1] not in mail.text:
-            raise CustomerError("the page shows no public key that the mail names as well")
+            raise CustomerError("the page shows no public key that the mail also shows")
         return Keys(shown[-1], secret[0])
 
     def answer_alert(self, mail: ReceivedMail, answer: str, *, leaked: bool = False) -> None:
-        """Answer the mail's case: `it_was_us` or `not_us`, with the leak box ticked or not."""
+        """Answer the alert of the mail: `it_was_us` or `not_us`. `leaked`: tick the checkbox."""
         self._press(_link(mail, "/alert/"), ("answer", answer), ["leaked"] if leaked else [])
 
     def _press(self, url: str, button: tuple[str, str], ticked: Iterable[str] = ()) -> str:

@@ -1,7 +1,4 @@
-"""`octy demo`: the main job on real input, from nothing, with the real parts everywhere.
-
-Here: start, end and verdict. Not here: what is done in between (`demo_acts`), reading back, presentation.
-"""
+"""`octy demo`: replays log-in attempts against the embedded stack and compares the results with the policy."""
 
 import shutil
 import tempfile
@@ -16,12 +13,12 @@ from rich.console import Console
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import InvalidInputError, OctyError
-from octy_worker.dev.demo_acts import perform
 from octy_worker.dev.demo_input import DataFileError, Row, parse
-from octy_worker.dev.demo_oracle import expect
-from octy_worker.dev.demo_readback import timeline
+from octy_worker.dev.demo_oracle import expected_figures
 from octy_worker.dev.demo_report import differences, show_figures, show_timeline, write_report
-from octy_worker.dev.processes import ended_like_ctrl_c
+from octy_worker.dev.demo_results import timeline
+from octy_worker.dev.demo_steps import run_steps
+from octy_worker.dev.processes import interrupt_on_termination
 from octy_worker.dev.stack import Stack
 
 _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
@@ -30,25 +27,25 @@ _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
 def run_demo(
     data: Path, report: Path, *, console: Console, examples: Path | None = None, database: str | None = None
 ) -> int:
-    """Do the whole job; return 0 when all that the policy promises happened, 1 when not, 130 on Ctrl-C.
+    """Run the demo. Return 0 when all results are as the policy says, 1 when not, 130 on Ctrl-C.
 
-    Raises InvalidInputError for a bad file, and ConfigurationError for a missing tool, before anything is started.
-    A `database` elsewhere than in a fresh folder must be empty: what the demo finds in the end is all its own.
+    Raises InvalidInputError for an invalid file, and ConfigurationError for a missing tool, before anything is started.
+    An external `database` must be empty, because the demo counts all that is in it.
     """
     rows = _read(data)
     if not report.absolute().parent.is_dir():
         raise InvalidInputError(f"there is no folder {report.absolute().parent} for the report")
     if database is not None:
-        _refuse_used(database)
+        _check_empty(database)
     folder = Path(tempfile.mkdtemp(prefix="octy-demo-"))
     stack = Stack(
-        folder, fixed_ports=False, examples=examples, database=database, report=lambda line: _say(console, line)
+        folder, fixed_ports=False, examples=examples, database=database, report=lambda line: _print_step(console, line)
     )
     try:
-        with ended_like_ctrl_c():
+        with interrupt_on_termination():
             faults = _run(stack, rows, report, console)
     except KeyboardInterrupt:
-        _say(console, "Interrupted")
+        _print_step(console, "Interrupted")
         status = _INTERRUPTED
     except (OctyError, TimeoutError, httpx2.TransportError) as error:
         faults = [str(error)]
@@ -56,7 +53,7 @@ def run_demo(
     else:
         status = _FAILED if faults else _DONE
     if status == _FAILED:
-        console.print("\n[bold red]Not everything happened that the policy promises:[/]")
+        console.print("\n[bold red]Some results are not as the policy says:[/]")
         for fault in faults:
             console.print(f"  {fault}", markup=False, highlight=False)
         console.print(f"Database, mails and logs are kept in {folder}", markup=False, highlight=False)
@@ -66,27 +63,27 @@ def run_demo(
 
 
 def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) -> list[str]:
-    """Return the differences between what happened and what the policy promises."""
+    """Return the differences between the results and the policy."""
     started, start_time = time.monotonic(), datetime.now(UTC)
     with stack:
-        found, faults = perform(stack, rows, console)
+        found, faults = run_steps(stack, rows, console)
         moments = timeline(stack.database, stack.mails.messages())
     seconds = time.monotonic() - started
     write_report(report, found, seconds)
     show_timeline(console, moments, start_time)
     show_figures(console, found)
-    faults += differences(found, expect(rows))
+    faults += differences(found, expected_figures(rows))
     if not faults:
-        console.print(f"\n[bold green]All as the policy promises[/], in {seconds:.1f} s.", highlight=False)
+        console.print(f"\n[bold green]All results are as the policy says[/], after {seconds:.1f} s.", highlight=False)
     console.print(f"Report: {report}", markup=False, highlight=False)
     return faults
 
 
-def _refuse_used(url: str) -> None:
+def _check_empty(url: str) -> None:
     with closing(Database(url)) as database:
         found = read_schema_version(database)
     if found is not None:
-        raise InvalidInputError(f"the database is at schema {found} already: the demo needs an empty one")
+        raise InvalidInputError(f"the database already has schema {found}. The demo needs an empty database")
 
 
 def _read(data: Path) -> tuple[Row, ...]:
@@ -98,5 +95,5 @@ def _read(data: Path) -> tuple[Row, ...]:
         raise InvalidInputError(f"{data}: {error.strerror}") from None
 
 
-def _say(console: Console, line: str) -> None:
+def _print_step(console: Console, line: str) -> None:
     console.print(f"· {line}", markup=False, highlight=False)

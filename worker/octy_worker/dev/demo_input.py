@@ -1,7 +1,6 @@
-"""PURE. The demo's input: a CSV file of log-in attempts into checked rows.
+"""Parses the demo's input: a CSV file of log-in attempts (RFC 4180, UTF-8 with or without BOM, empty rows ignored).
 
-Here: the grammar (RFC 4180, UTF-8 with or without a mark, blank lines and rows ignored) and what each column may
-hold. Not here: reading files, and what is done with the rows. Every fault names its line and column.
+Each error has line and column.
 """
 
 import re
@@ -21,7 +20,7 @@ _SHOWN = 60  # characters of a wrong value that an error repeats
 
 
 class DataFileError(InvalidInputError):
-    """The file can't be taken. `line` counts from 1; `column` too, 0 when the whole line is meant."""
+    """The file is invalid. `line` and `column` count from 1; column 0 is the whole line."""
 
     def __init__(self, line: int, column: int, what: str) -> None:
         name = f" ({COLUMNS[column - 1]})" if 0 < column <= len(COLUMNS) else ""
@@ -43,7 +42,7 @@ class Row:
 
 
 def parse(content: bytes) -> tuple[Row, ...]:
-    """Return the rows of a file, in order; raise DataFileError at its first fault."""
+    """Return the rows of a file, in order. Raises DataFileError for the first error."""
     records = _records(_decode(content))
     line, header = next(records, (1, []))
     if not header:
@@ -66,7 +65,7 @@ def _decode(content: bytes) -> str:
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line on which it begins."""
+    """Yield each record with its first line number."""
     position, line = 0, 1
     while position < len(text):
         first_line, fields, separator = line, list[str](), ","
@@ -85,7 +84,7 @@ def _records(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _without_nameless(fields: list[str]) -> list[str]:
-    """Leave out what spreadsheets write behind the last column: commas with nothing between them."""
+    """Remove the empty columns that spreadsheets add after the last one."""
     while len(fields) > len(COLUMNS) and not fields[-1].strip():
         del fields[-1]
     return fields
@@ -100,9 +99,9 @@ def _check_header(line: int, header: list[str]) -> None:
 
 def _check_width(line: int, fields: list[str]) -> None:
     if len(fields) < len(COLUMNS):
-        raise DataFileError(line, len(fields) + 1, "the line ends before this column")
+        raise DataFileError(line, len(fields) + 1, "this column is missing")
     if len(fields) > len(COLUMNS):
-        raise DataFileError(line, len(COLUMNS) + 1, f"there are {len(COLUMNS)} columns, and here is one more")
+        raise DataFileError(line, len(COLUMNS) + 1, f"too many columns: there must be {len(COLUMNS)}")
 
 
 def _row(number: int, line: int, fields: list[str]) -> Row:
@@ -117,14 +116,18 @@ def _time(line: int, text: str) -> datetime:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise DataFileError(line, 1, f"{_shown(text)} is no ISO time with an offset, like 2017-03-27T13:08:09Z")
+        raise DataFileError(
+            line, 1, f"{_shown(text)} is not an ISO 8601 time with an offset, such as 2017-03-27T13:08:09Z"
+        )
     return at
 
 
 def _user(line: int, text: str) -> str:
     if not 0 < len(text) <= _USER_LIMIT or not text.isprintable() or text != text.strip():
         raise DataFileError(
-            line, 2, f"{_shown(text)} is no user: 1 to {_USER_LIMIT} printable characters, no space at either end"
+            line,
+            2,
+            f"{_shown(text)} is not a valid user: use 1 to {_USER_LIMIT} printable characters, no space at the ends",
         )
     return text
 
@@ -135,7 +138,7 @@ def _source(line: int, text: str) -> IPv4Address | IPv6Address:
     except ValueError:
         address = None
     if address is None or "%" in text:
-        raise DataFileError(line, 3, f"{_shown(text)} is no IPv4 or IPv6 address")
+        raise DataFileError(line, 3, f"{_shown(text)} is not an IPv4 or IPv6 address")
     return address
 
 
@@ -146,5 +149,5 @@ def _outcome(line: int, text: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Return the value as an error may repeat it: escaped, and not at any length."""
+    """Return the value for an error text: escaped and shortened."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

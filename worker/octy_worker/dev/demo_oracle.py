@@ -1,8 +1,4 @@
-"""PURE. What the policy promises for an input: an independent statement, used only to check what really happened.
-
-Here: the policy in a few lines, written apart from the product's own (`octy_middleware.recording.streak`), so that a fault
-there is not repeated here. Not here: what was found (`demo_readback`).
-"""
+"""The results that the policy requires for an input (test oracle), written independently of the product's own code."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +12,7 @@ THRESHOLD = 20
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """The row at which a user's case opens, how many failures in a row made it, and by which rule."""
+    """The row at which a user's incident opens, the length of its streak, and the rule."""
 
     user: str
     row: int
@@ -25,8 +21,8 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What the demo does with a case, and which status the old and the new pair get afterwards."""
+class AnsweredIncident:
+    """The demo's answer to an incident, and the HTTP status of old and new key pair afterwards."""
 
     user: str
     answer: str
@@ -37,22 +33,22 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that the report says: as it has to be, and, of the same shape, as it was found."""
+    """The figures of the report, as expected or as found. The names of the fields are the keys of its JSON."""
 
     rows: int
     answers: dict[str, int]
     recorded: dict[str, int]
     alerts: tuple[Alert, ...]
     mails: dict[str, int]
-    cases: tuple[Case, ...]
+    cases: tuple[AnsweredIncident, ...]
 
 
-def expect(rows: Sequence[Row]) -> Figures:
-    """Return what the policy promises for these rows, and for the answers that the demo gives."""
+def expected_figures(rows: Sequence[Row]) -> Figures:
+    """Return the expected figures for these rows and for the demo's answers."""
     accepted = sum(row.accepted for row in rows)
     refused = len(rows) - accepted
     alerts = expected_alerts(rows)
-    cases = expected_cases(alerts)
+    cases = expected_incidents(alerts)
     users = len({row.user for row in rows})
     return Figures(
         rows=len(rows),
@@ -65,7 +61,7 @@ def expect(rows: Sequence[Row]) -> Figures:
 
 
 def expected_alerts(rows: Iterable[Row]) -> tuple[Alert, ...]:
-    """Return the alerts: one a user at most, since no case is closed while the rows are replayed."""
+    """Return the alerts: at most one per user, because no incident is closed during the replay."""
     by_user, by_network, alerts = Counter[str](), Counter[tuple[str, str]](), dict[str, Alert]()
     for row in rows:
         network = (row.user, _network(row.source))
@@ -80,14 +76,14 @@ def expected_alerts(rows: Iterable[Row]) -> tuple[Alert, ...]:
     return tuple(alerts.values())
 
 
-def expected_cases(alerts: Sequence[Alert]) -> tuple[Case, ...]:
-    """Return what becomes of the first three: reported with a leak, a false alarm, decided by staff."""
+def expected_incidents(alerts: Sequence[Alert]) -> tuple[AnsweredIncident, ...]:
+    """Return the first three incidents after their answers: leaked, false alarm, decided by staff."""
     outcomes = (
-        ("not_us", True, 401, 200),  # leaked: the old pair is cut at once
+        ("not_us", True, 401, 200),  # leaked: the old key pair stops at once
         ("it_was_us", False, 200, None),  # nothing changes
-        ("regenerate", False, 200, 200),  # the old pair lives on through the overlap
+        ("regenerate", False, 200, 200),  # the old key pair works during the overlap
     )
-    return tuple(Case(alert.user, *outcome) for alert, outcome in zip(alerts, outcomes, strict=False))
+    return tuple(AnsweredIncident(alert.user, *outcome) for alert, outcome in zip(alerts, outcomes, strict=False))
 
 
 def _network(source: IPv4Address | IPv6Address) -> str:

@@ -1,7 +1,4 @@
-"""The end of a demo: its figures as JSON, the differences to what was promised, and a timeline for people.
-
-Here: presentation. Not here: reading (`demo_readback`), promising (`demo_oracle`).
-"""
+"""Output of a demo: its figures as JSON, the differences to the policy, and a timeline."""
 
 import json
 from collections.abc import Iterable
@@ -14,18 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from octy_worker.dev.demo_oracle import Figures
-from octy_worker.dev.demo_readback import Moment
+from octy_worker.dev.demo_results import TimelineEntry
 from octy_worker.private_files import write_private
 
 
 def write_report(path: Path, found: Figures, seconds: float) -> None:
-    """Write the figures, and how long it all took."""
+    """Write the figures and the duration as JSON."""
     report = {**asdict(found), "seconds": round(seconds, 1)}
     write_private(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def differences(found: Figures, expected: Figures) -> list[str]:
-    """Return one line for each figure that is not as the policy promises."""
+    """Return one line for each figure that differs from the policy."""
     return [
         f"{field.name}: expected {getattr(expected, field.name)}, found {getattr(found, field.name)}"
         for field in fields(Figures)
@@ -33,8 +30,8 @@ def differences(found: Figures, expected: Figures) -> list[str]:
     ]
 
 
-def show_timeline(console: Console, moments: Iterable[Moment], start: datetime) -> None:
-    """Print what happened in the cases, in seconds since the start."""
+def show_timeline(console: Console, moments: Iterable[TimelineEntry], start: datetime) -> None:
+    """Print the timeline, in seconds since the start."""
     table = Table(title="What happened", title_justify="left", box=None, pad_edge=False)
     table.add_column("after", justify="right", no_wrap=True)
     table.add_column("customer", style="bold", max_width=24)
@@ -47,7 +44,7 @@ def show_timeline(console: Console, moments: Iterable[Moment], start: datetime) 
 
 
 def show_figures(console: Console, found: Figures) -> None:
-    """Print the figures: requests, alerts, cases."""
+    """Print the figures: requests, mails, incidents."""
     answers = ", ".join(f"{count} × {status}" for status, count in found.answers.items())
     kept = ", ".join(f"{outcome} {count}" for outcome, count in found.recorded.items())
     mails = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in found.mails.items())
@@ -56,12 +53,12 @@ def show_figures(console: Console, found: Figures) -> None:
         console.print(line, markup=False, highlight=False)
     if found.cases:
         console.print()
-        console.print(_cases(found))
+        console.print(_incident_table(found))
 
 
-def _cases(found: Figures) -> Table:
-    table = Table(title="Cases that were answered", title_justify="left", box=None, pad_edge=False)
-    for heading in ("customer", "answer", "leaked", "old pair", "new pair"):
+def _incident_table(found: Figures) -> Table:
+    table = Table(title="Answered incidents", title_justify="left", box=None, pad_edge=False)
+    for heading in ("customer", "answer", "leaked", "old key pair", "new key pair"):
         table.add_column(heading)
     for case in found.cases:
         table.add_row(

@@ -1,8 +1,4 @@
-"""The OCTY_* variables of a stack, kept in its folder as a file that a shell can read.
-
-Here: the file, and secrets that are made once and kept, because the database can't be read without them. Not here:
-which ports and addresses a stack has (`stack`).
-"""
+"""The OCTY_* variables of a stack, in a file that a shell can load. Its secrets are created once and kept."""
 
 import os
 from collections.abc import Mapping
@@ -14,17 +10,17 @@ from octy_middleware.settings import PREFIX
 from octy_worker.env_file import EnvFileError, parse, write_value
 
 _SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS")
-_HEAD = "# Settings of this embedded stack. It holds secrets. Load it with: set -a; . {path}; set +a\n"
+_HEAD = "# Settings of this embedded stack, with secrets. Load them with: set -a; . {path}; set +a\n"
 
 
-def kept_secrets(path: Path) -> dict[str, str]:
-    """Return the secrets of the file, fresh ones for those that it lacks."""
+def load_or_create_secrets(path: Path) -> dict[str, str]:
+    """Return the secrets of the file; missing ones are created."""
     known = read(path) if path.exists() else {}
     return {name: known.get(name) or Keychain.generate().export() for name in _SECRETS}
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the variables of a file that `write` made; raise ConfigurationError for another one."""
+    """Return the variables of a file. Raises ConfigurationError for an invalid file."""
     try:
         return parse(path.read_text("utf-8"))
     except EnvFileError as error:
@@ -32,8 +28,8 @@ def read(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, variables: Mapping[str, str]) -> None:
-    """Replace the file, readable by its owner only; a crash leaves the old one or the new one, whole."""
-    lines = [f"{name}={_written(name, value)}\n" for name, value in variables.items()]
+    """Replace the file atomically, readable by its owner only."""
+    lines = [f"{name}={_format_value(name, value)}\n" for name, value in variables.items()]
     unfinished = path.with_name(path.name + ".part")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)
@@ -41,13 +37,13 @@ def write(path: Path, variables: Mapping[str, str]) -> None:
     unfinished.replace(path)
 
 
-def _written(name: str, value: str) -> str:
+def _format_value(name: str, value: str) -> str:
     try:
         return write_value(value)
     except EnvFileError as error:
         raise ConfigurationError(f"{name}: {error.wrong}: {error.to_do}") from None
 
 
-def outer_environment() -> dict[str, str]:
-    """Return this process's variables without OCTY_* and TEMPORAL_*: no production settings leak into a stack."""
+def inherited_environment() -> dict[str, str]:
+    """Return this process's variables without OCTY_* and TEMPORAL_*, so that no production setting is used."""
     return {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "TEMPORAL_"))}

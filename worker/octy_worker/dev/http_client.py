@@ -1,8 +1,6 @@
-"""The HTTP client of demo, dev and tests: a connection that the server has just closed fails no request.
+"""HTTP client of demo, dev and tests that retries when the server has just closed a kept-alive connection.
 
-Here: when a kept connection is used again, and which request is sent once more. Not here: what is asked (`customer`,
-`demo_acts`). A connection may be closed by its server at any moment in which nothing is under way on it, also while
-the next request is on its way there (RFC 9112, section 9.3).
+A server may close an idle connection at any time, also while the next request is being sent (RFC 9112, section 9.3).
 """
 
 import ssl
@@ -10,18 +8,18 @@ from typing import Any
 
 import httpx2
 
-KEPT = 1.0
-"""Seconds for which an idle connection is kept. Servers close theirs after 2 s (gunicorn) to 5 s (uvicorn, ours)."""
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
+KEEPALIVE_EXPIRY = 1.0
+"""Seconds for which an idle connection is kept. Servers close theirs after 2 s (gunicorn) to 5 s (uvicorn, worker)."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLOSED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 def http_client(
     tls: ssl.SSLContext, *, base_url: str = "", timeout: float = 30.0, follow_redirects: bool = False
 ) -> httpx2.Client:
-    """Return a client that verifies servers by `tls` and reads nothing from the environment."""
+    """Return a client that verifies servers with `tls` and reads nothing from the environment."""
     return httpx2.Client(
-        transport=RepeatingTransport(tls),
+        transport=RetryingTransport(tls),
         base_url=base_url,
         timeout=timeout,
         follow_redirects=follow_redirects,
@@ -29,20 +27,20 @@ def http_client(
     )
 
 
-class RepeatingTransport(httpx2.BaseTransport):
-    """Sends once more, on a new connection, what a kept connection closed without an answer.
+class RetryingTransport(httpx2.BaseTransport):
+    """Retries a request on a new connection when a kept-alive connection was closed without a response.
 
-    Only requests that change nothing are sent on kept connections: for any other it could not be known whether the
-    server had read it, so each has a connection of its own, and a failure of that one is told.
+    Only safe methods use kept-alive connections. For others it is unknown whether the server has read the request, so
+    each has its own connection, and its error is raised.
     """
 
-    def __init__(self, tls: ssl.SSLContext, *, kept: float = KEPT) -> None:
-        self._kept = _transport(tls, httpx2.Limits(keepalive_expiry=kept))
+    def __init__(self, tls: ssl.SSLContext, *, keepalive_expiry: float = KEEPALIVE_EXPIRY) -> None:
+        self._kept = _transport(tls, httpx2.Limits(keepalive_expiry=keepalive_expiry))
         self._single = _transport(tls, httpx2.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """See httpx2."""
-        if request.method not in _REPEATABLE:
+        """Send a request; see httpx2."""
+        if request.method not in _SAFE_METHODS:
             return self._single.handle_request(request)
         steps: list[str] = []
 
@@ -54,7 +52,7 @@ class RepeatingTransport(httpx2.BaseTransport):
             return self._kept.handle_request(request)
         except _CLOSED:
             if any(step.startswith("connection.connect") for step in steps):
-                raise  # a new connection was closed: that is no matter of time
+                raise  # a new connection was closed: no keep-alive race
             return self._single.handle_request(request)
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
-"""The mails of the sink: one .eml file each, as a folder holds them and as values.
+"""The mails of the sink: stored as one .eml file each, and parsed.
 
-Here: keeping a mail durably, reading it back, waiting for one. Not here: SMTP (`mail_sink`), HTML (`inbox_page`).
-The folder is the only thing that writer and readers share, so they need not live in one process.
+Writer and readers share only the folder, so they can be different processes.
 """
 
 import os
@@ -18,19 +17,19 @@ from email.message import EmailMessage
 from html import unescape
 from pathlib import Path
 
-_MESSAGE_ID = re.compile(r"<([0-9a-f-]{36})\.([a-z_]+)\.[0-9]+[^@]*@[^>]*>")  # of our mails: their key, see `Mail`
+_MESSAGE_ID = re.compile(r"<([0-9a-f-]{36})\.([a-z_]+)\.[0-9]+[^@]*@[^>]*>")  # the key of our mails, see `Mail`
 _NAME = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.eml")
 _NAME_TIME = "%Y%m%dT%H%M%S.%f"
 _LINK = re.compile(r"""https?://[^\s<>"'\\^`{|}]+""")
 _ANCHOR = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?(https?://[^\s<>"'\\^`{|}]+)""", re.IGNORECASE)
 _SENTENCE_END = ".,;:!?)]"
-_POLL = 0.02  # seconds between two looks at the folder
-_UNPARSABLE = (MessageError, LookupError, ValueError, TypeError, AttributeError)  # what hostile mail brings out
+_POLL_INTERVAL = 0.02  # seconds
+_UNPARSABLE = (MessageError, LookupError, ValueError, TypeError, AttributeError)  # raised for malformed mail
 
 
 @dataclass(frozen=True)
 class ReceivedMail:
-    """One mail for one recipient. Whatever the sender wrote is text here; nothing in it is trusted."""
+    """One mail for one recipient. Its content is untrusted text."""
 
     path: Path
     to: str
@@ -54,8 +53,8 @@ class ReceivedMail:
         return ours[1] if ours else ""
 
 
-def keep(folder: Path, sender: str, recipient: str, content: bytes, now: datetime) -> Path:
-    """Write the mail for one recipient; it survives a power cut once this returns."""
+def store_mail(folder: Path, sender: str, recipient: str, content: bytes, now: datetime) -> Path:
+    """Write the mail for one recipient; it is on disk when this returns."""
     name = f"{now.astimezone(UTC).strftime(_NAME_TIME)}Z-{secrets.token_hex(4)}.eml"
     unfinished, finished = folder / f"{name}.part", folder / name
     envelope = f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode("utf-8", "replace")
@@ -73,11 +72,11 @@ def keep(folder: Path, sender: str, recipient: str, content: bytes, now: datetim
     return finished
 
 
-def read(path: Path) -> ReceivedMail:
-    """Parse one kept mail. Raises ValueError for a file name that `keep` did not make, OSError without a file."""
+def read_mail(path: Path) -> ReceivedMail:
+    """Parse one stored mail. Raises ValueError for the name of another file, OSError without a file."""
     named = _NAME.fullmatch(path.name)
     if named is None:
-        raise ValueError(f"{path.name!r} is no mail of this inbox")
+        raise ValueError(f"{path.name!r} is not a mail of this inbox")
     message = message_from_bytes(path.read_bytes(), policy=policy.default)
     text, html = _body(message, "plain"), _body(message, "html")
     return ReceivedMail(
@@ -93,7 +92,7 @@ def read(path: Path) -> ReceivedMail:
 
 
 class Inbox:
-    """Reads the folder. Each file is parsed once: kept mails never change."""
+    """Reads the folder. Each file is parsed once, because stored mails never change."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,29 +101,29 @@ class Inbox:
     def messages(self) -> tuple[ReceivedMail, ...]:
         """Return all mails, oldest first."""
         names = sorted(path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
-        self._known = {name: self._known.get(name) or read(self.folder / name) for name in names}
+        self._known = {name: self._known.get(name) or read_mail(self.folder / name) for name in names}
         return tuple(self._known.values())
 
     def find(self, name: str) -> ReceivedMail | None:
-        """Return the mail of that file name, or None. Any text is safe to ask for."""
+        """Return the mail with this file name, or None. The name may be untrusted."""
         with suppress(OSError, ValueError):
-            return read(self.folder / name) if _NAME.fullmatch(name) else None
+            return read_mail(self.folder / name) if _NAME.fullmatch(name) else None
         return None
 
     def wait_for(self, predicate: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
-        """Return the first mail that fits, now or within `timeout` seconds; raise TimeoutError else."""
+        """Return the first matching mail within `timeout` seconds. Raises TimeoutError."""
         deadline = time.monotonic() + timeout
         while True:
             found = next(filter(predicate, self.messages()), None)
             if found is not None:
                 return found
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no fitting mail within {timeout:g} s; {len(self._known)} are there")
-            time.sleep(_POLL)
+                raise TimeoutError(f"no matching mail within {timeout:g} s; the inbox has {len(self._known)} mails")
+            time.sleep(_POLL_INTERVAL)
 
 
 def find_links(text: str, html: str) -> tuple[str, ...]:
-    """Return the web addresses in the text, and those that the HTML links to, each once, in order."""
+    """Return the URLs in the text and the links of the HTML, each once, in order."""
     written = (link.rstrip(_SENTENCE_END) for link in _LINK.findall(text))
     anchored = (unescape(link) for link in _ANCHOR.findall(html))
     return tuple(dict.fromkeys([*written, *anchored]))
@@ -149,7 +148,7 @@ def _body(message: EmailMessage, kind: str) -> str:
 
 
 def _undecoded(message: EmailMessage, kind: str) -> str:
-    """Return the bytes of the part as far as they are UTF-8: better than nothing when the sender lied."""
+    """Return the part decoded as UTF-8, for a wrong or unknown charset."""
     for part in message.walk():
         if part.get_content_type() == f"text/{kind}" and isinstance(part.get_payload(), str):
             with suppress(*_UNPARSABLE):

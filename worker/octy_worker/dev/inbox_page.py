@@ -1,9 +1,7 @@
-"""The inbox page of the mail sink: a list, and one mail with its text, its HTML and its links.
+"""The web page of the mail sink: a list, and one mail with its text, HTML and links.
 
-Here: folder to HTML. Not here: SMTP (`mail_sink`), files (`inbox`). It only reads.
-
-Mails are shown as a mail program would: a mail's HTML lives in a sandboxed frame of its own address, whose policy
-allows no script, no form and nothing remote, also when somebody opens that address by itself.
+The HTML of a mail is in a sandboxed iframe with its own URL, whose policy allows no script, form or remote content,
+also when that URL is opened directly.
 """
 
 from base64 import b64encode
@@ -24,16 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from octy_worker.dev.inbox import Inbox, ReceivedMail
 
-REFRESH = 3  # seconds between two looks at the list
+REFRESH = 3  # seconds
 
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",  # addresses in mails are capabilities
+    "Referrer-Policy": "no-referrer",  # links in mails are capabilities
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"  # links open in a tab of their own; nothing else works
+_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"  # links open in a new tab; nothing else is allowed
 _MAIL_POLICY = (
     f"sandbox {_SANDBOX}; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
@@ -42,7 +40,7 @@ _NO_MAIL = PlainTextResponse("There is no such mail.\n", 404)
 
 
 def inbox_page(inbox: Inbox) -> Starlette:
-    """Return the app. It answers to loopback names only, so that no web site reaches it by DNS rebinding."""
+    """Return the app. It accepts loopback host names only, which prevents DNS rebinding."""
     pages = InboxPages(inbox)
     return Starlette(
         routes=[
@@ -92,12 +90,12 @@ class InboxPages:
         mail = await self._find(request)
         if mail is None or not mail.html:
             return _NO_MAIL
-        # The doctype first, or the mail falls into quirks mode; links leave the frame for a tab of their own.
+        # Doctype first, to avoid quirks mode; links open in a new tab.
         page = f'<!doctype html><base target="_blank">{mail.html}'
         return HTMLResponse(page, headers={"Content-Security-Policy": _MAIL_POLICY})
 
     async def source(self, request: Request) -> Response:
-        """Show a mail as it came."""
+        """Show the source of a mail."""
         mail = await self._find(request)
         if mail is None:
             return _NO_MAIL
@@ -112,14 +110,14 @@ class InboxPages:
 
 
 class Headers:
-    """Pure ASGI: the same headers on every response; a response's own content policy stays."""
+    """ASGI middleware that adds headers to every response; a response's own content policy is kept."""
 
     def __init__(self, app: ASGIApp, *, policy: str) -> None:
         self._app = app
         self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and the response back with the headers."""
+        """Handle a request and add the headers to its response."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

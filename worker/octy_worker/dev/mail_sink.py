@@ -1,7 +1,6 @@
-"""The mail sink: takes every mail over SMTP with STARTTLS, and shows the inbox beside it. Run as a child process.
+"""The mail sink: receives every mail over SMTP with STARTTLS and serves the inbox page. Runs as a child process.
 
-Here: the SMTP side, and one event loop for both servers. Not here: files (`inbox`), HTML (`inbox_page`).
-A mail is answered with 250 only after it is on disk, as a real relay does.
+A mail is acknowledged with 250 only when it is on disk, as by a real relay.
 """
 
 import argparse
@@ -18,37 +17,37 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from octy_worker.dev import LOOPBACK
 from octy_worker.dev.certificates import Certificate
-from octy_worker.dev.inbox import Inbox, keep
+from octy_worker.dev.inbox import Inbox, store_mail
 from octy_worker.dev.inbox_page import inbox_page
 
-_SIZE_LIMIT = 1_000_000  # bytes of one mail; ours have some thousand
+_SIZE_LIMIT = 1_000_000  # bytes of one mail
 
 _log = logging.getLogger(__name__)
 
 
-class Sink:
-    """Keeps what aiosmtpd received, one file for each recipient."""
+class SinkHandler:
+    """Stores received mails, one file for each recipient."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
-        """Answer 250 when every copy is on disk, 451 when one could not be written."""
+        """Return 250 when every copy is on disk, 451 when one could not be written."""
         content = envelope.original_content or b""
         try:
             for recipient in envelope.rcpt_tos:
                 now = datetime.now(UTC)
-                await asyncio.to_thread(keep, self._folder, envelope.mail_from or "", recipient, content, now)
+                await asyncio.to_thread(store_mail, self._folder, envelope.mail_from or "", recipient, content, now)
         except OSError as error:
-            _log.error("a mail could not be kept: %s", error)
-            return "451 4.3.0 could not be kept, try again"
-        return "250 2.0.0 kept"
+            _log.error("mail could not be stored: %s", error)
+            return "451 4.3.0 could not be stored, try again"
+        return "250 2.0.0 stored"
 
 
 def smtp_factory(folder: Path, tls: ssl.SSLContext) -> SMTP:
-    """Return the server's side of one connection: nothing but EHLO, NOOP and QUIT before STARTTLS."""
+    """Return the SMTP server of one connection. Before STARTTLS it accepts only EHLO, NOOP and QUIT."""
     return SMTP(
-        Sink(folder),
+        SinkHandler(folder),
         data_size_limit=_SIZE_LIMIT,
         enable_SMTPUTF8=True,
         hostname="localhost",
@@ -77,11 +76,11 @@ async def serve(folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port:
     try:
         await page.serve()
     finally:
-        mail.close()  # not awaited: from Python 3.12 on that waits for clients that idle
+        mail.close()  # not awaited: since Python 3.12 that waits for idle clients
 
 
 def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page_port: int) -> list[str]:
-    """Return the command that runs this module as a process."""
+    """Return the command line that runs this module."""
     return [
         *(sys.executable, "-m", "octy_worker.dev.mail_sink", "--folder", str(folder)),
         *("--certificate", str(certificate.chain), "--private-key", str(certificate.key)),
@@ -90,7 +89,7 @@ def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read the arguments and serve."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="octy_worker.dev.mail_sink")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--smtp-port", type=int, required=True)

@@ -1,9 +1,7 @@
-"""Child processes that never outlive their parent.
+"""Child processes that end with their parent.
 
-Here: start, wait until ready, notice an early death, stop. Not here: what is run (`stack`).
-
-Each child leads its own session, so that Ctrl-C reaches the parent alone and the parent stops them in order.
-On Linux the kernel kills a child whose parent dies, whatever it died of; elsewhere an orderly end stops them.
+Each child leads its own session, so Ctrl-C reaches only the parent, which stops them in order. On Linux the kernel
+kills a child whose parent dies; on other systems a regular end of the parent stops them.
 """
 
 import contextlib
@@ -25,20 +23,20 @@ from octy_middleware.errors import OctyError
 from octy_worker.dev import LOOPBACK
 
 _TRAMPOLINE = Path(__file__).with_name("child.py")
-_POLL = 0.02  # seconds between two looks
-_TAIL = 20  # lines of a log that an error shows
-_PORTS = range(20_000, 32_000)  # below the ephemeral range: no outgoing connection takes one meanwhile
+_POLL_INTERVAL = 0.02  # seconds
+_LOG_TAIL_LINES = 20  # lines of the log in an error
+_PORTS = range(20_000, 32_000)  # below the ephemeral range, so no outgoing connection uses one
 
 
 class ProcessError(OctyError):
-    """A child did not come up, or died; the text holds the end of its log."""
+    """A child process did not start, or ended. The text has the end of its log."""
 
 
 class Process:
-    """One child. Its output is appended to `log`, a file that only its owner can read."""
+    """A child process. Its output is appended to `log`, which only its owner can read."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        """Start it, from the main thread: the kernel takes a starting thread's end for the parent's."""
+        """Start it, from the main thread: the kernel kills a child when the thread that started it ends."""
         if threading.current_thread() is not threading.main_thread():
             raise ProcessError(f"{name}: children are started from the main thread only")
         self.name = name
@@ -58,7 +56,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The child's process id, which is its group's and session's too."""
+        """The process id, which is also its group and session id."""
         return self._child.pid
 
     @property
@@ -67,36 +65,36 @@ class Process:
         return self._child.poll()
 
     def log_tail(self) -> str:
-        """Return the last lines of what this run wrote."""
+        """Return the last lines of this run."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             lines = file.read().decode("utf-8", "replace").splitlines()
-        return "\n".join(lines[-_TAIL:])
+        return "\n".join(lines[-_LOG_TAIL_LINES:])
 
     def check(self) -> None:
-        """Raise ProcessError when the child is dead."""
+        """Raise ProcessError when the process has ended."""
         if self.returncode is not None:
             raise self._fault(f"ended with status {self.returncode}")
 
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
-        """Return once `ready` holds; raise ProcessError if the child dies or `timeout` seconds pass first."""
+        """Return when `ready` is true. Raises ProcessError when the process ends or `timeout` seconds pass first."""
         deadline = time.monotonic() + timeout
         while not ready():
             self.check()
             if time.monotonic() > deadline:
                 raise self._fault(f"not ready after {timeout:g} s")
-            time.sleep(_POLL)
+            time.sleep(_POLL_INTERVAL)
         self.check()
 
-    def stop(self, grace: float) -> None:
-        """End the child and its whole group: SIGTERM, SIGKILL after `grace` seconds. Repeats are harmless."""
-        if self._stopped:  # the id may be a stranger's by now
+    def stop(self, grace_period: float) -> None:
+        """Stop the process group: SIGTERM, SIGKILL after `grace_period` seconds. Idempotent."""
+        if self._stopped:  # another process may have the id by now
             return
         if self.returncode is None:
             _signal_group(self.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(grace)
-        _signal_group(self.pid, signal.SIGKILL)  # the stubborn, and what the child itself left behind
+                self._child.wait(grace_period)
+        _signal_group(self.pid, signal.SIGKILL)  # also children of the child
         self._child.wait()
         self._stopped = True
 
@@ -105,24 +103,24 @@ class Process:
 
 
 class ProcessGroup:
-    """The children of one stack, by name: started in order, stopped in reverse. A context manager."""
+    """Child processes by name: started in order, stopped in reverse order. A context manager."""
 
-    def __init__(self, log_folder: Path, environment: Mapping[str, str], *, grace: float = 10.0) -> None:
+    def __init__(self, log_folder: Path, environment: Mapping[str, str], *, grace_period: float = 10.0) -> None:
         self._log_folder = log_folder
         self._environment = environment
-        self._grace = grace
+        self._grace_period = grace_period
         self._processes: dict[str, Process] = {}
 
     def __getitem__(self, name: str) -> Process:
         return self._processes[name]
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:
-        """Start a child that logs to `<name>.log`, in place of a stopped one of that name.
+        """Start a process that logs to `<name>.log`; a process of that name is stopped first.
 
         `environment` is added to the group's own.
         """
         if name in self._processes:
-            self._processes.pop(name).stop(self._grace)
+            self._processes.pop(name).stop(self._grace_period)
         self._log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         merged = {**self._environment, **(environment or {})}
         process = Process(name, command, self._log_folder / f"{name}.log", merged)
@@ -130,14 +128,14 @@ class ProcessGroup:
         return process
 
     def check(self) -> None:
-        """Raise ProcessError when any child is dead."""
+        """Raise ProcessError when any process has ended."""
         for process in self._processes.values():
             process.check()
 
     def stop(self) -> None:
-        """Stop all, the youngest first. Repeats are harmless."""
+        """Stop all in reverse order. Idempotent."""
         for process in reversed(self._processes.values()):
-            process.stop(self._grace)
+            process.stop(self._grace_period)
 
     def __enter__(self) -> Self:
         return self
@@ -149,8 +147,8 @@ class ProcessGroup:
 
 
 @contextlib.contextmanager
-def ended_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by KeyboardInterrupt, through every `finally`."""
+def interrupt_on_termination() -> Iterator[None]:
+    """Raise KeyboardInterrupt in the block on SIGTERM and SIGHUP, as on Ctrl-C."""
     signals = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
@@ -161,7 +159,7 @@ def ended_like_ctrl_c() -> Iterator[None]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could bind the port, on IPv4 loopback and, where there is one, on IPv6's."""
+    """Return whether the port is free on IPv4 and, if available, IPv6 loopback."""
     for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -173,15 +171,15 @@ def is_free(port: int) -> bool:
     return True
 
 
-def listens(port: int) -> bool:
-    """Tell whether a server takes connections on the port."""
+def is_listening(port: int) -> bool:
+    """Return whether a server accepts connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def free_port() -> int:
-    """Return a loopback port on which nothing listens."""
+    """Return a free loopback port."""
     for port in random.sample(_PORTS, 200):
         if is_free(port):
             return port

@@ -1,8 +1,4 @@
-"""The embedded stack: every real part on loopback, its state in one folder, up and down in order.
-
-Here: which parts there are, how each is started, and where each is reached. Not here: what is done with them
-(`dev_command`, `demo`).
-"""
+"""The embedded stack: starts and stops all parts on loopback, with their state in one folder."""
 
 import fcntl
 import random
@@ -22,21 +18,21 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.migrations import upgrade
 from octy_middleware.errors import ConfigurationError
 from octy_worker.dev import LOOPBACK, environment
-from octy_worker.dev.certificates import provide
+from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.inbox import Inbox, ReceivedMail
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import ProcessGroup, free_port, is_free, listens
+from octy_worker.dev.processes import ProcessGroup, free_port, is_free, is_listening
 from octy_worker.dev.temporal_server import NAMESPACE, find_temporal, start_temporal
 
 APP = "starlette_app"
-_START_TIMEOUT = 60.0  # seconds; a cold disk and a busy machine, else about 1
-_LOOK = 0.5  # seconds between two looks at the parts while a mail is awaited
+_START_TIMEOUT = 60.0  # seconds; usually about 1
+_POLL_INTERVAL = 0.5  # seconds between checks of the processes while waiting for a mail
 _CHECKOUT_EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the parts listen on loopback; the defaults are those of `octy dev`."""
+    """Loopback ports of the parts; the defaults are those of `octy dev`."""
 
     api: int = 8443
     pages: int = 8025
@@ -47,12 +43,12 @@ class Ports:
 
 
 class Stack:
-    """Everything of `octy dev` and `octy demo`. A context manager: up when entered, gone when left.
+    """The parts of `octy dev` and `octy demo`. A context manager that starts and stops them.
 
-    The constructor decides ports, secrets and addresses; entering does the work, and says one line a step to
-    `report`. `fixed_ports` takes those of `Ports`, or a free one for one that is taken, and serves Temporal's Web UI.
-    `examples` is the folder of the example apps; without it, that of the source checkout. `database` is the URL of a
-    database elsewhere; without it, a file in the folder.
+    The constructor chooses ports and addresses. Entering starts the parts and calls `report` with one line per step.
+    `fixed_ports`: the ports of `Ports`, or a free one for a port in use, and Temporal's Web UI. `examples`: the folder
+    of the example apps; default: that of the source checkout. `database`: the URL of an external database; default: a
+    file in the folder.
     """
 
     def __init__(
@@ -97,30 +93,32 @@ class Stack:
         self._resources.close()
 
     def check(self) -> None:
-        """Raise ProcessError when a part has died."""
+        """Raise ProcessError when a process has ended."""
         self.processes.check()
 
-    def wait_for_mail(self, what: str, fits: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
-        """Return the first fitting mail; raise ProcessError when a part dies meanwhile, TimeoutError in the end."""
+    def wait_for_mail(self, what: str, matches: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
+        """Return the first matching mail. Raises ProcessError when a process ends, or TimeoutError."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             self.check()
             with suppress(TimeoutError):
-                return self.mails.wait_for(fits, _LOOK)
-        raise TimeoutError(f"{what} did not come within {timeout:g} s; {len(self.mails.messages())} mails are there")
+                return self.mails.wait_for(matches, _POLL_INTERVAL)
+        raise TimeoutError(
+            f"{what} did not arrive within {timeout:g} s; the inbox has {len(self.mails.messages())} mails"
+        )
 
     def command_environment(self) -> dict[str, str]:
-        """Return the variables with which an `octy` command works on this stack."""
-        return {**environment.outer_environment(), **self.env, "PYTHONUNBUFFERED": "1"}
+        """Return the environment variables for an `octy` command on this stack."""
+        return {**environment.inherited_environment(), **self.env, "PYTHONUNBUFFERED": "1"}
 
     def tls_context(self) -> ssl.SSLContext:
-        """Return what a client needs to verify the stack's servers."""
+        """Return a TLS context that trusts the stack's CA."""
         return ssl.create_default_context(cafile=self.ca_file)
 
     def _start(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._resources.enter_context(_alone_in(self.folder))
-        self._certificate = provide(self.folder / "tls")
+        self._resources.enter_context(_folder_lock(self.folder))
+        self._certificate = ensure_certificate(self.folder / "tls")
         self.ca_file = self._certificate.ca
         self.env = self._variables()
         environment.write(self.env_file, self.env)
@@ -135,7 +133,7 @@ class Stack:
         self.start_api()
 
     def start_temporal(self) -> None:
-        """Start the Temporal dev server, anew after it was stopped."""
+        """Start or restart the Temporal dev server."""
         ui_port = self._ports.temporal_ui if self._with_ui else None
         start_temporal(self.processes, self.folder / "temporal.db", port=self._ports.temporal, ui_port=ui_port)
         self._report(f"Temporal {self.temporal_address}")
@@ -145,17 +143,17 @@ class Stack:
         smtp, page = self._ports.smtp, self._ports.inbox
         command = sink_command(self.mails.folder, self._certificate, smtp_port=smtp, page_port=page)
         process = self.processes.start("mail", command)
-        process.wait_until(lambda: listens(smtp) and self._answers(self.inbox), _START_TIMEOUT)
+        process.wait_until(lambda: is_listening(smtp) and self._is_serving(self.inbox), _START_TIMEOUT)
         self._report(f"Mail sink {LOOPBACK}:{smtp}, inbox {self.inbox}")
 
     def start_worker(self) -> None:
         """Start the worker with the pages."""
         process = self.processes.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
-        process.wait_until(lambda: self._answers(f"{self.pages}/healthz"), _START_TIMEOUT)
+        process.wait_until(lambda: self._is_serving(f"{self.pages}/healthz"), _START_TIMEOUT)
         self._report(f"Worker, pages {self.pages}")
 
     def start_api(self) -> None:
-        """Start the example app behind TLS. It believes forwarding headers from loopback: its client is the proxy."""
+        """Start the example app with TLS. It trusts forwarding headers from loopback."""
         process = self.processes.start(
             "api",
             [
@@ -166,10 +164,10 @@ class Stack:
             ],
             {"OCTY_TRUSTED_PROXIES": LOOPBACK},
         )
-        process.wait_until(lambda: listens(self._ports.api), _START_TIMEOUT)
+        process.wait_until(lambda: is_listening(self._ports.api), _START_TIMEOUT)
         self._report(f"Example API {self.api}")
 
-    def _answers(self, url: str) -> bool:
+    def _is_serving(self, url: str) -> bool:
         try:
             return httpx2.get(url, verify=self.tls_context(), trust_env=False).is_success
         except httpx2.TransportError:
@@ -177,7 +175,7 @@ class Stack:
 
     def _variables(self) -> dict[str, str]:
         return {
-            **environment.kept_secrets(self.env_file),
+            **environment.load_or_create_secrets(self.env_file),
             "OCTY_DATABASE_URL": self.database_url,
             "OCTY_TEMPORAL_ADDRESS": self.temporal_address,
             "OCTY_TEMPORAL_NAMESPACE": NAMESPACE,
@@ -199,8 +197,8 @@ def _find_examples(given: Path | None) -> Path:
     folder = (given or _CHECKOUT_EXAMPLES).absolute()
     if not (folder / f"{APP}.py").is_file():
         raise ConfigurationError(
-            f"there is no {APP}.py in {folder}: an installed package comes without the example apps. "
-            "Run this in a source checkout, or name the folder of its examples."
+            f"there is no {APP}.py in {folder}: the installed package does not contain the example apps. "
+            "Run this in a source checkout, or give the folder of its examples."
         )
     return folder
 
@@ -217,17 +215,18 @@ def _fixed_ports(report: Callable[[str], None]) -> Ports:
     for field in fields(Ports):
         wanted: int = getattr(ports, field.name)
         if not is_free(wanted):
-            ports = replace(ports, **{field.name: free_port()})
-            report(f"Port {wanted} ({field.name}) is taken: {getattr(ports, field.name)} is used this time")
+            used = free_port()
+            ports = replace(ports, **{field.name: used})
+            report(f"Port {wanted} ({field.name}) is in use. Port {used} is used this time")
     return ports
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; two stacks on one set of database files would spoil both."""
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Lock the folder: two stacks must not use the same database files."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigurationError(f"another stack runs in {folder}: stop it, or use another folder") from None
+            raise ConfigurationError(f"another stack uses {folder}: stop it, or use another folder") from None
         yield

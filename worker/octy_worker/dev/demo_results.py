@@ -1,7 +1,4 @@
-"""What really happened in a demo, read back from the database and the mail sink.
-
-Here: reading. Not here: what should have happened (`demo_oracle`), and how it is shown (`demo_report`).
-"""
+"""Reads the results of a demo from the database and the mail sink."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,20 +16,20 @@ from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.domain.incidents import CUSTOMER
 
 KINDS = ("new_keys", "alert")  # of mails, as the report counts them
-REGENERATE = "regenerate"  # how the report calls an answer that staff gave in the customer's place
+REGENERATE = "regenerate"  # the answer in the report when staff decided
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A case as the database has it."""
+class OpenedIncident:
+    """An incident in the database."""
 
     incident_id: str
     alert: Alert
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """One line of the timeline."""
+class TimelineEntry:
+    """One entry of the timeline."""
 
     at: datetime
     user: str
@@ -40,7 +37,7 @@ class Moment:
 
 
 def recorded(database: Database) -> dict[str, int]:
-    """Return how many accepted and refused requests are counted."""
+    """Return the counts of accepted and refused requests."""
     with database.read_session() as session:
         counts = session.exec(
             select(OutcomeMinute.outcome, func.sum(OutcomeMinute.count)).group_by(OutcomeMinute.outcome)
@@ -49,21 +46,21 @@ def recorded(database: Database) -> dict[str, int]:
     return {"accepted": accepted, "refused": sum(int(count) for _, count in counts) - accepted}
 
 
-def opened_cases(database: Database) -> list[Opened]:
-    """Return all cases, in the order of the rows that opened them."""
+def opened_incidents(database: Database) -> list[OpenedIncident]:
+    """Return all incidents, in the order of the rows that opened them."""
     with database.read_session() as session:
         found = session.exec(
             select(Incident, Account.reference).join(Account, col(Account.id) == col(Incident.account_id))
         ).all()
     cases = [
-        Opened(incident.id, Alert(user, int(incident.request_id), incident.length, incident.rule))
+        OpenedIncident(incident.id, Alert(user, int(incident.request_id), incident.length, incident.rule))
         for incident, user in found
     ]
     return sorted(cases, key=lambda case: case.alert.row)
 
 
 def answer_of(database: Database, incident_id: str) -> tuple[str, bool]:
-    """Return the answer that stands and whether the secret leaked."""
+    """Return the current answer, and whether the secret leaked."""
     with database.read_session() as session:
         incident_answer = session.get_one(IncidentAnswer, incident_id)
         by_staff = incident_answer.answer == Answer.NOT_US and incident_answer.answered_by != CUSTOMER
@@ -71,28 +68,28 @@ def answer_of(database: Database, incident_id: str) -> tuple[str, bool]:
 
 
 def resolution_of(database: Database, incident_id: str) -> str | None:
-    """Return how the case was closed, None while it is open."""
+    """Return the incident's resolution, None while it is open."""
     with database.read_session() as session:
         return session.get_one(Incident, incident_id).resolution
 
 
 def count_mails(mails: Iterable[ReceivedMail]) -> dict[str, int]:
-    """Return how many different mails of each kind the sink has."""
+    """Return the number of different mails of each kind."""
     kinds = Counter({mail.message_id: mail.kind for mail in mails}.values())
     return {kind: kinds[kind] for kind in KINDS}
 
 
-def timeline(database: Database, mails: Iterable[ReceivedMail]) -> list[Moment]:
-    """Return what happened, oldest first: to all accounts together, and in each case."""
+def timeline(database: Database, mails: Iterable[ReceivedMail]) -> list[TimelineEntry]:
+    """Return the entries of all accounts and of each incident, oldest first."""
     mails = tuple(mails)
-    moments = _accounts(database)
+    moments = _account_entries(database)
     with database.read_session() as session:
-        for case in opened_cases(database):
-            moments += _case(session, case, mails)
+        for case in opened_incidents(database):
+            moments += _incident_entries(session, case, mails)
     return sorted(moments, key=lambda moment: moment.at)
 
 
-def _accounts(database: Database) -> list[Moment]:
+def _account_entries(database: Database) -> list[TimelineEntry]:
     with database.read_session() as session:
         opened = session.exec(select(func.count(), func.max(Account.created_at)).select_from(Account)).one()
         collected = session.exec(
@@ -101,32 +98,34 @@ def _accounts(database: Database) -> list[Moment]:
             )
         ).one()
     said = ((opened, "accounts opened"), (collected, "first key pairs collected from mails"))
-    return [Moment(at, "", f"{what}: {count}") for (count, at), what in said if at is not None]
+    return [TimelineEntry(at, "", f"{what}: {count}") for (count, at), what in said if at is not None]
 
 
-def _case(session: Session, case: Opened, mails: Iterable[ReceivedMail]) -> list[Moment]:
-    user = case.alert.user
-    incident = session.get_one(Incident, case.incident_id)
-    moments = [Moment(incident.opened_at, user, _opening(case.alert))]
+def _incident_entries(session: Session, opened: OpenedIncident, mails: Iterable[ReceivedMail]) -> list[TimelineEntry]:
+    user = opened.alert.user
+    incident = session.get_one(Incident, opened.incident_id)
+    moments = [TimelineEntry(incident.opened_at, user, _describe_opening(opened.alert))]
     events = session.exec(select(IncidentEvent).where(IncidentEvent.incident_id == incident.id)).all()
-    moments += [Moment(event.at, user, _event(event)) for event in events if event.what != "opened"]
+    moments += [TimelineEntry(event.at, user, _describe_event(event)) for event in events if event.what != "opened"]
     subjects = {incident.id}
     if incident.regeneration_id is not None:
         subjects.add(incident.regeneration_id)
         regeneration = session.get_one(Regeneration, incident.regeneration_id)
         if regeneration.collected_at is not None:
-            moments.append(Moment(regeneration.collected_at, user, "the customer collects the new keys"))
+            moments.append(TimelineEntry(regeneration.collected_at, user, "the customer collects the new keys"))
     moments += [
-        Moment(mail.received_at, user, f'mail: "{mail.subject}"') for mail in mails if mail.subject_id in subjects
+        TimelineEntry(mail.received_at, user, f'mail: "{mail.subject}"')
+        for mail in mails
+        if mail.subject_id in subjects
     ]
     return moments
 
 
-def _opening(alert: Alert) -> str:
-    return f"{alert.length} wrong secrets in a row by row {alert.row} (rule {alert.rule}): a case is opened"
+def _describe_opening(alert: Alert) -> str:
+    return f"{alert.length} wrong secrets in a row by row {alert.row} (rule {alert.rule}): incident opened"
 
 
-def _event(event: IncidentEvent) -> str:
+def _describe_event(event: IncidentEvent) -> str:
     detail = event.detail
     match event.what:
         case "answered":
@@ -136,10 +135,10 @@ def _event(event: IncidentEvent) -> str:
                 return f"the customer answers: {'it was us' if us else 'it was not us'}{leaked}"
             return f"support staff ({event.actor}) decides: {'dismiss' if us else REGENERATE}{leaked}"
         case "regenerating":
-            return "new keys are ordered"
+            return "new keys ordered"
         case "attempts_grew":
-            return f"the attempts go on: {detail.get('failures')} so far"
+            return f"more attempts: {detail.get('failures')} so far"
         case "closed":
-            return f"the case is closed: {str(detail.get('resolution')).replace('_', ' ')}"
+            return f"incident closed: {str(detail.get('resolution')).replace('_', ' ')}"
         case other:
             return other.replace("_", " ")

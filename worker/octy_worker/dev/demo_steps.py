@@ -1,8 +1,4 @@
-"""What people do in a demo: customers, the clients of the API, and support staff.
-
-Here: the acts, each through the same adapter as in real life, and the order in which they come. Not here: the policy
-(`demo_oracle`); what came of the acts is read back (`demo_readback`).
-"""
+"""The steps of the demo: what customers, clients of the API and support staff do, each by the real interface."""
 
 import subprocess
 import sys
@@ -16,11 +12,11 @@ from rich.console import Console
 from rich.progress import track
 
 from octy_middleware.keys.secret import make_key_pair
-from octy_worker.dev import demo_readback as readback
+from octy_worker.dev import demo_results as results
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.demo_input import Row
-from octy_worker.dev.demo_oracle import Case, Figures
-from octy_worker.dev.demo_readback import Opened
+from octy_worker.dev.demo_oracle import AnsweredIncident, Figures
+from octy_worker.dev.demo_results import OpenedIncident
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.processes import ProcessError
@@ -29,17 +25,17 @@ from octy_worker.staff.registration import register
 
 _ROUTE = "/v1/account/authenticate"
 _STAFF = "demo.staff"
-_REASON = "The customer called and does not know these attempts."
-_TIMEOUT = 60.0  # seconds for a mail to come or a case to move; it takes about one
-_COUNT_TIMEOUT = 10.0  # seconds for the last counts to be committed
-_REVOCATION = 1.0  # seconds within which a revoked pair stops everywhere
+_REASON = "The customer called and does not recognise these attempts."
+_TIMEOUT = 60.0  # seconds to wait for a mail or a change of an incident; usually about one
+_COUNT_TIMEOUT = 10.0  # seconds until the last counts are committed
+_REVOCATION = 1.0  # seconds until a revoked key pair is refused everywhere
 _POLL = 0.05
 _Item = TypeVar("_Item")
-_RESOLUTIONS = ("regenerated", "false_alarm", None)  # the third stays open while its old pair lives on
+_RESOLUTIONS = ("regenerated", "false_alarm", None)  # the third stays open while its old key pair works
 
 
-def perform(stack: Stack, rows: Sequence[Row], console: Console) -> tuple[Figures, list[str]]:
-    """Do everything; return the figures as read back, and what else was not as it should be."""
+def run_steps(stack: Stack, rows: Sequence[Row], console: Console) -> tuple[Figures, list[str]]:
+    """Run all steps. Return the figures from the database, and further differences to the policy."""
     with (
         Customer(stack.tls_context()) as customer,
         http_client(stack.tls_context(), base_url=stack.api) as client,
@@ -62,15 +58,17 @@ class _Demo:
         self._open_accounts(list(dict.fromkeys(row.user for row in rows)))
         answers = self._replay(rows)
         recorded = self._recorded(rows)
-        opened = readback.opened_cases(self._database)
-        alerts = {case.incident_id: self._alert_of(case) for case in self._shown(opened, "Waiting for the alerts")}
+        opened = results.opened_incidents(self._database)
+        alerts = {
+            incident.incident_id: self._alert_of(incident) for incident in self._shown(opened, "Waiting for the alerts")
+        }
         cases = self._settle(opened, alerts)
         figures = Figures(
             rows=answers.total(),
             answers={str(status): count for status, count in sorted(answers.items())},
             recorded=recorded,
-            alerts=tuple(case.alert for case in opened),
-            mails=readback.count_mails(self._stack.mails.messages()),
+            alerts=tuple(incident.alert for incident in opened),
+            mails=results.count_mails(self._stack.mails.messages()),
             cases=tuple(cases),
         )
         return figures, self._faults(opened)
@@ -78,7 +76,7 @@ class _Demo:
     # Accounts and requests
 
     def _open_accounts(self, users: list[str]) -> None:
-        """Open an account a user, and collect each first pair from its mail."""
+        """Open an account for each user, and collect its first key pair from the mail."""
         for number, user in enumerate(users, start=1):
             self._addresses[user] = f"customer-{number}@example.com"
             contact = {"contact_email_address": self._addresses[user], "contact_name": user}
@@ -87,7 +85,7 @@ class _Demo:
             self._pairs[user] = self._collect(user)
 
     def _collect(self, user: str) -> Keys:
-        """Return the pair of the user's next mail with new keys."""
+        """Return the key pair of the user's next mail with new keys."""
         mail = self._mail(
             f"the mail with new keys of {user}",
             lambda mail: (
@@ -98,7 +96,7 @@ class _Demo:
         return self._customer.collect_keys(mail)
 
     def _replay(self, rows: Sequence[Row]) -> Counter[int]:
-        """Send each row as one request, in order, on one connection; return how often each status came."""
+        """Send each row as one request, in order, on one connection; return the number of each status."""
         return Counter(self._send(row) for row in self._shown(rows, "Replaying log-in attempts"))
 
     def _send(self, row: Row) -> int:
@@ -108,48 +106,48 @@ class _Demo:
         return self._client.get(_ROUTE, auth=(keys.public_key, secret), headers=headers).status_code
 
     def _try(self, keys: Keys | None) -> int | None:
-        """Return the status that a request with this pair gets."""
+        """Return the status of a request with this key pair."""
         if keys is None:
             return None
         with http_client(self._stack.tls_context()) as client:
             return client.get(self._stack.api + _ROUTE, auth=(keys.public_key, keys.secret)).status_code
 
     def _recorded(self, rows: Sequence[Row]) -> dict[str, int]:
-        """Return what the database counts, as soon as it counts every request."""
-        _wait(lambda: sum(readback.recorded(self._database).values()) >= len(rows), _COUNT_TIMEOUT)
-        return readback.recorded(self._database)
+        """Return the counts of the database as soon as they include every request."""
+        _wait_until(lambda: sum(results.recorded(self._database).values()) >= len(rows), _COUNT_TIMEOUT)
+        return results.recorded(self._database)
 
-    # Cases
+    # Incidents
 
-    def _settle(self, opened: Sequence[Opened], alerts: dict[str, ReceivedMail]) -> list[Case]:
-        """Let two customers answer and staff decide; then collect what is new, and try old and new pairs."""
-        acts: tuple[Callable[[Opened], None], ...] = (
-            lambda case: self._customer.answer_alert(alerts[case.incident_id], "not_us", leaked=True),
-            lambda case: self._customer.answer_alert(alerts[case.incident_id], "it_was_us"),
+    def _settle(self, opened: Sequence[OpenedIncident], alerts: dict[str, ReceivedMail]) -> list[AnsweredIncident]:
+        """Let two customers answer and staff decide, collect the new keys, and try old and new key pairs."""
+        acts: tuple[Callable[[OpenedIncident], None], ...] = (
+            lambda incident: self._customer.answer_alert(alerts[incident.incident_id], "not_us", leaked=True),
+            lambda incident: self._customer.answer_alert(alerts[incident.incident_id], "it_was_us"),
             self._decide_as_staff,
         )
         settled = list(zip(opened, acts, strict=False))
-        for case, act in self._shown(settled, "Answering cases"):
-            act(case)
+        for incident, act in self._shown(settled, "Answering alerts"):
+            act(incident)
         answered_at = time.monotonic()
-        new_pairs = [self._collect_new(case) for case, _ in self._shown(settled, "Collecting new keys")]
-        for (case, _), resolution in zip(settled, _RESOLUTIONS, strict=False):
+        new_pairs = [self._collect_new(incident) for incident, _ in self._shown(settled, "Collecting new keys")]
+        for (incident, _), resolution in zip(settled, _RESOLUTIONS, strict=False):
             if resolution is not None:
-                self._until_closed(case)
+                self._until_closed(incident)
         time.sleep(max(0.0, answered_at + _REVOCATION - time.monotonic()))
         return [
-            Case(
-                case.alert.user,
-                *readback.answer_of(self._database, case.incident_id),
-                old_pair=self._try(self._pairs[case.alert.user]),
+            AnsweredIncident(
+                incident.alert.user,
+                *results.answer_of(self._database, incident.incident_id),
+                old_pair=self._try(self._pairs[incident.alert.user]),
                 new_pair=self._try(new),
             )
-            for (case, _), new in zip(settled, new_pairs, strict=True)
+            for (incident, _), new in zip(settled, new_pairs, strict=True)
         ]
 
-    def _decide_as_staff(self, case: Opened) -> None:
-        """Decide with the real command."""
-        command = [sys.executable, "-m", "octy_worker", "incidents", "decide", case.incident_id, "regenerate"]
+    def _decide_as_staff(self, incident: OpenedIncident) -> None:
+        """Decide with the `octy` command."""
+        command = [sys.executable, "-m", "octy_worker", "incidents", "decide", incident.incident_id, "regenerate"]
         done = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
             [*command, "--actor", _STAFF, "--reason", _REASON],
             env=self._stack.command_environment(),
@@ -161,42 +159,42 @@ class _Demo:
         if done.returncode != 0:
             raise ProcessError(f"octy incidents decide ended with {done.returncode}: {done.stdout}{done.stderr}")
 
-    def _collect_new(self, case: Opened) -> Keys | None:
-        """Return the new pair from its mail, None for a case whose answer asks for none."""
-        answer, _ = readback.answer_of(self._database, case.incident_id)
-        return None if answer == "it_was_us" else self._collect(case.alert.user)
+    def _collect_new(self, incident: OpenedIncident) -> Keys | None:
+        """Return the new key pair from its mail, None for an incident without one."""
+        answer, _ = results.answer_of(self._database, incident.incident_id)
+        return None if answer == "it_was_us" else self._collect(incident.alert.user)
 
-    def _until_closed(self, case: Opened) -> None:
-        _wait(lambda: readback.resolution_of(self._database, case.incident_id) is not None, _TIMEOUT)
+    def _until_closed(self, incident: OpenedIncident) -> None:
+        _wait_until(lambda: results.resolution_of(self._database, incident.incident_id) is not None, _TIMEOUT)
 
-    def _faults(self, opened: Sequence[Opened]) -> list[str]:
-        """Return which cases did not end, or ended, against the policy."""
+    def _faults(self, opened: Sequence[OpenedIncident]) -> list[str]:
+        """Return incidents whose resolution differs from the policy."""
         expected = [*_RESOLUTIONS, *([None] * len(opened))][: len(opened)]
         faults = []
-        for case, resolution in zip(opened, expected, strict=True):
-            found = readback.resolution_of(self._database, case.incident_id)
+        for incident, resolution in zip(opened, expected, strict=True):
+            found = results.resolution_of(self._database, incident.incident_id)
             if found != resolution:
                 faults.append(
-                    f"the case of {case.alert.user}: expected {resolution or 'open'}, found {found or 'open'}"
+                    f"incident of {incident.alert.user}: expected {resolution or 'open'}, found {found or 'open'}"
                 )
         return faults
 
     # Mails and progress
 
-    def _alert_of(self, case: Opened) -> ReceivedMail:
-        what = f"the alert of {case.alert.user}"
-        return self._mail(what, lambda mail: mail.kind == "alert" and mail.subject_id == case.incident_id)
+    def _alert_of(self, incident: OpenedIncident) -> ReceivedMail:
+        what = f"the alert of {incident.alert.user}"
+        return self._mail(what, lambda mail: mail.kind == "alert" and mail.subject_id == incident.incident_id)
 
-    def _mail(self, what: str, fits: Callable[[ReceivedMail], bool]) -> ReceivedMail:
-        return self._stack.wait_for_mail(what, fits, _TIMEOUT)
+    def _mail(self, what: str, matches: Callable[[ReceivedMail], bool]) -> ReceivedMail:
+        return self._stack.wait_for_mail(what, matches, _TIMEOUT)
 
     def _shown(self, items: Sequence[_Item], what: str) -> Iterable[_Item]:
-        """Yield the items under a progress bar."""
+        """Yield the items with a progress bar."""
         return track(items, f"{what:<28}", console=self._console) if items else ()
 
 
-def _wait(holds: Callable[[], bool], timeout: float) -> None:
-    """Return when it holds, or after `timeout` seconds: what is then read back tells the rest."""
+def _wait_until(holds: Callable[[], bool], timeout: float) -> None:
+    """Return when `holds` is true, or after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not holds() and time.monotonic() < deadline:
         time.sleep(_POLL)
