@@ -43,19 +43,19 @@ def run_demo(
     )
     try:
         with interrupt_on_termination():
-            faults = _run(stack, rows, report, console)
+            problems = _run(stack, rows, report, console)
     except KeyboardInterrupt:
         _print_step(console, "Interrupted")
         status = _INTERRUPTED
     except (OctyError, TimeoutError, httpx2.TransportError) as error:
-        faults = [str(error)]
+        problems = [str(error)]
         status = _FAILED
     else:
-        status = _FAILED if faults else _DONE
+        status = _FAILED if problems else _DONE
     if status == _FAILED:
         console.print("\n[bold red]Some results are not as the policy says:[/]")
-        for fault in faults:
-            console.print(f"  {fault}", markup=False, highlight=False)
+        for problem in problems:
+            console.print(f"  {problem}", markup=False, highlight=False)
         console.print(f"Database, mails and logs are kept in {folder}", markup=False, highlight=False)
     else:
         shutil.rmtree(folder)
@@ -66,17 +66,17 @@ def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) ->
     """Return the differences between the results and the policy."""
     started, start_time = time.monotonic(), datetime.now(UTC)
     with stack:
-        found, faults = run_steps(stack, rows, console)
+        found, problems = run_steps(stack, rows, console)
         moments = timeline(stack.database, stack.mails.messages())
     seconds = time.monotonic() - started
     write_report(report, found, seconds)
     show_timeline(console, moments, start_time)
     show_figures(console, found)
-    faults += differences(found, expected_figures(rows))
-    if not faults:
+    problems += differences(found, expected_figures(rows))
+    if not problems:
         console.print(f"\n[bold green]All results are as the policy says[/], after {seconds:.1f} s.", highlight=False)
     console.print(f"Report: {report}", markup=False, highlight=False)
-    return faults
+    return problems
 
 
 def _check_empty(url: str) -> None:

@@ -48,15 +48,15 @@ def expected_figures(rows: Sequence[Row]) -> Figures:
     accepted = sum(row.accepted for row in rows)
     refused = len(rows) - accepted
     alerts = expected_alerts(rows)
-    cases = expected_incidents(alerts)
+    incidents = expected_incidents(alerts)
     users = len({row.user for row in rows})
     return Figures(
         rows=len(rows),
         answers={status: count for status, count in (("200", accepted), ("401", refused)) if count},
         recorded={"accepted": accepted, "refused": refused},
         alerts=alerts,
-        mails={"new_keys": users + sum(case.new_pair is not None for case in cases), "alert": len(alerts)},
-        cases=cases,
+        mails={"new_keys": users + sum(incident.new_pair is not None for incident in incidents), "alert": len(alerts)},
+        cases=incidents,
     )
 
 

@@ -60,13 +60,13 @@ def _incident_table(found: Figures) -> Table:
     table = Table(title="Answered incidents", title_justify="left", box=None, pad_edge=False)
     for heading in ("customer", "answer", "leaked", "old key pair", "new key pair"):
         table.add_column(heading)
-    for case in found.cases:
+    for incident in found.cases:
         table.add_row(
-            Text(case.user),
-            case.answer.replace("_", " "),
-            "yes" if case.leaked else "no",
-            _status(case.old_pair),
-            _status(case.new_pair),
+            Text(incident.user),
+            incident.answer.replace("_", " "),
+            "yes" if incident.leaked else "no",
+            _status(incident.old_pair),
+            _status(incident.new_pair),
         )
     return table
 

@@ -52,11 +52,11 @@ def opened_incidents(database: Database) -> list[OpenedIncident]:
         found = session.exec(
             select(Incident, Account.reference).join(Account, col(Account.id) == col(Incident.account_id))
         ).all()
-    cases = [
+    found_incidents = [
         OpenedIncident(incident.id, Alert(user, int(incident.request_id), incident.length, incident.rule))
         for incident, user in found
     ]
-    return sorted(cases, key=lambda case: case.alert.row)
+    return sorted(found_incidents, key=lambda opened: opened.alert.row)
 
 
 def answer_of(database: Database, incident_id: str) -> tuple[str, bool]:
@@ -84,8 +84,8 @@ def timeline(database: Database, mails: Iterable[ReceivedMail]) -> list[Timeline
     mails = tuple(mails)
     moments = _account_entries(database)
     with database.read_session() as session:
-        for case in opened_incidents(database):
-            moments += _incident_entries(session, case, mails)
+        for opened in opened_incidents(database):
+            moments += _incident_entries(session, opened, mails)
     return sorted(moments, key=lambda moment: moment.at)
 
 

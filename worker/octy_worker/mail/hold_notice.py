@@ -76,6 +76,6 @@ class HoldNotice:
             if delivery.status is SmtpStatus.DEFERRED:
                 _log.warning("mail hold/%s: %s", hold_id, delivery.code)
                 return
-        told = update(AlertHold).where(col(AlertHold.id) == hold_id).values(staff_notified_at=utc(self._clock()))
+        notified = update(AlertHold).where(col(AlertHold.id) == hold_id).values(staff_notified_at=utc(self._clock()))
         with self._database.write() as connection:
-            connection.execute(told)
+            connection.execute(notified)

@@ -130,17 +130,17 @@ def _answered_by(actor: str) -> str:
 
 
 def _describe_rule(view: IncidentView) -> str:
-    within = window_seconds(view.incident)
-    if within is not None:
-        wrong = f"{format_count(view.incident.length, 'request')} with your public key and a wrong secret key"
-        return f"{wrong} within {format_duration(within)}. There may have been successful requests in between"
-    wrong = f"{format_count(view.incident.length, 'request')} in a row"
+    window = window_seconds(view.incident)
+    if window is not None:
+        attempts = f"{format_count(view.incident.length, 'request')} with your public key and a wrong secret key"
+        return f"{attempts} within {format_duration(window)}. There may have been successful requests in between"
+    attempts = f"{format_count(view.incident.length, 'request')} in a row"
     if view.incident.rule == Rule.SOURCE:
         return (
-            f"{wrong} from one network ({format_source(view.incident.network)}) with your public key and a wrong secret key, "
-            "and no successful request from that network in between"
+            f"{attempts} from one network ({format_source(view.incident.network)}) with your public key and a wrong "
+            "secret key, and no successful request from that network in between"
         )
-    return f"{wrong} with your public key and a wrong secret key, and no successful request in between"
+    return f"{attempts} with your public key and a wrong secret key, and no successful request in between"
 
 
 def _describe_other_sources(sources: SourceSummary, shown: Sequence[SourceCount]) -> str:
@@ -148,5 +148,5 @@ def _describe_other_sources(sources: SourceSummary, shown: Sequence[SourceCount]
     number, count = sources.number - len(shown), sources.total - sum(source.count for source in shown)
     if not number:
         return ""
-    at_least = "" if sources.complete else "at least "
-    return f"and {format_count(count, 'attempt')} from {at_least}{number:,} more {'address' if number == 1 else 'addresses'}"
+    at_least, addresses = "" if sources.complete else "at least ", "address" if number == 1 else "addresses"
+    return f"and {format_count(count, 'attempt')} from {at_least}{number:,} more {addresses}"

@@ -84,7 +84,7 @@ class NoticePages:
             problem=problem,
             ticked=bool(problem) and query.get("leaked") == "yes",
             kind=view.kind,
-            told=view.notice,
+            notice=view.notice,
             by_staff=view.by_staff,
             follows_at=view.follows_at,
             obstacle=obstacle,

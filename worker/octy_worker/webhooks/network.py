@@ -42,16 +42,16 @@ class PublicNetworkBackend(httpcore.NetworkBackend):
         addresses = self._addresses(host, port)
         if not self._allow_private and not all(map(is_public, addresses)):
             raise PostError(FailureReason.REFUSED_ADDRESS)
-        fault: Exception = PostError(FailureReason.UNKNOWN_NAME)
+        error_to_raise: Exception = PostError(FailureReason.UNKNOWN_NAME)
         for address in addresses:
             try:
                 wait = min(_CONNECT_TIMEOUT, self.remaining())
                 stream = self._plain.connect_tcp(address, port, wait, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                fault = error
+                error_to_raise = error
             else:
                 return _DeadlineStream(stream, self)
-        raise fault
+        raise error_to_raise
 
     def remaining(self) -> float:
         """Return the seconds until the deadline. Raises PostError after it."""

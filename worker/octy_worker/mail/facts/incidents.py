@@ -21,17 +21,17 @@ from octy_workflows.messages import SendMailInput
 
 def load_incident_draft(session: Session, links: Links, order: SendMailInput, now: float) -> MailDraft | None:
     """Return the draft of an incident's mail, or None when there is no such incident."""
-    case = load_incident(session, order.subject_id)
-    if case is None:
+    view = load_incident(session, order.subject_id)
+    if view is None:
         return None
-    incident, sources = case.incident, case.sources
+    incident, sources = view.incident, view.sources
     shown = sources.named[:SOURCES_SHOWN]
     facts = IncidentFacts(
         kind=order.kind,
         incident_id=incident.id,
         public_key=sanitize.for_mail(incident.public_key, KEY_LIMIT),
         streak=incident.length,
-        total=case.failures,
+        total=view.failures,
         first_at=incident.first_at,
         opened_at=incident.opened_at,
         last_at=max(incident.opened_at, sources.last_at or incident.opened_at),
@@ -42,14 +42,14 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
         other_sources=sources.number - len(shown),
         other_count=sources.total - sum(source.count for source in shown),
         sources_complete=sources.complete,
-        late_uses=tuple(_late_line(use) for use in case.late_uses[:SOURCES_SHOWN]),
+        late_uses=tuple(_late_line(use) for use in view.late_uses[:SOURCES_SHOWN]),
         request_id=sanitize.for_mail(incident.request_id, ID_LIMIT),
-        name=sanitize.name_for_mail(case.account.contact_name),
+        name=sanitize.name_for_mail(view.account.contact_name),
         url=links.alert_url(incident.id),
     )
-    addresses = security_addresses(case.account, now)
+    addresses = security_addresses(view.account, now)
     others = AccountNoticeFacts(order.kind, incident.id, incident.opened_at)
-    return MailDraft(facts, case.account.id, incident.id, addresses, other_facts=others)
+    return MailDraft(facts, view.account.id, incident.id, addresses, other_facts=others)
 
 
 def add_incidents(session: Session, links: Links, found: MailDraft, incident_ids: Sequence[str]) -> MailDraft:
