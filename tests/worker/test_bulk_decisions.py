@@ -92,7 +92,7 @@ def test_without_temporal_nothing_is_decided_and_the_batch_can_be_repeated(world
 def test_nothing_is_decided_without_a_yes(world, octy):
     open_case(world)
     ended = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, typed="n\n").must(1)
-    assert "nothing was done" in ended.stderr
+    assert "nothing was changed" in ended.stderr
     assert "1 incidents" in ended.stderr
 
 
@@ -103,8 +103,8 @@ def test_nothing_is_decided_without_a_yes(world, octy):
         (("--all-open",), 2, "no incidents are chosen"),
         (("--since", "2026-01-01"), 2, "no incidents are chosen"),
         (("0199", *SINCE), 2, "no incidents are chosen"),
-        (("--all-open", "--since", "yesterday"), 2, "is no time"),
-        (("nope",), 2, "no case has the id"),
+        (("--all-open", "--since", "yesterday"), 2, "is not a time"),
+        (("nope",), 2, "no incident has the id"),
     ],
 )
 def test_unclear_choice_is_refused(world, octy, words, code, why):
@@ -120,7 +120,9 @@ def test_faulty_decision_is_refused_before_any_incident_is_asked(world, octy, wo
 
 
 def test_no_incident_is_no_fault(world, octy):
-    assert "No incident waits" in octy("incidents", "decide-many", "dismiss", *SINCE, *WHY).must().stdout
+    assert (
+        "There are no unanswered incidents" in octy("incidents", "decide-many", "dismiss", *SINCE, *WHY).must().stdout
+    )
 
 
 def test_held_alerts_are_shown_and_released_once(world, octy):

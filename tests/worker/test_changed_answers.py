@@ -239,12 +239,12 @@ def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, st
 @pytest.mark.parametrize(
     ("said", "leaked", "wish", "why"),
     [
-        (None, False, DISMISS, "no answer stands → octy incidents decide"),
-        (Answer.NOT_US, True, DISMISS, "a case whose secret leaked can't be dismissed"),
-        (Answer.NOT_US, False, replace(DISMISS, leaked=True), "a case whose secret leaked can't be dismissed"),
-        (Answer.NOT_US, False, REGENERATE, "this answer stands already"),
-        (Answer.NOT_US, True, LEAKED, "this answer stands already"),
-        (Answer.IT_WAS_US, False, DISMISS, "this answer stands already"),
+        (None, False, DISMISS, "there is no answer to change → octy incidents decide"),
+        (Answer.NOT_US, True, DISMISS, "an incident with a leaked secret can't be dismissed"),
+        (Answer.NOT_US, False, replace(DISMISS, leaked=True), "an incident with a leaked secret can't be dismissed"),
+        (Answer.NOT_US, False, REGENERATE, "this is the current answer already"),
+        (Answer.NOT_US, True, LEAKED, "this is the current answer already"),
+        (Answer.IT_WAS_US, False, DISMISS, "this is the current answer already"),
         (Answer.NOT_US, False, replace(DISMISS, actor="customer"), "actor must be a staff id"),
         (Answer.NOT_US, False, replace(DISMISS, reason=" "), "a reason is needed"),
         (Answer.NOT_US, False, replace(DISMISS, change_id="a b"), "change_id must be"),
@@ -285,7 +285,7 @@ def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
     assert standing(world) == ("it_was_us", False, "dan")
     assert pair_states(world) == {keys.public_key: "active"}
     assert change(world, incident_id, REGENERATE).ordered is not None
-    assert "new keys were ordered because of this case" in refused(world, incident_id, replace(DISMISS, change_id="c"))
+    assert "new keys were ordered for this incident" in refused(world, incident_id, replace(DISMISS, change_id="c"))
 
 
 def test_a_case_that_ended_with_new_keys_stays_so(file: World) -> None:
@@ -315,4 +315,4 @@ def test_a_pair_that_was_replaced_since_is_not_replaced_again(file: World) -> No
             session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
         )
     file.complete(opened.regeneration_id, NOW)
-    assert "the pair was replaced since" in refused(file, incident_id, REGENERATE)
+    assert "the key pair was replaced since" in refused(file, incident_id, REGENERATE)

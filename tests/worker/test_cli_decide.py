@@ -43,7 +43,7 @@ def test_a_decision_stands_and_is_acted_on_and_its_repeat_is_harmless(office):
     office.until(lambda: office.state(incident_id) == "regenerating")
     decision_id = done.json["decision_id"]
     again = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--decision-id", decision_id).must()
-    assert "Decided: regenerate, the secret leaked, by ada." in again.stdout
+    assert "Decided: regenerate, leaked, by ada." in again.stdout
     assert len(office.events(incident_id, "answered")) == 1
     assert office.events(incident_id, "decision_refused") == []
 
@@ -55,7 +55,7 @@ def test_a_dismissed_case_closes_and_stays_closed(office):
     repeated = office.decide(incident_id, "dismiss", *WHY, "--decision-id", done.json["decision_id"])
     late = office.decide(incident_id, "regenerate", *WHY, "--actor", "bob")
     repeated.must()
-    assert "too late, the case is closed as false_alarm: it_was_us, by ada" in late.must(3).stderr
+    assert "too late, the incident is closed as false_alarm: it_was_us, by ada" in late.must(3).stderr
     [refused] = office.events(incident_id, "decision_refused")
     assert (refused["actor"], refused["decision"]) == ("bob", "regenerate")
 
@@ -156,7 +156,7 @@ def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(o
     back = office.octy.shell("incidents", "change", incident_id, "regenerate", *WHY).must()
     assert "New keys are ordered" in back.stdout
     refused = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY).must(3)
-    assert "new keys were ordered because of this case" in refused.stderr
+    assert "new keys were ordered for this incident" in refused.stderr
     assert office.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
 
 
@@ -285,7 +285,7 @@ WELL = [
     *("workflow tasks", "restored backup", "codec server", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
     *("mail templates", "mail signature", "mail server", "pages"),
-    *("alerts", "incidents", "new keys", "mails", "webhooks sent", "app commits", "releases"),
+    *("alerts", "incidents", "new keys", "mails", "webhook deliveries", "app commits", "releases"),
     *("database write", "disk", "clocks"),
 ]
 
@@ -341,12 +341,12 @@ def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], sa
         (
             {"OCTY_PEPPERS": OTHER},
             ["keys of this database", "peppers and key pairs"],
-            "OCTY_PEPPERS lacks k1 → add these",
+            "OCTY_PEPPERS lacks k1",
         ),
         (
             {"OCTY_SEALING_KEYS": OTHER},
             ["keys of this database", "sealing keys and secrets"],
-            "OCTY_SEALING_KEYS lacks k1: put it back",
+            "OCTY_SEALING_KEYS lacks k1",
         ),
     ],
 )
@@ -360,7 +360,7 @@ def test_the_doctor_names_a_wrong_key_and_only_that(office, sealed, variables, w
     [
         ({"OCTY_PUBLIC_URL": "ftp://x"}, ["OCTY_PUBLIC_URL", "pages"], "needs the form https://host"),
         ({"OCTY_PUBLIC_URL": f"http://{DENIED}"}, ["pages"], "Connection refused"),
-        ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "answers 404"),
+        ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "responds with status 404"),
         ({"OCTY_TEMPORAL_ADDRESS": DENIED}, ["Temporal"], "Connection refused"),
         ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal"], "is not host:port"),
         ({"OCTY_CODEC_URL": f"http://{DENIED}"}, ["codec server"], "start `octy codec-server`"),

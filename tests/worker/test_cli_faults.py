@@ -54,19 +54,19 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("accounts", "list", "--nonsense"), 2, "No such option"),
         (("accounts", "list", "--limit", "-1"), 2, "Invalid value for '--limit'"),
         *(((name, "list", "--limit", str(2**63 - 1)), 2, "--limit") for name in ("accounts", "incidents", "keys")),
-        *(((name, "show", BYTES), 2, "is no UTF-8 text") for name in ("accounts", "incidents", "keys")),
-        (("keys", "revoke", BYTES, "--yes", *WHY), 2, "is no UTF-8 text"),
-        (("keys", "list", "--account", BYTES), 2, "is no UTF-8 text"),
-        ((BYTES,), 2, "is no UTF-8 text"),
+        *(((name, "show", BYTES), 2, "is not UTF-8 text") for name in ("accounts", "incidents", "keys")),
+        (("keys", "revoke", BYTES, "--yes", *WHY), 2, "is not UTF-8 text"),
+        (("keys", "list", "--account", BYTES), 2, "is not UTF-8 text"),
+        ((BYTES,), 2, "is not UTF-8 text"),
         (("accounts", "show", "nobody"), 2, "no account has the reference 'nobody'"),
         (("incidents", "list", "--account", "nobody"), 2, "octy find"),
-        (("incidents", "show", "0123"), 2, "no case has the id '0123'"),
-        (("incidents", "show", ""), 2, "no case has the id ''"),
-        (("incidents", "show", "%"), 2, "no case has the id '%'"),
-        (("incidents", "decide", "0123", "dismiss", *WHY), 2, "no case has the id '0123'"),
+        (("incidents", "show", "0123"), 2, "no incident has the id '0123'"),
+        (("incidents", "show", ""), 2, "no incident has the id ''"),
+        (("incidents", "show", "%"), 2, "no incident has the id '%'"),
+        (("incidents", "decide", "0123", "dismiss", *WHY), 2, "no incident has the id '0123'"),
         (("incidents", "decide", "0123", "maybe", *WHY), 2, "Invalid value for 'decision': 'maybe' is not one of"),
-        (("keys", "show", "pk_none"), 2, "no pair has the public key 'pk_none'"),
-        (("keys", "revoke", "pk_none", "--yes", *WHY), 2, "no pair has the public key"),
+        (("keys", "show", "pk_none"), 2, "no key pair has the public key 'pk_none'"),
+        (("keys", "revoke", "pk_none", "--yes", *WHY), 2, "no key pair has the public key"),
         (("keys", "regenerate", "--account", "nobody", *WHY), 2, "no account has the reference"),
         (("--env-file", "nowhere.env", "keys", "list"), 2, "nowhere.env can't be read: No such file"),
         (("--database", "mysql://x/y", "keys", "list"), 2, "give sqlite:///<file> or postgresql://"),
@@ -103,7 +103,7 @@ def test_what_was_typed_or_set_wrong_is_told_in_one_line(lasting, words, code, s
 )
 def test_a_mistyped_key_is_called_so(lasting, command, key, *, mistyped):
     said = lasting(*command, key).must(2).stderr
-    assert f"no pair has the public key '{key}'" in said
+    assert f"no key pair has the public key '{key}'" in said
     assert ("mistyped" in said) == mistyped
 
 

@@ -103,7 +103,7 @@ def test_case_is_found_by_its_id_its_label_and_the_request_that_opened_it(world,
     ):
         [line] = octy("find", *words, "--json").must().json["incidents"]
         assert (line["id"], line["account"]) == (incident_id, "acme"), words
-    assert "1 case:" in octy("find", REQUEST).must().stdout
+    assert "1 incident:" in octy("find", REQUEST).must().stdout
 
 
 def test_refused_requests_are_found_by_their_id(world, octy):

@@ -46,9 +46,9 @@ def test_customers_are_imported_and_their_keys_work(world, octy):
     file = put(world, as_csv(person(1), person(2, secret_hash=FOREIGN["scrypt"]), person(3, secret_hash=BCRYPT)))
     done = octy("keys", "import", file, *WHY).must()
     assert done.stdout.splitlines() == [
-        "3 pairs and 3 new accounts are imported.",
+        "3 key pairs and 3 new accounts are imported.",
         "Hashes: 2 bcrypt-4, 1 scrypt-4-8.",
-        "The apps need their libraries too: pip install 'octy-middleware[imports]'",
+        "The apps need the libraries of these hashes too: pip install 'octy-middleware[imports]'",
     ]
     assert accepts(world, 1)
     assert accepts(world, 2)
@@ -78,7 +78,7 @@ def test_stdin_is_read_too(world, octy, content):
 def test_a_dry_run_checks_all_and_writes_nothing(world, octy):
     file, before = put(world, as_csv(person(1), person(2))), content_of(world)
     done = octy("keys", "import", file, "--dry-run").must()
-    assert done.stdout.startswith("2 pairs and 2 new accounts would be imported; nothing was written.\n")
+    assert done.stdout.startswith("2 key pairs and 2 new accounts would be imported; nothing was written.\n")
     assert "octy-audit" not in done.stderr
     assert content_of(world) == before
     octy("keys", "import", file, *WHY).must()
@@ -91,19 +91,19 @@ def test_the_same_file_again_says_that_all_is_there(world, octy):
     octy("keys", "import", file, *WHY).must()
     said = octy("keys", "import", file, *WHY).must().stdout
     assert said.splitlines() == [
-        "0 pairs and 0 new accounts are imported.",
-        "2 further rows of the file were there already, just so.",
+        "0 key pairs and 0 new accounts are imported.",
+        "2 further rows of the file exist already, unchanged.",
     ]
 
 
 def test_a_further_pair_needs_its_option(world, octy):
     octy("keys", "import", put(world, as_csv(person(1))), *WHY).must()
     file = put(world, as_csv(person(2, reference="c1", contact_email_address="")))
-    assert "--into-existing adds the pair to it" in octy("keys", "import", file, *WHY).must(2).stderr
+    assert "--into-existing adds the key pair to it" in octy("keys", "import", file, *WHY).must(2).stderr
     said = octy("keys", "import", file, *WHY, "--into-existing").must().stdout
     assert said.splitlines()[:2] == [
-        "1 pair and 0 new accounts are imported.",
-        "Told by mail and webhook: 1 customer whose account was there already.",
+        "1 key pair and 0 new accounts are imported.",
+        "Notified by mail and webhook: 1 customer whose account existed already.",
     ]
     assert accepts(world, 1)
     assert accepts(world, 2)
@@ -154,7 +154,7 @@ def test_faults_are_told_with_lines_and_nothing_is_imported(world, octy):
     assert [line for line in done.stderr.splitlines() if line.startswith("octy: ")] == [
         "octy: line 3, secret_hash: the hash is damaged: it has not the form of its scheme → export it again, whole",
         "octy: line 4, webhook_url: must begin with https:// → mend the cell",
-        "octy: 2 faults; nothing was imported → mend the file and run it again",
+        "octy: 2 faults; nothing was imported → correct the file and run the import again",
     ]
     assert done.stdout == ""
     assert "octy-audit" not in done.stderr
@@ -175,8 +175,8 @@ def test_clear_secrets_are_told_and_shown_nowhere(world, octy):
     file = put(world, as_csv(person(1), person(2, secret_hash=secret), person(3, contact_name=f"Ada {secret}")))
     for words in (WHY, (*WHY, "--json"), ("--dry-run",)):
         done = octy("keys", "import", file, *words).must(2)
-        assert "the file holds secret keys in clear: 2 faults; nothing was imported → delete it" in done.stderr
-        assert "line 3, secret_hash: holds a secret key in clear" in done.stderr
+        assert "the file contains secret keys in clear text: 2 faults; nothing was imported → delete it" in done.stderr
+        assert "line 3, secret_hash: contains a secret key in clear text" in done.stderr
         assert "canary" not in done.stdout + done.stderr
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
@@ -267,7 +267,7 @@ def test_progress_is_a_bar_on_a_terminal(world, octy):
     assert child.returncode == 0, shown
     assert "rows written" in shown
     assert "━" in shown
-    assert said.startswith("3,000 pairs and 3,000 new accounts are imported.")
+    assert said.startswith("3,000 key pairs and 3,000 new accounts are imported.")
 
 
 def _read(terminal: int) -> bytes:

@@ -78,7 +78,7 @@ def test_accounts_add_of_an_account_whose_mail_was_refused_says_what_to_do(world
     issue(world, first_keys)
     note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
     said = octy(*ADD).must(2).stderr
-    assert "exists already, and the mail with its keys was refused for good (rcpt-550)" in said
+    assert "exists already, and the mail with its keys was rejected for good (rcpt-550)" in said
     assert "octy accounts change acme --email" in said
     assert "octy keys resend --account acme" in said
 

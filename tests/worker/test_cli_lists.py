@@ -213,7 +213,7 @@ def test_an_ambiguous_beginning_is_refused(world, octy):
     ids = sorted(open_case(world, name, at=now)[1] for name in ("one", "two"))
     common = ids[0][:8]
     assert ids[1].startswith(common)
-    assert "several cases" in octy("incidents", "show", common).must(2).stderr
+    assert "several incidents" in octy("incidents", "show", common).must(2).stderr
 
 
 # Filters and limits
@@ -337,7 +337,7 @@ def test_an_account_shows_where_security_mails_go_after_a_change(world, octy, ag
     report = octy("accounts", "show", "acme", "--json").must().json
     assert report["contact_email_address"] == "new@acme.example"
     assert report["security_addresses"] == [everything, *copies]
-    assert "follow after 7 days" in octy("accounts", "show", "acme").must().stdout
+    assert "go to it after 7 days" in octy("accounts", "show", "acme").must().stdout
 
 
 def test_a_key_tells_that_it_came_over_plain_http(world, octy):
@@ -346,8 +346,8 @@ def test_a_key_tells_that_it_came_over_plain_http(world, octy):
     assert (
         octy("keys", "show", pair.public_key, "--json").must().json["pair"]["exposed_at"] == "2026-02-02T02:40:00.000Z"
     )
-    assert re.search(r"seen over plain HTTP +2026-02-02 02:40:00Z", octy("keys", "show", pair.public_key).must().stdout)
-    assert re.search(r"seen over plain HTTP +–", octy("keys", "show", other.public_key).must().stdout)
+    assert re.search(r"sent over plain HTTP +2026-02-02 02:40:00Z", octy("keys", "show", pair.public_key).must().stdout)
+    assert re.search(r"sent over plain HTTP +–", octy("keys", "show", other.public_key).must().stdout)
 
 
 def test_an_account_lists_its_notices_with_their_mails_and_what_was_ordered(world, octy):
@@ -368,7 +368,7 @@ def test_an_account_lists_its_notices_with_their_mails_and_what_was_ordered(worl
     assert {each["cause"]: each["id"] for each in report["regenerations"]}["exposure"] == notice["regeneration_id"]
     assert [(mail["key"], mail["state"]) for mail in notice["mails"]] == [(f"{exposed}/exposed/1", "sent")]
     page = octy("accounts", "show", "acme").must().stdout
-    assert re.search(rf"keys came over plain HTTP +2026-02-02 02:40:00Z +exposed sent +open +{exposed}", page)
+    assert re.search(rf"keys sent over plain HTTP +2026-02-02 02:40:00Z +exposed sent +open +{exposed}", page)
 
     [notice] = octy("accounts", "show", "other", "--json").must().json["notices"]
     assert (notice["public_key"], notice["regeneration_id"]) == (None, None)

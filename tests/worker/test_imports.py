@@ -162,7 +162,7 @@ PAIR = "is no public key"
         (
             {"public_key": "pk_5weYbA4VGkvXib1wmCMkta2UbpF6"},
             "public_key",
-            "has the shape of Octy's own keys, and a hash that Octy never makes",
+            "looks like a key of Octy, but its hash is not one of Octy's",
         ),
         ({"contact_email_address": "ä@canary.example"}, "contact_email_address", "is not a valid mail address"),
         ({"contact_email_address": "a@b@canary.example"}, "contact_email_address", "is not a valid mail address"),
@@ -195,9 +195,9 @@ PAIR = "is no public key"
         ({"secret_hash": "sk_canary7canary7"}, "secret_hash", IN_CLEAR),
         ({"secret_hash": "pk:sk_canary7canary7"}, "secret_hash", IN_CLEAR),
         ({"contact_name": "Ada sk_canary7canary7"}, "contact_name", IN_CLEAR),
-        ({"created_at": "canary"}, "created_at", "is no time"),
+        ({"created_at": "canary"}, "created_at", "is not a time"),
         ({"created_at": "2024-02-29"}, "created_at", "has no time zone"),
-        ({"created_at": "2024-02-30T00:00:00Z"}, "created_at", "is no time"),
+        ({"created_at": "2024-02-30T00:00:00Z"}, "created_at", "is not a time"),
         ({"created_at": "2027-01-15T08:00:01Z"}, "created_at", "is not between 1970 and now"),
         ({"created_at": "1969-12-31T23:59:59Z"}, "created_at", "is not between 1970 and now"),
         ({"created_at": "0001-01-01T00:00:00+23:59"}, "created_at", "is not between 1970 and now"),
@@ -232,8 +232,8 @@ def test_all_that_is_wrong_is_told_at_once(world):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([person(1), person(2, public_key=key(1))], (3, "public_key", "stands in line 2 already")),
-        ([person(1), person(1)], (3, "public_key", "stands in line 2 already")),
+        ([person(1), person(2, public_key=key(1))], (3, "public_key", "is in line 2 already")),
+        ([person(1), person(1)], (3, "public_key", "is in line 2 already")),
         (
             [person(1), person(2, reference="c1")],
             (3, "contact_email_address", "differs from the customer's first row"),
@@ -265,9 +265,9 @@ def test_rows_that_contradict_the_store(world, into_existing):
     )
     assert found == [
         (2, "public_key", "belongs to another account"),
-        (3, "public_key", "is there already with another secret"),
+        (3, "public_key", "exists already with another secret"),
         (4, "contact_name", "differs from what the account has"),
-        (5, "public_key", "stands in line 3 already"),
+        (5, "public_key", "is in line 3 already"),
         (6, "reference", "is the id of an account that is there"),
     ]
 
@@ -285,7 +285,7 @@ def test_an_import_never_changes_a_pair_that_was_issued_here(world):
     assert faults(world, as_csv(person(**contact, secret_hash=digest))) == [
         (2, "secret_hash", "an $octy-b2$ digest belongs to its row of its own database")
     ]
-    shaped = (2, "public_key", "has the shape of Octy's own keys, and a hash that Octy never makes")
+    shaped = (2, "public_key", "looks like a key of Octy, but its hash is not one of Octy's")
     assert faults(world, as_csv(person(**contact, secret_hash=ANOTHER))) == [shaped]
 
 
@@ -375,34 +375,34 @@ def test_what_is_right_in_every_dialect(world, content):
         (csv_of(",,,", ","), (1, "", "the file is empty")),
         (csv_of(TOP + ",", ROW + ",canary"), (2, "", "the row has 5 cells, the header 4")),
         (csv_of("created_at,," + TOP, ",," + ROW), (1, "", "column 2 of the header has no known name")),
-        (csv_of(TOP), (2, "", "there is a header, and no row follows it")),
+        (csv_of(TOP), (2, "", "there is a header but no row")),
         (b"\n \n", (1, "", "the file is empty")),
         (b"\xef\xbb\xbf", (1, "", "the file is empty")),
-        (csv_of(ROW, ROW), (1, "", "this is no header")),
-        (csv_of(TOP.replace(",", ";"), ROW), (1, "", "this is no header")),
-        (csv_of("canary,sk_canary7"), (1, "", "this is no header")),
+        (csv_of(ROW, ROW), (1, "", "this is not a header")),
+        (csv_of(TOP.replace(",", ";"), ROW), (1, "", "this is not a header")),
+        (csv_of("canary,sk_canary7"), (1, "", "this is not a header")),
         (csv_of(TOP + ",canary7", ROW + ",x"), (1, "", "column 5 of the header has no known name")),
         (csv_of("reference,contact_email_address,public_key", "c1"), (1, "secret_hash", "is missing in the header")),
-        (csv_of(TOP + ",reference", ROW + ",x"), (1, "reference", "stands twice in the header")),
+        (csv_of(TOP + ",reference", ROW + ",x"), (1, "reference", "is in the header twice")),
         (csv_of(TOP, ROW, "c2,canary"), (3, "", "the row has 2 cells, the header 4")),
         (csv_of(TOP, "", ROW + ",canary"), (3, "", "the row has 5 cells, the header 4")),
-        (csv_of(TOP, ROW, 'c2,"canary', ROW), (3, "", "this is no CSV (RFC 4180)")),
-        (csv_of(TOP, ROW, 'c2,"canary"x,y,z', ROW), (3, "", "this is no CSV (RFC 4180)")),
-        (csv_of(TOP, ROW.replace("c1,", "c1\r,")), (2, "", "this is no CSV (RFC 4180)")),
-        (csv_of(TOP) + b"\ncan\xe4ry,,,", (2, "", "this is no UTF-8 text")),
-        (csv_of(TOP, ROW).decode().encode("utf-16"), (1, "", "this is no UTF-8 text")),
+        (csv_of(TOP, ROW, 'c2,"canary', ROW), (3, "", "this is not CSV (RFC 4180)")),
+        (csv_of(TOP, ROW, 'c2,"canary"x,y,z', ROW), (3, "", "this is not CSV (RFC 4180)")),
+        (csv_of(TOP, ROW.replace("c1,", "c1\r,")), (2, "", "this is not CSV (RFC 4180)")),
+        (csv_of(TOP) + b"\ncan\xe4ry,,,", (2, "", "this is not UTF-8 text")),
+        (csv_of(TOP, ROW).decode().encode("utf-16"), (1, "", "this is not UTF-8 text")),
         (csv_of(TOP, ROW, "x" * 70_000), (3, "", "the line is longer than 65536 bytes")),
         (b"[" + as_json(GOOD) + b"]", (1, "", "this is a JSON array")),
-        (as_json(GOOD) + b'{"canary": ', (2, "", "this is no JSON")),
-        (as_json(GOOD) + b'"canary"\n', (2, "", "this is no JSON object")),
-        (as_json(GOOD) + b"{" * 10_000, (2, "", "this is no JSON")),
-        (as_json(GOOD) + b'{"reference": ' + b"[" * 50_000, (2, "", "this is no JSON")),
-        (as_json(GOOD) + b'{"reference": ' + b"9" * 5000 + b"}", (2, "", "this is no JSON")),
+        (as_json(GOOD) + b'{"canary": ', (2, "", "this is not JSON")),
+        (as_json(GOOD) + b'"canary"\n', (2, "", "this is not a JSON object")),
+        (as_json(GOOD) + b"{" * 10_000, (2, "", "this is not JSON")),
+        (as_json(GOOD) + b'{"reference": ' + b"[" * 50_000, (2, "", "this is not JSON")),
+        (as_json(GOOD) + b'{"reference": ' + b"9" * 5000 + b"}", (2, "", "this is not JSON")),
         (as_json(GOOD) + b'{"canary": "x"}', (2, "", "a member has no known name")),
-        (as_json(GOOD) + b'{"reference": "x", "reference": "canary"}', (2, "reference", "stands twice")),
-        (as_json(GOOD) + b'{"reference": 7}', (2, "reference", "is no text")),
-        (as_json(GOOD) + b'{"reference": {"reference": "canary"}}', (2, "reference", "is no text")),
-        (as_json(GOOD) + b"\xff", (2, "", "this is no UTF-8 text")),
+        (as_json(GOOD) + b'{"reference": "x", "reference": "canary"}', (2, "reference", "is given twice")),
+        (as_json(GOOD) + b'{"reference": 7}', (2, "reference", "is not a string")),
+        (as_json(GOOD) + b'{"reference": {"reference": "canary"}}', (2, "reference", "is not a string")),
+        (as_json(GOOD) + b"\xff", (2, "", "this is not UTF-8 text")),
     ],
 )
 def test_what_cant_be_read_is_told_with_its_line(world, content, expected):
@@ -535,7 +535,7 @@ def test_an_import_beside_another_is_refused_and_harms_neither(world):
     plan, rival = planned(world, as_csv(*(person(n) for n in range(100)))), planned(world, as_csv(person(500)))
 
     def meanwhile(_what, _done, _total):
-        with pytest.raises(DatabaseUnavailableError, match="another import is under way"):
+        with pytest.raises(DatabaseUnavailableError, match="another import is running"):
             carry_out(world.database, rival, now=NOW, progress=lambda *_: None)
 
     carry_out(world.database, plan, now=NOW, progress=meanwhile)

@@ -79,7 +79,7 @@ def on_its_page(desk: Desk, notice_id: str) -> str:
 
 
 Order = Callable[[Desk, Keys], str]
-JOINS, REPLACED, CASE_IS_OPEN = "joins", str(OrderRefusal.REPLACED), "is open on this pair"
+JOINS, REPLACED, CASE_IS_OPEN = "joins", str(OrderRefusal.REPLACED), "is open for this key pair"
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["ordered", "sent"])

@@ -200,26 +200,26 @@ def change(
     """Amendment it in SQL, which notifies the incident's workflow."""
     from octy_middleware.clock import uuid7
     from octy_middleware.states import Answer
-    from octy_worker.cli import changing
+    from octy_worker.cli.views.incidents import amendment_lines
     from octy_worker.reports.queries import find_incident
-    from octy_worker.staff.amendments import Amendment
+    from octy_worker.staff.amendments import Amendment, amend
 
     who = staff_actor(context, actor)
-    wanted = Answer.NOT_US if answer is NewAnswer.REGENERATE else Answer.IT_WAS_US
-    amendment = Amendment(wanted, leaked, who, reason, change_id or uuid7(now()))
+    new_answer = Answer.NOT_US if answer is NewAnswer.REGENERATE else Answer.IT_WAS_US
+    amendment = Amendment(new_answer, leaked, who, reason, change_id or uuid7(now()))
     with open_database(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
-        changed = changing.change(database, incident_id, amendment)
+        result = amend(database, incident_id, amendment, now())
     with printing_result(f"the answer is now {answer}"):
         if as_json:
             ids = {"incident_id": incident_id, "change_id": amendment.change_id, "answer": str(answer)}
-            done = {"repeated": changed.repeated, "closed": changed.closed}
-            rest = {"withdrawn": changed.withdrawn, "ordered": changed.ordered}
+            done = {"repeated": result.repeated, "closed": result.closed}
+            rest = {"withdrawn": result.withdrawn, "ordered": result.ordered}
             print_json({**ids, "leaked": leaked, "actor": who, **done, **rest})
             return
         print_lines(
             f"The answer is now {answer}{', leaked' if leaked else ''}, by {who}.",
-            *changing.told(changed, amendment),
+            *amendment_lines(result, leaked=leaked),
             f"To see its progress: octy incidents show {incident_id}",
         )

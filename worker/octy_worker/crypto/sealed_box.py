@@ -37,8 +37,12 @@ class Sealer:
         key_id, nonce, text = sealed.split("$")
         key = self._keys.get(key_id)
         if key is None:
-            raise ConfigurationError(f"OCTY_SEALING_KEYS lacks the key {key_id!r} that a waiting secret is sealed with")
+            raise ConfigurationError(
+                f"OCTY_SEALING_KEYS lacks the key {key_id!r} with which an uncollected secret is sealed"
+            )
         try:
             return AESGCM(key).decrypt(b64decode(nonce), b64decode(text), context.encode()).decode()
         except InvalidTag:
-            raise ConfigurationError(f"OCTY_SEALING_KEYS: the key {key_id!r} does not open a waiting secret") from None
+            raise ConfigurationError(
+                f"OCTY_SEALING_KEYS: the key {key_id!r} does not decrypt an uncollected secret"
+            ) from None

@@ -46,24 +46,28 @@ class UnusableOrderError(Exception):
         self.why = why
 
 
-def save_order(database: Database, action: StaffAction, subject_id: str, said: StaffRequest, now: float) -> None:
+def save_order(database: Database, action: StaffAction, subject_id: str, request: StaffRequest, now: float) -> None:
     """Write an order down, or find that the same one is there; its first reason stays.
 
     Raises OrderRefusedError for another order of this id.
     """
-    fields = {name: value for name, value in asdict(said).items() if name not in (*_OF_EVERY_ORDER, said.id_field)}
+    fields = {
+        name: value for name, value in asdict(request).items() if name not in (*_OF_EVERY_ORDER, request.id_field)
+    }
     same = {"action": str(action), "subject_id": subject_id, "fields": fields}
-    same |= {"actor": said.actor}
+    same |= {"actor": request.actor}
     with database.write_session() as session:
-        there = session.get(StaffRequestRow, said.id)
+        there = session.get(StaffRequestRow, request.id)
         if there is None:
             session.connection().execute(
                 insert(StaffRequestRow).values(
-                    id=said.id, reason=said.reason, created_at=utc(now), used_by="", result="", **same
+                    id=request.id, reason=request.reason, created_at=utc(now), used_by="", result="", **same
                 )
             )
         elif {name: getattr(there, name) for name in same} != same:
-            raise OrderRefusedError(f"the id {said.id} belongs to another order; leave it out to get a new one")
+            raise OrderRefusedError(
+                f"the id {request.id} belongs to another request → leave the option out to get a new id"
+            )
 
 
 def use_order(

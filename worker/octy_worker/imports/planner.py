@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int | None], None]
 """Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
 
 _UNSALTED = "hex_"
-_NO_PLAIN_SHA = "anybody can write one down: order new keys with `octy keys regenerate`"
+_NO_PLAIN_SHA = "it can be forged: order new keys with `octy keys regenerate`"
 _CHUNK = 1000  # rows a statement
 _COUNTING = 32  # bits of an id
 
@@ -197,7 +197,7 @@ class _Comparison:
         """Return what is wrong with a row; its account stands afterwards."""
         account = self._accounts.get(row.reference)
         if pair is not None and (account is None or pair.account_id != account.account_id):
-            yield Fault(row.line, "public_key", "belongs to another account", "is the reference right?")
+            yield Fault(row.line, "public_key", "belongs to another account", "check the reference")
         elif account is None:
             yield from self._open_account(row)
         else:
@@ -206,9 +206,7 @@ class _Comparison:
 
     def _open_account(self, row: Candidate) -> Iterator[Fault]:
         if row.reference in self._ids:
-            yield Fault(
-                row.line, "reference", "is the id of an account that is there", "give your own id of the customer"
-            )
+            yield Fault(row.line, "reference", "is the id of an existing account", "use your own id for the customer")
             return
         try:
             values = account_values(row.reference, row.contact, self._now)
@@ -227,12 +225,14 @@ class _Comparison:
                 row.line,
                 "reference",
                 "has an account already",
-                "--into-existing adds the pair to it; is it the same customer?",
+                "if it is the same customer, --into-existing adds the key pair to it",
             )
         elif pair is None and not account.is_new and row.imported_scheme.startswith(_UNSALTED):
-            yield Fault(row.line, "secret_hash", "is plain SHA, and the account is there already", _NO_PLAIN_SHA)
+            yield Fault(row.line, "secret_hash", "is plain SHA, but the account exists already", _NO_PLAIN_SHA)
         elif pair is not None and not pair.is_that_of(row):
-            yield Fault(row.line, "public_key", "is there already with another secret", "an import changes no pair")
+            yield Fault(
+                row.line, "public_key", "exists already with another secret", "an import does not change key pairs"
+            )
 
     def _add_pair(self, row: Candidate) -> None:
         account, pair_id = self._accounts[row.reference], next(self._new_ids)
@@ -277,4 +277,4 @@ def _differences(row: Candidate, account: _Standing) -> Iterator[Fault]:
     other = "differs from the customer's first row" if account.is_new else "differs from what the account has"
     for name, value in row.contact.items():
         if value != account.contact[name]:
-            yield Fault(row.line, name, other, "repeat what stands there, or leave the cell empty")
+            yield Fault(row.line, name, other, "repeat the same value, or leave the cell empty")

@@ -18,7 +18,7 @@ COLUMNS = (*NEEDED, *(name for name in CONTACT_FIELDS if name not in NEEDED), "c
 
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_LINE = 65_536  # bytes
-_UNREADABLE = "nothing behind it was read"
+_UNREADABLE = "the rest of the file was not read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Lines(Iterator[str]):
         try:
             return (line.removeprefix(_BOM) if self.number == 1 else line).decode()
         except UnicodeDecodeError:
-            raise _StopError(self.number, "this is no UTF-8 text", "save the file as UTF-8") from None
+            raise _StopError(self.number, "this is not UTF-8 text", "save the file as UTF-8") from None
 
 
 def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
@@ -112,7 +112,7 @@ def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
         else:
             yield _row(line, dict(zip(names, cells, strict=True)))
     if not rows:
-        raise _StopError(line + 1, "there is a header, and no row follows it", "look whether the export went wrong")
+        raise _StopError(line + 1, "there is a header but no row", "check the export")
 
 
 def _records(first: str, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
@@ -132,7 +132,7 @@ def _records(first: str, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
                 yield begins, cells
             begins = lines.number + 1
     except csv.Error:
-        wrong = "this is no CSV (RFC 4180)"
+        wrong = "this is not CSV (RFC 4180)"
         raise _StopError(begins, wrong, f"look for a stray quote or line end; {_UNREADABLE}") from None
 
 
@@ -147,13 +147,13 @@ def _without_nameless(header: Sequence[str]) -> list[str]:
 def _faults_of_header(line: int, names: Sequence[str]) -> Iterator[Fault]:
     if not set(names) & set(COLUMNS):
         to_do = f"begin the file with the names of its columns, with commas between: {','.join(NEEDED)}"
-        yield Fault(line, "", "this is no header", to_do)
+        yield Fault(line, "", "this is not a header", to_do)
         return
     for number, name in enumerate(names, start=1):
         if name not in COLUMNS:
             yield Fault(line, "", f"column {number} of the header has no known name", _suggest(name))
         elif name in names[: number - 1]:
-            yield Fault(line, name, "stands twice in the header", "leave one out")
+            yield Fault(line, name, "is in the header twice", "remove one")
     for name in NEEDED:
         if name not in names:
             yield Fault(line, name, "is missing in the header", "add the column")
@@ -177,17 +177,17 @@ def _read_object(number: int, line: str) -> Row | Fault:
     try:
         found = json.loads(line, object_pairs_hook=_Members)
     except (ValueError, RecursionError):
-        return Fault(number, "", "this is no JSON", "write one object a line")
+        return Fault(number, "", "this is not JSON", "write one object a line")
     if not isinstance(found, _Members):
-        return Fault(number, "", "this is no JSON object", "write one object a line")
+        return Fault(number, "", "this is not a JSON object", "write one object a line")
     names = [name for name, _ in found]
     for name, value in found:
         if name not in COLUMNS:
             return Fault(number, "", "a member has no known name", _suggest(name))
         if names.count(name) > 1:
-            return Fault(number, name, "stands twice", "leave one out")
+            return Fault(number, name, "is given twice", "remove one")
         if not isinstance(value, str | None):
-            return Fault(number, name, "is no text", "give a JSON string")
+            return Fault(number, name, "is not a string", "use a JSON string")
     return _row(number, {name: value or "" for name, value in found})
 
 

@@ -56,16 +56,18 @@ def report(plan: Plan, *, imported: bool) -> ImportReport:
 def sentences(plan: Plan, *, imported: bool) -> list[str]:
     """Return what was done, or would be."""
     verb = "are imported" if imported else "would be imported; nothing was written"
-    lines = [f"{format_count(len(plan.pairs), 'pair')} and {format_count(len(plan.accounts), 'new account')} {verb}."]
+    lines = [
+        f"{format_count(len(plan.pairs), 'key pair')} and {format_count(len(plan.accounts), 'new account')} {verb}."
+    ]
     if plan.already_there:
-        lines.append(f"{format_count(plan.already_there, 'further row')} of the file were there already, just so.")
+        lines.append(f"{format_count(plan.already_there, 'further row')} of the file exist already, unchanged.")
     if plan.added:
-        told = "Told by mail and webhook" if imported else "To be told by mail and webhook"
-        lines.append(f"{told}: {format_count(len(plan.added), 'customer')} whose account was there already.")
+        notified = "Notified by mail and webhook" if imported else "To be notified by mail and webhook"
+        lines.append(f"{notified}: {format_count(len(plan.added), 'customer')} whose account existed already.")
     if plan.pairs:
         lines.append(f"Hashes: {', '.join(f'{count:,} {kind}' for kind, count in plan.kinds().items())}.")
     if any(kind.startswith(_FROM_LIBRARIES) for kind in plan.kinds()):
-        lines.append("The apps need their libraries too: pip install 'octy-middleware[imports]'")
+        lines.append("The apps need the libraries of these hashes too: pip install 'octy-middleware[imports]'")
     return lines
 
 
@@ -81,8 +83,8 @@ def _fault_line(fault: Fault) -> str:
 
 def verdict(plan: Plan) -> tuple[str, str]:
     """Return why nothing was imported, and what to do."""
-    shown = f", of which these are the first {_SHOWN}" if len(plan.faults) > _SHOWN else ""
-    wrong = f"{format_count(len(plan.faults), 'fault')}{shown}; nothing was imported"
+    shown = f", the first {_SHOWN} are shown" if len(plan.faults) > _SHOWN else ""
+    wrong = f"{format_count(len(plan.faults), 'error')}{shown}; nothing was imported"
     if any(fault.wrong == IN_CLEAR for fault in plan.faults):
-        return f"the file holds secret keys in clear: {wrong}", "delete it, and export hashes"
-    return wrong, "mend the file and run it again"
+        return f"the file contains secret keys in clear text: {wrong}", "delete it and export hashes instead"
+    return wrong, "correct the file and run the import again"

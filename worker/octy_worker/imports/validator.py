@@ -19,10 +19,10 @@ from octy_middleware.keys.imported_hashes import ImportedHash
 from octy_middleware.keys.secret import check_imported, has_valid_checksum
 from octy_worker.imports.reader import COLUMNS, Fault, Row
 
-IN_CLEAR = "holds a secret key in clear"
-_IN_CLEAR_TO_DO = "export hashes, and delete this file: whoever has read it has the keys"
+IN_CLEAR = "contains a secret key in clear text"
+_IN_CLEAR_TO_DO = "export hashes instead, and delete this file: whoever reads it has the keys"
 # Keys of our own shape are judged fast; one with a slow hash would be told from unknown ones by time (T7).
-_OURS = "has the shape of Octy's own keys, and a hash that Octy never makes"
+_OURS = "looks like a key of Octy, but its hash is not one of Octy's"
 _OURS_TO_DO = "leave it out and give the customer new keys"
 _find_secret = re.compile(r"(?<![0-9A-Za-z])sk_[0-9A-Za-z-]{8,}").search
 
@@ -70,7 +70,10 @@ class Checker:
         first = self._lines.setdefault(row.fields["public_key"], row.line)
         if first != row.line and row.fields["public_key"]:
             yield Fault(
-                row.line, "public_key", f"stands in line {first} already", "a pair has one secret: leave one out"
+                row.line,
+                "public_key",
+                f"is in line {first} already",
+                "a key pair has one secret: remove one of the lines",
             )
 
 
@@ -88,7 +91,7 @@ def _candidate(line: int, found: dict[str, Any]) -> Candidate:
 
 def _fault(line: int, name: str, text: str) -> Fault:
     wrong, _, to_do = text.removeprefix(f"the {name} ").removeprefix(f"{name} ").partition(" → ")
-    return Fault(line, name, wrong, to_do or "mend the cell")
+    return Fault(line, name, wrong, to_do or "correct the cell")
 
 
 def _secrets_in(row: Row) -> Iterator[Fault]:
@@ -105,7 +108,7 @@ def _contact(name: str, text: str) -> str:
 
 def _public_key(text: str) -> str:
     if not is_public_key(text):
-        raise InvalidInputError("is no public key → it begins with pk_, and 8 to 80 letters, digits and hyphens follow")
+        raise InvalidInputError("is not a public key → use pk_ followed by 8 to 80 letters, digits and hyphens")
     return text
 
 
@@ -121,9 +124,9 @@ def _past(text: str, now: datetime) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInputError("is no time → write it like 2024-02-29T12:00:00Z") from None
+        raise InvalidInputError("is not a time → use the form 2024-02-29T12:00:00Z") from None
     if at.tzinfo is None:
-        raise InvalidInputError("has no time zone → write it like 2024-02-29T12:00:00Z")
+        raise InvalidInputError("has no time zone → use the form 2024-02-29T12:00:00Z")
     if not EPOCH <= at <= now:
-        raise InvalidInputError("is not between 1970 and now → mend it, or leave it empty")
+        raise InvalidInputError("is not between 1970 and now → correct it, or leave it empty")
     return at.astimezone(UTC)

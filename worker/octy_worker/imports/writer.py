@@ -5,7 +5,7 @@ Here: the steps, and what becomes of an import that was interrupted. Not here: w
 Pairs are written as pending: they authenticate nobody, and to a request they are unknown keys. Accounts without any
 other pair are harmless meanwhile: nobody can use them. One UPDATE makes all pairs of the import valid; until it is
 committed, whoever finds the import interrupted removes its rows, and afterwards completes what remains: to tell the
-customers whose account was there already. The job's cursor says which of the two, and the import's range of ids, which
+customers whose account existed already. The job's cursor says which of the two, and the import's range of ids, which
 no other row shares.
 """
 
@@ -167,15 +167,21 @@ class ImportWriter:
         self._patiently(self._lease.free_if_dead)
         state = self._patiently(self._lease.take)
         if state is None:
-            raise UnderWayError("another import is under way → wait for its end; one that was killed ends in a minute")
+            raise UnderWayError(
+                "another import is running → wait until it ends; one that was killed ends after a minute"
+            )
         try:
             yield state
         except IntegrityError as error:
             if getattr(error.orig, "sqlstate", "") != _TAKEN and "UNIQUE" not in str(error.orig):
                 raise
-            raise DatabaseUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
+            raise DatabaseUnavailableError(
+                "another process wrote the same accounts or key pairs meanwhile → run it again"
+            ) from None
         except LeaseLostError:
-            raise DatabaseUnavailableError("it was interrupted, and another import began → run it again") from None
+            raise DatabaseUnavailableError(
+                "the import was interrupted and another one started → run it again"
+            ) from None
         finally:
             with suppress(OctyError):  # else the lease ends by itself
                 self._lease.release()
@@ -239,7 +245,7 @@ class ImportWriter:
             activate_imported(connection, cursor.first, cursor.last, now)
 
     def _tell(self, cursor: Cursor) -> None:
-        """Tell customers whose account was there already."""
+        """Tell customers whose account existed already."""
         span = (cursor.first, cursor.last)
 
         def added() -> list[Row]:

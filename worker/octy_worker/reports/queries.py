@@ -133,9 +133,9 @@ def pair_of(session: Session, public_key: str) -> KeyPair:
     """Return the pair; raise InvalidInputError when there is none."""
     pair = session.exec(select(KeyPair).where(KeyPair.public_key == public_key)).first()
     if pair is None and public_key.startswith("sk_"):
-        raise InvalidInputError("that looks like a secret key, which nobody needs to show → give the public key, pk_…")
+        raise InvalidInputError("that looks like a secret key, which is never needed → give the public key, pk_…")
     if pair is None:
-        wrong = f"no pair has the public key {public_key[:100]!r}"
+        wrong = f"no key pair has the public key {public_key[:100]!r}"
         if is_public_key(public_key) and not has_valid_checksum(public_key):
             wrong += ": it is mistyped, its last 6 characters don't fit the rest"
         raise InvalidInputError(f"{wrong} → `octy find` searches for the beginning of a key")
@@ -230,9 +230,9 @@ def find_incident(session: Session, text: str) -> str:
         select(Incident.id).where(id_begins(Incident.id, wanted)).order_by(col(Incident.id)).limit(2)
     ).all()
     if not wanted or not found:
-        raise InvalidInputError(f"no case has the id {text[:60]!r} → `octy incidents list --all` shows all")
+        raise InvalidInputError(f"no incident has the id {text[:60]!r} → `octy incidents list --all` lists all")
     if len(found) > 1 and wanted not in found:
-        raise InvalidInputError(f"several cases have ids that begin with {text[:60]!r} → give more of the id")
+        raise InvalidInputError(f"several incidents have ids that begin with {text[:60]!r} → give more of the id")
     return found[0]
 
 

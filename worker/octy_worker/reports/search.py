@@ -133,9 +133,9 @@ def _parse(text: str) -> _SearchText:
     label = _LABEL.match(text)
     text = text[label.end() :] if label else text
     if not text:
-        raise InvalidInputError("nothing to search for → give an address, a name, a public key, or an id")
+        raise InvalidInputError("the search text is empty → give an address, a name, a public key, or an id")
     if _SECRET_KEY.search(text):
-        raise InvalidInputError("that looks like a secret key, which nobody needs to find → give the public key, pk_…")
+        raise InvalidInputError("that looks like a secret key, which is never needed → give the public key, pk_…")
     if "@" in text and not text.isascii():
         text = normalize_mail_address(text) or text  # addresses are stored with their domain in IDNA
     full_id = _UUID.search(text.lower())

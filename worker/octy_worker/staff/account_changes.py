@@ -51,7 +51,7 @@ def change_contact_address(
         account = account_of(session, reference)
         if account.contact_email_address == address:
             raise OrderRefusedError(
-                f"{account.reference} has this contact address already → `octy accounts show {account.reference}` says "
+                f"{account.reference} has this contact address already → `octy accounts show {account.reference}` shows "
                 "where security mails go, and until when"
             )
         staff = StaffChange(actor, reason)

@@ -1,16 +1,14 @@
-"""An answer that stands, changed by support staff: what follows in SQL, as one transaction.
-
-Here: which changes there are, and what each undoes or begins. Not here: the first answer (`cases.answer_case`), the
-`octy` command and its audit (`cli.changing`), the case's workflow, which hears of a change by the outbox.
+"""Amendments: support staff changes the answer of an incident, in one transaction, with its audit.
 
     open     regenerate → dismiss    the new keys are withdrawn, unless others wait for them or they were collected
-    open     dismiss → regenerate    the case does not close, and goes on as if the customer had said so
-    open     regenerate, it leaked   the old pair is cut at once
-    closed   → regenerate            the quiet time ends; new keys are ordered, outside of the case
-    closed   unanswered → dismiss    is written down
+    open     dismiss → regenerate    the incident is not closed; it continues as if the customer had answered so
+    open     regenerate, leaked      the old key pair is retired at once
+    closed   → regenerate            the quiet time ends; new keys are ordered, outside of the incident
+    closed   unanswered → dismiss    is recorded
 
-A leak that was reported can't be denied. What the customer has collected is not taken back: `regenerations.collect`
-and this write one after the other, and the later one finds what the other did.
+A reported leak can't be withdrawn. Keys that the customer has collected are not taken back: `regenerations.collect`
+and an amendment are serialized, and the later one sees the earlier one's result. The incident's workflow is notified
+through the outbox.
 """
 
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from octy_middleware.clock import utc
+from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, KeyPair, Notice, Regeneration
 from octy_middleware.domain import outbox, webhook_events
@@ -26,12 +24,14 @@ from octy_middleware.states import Answer, KeyPairCause, KeyPairState, Regenerat
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import open_incident_of
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_worker.staff.actor import login_name
+from octy_worker.staff.audit import record
+from octy_workflows.staff_requests import Choice, StaffDecision, actor_error, reason_error
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """What staff wants the answer to be, who, and why. A repeat of `change_id` is harmless."""
+    """The new answer, who gives it, and why. A repeat with the same `change_id` changes nothing."""
 
     answer: Answer
     leaked: bool
@@ -40,14 +40,14 @@ class Amendment:
     change_id: str
 
     def fault(self) -> str | None:
-        """Return why this can't be kept, or None: the same rules as for decisions."""
+        """Return why this can't be stored, or None; the rules are those of decisions."""
         fault = StaffDecision(Choice.DISMISS, self.actor, self.reason, decision_id=self.change_id).fault()
         return fault and fault.replace("decision_id", "change_id")
 
 
 @dataclass(frozen=True, slots=True)
 class AmendmentResult:
-    """What a change did. `repeated`: an earlier call did it; `ordered` and `withdrawn` are regenerations."""
+    """What an amendment did. `repeated`: an earlier call did it; `ordered`, `withdrawn`: ids of regenerations."""
 
     closed: bool
     repeated: bool = False
@@ -55,57 +55,111 @@ class AmendmentResult:
     ordered: str | None = None
 
 
-def amend_answer(database: Database, incident_id: str, change: Amendment, now: float) -> AmendmentResult:
+def amend_answer(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
     """Amendment the answer of a case that exists. Raises OrderRefusedError; then nothing was done."""
-    fault = change.fault()
+    fault = amendment.fault()
     if fault is not None:
         raise OrderRefusedError(fault)
     with database.write_session() as session:
         incident = session.get_one(Incident, incident_id)
         incident_answer = session.get_one(IncidentAnswer, incident_id)
         closed = incident.closed_at is not None
-        key = f"changed-{change.change_id}"
+        key = f"changed-{amendment.change_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
             return AmendmentResult(closed, repeated=True)
-        _refuse(incident, incident_answer, change)
+        _refuse(incident, incident_answer, amendment)
         before = incident_answer.answer
-        _write(session, incident_answer, change, now)
-        changed = _in_closed(session, incident, change, now) if closed else _in_open(session, incident, change, now)
-        detail = {"was": before, "answer": str(change.answer), "leaked": change.leaked, "reason": change.reason}
+        _write(session, incident_answer, amendment, now)
+        changed = (
+            _in_closed(session, incident, amendment, now) if closed else _in_open(session, incident, amendment, now)
+        )
+        detail = {
+            "was": before,
+            "answer": str(amendment.answer),
+            "leaked": amendment.leaked,
+            "reason": amendment.reason,
+        }
         incidents.append_event(
             session.connection(),
             incident_id,
             key=key,
-            actor=change.actor,
+            actor=amendment.actor,
             what="answer_changed",
             detail=detail,
             now=now,
         )
-        leaked = incident_answer.leaked or change.leaked
+        leaked = incident_answer.leaked or amendment.leaked
         webhook_events.enqueue_incident_answered(
-            session.connection(), incident_id, now, answer=change.answer, leaked=leaked, by=change.actor
+            session.connection(), incident_id, now, answer=amendment.answer, leaked=leaked, by=amendment.actor
         )
         return changed
 
 
-def _refuse(incident: Incident, incident_answer: IncidentAnswer, change: Amendment) -> None:
-    """Raise what is wrong with a change, whatever else is going on."""
-    dismisses = change.answer is Answer.IT_WAS_US
+def amend(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
+    """Change the answer and audit it. Raises OrderRefusedError, after auditing the refusal."""
+    facts: dict[str, str | bool | None] = {
+        "incident": incident_id,
+        "answer": str(amendment.answer),
+        "leaked": amendment.leaked,
+        "change_id": amendment.change_id,
+    }
+    try:
+        result = amend_answer(database, incident_id, amendment, now)
+    except OrderRefusedError as refusal:
+        actor = login_name() if actor_error(amendment.actor) else amendment.actor
+        reason = None if reason_error(amendment.reason) else amendment.reason
+        _record_refusal(database, incident_id, amendment, actor, reason, str(refusal), now)
+        record("change_refused", actor, why=str(refusal), reason=reason, **facts)
+        raise
+    record("answer_changed", amendment.actor, reason=amendment.reason, **facts)
+    return result
+
+
+def _record_refusal(  # the columns of one timeline entry
+    database: Database,
+    incident_id: str,
+    amendment: Amendment,
+    actor: str,
+    reason: str | None,
+    why: str,
+    now: float,
+) -> None:
+    detail = {
+        "answer": str(amendment.answer),
+        "leaked": amendment.leaked,
+        "why": why,
+        **({"reason": reason} if reason else {}),
+    }
+    with database.write() as connection:
+        incidents.record_refused_decision(
+            connection,
+            incident_id,
+            decision_id=uuid7(now),
+            actor=actor,
+            detail=detail,
+            now=now,
+            what="change_refused",
+        )
+
+
+def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amendment) -> None:
+    """Raise OrderRefusedError when the amendment is not allowed in the incident's state."""
+    dismisses = amendment.answer is Answer.IT_WAS_US
     if incident.closed_at is None and incident_answer.answer is None:
-        raise OrderRefusedError(f"no answer stands → octy incidents decide {incident.id} … --reason …")
-    if dismisses and (incident_answer.leaked or change.leaked):
-        raise OrderRefusedError("a case whose secret leaked can't be dismissed")
-    if incident_answer.answer == change.answer and (incident_answer.leaked or not change.leaked):
-        raise OrderRefusedError("this answer stands already; nothing would change")
+        raise OrderRefusedError(f"there is no answer to change → octy incidents decide {incident.id} … --reason …")
+    if dismisses and (incident_answer.leaked or amendment.leaked):
+        raise OrderRefusedError("an incident with a leaked secret can't be dismissed")
+    if incident_answer.answer == amendment.answer and (incident_answer.leaked or not amendment.leaked):
+        raise OrderRefusedError("this is the current answer already; nothing was changed")
     if incident.resolution == Resolution.REGENERATED:
         raise OrderRefusedError(
-            "the case ended with new keys in the customer's hands → for others: octy keys regenerate --account … "
+            "the incident ended with new keys, which the customer has collected → for other keys: octy keys regenerate --account … "
             "--reason …"
         )
 
 
-def _write(session: Session, incident_answer: IncidentAnswer, change: Amendment, now: float) -> None:
-    """Let the new answer stand, if the one that was looked at still does."""
+def _write(session: Session, incident_answer: IncidentAnswer, amendment: Amendment, now: float) -> None:
+    """Write the new answer, unless somebody else has changed the answer since it was read."""
     same = (
         col(IncidentAnswer.answer).is_(None)
         if incident_answer.answer is None
@@ -119,56 +173,60 @@ def _write(session: Session, incident_answer: IncidentAnswer, change: Amendment,
             same,
         )
         .values(
-            answer=change.answer,
-            leaked=incident_answer.leaked or change.leaked,
+            answer=amendment.answer,
+            leaked=incident_answer.leaked or amendment.leaked,
             answered_at=utc(now),
-            answered_by=change.actor,
-            decision_id=change.change_id,
+            answered_by=amendment.actor,
+            decision_id=amendment.change_id,
         )
     )
     if written.rowcount != 1:
-        raise OrderRefusedError("somebody else has just answered → octy incidents show tells what stands")
+        raise OrderRefusedError("somebody else has just answered → `octy incidents show` has the current answer")
 
 
-def _in_open(session: Session, incident: Incident, change: Amendment, now: float) -> AmendmentResult:
-    """Tell the workflow before it can hear of the end of what it waits for, then cut or withdraw."""
+def _in_open(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
+    """Notify the workflow first, before the end of the regeneration that it waits for; then retire or withdraw."""
     detail = {
-        "answer": str(change.answer),
-        "leaked": change.leaked,
-        "by": change.actor,
-        "change_id": change.change_id,
+        "answer": str(amendment.answer),
+        "leaked": amendment.leaked,
+        "by": amendment.actor,
+        "change_id": amendment.change_id,
     }
     outbox.enqueue(session.connection(), outbox.MessageKind.INCIDENT_CHANGED, incident.id, now, detail)
-    if change.answer is Answer.IT_WAS_US:
+    if amendment.answer is Answer.IT_WAS_US:
         return AmendmentResult(closed=False, withdrawn=_withdraw(session, incident, now))
-    if change.leaked:
-        _cut(session, incident, now)
+    if amendment.leaked:
+        _retire_pair(session, incident, now)
     return AmendmentResult(closed=False)
 
 
-def _in_closed(session: Session, incident: Incident, change: Amendment, now: float) -> AmendmentResult:
-    if change.answer is Answer.IT_WAS_US:
+def _in_closed(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
+    if amendment.answer is Answer.IT_WAS_US:
         if incident.regeneration_id is not None:
-            raise OrderRefusedError("new keys were ordered because of this case, and it is closed: that stands")
+            raise OrderRefusedError(
+                "new keys were ordered for this incident and it is closed, so its answer can't be changed"
+            )
         return AmendmentResult(closed=True)
     pair = session.get_one(KeyPair, incident.key_pair_id)
     later = open_incident_of(session, pair.id)
     if later is not None:
-        raise OrderRefusedError(f"a later case is open on this pair → octy incidents decide {later} regenerate …")
+        raise OrderRefusedError(
+            f"a later incident is open for this key pair → octy incidents decide {later} regenerate …"
+        )
     if pair.state == KeyPairState.RETIRED and pair.replaced_by is not None:
-        raise OrderRefusedError("the pair was replaced since; nothing is left to replace")
+        raise OrderRefusedError("the key pair was replaced since; there is nothing to replace")
     pair.quiet_until = None
     session.add(pair)
-    if change.leaked:
+    if amendment.leaked:
         incidents.retire_leaked(session, pair.id, now)
     opened = regenerations.open_regeneration(
         session,
         incident.account_id,
         KeyPairCause.STAFF,
         old_pair_id=pair.id,
-        leaked=change.leaked,
-        actor=change.actor,
-        reason=change.reason,
+        leaked=amendment.leaked,
+        actor=amendment.actor,
+        reason=amendment.reason,
         now=now,
     )
     incident.regeneration_id = opened.regeneration_id
@@ -176,8 +234,8 @@ def _in_closed(session: Session, incident: Incident, change: Amendment, now: flo
     return AmendmentResult(closed=True, ordered=opened.regeneration_id)
 
 
-def _cut(session: Session, incident: Incident, now: float) -> None:
-    """Cut the attacked pair at once, also where its successor waits or was collected."""
+def _retire_pair(session: Session, incident: Incident, now: float) -> None:
+    """Retire the attacked key pair at once, whether or not the new one was collected."""
     incidents.retire_leaked(session, incident.key_pair_id, now)
     regeneration = session.get(Regeneration, incident.regeneration_id) if incident.regeneration_id else None
     if regeneration is not None and regeneration.finished_at is None:
@@ -186,18 +244,20 @@ def _cut(session: Session, incident: Incident, now: float) -> None:
 
 
 def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
-    """End the delivery that only this case wanted; return its id. Raises when the customer was faster.
+    """End the regeneration that only this incident needs; return its id. Raises OrderRefusedError if it was collected.
 
-    It ends as superseded: nothing is delivered, the old pair works on, and its workflow hears of it as of any other.
+    It ends as superseded: nothing is delivered, the old key pair stays valid, and its workflow is notified as usual.
     """
     regeneration = session.get(Regeneration, incident.regeneration_id) if incident.regeneration_id else None
     if regeneration is None or regeneration.state == RegenerationState.SUPERSEDED:
         return None
-    if _others_wait(session, incident, regeneration):
+    if _needed_by_others(session, incident, regeneration):
         return None
     connection = session.connection()
     if regenerations.finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now) in _COLLECTED:
-        raise OrderRefusedError("too late, the customer has collected the new keys; the old pair ends as told")
+        raise OrderRefusedError(
+            "too late, the customer has collected the new keys; the old key pair ends after its overlap"
+        )
     outbox.enqueue(connection, outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     return regeneration.id
 
@@ -205,8 +265,8 @@ def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
 _COLLECTED = (RegenerationState.COLLECTED, RegenerationState.DONE)
 
 
-def _others_wait(session: Session, incident: Incident, regeneration: Regeneration) -> bool:
-    """Tell whether the keys are wanted whatever this case says: ordered otherwise, leaked, or for other cases too."""
+def _needed_by_others(session: Session, incident: Incident, regeneration: Regeneration) -> bool:
+    """Return whether the keys are needed anyway: ordered otherwise, leaked, or for other incidents too."""
     if regeneration.cause != KeyPairCause.INCIDENT or regeneration.leaked:
         return True
     noticed = session.exec(select(Notice.id).where(Notice.regeneration_id == regeneration.id)).first()

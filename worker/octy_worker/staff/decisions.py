@@ -81,7 +81,9 @@ def resend_keys(  # who, what and why of one order
         _require_valid(order)
         _save(database, StaffAction.RESEND_KEYS, regeneration_id, order)
         try:
-            number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
+            number = asyncio.run(
+                _update_regeneration(database, place, incident_id, regeneration_id, order, timeout=timeout)
+            )
         except RefusedError:
             _withdraw(database, order)
             raise
@@ -108,61 +110,61 @@ def _record_resent_keys(database: Database, incident_id: str, order: StaffResend
 
 
 def _send_update(
-    database: Database, place: TemporalAccess, incident_id: str, said: StaffRequest, timeout: float
+    database: Database, place: TemporalAccess, incident_id: str, request: StaffRequest, timeout: float
 ) -> Any:
     try:
-        _require_valid(said)
-        _save(database, _ACTIONS[type(said)], incident_id, said)
+        _require_valid(request)
+        _save(database, _ACTIONS[type(request)], incident_id, request)
         try:
-            answer = asyncio.run(_ask_case(database, place, incident_id, said, patience=timeout))
+            answer = asyncio.run(_update_incident(database, place, incident_id, request, timeout=timeout))
         except RefusedError:
-            _withdraw(database, said)
+            _withdraw(database, request)
             raise
     except RefusedError as refusal:
-        _audit_refusal(database, incident_id, said, str(refusal))
+        _audit_refusal(database, incident_id, request, str(refusal))
         raise
-    record(_RECORDED[type(said)], said.actor, **_facts(incident_id, said))
+    record(_RECORDED[type(request)], request.actor, **_facts(incident_id, request))
     return answer
 
 
 def save_only(
-    database: Database, incident_id: str | None, said: StaffRequest, regeneration_id: str | None = None
+    database: Database, incident_id: str | None, request: StaffRequest, regeneration_id: str | None = None
 ) -> None:
     """Write an order down, whose id is then sent by hand. Raises RefusedError, after auditing it."""
     try:
-        _require_valid(said)
+        _require_valid(request)
         if regeneration_id is None:
             assert incident_id is not None
-            _save(database, _ACTIONS[type(said)], incident_id, said)
+            _save(database, _ACTIONS[type(request)], incident_id, request)
         else:
-            _save(database, StaffAction.RESEND_KEYS, regeneration_id, said)
+            _save(database, StaffAction.RESEND_KEYS, regeneration_id, request)
     except RefusedError as refusal:
-        _audit_refusal(database, incident_id, said, str(refusal))
+        _audit_refusal(database, incident_id, request, str(refusal))
         raise
-    record("order_written", said.actor, **_facts(incident_id, said))
+    record("order_written", request.actor, **_facts(incident_id, request))
 
 
-def _withdraw(database: Database, said: StaffRequest) -> None:
+def _withdraw(database: Database, request: StaffRequest) -> None:
     """Have nobody carry out later what was refused now."""
     with database.write() as connection:
-        staff_requests.withdraw_order(connection, said.id, time.time())
+        staff_requests.withdraw_order(connection, request.id, time.time())
 
 
-def _save(database: Database, action: StaffAction, subject_id: str, said: StaffRequest) -> None:
+def _save(database: Database, action: StaffAction, subject_id: str, request: StaffRequest) -> None:
     try:
-        staff_requests.save_order(database, action, subject_id, said, time.time())
+        staff_requests.save_order(database, action, subject_id, request, time.time())
     except OrderRefusedError as error:
         raise RefusedError(str(error)) from None
 
 
-def _require_valid(said: StaffRequest) -> None:
-    fault = said.fault()
+def _require_valid(request: StaffRequest) -> None:
+    fault = request.fault()
     if fault is not None:
         raise RefusedError(fault)
 
 
-def _update_of(said: StaffRequest) -> Any:
-    match said:
+def _update_of(request: StaffRequest) -> Any:
+    match request:
         case StaffDecision():
             return KeyIncidentWorkflow.decide
         case StaffExtension():
@@ -173,32 +175,32 @@ def _update_of(said: StaffRequest) -> Any:
             assert_never(unknown)
 
 
-async def _ask_case(
-    database: Database, place: TemporalAccess, incident_id: str, said: StaffRequest, *, patience: float
+async def _update_incident(
+    database: Database, place: TemporalAccess, incident_id: str, request: StaffRequest, *, timeout: float
 ) -> Any:
     installation = installation_id(database)
     client = await open_client(place)
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
     try:
         return await handle.execute_update(
-            _update_of(said), {"order": said.id}, id=said.id, rpc_timeout=timedelta(seconds=patience)
+            _update_of(request), {"order": request.id}, id=request.id, rpc_timeout=timedelta(seconds=timeout)
         )
     except WorkflowUpdateFailedError as error:
-        raise _refusal(database, incident_id, error) from None
+        raise _refusal_error(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _nobody_answered(client, main_queue(place, installation), said, patience) from None
+        raise await _no_response_error(client, main_queue(place, installation), request, timeout) from None
     except RPCError as error:
-        raise _no_workflow(database, incident_id, error) from None
+        raise _no_workflow_error(database, incident_id, error) from None
 
 
-async def _ask_for_keys(
+async def _update_regeneration(
     database: Database,
     place: TemporalAccess,
     incident_id: str | None,
     regeneration_id: str,
     order: StaffResend,
     *,
-    patience: float,
+    timeout: float,
 ) -> int:
     installation = installation_id(database)
     client = await open_client(place)
@@ -206,80 +208,81 @@ async def _ask_for_keys(
     handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
     try:
         return await handle.execute_update(
-            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=patience)
+            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=timeout)
         )
     except WorkflowUpdateFailedError as error:
-        raise _refusal(database, incident_id, error) from None
+        raise _refusal_error(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _nobody_answered(client, main_queue(place, installation), order, patience) from None
+        raise await _no_response_error(client, main_queue(place, installation), order, timeout) from None
     except RPCError as error:
-        raise _no_workflow(database, incident_id, error) from None
+        raise _no_workflow_error(database, incident_id, error) from None
 
 
-def _refusal(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
+def _refusal_error(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in (INVALID, REQUEST_REFUSED, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
     if REFUSED_PLAINTEXT.decode() in str(cause):
         return UsageError(
-            "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
+            "the workers accept only encrypted requests, and this one was not encrypted",
+            "set OCTY_TEMPORAL_KEYS to the workers' value",
         )
-    return _too_late(database, incident_id) or UnavailableError(
-        f"the workflow failed at the order: {cause}", "look at the worker's log, then repeat the command"
+    return _too_late_error(database, incident_id) or UnavailableError(
+        f"the workflow failed to handle the request: {cause}", "read the worker's log, then repeat the command"
     )
 
 
-async def _nobody_answered(client: Client, task_queue: str, said: StaffRequest, patience: float) -> CommandError:
-    option = said.id_field.replace("_", "-")
-    repeat = f"repeat with --{option} {said.id}, which never counts twice"
+async def _no_response_error(client: Client, task_queue: str, request: StaffRequest, timeout: float) -> CommandError:
+    option = request.id_field.replace("_", "-")
+    repeat = f"repeat with --{option} {request.id}, which is handled only once"
     try:
         worker = await has_worker(client, task_queue, time.time())
     except RPCError:
         worker = False
     if worker:
         return UnavailableError(
-            f"no answer within {patience:g} s, though a worker asked for work lately", f"look at its log; {repeat}"
+            f"no response within {timeout:g} s, although a worker is polling", f"read its log; {repeat}"
         )
     return UnavailableError(
-        f"no worker asks Temporal for work (task queue {task_queue!r})", f"start `octy worker`; {repeat}"
+        f"no worker is polling task queue {task_queue!r}", f"start one with `octy worker`; {repeat}"
     )
 
 
-def _no_workflow(database: Database, incident_id: str | None, error: RPCError) -> CommandError:
+def _no_workflow_error(database: Database, incident_id: str | None, error: RPCError) -> CommandError:
     if error.status is not RPCStatusCode.NOT_FOUND:
-        return UnavailableError(f"Temporal did not take the order: {error.message}", "`octy doctor` looks closer")
-    return _too_late(database, incident_id) or UnavailableError(
-        f"the workflow is not there yet ({error.message})",
-        "is `octy worker` running, at the same address and namespace? `octy doctor` tells; then repeat the command",
+        return UnavailableError(f"Temporal refused the request: {error.message}", "run `octy doctor`")
+    return _too_late_error(database, incident_id) or UnavailableError(
+        f"the workflow does not exist yet ({error.message})",
+        "check with `octy doctor` that `octy worker` runs with the same address and namespace; then repeat the command",
     )
 
 
-def _too_late(database: Database, incident_id: str | None) -> RefusedError | None:
+def _too_late_error(database: Database, incident_id: str | None) -> RefusedError | None:
     """Return the refusal when SQL knows the case as closed: its workflow may be long forgotten."""
     if incident_id is None:
         return None
     with database.read() as connection:
-        standing = incidents.read_answer(connection, incident_id)
-    if not standing.closed:
+        current = incidents.read_answer(connection, incident_id)
+    if not current.closed:
         return None
-    answer = f"{standing.answer}, by {standing.answered_by}" if standing.answer else "nobody answered"
-    return RefusedError(f"too late, the case is closed as {standing.resolution}: {answer}")
+    answer = f"{current.answer}, by {current.answered_by}" if current.answer else "there was no answer"
+    return RefusedError(f"too late, the incident is closed as {current.resolution}: {answer}")
 
 
-def _audit_refusal(database: Database, incident_id: str | None, said: StaffRequest, why: str) -> None:
+def _audit_refusal(database: Database, incident_id: str | None, request: StaffRequest, why: str) -> None:
     """Put the refusal into the case's timeline, once an id, without what was refused for its content."""
-    actor = said.actor if _fits(said.actor, "fits") else login_name()
-    facts = {**_known_facts(said), **({"reason": said.reason} if _fits("fits", said.reason) else {})}
+    actor = request.actor if _fits(request.actor, "fits") else login_name()
+    facts = {**_known_facts(request), **({"reason": request.reason} if _fits("fits", request.reason) else {})}
     if incident_id is not None:
-        _record_refusal(database, incident_id, said, actor, {**facts, "why": why})
-    record(said.refused_as, actor, why=why, **{**_facts(incident_id, said), "reason": facts.get("reason")})
+        _record_refusal(database, incident_id, request, actor, {**facts, "why": why})
+    record(request.refused_as, actor, why=why, **{**_facts(incident_id, request), "reason": facts.get("reason")})
 
 
 def _record_refusal(
-    database: Database, incident_id: str, said: StaffRequest, actor: str, detail: dict[str, str | int | bool]
+    database: Database, incident_id: str, request: StaffRequest, actor: str, detail: dict[str, str | int | bool]
 ) -> None:
     at = time.time()
-    number = said.id if said.fault() is None else uuid7(at)
+    number = request.id if request.fault() is None else uuid7(at)
     with database.write() as connection:
         incidents.record_refused_decision(
             connection,
@@ -288,20 +291,20 @@ def _record_refusal(
             actor=actor,
             detail=detail,
             now=at,
-            what=said.refused_as,
+            what=request.refused_as,
         )
 
 
-def _known_facts(said: StaffRequest) -> dict[str, str | int | bool]:
+def _known_facts(request: StaffRequest) -> dict[str, str | int | bool]:
     """Return what was asked for, but for words that nobody here knows."""
-    return {} if isinstance(said, StaffResend) and said.fault() else said.facts()
+    return {} if isinstance(request, StaffResend) and request.fault() else request.facts()
 
 
 def _fits(actor: str, reason: str) -> bool:
     return StaffDecision(Choice.DISMISS, actor, reason).fault() is None
 
 
-def _facts(incident_id: str | None, said: StaffRequest) -> dict[str, Any]:
-    leaked = {"leaked": said.leaked} if isinstance(said, StaffDecision) else {}
+def _facts(incident_id: str | None, request: StaffRequest) -> dict[str, Any]:
+    leaked = {"leaked": request.leaked} if isinstance(request, StaffDecision) else {}
     incident = {} if incident_id is None else {"incident": incident_id}
-    return {**incident, **_known_facts(said), **leaked, "reason": said.reason, said.id_field: said.id}
+    return {**incident, **_known_facts(request), **leaked, "reason": request.reason, request.id_field: request.id}

@@ -79,8 +79,8 @@ def _refuse_open_incident(session: Session, pair: KeyPair | None) -> None:
     incident_id = open_incident_of(session, pair.id) if pair else None
     if incident_id is not None:
         raise OrderRefusedError(
-            f"the case {incident_id} is open on this pair → octy incidents decide {incident_id} regenerate --reason …, "
-            "so that the case ends with it"
+            f"incident {incident_id} is open for this key pair → octy incidents decide {incident_id} regenerate --reason …, "
+            "which closes the incident"
         )
 
 

@@ -47,8 +47,8 @@ def _refuse_undelivered(session: Session, reference: str, now: float) -> None:
     if account is None or delivery is None or delivery.status is not DeliveryStatus.REFUSED:
         return
     raise InvalidInputError(
-        f"an account with the reference {account.reference!r} exists already, and the mail with its keys was refused "
-        f"for good ({delivery.mail_error}): the customer has not got it → if the address is wrong: "
-        f"octy accounts change {account.reference} --email … --reason …; for a fresh link: "
+        f"an account with the reference {account.reference!r} exists already, and the mail with its keys was rejected "
+        f"for good ({delivery.mail_error}): the customer did not get it → if the address is wrong: "
+        f"octy accounts change {account.reference} --email … --reason …; for a new link: "
         f"octy keys resend --account {account.reference} --reason …"
     )

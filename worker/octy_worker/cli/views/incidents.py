@@ -13,6 +13,7 @@ from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.cli.views.plots import Chart
 from octy_worker.formatting import format_source
 from octy_worker.reports.models import IncidentLine, IncidentReport, TimelineLine
+from octy_worker.staff.amendments import AmendmentResult
 
 _RULES = {
     "key": "in a row with this key, from any address",
@@ -74,6 +75,26 @@ def print_timeline_line(line: TimelineLine) -> None:
     parts = (format_time(line.at), line.actor, line.what.replace("_", " "), _details(line.detail))
     print_lines("  ".join(part for part in parts if part))
     sys.stdout.flush()
+
+
+def amendment_lines(result: AmendmentResult, *, leaked: bool) -> list[str]:
+    """Return what an amendment means for the incident, the keys and the quiet time."""
+    if result.repeated:
+        return ["This change was made before; nothing was changed."]
+    if result.withdrawn is not None:
+        return [
+            "The new keys are withdrawn: their link no longer works, and the old key pair stays valid. "
+            "The incident will be closed."
+        ]
+    if result.ordered is not None:
+        return [
+            "New keys are ordered; a mail goes to the customer. The incident stays closed, and its quiet time has ended."
+        ]
+    if result.closed:
+        return ["The incident stays closed; its answer is recorded."]
+    if leaked:
+        return ["The old key pair is revoked: all apps refuse it within one second. The new keys are being sent."]
+    return ["The worker continues the incident with this answer."]
 
 
 def _cause(line: IncidentLine) -> str:
