@@ -124,7 +124,7 @@ def test_only_the_newest_refused_requests_are_searched_and_the_answer_says_so(wo
     put_refused(world, "", "", request_id="new-request")
     monkeypatch.setattr(search, "SEARCHED_REQUESTS", 2)
     assert octy("find", "new-request", "--json").must().json["requests_total"] == 2
-    assert "nothing matches (of refused requests the newest 2)" in octy("find", "old-request").must(2).stderr
+    assert "nothing matches (searched the newest 2 refused requests)" in octy("find", "old-request").must(2).stderr
     monkeypatch.setattr(search, "SEARCHED_REQUESTS", 3)
     assert octy("find", "old-request", "--json").must().json["requests_total"] == 1
     assert "newest" not in octy("find", "older-request").must(2).stderr

@@ -281,7 +281,7 @@ KILLED = """
 import time
 from octy_worker.cli import keys_import, main
 keys_import._PROGRESS_INTERVAL = 0.0
-keys_import.note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
+keys_import.print_note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
 main()
 """
 

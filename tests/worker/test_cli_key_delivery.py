@@ -65,7 +65,7 @@ def test_regenerate_tells_of_keys_whose_mail_was_refused_for_good(world, octy, f
     issue(world, first_keys)
     note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
     said = octy(*REGENERATE).must().stdout
-    assert "on their way" not in said
+    assert "being sent" not in said
     assert "Their mail was rejected for good (rcpt-550): the customer did not get it" in said
     assert "octy accounts change acme --email" in said
     assert "octy keys resend --account acme" in said

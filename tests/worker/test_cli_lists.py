@@ -427,5 +427,5 @@ def test_a_notice_whose_mail_is_not_ordered_yet_says_so(world, octy):
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": "old@acme.example"}, NOW)
         change_contact(session, account, {"contact_email_address": "new@acme.example"}, NOW)
-    assert "on their way" in octy("accounts", "show", "acme").must().stdout
+    assert "being sent" in octy("accounts", "show", "acme").must().stdout
     assert octy("accounts", "show", "acme", "--json").must().json["notices"][0]["mails"] == []

@@ -69,7 +69,7 @@ def test_secrets_file_is_for_its_owner_whatever_the_umask_and_is_never_replaced(
     assert file.stat().st_mode & 0o777 == 0o600
     made = read_env_file(file)
     assert {"OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS"} < set(made)
-    assert "is there already" in octy("secrets", "--out", str(file)).must(2).stderr
+    assert "exists already" in octy("secrets", "--out", str(file)).must(2).stderr
     rotated = tmp_path / "new.env"
     octy("--env-file", str(file), "secrets", "--rotate", "--out", str(rotated)).must()
     assert read_env_file(rotated)["OCTY_PEPPERS"].startswith(made["OCTY_PEPPERS"] + ",")
@@ -95,7 +95,7 @@ def test_key_ids_of_two_installations_differ(octy):
 def test_a_database_is_made_and_brought_up_to_date(tmp_path):
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
     assert f"from schema none to {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
-    assert f"is at schema {SCHEMA_VERSION} already" in octy("db", "upgrade").must().stdout
+    assert f"is already at schema {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
     assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
     assert octy("db", "check").must().stdout == ""
 

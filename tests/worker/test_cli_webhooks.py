@@ -87,13 +87,18 @@ def test_a_test_leaves_no_row(world, octy, keys):
 @pytest.mark.parametrize(
     ("url", "variables", "code", "said"),
     [
-        ("", {}, 2, "the account has no webhook_url → the customer sets it"),
+        ("", {}, 2, "the account has no webhook_url → the customer can set it"),
         ("http://localhost:9/", {}, 3, "nothing was sent: the webhook_url does not start with https://"),
         ("https://a:b@localhost/", {}, 3, "nothing was sent: the webhook_url contains a user name or password"),
         ("https://localhost/", {"OCTY_WEBHOOK_ALLOW_PRIVATE": ""}, 3, "resolves to a private or special address"),
         ("https://127.0.0.1:9/", {}, 1, "not delivered: the server accepts no connection"),
         (None, {"OCTY_WEBHOOK_CA_FILE": ""}, 1, "not delivered: the server's certificate is not trusted"),
-        (None, {"OCTY_WEBHOOK_KEYS": ""}, 2, "OCTY_WEBHOOK_KEYS is not set, so webhooks are off → `octy secrets`"),
+        (
+            None,
+            {"OCTY_WEBHOOK_KEYS": ""},
+            2,
+            "OCTY_WEBHOOK_KEYS is not set, so webhooks are off → set it; `octy secrets`",
+        ),
         (None, {"OCTY_WEBHOOK_KEYS": "k1:abcd"}, 2, "OCTY_WEBHOOK_KEYS: entry 1 is not"),
         (None, {"OCTY_WEBHOOK_CA_FILE": "/no/such.pem"}, 2, "OCTY_WEBHOOK_CA_FILE can't be used"),
         (None, {"OCTY_WEBHOOK_TIMEOUT": "0"}, 2, "OCTY_WEBHOOK_TIMEOUT"),
@@ -114,7 +119,7 @@ def test_a_test_that_does_not_arrive_says_why(  # noqa: PLR0917  # fixtures and 
 def test_what_the_server_answered_is_told(octy, server, keys):
     server.statuses = [500]
     done = octy("webhooks", "test", "acme").must(1)
-    assert "not delivered: the server did not respond with 2xx (status 500) → the worker would try again" in done.stderr
+    assert "not delivered: the server did not respond with 2xx (status 500) → the worker would retry" in done.stderr
     found = octy("webhooks", "test", "acme", "--json").must(1).json
     assert found == {"webhook_id": server.ids[1], "delivered": False, "fault": "status-500", "status": 500}
     assert set(found) == set(webhooks.TEST_JSON.split(", "))
@@ -201,7 +206,8 @@ def test_an_order_that_cant_be_taken_says_so(world, octy, keys):
 
 
 @pytest.mark.parametrize(
-    ("name", "names"), [("list", "LISTED"), ("retry", "RETRIED"), ("rotate-secret", "ROTATED"), ("test", "TESTED")]
+    ("name", "names"),
+    [("list", "LIST_JSON"), ("retry", "RETRY_JSON"), ("rotate-secret", "ROTATE_JSON"), ("test", "TEST_JSON")],
 )
 def test_every_command_documents_its_json_with_examples(name, names):
     page = " ".join(Octy()("webhooks", name, "--help", COLUMNS="300").must().stdout.split())

@@ -1,9 +1,9 @@
-"""Errors that are expected: each says what is wrong and what to do. `octy` prints them in one line.
+"""Expected errors: each says what is wrong and what to do. `octy` prints them in one line.
 
-CommandError            something is wrong
-├── UsageFaultError     what was given can't be taken
-├── RefusedError        it was understood, and is refused
-└── UnavailableError    database, Temporal, worker or mail server doesn't answer
+CommandError            the command failed
+├── UsageError          wrong input: an option, a setting, a file or an id
+├── RefusedError        understood, but refused
+└── UnavailableError    database, Temporal, worker or mail server is not available
 OrderRefusedError       a request of staff that is refused in SQL; nothing was changed
 """
 
@@ -16,16 +16,16 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """What was given can't be taken."""
+    """Wrong input: an option, a setting, a file or an id."""
 
 
 class RefusedError(CommandError):
-    """It was understood, and is refused."""
+    """Understood, but refused."""
 
 
 class UnavailableError(CommandError):
-    """Something that is needed doesn't answer."""
+    """Database, Temporal, worker or mail server is not available."""
 
 
 class OrderRefusedError(Exception):
-    """The request was understood and is refused, for the reason that the text gives; nothing was changed."""
+    """A request of staff that is refused for the given reason; nothing was changed."""

@@ -1,7 +1,4 @@
-"""PURE. Times, lengths of time, numbers and sources in the words that mails, pages and the `octy` command share.
-
-Untrusted text is made safe by `octy_worker.sanitize`.
-"""
+"""Times, durations, numbers and sources as text, for mails, pages and the `octy` command. Pure functions."""
 
 from datetime import datetime
 
@@ -9,7 +6,7 @@ from octy_middleware.http.client_address import UNIX, UNKNOWN
 from octy_middleware.http.event import OVERFLOW
 
 SOURCES_SHOWN = 5
-"""How many sources of a case mails and pages name one by one; the rest is summed up."""
+"""How many sources of an incident mails and pages list; the rest is summed up."""
 
 _ORIGINS = {OVERFLOW: "many other addresses", UNKNOWN: "an unknown address", UNIX: "a local connection"}
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
@@ -17,12 +14,12 @@ _DAYS_FROM = 3 * 86_400  # "24 hours" and "48 hours" say more than "1 day"
 
 
 def format_time(at: datetime) -> str:
-    """Return a UTC time to the second, the same in every country."""
+    """Return a UTC time to the second."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length of time in its largest whole unit: `24 hours`, `7 days`, `90 minutes`."""
+    """Return a duration in its largest whole unit: `24 hours`, `7 days`, `90 minutes`."""
     whole = max(0, round(seconds))
     for name, size in _UNITS:
         if whole >= size and whole % size == 0 and not (name == "day" and whole < _DAYS_FROM):
@@ -36,5 +33,5 @@ def format_count(count: int, noun: str) -> str:
 
 
 def format_source(source: str) -> str:
-    """Return where requests came from: an address or network as it is, what has none in words."""
+    """Return a source as text: an address or network unchanged, others in words."""
     return _ORIGINS.get(source, source)

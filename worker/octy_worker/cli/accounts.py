@@ -18,8 +18,8 @@ CHANGE_JSON = "account_id, account, contact_email_address, security_address, tak
 LIST_JSON = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
 SHOW_JSON = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
-    "security_addresses, contact_changed_at, contact_takes_effect_at, created_at, pairs, open_incidents, regenerations, "
-    "notices[id, kind, at, public_key, regeneration_id, mails], notices_total, mails, mails_total"
+    "security_addresses, contact_changed_at, contact_takes_effect_at, created_at, pairs, open_incidents, "
+    "regenerations, notices[id, kind, at, public_key, regeneration_id, mails], notices_total, mails, mails_total"
 )
 
 
@@ -71,8 +71,8 @@ def add(
             return
         print_lines(
             f"Account {reference.strip()} is created ({account.account_id}).",
-            f"Its first key pair is ordered. The worker mails the public key, and a link that shows the secret once, to "
-            f"{email.strip()}.",
+            f"Its first key pair is ordered. The worker mails the public key, and a link that shows the secret once, "
+            f"to {email.strip()}.",
             f"To see its progress: octy accounts show {reference.strip()}",
         )
 

@@ -28,24 +28,24 @@ DOCTOR_HELP = help_text(
     "Check the whole installation; list problems and what to do about them.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
-    more="It checks settings, packages, database, outbox, Temporal and its workers, mail server and pages; then the work "
-    "itself: alerts, incidents, keys, mails, webhooks, commits, a test write, clocks. It leaves no changes and sends no "
-    "mail. Run it where the worker runs, with the worker's settings. Exit code 1: problems found, or checks that could "
-    "not be made.",
+    more="It checks settings, packages, database, outbox, Temporal and its workers, mail server and pages; then the "
+    "work itself: alerts, incidents, keys, mails, webhooks, commits, a test write, clocks. It leaves no changes and "
+    "sends no mail. Run it where the worker runs, with the worker's settings. Exit code 1: problems found, or checks "
+    "that could not be made.",
     json=DOCTOR_JSON,
 )
 SECRETS_HELP = help_text(
     "Print a complete set of new keys as OCTY_* settings.",
     "octy secrets --out octy.env",
     "octy --env-file octy.env secrets --rotate --out new.env",
-    more="They are secrets: keep them outside the database and its backups. An existing installation must keep its keys: "
-    "without its peppers no key pair can be verified.\n\n"
+    more="They are secrets: keep them outside the database and its backups. An existing installation must keep its "
+    "keys: without its peppers no key pair can be verified.\n\n"
     "To rotate keys, --rotate prints the current keys, each followed by a new one. The last key is used for new data, "
     "the others stay readable. Rotate peppers in two steps, because an app without a key pair's pepper responds 503: "
     "first put the new pepper before the current one in all apps and workers, then give all of them this output.\n\n"
     "When an old key may be removed: a pepper once `octy doctor` reports no problem without it; a sealing or link key "
-    "after 14 days; a webhook key once customers have the secrets of the next one; a key of Temporal's payloads once no "
-    "workflow that it encrypted runs or is retained.",
+    "after 14 days; a webhook key once customers have the secrets of the next one; a key of Temporal's payloads once "
+    "no workflow that it encrypted runs or is retained.",
 )
 
 
@@ -56,9 +56,9 @@ SECRETS_HELP = help_text(
         "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
         "octy --database postgresql://octy@db.example/octy db upgrade",
         more="It also registers the installation's id and check values of its keys: run it with the worker's settings. "
-        "Create a PostgreSQL database first: CREATE DATABASE octy OWNER octy. If the URL has no password, it comes from "
-        "PGPASSWORD or ~/.pgpass. The migration is one transaction where the database supports that; a second one at "
-        "the same time waits.",
+        "Create a PostgreSQL database first: CREATE DATABASE octy OWNER octy. If the URL has no password, it comes "
+        "from PGPASSWORD or ~/.pgpass. The migration is one transaction where the database supports that; a second one "
+        "at the same time waits.",
     )
 )
 def upgrade(context: typer.Context) -> None:
@@ -87,8 +87,8 @@ def upgrade(context: typer.Context) -> None:
         "Migrate the tables back to an older schema, by default the previous one. Newer data is lost.",
         "octy db downgrade 0001",
         "octy db downgrade --yes",
-        more="Run it with the newer release, which has the migration, when no app or worker of that release runs. Make a "
-        "backup first.",
+        more="Run it with the newer release, which has the migration, when no app or worker of that release runs. Make "
+        "a backup first.",
     )
 )
 def downgrade(

@@ -17,8 +17,8 @@ ADOPT_HELP = help_text(
     "octy db adopt --moved --reason 'new server'",
     "octy db adopt --copy --reason 'staging of today'",
     "octy --env-file octy.env db adopt --keys link_keys --reason 'the old ones are lost'",
-    more="A worker does not start on a database whose location has changed: a copy must not send mails to the original's "
-    "customers. Stop the workers of this database first.\n\n"
+    more="A worker does not start on a database whose location has changed: a copy must not send mails to the "
+    "original's customers. Stop the workers of this database first.\n\n"
     "--moved: the installation has a new location; it keeps its id and its workflows.\n\n"
     "--copy: this is another installation with its own id. Incidents, new keys, mails, notices and webhooks that were "
     "open in the original are closed here and continue there. The copy sends alerts of new attempts to the addresses "

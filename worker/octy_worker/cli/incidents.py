@@ -141,9 +141,9 @@ def _follow(database: "Database", incident_id: str, *, as_json: bool) -> None:
         "octy incidents decide 0199f2c4 regenerate --leaked --reason 'by phone'",
         "octy incidents decide 0199f2c4 dismiss --reason 'their load test'",
         more="regenerate: a new key pair is issued and sent; the old one ends after its overlap, or at once with "
-        "--leaked. dismiss: a false alarm; the failure counts restart at zero. The first answer counts: if the customer "
-        "or a colleague has already answered, the command is refused, and the refusal is recorded in the incident. A "
-        "worker must be running. Repeating the command with the same --decision-id decides only once.",
+        "--leaked. dismiss: a false alarm; the failure counts restart at zero. The first answer counts: if the "
+        "customer or a colleague has already answered, the command is refused, and the refusal is recorded in the "
+        "incident. A worker must be running. Repeating the command with the same --decision-id decides only once.",
         json=DECIDE_JSON,
     )
 )

@@ -31,9 +31,10 @@ DECIDE_MANY_HELP = help_text(
     "Decide many incidents that have one cause.",
     "octy incidents decide-many dismiss --all-open --since 2026-01-09T14:00Z --reason 'our wrong release'",
     "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
-    more="Each incident is decided as by `octy incidents decide`, one after the other, and gets a line with the result. "
-    "One that is closed or answered is refused; the others continue. If Temporal or the worker is not available, the "
-    "rest is not tried. Repeat the command with its --batch-id: no incident is decided twice. A worker must be running.",
+    more="Each incident is decided as by `octy incidents decide`, one after the other, and gets a line with the "
+    "result. One that is closed or answered is refused; the others continue. If Temporal or the worker is not "
+    "available, the rest is not tried. Repeat the command with its --batch-id: no incident is decided twice. A worker "
+    "must be running.",
     json=DECIDE_MANY_JSON,
 )
 HELD_HELP = help_text(

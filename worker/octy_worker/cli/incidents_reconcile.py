@@ -33,8 +33,8 @@ RECONCILE_HELP = help_text(
     "Compare the database with Temporal's workflows and repair differences. Workers do it once an hour.",
     "octy incidents reconcile --dry-run",
     "octy incidents reconcile --json",
-    more="Run it after Temporal lost its state. Open incidents, regenerations and notices are started again, with their "
-    "deadlines, answers and keys; no mail is sent twice. Workflows of closed ones are ended. After a backup was "
+    more="Run it after Temporal lost its state. Open incidents, regenerations and notices are started again, with "
+    "their deadlines, answers and keys; no mail is sent twice. Workflows of closed ones are ended. After a backup was "
     "restored, run `octy db restored` first. Exit code 1: a dry run found differences, or Temporal has workflows that "
     "the database does not know.",
     json=RECONCILE_JSON,

@@ -47,8 +47,8 @@ CHANGE_HELP = help_text(
     "octy incidents change 0199f2c4 regenerate --leaked --reason 'seen in a public repo'",
     more="To dismiss: uncollected new keys are withdrawn, and the old key pair stays valid. To regenerate: an open "
     "incident continues with the new answer; for a closed one new keys are ordered, and its quiet time ends. With "
-    "--leaked the old key pair is revoked at once. Refused if the customer has collected the new keys, or if a reported "
-    "leak would be dismissed; the refusal is recorded in the incident. No worker is needed.",
+    "--leaked the old key pair is revoked at once. Refused if the customer has collected the new keys, or if a "
+    "reported leak would be dismissed; the refusal is recorded in the incident. No worker is needed.",
     json=CHANGE_JSON,
 )
 

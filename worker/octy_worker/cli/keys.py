@@ -76,7 +76,8 @@ def list_some(
 @app.command(
     "show",
     help=help_text(
-        "Show one key pair: its state, its use and sources in the last 7 days, and whether it was sent over plain HTTP.",
+        "Show one key pair: its state, its use and sources in the last 7 days, and whether it was sent over plain "
+        "HTTP.",
         "octy keys show pk_4fT…",
         "octy keys show pk_4fT… --limit 0",
         more="`octy find` finds a complete public key by its beginning.",
@@ -164,9 +165,9 @@ def _old_pair_line(old_public_key: str | None, *, leaked: bool) -> str:
     help=help_text(
         "Send a new link to uncollected new keys, also to an account's first ones.",
         "octy keys resend --account acme --reason 'the link had expired'",
-        more="For a link that has expired, was lost, or went to a wrong address. Older links stop working. The mail goes "
-        "to the account's security address; with OCTY_DELIVER=mail it has the keys themselves. Refused if there are no "
-        "uncollected keys: `octy keys regenerate` creates new ones. A worker must be running.",
+        more="For a link that has expired, was lost, or went to a wrong address. Older links stop working. The mail "
+        "goes to the account's security address; with OCTY_DELIVER=mail it has the keys themselves. Refused if there "
+        "are no uncollected keys: `octy keys regenerate` creates new ones. A worker must be running.",
         json=RESEND_JSON,
     )
 )

@@ -32,8 +32,8 @@ _SAMPLE_RECIPIENT = "ada@customer.example"
         "octy mail preview",
         "octy mail preview alert --html > alert.html",
         "octy mail preview --out previews",
-        more="You can replace templates: files in the folder OCTY_MAIL_TEMPLATES override the built-in ones of the same "
-        "name: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html, the frame of every HTML part; "
+        more="You can replace templates: files in the folder OCTY_MAIL_TEMPLATES override the built-in ones of the "
+        "same name: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html, the frame of every HTML part; "
         "parts.html and parts.txt, the parts that several mails share. With OCTY_MAIL_LANGUAGE=de its subfolder de is "
         "searched first, and words.toml there translates numbers and times.\n\n"
         "Names and colours are settings: OCTY_PRODUCT_NAME, OCTY_SUPPORT_CONTACT, OCTY_MAIL_ACCENT_COLOUR, "
@@ -96,9 +96,9 @@ def _form(gallery: "PreviewRenderer", kind: MailKind, form: str) -> str:
         "Send a sample through the configured mail server, and show the result.",
         "octy mail test you@example.com",
         "octy --env-file octy.env mail test you@example.com --kind new_keys",
-        more="One attempt, with the worker's TLS, login and signature. The subject begins with [Test]; the links do not "
-        "work. Exit code 0: the server accepted the mail. 3: it rejected the mail for good. 4: not now; the worker would "
-        "retry. 1: a setting is wrong; the output says which.",
+        more="One attempt, with the worker's TLS, login and signature. The subject begins with [Test]; the links do "
+        "not work. Exit code 0: the server accepted the mail. 3: it rejected the mail for good. 4: not now; the worker "
+        "would retry. 1: a setting is wrong; the output says which.",
         json=TEST_JSON,
     ),
 )
@@ -152,8 +152,8 @@ def send_sample(
         "octy mail record",
         "openssl genrsa -out dkim.pem 2048",
         more="Set OCTY_DKIM_DOMAIN, OCTY_DKIM_SELECTOR and OCTY_DKIM_PRIVATE_KEY_FILE (PEM; RSA, or Ed25519 with the "
-        "extra ed25519). The domain must be that of OCTY_MAIL_FROM. To replace the key, first publish the new one under "
-        "another selector.",
+        "extra ed25519). The domain must be that of OCTY_MAIL_FROM. To replace the key, first publish the new one "
+        "under another selector.",
         json=RECORD_JSON,
     )
 )

@@ -27,8 +27,9 @@ RETRY_JSON = "retried, actor"
         "List undelivered messages, newest first.",
         "octy outbox list",
         "octy outbox list --dead-letters --json",
-        more="A worker delivers each message within a second. During an outage of Temporal all messages wait; none is lost. "
-        "A message that fails five times is a dead letter and is not tried again until you run `octy outbox retry`.",
+        more="A worker delivers each message within a second. During an outage of Temporal all messages wait; none is "
+        "lost. A message that fails five times is a dead letter and is not tried again until you run `octy outbox "
+        "retry`.",
         json=LIST_JSON,
     ),
 )
@@ -57,8 +58,8 @@ def list_some(
         "Retry dead letters.",
         "octy outbox retry 4711 4712 --reason 'worker updated'",
         "octy outbox retry --all --reason 'worker updated'",
-        more="Each gets five new tries; a running worker starts at once. If one of the ids is not a dead letter, nothing "
-        "is changed.",
+        more="Each gets five new tries; a running worker starts at once. If one of the ids is not a dead letter, "
+        "nothing is changed.",
         json=RETRY_JSON,
     ),
 )

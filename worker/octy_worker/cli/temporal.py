@@ -61,9 +61,9 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
         "octy --env-file octy.env temporal promote",
         "octy temporal promote --build-id 1.4.0 --timeout 60",
         "octy temporal promote --unversioned",
-        more="The last step of a deployment: a build gets no workflow tasks until it is current. The command waits until "
-        "a worker of the build polls. To roll back, promote the older build while its workers run. To leave versioning, "
-        "start workers without OCTY_TEMPORAL_DEPLOYMENT, then promote --unversioned.",
+        more="The last step of a deployment: a build gets no workflow tasks until it is current. The command waits "
+        "until a worker of the build polls. To roll back, promote the older build while its workers run. To leave "
+        "versioning, start workers without OCTY_TEMPORAL_DEPLOYMENT, then promote --unversioned.",
         json=PROMOTE_JSON,
     ),
 )

@@ -33,8 +33,8 @@ _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
         "List webhooks, newest first.",
         "octy webhooks list",
         "octy webhooks list --failed --account acme --json",
-        more="The worker retries a pending webhook after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; then "
-        "it has failed. A skipped one had no URL.",
+        more="The worker retries a pending webhook after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; "
+        "then it has failed. A skipped one had no URL.",
         json=LIST_JSON,
     ),
 )
@@ -100,8 +100,8 @@ def retry_some(
         "Print the secret with which an account verifies its webhooks.",
         "octy webhooks secret acme",
         more="It is derived from the newest key of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
-        "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to nobody else: "
-        "with it anybody can forge events. It gives no access to the API. The command is audited.",
+        "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to nobody "
+        "else: with it anybody can forge events. It gives no access to the API. The command is audited.",
     )
 )
 def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
@@ -127,8 +127,8 @@ def secret(context: typer.Context, account: _Account, actor: Actor = None) -> No
     help=help_text(
         "Give one account a new webhook secret; all others keep theirs.",
         "octy webhooks rotate-secret acme --reason 'their secret was in a log'",
-        more="For 24 hours events are signed with both the previous and the new secret, so that the customer can switch "
-        "without losing events. `octy webhooks secret` prints the new one.",
+        more="For 24 hours events are signed with both the previous and the new secret, so that the customer can "
+        "switch without losing events. `octy webhooks secret` prints the new one.",
         json=ROTATE_JSON,
     ),
 )
@@ -146,12 +146,13 @@ def rotate_one(
         rotated = repository.rotate_secret(database, account, actor=who, reason=reason, now=now())
     ends = now() + repository.SECRET_OVERLAP.total_seconds()
     record("webhook_secret_rotated", who, reason=reason, account=rotated.id)
+    until = format_time(utc(ends))
     with printing_result(f"the webhook secret of {rotated.reference} was rotated"):
         if as_json:
             print_json({"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who})
         else:
             print_lines(
-                f"{rotated.reference} has a new webhook secret. The previous one is used until {format_time(utc(ends))}.",
+                f"{rotated.reference} has a new webhook secret. The previous one is used until {until}.",
                 f"To print the new one: octy webhooks secret {rotated.reference}",
             )
 
@@ -162,8 +163,8 @@ def rotate_one(
         "Send a signed test event to an account's server now, and show the result.",
         "octy webhooks test acme",
         "octy webhooks test acme --json",
-        more="It is sent from this machine, by the worker's rules: run it where the worker runs. Exit code 0: the server "
-        "responded with 2xx. 3: nothing was sent, for the reason printed. 1: the delivery failed.",
+        more="It is sent from this machine, by the worker's rules: run it where the worker runs. Exit code 0: the "
+        "server responded with 2xx. 3: nothing was sent, for the reason printed. 1: the delivery failed.",
         json=TEST_JSON,
     ),
 )

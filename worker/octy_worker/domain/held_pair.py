@@ -1,7 +1,4 @@
-"""Which pair a customer holds: one that was never collected stands for the one that it was to replace.
-
-Here: that one look. Not here: what follows from it (`cases`, `regenerations`).
-"""
+"""Which key pair a customer has: one that was never collected counts as the one that it was to replace."""
 
 from sqlmodel import Session, col, select
 
@@ -9,7 +6,7 @@ from octy_middleware.db.models import Regeneration
 
 
 def held_pair_id(session: Session, pair_id: str | None) -> str | None:
-    """Return the pair whose secret the customer has when asked about this one; None before the first collection."""
+    """Return the key pair whose secret the customer has, for a given one; None before the first collection."""
     while pair_id is not None:
         uncollected = session.exec(
             select(Regeneration).where(Regeneration.new_pair_id == pair_id, col(Regeneration.collected_at).is_(None))

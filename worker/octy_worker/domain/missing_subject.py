@@ -1,7 +1,6 @@
-"""A subject that is not in this database: retried, for another worker may have it, and never passed over.
+"""The error for a subject that is missing in this database: retried, because another worker may have it.
 
-Here: the error, its words, and when it is final for its workflow, which calls staff then. Not here: how it is asked for
-after that (`octy_workflows.activity_calls`).
+After a while the error is final for its workflow, which then notifies staff.
 """
 
 from temporalio import activity
@@ -11,7 +10,7 @@ from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING, SUBJECT
 
 
 def missing_subject_error(what: str, subject_id: str) -> ApplicationError:
-    """Return the error for an activity whose subject is not there: retryable, until its workflow is to call staff."""
+    """Return the error for an activity whose subject is missing; retryable until its workflow is to notify staff."""
     return ApplicationError(
         f"there is no {what} {subject_id} in this worker's database: is it the one that the workflow was started from, "
         "and was it restored from an older backup?",
@@ -21,7 +20,7 @@ def missing_subject_error(what: str, subject_id: str) -> ApplicationError:
 
 
 def _is_final() -> bool:
-    """Tell whether the activity was tried for long, and staff does not know yet."""
+    """Return whether the activity was retried for long enough, and staff is not notified yet."""
     if not activity.in_activity():
         return False
     info = activity.info()

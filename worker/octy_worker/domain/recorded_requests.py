@@ -1,8 +1,7 @@
-"""What staff has ordered in a case before, as a workflow must know it that is started anew.
+"""What staff has requested for an incident, for a workflow that is started again.
 
-Here: two looks at SQL. A case is started once, and then there is nothing to find; should Temporal ever lose its state,
-the case goes on with the end that staff gave it, and no mail that is sent again is taken for an earlier one. Not here:
-when a workflow is started (`relay`), and what it does with this (`octy_workflows.deadlines` and `letters`).
+An incident is normally started once, and nothing is found. After Temporal lost its state, the incident continues with
+the deadline that staff gave it, and mail numbers are not reused.
 """
 
 from sqlmodel import Session, col, select
@@ -25,7 +24,7 @@ def last_extension(session: Session, incident_id: str) -> ExtendedDeadlines | No
 
 
 def last_mail_numbers(session: Session, incident_id: str) -> dict[str, int]:
-    """Return the highest number of each kind of mail that was ordered for the case."""
+    """Return the highest number of each kind of mail that was requested for the incident."""
     keys = session.exec(select(Mail.key).where(Mail.incident_id == incident_id, col(Mail.kind).in_(_INCIDENT_MAILS)))
     numbers: dict[str, int] = {}
     for key in keys:

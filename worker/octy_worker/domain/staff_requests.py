@@ -1,10 +1,7 @@
-"""Staff orders in the store: written before a message goes to a workflow, loaded and used by the workflow's activity.
+"""Staff requests in SQL: saved before a message goes to a workflow, loaded and marked as used by its activity.
 
-Here: every SQL step of the `staff_request` table. Not here: what follows from an order (`octy_workflows.staff_input`), the
-`octy` command (`cli.deciding`).
-
-Messages to workflows carry an order's id alone. Whoever reaches Temporal can send one, so the row decides: it must be
-there, be about this workflow's subject, ask for this action, and be unused.
+A message to a workflow carries only the request's id. Anybody with access to Temporal can send one, so the row decides:
+it must exist, be about this workflow's subject and this action, and be unused.
 """
 
 from dataclasses import asdict
@@ -25,7 +22,7 @@ _OF_EVERY_ORDER = ("actor", "reason")
 
 
 class OrderResult(StrEnum):
-    """What became of an order."""
+    """The result of a request."""
 
     USED = "used"  # its workflow took it
     REFUSED = "refused"  # before its workflow took it
@@ -47,7 +44,7 @@ class UnusableOrderError(Exception):
 
 
 def save_order(database: Database, action: StaffAction, subject_id: str, request: StaffRequest, now: float) -> None:
-    """Write an order down, or find that the same one is there; its first reason stays.
+    """Save a request, unless the same one exists; then its first reason is kept.
 
     Raises OrderRefusedError for another order of this id.
     """
@@ -93,7 +90,7 @@ def use_order(
 
 
 def withdraw_order(connection: Connection, order_id: str, now: float) -> None:
-    """Note that an order was refused, so that nobody can have it carried out later."""
+    """Record that a request was refused, so that it can't be used later."""
     connection.execute(
         update(StaffRequestRow)
         .where(col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
@@ -102,7 +99,7 @@ def withdraw_order(connection: Connection, order_id: str, now: float) -> None:
 
 
 def request_of(order: StaffRequestRow, id_field: str) -> dict[str, Any]:
-    """Return the order as the workflows read it."""
+    """Return the request in the form that workflows read."""
     return {**order.fields, "actor": order.actor, "reason": order.reason, id_field: order.id}
 
 
@@ -121,7 +118,7 @@ def used_decision(connection: Connection, order_id: str, incident_id: str) -> St
 
 
 def check_staff(actor: str, reason: str) -> None:
-    """Raise OrderRefusedError unless actor and reason can be kept: the same rules as for decisions."""
+    """Raise OrderRefusedError unless actor and reason are valid; the rules are those of decisions."""
     fault = StaffDecision(Choice.DISMISS, actor, reason).fault()
     if fault is not None:
         raise OrderRefusedError(fault)

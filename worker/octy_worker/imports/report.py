@@ -1,8 +1,4 @@
-"""PURE. What is said of an import: its JSON, its sentences, its faults.
-
-Here: a plan in, values and lines out. Not here: printing (`cli.importing`), planning (`imports`). The fields are the
-names of the command's JSON: add, don't rename.
-"""
+"""The report of an import: its JSON, sentences and errors. The fields are the names of the command's JSON."""
 
 from dataclasses import dataclass
 

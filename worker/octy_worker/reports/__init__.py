@@ -1,1 +1,1 @@
-"""What support staff is shown, read from the database."""
+"""Reports for support staff and operators, read from the database."""

@@ -1,8 +1,4 @@
-"""How far the delivery of new keys has come, as the database knows it: what staff is told before they act.
-
-Here: reading the rows of a regeneration, of its link and of its mails. Not here: renewing a link (the workflow, asked
-by `cli.deciding`), words (`cli.views.key_delivery`).
-"""
+"""The state of a delivery of new keys, read from its regeneration, link and mails."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,15 +19,15 @@ _KEYS_MAILS = (MailKind.NEW_KEYS, MailKind.NEW_KEYS_INSIDE)
 
 
 class DeliveryStatus(StrEnum):
-    """How far a delivery has come."""
+    """The state of a delivery."""
 
-    PREPARING = "preparing"  # no worker has made the pair, or its mail, yet
-    RETRYING = "retrying"  # no mail server has accepted the newest mail yet; it is tried again
+    PREPARING = "preparing"  # no worker has issued the key pair, or its mail, yet
+    RETRYING = "retrying"  # the mail server has not accepted the newest mail yet; it is retried
     MAILED = "mailed"  # the newest mail was accepted, and its link works
-    REFUSED = "refused"  # the newest mail was refused for good: the customer can't have it
+    REFUSED = "refused"  # the newest mail was rejected for good
     EXPIRED = "expired"  # the newest link has expired
     COLLECTED = "collected"
-    ENDED = "ended"  # given up, or replaced by a later order, before anybody collected
+    ENDED = "ended"  # abandoned, or superseded by a later order, before it was collected
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-"""The shapes of what support staff is shown: frozen values whose fields are the names of the `octy` command's JSON.
+"""Shapes of the reports for support staff. Their fields are the names of the `octy` command's JSON.
 
-Here: names and types. Not here: queries (`reports`), tables (`cli.views`). A field renamed here is a field renamed in
-everybody's scripts: add, don't rename. No shape holds a secret, a digest or a link.
+Scripts use these names: add fields, but do not rename them. No report contains a secret, a digest or a link.
 """
 
 from dataclasses import dataclass

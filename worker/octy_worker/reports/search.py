@@ -1,8 +1,4 @@
-"""Search for a customer by what a caller or a mail names: an address, a name, a public key, a request id, a case id.
-
-Here: which columns a search text is compared with. Not here: the shapes of accounts, pairs and cases
-(`report_shapes`), tables (`cli.views.found`).
-"""
+"""Search for a customer by an address, a name, a public key, a request id or an incident id."""
 
 import re
 from dataclasses import dataclass, replace

@@ -1,7 +1,6 @@
-"""What came of the installation's work, read from SQL: alerts, incidents, keys, mails, webhooks, app processes.
+"""Stalled and failed work, read from SQL: alerts, incidents, keys, mails, webhooks and commits of app processes.
 
-Here: the queries, for metrics and `octy doctor`; they read only. Not here: what is reachable (`cli.checks`), alerts
-that wait (`mail.withheld`).
+For metrics and `octy doctor`.
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ _USABLE = (KeyPairState.ACTIVE, KeyPairState.RETIRING)
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many wait, and for how many seconds the oldest has."""
+    """How many wait, and the age of the oldest in seconds."""
 
     count: int
     oldest: float
@@ -42,7 +41,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class StalledWork:
-    """What is not as it should be; zeros while all is well."""
+    """Counts of stalled and failed work; zero without problems."""
 
     alerts_failed: int  # of open, unanswered incidents: refused for good
     incidents_stalled: Backlog  # SQL says that something happened, and nothing followed
@@ -57,7 +56,7 @@ class StalledWork:
 
 
 def read_stalled_work(session: Session, now: float) -> StalledWork:
-    """Read what came of the work until now."""
+    """Return the counts as of now."""
     return StalledWork(
         alerts_failed=_alerts_failed(session),
         incidents_stalled=_incidents_stalled(session, now),

@@ -1,8 +1,6 @@
-"""What support staff changes of an account: its contact address.
+"""Support staff changes an account's contact address, in one transaction.
 
-Here: the change as one transaction, with its refusals and its event in the timeline of each open incident. Not here:
-when security mails follow, and who is told (`octy_middleware.domain.accounts`), the `octy` command and its audit line
-(`cli.accounts`).
+When security mails follow to the new address, and who is notified, is in `octy_middleware.domain.accounts`.
 """
 
 from dataclasses import dataclass
@@ -32,13 +30,13 @@ class ContactChangeResult:
     contact_email_address: str
     security_address: str
     takes_effect_at: datetime | None
-    keys_wait: bool  # new keys wait to be collected, whose link can be sent again
+    keys_wait: bool  # there are uncollected new keys, whose link can be sent again
 
 
 def change_contact_address(
     database: Database, reference: str, email: str, *, actor: str, reason: str, now: float
 ) -> ContactChangeResult:
-    """Change the contact address of an account; all addresses are told by the notice of contact changes.
+    """Change the contact address of an account; all addresses get a notice.
 
     Raises OrderRefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
     an unknown account or an address that no mail can be sent to. Then nothing was changed.
@@ -46,13 +44,13 @@ def change_contact_address(
     check_staff(actor, reason)
     address = normalize_mail_address(email.strip())
     if address is None:
-        raise InvalidInputError(f"no mail can be sent to {email[:100]!r} → give an address like name@example.com")
+        raise InvalidInputError(f"{email[:100]!r} is not a valid mail address → use the form name@example.com")
     with database.write_session() as session:
         account = account_of(session, reference)
         if account.contact_email_address == address:
             raise OrderRefusedError(
-                f"{account.reference} has this contact address already → `octy accounts show {account.reference}` shows "
-                "where security mails go, and until when"
+                f"{account.reference} has this contact address already → `octy accounts show {account.reference}` "
+                "shows where security mails go, and until when"
             )
         staff = StaffChange(actor, reason)
         change_contact(session, account, {"contact_email_address": email}, now, staff=staff)

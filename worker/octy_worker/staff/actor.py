@@ -1,4 +1,4 @@
-"""Who acts, as the operating system knows it."""
+"""The person who acts, as the operating system knows them."""
 
 import os
 import pwd

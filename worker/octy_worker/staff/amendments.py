@@ -108,21 +108,15 @@ def amend(database: Database, incident_id: str, amendment: Amendment, now: float
     except OrderRefusedError as refusal:
         actor = login_name() if actor_error(amendment.actor) else amendment.actor
         reason = None if reason_error(amendment.reason) else amendment.reason
-        _record_refusal(database, incident_id, amendment, actor, reason, str(refusal), now)
+        _record_refusal(database, incident_id, amendment, str(refusal), actor=actor, reason=reason, now=now)
         record("change_refused", actor, why=str(refusal), reason=reason, **facts)
         raise
     record("answer_changed", amendment.actor, reason=amendment.reason, **facts)
     return result
 
 
-def _record_refusal(  # the columns of one timeline entry
-    database: Database,
-    incident_id: str,
-    amendment: Amendment,
-    actor: str,
-    reason: str | None,
-    why: str,
-    now: float,
+def _record_refusal(
+    database: Database, incident_id: str, amendment: Amendment, why: str, *, actor: str, reason: str | None, now: float
 ) -> None:
     detail = {
         "answer": str(amendment.answer),
@@ -153,8 +147,8 @@ def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amen
         raise OrderRefusedError("this is the current answer already; nothing was changed")
     if incident.resolution == Resolution.REGENERATED:
         raise OrderRefusedError(
-            "the incident ended with new keys, which the customer has collected → for other keys: octy keys regenerate --account … "
-            "--reason …"
+            "the incident ended with new keys, which the customer has collected → for other keys: octy keys regenerate "
+            "--account … --reason …"
         )
 
 

@@ -1,11 +1,8 @@
-"""Who did what: one structured line for every command that changes something or was refused.
+"""The audit log: one structured line for every command that changed something or was refused.
 
-Here: the line and its way out. It goes to the system's log, as `sudo`'s do, so that it outlives the terminal and lies
-where the person who typed the command can't change it; without a system log, as in a container, to stderr. Not here:
-the timelines of cases (`cases.append_event`), which tell customers' stories.
-
-Lines hold ids, public keys and reasons; no addresses, no secrets. `login` is the system's user beside the claimed
-actor.
+It is written to the system log, as `sudo` does, so that the person who typed the command can't change it; without a
+system log, as in a container, to stderr. Lines contain ids, public keys and reasons, but no addresses and no secrets.
+`login` is the system's user, beside the claimed actor.
 """
 
 import json
@@ -20,7 +17,7 @@ _SOCKETS = (Path("/dev/log"), Path("/var/run/syslog"))
 
 
 def record(what: str, actor: str, **facts: str | bool | None) -> None:
-    """Write one line; it must not fail the command, whose work is done by now."""
+    """Write one line. It never raises: the command's work is already done."""
     line = "octy-audit: " + json.dumps({"what": what, "actor": actor, "login": login_name(), **facts})
     if not any(_to_system_log(line, socket) for socket in _SOCKETS if socket.is_socket()):
         print(line, file=sys.stderr)  # noqa: T201  # ASCII, by `json.dumps`
@@ -42,6 +39,6 @@ def _to_system_log(line: str, socket: Path) -> bool:
 
 class _SystemLog(SysLogHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's own name
-        """Raise what went wrong; the library would print it and go on."""
+        """Raise the error; the library would print it and continue."""
         fault = sys.exc_info()[1]
         raise fault if isinstance(fault, OSError) else OSError(f"the system log took no line of {record.name}")

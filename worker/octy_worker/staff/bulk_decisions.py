@@ -1,8 +1,4 @@
-"""One decision for many incidents: which, and what became of each.
-
-Here: the choice of incidents, and the order of decisions. Not here: one decision (`cli.deciding`), what can be typed
-(`cli.bulk_deciding`).
-"""
+"""One decision for many incidents: which ones, and the result of each."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +13,7 @@ from octy_worker.mail.alert_grouping import is_unanswered
 
 
 class DecisionStatus(StrEnum):
-    """What became of the decision for one incident."""
+    """The result of the decision for one incident."""
 
     DECIDED = "decided"
     REFUSED = "refused"
@@ -27,7 +23,7 @@ class DecisionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionResult:
-    """What became of one incident, and why."""
+    """The result for one incident, and why."""
 
     incident_id: str
     end: DecisionStatus
@@ -35,7 +31,7 @@ class DecisionResult:
 
 
 def decision_id_of(batch_id: str, incident_id: str) -> str:
-    """Return the id of an incident's decision within a batch: the same batch again is harmless."""
+    """Return the id of an incident's decision within a batch: repeating a batch changes nothing."""
     return str(uuid5(NAMESPACE_URL, f"octy-batch:{batch_id}:{incident_id}"))
 
 
@@ -57,7 +53,7 @@ def decide_each(
     refused: type[Exception],
     unavailable: type[Exception],
 ) -> Iterator[DecisionResult]:
-    """Decide one after the other. What is refused does not stop the others; what does not answer leaves the rest."""
+    """Decide one after the other. A refusal does not stop the others; an unavailable service stops them."""
     stopped = ""
     for incident_id in dict.fromkeys(incident_ids):
         if stopped:

@@ -1,10 +1,8 @@
-"""What support staff asks of a running case, on its way to the workflow, and what came back.
+"""Requests of support staff to the workflow of an incident or a regeneration: decision, extension, resend.
 
-Here: asking, understanding the answer, auditing a refusal. Not here: whether it comes too late (the workflow and SQL
-say), what can be typed (`incidents`, `incident_orders`), answers changed in SQL (`changing`).
-
-An update is answered only by a running worker. Without one nothing tells whether what was asked is still waiting
-somewhere, so the same id is to be used again: the workflow takes each id once.
+A request is saved in SQL, sent to the workflow as a Temporal update, and audited. An update is answered only by a
+running worker. Without a response it is unknown whether the update is still queued, so the same id must be used again:
+the workflow handles each id once.
 """
 
 import asyncio
@@ -82,7 +80,7 @@ def resend_keys(  # who, what and why of one order
         _save(database, StaffAction.RESEND_KEYS, regeneration_id, order)
         try:
             number = asyncio.run(
-                _update_regeneration(database, place, incident_id, regeneration_id, order, timeout=timeout)
+                _update_regeneration(database, place, incident_id, regeneration_id, order, seconds=timeout)
             )
         except RefusedError:
             _withdraw(database, order)
@@ -116,7 +114,7 @@ def _send_update(
         _require_valid(request)
         _save(database, _ACTIONS[type(request)], incident_id, request)
         try:
-            answer = asyncio.run(_update_incident(database, place, incident_id, request, timeout=timeout))
+            answer = asyncio.run(_update_incident(database, place, incident_id, request, seconds=timeout))
         except RefusedError:
             _withdraw(database, request)
             raise
@@ -176,19 +174,19 @@ def _update_of(request: StaffRequest) -> Any:
 
 
 async def _update_incident(
-    database: Database, place: TemporalAccess, incident_id: str, request: StaffRequest, *, timeout: float
+    database: Database, place: TemporalAccess, incident_id: str, request: StaffRequest, *, seconds: float
 ) -> Any:
     installation = installation_id(database)
     client = await open_client(place)
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
     try:
         return await handle.execute_update(
-            _update_of(request), {"order": request.id}, id=request.id, rpc_timeout=timedelta(seconds=timeout)
+            _update_of(request), {"order": request.id}, id=request.id, rpc_timeout=timedelta(seconds=seconds)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal_error(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _no_response_error(client, main_queue(place, installation), request, timeout) from None
+        raise await _no_response_error(client, main_queue(place, installation), request, seconds) from None
     except RPCError as error:
         raise _no_workflow_error(database, incident_id, error) from None
 
@@ -200,7 +198,7 @@ async def _update_regeneration(
     regeneration_id: str,
     order: StaffResend,
     *,
-    timeout: float,
+    seconds: float,
 ) -> int:
     installation = installation_id(database)
     client = await open_client(place)
@@ -208,12 +206,12 @@ async def _update_regeneration(
     handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
     try:
         return await handle.execute_update(
-            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=timeout)
+            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=seconds)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal_error(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _no_response_error(client, main_queue(place, installation), order, timeout) from None
+        raise await _no_response_error(client, main_queue(place, installation), order, seconds) from None
     except RPCError as error:
         raise _no_workflow_error(database, incident_id, error) from None
 
@@ -232,7 +230,7 @@ def _refusal_error(database: Database, incident_id: str | None, error: WorkflowU
     )
 
 
-async def _no_response_error(client: Client, task_queue: str, request: StaffRequest, timeout: float) -> CommandError:
+async def _no_response_error(client: Client, task_queue: str, request: StaffRequest, seconds: float) -> CommandError:
     option = request.id_field.replace("_", "-")
     repeat = f"repeat with --{option} {request.id}, which is handled only once"
     try:
@@ -241,7 +239,7 @@ async def _no_response_error(client: Client, task_queue: str, request: StaffRequ
         worker = False
     if worker:
         return UnavailableError(
-            f"no response within {timeout:g} s, although a worker is polling", f"read its log; {repeat}"
+            f"no response within {seconds:g} s, although a worker is polling", f"read its log; {repeat}"
         )
     return UnavailableError(
         f"no worker is polling task queue {task_queue!r}", f"start one with `octy worker`; {repeat}"

@@ -1,8 +1,4 @@
-"""What staff orders for a pair outside of a case: its replacement, or its end.
-
-Here: each order as one transaction, with its refusals and its trace in the case. Not here: decisions of cases
-(`cases.answer_case`), how pairs are replaced (`regenerations`), the `octy` command and its audit line (`cli.keys`).
-"""
+"""Support staff regenerates or revokes a key pair outside of an incident, each in one transaction."""
 
 from dataclasses import dataclass
 
@@ -22,7 +18,7 @@ from octy_worker.reports.queries import account_of, open_incident_of, pair_of
 
 @dataclass(frozen=True, slots=True)
 class OrderedRegeneration:
-    """A replacement that is on its way. `joined`: it was before this order came."""
+    """A regeneration. `joined`: it was ordered before this call."""
 
     account: str
     regeneration_id: str
@@ -33,7 +29,7 @@ class OrderedRegeneration:
 
 @dataclass(frozen=True, slots=True)
 class RevocationResult:
-    """A pair that is cut. `changed`: by this very call; `delivery_stopped`: nobody had collected it yet."""
+    """A revoked key pair. `changed`: by this call; `delivery_stopped`: it was not collected yet."""
 
     public_key: str
     account: str
@@ -46,7 +42,7 @@ class RevocationResult:
 def regenerate(
     database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float
 ) -> OrderedRegeneration:
-    """Order a new pair for an account, or join the order that is on its way to the customer."""
+    """Order a new key pair for an account, or join the regeneration that is in progress."""
     check_staff(actor, reason)
     with database.write_session() as session:
         account = account_of(session, reference)
@@ -68,7 +64,7 @@ def regenerate(
 
 
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
-    """Return the pair in use. While new keys wait for collection it is the one that they replace."""
+    """Return the key pair in use; while new keys are uncollected, the one that they replace."""
     waiting = find_uncollected(session, account.id)
     if waiting is None:
         return current_pair(session, account.id)
@@ -79,8 +75,8 @@ def _refuse_open_incident(session: Session, pair: KeyPair | None) -> None:
     incident_id = open_incident_of(session, pair.id) if pair else None
     if incident_id is not None:
         raise OrderRefusedError(
-            f"incident {incident_id} is open for this key pair → octy incidents decide {incident_id} regenerate --reason …, "
-            "which closes the incident"
+            f"incident {incident_id} is open for this key pair → octy incidents decide {incident_id} regenerate "
+            "--reason …, which closes the incident"
         )
 
 

@@ -1,6 +1,6 @@
-"""Opening an account: the row, and the order for its first pair, in one transaction.
+"""Registration: create an account and order its first key pair, in one transaction.
 
-The first pair is issued and sent by the same durable process that later regenerates.
+The first key pair is issued and delivered by the same workflow as a regeneration.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from octy_worker.reports.key_delivery import DeliveryStatus, newest_delivery
 
 @dataclass(frozen=True, slots=True)
 class RegistrationResult:
-    """Ids of what a registration made."""
+    """The ids that a registration created."""
 
     account_id: str
     regeneration_id: str
@@ -27,7 +27,7 @@ class RegistrationResult:
 def register(
     database: Database, reference: str, contact: Mapping[str, str], *, actor: str, now: float
 ) -> RegistrationResult:
-    """Create the account and order its first pair. Raises InvalidInputError; then nothing was done."""
+    """Create the account and order its first key pair. Raises InvalidInputError; then nothing was changed."""
     with database.write_session() as session:
         _refuse_undelivered(session, reference, now)
         account = create_account(session, reference, contact, now)

@@ -1,6 +1,6 @@
-"""The whole of `octy db restored`: read what Temporal knows further than SQL, and apply it.
+"""`octy db restored`: read from Temporal what the restored database lacks, and apply it.
 
-Here: the order of steps, and the report. Not here: SQL (`repair`), Temporal (`histories`), what is typed (`cli`).
+SQL is in `maintenance.restored.repair`, reading Temporal in `maintenance.restored.histories`.
 """
 
 import asyncio

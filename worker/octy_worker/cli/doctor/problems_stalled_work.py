@@ -5,7 +5,8 @@ from octy_worker.cli.doctor.problem import Problem
 STALLED_WORK = {
     "alerts-late": Problem(
         "alerts",
-        "{count} alerts are not sent yet, the oldest for {minutes} minutes; these customers know nothing of the attempts",
+        "{count} alerts are not sent yet, the oldest for {minutes} minutes; these customers know nothing of the "
+        "attempts",
         "see 'outbox', 'worker' and 'mail server' in this report, and `octy incidents held`",
     ),
     "alerts-held": Problem(

@@ -83,12 +83,12 @@ def amendment_lines(result: AmendmentResult, *, leaked: bool) -> list[str]:
         return ["This change was made before; nothing was changed."]
     if result.withdrawn is not None:
         return [
-            "The new keys are withdrawn: their link no longer works, and the old key pair stays valid. "
-            "The incident will be closed."
+            "The new keys are withdrawn: their link no longer works, and the old key pair stays valid.",
+            "The incident will be closed.",
         ]
     if result.ordered is not None:
         return [
-            "New keys are ordered; a mail goes to the customer. The incident stays closed, and its quiet time has ended."
+            "New keys are ordered; a mail goes to the customer. The incident stays closed; its quiet time has ended."
         ]
     if result.closed:
         return ["The incident stays closed; its answer is recorded."]

@@ -29,7 +29,7 @@ def resent_lines(pending: PendingDelivery, number: int) -> list[str]:
     lines = [f"{link} (mail new_keys-{number}). Older links no longer work."]
     if pending.takes_effect_at is not None:
         lines.append(
-            f"From {format_time(pending.takes_effect_at)} on such mails go to {pending.next_address}: repeat the command then."
+            f"From {format_time(pending.takes_effect_at)} on such mails go to {pending.next_address}: repeat this then."
         )
     elif pending.delivery.status is DeliveryStatus.REFUSED:
         lines.append(

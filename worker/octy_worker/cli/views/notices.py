@@ -16,7 +16,7 @@ _KINDS = {
 
 
 def notices_table(found: Sequence[NoticeLine], regenerations: Sequence[RegenerationLine]) -> Table:
-    """Return one row for each notice: its subject, its mails, and the new keys that the customer ordered on its page."""
+    """Return one row for each notice: subject, mails, and the new keys that the customer ordered on its page."""
     columns = (Column("subject"), Column("time"), Column("mails"), Column("new keys"), Column("notice"))
     states = {each.id: each.state for each in regenerations}
     rows = (
