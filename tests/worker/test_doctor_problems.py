@@ -30,7 +30,7 @@ from support.imported_pairs import have, put, slow
 from support.world import World
 from test_cli_doctor import keys
 from test_cli_mail import KEY
-from test_doctor_results import PROVOKED as IN_RESULTS
+from test_doctor_stalled_work import PROVOKED as IN_RESULTS
 from test_doctor_temporal import PROVOKED as IN_TEMPORAL
 from upkeep_rig import settings_of
 from webhook_rig import subscribe

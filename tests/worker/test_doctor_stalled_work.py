@@ -9,8 +9,8 @@ from cli_rig import open_case
 from doctor_rig import fits
 from relay_rig import change
 from support.world import FakeRequest, World
-from test_results import PROVOKED as RESULTS
-from test_results import add_mail
+from test_stalled_work import PROVOKED as RESULTS
+from test_stalled_work import add_mail
 from upkeep_rig import settings_of
 
 from octy_middleware.errors import DatabaseUnavailableError
