@@ -1,10 +1,9 @@
-"""PURE. The links of mails: capability tokens that are rebuilt on demand and stored nowhere.
+"""Links in mails: capability tokens that are derived on demand and not stored.
 
-Here: making and checking tokens and URLs. Not here: what a link lets one do (`pages`), or when it has expired (SQL).
-
-A token is HMAC-SHA-256 over purpose, subject and generation, cut to 192 bits: guessing is hopeless, a token of one
-case opens no other, and a newer generation ends the older ones. ASVS 6.5.5 wants 10 minutes for such codes; these
-are no log-in but the answer to a case, and live as long as it (POLICY: 14 days; reveal 24 h). See docs/decisions.md.
+A token is HMAC-SHA-256 over purpose, subject and generation, truncated to 192 bits: it can't be guessed, a token of one
+incident is not valid for another, and a newer generation revokes older ones. ASVS 6.5.5 demands 10 minutes for such
+codes; these are no login but the answer to an incident, and are valid as long as it is open (14 days; reveal: 24 h).
+See docs/decisions.md.
 """
 
 import hmac

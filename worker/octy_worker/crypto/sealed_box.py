@@ -1,7 +1,4 @@
-"""Secrets at rest: AES-256-GCM under a keychain, bound to the row that holds them.
-
-Here: seal and open. Not here: where sealed text is kept and when it is erased (`regenerations`).
-"""
+"""Sealed secrets at rest: AES-256-GCM under a keychain, bound to the row that contains them."""
 
 from base64 import b64decode, b64encode
 

@@ -1,8 +1,4 @@
-"""PURE. Events over time: counts put into bins of a round width, and drawn with characters.
-
-Here: bins, their labels, and two drawings, columns for a terminal and bars that stand in any font. Not here: where
-counts come from (`sources`), HTML (the mails' templates), colour (`cli.views`).
-"""
+"""Histograms: counts over time in bins of a round width, and their drawing as text columns or bars. Pure functions."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,7 +1,6 @@
-"""Cases in the store: what is known of one, its timeline, its answer and its end.
+"""Incidents in SQL: views, timeline, answer and closing. Every step is idempotent: a repeat finds its row.
 
-Here: every SQL step of an incident after the middleware has opened it. Each step is idempotent: a repeat finds its
-row. Not here: when a step is due (`octy_workflows.incident`), mail, pages.
+The middleware opens incidents; when a step is due is decided by `octy_workflows.incident`.
 """
 
 import math
@@ -29,7 +28,7 @@ CUSTOMER = "customer"
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """All that pages, mails and support staff are shown of a case."""
+    """What pages, mails and support staff are shown of an incident."""
 
     incident: Incident
     incident_answer: IncidentAnswer
@@ -43,7 +42,7 @@ class IncidentView:
 
 @dataclass(frozen=True, slots=True)
 class AnswerResult:
-    """The answer that stands, and whether this call gave it."""
+    """The current answer, and whether this call gave it."""
 
     taken: bool
     answer: Answer | None
@@ -55,7 +54,7 @@ class AnswerResult:
 
 
 def load_incident(session: Session, incident_id: str) -> IncidentView | None:
-    """Return the whole case, or None."""
+    """Return the incident, or None."""
     incident = session.get(Incident, incident_id)
     if incident is None:
         return None
@@ -73,7 +72,7 @@ def load_incident(session: Session, incident_id: str) -> IncidentView | None:
 
 
 def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
-    """Return what was noted in a case, oldest first."""
+    """Return an incident's timeline, oldest first."""
     noted = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
     return tuple(session.exec(noted.order_by(col(IncidentEvent.seq))))
 
@@ -101,7 +100,7 @@ def answer_incident(  # the one place where customer and staff race
     reason: str = "",
     now: float,
 ) -> AnswerResult | None:
-    """Give the answer if none stands yet: one conditional UPDATE decides. None when there is no such case.
+    """Record the answer if there is none yet, by one conditional UPDATE. None when there is no such incident.
 
     With `leaked` the attacked pair is retired in the same transaction. A customer's answer is put into the outbox;
     staff decisions come from the workflow, which needs no telling. A repeat of `decision_id` counts as taken.
@@ -151,7 +150,7 @@ def answer_in_transaction(  # see `answer_incident`
 
 
 def retire_leaked(session: Session, pair_id: str, now: float) -> None:
-    """Cut a pair, and if nobody has collected it the one that it was to replace: the customer holds no other."""
+    """Retire a key pair and, if it was never collected, the one that it was to replace: the customer has that one."""
     held = held_pair_id(session, pair_id)
     for leaked in {pair_id, held or pair_id}:
         key_pairs.retire(session.connection(), leaked, now)
@@ -191,7 +190,7 @@ def _record_answer(  # the columns of one UPDATE
 def read_answer(
     connection: Connection, incident_id: str, *, taken: bool = False, decision_id: str = ""
 ) -> AnswerResult:
-    """Return the answer that stands in a case that exists."""
+    """Return the current answer of an existing incident."""
     with Session(connection) as session:
         incident = session.get_one(Incident, incident_id)
         incident_answer = session.get_one(IncidentAnswer, incident_id)
@@ -208,7 +207,7 @@ def read_answer(
 
 
 def reopen_answer(connection: Connection, incident_id: str) -> None:
-    """Let staff answer anew, after a regeneration was abandoned. The timeline keeps the first answer."""
+    """Allow staff to answer again, after a regeneration was abandoned. The timeline keeps the first answer."""
     connection.execute(
         update(IncidentAnswer)
         .where(col(IncidentAnswer.incident_id) == incident_id)
@@ -226,7 +225,7 @@ def append_event(  # the columns of one row
     detail: Mapping[str, object],
     now: float,
 ) -> bool:
-    """Append to the timeline unless an event of this key is there already. True when this call did it."""
+    """Append to the timeline unless it has an event of this key. True when this call did it."""
     full_key = f"{incident_id}/{key}"
     if connection.execute(select(IncidentEvent.seq).where(IncidentEvent.key == full_key)).first():
         return False
@@ -255,7 +254,7 @@ def record_refused_decision(  # the columns of one row
     now: float,
     what: str = "decision_refused",
 ) -> None:
-    """Audit a decision, or another wish of staff, that was not taken; once however many who refused it say so."""
+    """Record a refused request of staff in the timeline, once for each id."""
     append_event(
         connection,
         incident_id,
@@ -268,7 +267,7 @@ def record_refused_decision(  # the columns of one row
 
 
 def set_state(connection: Connection, incident_id: str, state: IncidentState) -> None:
-    """Set where an open case stands; a closed one stays closed."""
+    """Set the state of an open incident; a closed one stays closed."""
     connection.execute(
         update(Incident).where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None)).values(state=state)
     )
@@ -290,7 +289,7 @@ def clear_needs_staff(
 
 
 def _allows_resolution(resolution: Resolution) -> ColumnElement[bool]:
-    """Return the condition of a case's end."""
+    """Return the condition under which an incident may be closed so."""
     answer = select(IncidentAnswer.incident_id).where(col(IncidentAnswer.incident_id) == col(Incident.id))
     match resolution:
         case Resolution.UNANSWERED:
@@ -312,7 +311,7 @@ def _allows_resolution(resolution: Resolution) -> ColumnElement[bool]:
 def close_incident(
     connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float
 ) -> bool:
-    """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
+    """Close an open incident: streaks restart at zero; after a false alarm the key pair has a quiet time, in seconds.
 
     False, with nothing done, when SQL does not hold what the end rests on: for `unanswered` no answer, for
     `false_alarm` one that says so, for `regenerated` one that wants new keys, whose regeneration is over and was not

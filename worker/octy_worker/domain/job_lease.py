@@ -1,10 +1,7 @@
-"""The lease on a job's row: one worker at a time does the job, and another goes on where a dead one was.
+"""The lease on a job's row: one worker at a time runs the job; another continues when the holder has died.
 
-Here: taking, keeping and giving back a lease, and the cursor that is saved with each step. Not here: any job
-(`retention`).
-
-Each step begins by renewing the lease in its own transaction, so a holder that was replaced can do nothing any more,
-however late it finds out; and what a step did and how far it came are committed together.
+Each step first renews the lease in its own transaction, so a holder that was replaced can't change anything. The work
+of a step and the cursor are committed together.
 """
 
 import os
@@ -53,12 +50,12 @@ _RELEASE = (
 
 
 class LeaseLostError(Exception):
-    """Somebody else does the job now."""
+    """Another process holds the lease now."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """Where a job stands."""
+    """The state of a job."""
 
     cursor: str
     started_at: datetime | None
@@ -66,7 +63,7 @@ class JobState:
 
 
 def read_job(database: Database, name: str) -> JobState | None:
-    """Return where a job stands, or None when nobody ever took it."""
+    """Return the state of a job, or None when it never ran."""
     with database.read_session() as session:
         return _state(session, name)
 
@@ -77,7 +74,7 @@ def _state(session: Session, name: str) -> JobState | None:
 
 
 class JobLease:
-    """One holder's lease on one job. All methods that write raise LeaseLostError when it is another's."""
+    """One holder's lease on one job. Methods that write raise LeaseLostError when another process holds it."""
 
     def __init__(self, database: Database, name: str, clock: Clock) -> None:
         self._database = database
@@ -87,7 +84,7 @@ class JobLease:
         self.holder = f"{socket.gethostname()[:40]}/{os.getpid()}/{secrets.token_hex(4)}"
 
     def take(self) -> JobState | None:
-        """Take the job when nobody has it, or its holder has been silent; None when it is being done."""
+        """Acquire the lease if it is free or expired; None when another process holds it."""
         now = self._clock()
         given = (self.holder, to_micros(now + LIFE), self._name)
         fits = (self.holder, to_micros(now), to_micros(now + _MISTAKEN))
@@ -99,7 +96,7 @@ class JobLease:
             return _state(session, self._name)
 
     def free_if_dead(self) -> None:
-        """Give the job back for a holder that was a process of this very host and is gone."""
+        """Release the lease of a holder that was a process of this host and has ended."""
         with self._database.read() as connection:
             holder = run(connection, "SELECT holder FROM job WHERE name = ?", self._name).scalar()
         if holder and _is_dead(str(holder)):
@@ -120,7 +117,7 @@ class JobLease:
         return not 0 <= self._clock() - self._kept_at < LIFE / 3
 
     def begin(self, cursor: str, at: float) -> None:
-        """Note that a run begins."""
+        """Record the start of a run."""
         with self.step() as connection:
             self._must(connection, _BEGIN, cursor, to_micros(at))
 
@@ -129,12 +126,12 @@ class JobLease:
         self._must(connection, _NOTE, cursor, done)
 
     def finish(self, cursor: str) -> None:
-        """Note that the run is complete, and give the job back."""
+        """Record that the run is complete, and release the lease."""
         with self.step() as connection:
             self._must(connection, _FINISH, cursor, to_micros(self._clock()))
 
     def release(self, fault: str = "") -> None:
-        """Give the job back as it stands, if it is still ours."""
+        """Release the lease, if it is still ours."""
         with self._writing() as connection:
             run(connection, _RELEASE, fault, fault, self._name, self.holder)
 

@@ -1,7 +1,6 @@
-"""Notices in the store: what a customer was told that is no case, and the new keys that are ordered on its page.
+"""Notices in SQL: what a customer was notified of apart from incidents, and the new keys ordered on a notice's page.
 
-Here: every SQL step of a notice after the middleware has put it down. Not here: mail (`mail.facts.notices`), the page
-(`pages.replace`), when a mail is due (`octy_workflows.notice`).
+The middleware creates notices; when a mail is due is decided by `octy_workflows.notice`.
 """
 
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ class OrderRefusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoticeView:
-    """All that pages and mails show of a notice.
+    """What pages and mails show of a notice.
 
     `pair`: the one that its page is about; None when the account has none. `regeneration`: what replaces that pair.
     `further`: other pairs in use, which stay as they are.
@@ -61,12 +60,12 @@ class NoticeView:
 
     @property
     def by_staff(self) -> bool:
-        """Whether support staff changed what the notice tells of."""
+        """Whether the change was made by support staff."""
         return "actor" in self.notice.detail
 
 
 def load_notice(session: Session, notice_id: str) -> NoticeView | None:
-    """Return the whole notice, or None."""
+    """Return the notice, or None."""
     notice = session.get(Notice, notice_id)
     if notice is None:
         return None
@@ -121,7 +120,7 @@ def is_superseded(view: NoticeView) -> bool:
 
 
 def order_refusal(view: NoticeView, *, life: float, now: float) -> OrderRefusal | None:
-    """Tell what stands against ordering new keys; `life` is the link's, in seconds."""
+    """Return why new keys can't be ordered, or None; `life` is the link's time to live in seconds."""
     if utc(now) >= view.notice.at + timedelta(seconds=life):
         return OrderRefusal.EXPIRED
     if view.notice.regeneration_id is not None:
@@ -141,7 +140,7 @@ def _old_address_is_left(view: NoticeView, now: float) -> bool:
 
 
 def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) -> bool:
-    """Order new keys for the notice's pair, once: one conditional UPDATE decides. True when this call did it.
+    """Order new keys for the notice's key pair once, by one conditional UPDATE. True when this call did it.
 
     With `leaked` the pair is cut in the same transaction. After a change of contact data nobody knows which pair it was
     done with, so pairs that live out their overlap are cut as well.

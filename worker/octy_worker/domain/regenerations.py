@@ -1,7 +1,6 @@
-"""Regenerations in the store: from the order for a new pair to the end of the old one.
+"""Regenerations in SQL: from ordering a new key pair to the end of the old one. Every step is idempotent.
 
-Here: every SQL step of issuing a pair and replacing another; each is idempotent. Not here: when a step is due
-(`octy_workflows.regeneration`), mail, pages.
+When a step is due is decided by `octy_workflows.regeneration`.
 """
 
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ _ROUNDING = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class RegenerationView:
-    """All that pages, mails and support staff are shown of a regeneration."""
+    """What pages, mails and support staff are shown of a regeneration."""
 
     regeneration: Regeneration
     sealed: SealedSecret | None
@@ -48,14 +47,14 @@ class NewKeys:
 
 @dataclass(frozen=True, slots=True)
 class OpenedRegeneration:
-    """The regeneration that now serves an order, and whether it was on its way before."""
+    """The regeneration of an order, and whether it was in progress before."""
 
     regeneration_id: str
     joined: bool
 
 
 def load_regeneration(session: Session, regeneration_id: str) -> RegenerationView | None:
-    """Return the whole regeneration, or None."""
+    """Return the regeneration, or None."""
     regeneration = session.get(Regeneration, regeneration_id)
     if regeneration is None:
         return None
@@ -83,7 +82,7 @@ def open_regeneration(  # who, what and why of one order
     reason: str = "",
     now: float,
 ) -> OpenedRegeneration:
-    """Order a new pair for an account; its workflow is started through the outbox.
+    """Order a new key pair for an account; its workflow is started through the outbox.
 
     A second order for the same old pair joins the first one, even after its keys were collected: a pair is replaced
     once. An order against the very pair that waits for its collection supersedes: the waiting secret is erased, its
@@ -120,7 +119,7 @@ def open_regeneration(  # who, what and why of one order
 
 
 def find_uncollected(session: Session, account_id: str) -> Regeneration | None:
-    """Return the account's one regeneration whose keys nobody has collected yet."""
+    """Return the account's regeneration whose keys are not collected yet; there is at most one."""
     return session.exec(
         select(Regeneration).where(
             Regeneration.account_id == account_id,
@@ -149,7 +148,7 @@ def _record_leak(session: Session, regeneration: Regeneration, *, leaked: bool, 
 
 
 def _supersede(session: Session, regeneration: Regeneration, now: float) -> None:
-    """End one whose new pair is attacked or unwanted before it was collected."""
+    """End one whose new key pair was attacked, or is not needed, before it was collected."""
     connection = session.connection()
     finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now)
     outbox.enqueue(connection, outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
@@ -159,7 +158,7 @@ def _supersede(session: Session, regeneration: Regeneration, now: float) -> None
 def issue_pair(
     session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, life: float, now: float
 ) -> None:
-    """Make the new pair, pending, with its secret sealed until it is collected."""
+    """Create the new key pair, pending, with its secret sealed until it is collected."""
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.new_pair_id is not None or regeneration.finished_at is not None:
         return
@@ -185,7 +184,7 @@ def issue_pair(
 
 
 def verify_new_pair(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
-    """Tell whether the sealed secret opens the new pair, by the verifier that requests meet.
+    """Return whether the sealed secret verifies against the new key pair, by the verifier of requests.
 
     True too when nothing is sealed any more: what was collected had been proven before it was sent.
     """
@@ -221,7 +220,7 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
 
 
 def renew_link(session: Session, regeneration_id: str, generation: int, *, life: float, now: float) -> int:
-    """Give an uncollected secret a fresh link of at least this generation; older links die.
+    """Give an uncollected secret a new link of at least this generation; older links stop working.
 
     Return the generation that now counts, or 0 when there is nothing left to renew.
     """
@@ -236,7 +235,7 @@ def renew_link(session: Session, regeneration_id: str, generation: int, *, life:
 
 
 def collect(database: Database, sealer: Sealer, regeneration_id: str, generation: int, now: float) -> NewKeys | None:
-    """Hand the new keys over, once: one conditional UPDATE decides, and erases the sealed secret.
+    """Return the new keys once: one conditional UPDATE decides, and erases the sealed secret.
 
     None when they were collected before, the link has expired, or a newer one or another pair took its place.
     """
@@ -264,7 +263,7 @@ def record_mailed(session: Session, regeneration_id: str, now: float) -> bool:
 
 
 def _take(connection: Connection, regeneration_id: str, *conditions: ColumnElement[bool], now: float) -> bool:
-    """Let one conditional UPDATE decide who takes the sealed secret; erase it, and tell the workflow."""
+    """Decide by one conditional UPDATE who collects; erase the sealed secret, and notify the workflow."""
     erased = connection.execute(
         update(SealedSecret)
         .where(col(SealedSecret.regeneration_id) == regeneration_id, col(SealedSecret.sealed).is_not(None), *conditions)
@@ -284,7 +283,7 @@ def _take(connection: Connection, regeneration_id: str, *conditions: ColumnEleme
 
 
 def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float | None:
-    """Let the old pair live on for `overlap` seconds after the collection, as the customer was told with the new keys.
+    """Keep the old key pair valid for `overlap` seconds after the collection, as the mail promised.
 
     Return its end in Unix seconds: one that is set already stands; `now` when there is no old pair that still works.
     None, with nothing done, when the new keys were not collected.
@@ -302,7 +301,7 @@ def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now
 
 
 def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
-    """Return who was let in with the old pair since the new secret was collected, most frequent source first.
+    """Return the sources that used the old key pair after the new one was collected, most frequent first.
 
     Nothing before the collection, and nothing when the old pair does not live out its overlap. Counts are by the
     minute: that of the collection itself is left out, for it holds what came just before.
@@ -314,7 +313,7 @@ def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
 
 
 def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
-    """Cut the old pair, whose successor was collected and whose overlap is over. False when it may live on.
+    """Retire the old key pair after its overlap. False when it stays valid.
 
     It was cut already when it leaked. A clock's rounding is no reason to let it live.
     """
@@ -348,7 +347,7 @@ def finish_as_ordered(
 
 
 def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:
-    """End a regeneration, erase what was not collected, and tell the cases that wait for it, once.
+    """End a regeneration, erase an uncollected secret, and notify the incidents that wait for it, once.
 
     Return the state that stands: `COLLECTED`, with nothing done, when the customer was faster than the end of his
     waiting; or the ending that it already has. One that ends uncollected takes its new pair with it, the old pair is
@@ -388,7 +387,7 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
 
 
 def notify_if_finished(session: Session, regeneration_id: str, incident_id: str, now: float) -> None:
-    """Tell a case that joined a regeneration after its end what that end was; nobody else will."""
+    """Notify an incident that joined a regeneration after its end."""
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.finished_at is not None:
         detail = {"regeneration_id": regeneration_id, "state": regeneration.state}
@@ -396,7 +395,7 @@ def notify_if_finished(session: Session, regeneration_id: str, incident_id: str,
 
 
 def waiting_incidents(connection: Connection, regeneration_id: str) -> list[str]:
-    """Return the ids of the open cases that this regeneration is to settle."""
+    """Return the ids of the open incidents that wait for this regeneration."""
     rows = connection.execute(
         select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
     )
@@ -404,7 +403,7 @@ def waiting_incidents(connection: Connection, regeneration_id: str) -> list[str]
 
 
 def current_pair(session: Session, account_id: str) -> KeyPair | None:
-    """Return the account's newest pair that requests may use."""
+    """Return the account's newest usable key pair."""
     return session.exec(
         select(KeyPair)
         .where(KeyPair.account_id == account_id, KeyPair.state == KeyPairState.ACTIVE)

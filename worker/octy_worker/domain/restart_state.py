@@ -1,7 +1,4 @@
-"""What SQL says of an incident or a regeneration, for workflows that believe no message.
-
-Here: two looks. Not here: what follows from them (`octy_workflows.incident`, `octy_workflows.regeneration`).
-"""
+"""The facts of an incident or a regeneration in SQL, for workflows that do not trust the content of messages."""
 
 from sqlmodel import Session, select
 

@@ -1,7 +1,7 @@
-"""Where requests with a key came from, and when: counted by source with the client last claimed, and over time.
+"""Use of key pairs: requests by source, with the last claimed user agent, and over time.
 
-Here: these queries, over sums that are kept at each commit (`octy_middleware.recording.incident_counts`): what is read
-doesn't grow with what attackers send. Not here: which incident or key (`cases`, `reports`).
+The queries read sums that are kept at each commit (`octy_middleware.recording.incident_counts`), so their cost does
+not grow with what attackers send.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class SourceUse:
 
 @dataclass(frozen=True, slots=True)
 class LateUse:
-    """A retired pair that somebody still sends, with its own right secret: a forgotten integration."""
+    """A retired key pair that is still used with its right secret: a forgotten integration."""
 
     public_key: str
     retired_at: datetime
@@ -61,7 +61,7 @@ class LateUse:
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """Where attempts came from: the most frequent sources, most frequent first, and what all of them sum up to.
+    """The sources of attempts: the most frequent ones, most frequent first, and the sums of all.
 
     `number`: how many sources there are. Not `complete`: there were more than are kept by name, so it is a lower bound.
     """
@@ -101,7 +101,7 @@ def load_sources(session: Session, incident_id: str) -> SourceSummary:
 
 
 def uses_by_source(session: Session, public_key: str, first_minute: int, last_minute: int) -> tuple[SourceUse, ...]:
-    """Return who was let in with a pair between two minutes, both included, most frequent source first.
+    """Return the sources that used a key pair successfully between two minutes, inclusive, most frequent first.
 
     Clients are known of the time in which the pair is about to end. Of a pair that is sent from thousands of sources,
     only the newest minutes are read.
@@ -176,7 +176,7 @@ def attempts_over_time(session: Session, incident_id: str, public_key: str) -> P
 
 
 def late_uses(session: Session, account_id: str, at: datetime) -> tuple[LateUse, ...]:
-    """Return who still sends retired pairs of an account, from the window before `at` on; the latest 20 uses."""
+    """Return the sources that still send retired key pairs of an account, in the window before `at`; the latest 20."""
     latest = select(KeyPair, IncidentCount).where(*_late(col(KeyPair.account_id) == account_id, at))
     return _as_uses(session, latest.order_by(col(IncidentCount.last_at).desc()).limit(_NAMED))
 
@@ -187,7 +187,7 @@ def count_late_uses(session: Session, account_id: str, at: datetime) -> int:
 
 
 def late_uses_of(session: Session, pair: KeyPair, at: datetime, *, limit: int | None = _NAMED) -> tuple[LateUse, ...]:
-    """Return who still sends this pair, most frequent source first; nothing while it is not retired."""
+    """Return the sources that still send this retired key pair, most frequent first; empty while it is not retired."""
     most = select(KeyPair, IncidentCount).where(*_late(col(KeyPair.id) == pair.id, at))
     return _as_uses(session, most.order_by(col(IncidentCount.count).desc(), IncidentCount.source).limit(limit))
 

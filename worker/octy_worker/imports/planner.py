@@ -1,11 +1,8 @@
-"""Customers of another system, brought in with the keys that they have: planned first, then written.
+"""An import is planned first, by comparing its rows with the database, then written.
 
-Here: rows against the store. Not here: files (`imports_reading`), what may stand in a row (`imports_checking`), how it
-is written (`imports_writing`), the `octy` command (`cli.importing`).
-
-An import adds and never changes: an account that is there stays as it is, and so does a pair. What is there already
-just as the file has it is counted, so that the same file can be run again. New customers get no mail; one whose account
-was there and gets a further pair is told.
+An import adds and never changes: existing accounts and key pairs stay as they are. Rows that exist already, unchanged,
+are counted, so that the same file can be imported again. New customers get no mail; customers whose account existed and
+who get another key pair are notified.
 """
 
 import hashlib

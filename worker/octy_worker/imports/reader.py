@@ -1,7 +1,6 @@
-"""PURE. Files of customers to import, read: CSV (RFC 4180, with a header) or JSON lines, UTF-8, into rows.
+"""Reader of import files: CSV (RFC 4180, with a header) or JSON lines, in UTF-8, into rows. No I/O but the given file.
 
-Here: what a row is and where it stands; what can't be read. Not here: what may stand in a row (`imports_checking`),
-the store (`imports`). No fault repeats what stands in the file: it may be a hash, or worse, a secret.
+No error repeats content of the file: it may be a hash or a secret.
 """
 
 import csv

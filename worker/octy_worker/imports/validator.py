@@ -1,7 +1,6 @@
-"""PURE. Rows of a file to import, checked: each by itself, and its public key against the rows before it.
+"""Validation of the rows of an import: each by itself, and its public key against the rows before it.
 
-Here: what may stand in a row; by the same rules as for accounts and pairs that are made here. Not here: the store
-(`imports`). No fault repeats what stands in the row.
+The rules are those of accounts and key pairs that are created here. No error repeats content of the row.
 """
 
 import re

@@ -1,12 +1,9 @@
-"""An import, written in short steps beside everybody else, and made valid by one step at its end.
+"""Writes an import in short steps, and makes it valid by one step at its end.
 
-Here: the steps, and what becomes of an import that was interrupted. Not here: what is written (`imports`).
-
-Pairs are written as pending: they authenticate nobody, and to a request they are unknown keys. Accounts without any
-other pair are harmless meanwhile: nobody can use them. One UPDATE makes all pairs of the import valid; until it is
-committed, whoever finds the import interrupted removes its rows, and afterwards completes what remains: to tell the
-customers whose account existed already. The job's cursor says which of the two, and the import's range of ids, which
-no other row shares.
+Key pairs are written as pending: for a request they are unknown. Accounts without another key pair can't be used by
+anybody meanwhile. One UPDATE makes all key pairs of the import valid. Until it is committed, whoever finds the import
+interrupted removes its rows; afterwards, whoever finds it completes it: notifies the customers whose account existed
+already. The job's cursor has the phase, and the import's range of ids, which no other row uses.
 """
 
 import time

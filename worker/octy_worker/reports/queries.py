@@ -1,8 +1,4 @@
-"""What support staff is shown of accounts, pairs and cases, read in a few statements each, however long the lists.
-
-Here: the queries behind the `octy` command's lists and pages. Not here: their shapes (`report_shapes`), how they are
-drawn (`cli.views`), single steps of a case or regeneration (`cases`, `regenerations`).
-"""
+"""The queries of the `octy` command's lists and pages: a few statements each, however long the lists."""
 
 import re
 from dataclasses import fields
@@ -65,7 +61,7 @@ is_public_key = re.compile(r"pk_[0-9A-Za-z]{28}").fullmatch
 
 
 def count_rows(session: Session, table: type[Table], *which: Any) -> int:
-    """Return how many rows of a table fit these conditions: the length of a whole list."""
+    """Return how many rows of a table meet the conditions."""
     return session.exec(select(func.count()).select_from(table).where(*which)).one()
 
 
@@ -95,7 +91,7 @@ def account_of(session: Session, reference: str) -> Account:
 
 
 def show_account(session: Session, reference: str, now: float, *, limit: int | None = _SHOWN) -> AccountReport:
-    """Return the whole account, with at most `limit` notices and mails, the newest."""
+    """Return the account, with at most `limit` notices and mails, the newest."""
     account = account_of(session, reference)
     return _shape(
         AccountReport,
@@ -143,7 +139,7 @@ def pair_of(session: Session, public_key: str) -> KeyPair:
 
 
 def open_incident_of(session: Session, pair_id: str) -> str | None:
-    """Return the id of the pair's open case, if there is one."""
+    """Return the id of the key pair's open incident, or None."""
     query = select(Incident.id).where(Incident.key_pair_id == pair_id, col(Incident.closed_at).is_(None))
     return session.exec(query).first()
 
@@ -187,7 +183,7 @@ def show_key(session: Session, public_key: str, now: float, *, limit: int | None
 def list_incidents(
     session: Session, *which: Any, limit: int | None = None, offset: int = 0
 ) -> tuple[IncidentLine, ...]:
-    """Return cases that fit these conditions, newest first."""
+    """Return incidents that meet the conditions, newest first."""
     query = (
         select(Incident, Account.reference, IncidentAnswer)
         .join(Account, col(Account.id) == Incident.account_id)
@@ -221,7 +217,7 @@ def _incident_line(incident: Incident, reference: str, incident_answer: Incident
 
 
 def find_incident(session: Session, text: str) -> str:
-    """Return the id of the case that `text` means: its id, the unique beginning of one, or its workflow's id.
+    """Return the id of the incident that `text` names: its id, a unique prefix of it, or its workflow's id.
 
     Raises InvalidInputError when none or several fit.
     """
@@ -237,7 +233,7 @@ def find_incident(session: Session, text: str) -> str:
 
 
 def show_incident(session: Session, incident_id: str) -> IncidentReport:
-    """Return the whole case of an id that exists."""
+    """Return the report of an existing incident."""
     case = load_incident(session, incident_id)
     assert case is not None
     incident = case.incident
@@ -264,7 +260,7 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
 
 
 def show_progress(session: Session, incident_id: str) -> tuple[IncidentLine, tuple[TimelineLine, ...]]:
-    """Return where a case of an id that exists stands, and its timeline."""
+    """Return the state of an existing incident, and its timeline."""
     incident = session.get_one(Incident, incident_id)
     account = session.get_one(Account, incident.account_id)
     line = _incident_line(incident, account.reference, session.get_one(IncidentAnswer, incident_id))
