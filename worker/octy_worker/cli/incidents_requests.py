@@ -42,7 +42,7 @@ RESEND_HELP = help_text(
     json=RESEND_JSON,
 )
 CHANGE_HELP = help_text(
-    "Amendment the answer of an incident.",
+    "Change the answer of an incident.",
     "octy incidents change 0199f2c4 dismiss --reason 'they found their own script'",
     "octy incidents change 0199f2c4 regenerate --leaked --reason 'seen in a public repo'",
     more="To dismiss: uncollected new keys are withdrawn, and the old key pair stays valid. To regenerate: an open "
@@ -197,7 +197,7 @@ def change(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Amendment it in SQL, which notifies the incident's workflow."""
+    """Change it in SQL, which notifies the incident's workflow."""
     from octy_middleware.clock import uuid7
     from octy_middleware.states import Answer
     from octy_worker.cli.views.incidents import amendment_lines

@@ -83,7 +83,7 @@ def failures_over_time(session: Session, incident: Incident) -> Plot | None:
 
 
 def window_seconds(incident: Incident) -> float | None:
-    """Return in how many seconds, by whole minutes, the failures came with which the third rule opened the case."""
+    """Return the seconds, in whole minutes, of the failures that opened the incident by the window rule."""
     if incident.rule != Rule.WINDOW:
         return None
     return 60.0 * max(1, math.ceil((incident.opened_at - incident.first_at).total_seconds() / 60))
@@ -173,7 +173,7 @@ def _record_answer(  # the columns of one UPDATE
             col(IncidentAnswer.incident_id) == incident_id,
             col(IncidentAnswer.answer).is_(None),
             still_open.exists(),
-            # A leak that was reported stays reported: nobody can call the same case a false alarm later.
+            # A reported leak stays reported: the incident can't become a false alarm later.
             or_(literal(answer is Answer.NOT_US), col(IncidentAnswer.leaked).is_(False)),
         )
         .values(
@@ -276,7 +276,7 @@ def set_state(connection: Connection, incident_id: str, state: IncidentState) ->
 def clear_needs_staff(
     connection: Connection, incident_id: str, state: IncidentState = IncidentState.REGENERATING
 ) -> None:
-    """Bring an open case for which staff was needed back to where it stands: new keys are on their way, as a rule."""
+    """Set an open incident that needed staff back to its state: usually, new keys are being delivered."""
     connection.execute(
         update(Incident)
         .where(

@@ -109,7 +109,7 @@ def is_superseded(view: NoticeView) -> bool:
     """Tell whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
 
     An address that was changed back is told to nobody. A later change of it has a notice of its own. What a webhook
-    URL was for a while may have received events: that is told in any case.
+    URL was for a while may have received events: the customer is always notified of that.
     """
     if view.kind in (NoticeKind.EXPOSED, NoticeKind.KEYS_ADDED):
         return view.pair is None or view.pair.state == KeyPairState.RETIRED

@@ -351,7 +351,7 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
 
     Return the state that stands: `COLLECTED`, with nothing done, when the customer was faster than the end of his
     waiting; or the ending that it already has. One that ends uncollected takes its new pair with it, the old pair is
-    not touched; after an abandoned one the waiting cases can be answered anew.
+    not touched; after an abandoned one the waiting incidents can be answered again.
     """
     columns = (
         Regeneration.state,

@@ -1,9 +1,6 @@
-"""How much a step does at once: as many rows as fit into a few milliseconds, by what the last steps took.
+"""How many rows a step writes: as many as fit into a few milliseconds, adapted to the duration of previous steps.
 
-Here: measuring and adapting. Not here: steps (`run`).
-
-On SQLite all writers share one lock, so a step is as long as a refusal may have to wait for it; and the pauses are
-what lets it be had.
+On SQLite all writers share one lock: a step is as long as a request may have to wait, and others write in the pauses.
 """
 
 import time

@@ -43,7 +43,7 @@ class KeyDelivery:
 
 @dataclass(frozen=True, slots=True)
 class PendingDelivery:
-    """Keys that wait to be collected, whose link can be renewed. `incident_id`: a case that waits for them.
+    """Uncollected keys, whose link can be renewed. `incident_id`: an incident that waits for them.
 
     `address`: where their mail goes; from `takes_effect_at` on it goes to `next_address`, when the contact was changed.
     """

@@ -44,7 +44,7 @@ class PairLine:
 
 @dataclass(frozen=True, slots=True)
 class IncidentLine:
-    """One case in a list. `failures` is the count as of the last notice: 20, 40, 80 and so on."""
+    """One incident in a list. `failures` is the count as of the last notice: 20, 40, 80 and so on."""
 
     id: str
     account: str
@@ -97,7 +97,7 @@ class RegenerationLine:
 
 @dataclass(frozen=True, slots=True)
 class NoticeLine:
-    """Something that the customer was told and that is no case; `mails` are those that told it."""
+    """A notice to the customer, which is no incident; `mails` are its mails."""
 
     id: str
     kind: str
@@ -109,7 +109,7 @@ class NoticeLine:
 
 @dataclass(frozen=True, slots=True)
 class TimelineLine:
-    """One thing that happened in a case."""
+    """One entry of an incident's timeline."""
 
     at: datetime
     actor: str
@@ -156,7 +156,7 @@ class AccountReport:
 
 @dataclass(frozen=True, slots=True)
 class IncidentReport:
-    """One case, whole. `failures` counts up to now; `plot`: its failures over time, None when not kept any more.
+    """One incident. `failures` counts up to now; `plot`: its failures over time, None when they are no longer kept.
 
     `sources`: the most frequent ones. `source_count`: of all; a lower bound unless `sources_complete`.
     """

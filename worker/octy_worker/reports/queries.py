@@ -55,7 +55,7 @@ _ID_LENGTH = 36
 _LATELY = timedelta(days=7)
 _WORKFLOW_PREFIX = re.compile(r"octy-[0-9a-f]+-incident-")
 IS_OPEN = col(Incident.closed_at).is_(None)
-"""The condition of open cases."""
+"""The condition of open incidents."""
 is_public_key = re.compile(r"pk_[0-9A-Za-z]{28}").fullmatch
 """Whether a text has the form of our own public keys; imported ones may look otherwise."""
 
@@ -234,28 +234,28 @@ def find_incident(session: Session, text: str) -> str:
 
 def show_incident(session: Session, incident_id: str) -> IncidentReport:
     """Return the report of an existing incident."""
-    case = load_incident(session, incident_id)
-    assert case is not None
-    incident = case.incident
+    view = load_incident(session, incident_id)
+    assert view is not None
+    incident = view.incident
     mails = _mails(session, Mail.incident_id == incident_id)
     regenerations = _regenerations(session, Regeneration.id == incident.regeneration_id)
     regeneration = regenerations[0] if regenerations else None
     return _shape(
         IncidentReport,
         incident,
-        incident=_incident_line(incident, case.account.reference, case.incident_answer),
-        failures=case.failures,
-        answered_at=case.incident_answer.answered_at,
+        incident=_incident_line(incident, view.account.reference, view.incident_answer),
+        failures=view.failures,
+        answered_at=view.incident_answer.answered_at,
         workflow_id=incident_workflow_id(read_installation_id(session.connection()), incident_id),
         regeneration=regeneration,
         plot=failures_over_time(session, incident),
-        sources=case.sources.named,
-        source_count=case.sources.number,
-        sources_complete=case.sources.complete,
-        late_uses=case.late_uses,
+        sources=view.sources.named,
+        source_count=view.sources.number,
+        sources_complete=view.sources.complete,
+        late_uses=view.late_uses,
         late_uses_total=count_late_uses(session, incident.account_id, incident.opened_at),
         mails=mails,
-        timeline=_timeline(case.events, mails, regeneration),
+        timeline=_timeline(view.events, mails, regeneration),
     )
 
 

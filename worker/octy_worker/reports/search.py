@@ -18,7 +18,7 @@ SEARCHED_REQUESTS = 1_000_000
 """How many of the newest refused requests are searched: they have no index by request id, which each would pay for."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_LABEL = re.compile(r"[A-Za-z ]+:\s+")  # "Case: …", "The request that set it off: …"
+_LABEL = re.compile(r"[A-Za-z ]+:\s+")  # "Incident: …", "The request that set it off: …"
 _SECRET_KEY = re.compile(r"(?<![A-Za-z0-9])sk_")
 _BEGINNING_OF_ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
@@ -54,7 +54,7 @@ class SearchResult:
 
     @property
     def totals(self) -> tuple[int, int, int, int]:
-        """How many accounts, key pairs, cases and refused requests match."""
+        """How many accounts, key pairs, incidents and refused requests match."""
         return self.accounts_total, self.keys_total, self.incidents_total, self.requests_total
 
 
@@ -79,7 +79,7 @@ class _SearchText:
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
-    """Which accounts, key pairs, cases and refused requests match."""
+    """Which accounts, key pairs, incidents and refused requests match."""
 
     accounts: ColumnElement[bool]
     keys: ColumnElement[bool]
@@ -139,7 +139,7 @@ def _parse(text: str) -> _SearchText:
 
 
 def _by_id(wanted: _SearchText) -> _Conditions:
-    """Match a full public key; the id of a case or an account, or of what an account got a mail or a webhook about."""
+    """Match a full public key, or the id of an incident, an account, or the subject of a mail or webhook."""
     ids = [select(table.account_id).where(table.id == wanted.id) for table in (Notice, Regeneration, Webhook)]
     return _Conditions(
         accounts=col(Account.id).in_(union_all(select(literal(wanted.id or "")), *ids)),
@@ -150,9 +150,9 @@ def _by_id(wanted: _SearchText) -> _Conditions:
 
 
 def _by_part(wanted: _SearchText) -> _Conditions:
-    """Match a part of an account's reference, addresses or name; the beginning of a public key or of a case's id.
+    """Match a part of an account's reference, addresses or name; the beginning of a public key or an incident's id.
 
-    Also the id of the request that opened a case.
+    Also the id of the request that opened an incident.
     """
     name = col(Account.contact_name) + " " + col(Account.contact_surname)
     columns: list[Any] = [col(Account.contact_email_address), col(Account.security_email), name]

@@ -1,1 +1,1 @@
-"""What support staff does: one function a use case, for every interface."""
+"""Use cases of support staff, one function each, for every interface."""

@@ -56,7 +56,7 @@ class AmendmentResult:
 
 
 def amend_answer(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
-    """Amendment the answer of a case that exists. Raises OrderRefusedError; then nothing was done."""
+    """Change the answer of an existing incident. Raises OrderRefusedError; then nothing was changed."""
     fault = amendment.fault()
     if fault is not None:
         raise OrderRefusedError(fault)

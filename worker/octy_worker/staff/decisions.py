@@ -49,7 +49,7 @@ def decide(
 def extend(
     database: Database, place: TemporalAccess, incident_id: str, extension: StaffExtension, *, timeout: float
 ) -> ExtendedDeadlines:
-    """Return the case's new deadlines. Raises as `decide`."""
+    """Return the incident's new deadlines. Raises as `decide`."""
     extended: ExtendedDeadlines = _send_update(database, place, incident_id, extension, timeout)
     return extended
 
@@ -73,7 +73,7 @@ def resend_keys(  # who, what and why of one order
 ) -> int:
     """Have a fresh link to new keys mailed; return the mail's number. Raises as `decide`.
 
-    `incident_id`: the case that waits for these keys, whose timeline tells of it; None when none does.
+    `incident_id`: the incident that waits for these keys, whose timeline records it; None when none does.
     """
     try:
         _require_valid(order)
@@ -256,7 +256,7 @@ def _no_workflow_error(database: Database, incident_id: str | None, error: RPCEr
 
 
 def _too_late_error(database: Database, incident_id: str | None) -> RefusedError | None:
-    """Return the refusal when SQL knows the case as closed: its workflow may be long forgotten."""
+    """Return the refusal when the incident is closed in SQL: its workflow may no longer exist."""
     if incident_id is None:
         return None
     with database.read() as connection:
@@ -268,7 +268,7 @@ def _too_late_error(database: Database, incident_id: str | None) -> RefusedError
 
 
 def _audit_refusal(database: Database, incident_id: str | None, request: StaffRequest, why: str) -> None:
-    """Put the refusal into the case's timeline, once an id, without what was refused for its content."""
+    """Record the refusal in the incident's timeline, once for each id, without invalid content."""
     actor = request.actor if _fits(request.actor, "fits") else login_name()
     facts = {**_known_facts(request), **({"reason": request.reason} if _fits("fits", request.reason) else {})}
     if incident_id is not None:

@@ -81,7 +81,7 @@ def _refuse_open_incident(session: Session, pair: KeyPair | None) -> None:
 
 
 def revoke(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> RevocationResult:
-    """Cut a pair at once. An open case on it hears of it in its timeline; a delivery under way ends."""
+    """Revoke a key pair at once. The timeline of its open incident records it; its delivery in progress ends."""
     check_staff(actor, reason)
     with database.write_session() as session:
         pair = pair_of(session, public_key)
@@ -104,7 +104,7 @@ def revoke(database: Database, public_key: str, *, actor: str, reason: str, now:
 def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     """End the regeneration whose uncollected pair this is: its link would show keys that no longer work.
 
-    Cases that wait for it are asked anew (`regenerations.finish`); its workflow ends by the same message as when a
+    Waiting incidents can be answered again (`regenerations.finish`); its workflow ends by the same message as when a
     later one takes its place, and finds the ending that stands.
     """
     waiting = find_uncollected(session, pair.account_id)
