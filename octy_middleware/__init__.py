@@ -1,14 +1,14 @@
-"""API-key authentication in front of an app, with every outcome on disk.
+"""API-key authentication in front of a WSGI or ASGI app; every outcome is recorded in a database.
 
-    request ─► asgi / wsgi            two adapters, one core
-               authenticator                   read → verify → record → decision
-               ├─ credentials         Authorization header -> pair, or why not
-               ├─ network             source and scheme behind trusted proxies
-               ├─ keyring, keys       the live pair and its digest
-               └─ recorder ─► tallies, ledger  counts; streaks, the incident and its outbox row: one commit
-    refusal ◄─ outcome                what a stranger is told
+    request  ─► asgi / wsgi              adapters: translate, decide nothing
+                auth.authenticator       parse → verify → record → decide
+                ├─ http.credentials      Authorization header → credentials, or the outcome of a malformed one
+                ├─ http.client_address   source and scheme behind trusted proxies
+                ├─ auth.key_cache, keys  the live key pair and its digest
+                └─ recording.recorder    counters, streaks, incidents and outbox messages, in one commit
+    response ◄─ http.response            the error response of a rejected request
 
-Public names are these; everything else may change between releases.
+These names are public; everything else may change between releases.
 """
 
 from octy_middleware._version import __version__

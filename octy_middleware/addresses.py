@@ -1,14 +1,11 @@
-"""PURE. Mail addresses: the one function that says what is one, for accounts, settings, imports and the mailer.
-
-Here: the form. Not here: whether a mailbox exists (the relay says), whose address it is (`accounts`).
-"""
+"""Validation of mail addresses, for accounts, settings, imports and the mailer."""
 
 
 def normalize_mail_address(text: str) -> str | None:
-    """Return the address as it goes over SMTP, and as it is stored: ASCII, the domain in IDNA. None: it is none.
+    """Return the address as it is stored and sent over SMTP: ASCII, the domain in IDNA. None if it is not valid.
 
-    No DNS is asked, and names of private networks are taken: the relay knows its domains. Local parts beyond ASCII
-    are refused, because the mail library can't send to them.
+    DNS is not queried, and domains of private networks are accepted, since the mail server may know them. Local parts
+    beyond ASCII are rejected, because the mail library cannot send to them.
     """
     from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415  # slow to load, seldom needed
 

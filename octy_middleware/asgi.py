@@ -17,7 +17,7 @@ from octy_middleware.settings import Options, Settings
 
 @dataclass(frozen=True, slots=True)
 class GrantedScopes:
-    """The scopes of an accepted request; serves as Starlette's `request.auth`, for `@requires`."""
+    """The scopes of an accepted request. It serves as Starlette's `request.auth`, for `@requires`."""
 
     scopes: list[str]
 
@@ -29,10 +29,10 @@ _ACCEPTED_BY = "octy.accepted_by"
 
 
 class AsgiRequest:
-    """An authenticator's view of an ASGI scope.
+    """An ASGI scope as a `Request`.
 
-    Peer and scheme are those of the connection itself where the server lets us see it. uvicorn and gunicorn rewrite
-    both by forwarding headers that a local peer sends, before any middleware; whom to trust is our own setting (T9).
+    Peer and scheme are those of the connection where the server gives access to it. uvicorn and gunicorn rewrite both
+    by the forwarding headers of a local peer before any middleware runs, but trust is a setting of ours (T9).
     """
 
     __slots__ = ("_scope", "_transport")
@@ -49,10 +49,10 @@ class AsgiRequest:
 
     @property
     def path(self) -> str:
-        """The path below the place where the app is mounted, which is what `exempt_paths` speak of.
+        """The path below the mount point of the app, which `exempt_paths` are compared with.
 
-        It is read as Starlette's router reads it; any other reading would exempt a path that is routed elsewhere.
-        daphne takes its mount point from a header that clients may send, so then none is removed.
+        It is read as Starlette's router reads it: any other reading would exempt a path that is routed elsewhere.
+        daphne takes the mount point from a header that clients may send, so then none is removed.
         """
         path, root = str(self._scope["path"]), str(self._scope.get("root_path", ""))
         if not root or any(name.lower() == b"daphne-root-path" for name, _ in self._scope["headers"]):
@@ -63,26 +63,26 @@ class AsgiRequest:
 
     @property
     def peer(self) -> str | None:
-        """The address of the connection's other end."""
+        """The remote address of the connection."""
         client = self._scope.get("client")
         if self._transport is not None:
             client = self._transport.get_extra_info("peername", client)
-        if not isinstance(client, _PAIRS) or not client:  # a unix socket has a name of its own, mostly empty
+        if not isinstance(client, _PAIRS) or not client:  # a unix socket has a name, mostly empty
             return None
         return str(client[0])
 
     @property
     def scheme(self) -> str:
-        """`https`, `wss`, or their plain kin; empty where the server leaves it out, as daphne does for WebSockets."""
+        """`https`, `wss`, `http` or `ws`; empty where the server does not report it, as daphne for WebSockets."""
         if self._transport is not None:
             return "http" if self._transport.get_extra_info("ssl_object") is None else "https"
-        if "tls" in (self._scope.get("extensions") or ()):  # the ASGI TLS extension: there over TLS only
+        if "tls" in (self._scope.get("extensions") or ()):  # the ASGI TLS extension: present over TLS only
             return "https"
         return str(self._scope.get("scheme") or "")
 
     @property
     def has_replaced_peer(self) -> bool:
-        """See `Request`. ASGI says nothing of it; where the connection can be seen, `peer` is read from it."""
+        """See `Request`. ASGI does not report it; where there is access to the connection, `peer` is read from it."""
         return False
 
     def header(self, name: bytes) -> list[bytes]:
@@ -91,27 +91,27 @@ class AsgiRequest:
 
 
 def _transport_of(owner: object) -> "_Transport | None":
-    """Return the connection behind uvicorn's and gunicorn's `receive`, by its owner, unless somebody wrapped it."""
+    """Return the transport behind uvicorn's and gunicorn's `receive`, by its owner; None if `receive` was wrapped."""
     transport = getattr(owner, "transport", None) or getattr(getattr(owner, "protocol", None), "transport", None)
     return transport if hasattr(transport, "get_extra_info") else None
 
 
 class _Transport(Protocol):
-    """What asyncio's, uvloop's and other loops' transports have in common (asyncio.BaseTransport)."""
+    """A transport of asyncio, uvloop or another event loop (asyncio.BaseTransport)."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection."""
+        """Return a property of the connection."""
 
 
 class OctyASGIMiddleware:
-    """Authenticate every request of an ASGI app by its Octy key pair, and record how each one ended.
+    """Authenticate every request of an ASGI app by its Octy key pair, and record its outcome.
 
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `on_refusal`, the host's
-    own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success `scope["user"]`
-    is a `Principal`, `scope["auth"]` its scopes, and the Authorization header is removed (`hide_credentials`); where no
-    credentials are needed the user is a `Stranger` without scopes, unless somebody before us has set one. At the end
-    of a lifespan what is queued is written. Raises ValueError for scopes that are neither http nor websocket nor
-    lifespan.
+    own form of error responses. Raises ConfigurationError when one is missing or wrong. For an accepted request
+    `scope["user"]` is a `Principal`, `scope["auth"]` its scopes, and the Authorization header is removed
+    (`hide_credentials`). Where no credentials are needed the user is an `UnauthenticatedUser` without scopes, unless an
+    outer middleware has set one. At the end of a lifespan queued outcomes are written. Raises ValueError for scopes
+    other than http, websocket and lifespan.
     """
 
     def __init__(
@@ -125,18 +125,17 @@ class OctyASGIMiddleware:
     ) -> None:
         self.app = app
         self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
-        self._grants = GrantedScopes(list(self.authenticator.settings.scopes))
+        self._scopes = GrantedScopes(list(self.authenticator.settings.scopes))
         self._hsts = self.authenticator.settings.hsts > 0
-        self._hides = self.authenticator.settings.hide_credentials
+        self._hide_credentials = self.authenticator.settings.hide_credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a refused request; hand every other one on to the app."""
+        """Send the error response of a rejected request; pass every other one to the app."""
         if scope["type"] not in _AUTHENTICATED_TYPES:
-            await self._other(scope, receive, send)
+            await self._handle_other_scope(scope, receive, send)
             return
-        if scope.get(_ACCEPTED_BY) is self.authenticator and not _has_credentials(
-            scope
-        ):  # an app in an app, each behind us
+        # An outer app behind this middleware has accepted the request already.
+        if scope.get(_ACCEPTED_BY) is self.authenticator and not _has_credentials(scope):
             await self.app(scope, receive, send)
             return
         request = AsgiRequest(scope, receive)
@@ -148,36 +147,36 @@ class OctyASGIMiddleware:
         principal = decision.principal
         if principal is not None:
             scope["user"] = principal
-            scope["auth"] = self._grants
-            if self._hides:
+            scope["auth"] = self._scopes
+            if self._hide_credentials:
                 hide_in_scope(scope)
                 scope[_ACCEPTED_BY] = self.authenticator
         elif not decision.passes:
-            await self._refuse(self.authenticator.error_response(decision, request), scope, receive, send)
+            await self._send_error(self.authenticator.error_response(decision, request), scope, receive, send)
             return
         elif "user" not in scope:
             scope["user"] = UNAUTHENTICATED
             scope["auth"] = _NO_SCOPES
         await self.app(scope, receive, send)
 
-    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_other_scope(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
+            raise ValueError(f"OctyASGIMiddleware does not support scopes of type {scope['type']!r}")
         await forward_lifespan(self.app, scope, receive, send, self.close)
 
     def close(self) -> None:
-        """Write what is queued; the last of the adapters with these settings closes the database, too. Blocks."""
+        """Write queued outcomes; the last adapter with these settings also closes the database. Blocks."""
         close_authenticator(self, self.authenticator)
 
     async def _decide_from_database(
         self, found: AuthDecision | PendingCredentials, request: AsgiRequest
     ) -> AuthDecision:
-        story = self.authenticator.decide_from_database(found, request, make_waiter)
+        steps = self.authenticator.decide_from_database(found, request, make_waiter)
         try:
             while True:
-                step = next(story)
+                step = next(steps)
                 if isinstance(step, PendingSlowHash):
-                    # goes on when the client has gone: what was judged is recorded
+                    # continues after the client disconnects, so that the outcome is recorded
                     await run_in_executor(
                         self.authenticator.slow_hash_threads, self.authenticator.verify_slow_hash, step, request
                     )
@@ -187,7 +186,7 @@ class OctyASGIMiddleware:
             decision: AuthDecision = end.value
             return decision
 
-    async def _refuse(self, refusal: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_error(self, response: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = "http.response"
         if scope["type"] == "websocket":
             await receive()  # websocket.connect
@@ -195,8 +194,8 @@ class OctyASGIMiddleware:
                 await send({"type": "websocket.close", "code": 1008})
                 return
             prefix = "websocket.http.response"
-        await send({"type": f"{prefix}.start", "status": refusal.status, "headers": list(refusal.headers)})
-        body = b"" if scope.get("method") == "HEAD" else refusal.body
+        await send({"type": f"{prefix}.start", "status": response.status, "headers": list(response.headers)})
+        body = b"" if scope.get("method") == "HEAD" else response.body
         await send({"type": f"{prefix}.body", "body": body})
 
 
@@ -205,15 +204,15 @@ def _has_credentials(scope: Scope) -> bool:
 
 
 def _with_headers(headers: Headers, send: Send) -> Send:
-    """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
+    """Return a `send` that adds these headers to the response, replacing the app's headers of the same name."""
     if not headers:
         return send
     names = {name for name, _ in headers}
 
-    async def send_more(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             others = [item for item in message.get("headers", ()) if item[0].lower() not in names]
             message = {**message, "headers": [*others, *headers]}
         await send(message)
 
-    return send_more
+    return send_with_headers

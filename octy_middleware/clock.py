@@ -1,8 +1,4 @@
-"""Time and identity as values that are passed in.
-
-Here: the clock type every other room takes as an argument, conversions, and UUIDv7. Not here: anything that
-decides by time.
-"""
+"""Clocks, time conversions and UUIDv7."""
 
 import secrets
 import sys
@@ -12,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 Clock = Callable[[], float]
-"""Unix time in seconds, as `time.time` gives it."""
+"""Returns Unix time in seconds, as `time.time` does."""
 
 RandomBytes = Callable[[int], bytes]
-"""So many random bytes, as `secrets.token_bytes` gives them."""
+"""Returns the given number of random bytes, as `secrets.token_bytes` does."""
 
 elapsed: Clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC)
-"""Seconds that never go back and that count while the machine is suspended, which `time.monotonic` does not do."""
+"""Monotonic seconds that include the time in which the machine is suspended, unlike `time.monotonic`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
-"""The OpenAPI document of a FastAPI app says that its operations need a key pair; its page gets an Authorize button.
+"""Adds the key pair as a security scheme to the OpenAPI document of a FastAPI app, for its Authorize button.
 
-Here: what is added to the document (OpenAPI 3.0 and 3.1 "Security Scheme Object"). Not here: any check; that is the
-middleware's. FastAPI is not imported: whatever has an `openapi` method that returns the document will do.
+See OpenAPI 3.0 and 3.1, "Security Scheme Object". It checks nothing; the middleware does. FastAPI is not imported:
+any app with an `openapi` method that returns the document will do.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,21 +15,21 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 
 class OpenAPIApp(Protocol):
-    """A FastAPI app, as far as it matters here."""
+    """A FastAPI app, or another one with this method."""
 
     openapi: Callable[[], dict[str, Any]]
 
 
 def add_openapi_security(app: OpenAPIApp, *, exempt_paths: Iterable[str] = (), optional: bool = False) -> None:
-    """Have the app's OpenAPI document name the key pair as the security scheme of all operations.
+    """Add the key pair to the app's OpenAPI document as the security scheme of all operations.
 
-    Give `exempt_paths` and `optional` as the middleware has them. An operation that names security of its own keeps it.
+    Give the same `exempt_paths` and `optional` as to the middleware. An operation with its own security keeps it.
     """
-    make = app.openapi
+    original = app.openapi
     exemptions = ExemptPaths(tuple(exempt_paths))
 
     def openapi() -> dict[str, Any]:
-        document = make()  # FastAPI keeps and returns the same one
+        document = original()  # FastAPI caches the document
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes[SCHEME] = {"type": "http", "scheme": "basic", "description": _DESCRIPTION}
         document["security"] = [{SCHEME: []}, {}] if optional else [{SCHEME: []}]

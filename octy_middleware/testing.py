@@ -1,7 +1,7 @@
-"""For the tests of a host app: a throwaway database with accounts and key pairs, and the headers that clients send.
+"""Test support for host apps: a temporary database with accounts and key pairs, and the headers of requests.
 
-Here: what stands in for a whole installation in a test. Not here: anything for production; no workflow runs, no mail
-is sent. Needs `octy-middleware[worker]`, whose Alembic makes the tables.
+Not for production: no workflow runs and no mail is sent. Needs `octy-middleware[worker]`, whose Alembic creates the
+tables.
 
     with throwaway_installation() as octy:
         app.add_middleware(OctyASGIMiddleware, settings=octy.settings())
@@ -39,7 +39,7 @@ from octy_middleware.states import KeyPairCause
 
 @dataclass(frozen=True)
 class AccountKeys:
-    """An account with a live key pair, in clear."""
+    """An account with a live key pair, in plaintext."""
 
     reference: str
     public_key: str
@@ -47,7 +47,7 @@ class AccountKeys:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of a request with this pair."""
+        """The headers of a request with this key pair."""
         return authorization(self.public_key, self.secret_key)
 
     @property
@@ -62,9 +62,9 @@ def authorization(public_key: str, secret_key: str) -> dict[str, str]:
 
 
 class TestInstallation:
-    """A database of its own with its peppers, and accounts in it."""
+    """A temporary database, its peppers and its accounts."""
 
-    __test__ = False  # pytest: this is no test
+    __test__ = False  # pytest: not a test
 
     def __init__(self, folder: Path) -> None:
         self.database_url = f"sqlite:///{folder / 'octy.db'}"
@@ -78,11 +78,11 @@ class TestInstallation:
         self._hasher = KeyHasher(self.peppers)
 
     def settings(self, **options: Any) -> Settings:
-        """Return settings for the middleware: this database, and the options beside it."""
+        """Return settings for the middleware: this database, and the given options."""
         return Settings.build(**{"database_url": self.database_url, "peppers": self.peppers, **options})
 
     def add_account(self, reference: str = "acme") -> AccountKeys:
-        """Open an account with a live key pair. Raises InvalidInputError when there is one with this reference."""
+        """Create an account with a live key pair. Raises InvalidInputError if one with this reference exists."""
         now, pair = time.time(), make_key_pair()
         pair_id = uuid7(now)
         digest = self._hasher.digest(pair.secret, row_binding(pair_id, pair.public_key))
@@ -102,7 +102,7 @@ class TestInstallation:
         return AccountKeys(reference, pair.public_key, pair.secret.reveal())
 
     def recorded(self) -> dict[str, int]:
-        """Return how many requests are recorded, by outcome, with those that the app has just answered."""
+        """Return the number of recorded requests by outcome; queued ones are written first."""
         sharing.flush_authenticators(self.database_url)
         with self.database.read() as connection:
             total = func.sum(col(OutcomeMinute.count))
@@ -110,7 +110,7 @@ class TestInstallation:
             return {str(outcome): int(count) for outcome, count in found}
 
     def close(self) -> None:
-        """Close the connections, and those of every middleware with this database."""
+        """Close the database, and every middleware that uses it."""
         sharing.close_authenticators(self.database_url)
         self.database.close()
 

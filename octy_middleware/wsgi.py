@@ -20,7 +20,7 @@ App = Callable[[Environ, "StartResponse"], Iterable[bytes]]
 
 
 class WsgiRequest:
-    """An authenticator's view of a WSGI environ."""
+    """A WSGI environ as a `Request`."""
 
     __slots__ = ("_environ",)
 
@@ -34,19 +34,19 @@ class WsgiRequest:
 
     @property
     def path(self) -> str:
-        """The path below the place where the app is mounted, which is what `exempt_paths` speak of."""
+        """The path below the mount point of the app, which `exempt_paths` are compared with."""
         raw = str(self._environ.get("PATH_INFO", ""))
         return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
 
     @property
     def peer(self) -> str | None:
-        """The server's idea of the client's address, also below Werkzeug's ProxyFix, which keeps it aside."""
+        """The client's address as the server reports it. Werkzeug's ProxyFix replaces it and keeps the original."""
         original = self._environ.get("werkzeug.proxy_fix.orig")
         return (self._environ if original is None else original).get("REMOTE_ADDR")
 
     @property
     def has_replaced_peer(self) -> bool:
-        """See `Request`. gunicorn puts the address that the PROXY protocol names in the place of the connection's."""
+        """See `Request`. With the PROXY protocol, gunicorn replaces the connection's address by the one it names."""
         connection = self._environ.get("gunicorn.socket")
         if connection is None:
             return False
@@ -58,10 +58,10 @@ class WsgiRequest:
 
     @property
     def scheme(self) -> str:
-        """`http` or `https`, of the connection itself where we see it.
+        """`http` or `https`, of the connection where there is access to it.
 
-        gunicorn takes it from headers that a local peer sends, uWSGI from those of anybody; whom to trust is our own
-        setting (T9). Where uWSGI may have read such a header nobody knows the scheme.
+        gunicorn takes it from headers of a local peer, uWSGI from those of any client, but trust is a setting of ours
+        (T9). Where uWSGI may have read such a header the scheme is unknown, and this is empty.
         """
         connection = self._environ.get("gunicorn.socket")
         if connection is not None:
@@ -72,7 +72,7 @@ class WsgiRequest:
         return str((self._environ if original is None else original).get("wsgi.url_scheme", ""))
 
     def header(self, name: bytes) -> list[bytes]:
-        """All values of a header; servers have joined repeated ones with commas."""
+        """All values of a header; servers join repeated ones with commas."""
         value = self._environ.get(_VARIABLES.get(name) or _variable(name))
         return [] if value is None else [str(value).encode("latin-1", "replace")]
 
@@ -99,12 +99,12 @@ _VARIABLES = {
 
 
 class OctyWSGIMiddleware:
-    """Authenticate every request of a WSGI app by its Octy key pair, and record how each one ended.
+    """Authenticate every request of a WSGI app by its Octy key pair, and record its outcome.
 
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `on_refusal`, the host's
-    own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success
+    own form of error responses. Raises ConfigurationError when one is missing or wrong. For an accepted request
     `environ["octy.principal"]` is a `Principal`, `REMOTE_USER` the account's reference, and HTTP_AUTHORIZATION is
-    removed (`hide_credentials`); where no credentials are needed neither of the two is there.
+    removed (`hide_credentials`). Where no credentials are needed neither of the two is set.
     """
 
     def __init__(
@@ -120,18 +120,18 @@ class OctyWSGIMiddleware:
         self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a refused request; hand every other one on to the app."""
+        """Send the error response of a rejected request; pass every other one to the app."""
         if environ.get(_ACCEPTED_BY) is self.authenticator and "HTTP_AUTHORIZATION" not in environ:
-            return self.app(environ, start_response)  # an app in an app, each behind us
-        environ.pop("REMOTE_USER", None)  # not what somebody in front of us claims
+            return self.app(environ, start_response)  # accepted by an outer middleware
+        environ.pop("REMOTE_USER", None)  # it may only be set by this middleware
         request = WsgiRequest(environ)
         decision = self.authenticator.decide(request)
         if self.authenticator.settings.hsts:
             start_response = _with_headers(self.authenticator.transport_headers(request), start_response)
         if not decision.passes:
-            refusal = self.authenticator.error_response(decision, request)
-            start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", _as_text(refusal.headers))
-            return [] if request.method == "HEAD" else [refusal.body]
+            response = self.authenticator.error_response(decision, request)
+            start_response(f"{response.status} {HTTPStatus(response.status).phrase}", _as_text(response.headers))
+            return [] if request.method == "HEAD" else [response.body]
         if decision.principal is not None:
             environ["octy.principal"] = decision.principal
             environ["REMOTE_USER"] = decision.principal.reference
@@ -142,9 +142,9 @@ class OctyWSGIMiddleware:
         return self.app(environ, start_response)
 
     def close(self) -> None:
-        """Write what is queued; the last of the adapters with these settings stops the threads and closes the database.
+        """Write queued outcomes; the last adapter with these settings stops the threads and closes the database.
 
-        What is queued is also written at SIGTERM and when the interpreter ends.
+        Queued outcomes are also written at SIGTERM and when the interpreter exits.
         """
         close_authenticator(self, self.authenticator)
 
@@ -154,13 +154,13 @@ def _as_text(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _with_headers(headers: Headers, start_response: "StartResponse") -> "StartResponse":
-    """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
+    """Return a `start_response` that adds these headers, replacing the app's headers of the same name."""
     if not headers:
         return start_response
     names = {name.decode("latin-1") for name, _ in headers}
 
-    def start_with_more(status: str, given: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+    def start_with_headers(status: str, given: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
         others = [item for item in given if item[0].lower() not in names]
         return start_response(status, [*others, *_as_text(headers)], *more)
 
-    return start_with_more
+    return start_with_headers

@@ -1,1 +1,1 @@
-"""What a request says and what it is answered with. No database."""
+"""Requests and responses: reading credentials and addresses, outcomes, error responses. No database."""

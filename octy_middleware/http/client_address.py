@@ -1,16 +1,15 @@
-"""Who sent a request, and over what, behind the proxies that we were told to trust.
+"""The address and scheme of a request's client, read from forwarding headers of trusted proxies.
 
-Here: forwarding headers -> source address and scheme; source -> network. Not here: what either is used for.
+No proxy is trusted by default, whatever the server does by itself (uvicorn and gunicorn trust 127.0.0.1). Only one
+family of headers is read, chosen by a setting, because a proxy that writes one passes the other on as the client
+sent it.
 
-Nobody is trusted by default, whatever the server does by itself (uvicorn and gunicorn believe 127.0.0.1). One
-family of headers is read, by a setting: a proxy that writes one passes the other on as the client sent it.
-
-- Source: from the right, the first hop that is no trusted proxy. Junk, `unknown` and `_hidden` names (RFC
-  7239 6) end the walk: the source is then the last address that a trusted hop vouched for. Nothing further
-  left is read.
-- Scheme, X-Forwarded-Proto: https only if every value says so, since a client can have sent the others.
-- Scheme, Forwarded: the `proto` beside the hop that ended the walk. An element that is junk says http.
-- A trusted proxy that says nothing about the scheme leaves that of its own connection to us.
+- Source: from the right, the first hop that is not a trusted proxy. Malformed elements, `unknown` and `_hidden` names
+  (RFC 7239 6) end the search: the source is then the last address that a trusted hop reported. Nothing further left
+  is read.
+- Scheme, X-Forwarded-Proto: https only if every value is https, since a client can have sent the others.
+- Scheme, Forwarded: the `proto` of the hop that ended the search. A malformed element counts as http.
+- If a trusted proxy does not report the scheme, that of its own connection is used.
 """
 
 import re
@@ -25,18 +24,18 @@ from octy_middleware.errors import ConfigurationError
 Scheme = Literal["http", "https", "unknown"]
 Family = Literal["x-forwarded", "forwarded"]
 
-UNIX = "unix"  # the peer of a unix socket, as an entry and as a source
-UNKNOWN = "unknown"  # a peer that the server names in no way we know
+UNIX = "unix"  # the peer of a unix socket, in the setting and as a source
+UNKNOWN = "unknown"  # a peer whose address the server does not report
 
-_MAX_HOPS = 32  # what stands left of so many commas is one piece of junk
-_CACHED_BYTES = 256  # longer headers are read each time, so that a cache can't be filled with them
+_MAX_HOPS = 32  # anything left of so many commas is read as one malformed element
+_CACHED_BYTES = 256  # longer headers are not cached, so that they cannot fill the cache
 _TLS = ("https", "wss")
-_MAPPED = IPv6Network("::ffff:0:0/96")  # IPv4 addresses as seen by a socket that listens on both
+_MAPPED = IPv6Network("::ffff:0:0/96")  # IPv4 addresses as reported by a dual-stack socket
 _NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 addresses behind a translator (RFC 6052 2.1)
-_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # the same with prefixes of a network's own (RFC 8215)
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # the same with a network's own prefix (RFC 8215)
 
 _PORT = r"(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?"
-_ZONE = r"(?:%[0-9A-Za-z._~-]+)?"  # means something on one host only: dropped
+_ZONE = r"(?:%[0-9A-Za-z._~-]+)?"  # valid on one host only: dropped
 _match_node = re.compile(
     rf"([0-9.]+){_PORT}|\[([0-9A-Fa-f:.]+){_ZONE}\]{_PORT}|([0-9A-Fa-f:.]+){_ZONE}",
 ).fullmatch
@@ -48,9 +47,10 @@ _find_proto = re.compile(rb"(?:^|[;, \t])proto=\"?([A-Za-z]*)", re.IGNORECASE).f
 
 @dataclass(frozen=True, slots=True)
 class ClientAddress:
-    """Where a request came from: a canonical address, "unix" or "unknown"; and over what.
+    """Where a request came from: a canonical address, "unix" or "unknown"; and by which scheme.
 
-    The scheme is "unknown" where the server does not say it: such a request is refused, and its pair is not exposed.
+    The scheme is "unknown" where the server does not report it: such a request is rejected, and its key pair does not
+    count as exposed.
     """
 
     source: str
@@ -58,9 +58,9 @@ class ClientAddress:
 
 
 class TrustedProxies:
-    """The proxies whose forwarding headers are believed: addresses, networks, and "unix" for unix sockets.
+    """The proxies whose forwarding headers are trusted: addresses, networks, and "unix" for unix sockets.
 
-    Raises ConfigurationError for an entry that is none of these or that would trust everybody.
+    Raises ConfigurationError for any other entry, and for one that would trust every address.
     """
 
     def __init__(self, entries: Iterable[str] = (), *, forwarded_header: Family = "x-forwarded") -> None:
@@ -79,9 +79,9 @@ class TrustedProxies:
         x_forwarded_proto: Sequence[bytes],
         forwarded: Sequence[bytes],
     ) -> ClientAddress:
-        """Return the address of the client of a request. The headers are all values of each, raw. Never raises.
+        """Return the address and scheme of the client. Headers: all raw values of each. Never raises.
 
-        `peer` and `peer_scheme` must be the server's own view, not one that it took from the same headers.
+        `peer` and `peer_scheme` must be those of the connection, not values that the server took from these headers.
         """
         if not (self._networks or self._unix):
             return _read_peer(peer, peer_scheme)
@@ -91,7 +91,7 @@ class TrustedProxies:
         return (self._resolve_cached if small else self._resolve)(peer, peer_scheme, hops, protos)
 
     def trust(self, peer: str | None) -> bool:
-        """Tell whether the forwarding headers of this peer are believed."""
+        """Return whether the forwarding headers of this peer are trusted."""
         return self._trusts(_read_peer(peer, "http").source)
 
     def _resolve(self, peer: str | None, peer_scheme: str, hops: bytes, protos: bytes) -> ClientAddress:
@@ -121,16 +121,16 @@ class TrustedProxies:
 
 @lru_cache(maxsize=8192)
 def counted_source(source: str) -> str:
-    """Return the source as it is recorded and counted: an IPv4 address itself, an IPv6 address by its /64.
+    """Return the source as it is recorded and counted: an IPv4 address itself, an IPv6 address as its /64.
 
-    One host has a whole /64 to choose from, so its addresses are no sources of their own.
+    One host can use any address of its /64, so these are counted as one source.
     """
     return network_of(source) if ":" in source else source
 
 
 @lru_cache(maxsize=8192)
 def network_of(source: str) -> str:
-    """Return the /24 (IPv4) or /64 (IPv6) of a source as text; "unix" stays, all else is "unknown"."""
+    """Return the /24 (IPv4) or /64 (IPv6) of a source as text; "unix" stays; anything else is "unknown"."""
     address = _read_address(source)
     if address is None:
         return UNIX if source == UNIX else UNKNOWN
@@ -139,23 +139,25 @@ def network_of(source: str) -> str:
 
 def _read_network(entry: str) -> IPv4Network | IPv6Network:
     if "%" in entry:
-        raise ConfigurationError(f"trusted_proxies: {entry!r} has a zone, and zones of peers are not compared")
+        raise ConfigurationError(f"trusted_proxies: {entry!r} has a zone; zones are not supported")
     try:
         network = ip_network(entry)
     except ValueError as error:
-        raise ConfigurationError(f"trusted_proxies: {entry!r} is no address, network or 'unix' ({error})") from None
+        raise ConfigurationError(
+            f"trusted_proxies: {entry!r} is not an address, a network or 'unix' ({error})"
+        ) from None
     if isinstance(network, IPv6Network) and (
         network.subnet_of(_MAPPED) or (network.subnet_of(_NAT64) and _embedded_ipv4(network.network_address))
     ):
         network = IPv4Network((network.network_address.packed[12:], network.prefixlen - _MAPPED.prefixlen))
     if network.prefixlen == 0:
-        raise ConfigurationError(f"trusted_proxies: {entry!r} lets every client name its own source")
+        raise ConfigurationError(f"trusted_proxies: {entry!r} would let every client choose its own source address")
     return network
 
 
 @lru_cache(maxsize=4096)
 def _read_peer(peer: str | None, peer_scheme: str) -> ClientAddress:
-    """Read what servers say of a peer: an address, or for unix sockets nothing (most) or "unix:…"."""
+    """Read the peer as servers report it: an address; for unix sockets None, an empty text or "unix:…"."""
     scheme: Scheme = "https" if peer_scheme in _TLS else "http" if peer_scheme else "unknown"
     if not peer or peer == UNIX or peer.startswith("unix:"):
         return ClientAddress(UNIX, scheme)
@@ -174,14 +176,14 @@ def _read_address(text: str) -> str | None:
         six = IPv6Address(bracketed or bare)
     except AddressValueError:
         return None
-    return str(_embedded_ipv4(six) or six)  # one host must not have two names
+    return str(_embedded_ipv4(six) or six)  # one host must have one address
 
 
 def _embedded_ipv4(six: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address in a mapped address or one of NAT64.
+    """Return the IPv4 address in a mapped or a NAT64 address.
 
-    Of NAT64 a global one only: else a translator that lets private ones pass would have strangers taken for a trusted
-    proxy. With prefixes of a network's own the /96 form is read, which is the one with nothing between.
+    NAT64: global addresses only, because a translator that passes private ones would make a client look like a
+    trusted proxy. Of the forms with a network's own prefix only /96 is read.
     """
     if six.ipv4_mapped is not None:
         return six.ipv4_mapped
@@ -192,7 +194,7 @@ def _embedded_ipv4(six: IPv6Address) -> IPv4Address | None:
 
 
 def claims_tls(x_forwarded_proto: Iterable[bytes], forwarded: Iterable[bytes]) -> bool:
-    """Tell whether forwarding headers say, whoever wrote them, that TLS was used on all of the way."""
+    """Return whether forwarding headers, trusted or not, report TLS for every hop."""
     names = [name for value in x_forwarded_proto for name in value.split(b",")]
     names += _find_proto(b",".join(forwarded))
     return bool(names) and all(name.strip(b" \t").lower().decode("latin-1") in _TLS for name in names)
@@ -205,8 +207,8 @@ def _read_forwarded_for(piece: bytes) -> tuple[str | None, Scheme | None]:
 def _read_forwarded(piece: bytes) -> tuple[str | None, Scheme | None]:
     """Read one element of Forwarded (RFC 7239 4).
 
-    The header was split at every comma, even in quotes: an open quote sent by the client would swallow what
-    the proxy appended. No address holds a comma; a half of some other quoted value is junk.
+    The header is split at every comma, even in quotes, because an open quote sent by the client would otherwise
+    swallow what the proxy appended. No address contains a comma; half of another quoted value is malformed.
     """
     found: dict[bytes, bytes] = {}
     for part in filter(None, (part.strip(b" \t") for part in piece.split(b";"))):

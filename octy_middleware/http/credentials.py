@@ -1,20 +1,18 @@
-"""Authorization header values -> `Credentials` or the `Outcome` that ends the request.
+"""Strict parser of the Authorization header: returns `Credentials`, or the `Outcome` of the request. Never raises.
 
-Here: a strict reader of one header; it knows no store and never raises. Not here: whether the keys are right.
-
-The order of the checks, each of which ends the request (RFC 9110 5.5 and 11.4, RFC 7617 2, RFC 4648 3.5):
+The checks in their order (RFC 9110 5.5 and 11.4, RFC 7617 2, RFC 4648 3.5):
 
     no value, or an empty one                                      MISSING    401
     more than one value, equal or not                              AMBIGUOUS  400
     longer than the limit                                          OVERSIZE   431
     control characters; a comma that joins credentials             AMBIGUOUS  400
     not "Basic", one or more spaces, canonical padded base64       MALFORMED  401
-    decoded: not UTF-8, such as another service's random token     MALFORMED  401
+    decoded: not UTF-8, such as the token of another service       MALFORMED  401
     decoded: control characters                                    AMBIGUOUS  400
     decoded: not <public key>:<secret>                             MALFORMED  401
 
-All of this depends on the header's text alone, never on the store, so the difference between MALFORMED and
-an unknown key tells a stranger nothing about which keys exist.
+The result depends on the header's text alone, so the difference between MALFORMED and an unknown key does not show
+which keys exist.
 """
 
 import binascii
@@ -26,26 +24,26 @@ from typing import NoReturn
 from octy_middleware.http.outcome import Outcome
 
 # Every shape that Octy issued (8-4-4-4-10 groups, 64 hex digits) or issues (28 Base62), with room for
-# imports. What doesn't match can't be a stored key: it never gets to the store, the streaks or a log.
+# imports. What does not match cannot be a stored key: it never reaches the database, the streaks or a log.
 _PUBLIC_KEY = r"pk_[0-9A-Za-z-]{8,80}"
-_CONTROL = r"\x00-\x1f\x7f-\x9f"  # RFC 7617 2 forbids the ASCII ones, the tab too; C1 steers terminals as well
+_CONTROL = r"\x00-\x1f\x7f-\x9f"  # RFC 7617 2 forbids the ASCII ones, the tab too; C1 controls terminals as well
 
 _is_public_key = re.compile(_PUBLIC_KEY).fullmatch
-# The first colon ends the key, the secret may hold more (RFC 7617 2).
+# The first colon ends the key; the secret may contain more (RFC 7617 2).
 _match_pair = re.compile(rf"({_PUBLIC_KEY}):([^{_CONTROL}]*)").fullmatch
 _find_control = re.compile(rf"[{_CONTROL}]").search
 _find_header_control = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search  # a tab is legal in a field value
 
-# WSGI servers join repeated headers with a comma, which no Basic token holds. Other schemes' own commas
-# (Digest a="b", c="d") are no ambiguity, unless a Basic credential follows one.
+# WSGI servers join repeated headers with a comma, which no Basic token contains. Commas of other
+# schemes (Digest a="b", c="d") are not ambiguous, unless a Basic credential follows.
 _find_joined = re.compile(rb"\A[^ ]*,|\Abasic\b.*,|,[ \t]*basic\b", re.IGNORECASE | re.DOTALL).search
 
 
 class Secret:
-    """A secret key as text that shows itself to nobody by accident (ASVS 16.2.5).
+    """A secret key as text that is not shown by accident (ASVS 16.2.5).
 
-    `repr`, `str` and formatting hide it; pickling and copying are refused; equality is identity, because
-    comparing is the business of the digest.
+    `repr`, `str` and formatting hide it; pickling and copying raise TypeError; equality is identity, because secrets
+    are compared by their digests only.
     """
 
     __slots__ = ("_text",)
@@ -54,7 +52,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text. The name is there to be searched for."""
+        """Return the text. Search for this name to find every use."""
         return self._text
 
     def __repr__(self) -> str:
@@ -69,7 +67,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a well-formed header holds; the secret may be empty. `schemeless`: sent the way only Octy's clients do."""
+    """The credentials of a well-formed header; the secret may be empty. `schemeless`: sent without "Basic"."""
 
     public_key: str
     secret: Secret
@@ -77,21 +75,20 @@ class Credentials:
 
 
 def is_public_key(text: str) -> bool:
-    """Say whether a text could be a public key. What this refuses can't authenticate: don't import it."""
+    """Return whether a text has the form of a public key. Anything else cannot authenticate; do not import it."""
     return _is_public_key(text) is not None
 
 
 def parse_credentials(values: Sequence[bytes], *, schemeless: bool, limit: int = 1024) -> Credentials | Outcome:
-    """Read all Authorization values of a request, as raw bytes. Never raises.
+    """Parse all Authorization values of a request, as raw bytes. Never raises.
 
-    With `schemeless`, base64(pk:sk) without "Basic" is taken too, as Octy's Go clients send it. `limit` is in
-    bytes.
+    With `schemeless`, base64(pk:sk) without "Basic" is accepted too, as Octy's Go clients send it. `limit`: bytes.
     """
     if len(values) != 1:
         return Outcome.AMBIGUOUS if values else Outcome.MISSING
     if len(values[0]) > limit:
         return Outcome.OVERSIZE
-    value = values[0].strip(b" \t")  # OWS is no part of the value (RFC 9110 5.5), but not every server removes it
+    value = values[0].strip(b" \t")  # not part of the value (RFC 9110 5.5), but not every server removes it
     scheme, _, token = value.rpartition(b" ")
     if scheme.rstrip(b" ").lower() == b"basic" or (schemeless and not scheme):
         decoded = _decode(token)
@@ -101,12 +98,12 @@ def parse_credentials(values: Sequence[bytes], *, schemeless: bool, limit: int =
 
 
 def _decode(token: bytes) -> bytes | None:
-    """Decode the one canonical form that encoders write: standard alphabet, padding, zero trailing bits."""
+    """Decode the canonical form only: standard alphabet, padding, zero trailing bits."""
     try:
         decoded = binascii.a2b_base64(token, strict_mode=True)
     except binascii.Error:
         return None
-    # Strict mode lets non-zero trailing bits pass (RFC 4648 3.5): several texts for one pair.
+    # Strict mode accepts non-zero trailing bits (RFC 4648 3.5), which would be several texts for one key pair.
     return decoded if binascii.b2a_base64(decoded, newline=False) == token else None
 
 

@@ -1,7 +1,4 @@
-"""What is decided about a request, and who sent it.
-
-Here: these values. Not here: how a decision is found (`auth.authenticator`).
-"""
+"""The decision about a request (`AuthDecision`) and the account that sent it (`Principal`)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +17,7 @@ class Principal:
 
     @property
     def is_authenticated(self) -> bool:
-        """Always true: strangers have no principal."""
+        """Always true: unauthenticated requests have no principal."""
         return True
 
     @property
@@ -43,9 +40,9 @@ class UnauthenticatedUser:
 
 
 class AuthDecision(NamedTuple):
-    """How the request ends. No outcome at all: it needs no credentials. `event`: answer only after its commit.
+    """The outcome of a request. `outcome` None: it needs no credentials. `event`: respond only after its commit.
 
-    `public_outcome` is the outcome that the client is told, where that is another one; `retry_after` is in seconds.
+    `public_outcome`: the outcome to report to the client, where it differs. `retry_after`: seconds.
     """
 
     outcome: Outcome | None
@@ -60,11 +57,11 @@ class AuthDecision(NamedTuple):
         return self.outcome is None or self.outcome is Outcome.ACCEPTED
 
     def committed(self) -> "AuthDecision":
-        """What is answered after the commit."""
+        """Return the decision to respond with after the commit."""
         return self._replace(event=None)
 
     def uncommitted(self) -> "AuthDecision":
-        """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""
+        """Return the decision after a failed commit: accepted requests still pass, rejected ones become 503."""
         return self.committed() if self.passes else AuthDecision(Outcome.DATABASE_UNAVAILABLE)
 
 

@@ -1,7 +1,4 @@
-"""PURE. Octy's JSON envelope (CONTRACT.md), for refusals and for the host app's own answers.
-
-Here: the shape of bodies. Not here: status lines and headers (`refusal`).
-"""
+"""Octy's JSON response bodies (CONTRACT.md), for error responses and for the host app's own responses."""
 
 import re
 from http import HTTPStatus
@@ -13,14 +10,14 @@ _RETRY_AFTER = 5  # seconds
 
 
 def success_body(message: str, **data: Any) -> dict[str, Any]:
-    """Return the body of an answer that went well; `data` stands beside `request_meta`."""
+    """Return the body of a successful response; `data` is added beside `request_meta`."""
     return {"request_meta": {"request_status": "Success", "message": message}, **data}
 
 
 def error_body(status: int, text: str, help_text: str = "") -> dict[str, Any]:
     """Return the body of a failed request, with the members of RFC 9457 beside Octy's own.
 
-    Octy's command line takes a failure with an empty list of errors for success, so there always is one. It cuts
+    Octy's command line reads a failure with an empty list of errors as success, so the list is never empty. It cuts
     `text` at `::`, so that is replaced.
     """
     text = re.sub("::+", ":", text)
@@ -40,13 +37,13 @@ def error_body(status: int, text: str, help_text: str = "") -> dict[str, Any]:
 
 
 def exception_response(error: Exception, status: int | None = None) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Return body, status and headers of the answer to an exception in a host app's view.
+    """Return body, status and headers of the response to an exception in a host app's view.
 
-    `status` is that of a framework's own HTTP exception. Without it a DatabaseUnavailableError is 503, and all else
-    422: InvalidInputError, and what JSON can go wrong with (ValueError; RecursionError when it is nested without end).
+    `status`: that of a framework's HTTP exception. Without it DatabaseUnavailableError is 503 and everything else 422:
+    InvalidInputError, and errors of JSON parsing (ValueError; RecursionError for deep nesting).
     """
     if isinstance(error, DatabaseUnavailableError):
-        body = error_body(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")
+        body = error_body(503, "The service is temporarily unavailable.", "Nothing was changed. Try again.")
         return body, 503, {"Retry-After": str(_RETRY_AFTER)}
     if status is not None:
         return error_body(status, HTTPStatus(status).phrase), status, {}

@@ -1,8 +1,4 @@
-"""What is recorded of a request: its words made harmless, its length bounded.
-
-Here: `AuthEvent`, and request → `AuthEvent`. Not here: the outcome (`authenticator`), and how events are written
-(`tallies`, `ledger`).
-"""
+"""The record of one request (`AuthEvent`): texts sanitized and bounded in length."""
 
 import re
 from random import Random
@@ -19,18 +15,18 @@ _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _USER_AGENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
 
 OVERFLOW = "*"
-"""The source or network under which all go for which there is no room: attackers choose theirs freely."""
+"""The source or network that counts all beyond the limit, because attackers choose theirs freely."""
 
 
 class _IdBytes:
-    """Random bytes for ids: a generator of our own, since a host may seed Python's, and anew in a forked child."""
+    """Random bytes for ids, by a generator of our own: a host may seed Python's. Seeded anew in a forked child."""
 
     def __init__(self) -> None:
         self.restart()
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Be unlike the parent."""
+        """Seed a new generator, so that a forked child gives other ids than its parent."""
         self._random = Random()  # noqa: S311  # an id must be unique, not unguessable
 
     def __call__(self, count: int) -> bytes:
@@ -41,9 +37,9 @@ _id_bytes = _IdBytes()
 
 
 class AuthEvent(NamedTuple):
-    """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand.
+    """One finished request. `public_key` is empty if none was given or it is unknown; then `key_hash` may be set.
 
-    `pair_id` stands for a pair that was proven by its secret: accepted, or exposed over plain HTTP.
+    `pair_id` is set if the secret was right: the request was accepted, or the key pair exposed over plain HTTP.
     """
 
     outcome: Outcome
@@ -59,7 +55,7 @@ class AuthEvent(NamedTuple):
     request_id: str = ""
 
 
-def build_event(  # what is known of the key beside what the request says of itself
+def build_event(
     outcome: Outcome,
     request: Request,
     client_address: ClientAddress,
@@ -69,8 +65,8 @@ def build_event(  # what is known of the key beside what the request says of its
     pair_id: str = "",
     key_hash: str = "",
 ) -> AuthEvent:
-    """Return the event of a request in detail: of a refused one, or of one with a pair that will end."""
-    # An id must be unique, not unguessable: the system's random bytes would cost a change of threads for each refusal.
+    """Return the detailed event of a request: a rejected one, or one with a key pair that will be retired."""
+    # Not the system's random bytes: reading them would switch threads for each rejected request.
     return AuthEvent(
         outcome,
         now,
@@ -87,7 +83,7 @@ def build_event(  # what is known of the key beside what the request says of its
 
 
 def received_request_id(request: Request) -> str:
-    """Return the id that the request came with, or nothing: then it gets one of ours."""
+    """Return the request id that the client sent, or an empty text."""
     return _request_id(_first(request, b"x-request-id"))
 
 
@@ -97,11 +93,11 @@ def _first(request: Request, name: bytes) -> str:
 
 
 def _request_id(text: str) -> str:
-    """Return an id that is one; free text would stand in the alert mail as if it were ours."""
+    """Return the text if it is a valid id, else an empty one: free text would look like ours in the alert mail."""
     return text if _is_request_id(text) else ""
 
 
 def _printable(text: str, limit: int) -> str:
-    """Keep what can go into a log, a mail or a terminal without doing anything there (T11)."""
+    """Replace everything but printable ASCII, so that it is harmless in a log, a mail or a terminal (T11)."""
     text = text[:limit]
     return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub("?", text)

@@ -1,7 +1,6 @@
-"""Removing the Authorization header of an accepted request from all that a host app and its error tracker see.
+"""Removes the Authorization header of an accepted request before the host app and its error tracker see it.
 
-Beside the headers themselves, adapters of AWS Lambda keep the event that a request was made of, and a2wsgi keeps its
-ASGI scope.
+Adapters of AWS Lambda also keep the original event, and a2wsgi keeps the ASGI scope: it is removed there too.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -13,7 +12,7 @@ _SCOPE_OF_ENVIRON = "asgi.scope"  # a2wsgi
 
 
 def hide_in_scope(scope: MutableMapping[str, Any]) -> None:
-    """Remove it from an ASGI scope, in place: an error tracker in front reads this scope after an exception."""
+    """Remove it from an ASGI scope, in place: an outer error tracker reads this scope after an exception."""
     scope["headers"] = [header for header in scope["headers"] if header[0] != b"authorization"]
     if _EVENT_OF_SCOPE in scope:
         scope[_EVENT_OF_SCOPE] = _without_credentials(scope[_EVENT_OF_SCOPE])

@@ -1,9 +1,7 @@
-"""The lifespan of an ASGI app: handed on, and at its end what is queued is written before the server goes.
+"""The ASGI lifespan (ASGI Lifespan 2.0): forwarded to the app; queued outcomes are written at its end.
 
-Here: the lifespan protocol (ASGI Lifespan 2.0). Not here: requests (`asgi`), writing (`recorder`).
-
-An app that knows no lifespan raises at the sight of it, as Django does, or returns. The lifespan is then served here:
-else the last outcomes would be lost, because uvicorn ends its process by a signal and no `atexit` runs.
+An app without lifespan support raises, as Django does, or returns. The lifespan is then served here: otherwise the
+last outcomes would be lost, because uvicorn ends its process by a signal and `atexit` does not run.
 """
 
 import logging
@@ -23,12 +21,12 @@ _logger = logging.getLogger(__name__)
 
 
 async def forward_lifespan(app: App, scope: Scope, receive: Receive, send: Send, close: Callable[[], None]) -> None:
-    """Hand the lifespan on; call `close`, which may block, in a thread before its end is told to the server."""
-    listened = False
+    """Forward the lifespan; at its end call `close`, which may block, in a thread before the server is notified."""
+    received = False
 
-    async def listen() -> Message:
-        nonlocal listened
-        listened = True
+    async def record_receive() -> Message:
+        nonlocal received
+        received = True
         return await receive()
 
     async def send_and_close(message: Message) -> None:
@@ -37,17 +35,17 @@ async def forward_lifespan(app: App, scope: Scope, receive: Receive, send: Send,
         await send(message)
 
     try:
-        await app(scope, listen, send_and_close)
+        await app(scope, record_receive, send_and_close)
     except Exception as error:
-        if listened or not _is_unsupported(error):
+        if received or not _is_unsupported(error):
             raise
-        _logger.debug("the app knows no lifespan; it is served in its place", exc_info=True)
-    if not listened:
+        _logger.debug("the app does not support the lifespan protocol; the middleware serves it", exc_info=True)
+    if not received:
         await _serve_lifespan(receive, send_and_close)
 
 
 def _is_unsupported(error: Exception) -> bool:
-    """Tell an app that refuses the scope (Django, Channels, an assert) from one that fails for another reason."""
+    """Return whether the app rejected the scope (Django, Channels, an assert), and did not fail for another reason."""
     return isinstance(error, AssertionError | NotImplementedError) or "lifespan" in str(error)
 
 

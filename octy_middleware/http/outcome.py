@@ -1,8 +1,4 @@
-"""Every end that a request can have, named, and the one table that says what each means.
-
-Here: the status, what a stranger reads, whether it counts, what staff reads. Not here: how an answer is
-written (`refusal`) and what a counted failure does (`streak`).
-"""
+"""The outcomes of a request, and the table of what each one means: status, texts, whether it counts as a failure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,9 +6,9 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class OutcomeSpec:
-    """What one outcome means, to strangers (the first three), to the policy and to staff.
+    """What one outcome means. The first three are public; `internal_text` is for staff.
 
-    `public_text` is the `error_message` of Octy's clients, which cut it at `::`, so it holds none.
+    `public_text` is the `error_message` of Octy's clients, which cut it at `::`, so it contains none.
     """
 
     status: int
@@ -23,7 +19,7 @@ class OutcomeSpec:
 
 
 class Outcome(StrEnum):
-    """How a request ended. The value is what the database keeps."""
+    """How a request ended. The value is stored in the database."""
 
     ACCEPTED = "accepted"
     MISSING = "missing"
@@ -45,12 +41,12 @@ class Outcome(StrEnum):
 
     @property
     def status(self) -> int:
-        """The HTTP status of the answer."""
+        """The HTTP status of the response."""
         return _SPECS[self].status
 
     @property
     def counts(self) -> bool:
-        """Whether this is a failed attempt in the sense of the policy."""
+        """Whether this counts as a failed attempt against the key pair."""
         return _SPECS[self].counts
 
 
@@ -58,7 +54,7 @@ def _uncounted(status: int, public_text: str, help_text: str, internal_text: str
     return OutcomeSpec(status, public_text, help_text, counts=False, internal_text=internal_text)
 
 
-# One public face for four outcomes: a stranger can't tell which keys exist or once did (ASVS 6.3.8).
+# The same public text for four outcomes, so that nobody can find out which keys exist or once did (ASVS 6.3.8).
 _INVALID_KEYS = (
     401,
     "The API keys are not valid.",
@@ -66,7 +62,7 @@ _INVALID_KEYS = (
 )
 
 _SPECS = {
-    Outcome.ACCEPTED: _uncounted(200, "The API keys are valid.", "", "a live public key with its own secret"),
+    Outcome.ACCEPTED: _uncounted(200, "The API keys are valid.", "", "a live public key with the right secret"),
     Outcome.MISSING: _uncounted(
         401,
         "No API keys were sent.",
@@ -77,7 +73,7 @@ _SPECS = {
         401,
         "The Authorization header can't be read.",
         "Send 'Basic', a space, and public_key:secret_key in standard, padded base64.",
-        "another scheme, no strict base64, or text that can't be a pair of keys",
+        "another scheme, not strict base64, or a text that cannot be a key pair",
     ),
     Outcome.AMBIGUOUS: _uncounted(
         400,
@@ -88,14 +84,14 @@ _SPECS = {
     Outcome.OVERSIZE: _uncounted(
         431,
         "The Authorization header is too long.",
-        "Send one pair of API keys and nothing else.",
-        "an Authorization header over the limit",
+        "Send one public key and one secret key, and nothing else.",
+        "an Authorization header longer than the limit",
     ),
     Outcome.UNKNOWN_KEY: _uncounted(*_INVALID_KEYS, "a well-formed public key that was never issued"),
     Outcome.WRONG_SECRET: OutcomeSpec(
         *_INVALID_KEYS, counts=True, internal_text="a live public key with a wrong or empty secret"
     ),
-    Outcome.RETIRED: _uncounted(*_INVALID_KEYS, "a retired pair with its own secret: a forgotten integration"),
+    Outcome.RETIRED: _uncounted(*_INVALID_KEYS, "a retired key pair with the right secret: a forgotten integration"),
     Outcome.RETIRED_WRONG: _uncounted(*_INVALID_KEYS, "a retired public key with a wrong secret"),
     Outcome.PLAIN_HTTP: _uncounted(
         403,
@@ -107,12 +103,12 @@ _SPECS = {
         429,
         "Too many failed attempts.",
         "Wait as long as Retry-After says. Requests with the right keys are not affected.",
-        "wrong attempts of one source beyond its rate",
+        "more wrong attempts of one source than its rate limit",
     ),
     Outcome.DATABASE_UNAVAILABLE: _uncounted(
         503,
         "The API keys can't be checked at the moment.",
         "This is no statement about the keys. Send the request again a little later.",
-        "the store could not be read, or the outcome could not be recorded",
+        "the database could not be read, or the outcome could not be recorded",
     ),
 }

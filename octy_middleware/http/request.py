@@ -1,14 +1,11 @@
-"""PURE. What an adapter must be able to say of a request, whatever its server.
-
-Here: the one interface between adapters and authenticator. Not here: an implementation (`asgi`, `wsgi`).
-"""
+"""The interface through which the authenticator reads a request, whatever the server."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class Request(Protocol):
-    """What an adapter must be able to say of a request."""
+    """One request, as an adapter sees it."""
 
     @property
     def method(self) -> str:
@@ -20,15 +17,15 @@ class Request(Protocol):
 
     @property
     def peer(self) -> str | None:
-        """The address of the connection's other end, as the server knows it."""
+        """The remote address of the connection, as the server reports it."""
 
     @property
     def scheme(self) -> str:
-        """`http` or `https`, or a WebSocket's own names for them; empty where the server does not say."""
+        """`http` or `https`, or `wss` and `ws` for WebSockets; empty where the server does not report it."""
 
     @property
     def has_replaced_peer(self) -> bool:
-        """Tell whether `peer` is known to be another address than that of the connection's other end."""
+        """Whether `peer` is known to differ from the remote address of the connection."""
 
     def header(self, name: bytes) -> Sequence[bytes]:
         """All raw values of a header, given in lower case."""

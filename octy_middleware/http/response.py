@@ -1,7 +1,6 @@
-"""An outcome that is no acceptance -> status, headers and body.
+"""Error responses: status, headers and body for every outcome but ACCEPTED.
 
-Here: status line and headers, the challenge, what Accept prefers. Not here: which outcome it is, the body's shape
-(`envelope`). A body depends on the outcome's public meaning alone: equal meanings, equal bytes.
+A body depends on the public texts of the outcome alone, so equal texts give equal bytes.
 """
 
 import json
@@ -23,9 +22,9 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 _JSON = b"application/json"
 _PROBLEM = b"application/problem+json"
-_RETRY_AFTER = {429: 60, 503: 5}  # seconds, when the caller knows no better
+_RETRY_AFTER = {429: 60, 503: 5}  # seconds, where the caller gives none
 _REQUIRED_HEADERS = (b"www-authenticate", b"cache-control", b"retry-after")
-_MAX_ACCEPT = 512  # bytes; longer ones are not worth reading and would fill the cache
+_MAX_ACCEPT = 512  # bytes; longer ones are ignored, so that they cannot fill the cache
 
 _is_header = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch  # RFC 9110 5.6.2, in lower case
 _is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch  # RFC 9110 5.5
@@ -35,9 +34,9 @@ _is_weight = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch  # RFC 
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An answer, complete. Header names are in lower case, as ASGI wants them.
+    """A complete response. Header names are in lower case, as ASGI requires.
 
-    `text` and `help_text` are what the body says, for those who say it in another form.
+    `text` and `help_text` are those of the body, for hosts that send them in another form.
     """
 
     status: int
@@ -48,21 +47,21 @@ class ErrorResponse:
 
 
 RefusalHook = Callable[[ErrorResponse, Request], ErrorResponse]
-"""A host's own form of an answer: it gets ours and the request, and returns what is sent.
+"""A host's own form of error responses: takes ours and the request, and returns the response to send.
 
-It does not learn more than the client does: whether a key was unknown, wrong or retired is not for it to show.
+It gets no more than the client does, so that no host shows by accident whether a key is unknown, wrong or retired.
 """
 
 
 def build_error_response(
     outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None
 ) -> ErrorResponse:
-    """Return the answer to a refused request: `accept` is the raw header, `retry_after` seconds (429, 503).
+    """Return the response to a rejected request: `accept` is the raw header, `retry_after` seconds (429, 503).
 
-    Raises ValueError for ACCEPTED and ConfigurationError for a realm that `check_realm` refuses.
+    Raises ValueError for ACCEPTED and ConfigurationError for a realm that `check_realm` rejects.
     """
     if outcome is Outcome.ACCEPTED:
-        raise ValueError("an accepted request is not refused")
+        raise ValueError("an accepted request has no error response")
     return _cached_response(outcome, realm, prefers_problem(accept), retry_after)
 
 
@@ -74,16 +73,16 @@ def _cached_response(outcome: Outcome, realm: str, problem: bool, retry_after: i
 
 
 def apply_refusal_hook(refusal: ErrorResponse, request: Request, hook: RefusalHook) -> ErrorResponse:
-    """Return the host's form of an answer, with the headers that it can't do without; ours, if that fails.
+    """Return the host's form of an error response, with the required headers added; ours, if the hook fails.
 
-    A 401 names its challenge (RFC 9110 11.6.1), nothing is stored, the length is that of the body. Never raises:
-    a fault of the host's must let nobody in, and no refusal become a 500.
+    A 401 has its challenge (RFC 9110 11.6.1), nothing is cached, the length is that of the body. Never raises: an
+    error in the hook must neither accept a request nor turn a rejection into a 500.
     """
     try:
         answer = hook(refusal, request)
         _check_response(answer, refusal.status)
     except Exception:
-        _logger.exception("on_refusal failed; the answer goes out as it was")
+        _logger.exception("on_refusal failed; the unchanged response is sent")
         return refusal
     kept = {name: value for name, value in refusal.headers if name in _REQUIRED_HEADERS}
     headers = {**dict(answer.headers), **kept, b"content-length": b"%d" % len(answer.body)}
@@ -91,9 +90,9 @@ def apply_refusal_hook(refusal: ErrorResponse, request: Request, hook: RefusalHo
 
 
 def _check_response(answer: ErrorResponse, status: int) -> None:
-    """Raise for what can't be sent; the status stays, for clients act on it."""
+    """Raise for a response that cannot be sent. The status must not change, because clients act on it."""
     if answer.status != status:
-        raise ValueError(f"the status must stay {status}, it became {answer.status!r}")
+        raise ValueError(f"the status must stay {status}, but is {answer.status!r}")
     names = [name for name, _ in answer.headers]
     if len(set(names)) < len(names) or not all(_is_header(name) and _is_value(value) for name, value in answer.headers):
         raise ValueError("headers must be pairs of bytes without line ends, each name in lower case and once")
@@ -102,19 +101,19 @@ def _check_response(answer: ErrorResponse, status: int) -> None:
 
 
 def hsts_header(seconds: int) -> Headers:
-    """Return Strict-Transport-Security for so many seconds (RFC 6797 6.1), or nothing for none."""
+    """Return Strict-Transport-Security for so many seconds (RFC 6797 6.1), or nothing if it is 0."""
     return ((b"strict-transport-security", b"max-age=%d" % seconds),) if seconds else ()
 
 
 def check_realm(realm: str) -> str:
-    """Return the realm if it can stand in a header as it is, else raise ConfigurationError."""
+    """Return the realm if it needs no escapes in a header, else raise ConfigurationError."""
     if _is_realm(realm) is None:
         raise ConfigurationError(f"realm: {realm!r} must be printable ASCII without quotes and backslashes")
     return realm
 
 
 def prefers_problem(accept: bytes | None) -> bool:
-    """Say whether Accept ranks problem+json above plain JSON (RFC 9110 12.5.1). Never raises."""
+    """Return whether Accept ranks problem+json above plain JSON (RFC 9110 12.5.1). Never raises."""
     return accept is not None and len(accept) <= _MAX_ACCEPT and _prefers_problem(accept)
 
 
@@ -128,7 +127,7 @@ def _prefers_problem(accept: bytes) -> bool:
 
 
 def _read_range(item: bytes) -> tuple[bytes, float]:
-    """Read one media range and its weight; parameters other than q don't matter, a bad q is zero."""
+    """Read one media range and its weight; other parameters than q are ignored, an invalid q is 0."""
     media_range, *parameters = item.split(b";")
     weight = 1.0
     for parameter in parameters:

@@ -40,7 +40,7 @@ _TEXTS = {
         "The Authorization header is ambiguous.",
         "Send the header once, without commas, and without control characters such as line ends in the keys.",
     ),
-    OVERSIZE: ("The Authorization header is too long.", "Send one pair of API keys and nothing else."),
+    OVERSIZE: ("The Authorization header is too long.", "Send one public key and one secret key, and nothing else."),
     RATE_LIMITED: (
         "Too many failed attempts.",
         "Wait as long as Retry-After says. Requests with the right keys are not affected.",

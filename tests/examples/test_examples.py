@@ -215,7 +215,7 @@ def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World,
     answer = asked.result()
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
-    assert assert_is_a_failure(answer.content, 503) == "The service is unavailable for the moment."
+    assert assert_is_a_failure(answer.content, 503) == "The service is temporarily unavailable."
     assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json() == before
 
 

@@ -129,7 +129,7 @@ def shows_secrets(patch):
 
 
 def follows_dots(patch):
-    patch.setattr(exempt_paths, "_is_devious", lambda path: None)
+    patch.setattr(exempt_paths, "_is_ambiguous", lambda path: None)
 
 
 def believes_everybody(patch):

@@ -180,5 +180,5 @@ def test_a_good_realm_stands_as_it_is(realm):
 
 
 def test_an_acceptance_is_no_refusal():
-    with pytest.raises(ValueError, match="not refused"):
+    with pytest.raises(ValueError, match="no error response"):
         answer(Outcome.ACCEPTED)
