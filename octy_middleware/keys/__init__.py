@@ -1,1 +1,1 @@
-"""Key pairs and hashes as values: made, read, digested and verified. No database."""
+"""Key pairs, secrets and hashes as values: created, parsed, digested and verified. No database."""

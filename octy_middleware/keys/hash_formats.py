@@ -1,10 +1,8 @@
-"""PURE. The written forms of hashes that other systems made, translated into passlib's own.
+"""Parses the hash formats of passlib, Django and Werkzeug, and translates them into passlib's own.
 
-Here: argon2, bcrypt, scrypt, PBKDF2, SHA-crypt and plain SHA as passlib, Django and Werkzeug put them down; which of
-them are damaged, or would cost too much. Not here: libraries and verifying (`imported_hashes`).
-
-A scrypt digest of 64 bytes becomes its first 32: scrypt ends with PBKDF2, whose blocks stand side by side (RFC 7914 6,
-RFC 8018 5.2). No text of an error shows the hash, or any part of it.
+Damaged hashes, and those that would cost too much to verify, are rejected. A scrypt digest of 64 bytes is cut to its
+first 32: scrypt ends with PBKDF2, whose blocks are independent (RFC 7914 6, RFC 8018 5.2). No error text contains the
+hash or a part of it.
 """
 
 import binascii
@@ -35,7 +33,7 @@ _SALT = r"([ -#%-~]{1,1024})"  # of Django and Werkzeug: printable, without $
 
 
 class ParsedHash(NamedTuple):
-    """A hash in the form that is stored, its passlib scheme, and its cost in a word."""
+    """A hash in its stored form, its passlib scheme, and its rough cost."""
 
     scheme: str
     cost: str
@@ -43,7 +41,7 @@ class ParsedHash(NamedTuple):
 
 
 def parse_hash(text: str) -> ParsedHash:
-    """Return the form to store. Raises InvalidInputError with what is wrong."""
+    """Return the hash in its stored form. Raises InvalidInputError with what is wrong."""
     for begins, read in _PARSERS:
         if begins.match(text):
             return read(text)
@@ -54,7 +52,7 @@ def parse_hash(text: str) -> ParsedHash:
 
 
 def reject_damaged(*, damaged: bool) -> None:
-    """Raise InvalidInputError if it is."""
+    """Raise InvalidInputError if `damaged`."""
     if damaged:
         raise InvalidInputError("the hash is damaged: it has not the form of its scheme → export it again, whole")
 
@@ -68,7 +66,7 @@ def _argon2(text: str) -> ParsedHash:
     _reject_cost(f"argon2 with more than {_MAX_LANES} lanes", absurd=lanes > _MAX_LANES)
     reject_damaged(damaged=passes < 1 or lanes < 1 or memory < 8 * lanes)  # RFC 9106 3.1
     salt, digest = _from_base64(match[6]), _from_base64(match[7])
-    # RFC 9106 3.1 allows digests of any length; one that is cut is no multiple of a word any more.
+    # RFC 9106 3.1 allows digests of any length; a truncated one is not a multiple of a word.
     reject_damaged(damaged=len(salt) < 8 or len(digest) < _MIN_DIGEST or len(digest) % 4 > 0)  # noqa: PLR2004
     version = "$v=19" if match[2] == "19" else ""
     stored = f"{match[1]}{version}$m={memory},t={passes},p={lanes}${match[6]}${match[7]}"
@@ -104,7 +102,7 @@ def _bcrypt_cost(digits: str) -> int:
 
 
 def _clear_unused_bits(part: str) -> str:
-    """Clear the bits of the last character that hold nothing; some libraries leave them set."""
+    """Clear the unused bits of the last character; some libraries leave them set."""
     return str(bcrypt64.repair_unused(part))
 
 
@@ -132,7 +130,7 @@ def _log2(digits: str) -> int:
 def _build_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) -> ParsedHash:
     size, parallel = int(block), int(lanes)
     reject_damaged(damaged=log < 1 or size < 1 or parallel < 1 or len(digest) < 32)  # noqa: PLR2004
-    # The logarithm is asked first: two to the power of any number must never be computed.
+    # The logarithm is checked first, so that two to the power of any number is never computed.
     _reject_cost("scrypt with ln over 20", absurd=log > 20)  # noqa: PLR2004
     memory = 128 * 2**log * size * parallel
     _reject_cost(f"scrypt with more than {_MAX_MEMORY // _MIB} MiB", absurd=memory > _MAX_MEMORY)
@@ -223,7 +221,7 @@ def _match(pattern: str, text: str) -> re.Match[str]:
 
 
 def _from_base64(text: str) -> bytes:
-    """Decode base64 with or without padding; other texts than the one canonical form are damage."""
+    """Decode base64 with or without padding; any text but the canonical form counts as damaged."""
     bare = text.rstrip("=")
     try:
         data = b64decode(bare + "=" * (-len(bare) % 4), validate=True)
@@ -239,7 +237,7 @@ def _from_hex(text: str) -> bytes:
 
 
 def _magnitude(cost: int) -> str:
-    """Return the power of two: hashes whose rounds were varied a little are of one kind."""
+    """Return the power of two below the cost, so that hashes with slightly different rounds are of one kind."""
     return f"2^{max(cost, 1).bit_length() - 1}"
 
 

@@ -1,8 +1,4 @@
-"""PURE. Hashes that other systems made: which are taken, and how they are verified.
-
-Here: the schemes, whether a hash is sound and its library installed, and verifying. Not here: how they are written
-(`imported_forms`), our own digest (`keys`), rows and files (the worker's `imports`).
-"""
+"""Hashes imported from other systems: which are supported, and their verification."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +26,7 @@ IMPORTED_SCHEMES = (
     "hex_sha256",
     "hex_sha512",
 )
-"""The passlib schemes that a CryptContext needs for them."""
+"""The passlib schemes of imported hashes."""
 
 _MAX_LENGTH = 2000  # characters; a salt of 1024 bytes fits
 _BCRYPT_MAX_SECRET = 72  # bytes; what follows was never part of the hash, and bcrypt 5 raises where older ones cut
@@ -38,7 +34,7 @@ _BCRYPT_MAX_SECRET = 72  # bytes; what follows was never part of the hash, and b
 
 @dataclass(frozen=True, slots=True)
 class ImportedHash:
-    """A hash as it is stored. `kind`: scheme and rough cost, at most 32 characters; one kind takes about one time."""
+    """A hash as it is stored. `kind`: scheme and rough cost, at most 32 characters; a kind takes one time."""
 
     stored: str
     kind: str
@@ -55,7 +51,7 @@ def parse_imported_hash(text: str) -> ImportedHash:
 
 
 def is_verifiable(stored: str) -> bool:
-    """Tell whether this host can say if a secret fits: the hash is sound and its library is installed."""
+    """Return whether this host can verify the hash: it is valid and its library is installed."""
     try:
         return parse_imported_hash(stored).stored == stored
     except InvalidInputError:
@@ -63,9 +59,9 @@ def is_verifiable(stored: str) -> bool:
 
 
 def verify_imported(context: CryptContext, secret: str, stored: str) -> bool:
-    """Tell whether the secret fits; False for what is not verifiable, which is not even computed.
+    """Return whether the secret matches; False without computing it if the hash is not verifiable.
 
-    Raises MemoryError when there is not enough memory for it now: the right secret must not be called wrong for that.
+    Raises MemoryError if there is not enough memory, because a right secret must not count as wrong then.
     """
     if not is_verifiable(stored):
         return False
@@ -79,7 +75,7 @@ def verify_imported(context: CryptContext, secret: str, stored: str) -> bool:
         return bool(context.verify(given, stored))
     except PasswordValueError:  # longer than any secret
         return False
-    except Exception as error:  # noqa: BLE001  # what libraries raise without memory; some put the hash into it
+    except Exception as error:  # noqa: BLE001  # what libraries raise when out of memory; some texts contain the hash
         raise MemoryError(f"a sound {scheme} hash could not be computed: {type(error).__name__}") from None
 
 
@@ -87,7 +83,7 @@ def _is_sound(scheme: str, stored: str) -> bool:
     handler = get_crypt_handler(scheme)
     try:
         return bool(handler.from_string(stored).to_string() == stored)
-    except Exception:  # noqa: BLE001  # whatever passlib's parsers raise, with the hash in it
+    except Exception:  # noqa: BLE001  # what passlib's parsers raise; the text contains the hash
         return False
 
 
@@ -99,7 +95,7 @@ def _require_library(scheme: str) -> None:
 
 @cache
 def _lacks_library(scheme: str) -> bool:
-    """Look for the library of a scheme, and load it: passlib's own late loading is not made for threads."""
+    """Return whether the library of a scheme is missing. Loads it now: passlib's lazy loading is not thread-safe."""
     handler = get_crypt_handler(scheme)
     try:
         return hasattr(handler, "get_backend") and not handler.get_backend()

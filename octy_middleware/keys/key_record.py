@@ -1,7 +1,4 @@
-"""What is known of a pair in memory: as a record, and packed, so that a million of them fit into 300 MB.
-
-Here: both forms and the way between them. Not here: which records are kept, and for how long (`keyring`).
-"""
+"""The key record of a request, as a tuple and packed into bytes, so that a million of them fit into 300 MB."""
 
 from math import inf
 from struct import Struct
@@ -12,7 +9,9 @@ from octy_middleware.clock import to_micros
 from octy_middleware.keys.secret import row_binding
 from octy_middleware.states import KeyPairState
 
-_HEAD = Struct(">16s16sBqHH")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
+_HEAD = Struct(
+    ">16s16sBqHH"
+)  # key pair, account, state, end, lengths of the two parts of the digest; then the parts and the reference
 _LENGTHS = Struct(">HH")
 _STATES = tuple(KeyPairState)
 _STATE_NUMBERS: dict[str, int] = {state.value: place for place, state in enumerate(_STATES)}
@@ -20,7 +19,7 @@ _UUID_LENGTH = 16  # bytes of a UUID
 
 
 class KeyRecord(NamedTuple):
-    """What a request needs to know of a pair. `ends_at`: Unix microseconds after which it is retired, or None."""
+    """The data of a key pair that a request needs. `ends_at`: Unix microseconds at which it is retired, or None."""
 
     pair_id: str
     account_id: str
@@ -31,24 +30,24 @@ class KeyRecord(NamedTuple):
     ends_at: int | None
 
     def is_live(self, now: float) -> bool:
-        """Tell whether the right secret is accepted now."""
+        """Return whether the right secret is accepted now."""
         if self.state == KeyPairState.ACTIVE:
             return True
         return self.state == KeyPairState.RETIRING and (self.ends_at is None or to_micros(now) < self.ends_at)
 
     @property
     def row(self) -> bytes:
-        """What its digest is bound to."""
+        """The bytes that bind the digest to its row."""
         return row_binding(self.pair_id, self.public_key)
 
     @property
     def is_known(self) -> bool:
-        """A pending pair is not known to anybody yet."""
+        """Whether it counts as known; a pending key pair does not yet."""
         return self.state != KeyPairState.PENDING
 
 
 class CachedRecords:
-    """What is remembered: packed records by public key, and until when (monotonic seconds) they may be trusted."""
+    """Packed records by public key, and until when (monotonic seconds) they are trusted."""
 
     __slots__ = ("records", "trusted_until")
 
@@ -58,9 +57,9 @@ class CachedRecords:
 
 
 def pack(record: KeyRecord) -> bytes:
-    """Return a record as bytes, without its public key: a fifth of the room that its texts would take.
+    """Return a record as bytes, without its public key: a fifth of the memory that its texts would take.
 
-    Raises ValueError for ids that are none of ours, and KeyError for a state that there is not.
+    Raises ValueError for invalid ids, and KeyError for an unknown state.
     """
     ends_at = -1 if record.ends_at is None else record.ends_at
     prefix, digest = _split_digest(record.digest)
@@ -76,15 +75,15 @@ def pack(record: KeyRecord) -> bytes:
 
 
 def _uuid_bytes(identifier: str) -> bytes:
-    """Return a UUID's bytes. Every look-up packs, and `UUID` takes five times as long."""
+    """Return the bytes of a UUID. Every query packs a record, and `UUID` takes five times as long."""
     raw = bytes.fromhex(identifier.replace("-", ""))
     if len(raw) != _UUID_LENGTH:
-        raise ValueError("this is no UUID")
+        raise ValueError("this is not a UUID")
     return raw
 
 
 def _split_digest(stored: str) -> tuple[bytes, bytes]:
-    """Return a digest's text, and the hexadecimal half of it as bytes where it has one."""
+    """Split a digest into its text and its hexadecimal part as bytes, empty if it has none."""
     prefix, dollar, digest = stored.rpartition("$")
     try:
         raw = bytes.fromhex(digest)
@@ -94,7 +93,7 @@ def _split_digest(stored: str) -> tuple[bytes, bytes]:
 
 
 def is_live(packed: bytes, now: float) -> bool:
-    """Tell of a packed record what `KeyRecord.is_live` tells."""
+    """Return `KeyRecord.is_live` of a packed record."""
     _, _, state, ends_at, _, _ = _HEAD.unpack_from(packed)
     if _STATES[state] is KeyPairState.ACTIVE:
         return True
@@ -109,12 +108,12 @@ def digest_of(packed: bytes) -> str:
 
 
 def row_binding_of(public_key: str, packed: bytes) -> bytes:
-    """Return of a packed record what `keys.row_binding` returns."""
+    """Return `secret.row_binding` of a packed record."""
     return f"{packed[:_UUID_LENGTH].hex()}\0{public_key}\0".encode()
 
 
 def unpack(public_key: str, packed: bytes) -> KeyRecord:
-    """Return the record of this key that `pack` made."""
+    """Return the record of this key from the bytes that `pack` returned."""
     pair, account, state, ends_at, prefix, digest = _HEAD.unpack_from(packed)
     end = _HEAD.size + prefix + digest
     return KeyRecord(

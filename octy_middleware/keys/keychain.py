@@ -1,7 +1,4 @@
-"""Named symmetric keys that are rotated without a flag day: oldest first, the last one is used for new things.
-
-Here: parsing and hiding. Not here: what the keys are used for (digests in `keys`, seals and links in the worker).
-"""
+"""Named symmetric keys, oldest first; the last one is used for new data, so that keys can be rotated."""
 
 import re
 import secrets
@@ -16,7 +13,7 @@ _ENTRY = re.compile(r"([a-z0-9]{1,16}):([0-9a-f]{64})")
 
 
 class Keychain(Mapping[str, bytes]):
-    """Key ids to 32-byte keys, in order of age. It shows ids only, never keys."""
+    """Maps key ids to 32-byte keys, oldest first. `repr` shows ids only."""
 
     __slots__ = ("_keys",)
 
@@ -27,7 +24,7 @@ class Keychain(Mapping[str, bytes]):
 
     @classmethod
     def parse(cls, text: str, *, name: str) -> Self:
-        """Read `id:hex,id:hex`; `name` is the setting to name in an error. The text itself is never shown."""
+        """Read `id:hex,id:hex`; `name` is the setting named in errors, which never contain the text."""
         keys: dict[str, bytes] = {}
         for number, entry in enumerate((part.strip() for part in text.split(",")), start=1):
             match = _ENTRY.fullmatch(entry)
@@ -43,16 +40,16 @@ class Keychain(Mapping[str, bytes]):
 
     @classmethod
     def generate(cls, key_id: str | None = None) -> Self:
-        """Return a keychain with one fresh random key, under a random id: two installations never share one."""
+        """Return a keychain with one new random key under a random id, so that installations never share an id."""
         return cls({key_id or secrets.token_hex(_ID_BYTES): secrets.token_bytes(KEY_BYTES)})
 
     @property
     def newest(self) -> tuple[str, bytes]:
-        """Return the id and key to use for new things."""
+        """Return the id and key to use for new data."""
         return next(reversed(self._keys.items()))
 
     def export(self) -> str:
-        """Return the text that `parse` reads. This is the secret itself: for an environment file only."""
+        """Return the text that `parse` reads. It contains the keys: for an environment file only."""
         return ",".join(f"{key_id}:{key.hex()}" for key_id, key in self._keys.items())
 
     def __getitem__(self, key_id: str) -> bytes:

@@ -1,7 +1,6 @@
-"""SHA-crypt by the C library, without the interpreter's lock: passlib's own is pure Python and holds it for seconds.
+"""SHA-crypt by the C library's `crypt_r`, which releases the interpreter's lock; passlib in Python holds it for seconds.
 
-Here: finding `crypt_r` and checking it by a known hash. Not here: which hashes are sound (`imported_forms`).
-Where there is none, as on macOS and Windows, passlib computes; then a flood of such hashes slows other requests.
+Without `crypt_r`, as on macOS and Windows, passlib computes; then many such hashes slow down other requests.
 """
 
 import ctypes
@@ -14,13 +13,13 @@ _logger = logging.getLogger(__name__)
 
 _CRYPT_DATA_SIZE = 256 * 1024  # bytes of `struct crypt_data`: 131,232 in glibc, 32,768 in libxcrypt, 256 in musl
 _MAX_SECRET = 500  # bytes of a secret; libxcrypt takes 511
-_TEST_HASH = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of the authors of SHA-crypt
+_TEST_HASH = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # from the specification of SHA-crypt
 
 Crypt = Callable[[bytes, bytes], bytes | None]
 
 
 def verify_sha_crypt(secret: str, stored: str) -> bool | None:
-    """Tell whether a secret fits a sound SHA-crypt hash; None where the C library can't tell."""
+    """Return whether a secret matches a valid SHA-crypt hash; None if the C library cannot compute it."""
     crypt, given = _crypt(), secret.encode()
     if crypt is None or b"\0" in given or len(given) > _MAX_SECRET:
         return None

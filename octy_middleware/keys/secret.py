@@ -1,7 +1,4 @@
-"""PURE. Key pairs: made, checked for typing errors, digested and verified.
-
-Here: the shapes of keys (CONTRACT), the stored form of a secret, and the one CryptContext that knows it. Not here:
-where pairs are kept (`pairs`), who asks (`authenticator`).
+"""Key pairs: creation, checksums, digests and verification of secrets, by one passlib CryptContext.
 
 A secret is 256 random bits, so a slow password hash would protect nothing; it is stored as keyed BLAKE2b-256
 (RFC 7693) under a pepper that is not in the database: `$octy-b2$<pepper id>$<64 hex digits>`. The digest covers the
@@ -52,14 +49,14 @@ VerifySlowHash = Callable[[CryptContext, str, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class NewKeyPair:
-    """A pair as it is born: the only moment at which secret and public key stand side by side."""
+    """A new key pair: the only object with both the public key and the secret."""
 
     public_key: str
     secret: Secret
 
 
 def make_key_pair(random_bytes: RandomBytes = secrets.token_bytes) -> NewKeyPair:
-    """Return a fresh pair: `pk_` with 128 and `sk_` with 256 random bits, each with its checksum."""
+    """Return a new key pair: `pk_` with 128 and `sk_` with 256 random bits, each with its checksum."""
     return NewKeyPair(
         public_key=_with_checksum("pk_" + _base62(int.from_bytes(random_bytes(_PUBLIC_BYTES)), _PUBLIC_LENGTH)),
         secret=Secret(_with_checksum("sk_" + _base62(int.from_bytes(random_bytes(_SECRET_BYTES)), _SECRET_LENGTH))),
@@ -67,7 +64,7 @@ def make_key_pair(random_bytes: RandomBytes = secrets.token_bytes) -> NewKeyPair
 
 
 def has_valid_checksum(key: str) -> bool:
-    """Tell offline whether a key of the new shape was typed right. Old shapes have no checksum: False."""
+    """Return whether a key has the new format and a valid checksum. Old formats have none: False."""
     body_length = {"pk_": _PUBLIC_LENGTH, "sk_": _SECRET_LENGTH}.get(key[:3])
     if body_length is None or len(key) != len("pk_") + body_length + _CHECK_LENGTH:
         return False
@@ -87,7 +84,7 @@ def _base62(number: int, length: int) -> str:
 
 
 def check_imported(stored: str) -> ImportedHash:
-    """Return the form of a hash to store. Raises InvalidInputError, which says what is wrong and never shows it."""
+    """Return the stored form of a hash. Raises InvalidInputError, whose text never contains the hash."""
     if stored.strip().startswith(_DIGEST_PREFIX):
         raise InvalidInputError(
             "an $octy-b2$ digest belongs to its row of its own database → give these customers new keys, "
@@ -97,12 +94,12 @@ def check_imported(stored: str) -> ImportedHash:
 
 
 def row_binding(pair_id: str, public_key: str) -> bytes:
-    """Return what binds a digest to its row; neither part can hold the NUL that ends it."""
+    """Return the bytes that bind a digest to its row. Neither part can contain the NUL that ends it."""
     return f"{pair_id.replace('-', '')}\0{public_key}\0".encode()
 
 
 def imported_hash(stored: str) -> str:
-    """Return the hash that an import has sealed; any other text as it is."""
+    """Return the hash inside a sealed one; any other text unchanged."""
     match = _SEALED.fullmatch(stored)
     return stored if match is None else match[3]
 
@@ -111,7 +108,7 @@ class KeyHasher:
     """Digests and verifies secrets. Fast for our own digests, by passlib for imported hashes."""
 
     def __init__(self, peppers: Keychain, *, verify_slow_hash: VerifySlowHash = verify_imported) -> None:
-        """`verify_slow_hash` computes for `verify_imported`, which takes long."""
+        """`verify_slow_hash` computes imported hashes, which takes long."""
         reject_passlib_beside_libpass()
         self._states = {
             key_id: blake2b(key=key, digest_size=32, person=b"octy-secret") for key_id, key in peppers.items()
@@ -127,7 +124,7 @@ class KeyHasher:
             default="octy_b2",
             deprecated="auto",
         )
-        self.decoy_digest = self.digest(Secret(""), b"")  # what stands in where there is no digest; bound to no row
+        self.decoy_digest = self.digest(Secret(""), b"")  # used if there is no digest; bound to no row
 
     def __repr__(self) -> str:
         return f"KeyHasher({', '.join(self._states)})"
@@ -141,9 +138,9 @@ class KeyHasher:
         return f"{_SEAL_PREFIX}{self._newest}${self._seal(imported, row, self._newest)}${imported}"
 
     def verify(self, secret: Secret, stored: str | None, row: bytes) -> bool:
-        """Tell whether `secret` has this digest, in this row. None (an unknown key) does the same work and is False.
+        """Return whether `secret` has this digest in this row. None (an unknown key) does the same work and is False.
 
-        Raises MemoryError when an imported hash needs more memory than there is now: then nobody knows.
+        Raises MemoryError if there is not enough memory for an imported hash.
         """
         text = secret.reveal()
         known = stored if stored is not None else self.decoy_digest
@@ -156,24 +153,24 @@ class KeyHasher:
         return fits and stored is not None
 
     def verify_imported(self, secret: Secret, sealed: str) -> bool:
-        """Tell whether a secret fits the hash in a seal that `is_sealed` has checked, or another key's, in vain.
+        """Return whether a secret matches a hash that `is_sealed` has checked, or the decoy hash of another key.
 
-        Raises MemoryError when there is not enough memory for it now.
+        Raises MemoryError if there is not enough memory for it.
         """
         return self._verify_slow_hash(self.context, secret.reveal(), imported_hash(sealed))
 
     def is_sealed(self, stored: str, row: bytes) -> bool:
-        """Tell whether this is an imported hash as an import has stored it, in this row."""
+        """Return whether this is an imported hash, unchanged since its import into this row."""
         match = _SEALED.fullmatch(stored)
         if match is None or match[1] not in self._seals:
             return False
         return compare_digest(self._seal(match[3], row, match[1]), match[2])
 
     def can_verify(self, stored: str, row: bytes) -> bool:
-        """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
+        """Return whether this host can verify the digest; if not, even the right secret would look wrong.
 
-        That is its pepper, and for an imported hash its library; a damaged digest of ours can't be judged by anybody.
-        What claims to be imported and was not is judged: nothing fits it.
+        It needs the pepper, and for an imported hash its library. A damaged digest of ours cannot be verified. A hash
+        with a wrong seal can: no secret matches it.
         """
         if self.is_fast(stored):
             match = _DIGEST.fullmatch(stored)
@@ -184,9 +181,9 @@ class KeyHasher:
         return not self.is_sealed(stored, row) or is_verifiable(imported_hash(stored))
 
     def is_forged(self, stored: str, row: bytes) -> bool:
-        """Tell whether this was written, changed or copied here by something else than an import."""
+        """Return whether this hash was written, changed or copied here other than by an import."""
         if self.is_fast(stored):
-            return False  # one of ours that fits no secret looks like any other
+            return False  # a changed digest of ours cannot be told from a valid one
         sealed = _SEALED.fullmatch(stored)
         return sealed is None or (sealed[1] in self._seals and not self.is_sealed(stored, row))
 
@@ -195,15 +192,15 @@ class KeyHasher:
         return stored.removeprefix(_DIGEST_PREFIX).removeprefix(_SEAL_PREFIX).partition("$")[0]
 
     def is_fast(self, stored: str) -> bool:
-        """Tell whether verifying takes under a microsecond; imported hashes take up to hundreds of milliseconds."""
+        """Return whether verification takes a microsecond; imported ones take up to hundreds of milliseconds."""
         return stored.startswith(_DIGEST_PREFIX)
 
     def needs_upgrade(self, stored: str) -> bool:
-        """Tell whether the next success should store a fresh digest: an imported hash or an old pepper."""
+        """Return whether the next success should store a new digest: for an imported hash or an old pepper."""
         return not stored.startswith(f"{_DIGEST_PREFIX}{self._newest}$")
 
     def key_hash(self, public_key: str) -> str:
-        """Return 24 hex digits that stand for an unknown key in records; its text is never kept."""
+        """Return 24 hex digits that identify an unknown key in records; its text is never stored."""
         state = self._hash_state.copy()
         state.update(public_key.encode())
         return state.hexdigest()
@@ -211,7 +208,7 @@ class KeyHasher:
     def _digest(self, secret: str, pepper_id: str, row: bytes) -> str:
         state = self._states.get(pepper_id)
         if state is None:
-            return ""  # a pepper that was taken away verifies nothing
+            return ""  # the pepper was removed: no secret matches
         state = state.copy()
         state.update(row + secret.encode())
         return state.hexdigest()

@@ -1,1 +1,1 @@
-"""The host's process: forks, signals, exit, threads and event loops."""
+"""Forks, signals, exit, threads and event loops of the host process."""

@@ -1,6 +1,6 @@
-"""Which async library runs a request, asyncio or trio, and running in a thread what blocks.
+"""Detects the async library of a request, asyncio or trio, and runs blocking functions in threads.
 
-trio is imported by hosts that run it, never here.
+trio is never imported here; hosts that run it have imported it.
 """
 
 import asyncio
@@ -12,30 +12,30 @@ from typing import Any
 
 
 def is_trio_running() -> bool:
-    """Tell whether the calling code is run by trio."""
+    """Return whether the calling code runs under trio."""
     trio_module = sys.modules.get("trio")
     return trio_module is not None and bool(trio_module.lowlevel.in_trio_run())
 
 
 async def run_in_executor(executor: Executor, work: Callable[..., object], *arguments: Any) -> None:
-    """Run what blocks in the executor, to its end, even when the task that waits for it is cancelled."""
+    """Run a blocking function in the executor. It runs to its end even if the waiting task is cancelled."""
     running = executor.submit(work, *arguments)
     if not is_trio_running():
         await asyncio.shield(asyncio.wrap_future(running))
         return
     token, done = imported_trio().lowlevel.current_trio_token(), imported_trio().Event()
 
-    def tell(_running: object) -> None:
-        with suppress(RuntimeError):  # the run is over: nobody waits
+    def notify(_running: object) -> None:
+        with suppress(RuntimeError):  # the trio run is over
             token.run_sync_soon(done.set)
 
-    running.add_done_callback(tell)
+    running.add_done_callback(notify)
     await done.wait()
     running.result()
 
 
 async def run_in_thread(work: Callable[[], None]) -> None:
-    """Run what blocks in a thread of its own."""
+    """Run a blocking function in a thread."""
     if is_trio_running():
         await imported_trio().to_thread.run_sync(work)
     else:
@@ -43,5 +43,5 @@ async def run_in_thread(work: Callable[[], None]) -> None:
 
 
 def imported_trio() -> Any:
-    """Return the module; raises KeyError where the host has not imported it."""
+    """Return the module `trio`. Raises KeyError if the host has not imported it."""
     return sys.modules["trio"]

@@ -1,7 +1,7 @@
-"""What happens around a fork: nothing of ours is under way in the parent, and the child starts anew.
+"""Fork handling: objects finish their work in the parent before a fork, and start anew in the child.
 
-gunicorn --preload builds the app, and so our objects, before it forks its workers. SQLite keeps books on the locks of
-a process in memory that a child inherits; a connection open at the fork would leave these books wrong for ever.
+`gunicorn --preload` builds the app, and so our objects, before it forks its workers. SQLite keeps the locks of a
+process in memory that a child inherits; a connection that is open during the fork would leave wrong locks for ever.
 """
 
 import os
@@ -12,46 +12,46 @@ from typing import Protocol
 
 
 class Restartable(Protocol):
-    """Something whose threads, locks and descriptors belong to one process."""
+    """An object whose threads, locks and descriptors belong to one process."""
 
     def restart(self) -> None:
-        """Begin as if newly built. Called in the child, before any other code of ours."""
+        """Reset to the state after construction. Called in the child before any other code of this package."""
 
 
 class Forkable(Restartable, Protocol):
-    """Something that must also come to rest in the parent while it forks."""
+    """An object that must also pause in the parent during a fork."""
 
     def before_fork(self) -> None:
-        """Finish what is under way, let nothing new begin, and close what a child must not inherit."""
+        """Finish running work, start nothing new, and close what a child must not inherit."""
 
     def after_fork(self) -> None:
-        """Go on, in the parent."""
+        """Continue in the parent."""
 
 
 _restartable: weakref.WeakSet[Restartable] = weakref.WeakSet()
 _forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_pid = getpid()  # of the process that all of it belongs to
-_detection_locks: dict[int, threading.Lock] = {}  # by pid: who restarts
+_pid = getpid()  # of the process that the objects belong to
+_detection_locks: dict[int, threading.Lock] = {}  # by pid
 
 
 def restart_after_fork(item: Restartable) -> None:
-    """Have `item.restart()` called in every forked child for as long as `item` lives."""
+    """Call `item.restart()` in every forked child as long as `item` exists."""
     _restartable.add(item)
 
 
 def pause_during_fork(item: Forkable) -> None:
-    """Have `item` rest in the parent during every fork, and restart in the child."""
+    """Pause `item` in the parent during every fork, and restart it in the child."""
     _forkable.add(item)
     _restartable.add(item)
 
 
 def detect_fork() -> None:
-    """Restart everything, once, in a child of a fork that Python was not told of; elsewhere it costs next to nothing.
+    """Restart all objects, once, in a child of a fork that ran no hooks of Python. Otherwise it costs almost nothing.
 
     uWSGI forks in C, after it has built the app. Called before a request is decided and before a connection is taken.
     """
     if getpid() != _pid:
-        with _detection_locks.setdefault(getpid(), threading.Lock()):  # a lock of the parent's may be held for ever
+        with _detection_locks.setdefault(getpid(), threading.Lock()):  # an inherited lock might never be released
             if getpid() != _pid:
                 _in_child()
 

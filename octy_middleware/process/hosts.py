@@ -1,7 +1,4 @@
-"""What a host does with threads: whether ours run at all, and whether they run between requests.
-
-Both are found out at the start. What a process does about it is not here (`recorder`, `trust`).
-"""
+"""Detects hosts without threads of the app (uWSGI), and hosts that freeze the process between requests (AWS Lambda)."""
 
 import re
 from collections.abc import Mapping
@@ -9,23 +6,23 @@ from typing import Protocol
 
 from octy_middleware.errors import ConfigurationError
 
-_THREADS_BY_DEFAULT = (2, 0, 27)  # uWSGI's release; before it, threads of the app's own don't run between requests
+_THREADS_BY_DEFAULT = (2, 0, 27)  # uWSGI's release; before it, threads of the app do not run between requests
 _THREAD_OPTIONS = ("enable-threads", "threads")
-# Set by hosts that stop a process once its answer is sent, or take the processor away from it.
+# Set by hosts that freeze a process, or take its processor away, once the response is sent.
 _FREEZING_HOST_VARIABLES = ("AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME")
 
 
 class UWSGI(Protocol):
-    """The module `uwsgi`, which can be imported in a process of uWSGI's only."""
+    """The module `uwsgi`, which exists in processes of uWSGI only."""
 
     opt: Mapping[str, object]
     version: bytes
 
 
 def require_threads(uwsgi: UWSGI | None) -> None:
-    """Raise ConfigurationError, with what to do, where threads of ours would not run between requests.
+    """Raise ConfigurationError, with what to do, if threads of the app do not run between requests.
 
-    A thread that is stopped in the middle of a commit would hold the database's write lock for good.
+    A thread that is stopped during a commit would hold the database's write lock for ever.
     """
     if uwsgi is None:
         return
@@ -40,5 +37,5 @@ def require_threads(uwsgi: UWSGI | None) -> None:
 
 
 def freezes_between_requests(environ: Mapping[str, str]) -> bool:
-    """Tell whether the host is one that freezes processes between requests: Lambda, Cloud Run, Azure Functions."""
+    """Return whether the host freezes processes between requests: Lambda, Cloud Run, Azure Functions."""
     return any(environ.get(name) for name in _FREEZING_HOST_VARIABLES)

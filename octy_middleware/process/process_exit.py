@@ -1,18 +1,18 @@
-"""Calling a function when the process exits.
+"""Calls a function when the process exits.
 
-`atexit` does not run in children that `multiprocessing` starts, granian's workers among them: these run the finalizers
-of `multiprocessing` alone. Not here: signals (`signals`).
+`atexit` does not run in children that `multiprocessing` starts, such as granian's workers: these run only the
+finalizers of `multiprocessing`.
 """
 
 import atexit
 import sys
 from collections.abc import Callable
 
-_FINALIZER_PRIORITY = 10  # any: finalizers without one do not run at exit
+_FINALIZER_PRIORITY = 10  # any value: finalizers without one do not run at exit
 
 
 def at_exit(function: Callable[[], object]) -> Callable[[], object]:
-    """Have the function called at this process's exit, and return what takes that back."""
+    """Call the function when this process exits; return a function that cancels it."""
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None:
         atexit.register(function)

@@ -1,11 +1,9 @@
-"""SIGTERM: what is queued is written before the process ends, also on servers that tell nobody of their end.
+"""SIGTERM handler: writes queued outcomes before the process ends, also on servers that have no shutdown hook.
 
-Here: the handler, which waits for nothing and takes no lock: it may have interrupted whoever holds it. Not here:
-lifespans (`lifespan`), the interpreter's end (`drain`).
-
-A handler of the host's or the server's that was there before is called; one that is set later replaces ours. Where
-there is none the process ends by the signal, as it would without us, once what is queued is written or after
-`_FLUSH_TIMEOUT` seconds. SIGINT needs nothing: Python ends by KeyboardInterrupt then, and `atexit` runs.
+The handler waits for nothing and takes no lock, because it may have interrupted the thread that holds it. An earlier
+handler of the host or the server is called; a later one replaces ours. Without another handler the process ends by the
+signal, once queued outcomes are written or after `_FLUSH_TIMEOUT` seconds. SIGINT needs no handler: Python then ends by
+KeyboardInterrupt, and `atexit` runs.
 """
 
 import _thread
@@ -26,13 +24,13 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Flushable(Protocol):
-    """What has something to write at the end of the process."""
+    """An object with data to write before the process ends."""
 
     def commit_before_response(self) -> None:
-        """From now on write everything before its answer. Takes no lock."""
+        """From now on commit every outcome before its response. Takes no lock."""
 
     def flush(self, timeout: float) -> None:
-        """Write what is queued."""
+        """Write queued outcomes within `timeout` seconds."""
 
 
 _flushables: WeakSet[Flushable] = WeakSet()
@@ -40,10 +38,10 @@ _previous: Handler = None
 
 
 def flush_on_sigterm(item: Flushable) -> None:
-    """Have the item written at SIGTERM, where that can be had without harm.
+    """Flush the item at SIGTERM, where a handler can be set safely.
 
-    That is: in the main thread, and where the signal is Python's. uWSGI and Apache handle it in C, and a handler of
-    Python's would take it away from them.
+    That is in the main thread, and where Python handles the signal. uWSGI and Apache handle it in C, and a handler in
+    Python would replace theirs.
     """
     global _previous  # noqa: PLW0603  # there is one handler a process
     _flushables.add(item)
@@ -67,16 +65,16 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         _start_thread(_flush)
         previous(number, frame)
         return
-    signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
     if not _start_thread(_flush_and_end):
         os.kill(os.getpid(), number)
 
 
 def _start_thread(work: Callable[[], None]) -> bool:
-    """Run it beside us: threads of `threading` take locks when they start, this one does not."""
+    """Start a thread without `threading`, whose threads take locks when they start. Return whether it started."""
     try:
         _thread.start_new_thread(work, ())
-    except RuntimeError:  # the interpreter is ending: `atexit` has its turn
+    except RuntimeError:  # the interpreter is exiting; `atexit` follows
         return False
     return True
 
