@@ -16,7 +16,7 @@ from octy_middleware import (
 )
 from octy_middleware.http.error_body import exception_response, success_body
 
-CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
+CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # name of the newest release of the command line
 
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
 accounts = Accounts(Database(settings.database_url))
@@ -39,9 +39,11 @@ def read_account() -> Response:
 
 @app.post("/v1/configurations/account/set")
 def set_account() -> Response:
-    if "Origin" in request.headers:  # a web page's request: Octy's clients are programs
+    if "Origin" in request.headers:  # a request of a web page; Octy's clients are programs
         abort(403)
-    if request.mimetype != "application/json":  # what a web page can send to other origins without asking them
+    if (
+        request.mimetype != "application/json"
+    ):  # a web page can send other types to another origin without a preflight request
         abort(415)
     data = accounts.change_contact(str(request.remote_user), request.get_json(silent=True))
     return jsonify(success_body("Account configurations were set.", account_data=data))
@@ -49,7 +51,7 @@ def set_account() -> Response:
 
 @app.get("/v1/admin/application/versioning")
 def versioning() -> Response:
-    """Tell the command line which release is current; it prints a notice where its own has another name."""
+    """Return the current release; the command line prints a notice if its own has another name."""
     version = {
         "id": "1",
         "release_id": "1",
@@ -65,12 +67,12 @@ def versioning() -> Response:
     return jsonify(success_body("The current version.", application_type=kind, current_version=version))
 
 
-def refuse(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
+def handle_error(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
     body, status, headers = exception_response(error, getattr(error, "code", None))
     if isinstance(error, HTTPException):
         headers |= {name: value for name, value in error.get_headers() if name == "Allow"}
     return body, status, headers
 
 
-for kind in (HTTPException, InvalidInputError, DatabaseUnavailableError, ValueError, RecursionError):
-    app.register_error_handler(kind, refuse)
+for error_type in (HTTPException, InvalidInputError, DatabaseUnavailableError, ValueError, RecursionError):
+    app.register_error_handler(error_type, handle_error)

@@ -21,7 +21,7 @@ from octy_middleware import (
 )
 from octy_middleware.http.error_body import exception_response, success_body
 
-CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
+CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # name of the newest release of the command line
 MAX_BODY = 65_536  # bytes
 
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
@@ -37,10 +37,10 @@ def read_account(request: Request) -> JSONResponse:
 
 
 async def set_account(request: Request) -> JSONResponse:
-    if "origin" in request.headers:  # a web page's request: Octy's clients are programs
+    if "origin" in request.headers:  # a request of a web page; Octy's clients are programs
         raise HTTPException(403)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415)  # what a web page can send to other origins without asking them
+        raise HTTPException(415)  # a web page can send other types to another origin without a preflight request
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -51,7 +51,7 @@ async def set_account(request: Request) -> JSONResponse:
 
 
 def versioning(request: Request) -> JSONResponse:
-    """Tell the command line which release is current; it prints a notice where its own has another name."""
+    """Return the current release; the command line prints a notice if its own has another name."""
     version = {
         "id": "1",
         "release_id": "1",
@@ -67,12 +67,12 @@ def versioning(request: Request) -> JSONResponse:
     return JSONResponse(success_body("The current version.", application_type=kind, current_version=version))
 
 
-def refuse(_request: Request, error: Exception) -> JSONResponse:
+def handle_error(_request: Request, error: Exception) -> JSONResponse:
     body, status, headers = exception_response(error, getattr(error, "status_code", None))
     return JSONResponse(body, status, {**headers, **(getattr(error, "headers", None) or {})})
 
 
-kinds = (HTTPException, InvalidInputError, DatabaseUnavailableError, ValueError, RecursionError)
+error_types = (HTTPException, InvalidInputError, DatabaseUnavailableError, ValueError, RecursionError)
 routes = [
     Route("/v1/account/authenticate", authenticate),
     Route("/v1/configurations/account", read_account),
@@ -80,5 +80,5 @@ routes = [
     Route("/v1/admin/application/versioning", versioning),
 ]
 octy = Middleware(OctyASGIMiddleware, settings=settings)
-app = Starlette(routes=routes, middleware=[octy], exception_handlers=dict.fromkeys(kinds, refuse))
+app = Starlette(routes=routes, middleware=[octy], exception_handlers=dict.fromkeys(error_types, handle_error))
 app.router.redirect_slashes = False  # Octy's clients are never redirected
