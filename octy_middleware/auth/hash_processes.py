@@ -1,8 +1,5 @@
 """Computes slow hashes in child processes of the lowest priority, so that they do not slow down other requests.
 
-Here: starting, asking and ending the children, one for each hash at a time, from the first slow hash on. Not here: what
-they do (`hash_child`), how many at once and whose turn it is (`hash_limiter`).
-
 In threads of the app a hash competes with the requests of the same process, and a thread of a low priority may hold
 the interpreter's lock when it loses the processor. Where no child can be started (the interpreter is embedded, as in
 uWSGI and mod_wsgi, or the host forbids it) the calling thread computes, at a lower priority where the system has that.

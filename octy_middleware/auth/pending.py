@@ -24,9 +24,9 @@ class PendingCredentials(NamedTuple):
 class PendingSlowHash(NamedTuple):
     """Credentials that take an imported hash, which may last hundreds of milliseconds.
 
-    `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
-    key's, verified in vain, so that time tells nobody whether this key exists (T7). `waiter`: what is settled when
-    the decision is on record.
+    `right`: None when the hash is the key's own and decides. Else whether the secret is right is known already, and the
+    hash is a decoy, so that time does not tell whether this key exists (`equal_work`). `waiter`: it is settled when the
+    outcome is recorded.
     """
 
     pending: PendingCredentials

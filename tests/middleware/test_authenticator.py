@@ -1,4 +1,4 @@
-"""The authenticator: every end of a request, what is written of it, and what a stranger can tell apart."""
+"""The authenticator: every outcome of a request, what is recorded of it, and that refusals cost the same."""
 
 import shutil
 import sqlite3
@@ -48,7 +48,7 @@ def set_state(world: World, keys: Keys, state: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
-def test_every_end(world: World, name: str, state: str, header: str | None, expected: Outcome) -> None:
+def test_every_outcome_of_a_request(world: World, name: str, state: str, header: str | None, expected: Outcome) -> None:
     keys = world.register()
     set_state(world, keys, state)
     headers = {
@@ -66,7 +66,7 @@ def test_every_end(world: World, name: str, state: str, header: str | None, expe
 _COUNTED_BY_KEY = (Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
 
 
-def test_an_accepted_request_needs_no_store_the_second_time(world: World) -> None:
+def test_second_request_of_a_key_pair_needs_no_database(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         assert isinstance(authenticator.decide_from_memory(FakeRequest(keys.basic())), PendingCredentials)
@@ -79,7 +79,7 @@ def test_an_accepted_request_needs_no_store_the_second_time(world: World) -> Non
         assert decision.principal.is_authenticated
 
 
-def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
+def test_wrong_unknown_and_retired_take_the_same_steps(world: World) -> None:
     """None of them is answered from memory: one look-up, one digest, one commit for each."""
     keys, old = world.register(), world.register("old")
     set_state(world, old, "retired")
@@ -95,7 +95,7 @@ def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
 
 
 @pytest.mark.sqlite
-def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) -> None:
+def test_wrong_unknown_and_retired_cost_the_database_the_same_work(world: World) -> None:
     """Counted in instructions of SQLite's machine: what time over a socket shows, on any day (T7)."""
     keys, old = world.register(), world.register("old")
     set_state(world, old, "retired")
@@ -208,7 +208,7 @@ def test_plain_http_is_refused_and_only_a_trusted_proxy_may_say_otherwise(
         assert decide(authenticator, **given) is expected
 
 
-def test_a_pair_sent_over_plain_http_is_not_even_looked_at(world: World) -> None:
+def test_key_pair_sent_over_plain_http_is_not_verified_from_memory(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         assert decide(authenticator, keys.basic("sk_wrong"), scheme="http") is Outcome.PLAIN_HTTP
@@ -226,7 +226,7 @@ def test_the_source_comes_from_a_trusted_proxy_only(world: World) -> None:
     assert networks == [("", 2), ("198.51.100.0/24", 1), ("203.0.113.0/24", 1)]
 
 
-def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: World) -> None:
+def test_recorded_request_fields_are_printable(world: World) -> None:
     hostile = b"\x1b[31mred\r\nSubject: x \xe2\x80\xae<script>" + b"A" * 1000
     headers = {b"user-agent": [hostile], b"x-request-id": [hostile]}
     with world.authenticator() as authenticator:
@@ -252,14 +252,14 @@ def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: W
         ("x@y.example", False),
     ],
 )
-def test_a_request_id_is_kept_if_it_is_one(world: World, given: str, kept: bool) -> None:
+def test_request_id_is_recorded_only_if_valid(world: World, given: str, kept: bool) -> None:
     with world.authenticator() as authenticator:
         decide(authenticator, basic(KNOWN_SHAPE, "x"), headers={b"x-request-id": [given.encode()]})
     [(request_id,)] = world.rows("SELECT request_id FROM attempt")
     assert (request_id == given) is kept
 
 
-def test_a_host_without_the_pairs_pepper_calls_no_right_secret_wrong(world: World) -> None:
+def test_host_without_the_pepper_answers_503_and_records_no_wrong_secret(world: World) -> None:
     """A rotation that reached the worker first must not alert every customer."""
     keys = world.register()
     with world.authenticator(peppers=Keychain.generate("k2")) as authenticator:
@@ -302,7 +302,7 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
+def test_unavailable_database_is_503_but_cached_key_pairs_are_accepted(world: World) -> None:
     keys = world.register()
     with world.authenticator(commit_timeout=0.5, batch_delay=0.05) as authenticator:
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED

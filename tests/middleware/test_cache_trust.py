@@ -1,4 +1,4 @@
-"""How long memory is trusted: after a read, through an outage, and not through a pause of the process."""
+"""How long cached records are trusted: after a read, in an outage, and not after a pause of the process."""
 
 import os
 import time
@@ -48,7 +48,7 @@ class Clocked:
         self.now += seconds
 
 
-def test_memory_is_not_trusted_before_the_first_read() -> None:
+def test_cache_is_not_trusted_before_the_first_read() -> None:
     assert not Clocked().trusted
 
 
@@ -60,7 +60,7 @@ def test_a_read_is_trusted_for_a_second_and_no_longer_without_a_failed_try() -> 
     assert not process.trusted
 
 
-def test_failing_reads_are_bridged_until_the_grace_period_is_over() -> None:
+def test_failing_reads_extend_trust_until_the_grace_period_ends() -> None:
     process = Clocked()
     process.read()
     assert process.run(GRACE, failing=True)
@@ -68,7 +68,7 @@ def test_failing_reads_are_bridged_until_the_grace_period_is_over() -> None:
     assert not process.trusted
 
 
-def test_a_read_that_hangs_counts_as_failed_and_is_bridged_without_a_gap() -> None:
+def test_hanging_read_counts_as_failed_and_extends_trust_without_a_gap() -> None:
     process = Clocked()
     process.read()
     process.run(0.25)
@@ -86,7 +86,7 @@ def test_a_grace_period_of_zero_trusts_nothing() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.25, 5.0, 30.0])
-def test_memory_is_not_trusted_after_a_pause(seconds: float) -> None:
+def test_cache_is_not_trusted_after_a_pause(seconds: float) -> None:
     process = Clocked()
     process.read()
     process.run(0.5)
@@ -99,7 +99,7 @@ def test_memory_is_not_trusted_after_a_pause(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("ticked_first", [True, False])
-def test_a_read_that_a_pause_made_fail_bridges_nothing(ticked_first: bool) -> None:
+def test_read_that_failed_by_a_pause_does_not_extend_trust(ticked_first: bool) -> None:
     """A connection that ran out of time while the process was stopped says nothing about the database."""
     process = Clocked()
     process.read()
@@ -115,7 +115,7 @@ def test_a_read_that_a_pause_made_fail_bridges_nothing(ticked_first: bool) -> No
     assert process.trusted  # tried and failed since
 
 
-def test_a_read_that_hangs_since_before_a_pause_bridges_nothing() -> None:
+def test_read_that_hangs_since_before_a_pause_does_not_extend_trust() -> None:
     process = Clocked()
     process.read()
     process.run(0.25)
@@ -125,7 +125,7 @@ def test_a_read_that_hangs_since_before_a_pause_bridges_nothing() -> None:
     assert not process.trusted
 
 
-def test_an_outage_with_a_pause_in_it_is_not_bridged_before_the_next_failed_try() -> None:
+def test_outage_with_a_pause_extends_trust_only_after_the_next_failed_read() -> None:
     process = Clocked()
     process.read()
     process.run(5.0, failing=True)
@@ -151,7 +151,7 @@ def _retire_elsewhere(world: World, public_key: str) -> None:
 ROUNDS = int(os.environ.get("OCTY_TEST_PAUSES", "6"))
 
 
-def test_a_pair_revoked_while_the_process_was_stopped_is_refused_at_once(world: World) -> None:
+def test_key_pair_revoked_while_the_process_was_stopped_is_refused_at_once(world: World) -> None:
     everybody = [world.register(f"customer{number}") for number in range(ROUNDS)]
     with served(world) as app:
         for keys in everybody:
@@ -164,7 +164,7 @@ def test_a_pair_revoked_while_the_process_was_stopped_is_refused_at_once(world: 
 
 
 @pytest.mark.parametrize("seconds", [5.0])
-def test_a_pair_revoked_in_a_pause_of_seconds_is_refused_at_once(world: World, seconds: float) -> None:
+def test_key_pair_revoked_in_a_pause_of_seconds_is_refused_at_once(world: World, seconds: float) -> None:
     keys, other = world.register(), world.register("other")
     with served(world) as app:
         assert [app.ask(some.basic()) for some in (keys, other) for _ in range(3)] == [200] * 6

@@ -1,4 +1,4 @@
-"""The slow lane: so many at once, so many waiting, the next is told at once; also in a forked child."""
+"""Hash limiter: so many calls at once, so many waiting, one more is refused; also in a forked child."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from octy_middleware.auth import hash_limiter
 from octy_middleware.auth.hash_limiter import HashLimiter
 
 
-def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> None:
+def test_calls_beyond_max_running_wait_and_beyond_max_waiting_are_refused() -> None:
     limiter, go, running = HashLimiter(max_running=2, max_waiting=3), threading.Event(), threading.Semaphore(0)
     peak, now = [0], [0]
     lock = threading.Lock()
@@ -39,7 +39,7 @@ def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> Non
     assert not limiter._by_source
 
 
-def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
+def test_one_source_gets_four_places() -> None:
     limiter, go = HashLimiter(max_running=1, max_waiting=9), threading.Event()
     with ThreadPoolExecutor(5) as threads:
         calls = [threads.submit(limiter.run, lambda: go.wait(60), source="flood") for _ in range(4)]
@@ -53,7 +53,7 @@ def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
         assert [call.result(60) for call in calls] == [True] * 5
 
 
-def test_work_that_fails_leaves_its_place() -> None:
+def test_call_that_raises_frees_its_place() -> None:
     limiter = HashLimiter(max_running=1, max_waiting=1)
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
@@ -62,7 +62,7 @@ def test_work_that_fails_leaves_its_place() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
-def test_a_forked_child_begins_with_an_empty_lane() -> None:
+def test_hash_limiter_is_empty_in_a_forked_child() -> None:
     limiter, go, running = HashLimiter(max_running=1, max_waiting=1), threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -80,7 +80,7 @@ def test_a_forked_child_begins_with_an_empty_lane() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None:
+def test_keys_take_turns_and_one_key_gets_a_quarter_of_the_places() -> None:
     limiter, go, order = HashLimiter(max_running=1, max_waiting=63), threading.Event(), []
 
     def work(name: str) -> bool:
@@ -106,7 +106,7 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
     assert order.count("flood") == 16
 
 
-def test_a_lane_begins_anew_after_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_limiter_starts_threads_again_after_they_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_limiter, "_IDLE_TIMEOUT", 0.05)
     limiter = HashLimiter(max_running=2, max_waiting=2)
     for _ in range(3):

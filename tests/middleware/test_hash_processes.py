@@ -66,7 +66,7 @@ def verify(processes: HashProcesses, secret: str = SECRET, stored: str = QUICK) 
     return processes.verify(CONTEXT, secret, stored)
 
 
-def test_one_child_answers_one_hash_after_another(processes: HashProcesses) -> None:
+def test_one_child_computes_one_hash_after_another(processes: HashProcesses) -> None:
     assert children() == []
     assert [verify(processes), verify(processes, "no"), verify(processes, "nö\n\0"), verify(processes)] == [
         True,
@@ -113,9 +113,7 @@ def test_a_hash_whose_child_is_killed_is_computed_by_another(processes: HashProc
     assert answers == [True]
 
 
-def test_a_hash_that_no_child_answers_in_time_is_not_called_wrong(
-    processes: HashProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hash_that_times_out_is_not_a_wrong_secret(processes: HashProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as hurried:
         hurried.setattr(hash_processes, "_HASH_TIMEOUT", 0.05)
         with pytest.raises(MemoryError):
@@ -136,7 +134,7 @@ def test_children_end_with_their_parent(end: signal.Signals) -> None:
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_parent_that_ends_in_order_leaves_no_child_and_warns_of_nothing() -> None:
+def test_orderly_exit_leaves_no_child_and_no_warning() -> None:
     command = [sys.executable, "-W", "error", "-c", PARENT, SECRET, QUICK]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("True\n", "")
@@ -158,7 +156,7 @@ def test_a_forked_process_starts_its_own_child_and_leaves_its_parents_alone(proc
 
 
 @pytest.mark.parametrize("executable", ["/usr/sbin/uwsgi", "", "/nowhere/python3"])
-def test_without_an_interpreter_to_start_a_thread_computes(
+def test_hash_is_computed_in_a_thread_without_an_interpreter(
     executable: str, processes: HashProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _computes_in_a_thread(executable, processes, monkeypatch, caplog)

@@ -1,4 +1,4 @@
-"""The express lane, look-ups in company, tickets and packed records: what the hot path must not get wrong."""
+"""Header cache, batched key loads, waiters and packed records."""
 
 import asyncio
 import threading
@@ -58,9 +58,7 @@ def known(world: World, authenticator: Authenticator) -> Keys:
     return keys
 
 
-def test_every_use_is_counted_though_they_share_one_entry(
-    world: World, authenticator: Authenticator, clock: Clock
-) -> None:
+def test_uses_that_share_one_event_are_all_counted(world: World, authenticator: Authenticator, clock: Clock) -> None:
     keys = known(world, authenticator)
     for second in range(3):
         clock.now = NOW + second
@@ -76,7 +74,7 @@ def test_every_use_is_counted_though_they_share_one_entry(
     assert last_used == round((NOW + 60) * 1e6)
 
 
-def test_a_success_of_the_express_lane_ends_streaks(world: World, authenticator: Authenticator) -> None:
+def test_success_from_the_header_cache_ends_streaks(world: World, authenticator: Authenticator) -> None:
     keys = known(world, authenticator)
     for _ in range(19):
         authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
@@ -88,7 +86,7 @@ def test_a_success_of_the_express_lane_ends_streaks(world: World, authenticator:
 
 
 @pytest.mark.parametrize("change", ["one letter more", "another scheme's case", "twice", "over plain HTTP"])
-def test_only_the_very_same_value_over_the_same_way_is_known(
+def test_header_cache_hits_only_for_the_same_bytes_over_https(
     world: World, authenticator: Authenticator, change: str
 ) -> None:
     keys = known(world, authenticator)
@@ -106,7 +104,9 @@ def test_only_the_very_same_value_over_the_same_way_is_known(
     )
 
 
-def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, authenticator: Authenticator) -> None:
+def test_revoked_key_pair_leaves_the_header_cache_at_once_in_this_process(
+    world: World, authenticator: Authenticator
+) -> None:
     from octy_middleware.domain import key_pairs
 
     keys = known(world, authenticator)
@@ -118,7 +118,7 @@ def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, au
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(9.5, True), (9.999, True), (10.0, False), (3600.0, False)])
-def test_a_retiring_pair_ends_on_time(
+def test_cached_retiring_key_pair_is_refused_after_its_end(
     world: World, authenticator: Authenticator, clock: Clock, ahead: float, expected: bool
 ) -> None:
     keys = world.register()
@@ -130,7 +130,9 @@ def test_a_retiring_pair_ends_on_time(
     assert passes(authenticator, keys.basic()) is expected
 
 
-def test_a_clock_set_back_does_not_stretch_a_second(world: World, authenticator: Authenticator, clock: Clock) -> None:
+def test_clock_set_back_starts_a_new_second_of_shared_events(
+    world: World, authenticator: Authenticator, clock: Clock
+) -> None:
     keys = known(world, authenticator)
     clock.now = NOW - 86_400
     assert passes(authenticator, keys.basic())
@@ -138,14 +140,16 @@ def test_a_clock_set_back_does_not_stretch_a_second(world: World, authenticator:
     assert (int(NOW - 86_400) // 60, 1) in world.rows("SELECT minute, count FROM outcome_minute")
 
 
-def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, authenticator: Authenticator) -> None:
+def test_header_cache_does_not_hit_when_key_records_are_not_trusted(world: World, authenticator: Authenticator) -> None:
     keys = known(world, authenticator)
     authenticator._key_cache._stop.set()
     authenticator._key_cache.memory.trusted_until = time.monotonic() - 1
     assert not passes(authenticator, keys.basic())
 
 
-def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World, authenticator: Authenticator) -> None:
+def test_header_cache_is_bounded_and_an_evicted_header_is_cached_again(
+    world: World, authenticator: Authenticator
+) -> None:
     some = [world.register(f"a{number}") for number in range(8)]
     for _ in range(2):
         for keys in some:
@@ -156,7 +160,7 @@ def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World
     assert world.recorded()["accepted"] == 32
 
 
-def test_no_header_stands_in_memory_in_clear(world: World, authenticator: Authenticator) -> None:
+def test_header_cache_holds_no_header_in_clear(world: World, authenticator: Authenticator) -> None:
     keys = known(world, authenticator)
     for digest, event in authenticator._header_cache._headers.items():
         held = repr((digest, event.key, event.packed, event.record, event.decision, event.events))
@@ -164,7 +168,7 @@ def test_no_header_stands_in_memory_in_clear(world: World, authenticator: Authen
         assert keys.basic().removeprefix("Basic ") not in held
 
 
-def test_claims_that_come_together_are_looked_up_together(world: World) -> None:
+def test_concurrent_requests_are_loaded_in_one_statement(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
@@ -191,7 +195,7 @@ def test_claims_that_come_together_are_looked_up_together(world: World) -> None:
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 30}
 
 
-def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World) -> None:
+def test_request_that_raises_fails_no_other_of_its_batch(world: World) -> None:
     class Broken(FakeRequest):
         @property
         def method(self) -> str:
@@ -216,7 +220,7 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
         assert [waiter.result.outcome for waiter in waiters] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
 
 
-def test_a_ticket_is_taken_once() -> None:
+def test_waiter_is_acquired_once() -> None:
     for _ in range(200):
         waiter, wins = ThreadWaiter(), []
         threads = [threading.Thread(target=lambda t=waiter, w=wins: w.append(t.acquire())) for _ in range(4)]
@@ -227,7 +231,7 @@ def test_a_ticket_is_taken_once() -> None:
         assert sorted(wins) == [False, False, False, True]
 
 
-def test_tickets_of_threads_and_loops_are_settled_together() -> None:
+def test_waiters_of_threads_and_event_loops_are_settled_together() -> None:
     decision = AuthDecision(Outcome.UNKNOWN_KEY)
 
     async def wait() -> list[object]:
@@ -243,7 +247,7 @@ def test_tickets_of_threads_and_loops_are_settled_together() -> None:
     assert asyncio.run(wait()) == [decision, decision, None]
 
 
-def test_a_closed_loop_and_a_cancelled_task_disturb_nobody() -> None:
+def test_closed_loop_and_cancelled_task_do_not_affect_other_waiters() -> None:
     async def give_up() -> TaskWaiter:
         waiter = TaskWaiter()
         task = asyncio.create_task(waiter.wait(60))
@@ -276,7 +280,7 @@ texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)
     state=st.sampled_from(KeyPairState),
     ends_at=st.none() | st.integers(0, 2**62),
 )
-def test_a_packed_record_is_the_record(reference: str, digest: str, state: str, ends_at: int | None) -> None:
+def test_packed_record_unpacks_to_the_same_record(reference: str, digest: str, state: str, ends_at: int | None) -> None:
     record = KeyRecord(str(uuid4()), str(uuid4()), reference, "pk_some", digest, state, ends_at)
     packed = pack(record)
     assert unpack("pk_some", packed) == record
@@ -285,12 +289,12 @@ def test_a_packed_record_is_the_record(reference: str, digest: str, state: str, 
 
 @pytest.mark.parametrize("state", KeyPairState)
 @pytest.mark.parametrize("ends_at", [None, 999_999, 1_000_001])
-def test_a_packed_record_lives_as_long_as_the_record(state: KeyPairState, ends_at: int | None) -> None:
+def test_packed_record_is_live_as_long_as_the_record(state: KeyPairState, ends_at: int | None) -> None:
     record = KeyRecord(str(uuid4()), str(uuid4()), "acme", "pk_some", "$octy-b2$k1$00", state, ends_at)
     assert is_live(pack(record), 1.0) is record.is_live(1.0)
 
 
-def test_what_stands_in_for_nobody_has_its_digest_and_never_lives() -> None:
+def test_dummy_record_has_the_decoy_digest_and_is_never_live() -> None:
     packed = dummy_record("$octy-b2$k1$00")
     assert digest_of(packed) == "$octy-b2$k1$00"
     assert not is_live(packed, 0.0)

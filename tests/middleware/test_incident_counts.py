@@ -1,4 +1,4 @@
-"""Sums of an incident's attempts by source and by time: exact, bounded, and written alike for every refused request."""
+"""Counts of an incident's attempts by source and by time: exact, limited, and equal for all refusals."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ def close(world: World, at: float = NOW) -> None:
         connection.execute(text("DELETE FROM streak"))
 
 
-def test_the_sums_hold_what_came_before_the_opening_commit_within_and_after_it(world: World) -> None:
+def test_counts_hold_attempts_before_in_and_after_the_opening_commit(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write(many(12, keys, at=NOW - 600, source="198.51.100.7"))
     outcome_writer.write(many(7, keys, at=NOW - 120))
@@ -66,7 +66,7 @@ def test_the_sums_hold_what_came_before_the_opening_commit_within_and_after_it(w
     assert by_time(world, incident_id) == {minute - 10: 12, minute - 2: 7, minute: 3, minute + 1: 70}
 
 
-def test_failures_before_the_streak_are_left_out_though_they_came_in_the_same_minute_or_commit(world: World) -> None:
+def test_failures_before_the_streak_are_left_out(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     start = NOW // 60 * 60
     outcome_writer.write([*many(5, keys, at=start), event(keys, Outcome.ACCEPTED, at=start + 1)])
@@ -80,14 +80,14 @@ def test_failures_before_the_streak_are_left_out_though_they_came_in_the_same_mi
     assert by_time(world, incident_id) == {int(NOW) // 60: 21}
 
 
-def test_a_batch_that_opens_an_incident_after_a_success_counts_from_the_streak_on(world: World) -> None:
+def test_batch_with_success_before_the_streak_counts_from_the_streak_on(world: World) -> None:
     keys = world.register()
     batch = [*many(9, keys, at=NOW), event(keys, Outcome.ACCEPTED, at=NOW + 1), *many(30, keys, at=NOW + 2)]
     make_outcome_writer(world).write(batch)
     assert by_source(world, incidents(world)[0]) == {"203.0.113.9": 30}
 
 
-def test_each_incident_of_a_key_has_its_own_sums_and_none_between_them(world: World) -> None:
+def test_each_incident_of_a_key_has_its_own_counts(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write(many(20, keys, at=NOW))
     close(world, NOW + 1)
@@ -109,7 +109,7 @@ def test_an_incident_by_the_source_rule_counts_the_failures_of_other_networks_to
     assert by_source(world, incidents(world)[0]) == {"203.0.113.9": 20, "198.51.100.7": 5}
 
 
-def test_failures_of_quiet_time_belong_to_the_incident_that_follows_it(world: World) -> None:
+def test_failures_of_quiet_time_are_counted_in_the_next_incident(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     with world.database.write() as connection:
         connection.execute(text("UPDATE key_pair SET quiet_until = :at"), {"at": int((NOW + 10) * 1e6)})
@@ -120,7 +120,7 @@ def test_failures_of_quiet_time_belong_to_the_incident_that_follows_it(world: Wo
     assert sum(by_source(world, incidents(world)[0]).values()) == 305
 
 
-def test_what_is_kept_no_more_of_the_beginning_is_counted_without_a_source(world: World) -> None:
+def test_deleted_first_attempts_are_counted_without_a_source(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write(many(15, keys, at=NOW - 100 * 86_400))
     with world.database.write() as connection:
@@ -142,7 +142,7 @@ def test_the_first_day_is_kept_by_the_minute_and_what_follows_by_the_hour(world:
     assert sum(found.values()) == 30
 
 
-def test_sources_beyond_the_bound_share_one_row_and_no_attempt_is_lost(world: World) -> None:
+def test_sources_beyond_the_limit_share_one_row(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     numbers = [*range(20), *range(NAMED_SOURCES + 500)]
     for start in range(0, len(numbers), 100):
@@ -201,7 +201,7 @@ def added_rows() -> Iterator[list[int]]:
         incident_counts.sums = real
 
 
-def test_attempts_without_an_incident_are_summed_up_under_a_decoy_only(world: World) -> None:
+def test_attempts_without_an_incident_are_counted_under_a_decoy(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write([*many(19, keys), *many(40, UNKNOWN, Outcome.UNKNOWN_KEY)])
     assert {
@@ -209,7 +209,7 @@ def test_attempts_without_an_incident_are_summed_up_under_a_decoy_only(world: Wo
     } == {True}
 
 
-def test_uses_of_a_retired_pair_with_its_own_secret_are_summed_up_under_its_key(world: World) -> None:
+def test_uses_of_a_retired_key_pair_are_counted_under_its_public_key(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write([*many(3, keys, Outcome.RETIRED), *many(8, keys, Outcome.RETIRED_WRONG)])
     assert by_source(world, keys.public_key) == {"203.0.113.9": 3}

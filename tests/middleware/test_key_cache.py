@@ -1,4 +1,4 @@
-"""The keyring: bounded memory, changes seen at once here and within a second elsewhere, and a store that is away."""
+"""Key cache: bounded, changes seen at once here and within a second elsewhere, and unavailable databases."""
 
 import multiprocessing
 import sqlite3
@@ -26,7 +26,7 @@ def retire(world: World, keys: Keys) -> None:
         assert key_pairs.retire(connection, pair_id, time.time())
 
 
-def test_a_pair_is_remembered_after_its_first_look_up(world: World) -> None:
+def test_record_is_cached_after_its_first_load(world: World) -> None:
     keys, key_cache = world.register(), make_key_cache(world.database)
     assert key_cache.get(keys.public_key) is None
     record = key_cache.load(keys.public_key)
@@ -36,7 +36,7 @@ def test_a_pair_is_remembered_after_its_first_look_up(world: World) -> None:
     key_cache.close()
 
 
-def test_unknown_keys_are_not_remembered_and_push_nothing_out(world: World) -> None:
+def test_unknown_keys_are_not_cached_and_evict_nothing(world: World) -> None:
     keys, key_cache = world.register(), make_key_cache(world.database, size=1)
     key_cache.load(keys.public_key)
     for number in range(50):
@@ -45,7 +45,7 @@ def test_unknown_keys_are_not_remembered_and_push_nothing_out(world: World) -> N
     key_cache.close()
 
 
-def test_memory_is_bounded_and_the_oldest_goes_first(world: World) -> None:
+def test_key_cache_is_bounded_and_evicts_the_oldest(world: World) -> None:
     everybody = [world.register(f"customer{n}") for n in range(4)]
     key_cache = make_key_cache(world.database, size=3)
     for keys in everybody:
@@ -55,7 +55,7 @@ def test_memory_is_bounded_and_the_oldest_goes_first(world: World) -> None:
     key_cache.close()
 
 
-def test_a_change_in_this_process_is_seen_at_once_through_any_database_object(world: World) -> None:
+def test_change_in_this_process_is_seen_at_once_through_any_database_object(world: World) -> None:
     keys, key_cache = world.register(), make_key_cache(Database(world.url), interval=0.5)
     key_cache.load(keys.public_key)
     retire(world, keys)
@@ -66,7 +66,7 @@ def test_a_change_in_this_process_is_seen_at_once_through_any_database_object(wo
     key_cache.close()
 
 
-def test_a_change_that_is_rolled_back_is_no_change(world: World) -> None:
+def test_change_that_is_rolled_back_invalidates_nothing(world: World) -> None:
     keys, key_cache = world.register(), make_key_cache(world.database)
     key_cache.load(keys.public_key)
     with pytest.raises(RuntimeError), world.database.write() as connection:
@@ -78,7 +78,7 @@ def test_a_change_that_is_rolled_back_is_no_change(world: World) -> None:
     key_cache.close()
 
 
-def test_a_look_up_that_a_change_overtook_is_not_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_loaded_before_a_change_is_not_cached_after_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stale record of a read begun before the change must not stay for ever."""
     keys, key_cache = world.register(), make_key_cache(world.database, interval=0.5)
     remember = key_cache._add
@@ -104,7 +104,7 @@ def _watch(url: str, public_key: str, pipe: Connection) -> None:
     pipe.send(time.time())
 
 
-def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: World) -> None:
+def test_revoked_key_pair_is_dropped_by_another_process_within_a_second(world: World) -> None:
     keys = world.register()
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
@@ -117,7 +117,7 @@ def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: Wor
     other.join()
 
 
-def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> None:
+def test_cached_records_are_used_for_the_grace_period_of_an_outage(world: World) -> None:
     keys = world.register()
     key_cache = make_key_cache(world.database, interval=0.25, grace_period=3.0)
     key_cache.load(keys.public_key)
@@ -132,7 +132,7 @@ def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> 
 
 
 @pytest.mark.sqlite
-def test_a_look_up_without_a_store_says_so(world: World) -> None:
+def test_load_without_a_database_raises(world: World) -> None:
     key_cache = make_key_cache(world.database)
     for file in world.folder.glob("octy.db*"):
         file.unlink()
@@ -164,7 +164,7 @@ def test_what_is_live(world: World, state: str, ends_in: float | None, live: boo
     key_cache.close()
 
 
-def test_after_a_close_it_begins_anew_and_follows_the_feed(world: World) -> None:
+def test_closed_key_cache_starts_again_and_follows_the_feed(world: World) -> None:
     keys, key_cache = world.register(), make_key_cache(Database(world.url))
     key_cache.load(keys.public_key)
     key_cache.close()
@@ -179,7 +179,7 @@ def test_after_a_close_it_begins_anew_and_follows_the_feed(world: World) -> None
     key_cache.close()
 
 
-def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_reader_goes_on_after_an_unexpected_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     keys, key_cache = world.register(), make_key_cache(world.database)
     key_cache.load(keys.public_key)
     read, faults = key_cache._read_feed, iter([ZeroDivisionError("a bug"), ValueError("another")])
@@ -200,7 +200,7 @@ def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypa
 
 
 @pytest.mark.sqlite
-def test_a_restored_backup_drops_everything_that_is_remembered(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_restored_backup_drops_all_cached_records(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The feed then stands before what was read of it, and would hide the changes to come."""
     keys, other = world.register(), world.register("other")
     world.database.close()
@@ -227,7 +227,7 @@ def test_a_restored_backup_drops_everything_that_is_remembered(world: World, cap
     key_cache.close()
 
 
-def test_a_feed_whose_older_entries_are_gone_drops_everything_that_is_remembered(world: World) -> None:
+def test_gap_in_the_change_feed_drops_all_cached_records(world: World) -> None:
     """As after a sleep longer than entries are kept: what changed meanwhile can't be read any more."""
     keys = world.register()
     key_cache = make_key_cache(world.database, interval=0.5)

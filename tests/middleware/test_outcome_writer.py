@@ -1,4 +1,4 @@
-"""The ledger: exact counts, caps, streaks, and the incident at the threshold."""
+"""The outcome writer: exact counts, limits, streaks, and the incident at the threshold."""
 
 import os
 
@@ -47,7 +47,7 @@ def test_the_twentieth_failure_opens_one_incident_with_its_outbox_row(world: Wor
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
-def test_crossing_and_success_in_one_batch_still_open_the_incident(world: World) -> None:
+def test_rule_match_and_success_in_one_batch_open_the_incident(world: World) -> None:
     keys = world.register()
     batch = [event(keys, number=n) for n in range(1, 26)] + [event(keys, Outcome.ACCEPTED)]
     make_outcome_writer(world).write(batch)
@@ -55,7 +55,7 @@ def test_crossing_and_success_in_one_batch_still_open_the_incident(world: World)
     assert world.rows("SELECT network, length FROM streak") == []
 
 
-def test_the_case_is_told_at_doublings_only(world: World) -> None:
+def test_workflow_is_notified_at_doublings_only(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     for start in range(0, 100, 10):
         outcome_writer.write([event(keys, number=start + n) for n in range(10)])
@@ -67,7 +67,7 @@ def test_the_case_is_told_at_doublings_only(world: World) -> None:
 @pytest.mark.parametrize(
     "outcome", [outcome for outcome in Outcome if not outcome.counts and outcome is not Outcome.ACCEPTED]
 )
-def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outcome) -> None:
+def test_uncounted_outcomes_change_no_streak(world: World, outcome: Outcome) -> None:
     keys = world.register()
     make_outcome_writer(world).write([event(keys, outcome, n) for n in range(30)])
     assert world.rows("SELECT COUNT(*) FROM streak WHERE public_key <> :decoy", decoy=DECOY_KEY) == [(0,)]
@@ -75,7 +75,7 @@ def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outco
     assert world.recorded(keys.public_key) == {str(outcome): 30}
 
 
-def test_strangers_open_no_case_by_way_of_the_key_that_stands_in_for_them(world: World) -> None:
+def test_unknown_keys_open_no_incident_of_the_key_whose_incident_is_loaded(world: World) -> None:
     """Its case is read with theirs, for equal work (T7), and is its own."""
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write([event(keys)])
@@ -90,7 +90,7 @@ def test_strangers_open_no_case_by_way_of_the_key_that_stands_in_for_them(world:
 
 
 @pytest.mark.parametrize("state", ["retiring", "retired"])
-def test_a_pair_on_its_way_out_opens_no_new_incident(world: World, state: str) -> None:
+def test_retiring_key_pair_opens_no_incident(world: World, state: str) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?", state)
@@ -135,14 +135,14 @@ def test_unknown_keys_share_one_row_a_source_and_keep_no_typed_text(world: World
     assert world.rows("SELECT COUNT(*), COUNT(DISTINCT key_hash) FROM attempt") == [(60, 60)]
 
 
-def test_first_and_last_use_are_noted(world: World) -> None:
+def test_first_and_last_use_are_recorded(world: World) -> None:
     keys = world.register()
     used = AuthEvent(Outcome.ACCEPTED, NOW, "s", "n", keys.public_key, pair_id(world, keys))
     make_outcome_writer(world).write([used])
     assert world.rows("SELECT first_used_at, last_used_at FROM key_pair") == [(int(NOW * 1e6),) * 2]
 
 
-def test_networks_beyond_the_cap_share_one_streak_and_can_still_cross(world: World) -> None:
+def test_networks_beyond_the_limit_share_one_streak_that_can_match_a_rule(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world, max_networks=5)
     outcome_writer.write([event(keys, number=n, source=f"10.0.{n}.1") for n in range(19)])
     outcome_writer.write([event(keys, Outcome.ACCEPTED, source="192.0.2.1")])
@@ -153,7 +153,7 @@ def test_networks_beyond_the_cap_share_one_streak_and_can_still_cross(world: Wor
     assert world.rows("SELECT rule, network FROM incident") == [("source", OVERFLOW)]
 
 
-def test_garbage_does_not_use_up_the_details_of_others(world: World) -> None:
+def test_malformed_requests_do_not_use_up_the_details_of_others(world: World) -> None:
     outcome_writer = make_outcome_writer(world)
     outcome_writer.write([AuthEvent(Outcome.MISSING, NOW, "203.0.113.9", "n") for _ in range(500)])
     outcome_writer.write([AuthEvent(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash="a" * 24)])
@@ -163,7 +163,7 @@ def test_garbage_does_not_use_up_the_details_of_others(world: World) -> None:
     ]
 
 
-def test_equal_refusals_are_each_a_failure(world: World) -> None:
+def test_equal_refusals_are_each_counted(world: World) -> None:
     keys = world.register()
     same = event(keys)
     make_outcome_writer(world).write([same] * 20)
@@ -172,7 +172,7 @@ def test_equal_refusals_are_each_a_failure(world: World) -> None:
     assert world.rows("SELECT COUNT(*) FROM attempt") == [(20,)]
 
 
-def test_each_app_process_tells_how_it_is_doing(world: World) -> None:
+def test_each_app_process_writes_its_heartbeat(world: World) -> None:
     keys = world.register()
     with world.authenticator() as first, world.authenticator() as second:
         for authenticator in (first, second, first):
@@ -181,7 +181,7 @@ def test_each_app_process_tells_how_it_is_doing(world: World) -> None:
     assert found == [(os.getpid(), 0, 0, 0, "")] * 2
 
 
-def test_sources_are_bounded_key_by_key_in_one_batch(world: World) -> None:
+def test_sources_are_limited_per_key_in_one_batch(world: World) -> None:
     some = [world.register(f"a{number}") for number in range(3)]
     outcome_writer = make_outcome_writer(world, sources_per_minute=2)
     outcome_writer.write([event(keys, source=f"10.0.{n}.1") for keys in some for n in range(2)])

@@ -1,4 +1,4 @@
-"""The throttle: a rate a minute and source, bursts up to that rate, bounded memory."""
+"""Rate limit: a rate a minute and source, bursts up to that rate, bounded memory."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ class Watch:
         return self.now
 
 
-def test_a_burst_of_the_rate_passes_and_the_next_attempt_waits() -> None:
+def test_burst_within_the_rate_is_allowed_and_the_next_attempt_is_limited() -> None:
     watch = Watch()
     limit = RateLimit(10, monotonic=watch)
     assert [limit.count_attempt("a") for _ in range(10)] == [0.0] * 10
@@ -28,7 +28,7 @@ def test_a_burst_of_the_rate_passes_and_the_next_attempt_waits() -> None:
     assert limit.count_attempt("a") > 5
 
 
-def test_a_minute_of_peace_allows_the_whole_rate_again() -> None:
+def test_minute_without_attempts_allows_the_whole_rate_again() -> None:
     watch = Watch()
     limit = RateLimit(3, monotonic=watch)
     for _ in range(4):
@@ -37,9 +37,7 @@ def test_a_minute_of_peace_allows_the_whole_rate_again() -> None:
 
 
 @given(st.integers(1, 30), st.lists(st.floats(0, 30), min_size=1, max_size=80))
-def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_waits(
-    rate: int, gaps: list[float]
-) -> None:
+def test_at_most_twice_the_rate_passes_in_a_minute_and_the_rate_itself_always(rate: int, gaps: list[float]) -> None:
     watch, passed = Watch(), []
     limit = RateLimit(rate, monotonic=watch)
     steady = RateLimit(rate, monotonic=watch)
@@ -52,7 +50,7 @@ def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_wa
         assert steady.count_attempt("a") == 0.0
 
 
-def test_it_remembers_so_many_sources_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rate_limit_keeps_a_bounded_number_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_MAX_SOURCES", 3)
     limit = RateLimit(1, monotonic=Watch())
     for source in "abcd":

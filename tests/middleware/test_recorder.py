@@ -1,4 +1,4 @@
-"""The recorder and its drain: group commit, order, who is told what, and a store that fails."""
+"""Recorder and batch queue: group commit, order, what clients are answered, and unavailable databases."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ def told(waiter: ThreadWaiter) -> Outcome | None:
     return waiter.result.outcome
 
 
-def test_what_queues_up_during_a_commit_is_one_batch() -> None:
+def test_events_queued_during_a_commit_are_one_batch() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=100, batch_delay=0)
     store.released.clear()
@@ -68,7 +68,7 @@ def test_what_queues_up_during_a_commit_is_one_batch() -> None:
     recorder.close()
 
 
-def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
+def test_events_keep_their_order_whether_awaited_or_not() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=1000, batch_delay=0.01)
     for number in range(50):
@@ -79,7 +79,7 @@ def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
     assert numbers == list(range(100))
 
 
-def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
+def test_close_writes_queued_events_and_later_events_start_the_thread_again() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=1.0)
     recorder.record(one(Outcome.ACCEPTED))
@@ -90,7 +90,7 @@ def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
     assert store.outcomes == [Outcome.ACCEPTED, Outcome.WRONG_SECRET]
 
 
-def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
+def test_failed_commit_is_503_and_its_events_are_written_later() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("disk full")
@@ -111,7 +111,7 @@ def until(true: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
-def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
+def test_unverified_refusals_leave_half_of_the_queue_to_accepted_events() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
@@ -130,7 +130,7 @@ def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     assert 4 <= store.outcomes.count(Outcome.DATABASE_UNAVAILABLE) <= 6
 
 
-def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later() -> None:
+def test_refusals_in_an_outage_are_503_at_once_and_written_later() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
@@ -146,7 +146,7 @@ def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later()
     assert store.outcomes == ["wrong_secret", *["unknown_key"] * 3]
 
 
-def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
+def test_internal_error_leaves_no_client_waiting() -> None:
     store = Store()
     store.fault = ZeroDivisionError("a bug")
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
@@ -155,7 +155,7 @@ def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
     recorder.close()
 
 
-def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace() -> None:
+def test_full_queue_answers_refusals_503_and_makes_accepted_requests_wait() -> None:
     store = Store()
     store.released.clear()
     recorder = Recorder(store.write, queue_limit=3, batch_delay=0)
@@ -175,7 +175,7 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
     assert recorder.health().lost == 0
 
 
-def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
+def test_full_queue_in_an_outage_counts_lost_events() -> None:
     store = Store()
     store.fault = DatabaseUnavailableError("away")
     recorder = Recorder(store.write, queue_limit=2, batch_delay=0)
@@ -187,7 +187,7 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     recorder.close()
 
 
-def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
+def test_attempt_cancelled_before_its_commit_is_recorded() -> None:
     store = Store()
     store.released.clear()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
@@ -203,7 +203,7 @@ def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
     assert store.outcomes == [Outcome.WRONG_SECRET] * 3
 
 
-def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_given_up_is_counted() -> None:
+def test_reserve_is_shared_by_keys_and_lost_events_are_counted() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
@@ -227,7 +227,7 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
     assert own + recorder.health().lost == 1000
 
 
-def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503() -> None:
+def test_full_queue_of_a_slow_database_keeps_the_wrong_secret_that_is_answered_503() -> None:
     store = Store()
     store.released.clear()
     recorder = Recorder(store.write, queue_limit=3, batch_delay=0)
@@ -241,7 +241,7 @@ def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503
     assert store.outcomes == [Outcome.WRONG_SECRET] * 9
 
 
-def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
+def test_event_that_cannot_be_written_loses_no_other() -> None:
     written: list[AuthEvent] = []
 
     def write(batch: Sequence[AuthEvent]) -> None:
@@ -260,7 +260,7 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
     assert recorder.health().lost == 1
 
 
-def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
+def test_event_recorded_after_close_during_a_commit_is_written() -> None:
     store = Store()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.released.clear()
@@ -277,7 +277,7 @@ def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
     assert store.outcomes.count(Outcome.ACCEPTED) == 3
 
 
-def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call() -> None:
+def test_batch_queue_woken_during_its_last_batch_starts_again() -> None:
     """The thread ends with a call that its last batch has answered already; the next one must start it again."""
     handled: list[int] = []
     inside, go_on = threading.Event(), threading.Event()
@@ -302,7 +302,7 @@ def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call
     queue.close()
 
 
-def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
+def test_single_items_are_handled_at_once_and_a_flood_in_batches() -> None:
     pace, began = 0.05, []
 
     def handle(batch: list[int]) -> list[int]:
@@ -326,7 +326,7 @@ def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
     assert min(apart) >= pace * 0.99
 
 
-def test_a_drain_that_is_to_end_keeps_no_pace() -> None:
+def test_closing_batch_queue_ignores_the_minimum_interval() -> None:
     handled: list[int] = []
 
     def handle(batch: list[int]) -> list[int]:
@@ -342,7 +342,7 @@ def test_a_drain_that_is_to_end_keeps_no_pace() -> None:
     queue.close()
 
 
-def test_a_handler_that_fails_ends_no_thread() -> None:
+def test_batch_queue_goes_on_after_its_handler_raised() -> None:
     handled: list[int] = []
 
     def handle(batch: list[int]) -> list[int]:
@@ -358,7 +358,7 @@ def test_a_handler_that_fails_ends_no_thread() -> None:
     queue.close()
 
 
-def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
+def test_hanging_commit_counts_as_unavailable_database() -> None:
     now = 1000.0
     store = Store()
     store.released.clear()

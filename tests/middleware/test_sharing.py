@@ -118,7 +118,7 @@ def test_the_order_of_peppers_makes_other_settings(world: World) -> None:
     assert first.authenticator is not second.authenticator
 
 
-def test_no_pepper_stands_in_what_gates_are_found_by(world: World) -> None:
+def test_settings_key_of_shared_authenticators_holds_no_pepper(world: World) -> None:
     assert world.peppers.export().partition(":")[2] not in repr(sharing._identity(world.settings()))
 
 
@@ -192,7 +192,7 @@ def test_given_authenticator_is_shared(world: World) -> None:
         } == {authenticator}  # type: ignore[arg-type]
 
 
-def test_an_app_within_an_app_each_behind_the_middleware_is_asked_once(world: World) -> None:
+def test_nested_apps_behind_the_middleware_verify_once(world: World) -> None:
     keys = world.register("acme")
     middleware = [Middleware(OctyASGIMiddleware, settings=world.settings())]
     inner = Starlette(routes=[Route("/who", who)], middleware=middleware)

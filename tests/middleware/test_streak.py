@@ -1,4 +1,4 @@
-"""Streaks: what counts up, what ends, where the threshold is crossed, and that folding equals one by one."""
+"""Streaks: what counts, what ends them, when a rule matches, and that folding equals one by one."""
 
 import csv
 from collections import defaultdict
@@ -52,20 +52,20 @@ def test_transitions(name: str, results: list[AttemptResult], expected: dict[str
     assert lengths(results) == expected, name
 
 
-def test_the_twentieth_failure_crosses_and_its_request_is_named() -> None:
+def test_twentieth_failure_matches_the_key_rule_and_names_its_request() -> None:
     results = [bad(A, at=float(n), request_id=str(n)) for n in range(1, 26)]
     assert fold({}, results[:19], 20).rule_match is None
     assert fold({}, results, 20).rule_match == RuleMatch(Rule.KEY, ALL_NETWORKS, 20, 1.0, 20.0, "20")
 
 
-def test_a_source_crosses_under_live_traffic() -> None:
+def test_source_rule_matches_under_live_traffic() -> None:
     results = [result for n in range(20) for result in (good(B), bad(A, request_id=str(n)))]
     rule_match = fold({}, results, 20).rule_match
     assert rule_match is not None
     assert (rule_match.rule, rule_match.network, rule_match.length, rule_match.request_id) == (Rule.SOURCE, A, 20, "19")
 
 
-def test_a_crossing_before_a_success_in_one_batch_is_seen() -> None:
+def test_rule_match_before_a_success_in_one_batch_is_found() -> None:
     results = [bad(A, request_id=str(n)) for n in range(1, 21)] + [good(A)]
     folded = fold({}, results, 20)
     assert folded.rule_match is not None
@@ -73,7 +73,7 @@ def test_a_crossing_before_a_success_in_one_batch_is_seen() -> None:
     assert all(streak == NO_STREAK for streak in folded.streaks.values())
 
 
-def test_times_never_run_backwards_when_the_clock_does() -> None:
+def test_streak_times_never_decrease_when_the_clock_is_set_back() -> None:
     streak = fold({}, [bad(A, at=100.0), bad(A, at=40.0)], 20).streaks[ALL_NETWORKS]
     assert streak == Streak(2, 100.0, 100.0)
 
@@ -110,11 +110,11 @@ def test_no_streak_is_longer_than_the_failures(results: list[AttemptResult]) -> 
 
 
 @pytest.mark.parametrize(("length", "expected"), [(20, 40), (39, 40), (40, 80), (41, 80), (80, 160), (1000, 1280)])
-def test_the_case_is_told_at_doublings(length: int, expected: int) -> None:
+def test_next_notify_at_doubles(length: int, expected: int) -> None:
     assert next_notify_at(length, 20) == expected
 
 
-def test_the_real_log_crosses_where_the_policy_says() -> None:
+def test_real_login_log_matches_where_the_policy_says() -> None:
     rows = list(csv.DictReader(DATA.read_text(encoding="utf-8").splitlines()))
     results: defaultdict[str, list[AttemptResult]] = defaultdict(list)
     for number, row in enumerate(rows, start=1):

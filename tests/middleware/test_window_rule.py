@@ -1,4 +1,4 @@
-"""The third rule: failures in a window, whatever succeeds in between."""
+"""The window rule: failures within a window, even with successes in between."""
 
 import pytest
 from hypothesis import given
@@ -44,13 +44,13 @@ def test_it_is_off_by_default(world: World) -> None:
     assert cases(world) == []
 
 
-def test_the_failure_that_fills_the_window_opens_the_case_once(world: World) -> None:
+def test_failure_that_fills_the_window_opens_one_incident(world: World) -> None:
     keys = world.register()
     attack(make_outcome_writer(world, WindowRule(10, 600)), keys, 30, every=20)
     assert cases(world) == [("window", 10, "9")]
 
 
-def test_the_setting_reaches_the_ledger(world: World) -> None:
+def test_window_setting_reaches_the_outcome_writer(world: World) -> None:
     keys = world.register()
     with world.authenticator(window_failures=5, window=60) as authenticator:
         for _ in range(5):
@@ -59,13 +59,13 @@ def test_the_setting_reaches_the_ledger(world: World) -> None:
     assert [rule for rule, *_ in cases(world)] == ["window"]
 
 
-def test_failures_that_are_further_apart_fill_no_window(world: World) -> None:
+def test_failures_further_apart_than_the_window_do_not_match(world: World) -> None:
     keys = world.register()
     attack(make_outcome_writer(world, WindowRule(10, 600)), keys, 40, every=100)
     assert cases(world) == []
 
 
-def test_a_batch_that_crosses_names_the_failure_that_did(world: World) -> None:
+def test_window_match_names_the_failure_that_filled_the_window(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world, WindowRule(10, 600))
     attack(outcome_writer, keys, 7, every=1)
     mixed = [(event(keys, NOW + 9, number=100 + n), event(keys, NOW + 9, Outcome.ACCEPTED)) for n in range(6)]
@@ -73,13 +73,13 @@ def test_a_batch_that_crosses_names_the_failure_that_did(world: World) -> None:
     assert cases(world) == [("window", 10, "102")]
 
 
-def test_the_promise_names_the_rule_when_both_are_fulfilled(world: World) -> None:
+def test_key_streak_names_the_rule_when_the_window_matches_too(world: World) -> None:
     keys = world.register()
     make_outcome_writer(world, WindowRule(20, 600)).write([event(keys, NOW, number=n) for n in range(20)])
     assert [rule for rule, *_ in cases(world)] == ["key"]
 
 
-def test_what_a_closed_case_told_of_is_not_counted_again(world: World) -> None:
+def test_failures_before_a_closed_incident_are_not_counted_again(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world, WindowRule(10, 3600))
     attack(outcome_writer, keys, 15, every=1)
     with world.database.write() as connection:
@@ -91,7 +91,7 @@ def test_what_a_closed_case_told_of_is_not_counted_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", ["retiring", "retired"])
-def test_a_pair_on_its_way_out_opens_no_case(world: World, state: str) -> None:
+def test_window_of_a_retiring_key_pair_opens_no_incident(world: World, state: str) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?", state)
@@ -100,7 +100,7 @@ def test_a_pair_on_its_way_out_opens_no_case(world: World, state: str) -> None:
 
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 20), min_size=1, max_size=20))
-def test_batches_cross_where_single_failures_do(failures: int, sizes: list[int]) -> None:
+def test_batches_match_where_single_failures_do(failures: int, sizes: list[int]) -> None:
     window, before, found = WindowRule(failures, 600), 0, None
     for size in sizes:
         results = [AttemptResult(False, "n", NOW, str(before + place)) for place in range(size)]

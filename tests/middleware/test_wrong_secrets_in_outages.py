@@ -1,4 +1,4 @@
-"""A wrong secret of a live key that was judged is recorded as such, whatever was answered: 401, 429 or 503 (K4)."""
+"""A wrong secret of a live key is recorded as such, whatever the response was: 401, 429 or 503 (K4)."""
 
 import asyncio
 import time
@@ -67,7 +67,7 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
-def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_back(world: World) -> None:
+def test_wrong_secrets_of_a_cached_key_pair_are_counted_after_the_outage(world: World) -> None:
     """Its right secret is 200 meanwhile: the 503 tells that the other one is wrong."""
     keys = world.register()
     with world.authenticator(commit_timeout=1.0, grace_period=60.0) as authenticator:
@@ -86,7 +86,7 @@ def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_bac
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
-def test_a_pair_that_nobody_remembers_is_not_judged_while_the_database_is_away(world: World) -> None:
+def test_uncached_key_pair_is_not_verified_during_an_outage(world: World) -> None:
     keys = world.register()
     with world.authenticator(commit_timeout=1.0) as authenticator:
         told(authenticator, basic(UNKNOWN, "x"))
@@ -126,7 +126,7 @@ def slow_claim(authenticator: Authenticator, header: str) -> PendingSlowHash:
     return slow
 
 
-def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
+def test_wrong_secret_is_503_and_counted_when_the_hash_limiter_is_full(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = old_shape(world, world.register())
@@ -174,9 +174,7 @@ def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(worl
         until(lambda: world.recorded(keys.public_key) == {"wrong_secret": 2})
 
 
-def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = world.register()
     keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
 
