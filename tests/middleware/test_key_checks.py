@@ -51,7 +51,7 @@ def test_host_with_foreign_peppers_answers_503_and_records_nothing(
     assert (counts(world), digests(world)) == (before, stored)
     [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "OCTY_PEPPERS" in told
-    assert "→ set OCTY_PEPPERS to the value of the hosts that use this database" in told
+    assert "→ set OCTY_PEPPERS to the value on the hosts that use this database" in told
     assert peppers.newest[1].hex() not in told
     with world.authenticator() as authenticator:  # the right host goes on, and upgrades the imported one
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED

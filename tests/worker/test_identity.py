@@ -85,7 +85,7 @@ def test_the_steps_of_a_new_installation_let_an_app_start_before_any_worker(tmp_
     other = octy("secrets").must().stdout  # a second host that made keys of its own
     done = octy("db", "upgrade", **dict(line.split("=", 1) for line in other.splitlines())).must(2)
     assert "OCTY_PEPPERS: none of its keys" in done.stderr
-    assert re.search(r"set OCTY_PEPPERS to the value of the hosts that use this database", done.stderr)
+    assert re.search(r"set OCTY_PEPPERS to the value on the hosts that use this database", done.stderr)
 
 
 @pytest.mark.parametrize("words", [("secret", "acme"), ("test", "acme")])
