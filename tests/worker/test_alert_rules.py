@@ -77,7 +77,7 @@ CASES = {
     "OctyOutcomesLost": gauge("octy_recorder_lost", 1, labels='host="h",process="p"'),
     "OctyRecorderBehind": gauge("octy_recorder_queued", 5001, 4999, labels='host="h",process="p"'),
     "OctyReconciliationLate": Case(finished("0x800", NOW), finished(NOW, NOW), "190m"),
-    "OctyDatabaseRestored": gauge("octy_reconciliation_found", 1, labels='what="forgotten"'),
+    "OctyDatabaseRestored": gauge("octy_reconciliation_found", 1, labels='what="temporal_ahead"'),
     "OctyReconciliationDifferences": gauge("octy_reconciliation_found", 1, labels='what="restarted"'),
     "OctyRetentionLate": Case(finished("0x800", "0x800"), finished("0+600x800", "0+600x800"), "4400m", "10m"),
     "OctyWorkflowMessagesRefused": counter(

@@ -316,7 +316,7 @@ def test_the_doctor_finds_all_well(office, sealed):
 
 def test_cases_that_run_need_no_reconciliation(office, sealed):
     found = office.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
-    assert (found["looked_at"] > 0, found["restarted"], found["ended"], found["unknown"]) == (True, 0, 0, 0)
+    assert (found["checked"] > 0, found["restarted"], found["terminated"], found["unknown"]) == (True, 0, 0, 0)
 
 
 OTHER = Keychain.generate("k9").export()

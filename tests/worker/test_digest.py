@@ -13,7 +13,7 @@ from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.maintenance import digest
-from octy_worker.maintenance.digest import DigestPost, Fate, gather
+from octy_worker.maintenance.digest import DigestResult, DigestSender, gather
 
 DAY = 86_400.0
 NOW = 1_900_000_800.0  # 2030-03-17, 18:00 UTC
@@ -25,8 +25,8 @@ def settings(world: World):
     return settings_of(world, support_digest_to="support@octy.example", mail_from="Octy <security@octy.example>")
 
 
-def post(world: World, settings, told: Told, now: float = NOW) -> Fate:
-    return DigestPost(world.database, told, MailRenderer(settings), settings, lambda: now).send(now)
+def post(world: World, settings, told: Told, now: float = NOW) -> DigestResult:
+    return DigestSender(world.database, told, MailRenderer(settings), settings, lambda: now).send(now)
 
 
 def busy(world: World) -> dict[str, str]:
@@ -62,8 +62,8 @@ def busy(world: World) -> dict[str, str]:
 
 def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(world: World, settings) -> None:
     ids, told = busy(world), Told()
-    assert post(world, settings, told) == Fate("sent")
-    assert post(world, settings, told, NOW + 3600) == Fate("sent")  # found, not sent
+    assert post(world, settings, told) == DigestResult("sent")
+    assert post(world, settings, told, NOW + 3600) == DigestResult("sent")  # found, not sent
     [envelope] = told.envelopes
     assert envelope.recipient == "support@octy.example"
     assert envelope.message_id == "<digest.2030-03-17@octy.example>"
@@ -81,7 +81,7 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
         for secret in ("acme", "slow", "pk_", "rcpt-550", "203.0.113.9", ids["account"]):
             assert secret not in said
     assert max(map(len, rendered.text.splitlines())) < 90
-    assert post(world, settings, told, NOW + DAY) == Fate("sent")
+    assert post(world, settings, told, NOW + DAY) == DigestResult("sent")
     assert len({one.message_id for one in told.envelopes}) == 2
 
 
@@ -131,21 +131,21 @@ def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeyp
 
 def test_a_day_on_which_nothing_waits_has_no_mail(world: World, settings) -> None:
     told = Told()
-    assert post(world, settings, told) == Fate("nothing")
+    assert post(world, settings, told) == DigestResult("nothing")
     busy(world)
-    assert post(world, settings, told, NOW + 3600) == Fate("nothing")  # the day has been seen to
+    assert post(world, settings, told, NOW + 3600) == DigestResult("nothing")  # the day has been seen to
     assert told.envelopes == []
 
 
 @pytest.mark.parametrize(
     ("delivery", "first", "again"),
     [
-        (SmtpResult(SmtpStatus.DEFERRED, "connect"), Fate("waits", "connect"), Fate("sent")),
-        (SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), Fate("failed", "rcpt-550"), Fate("failed")),
+        (SmtpResult(SmtpStatus.DEFERRED, "connect"), DigestResult("waits", "connect"), DigestResult("sent")),
+        (SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), DigestResult("failed", "rcpt-550"), DigestResult("failed")),
     ],
 )
 def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
-    world: World, settings, delivery: SmtpResult, first: Fate, again: Fate
+    world: World, settings, delivery: SmtpResult, first: DigestResult, again: DigestResult
 ) -> None:
     busy(world)
     told = Told(delivery, SENT)
@@ -159,5 +159,5 @@ def test_two_workers_send_one(world: World, settings) -> None:
     busy(world)
     JobLease(world.database, "digest", lambda: NOW).take()
     told = Told()
-    assert post(world, settings, told) == Fate("held")
+    assert post(world, settings, told) == DigestResult("held")
     assert told.envelopes == []

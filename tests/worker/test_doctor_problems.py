@@ -306,7 +306,7 @@ TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "retention-never": due,
     "retention-late": finished(JOB, "", 4 * DAY),
     "reconciliation-late": finished(run.JOB, "", 4 * DAY),
-    "workflows-unknown": finished(run.JOB, json.dumps({"looked_at": 3, "unknown": 1}), 60),
+    "workflows-unknown": finished(run.JOB, json.dumps({"checked": 3, "unknown": 1}), 60),
     "digest-failed": finished(digest.JOB, "2030-03-17 failed rcpt-550", 60),
     "digest-late": finished(digest.JOB, "2030-03-17 sent", 4 * DAY),
     "metrics-unreachable": lambda ground: check_observability(ground.settings(metrics_port=9), worker_runs=True),

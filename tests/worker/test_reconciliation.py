@@ -24,10 +24,10 @@ from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.maintenance.reconciliation import subjects
-from octy_worker.maintenance.reconciliation.past import past_of_incident, past_of_regeneration
+from octy_worker.maintenance.reconciliation.restart import incident_restart, regeneration_restart
 from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
-from octy_worker.maintenance.reconciliation.running import Life
 from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.reconciliation.workflows import WorkflowState
 from octy_worker.maintenance.restored.histories import Execution
 from octy_worker.staff.amendments import Amendment, amend_answer
 from octy_worker.staff.registration import register
@@ -81,8 +81,8 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
 
     async def after() -> None:
         client = await Client.connect(f"127.0.0.1:{port}")
-        found = await reconciliation(file_world, client, dry=True).go()
-        assert found == Findings(looked_at=3, restarted=3)
+        found = await reconciliation(file_world, client, dry_run=True).run()
+        assert found == Findings(checked=3, restarted=3)
         assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
         async with works.run(client):
             # Its schedule was lost as well; it comes back, and is due at once.
@@ -109,13 +109,13 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
         task_queue=incident_task_queue(QUEUE),
     )
     run = reconciliation(world, client)
-    while not await run._running.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody
+    while not await run._workflows.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody
         await asyncio.sleep(0.01)
     ended = 0
     while not ended:  # the index comes a moment after the fact
-        found = await reconciliation(world, client).go()
+        found = await reconciliation(world, client).run()
         assert found is not None
-        ended = found.ended
+        ended = found.terminated
     assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
 
 
@@ -125,17 +125,19 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
 class Said:
     """What runs in Temporal, as a test says; what is ended is kept."""
 
-    def __init__(self, lives: dict[str, Life] | None = None, running: dict[Subject, list[str]] | None = None) -> None:
-        self.known = lives or {}
+    def __init__(
+        self, states: dict[str, WorkflowState] | None = None, running: dict[Subject, list[str]] | None = None
+    ) -> None:
+        self.known = states or {}
         self.runs = running or {}
         self.asked: list[str] = []
         self.ends: list[tuple[str, str]] = []
         self.busy: set[str] = set()
         self.executed: list[Execution] = []
 
-    async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
+    async def states(self, workflow_ids: Mapping[str, str]) -> dict[str, WorkflowState]:
         self.asked += workflow_ids.values()
-        return {one: self.known.get(one, Life.RUNNING) for one in workflow_ids}
+        return {one: self.known.get(one, WorkflowState.RUNNING) for one in workflow_ids}
 
     async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
         for kind, ids in self.runs.items():
@@ -150,8 +152,8 @@ class Said:
     async def is_idle(self, _kind: Subject, subject_id: str) -> bool:
         return subject_id not in self.busy
 
-    async def end(self, _kind: Subject, subject_id: str, why: str) -> None:
-        self.ends.append((subject_id, why))
+    async def terminate(self, _kind: Subject, subject_id: str, reason: str) -> None:
+        self.ends.append((subject_id, reason))
 
 
 def reconciliation(world: World, client: object = None, **options: object) -> Reconciliation:
@@ -161,8 +163,8 @@ def reconciliation(world: World, client: object = None, **options: object) -> Re
 
 def reconcile(world: World, said: Said, **options: object) -> Findings:
     run = reconciliation(world, **options)
-    run._running = run._histories = said  # type: ignore[assignment]
-    found = asyncio.run(run.go())
+    run._workflows = run._histories = said  # type: ignore[assignment]
+    found = asyncio.run(run.run())
     assert found is not None
     return found
 
@@ -190,13 +192,15 @@ def case(world: World) -> tuple[str, str]:
     return incident_id, keys.regeneration_id
 
 
-@pytest.mark.parametrize("life", [Life.ABSENT, Life.ENDED])
-def test_a_case_that_does_not_run_is_started_again_once(world: World, case: tuple[str, str], life: Life) -> None:
+@pytest.mark.parametrize("life", [WorkflowState.NOT_FOUND, WorkflowState.TERMINATED])
+def test_a_case_that_does_not_run_is_started_again_once(
+    world: World, case: tuple[str, str], life: WorkflowState
+) -> None:
     incident_id, _ = case
     assert reconcile(world, Said({incident_id: life})).restarted == 1
-    assert reconcile(world, Said({incident_id: life})) == Findings(looked_at=1)  # its message is on its way
+    assert reconcile(world, Said({incident_id: life})) == Findings(checked=1)  # its message is on its way
     assert messages(world) == [("incident_opened", incident_id, {"again": True})]
-    assert reconcile(world, Said()) == Findings(looked_at=1)
+    assert reconcile(world, Said()) == Findings(checked=1)
 
 
 def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
@@ -205,18 +209,18 @@ def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
     """Its workflow has ended by itself: started again, it would deliver keys that are in use, and end them."""
     incident_id, regeneration_id = case
     change(world, "UPDATE regeneration SET finished_at = NULL, state = 'sent' WHERE id = ?", regeneration_id)
-    said = Said({incident_id: Life.COMPLETED, regeneration_id: Life.COMPLETED})
+    said = Said({incident_id: WorkflowState.COMPLETED, regeneration_id: WorkflowState.COMPLETED})
     ended = Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())
     said.executed = [ended, replace(ended, subject_id=incident_id), replace(ended, subject_id=regeneration_id)]
     found = reconcile(world, said)
-    assert (found.looked_at, found.restarted, found.forgotten) == (2, 0, 6)  # the list is the same of both kinds
+    assert (found.checked, found.restarted, found.temporal_ahead) == (2, 0, 6)  # the list is the same of both kinds
     assert messages(world) == []
 
 
 def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
     incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
-    assert reconcile(world, Said({incident_id: Life.ABSENT})).restarted == 1
+    assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
     answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
     assert messages(world) == [("incident_answered", incident_id, answer)]
 
@@ -229,11 +233,11 @@ def test_the_end_of_its_keys_is_told_when_it_settles_the_case(
     incident_id, regeneration_id = case
     change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
-    assert reconcile(world, Said({incident_id: Life.ABSENT})).restarted == 1
+    assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
     end = ("regeneration_finished", incident_id, {"regeneration_id": regeneration_id, "state": "done"})
     assert messages(world) == [("incident_opened", incident_id, {"again": True})] + [end] * told
     with world.database.read_session() as session:
-        past = past_of_incident(session, incident_id, 0.0)
+        past = incident_restart(session, incident_id, 0.0)
     assert past == IncidentRestart(regeneration_id="" if told else regeneration_id)
 
 
@@ -244,11 +248,11 @@ def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_cas
     with world.database.write() as connection:
         incidents.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
     with world.database.read_session() as session:
-        assert past_of_incident(session, incident_id, 0.0) == IncidentRestart(began=1e9)
-        assert past_of_regeneration(session, regeneration_id, 0.0) is None
+        assert incident_restart(session, incident_id, 0.0) == IncidentRestart(began=1e9)
+        assert regeneration_restart(session, regeneration_id, 0.0) is None
     change(world, "UPDATE incident SET closed_at = 1, state = 'closed' WHERE id = ?", incident_id)
     with world.database.read_session() as session:
-        assert past_of_incident(session, incident_id, 0.0) is None
+        assert incident_restart(session, incident_id, 0.0) is None
 
 
 def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World) -> None:
@@ -256,14 +260,14 @@ def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World
     ordered = register(world.database, "acme", contact, actor="test", now=1e9).regeneration_id
     messages(world)
     with world.database.read_session() as session:
-        assert past_of_regeneration(session, ordered, 1e9) == RegenerationRestart()
-    assert reconcile(world, Said({ordered: Life.ABSENT})).restarted == 1
+        assert regeneration_restart(session, ordered, 1e9) == RegenerationRestart()
+    assert reconcile(world, Said({ordered: WorkflowState.NOT_FOUND})).restarted == 1
     assert messages(world) == [("regeneration_opened", ordered, {"again": True})]
     world.complete(ordered, now=1e9)
     messages(world)
     with world.database.read_session() as session:
-        assert past_of_regeneration(session, ordered, 1e9 + 2 * DAY) == RegenerationRestart(1e9, 1)  # nothing is sealed
-    assert reconcile(world, Said({ordered: Life.ENDED})).restarted == 1
+        assert regeneration_restart(session, ordered, 1e9 + 2 * DAY) == RegenerationRestart(1e9, 1)  # nothing is sealed
+    assert reconcile(world, Said({ordered: WorkflowState.TERMINATED})).restarted == 1
     assert messages(world) == [("regeneration_collected", ordered, {"again": True})]
 
 
@@ -277,11 +281,11 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
     messages(world)
     add_dead_letter(world, "incident_answered", incident_id, answer="it_was_us")
     add_dead_letter(world, "incident_grew", incident_id, failures=40)
-    assert reconcile(world, Said(), dry=True).reminded == 1
-    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1, dead_letters=1)  # the growth only it can tell
+    assert reconcile(world, Said(), dry_run=True).resent == 1
+    assert reconcile(world, Said()) == Findings(checked=1, resent=1, dead_letters=1)  # the growth only it can tell
     assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
     assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
-    assert reconcile(world, Said()) == Findings(looked_at=1, dead_letters=1)
+    assert reconcile(world, Said()) == Findings(checked=1, dead_letters=1)
 
 
 def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, case: tuple[str, str]) -> None:
@@ -291,7 +295,7 @@ def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, 
     amend_answer(world.database, incident_id, changed, time.time())
     messages(world)
     add_dead_letter(world, "incident_changed", incident_id)
-    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1)
+    assert reconcile(world, Said()) == Findings(checked=1, resent=1)
     said = {"answer": "it_was_us", "leaked": False, "by": "dan"}
     assert messages(world) == [
         ("incident_answered", incident_id, said),
@@ -309,16 +313,16 @@ def test_a_delivery_that_runs_though_it_is_finished_ends(
     _, regeneration_id = case
     change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
     said = Said(running={Subject.REGENERATION: [regeneration_id, "stranger"]})
-    assert reconcile(world, said, dry=True).ended == 1
+    assert reconcile(world, said, dry_run=True).terminated == 1
     found = reconcile(world, said)
-    assert (found.ended, found.unknown) == (1, 1)
+    assert (found.terminated, found.unknown) == (1, 1)
     assert [why for _, why in said.ends] == ended
     assert messages(world) == [("regeneration_superseded", regeneration_id, {})] * told
     said.busy.add(regeneration_id)  # it is about to end by itself
-    assert reconcile(world, said).ended == 0
+    assert reconcile(world, said).terminated == 0
     change(world, "UPDATE regeneration SET finished_at = ? WHERE id = ?", int(time.time() * 1e6), regeneration_id)
     said.busy.clear()
-    assert reconcile(world, said).ended == 0  # just now
+    assert reconcile(world, said).terminated == 0  # just now
 
 
 def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: World) -> None:
@@ -332,8 +336,8 @@ def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: Wor
             connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail
         )  # nobody waits for it
     messages(world)
-    gone = Said({notice: Life.ABSENT})
-    assert reconcile(world, gone) == Findings(looked_at=1, restarted=1)
+    gone = Said({notice: WorkflowState.NOT_FOUND})
+    assert reconcile(world, gone) == Findings(checked=1, restarted=1)
     assert messages(world) == [("notice_created", notice, {"again": True})]
     for kind, state in (("contact_changed", "sent"), ("new_contact", "pending")):
         change(
@@ -342,7 +346,7 @@ def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: Wor
             "VALUES (?, ?, ?, ?, ?, 1, '', ?)",
             *(f"{notice}/{kind}/1", keys.account_id, kind, f"<{kind}>", state, int((now - 7200) * 1e6)),
         )
-    assert reconcile(world, gone) == Findings(looked_at=1, restarted=1, mails_late=1)
+    assert reconcile(world, gone) == Findings(checked=1, restarted=1, delayed_mails=1)
     messages(world)
     change(world, "UPDATE mail SET state = 'skipped', last_error = 'overtaken' WHERE kind = 'new_contact'")
     assert reconcile(world, gone) == Findings()
@@ -356,8 +360,8 @@ def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world
     )
     for webhook_id, state in (("w-1", "pending"), ("w-2", "sent")):
         change(world, insert, webhook_id, f"{webhook_id}/x/1", state)
-    said = Said({"w-1": Life.ABSENT})
-    assert reconcile(world, said) == Findings(looked_at=2, restarted=1)
+    said = Said({"w-1": WorkflowState.NOT_FOUND})
+    assert reconcile(world, said) == Findings(checked=2, restarted=1)
     assert sorted(said.asked) == [f"octy-{INSTALLATION}-incident-{incident_id}", f"octy-{INSTALLATION}-webhook-w-1-3"]
     assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
 
@@ -369,7 +373,7 @@ def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) 
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     messages(world)
     said = Said()
-    assert reconcile(world, said).looked_at == 5
+    assert reconcile(world, said).checked == 5
     assert len(set(said.asked)) == 5
 
 
@@ -377,14 +381,14 @@ def test_one_worker_at_a_time_and_a_fault_gives_the_job_back(world: World, case:
     lease = JobLease(world.database, JOB, time.time)
     lease.take()
     held = reconciliation(world)
-    held._running = Said()  # type: ignore[assignment]
-    assert asyncio.run(held.go()) is None
+    held._workflows = Said()  # type: ignore[assignment]
+    assert asyncio.run(held.run()) is None
     lease.release()
     failing = Said()
-    failing.lives = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+    failing.states = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
     with pytest.raises(ZeroDivisionError):
         reconcile(world, failing)
     assert world.rows("SELECT holder, last_error, finished_at FROM job") == [("", "ZeroDivisionError", None)]
     reconcile(world, Said())
     [(cursor,)] = world.rows("SELECT cursor FROM job")
-    assert json.loads(cursor) == Findings(looked_at=1).counts
+    assert json.loads(cursor) == Findings(checked=1).counts

@@ -39,7 +39,7 @@ from octy_worker.domain.job_lease import read_job
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
 from octy_worker.maintenance.restored.audit_log import revoked_keys
-from octy_worker.maintenance.restored.detection import JOB, find_forgotten
+from octy_worker.maintenance.restored.detection import JOB, find_backup_gap
 from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.maintenance.restored.known import (
     KnownIncident,
@@ -458,7 +458,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
                 await temporal.client.execute_workflow(kind, args=[given, result], id=one, task_queue=queue)
         histories = Histories(temporal.client, world.installation)
         async with asyncio.timeout(PATIENCE):  # lists are a moment late
-            while (await find_forgotten(world.database, histories)).total != len(forged):  # noqa: ASYNC110
+            while (await find_backup_gap(world.database, histories)).total != len(forged):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     temporal.run(forge())

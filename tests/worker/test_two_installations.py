@@ -45,8 +45,8 @@ async def compare(works: Works, temporal: Temporal) -> Findings:
     parts = works.parts
     names = {"task_queue": parts.task_queue, "installation": parts.installation}
     found = await Reconciliation(
-        works.world.database, temporal.client, time.time, **names, notice_life=3600.0, dry=True
-    ).go()
+        works.world.database, temporal.client, time.time, **names, notice_ttl=3600.0, dry_run=True
+    ).run()
     assert found is not None
     return found
 
@@ -69,7 +69,7 @@ def test_each_worker_sends_every_alert_of_its_own_installation_and_no_other(
                 while (found := await compare(one, temporal)).differences:  # noqa: ASYNC110  # a workflow may just be ending
                     await asyncio.sleep(0.1)
                 assert found.unknown == 0
-                assert found.looked_at >= INCIDENTS
+                assert found.checked >= INCIDENTS
 
     temporal.run(play())
     for name, one in works.items():

@@ -25,8 +25,8 @@ from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.maintenance.reconciliation import run
 from octy_worker.maintenance.reconciliation.run import JOB, Findings
-from octy_worker.maintenance.reconciliation.running import Life
 from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.reconciliation.workflows import WorkflowState
 from octy_worker.maintenance.restored.histories import Execution
 from octy_worker.temporal import access
 from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput
@@ -45,7 +45,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     said = Said()
-    monkeypatch.setattr(run, "Running", lambda _client, _queue, _installation: said)
+    monkeypatch.setattr(run, "WorkflowLookup", lambda _client, _queue, _installation: said)
     monkeypatch.setattr(run, "Histories", lambda _client, _installation: said)
     return said
 
@@ -85,7 +85,7 @@ def test_a_reconciliation_beats_and_tells_what_it_found(
 ) -> None:
     _, incident_id = open_case(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
-    said.known = {incident_id: Life.ABSENT}
+    said.known = {incident_id: WorkflowState.NOT_FOUND}
     inside, beats = beating()
     report = asyncio.run(inside.run(activities(world).reconcile_store, NOW))
     assert (report.progress, report.counts["restarted"]) == (MaintenanceProgress.DONE, 1)
@@ -111,7 +111,7 @@ def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
 # `octy doctor`
 
 
-def looked_at(world: World, *, worker_runs: bool = True, **options: object) -> dict[str, tuple[State, str]]:
+def checked(world: World, *, worker_runs: bool = True, **options: object) -> dict[str, tuple[State, str]]:
     found = check_scheduled_jobs(settings_of(world, **options), worker_runs=worker_runs)
     return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in found}
 
@@ -124,18 +124,18 @@ def finish(world: World, job: str, cursor: str, ago: float = 0.0) -> None:
 
 
 def test_the_doctor_shows_the_last_reconciliation_and_its_findings(world: World) -> None:
-    assert looked_at(world)["reconciliation"][0] is State.OK
-    finish(world, JOB, str(Findings(looked_at=3, restarted=2)))
-    state, said = looked_at(world)["reconciliation"]
+    assert checked(world)["reconciliation"][0] is State.OK
+    finish(world, JOB, str(Findings(checked=3, restarted=2)))
+    state, said = checked(world)["reconciliation"]
     assert (state, "3 looked at, 2 restarted" in said) == (State.OK, True)
-    finish(world, JOB, str(Findings(looked_at=3, unknown=1)))
-    assert looked_at(world)["reconciliation"][0] is State.PROBLEM
+    finish(world, JOB, str(Findings(checked=3, unknown=1)))
+    assert checked(world)["reconciliation"][0] is State.PROBLEM
 
 
 @pytest.mark.parametrize(("worker_runs", "state"), [(True, State.PROBLEM), (False, State.OK)])
 def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, worker_runs: bool, state: State) -> None:
     finish(world, JOB, str(Findings()), ago=3 * 3600 + 60)
-    found, said = looked_at(world, worker_runs=worker_runs)["reconciliation"]
+    found, said = checked(world, worker_runs=worker_runs)["reconciliation"]
     assert found is state
     assert ("octy incidents reconcile" in said) is worker_runs
 
@@ -155,9 +155,9 @@ def test_the_doctor_shows_the_last_digest(
 ) -> None:
     if cursor is not None:
         finish(world, "digest", cursor, ago)
-    found, said = looked_at(world, **DIGEST_TO)["digest"]
+    found, said = checked(world, **DIGEST_TO)["digest"]
     assert (found, word in said) == (state, True)
-    assert looked_at(world)["digest"] == (State.OK, "off: OCTY_SUPPORT_DIGEST_TO is not set → ")
+    assert checked(world)["digest"] == (State.OK, "off: OCTY_SUPPORT_DIGEST_TO is not set → ")
 
 
 def test_without_a_database_nothing_is_looked_at(tmp_path: Path, world: World) -> None:
@@ -179,14 +179,14 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -> None:
     _, incident_id = open_case(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
-    said.known = {incident_id: Life.ABSENT}
+    said.known = {incident_id: WorkflowState.NOT_FOUND}
     octy = octy_for(world)
     for _ in range(2):
         dry = octy("incidents", "reconcile", "--dry-run").must(1).stdout
         assert "workflows were missing in Temporal" in dry
         assert "Nothing was changed" in dry
     done = octy("incidents", "reconcile", "--json").must()
-    assert done.json == {"dry_run": False, **Findings(looked_at=2, restarted=1).counts}
+    assert done.json == {"dry_run": False, **Findings(checked=2, restarted=1).counts}
     assert '"what": "reconciled"' in done.stderr
     assert "No differences found." in octy("incidents", "reconcile").must().stdout
     said.runs = {Subject.INCIDENT: ["stranger"]}

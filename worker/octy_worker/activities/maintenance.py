@@ -15,7 +15,7 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.renderer import MailRenderer
-from octy_worker.maintenance.digest import DigestPost
+from octy_worker.maintenance.digest import DigestSender
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
 from octy_worker.maintenance.retention import RunStatus, prune_for
 from octy_worker.settings import WorkerSettings
@@ -48,7 +48,7 @@ class MaintenanceActivities:
         self._database = database
         self._client = client
         self._installation = installation
-        self._digests = DigestPost(database, mailer, renderer, settings, clock)
+        self._digests = DigestSender(database, mailer, renderer, settings, clock)
         self._settings = settings
         self._clock = clock
 
@@ -72,10 +72,10 @@ class MaintenanceActivities:
             self._clock,
             task_queue=main_queue(self._settings, self._installation),
             installation=self._installation,
-            notice_life=self._settings.incident_close_after,
-            beat=lambda found: activity.heartbeat(found.looked_at),
+            notice_ttl=self._settings.incident_close_after,
+            on_progress=lambda found: activity.heartbeat(found.checked),
         )
-        found = await run.go()
+        found = await run.run()
         if found is None:
             return MaintenanceStepResult(MaintenanceProgress.HELD)
         _tell(found)
@@ -84,14 +84,16 @@ class MaintenanceActivities:
     @activity.defn(name="send_digest", no_thread_cancel_exception=True)
     def send_digest(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         """Mail the day's digest, once."""
-        fate = self._digests.send(order.at)
-        if fate.waits:
-            raise ApplicationError(f"the digest has not left yet: {fate.code}", type="MailTransient")
-        return MaintenanceStepResult(MaintenanceProgress.HELD if fate.held else MaintenanceProgress.DONE, fate.counts)
+        result = self._digests.send(order.at)
+        if result.waits:
+            raise ApplicationError(f"the digest has not left yet: {result.code}", type="MailTransient")
+        return MaintenanceStepResult(
+            MaintenanceProgress.HELD if result.held else MaintenanceProgress.DONE, result.counts
+        )
 
 
 def _tell(found: Findings) -> None:
-    if found.differences or found.unknown or found.forgotten:
+    if found.differences or found.unknown or found.temporal_ahead:
         _logger.warning("reconciliation: %s", found)
     else:
         _logger.info("reconciliation: %s", found)

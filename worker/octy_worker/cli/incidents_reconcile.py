@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
 
 _WORDS = {
-    "looked_at": "open incidents, regenerations and notices checked",
+    "checked": "open incidents, regenerations and notices checked",
     "restarted": "workflows were missing in Temporal",
-    "reminded": "workflows had missed a message",
-    "ended": "workflows ran although the database has closed their subject",
+    "resent": "workflows had missed a message",
+    "terminated": "workflows ran although the database has closed their subject",
     "unknown": "workflows run without a row in the database",
-    "forgotten": "rows are missing or older than in Temporal: a backup was restored; see `octy db restored`",
-    "mails_late": "mails were not accepted by the mail server for an hour",
+    "temporal_ahead": "rows are missing or older than in Temporal: a backup was restored; see `octy db restored`",
+    "delayed_mails": "mails were not accepted by the mail server for an hour",
     "dead_letters": "messages failed for good; see `octy outbox list --dead-letters`",
 }
 RECONCILE_JSON = f"dry_run, {', '.join(_WORDS)}"
@@ -52,7 +52,7 @@ def reconcile(
 
     place, who = temporal_place(context), staff_actor(context, None)
     with open_database(context) as database:
-        found = asyncio.run(_run(database, place, notice_life=_notice_life(context), dry=dry_run))
+        found = asyncio.run(_run(database, place, notice_ttl=_notice_ttl(context), dry=dry_run))
     if found is None:
         raise RefusedError("a worker is running a reconciliation now", "try again in a minute")
     if found.differences and not dry_run:
@@ -64,7 +64,7 @@ def reconcile(
     )
 
 
-def _notice_life(context: typer.Context) -> float:
+def _notice_ttl(context: typer.Context) -> float:
     """Return for how long a notice's mails are tried; the default is the worker's."""
     from octy_middleware.settings import BaseSettings
     from octy_worker.settings import Time, WorkerSettings
@@ -75,7 +75,7 @@ def _notice_life(context: typer.Context) -> float:
     return Life.from_environment(variables_of(context)).incident_close_after
 
 
-async def _run(database: "Database", place: "TemporalAccess", *, notice_life: float, dry: bool) -> "Findings | None":
+async def _run(database: "Database", place: "TemporalAccess", *, notice_ttl: float, dry: bool) -> "Findings | None":
     from temporalio.service import RPCError
 
     from octy_middleware.domain.installation import installation_id
@@ -91,11 +91,11 @@ async def _run(database: "Database", place: "TemporalAccess", *, notice_life: fl
         now,
         task_queue=main_queue(place, installation),
         installation=installation,
-        notice_life=notice_life,
-        dry=dry,
+        notice_ttl=notice_ttl,
+        dry_run=dry,
     )
     try:
-        return await run.go()
+        return await run.run()
     except RPCError as error:
         raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
 

@@ -32,7 +32,7 @@ from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import IncidentState, MailState, RegenerationState, Resolution, WebhookState
 from octy_worker.domain import incidents
-from octy_worker.maintenance.reconciliation.subjects import PAGE, mails_of, untold
+from octy_worker.maintenance.reconciliation.subjects import PAGE, mail_kinds_of, unfinished_notices
 from octy_workflows.messages import OUTDATED
 
 COPIED = "copied"
@@ -119,10 +119,12 @@ def _finish_regenerations(connection: Connection, now: float) -> int:
 def _skip_notices(session: Session, now: float) -> int:
     """Put down, of each mail of a notice that has none yet, that it is skipped for good."""
     ids = session.exec(select(Notice.id)).all()
-    waiting = [one for start in range(0, len(ids), PAGE) for one in untold(session, ids[start : start + PAGE])]
+    waiting = [
+        one for start in range(0, len(ids), PAGE) for one in unfinished_notices(session, ids[start : start + PAGE])
+    ]
     for notice_id in waiting:
         notice = session.get_one(Notice, notice_id)
-        for kind in mails_of(notice.kind):
+        for kind in mail_kinds_of(notice.kind):
             key = f"{notice_id}/{kind}/1"
             if session.get(Mail, key) is None:
                 session.add(

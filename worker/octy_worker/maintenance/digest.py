@@ -38,7 +38,7 @@ _log = logging.getLogger("octy.mail")
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class DigestResult:
     """What became of a day's digest: sent, nothing, failed; `waits` and `held` ones are tried again."""
 
     state: str
@@ -60,7 +60,7 @@ class Fate:
         return {self.state: 1}
 
 
-class DigestPost:
+class DigestSender:
     """Sends the digests of one installation."""
 
     def __init__(
@@ -72,17 +72,17 @@ class DigestPost:
         self._settings = settings
         self._clock = clock
 
-    def send(self, day_of: float) -> Fate:
+    def send(self, day_of: float) -> DigestResult:
         """Send the digest of the UTC day of a time, unless that day has been seen to already."""
         day = f"{utc(day_of):%Y-%m-%d}"
         lease, fault = JobLease(self._database, JOB, self._clock), ""
         state = lease.take()
         if state is None:
-            return Fate("held")
+            return DigestResult("held")
         try:
             seen_to, _, how = state.cursor.partition(" ")
             if how and seen_to >= day:
-                return Fate(how.partition(" ")[0])
+                return DigestResult(how.partition(" ")[0])
             lease.begin(day, self._clock())
             fate = self._send(day)
             fault = fate.code
@@ -93,24 +93,24 @@ class DigestPost:
             with suppress(OctyError):  # else the lease ends by itself
                 lease.release(fault)
 
-    def _send(self, day: str) -> Fate:
+    def _send(self, day: str) -> DigestResult:
         now = self._clock()
         facts = gather(self._database, self._settings, day, now)
         if not facts.tasks.has_tasks:
             _log.info("mail digest/%s: nothing waits, none is sent", day)
-            return Fate("nothing")
+            return DigestResult("nothing")
         message_id = f"<digest.{day}@{Sender.parse(self._settings.mail_from).domain}>"
         envelope = OutgoingMail(message_id, now, self._settings.support_digest_to, self._renderer.render(facts))
         delivery = self._mailer.send(envelope)
         match delivery.status:
             case SmtpStatus.ACCEPTED:
                 _log.info("mail digest/%s: sent", day)
-                return Fate("sent")
+                return DigestResult("sent")
             case SmtpStatus.REFUSED:
                 _log.error("mail digest/%s: refused, %s; check OCTY_SUPPORT_DIGEST_TO", day, delivery.code)
-                return Fate("failed", delivery.code)
+                return DigestResult("failed", delivery.code)
             case SmtpStatus.DEFERRED:
-                return Fate("waits", delivery.code)
+                return DigestResult("waits", delivery.code)
 
 
 def gather(database: Database, settings: WorkerSettings, day: str, now: float) -> DigestFacts:

@@ -13,7 +13,7 @@ from octy_middleware.db.models import Notice, Regeneration, Webhook
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.domain.outbox import MessageKind
 from octy_worker.domain import recorded_requests
-from octy_worker.maintenance.reconciliation.past import past_of_incident, past_of_regeneration
+from octy_worker.maintenance.reconciliation.restart import incident_restart, regeneration_restart
 from octy_worker.outbox.leases import Message
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
@@ -104,7 +104,7 @@ class MessageDispatch:
 
     def _incident(self, incident_id: str, signal: Signal | None = None, *, restart: bool = False) -> WorkflowCall:
         settings = self._settings
-        past = self._read(past_of_incident, incident_id) if restart else None
+        past = self._read(incident_restart, incident_id) if restart else None
         with self._database.read_session() as session:
             case = IncidentInput(
                 incident_id,
@@ -131,7 +131,7 @@ class MessageDispatch:
     ) -> WorkflowCall:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
-        past = self._read(past_of_regeneration, regeneration_id) if restart else None
+        past = self._read(regeneration_restart, regeneration_id) if restart else None
         case = RegenerationInput(
             regeneration_id,
             leaked=row.leaked,

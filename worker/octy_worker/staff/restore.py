@@ -19,7 +19,7 @@ from octy_middleware.states import KeyPairState
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
-from octy_worker.maintenance.restored.detection import JOB, LOST, endings_by_id
+from octy_worker.maintenance.restored.detection import JOB, LOST_KEYS, endings_by_id
 from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.maintenance.restored.known import KnownIncident, KnownRegeneration, UnprovenError
 from octy_worker.maintenance.restored.repair import Repaired
@@ -28,7 +28,7 @@ from octy_worker.staff import key_orders
 _AT_ONCE = 8  # histories read at a time
 _WHY = "octy: the database was restored from a backup that knows nothing of it"
 _Known = TypeVar("_Known", KnownIncident, KnownRegeneration)
-_READ = ("", LOST)  # what an earlier run ended for its keys are lost is still to be listed
+_READ = ("", LOST_KEYS)  # what an earlier run ended for its keys are lost is still to be listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.domain.job_lease import read_job
 from octy_worker.errors import UnavailableError
-from octy_worker.maintenance.restored.detection import JOB, find_forgotten
+from octy_worker.maintenance.restored.detection import JOB, find_backup_gap
 from octy_worker.maintenance.restored.histories import Histories
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.access import TemporalAccess, open_client
@@ -44,7 +44,7 @@ async def _check(database: Database, settings: WorkerSettings, installation: str
     if found_at is None or not found_at.is_at_recorded_location:  # a copy rightly lacks what the original did since
         return unchecked(_NAME, "the database is a copy")
     client = await open_client(TemporalAccess.of(settings))
-    found = await find_forgotten(database, Histories(client, installation))
+    found = await find_backup_gap(database, Histories(client, installation))
     if found.total:
         return problem("database-restored", missing=found.missing, earlier=found.earlier)
     state = read_job(database, JOB)

@@ -1,11 +1,11 @@
-"""Reconciliation: what SQL says is open is running in Temporal, and what runs there is open in SQL. SQL is right.
+"""Reconciliation: compares SQL with Temporal and repairs differences. SQL is the source of truth.
 
-    past      what a workflow that is started again must know of its first life
-    subjects  SQL: pages of what is open, and the messages that say again how each stands
-    running   Temporal: whether a workflow runs, which ones run, ending one
-    run       one run: both ways round, page by page, under a lease; its findings
+    subjects   SQL: pages of open subjects, and the messages that restart a workflow or repeat the current state
+    workflows  Temporal: the state of workflows, listing running ones, terminating one
+    restart    the input of a workflow that is started again
+    run        one run: both directions, page by page, under a job lease; its findings
 
-Needed when Temporal lost its state (a deleted file, a restored backup), when somebody ended a workflow by hand, when
-SQL was restored, and when a message was set aside. Everything is told through the outbox, by the same ids; mails find
-their rows, so nothing is sent a second time.
+It is needed when Temporal lost its state (a deleted file, a restored backup), when somebody terminated a workflow, when
+SQL was restored, and after dead letters. All messages go through the outbox with the same ids, and mails find their
+rows, so nothing is sent twice.
 """

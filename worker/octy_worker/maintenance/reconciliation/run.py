@@ -1,8 +1,4 @@
-"""One run: whatever is open in SQL runs in Temporal, and whatever runs there is open in SQL.
-
-Here: the order of looks, what follows from each, the lease and the findings. Not here: SQL (`subjects`), Temporal
-(`running`), when a run is due (`octy_worker.temporal.schedules`).
-"""
+"""One reconciliation run: compare open subjects in SQL with workflows in Temporal, in both directions."""
 
 import asyncio
 import json
@@ -18,37 +14,37 @@ from octy_middleware.errors import OctyError
 from octy_middleware.states import RegenerationState
 from octy_worker.domain.job_lease import JobLease, LeaseLostError
 from octy_worker.maintenance.reconciliation import subjects
-from octy_worker.maintenance.reconciliation.running import Life, Running
 from octy_worker.maintenance.reconciliation.subjects import Page, Subject
-from octy_worker.maintenance.restored.detection import KINDS, find_forgotten
+from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup, WorkflowState
+from octy_worker.maintenance.restored.detection import KINDS, find_backup_gap
 from octy_worker.maintenance.restored.histories import Histories
 
 JOB = "reconciliation"
-_SETTLED = 600.0  # seconds after which a workflow must have heard what SQL closed
-_IN_VAIN = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
+_SETTLED = 600.0  # seconds after which the workflow of a closed subject must have completed
+_NO_NEW_KEYS = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
 
 
 @dataclass
 class Findings:
-    """What a run found. What differs is corrected, unless it was a dry run; the last four are for people."""
+    """The counts of a run. Differences are repaired, unless it was a dry run; the last four need people."""
 
-    looked_at: int = 0  # what is open in SQL
-    restarted: int = 0  # of these, what did not run
-    reminded: int = 0  # what ran, and was not told something
-    ended: int = 0  # what ran though SQL has closed it
-    unknown: int = 0  # what runs and SQL does not know
-    forgotten: int = 0  # what Temporal knows further than SQL: a backup was restored
-    mails_late: int = 0
+    checked: int = 0  # open subjects in SQL
+    restarted: int = 0  # of these, workflows that did not run
+    resent: int = 0  # running workflows that had missed a message
+    terminated: int = 0  # workflows that ran although SQL has closed their subject
+    unknown: int = 0  # running workflows without a row in SQL
+    temporal_ahead: int = 0  # subjects that are further in Temporal than in SQL: a backup was restored
+    delayed_mails: int = 0
     dead_letters: int = 0  # messages, after the run
 
     @property
     def differences(self) -> int:
-        """How often SQL and Temporal differed."""
-        return self.restarted + self.reminded + self.ended
+        """The number of differences between SQL and Temporal."""
+        return self.restarted + self.resent + self.terminated
 
     @property
     def counts(self) -> dict[str, int]:
-        """All of them by name."""
+        """All counts by name."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -56,7 +52,7 @@ class Findings:
 
 
 class Reconciliation:
-    """One run. `dry`: look, change nothing, and take no lease."""
+    """One run. `dry_run`: change nothing, and take no lease. `on_progress` is called after each page."""
 
     def __init__(
         self,
@@ -66,102 +62,106 @@ class Reconciliation:
         *,
         task_queue: str,
         installation: str,
-        notice_life: float,
-        dry: bool = False,
-        beat: Callable[[Findings], None] = lambda _found: None,
+        notice_ttl: float,
+        dry_run: bool = False,
+        on_progress: Callable[[Findings], None] = lambda _findings: None,
     ) -> None:
         self._database = database
-        self._running = Running(client, task_queue, installation)
+        self._workflows = WorkflowLookup(client, task_queue, installation)
         self._histories = Histories(client, installation)
         self._installation = installation
         self._clock = clock
-        self._notice_life = notice_life
-        self._dry = dry
-        self._beat = beat
+        self._notice_ttl = notice_ttl
+        self._dry_run = dry_run
+        self._on_progress = on_progress
         self._lease = JobLease(database, JOB, clock)
-        self._found = Findings()
+        self._findings = Findings()
 
-    async def go(self) -> Findings | None:
-        """Look at everything; None when another worker does it now. Raises RPCError while Temporal is away."""
-        if self._dry:
-            await self._look()
-            return self._found
+    async def run(self) -> Findings | None:
+        """Compare everything; None if another worker holds the lease. Raises RPCError during an outage of Temporal."""
+        if self._dry_run:
+            await self._compare()
+            return self._findings
         if await asyncio.to_thread(self._lease.take) is None:
             return None
-        fault = ""
+        error_type = ""
         try:
             await asyncio.to_thread(self._lease.begin, "", self._clock())
-            await self._look()
-            await asyncio.to_thread(self._lease.finish, str(self._found))
+            await self._compare()
+            await asyncio.to_thread(self._lease.finish, str(self._findings))
         except LeaseLostError:
             return None
         except BaseException as error:
-            fault = type(error).__name__  # its text may hold values
+            error_type = type(error).__name__  # its text may contain values
             raise
         finally:
-            with suppress(OctyError):  # else the lease ends by itself
-                await asyncio.to_thread(self._lease.release, fault)
-        return self._found
+            with suppress(OctyError):  # else the lease expires by itself
+                await asyncio.to_thread(self._lease.release, error_type)
+        return self._findings
 
-    async def _look(self) -> None:
+    async def _compare(self) -> None:
         for kind in Subject:
-            await self._look_at_open(kind)
-        async for kind, ids in self._running.running():
-            await self._look_at_running(kind, ids)
-            await self._keep()
-        self._found.forgotten = (await find_forgotten(self._database, self._histories)).total
-        late = await asyncio.to_thread(subjects.count_late, self._database, self._clock())
-        self._found.mails_late, self._found.dead_letters = late
+            await self._check_open(kind)
+        async for kind, ids in self._workflows.running():
+            await self._check_running(kind, ids)
+            await self._keep_lease()
+        self._findings.temporal_ahead = (await find_backup_gap(self._database, self._histories)).total
+        late = await asyncio.to_thread(subjects.count_delayed, self._database, self._clock())
+        self._findings.delayed_mails, self._findings.dead_letters = late
 
-    async def _look_at_open(self, kind: Subject) -> None:
-        after = subjects.first_id(kind, self._clock(), self._notice_life)
+    async def _check_open(self, kind: Subject) -> None:
+        after = subjects.first_id(kind, self._clock(), self._notice_ttl)
         while True:
             page = await asyncio.to_thread(subjects.open_page, self._database, self._installation, kind, after)
             if not page.ids:
                 return
-            await self._look_at_page(kind, page)
-            await self._keep()
+            await self._check_page(kind, page)
+            await self._keep_lease()
             after = page.ids[-1]
 
-    async def _look_at_page(self, kind: Subject, page: Page) -> None:
-        self._found.looked_at += len(page.open)
-        asked = {one: workflow_id for one, workflow_id in page.open.items() if one not in page.waiting}
-        lives = await self._running.lives(asked)
-        for subject_id, life in lives.items():
-            if life is Life.COMPLETED and kind in KINDS:
-                continue  # forgotten by SQL: started again, it would deliver keys again that are in use, and end them
-            if life is not Life.RUNNING:
-                self._found.restarted += await self._do(subjects.restore, kind, subject_id)
-            elif subject_id in page.aside:
-                self._found.reminded += await self._do(subjects.remind, kind, subject_id)
+    async def _check_page(self, kind: Subject, page: Page) -> None:
+        self._findings.checked += len(page.open)
+        to_check = {one: workflow_id for one, workflow_id in page.open.items() if one not in page.waiting}
+        states = await self._workflows.states(to_check)
+        for subject_id, life in states.items():
+            if life is WorkflowState.COMPLETED and kind in KINDS:
+                continue  # SQL was restored: a restart would deliver keys again that are in use, and end them
+            if life is not WorkflowState.RUNNING:
+                self._findings.restarted += await self._repair(subjects.restart, kind, subject_id)
+            elif subject_id in page.dead_letters:
+                self._findings.resent += await self._repair(subjects.resend_state, kind, subject_id)
 
-    async def _do(self, step: Callable[[Database, Subject, str, float], bool], kind: Subject, subject_id: str) -> bool:
-        if self._dry:
+    async def _repair(
+        self, step: Callable[[Database, Subject, str, float], bool], kind: Subject, subject_id: str
+    ) -> bool:
+        if self._dry_run:
             return True
         return await asyncio.to_thread(step, self._database, kind, subject_id, self._clock())
 
-    async def _look_at_running(self, kind: Subject, ids: list[str]) -> None:
+    async def _check_running(self, kind: Subject, ids: list[str]) -> None:
         before = self._clock() - _SETTLED
         closed = await asyncio.to_thread(subjects.closed_since, self._database, kind, ids, before)
         for subject_id, how in closed.items():
             if not how:
-                self._found.unknown += 1
-            elif await self._running.is_idle(kind, subject_id):
-                self._found.ended += await self._end(kind, subject_id, how)
+                self._findings.unknown += 1
+            elif await self._workflows.is_idle(kind, subject_id):
+                self._findings.terminated += await self._end(kind, subject_id, how)
 
     async def _end(self, kind: Subject, subject_id: str, how: str) -> bool:
-        """Have a regeneration end by itself where it can; a case, or one whose keys were collected, is ended."""
-        if self._dry:
+        """Notify a regeneration that ended without new keys, so that it completes; terminate any other workflow."""
+        if self._dry_run:
             return True
-        if kind is Subject.REGENERATION and how in _IN_VAIN:
-            return await asyncio.to_thread(subjects.tell_the_end, self._database, subject_id, self._clock())
-        await self._running.end(kind, subject_id, f"octy: the store closed it as {how}")
+        if kind is Subject.REGENERATION and how in _NO_NEW_KEYS:
+            return await asyncio.to_thread(
+                subjects.notify_ended_regeneration, self._database, subject_id, self._clock()
+            )
+        await self._workflows.terminate(kind, subject_id, f"octy: closed in the database as {how}")
         return True
 
-    async def _keep(self) -> None:
-        """Renew the lease when it is time, and tell that we are alive."""
-        self._beat(self._found)
-        if not self._dry and self._lease.is_ageing():
+    async def _keep_lease(self) -> None:
+        """Report progress, and renew the lease when it is time."""
+        self._on_progress(self._findings)
+        if not self._dry_run and self._lease.is_ageing():
             await asyncio.to_thread(self._step)
 
     def _step(self) -> None:

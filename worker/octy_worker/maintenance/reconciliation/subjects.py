@@ -1,9 +1,6 @@
-"""What SQL says of cases, regenerations, notices and webhooks: which are open, and how each stands, said once more.
+"""Subjects of workflows in SQL: pages of open ones, and messages that restart a workflow or repeat the current state.
 
-Here: pages of open ones, the messages that restore a workflow or tell it what it missed, and the end of messages that
-were set aside and are replaced by that. Not here: Temporal (`running`), the order of a run (`run`).
-
-What is read in a page may have changed since: every message is put in a transaction that looks again.
+These messages replace dead letters. A page may be outdated: each message is put in a transaction that reads again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,7 +36,7 @@ from octy_workflows.messages import (
 )
 
 PAGE = 200
-_LATE = timedelta(hours=1)  # a mail server that is away for so long is worth a line
+_DELAYED = timedelta(hours=1)  # mails pending for longer are reported
 _FINAL = (MailState.SENT, MailState.FAILED)
 _DONE = RegenerationState.DONE
 _MAILS = {
@@ -52,7 +49,7 @@ _Message = tuple[MessageKind, dict[str, object]]
 
 
 class Subject(StrEnum):
-    """What a workflow is about."""
+    """The kind of subject of a workflow."""
 
     INCIDENT = "incident"
     REGENERATION = "regeneration"
@@ -65,7 +62,7 @@ _WORKFLOW_ID = {
     Subject.REGENERATION: regeneration_workflow_id,
     Subject.NOTICE: notice_workflow_id,
 }
-_ABOUT = {  # messages that the present state says again; a growth that was set aside is a line that only it can tell
+_REPEATABLE = {  # messages that the current state can replace; "incident grew" can't be
     Subject.INCIDENT: (
         MessageKind.INCIDENT_OPENED,
         MessageKind.INCIDENT_ANSWERED,
@@ -84,25 +81,25 @@ _ABOUT = {  # messages that the present state says again; a growth that was set 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some subjects of one kind, in the order of their ids. Of these, `open` are open, each with its workflow's id.
+    """Subjects of one kind, by id. `open`: the workflow ids of those that are open.
 
-    A message about `waiting` ones is on its way. About `aside` ones a message was set aside, so that a workflow that
-    runs may not know how they stand.
+    `waiting`: a message about them is being delivered. `dead_letters`: a message about them is a dead letter, so that a
+    running workflow may not know the current state.
     """
 
     ids: Sequence[str]
     open: Mapping[str, str]
     waiting: frozenset[str]
-    aside: frozenset[str]
+    dead_letters: frozenset[str]
 
 
-def first_id(kind: Subject, now: float, notice_life: float) -> str:
-    """Return the id after which to look: of notices, whose ids go by time, only those still alive matter."""
-    return uuid7(max(0.0, now - notice_life), bytes) if kind is Subject.NOTICE else ""
+def first_id(kind: Subject, now: float, notice_ttl: float) -> str:
+    """Return the id after which to start. The ids of notices ascend with time: only recent ones matter."""
+    return uuid7(max(0.0, now - notice_ttl), bytes) if kind is Subject.NOTICE else ""
 
 
 def open_page(database: Database, installation: str, kind: Subject, after: str) -> Page:
-    """Return the next page; its last id is where the one after it begins."""
+    """Return the next page. Its last id is the `after` of the page that follows."""
     with database.read_session() as session:
         ids = _ids(session, kind, after)
         undelivered = select(Outbox.subject_id, Outbox.tries, Outbox.kind).where(
@@ -114,8 +111,8 @@ def open_page(database: Database, installation: str, kind: Subject, after: str) 
         ids,
         opened,
         waiting=frozenset(subject for subject, tries, _ in found if tries < MAX_DELIVERY_ATTEMPTS),
-        aside=frozenset(
-            subject for subject, tries, event in found if tries >= MAX_DELIVERY_ATTEMPTS and event in _ABOUT[kind]
+        dead_letters=frozenset(
+            subject for subject, tries, event in found if tries >= MAX_DELIVERY_ATTEMPTS and event in _REPEATABLE[kind]
         ),
     )
 
@@ -124,7 +121,7 @@ def _workflow_ids(session: Session, installation: str, kind: Subject, ids: Seque
     if kind is Subject.WEBHOOK:
         orders = session.exec(select(Webhook.id, Webhook.orders).where(col(Webhook.id).in_(ids))).all()
         return {webhook_id: webhook_workflow_id(installation, webhook_id, order) for webhook_id, order in orders}
-    opened = untold(session, ids) if kind is Subject.NOTICE else ids
+    opened = unfinished_notices(session, ids) if kind is Subject.NOTICE else ids
     return {subject_id: _WORKFLOW_ID[kind](installation, subject_id) for subject_id in opened}
 
 
@@ -143,62 +140,62 @@ def _ids(session: Session, kind: Subject, after: str) -> Sequence[str]:
             return session.exec(query.order_by(col(Webhook.id)).limit(PAGE)).all()
 
 
-def restore(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
-    """Have the workflow started again, as what it would be by now; False when there is no need any more."""
+def restart(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
+    """Have the workflow started again in its current state; False if that is no longer needed."""
     with database.write() as connection, Session(connection) as session:
-        messages = [] if _is_told(session, subject_id) else _anew(session, kind, subject_id)
+        messages = [] if _has_pending_message(session, subject_id) else _restart_messages(session, kind, subject_id)
         if messages:
-            _settle_aside(connection, kind, subject_id, now)
+            _close_dead_letters(connection, kind, subject_id, now)
         for number, (event, detail) in enumerate(messages):
             outbox.enqueue(connection, event, subject_id, now, detail if number else {**detail, "again": True})
         return bool(messages)
 
 
-def remind(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
-    """Tell a workflow that runs how things stand, in place of what was set aside; repeats change nothing there."""
+def resend_state(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
+    """Send the current state to a running workflow, in place of dead letters. Idempotent for the workflow."""
     with database.write() as connection, Session(connection) as session:
-        if _is_told(session, subject_id) or not _settle_aside(connection, kind, subject_id, now):
+        if _has_pending_message(session, subject_id) or not _close_dead_letters(connection, kind, subject_id, now):
             return False
-        for event, detail in _meanwhile(session, kind, subject_id):
+        for event, detail in _state_messages(session, kind, subject_id):
             outbox.enqueue(connection, event, subject_id, now, detail)
         return True
 
 
-def _is_told(session: Session, subject_id: str) -> bool:
-    """Tell whether a message is on its way: a relay is faster, or the last run's word is not delivered yet."""
+def _has_pending_message(session: Session, subject_id: str) -> bool:
+    """Whether a message is being delivered: from the relay, or from the last reconciliation."""
     waiting = col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) < MAX_DELIVERY_ATTEMPTS)
     return session.exec(select(Outbox.id).where(col(Outbox.subject_id) == subject_id, waiting)).first() is not None
 
 
-def _anew(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
-    """Return the messages that start an open subject's workflow as it stands; none when it is open no more."""
+def _restart_messages(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
+    """Return the messages that start the workflow of an open subject in its current state; none if it is closed."""
     match kind:
         case Subject.INCIDENT:
             if session.get_one(Incident, subject_id).closed_at is not None:
                 return []
-            # An answer starts it as a case that is answered: nobody is alerted who has answered already.
-            ended = [message for message in _end_of_keys(session, subject_id) if message[1]["state"] == _DONE]
+            # An answer starts it as an answered incident, so that the customer is not alerted again.
+            ended = [message for message in _finished_regeneration(session, subject_id) if message[1]["state"] == _DONE]
             return [*(_answer(session, subject_id) or [(MessageKind.INCIDENT_OPENED, {})]), *ended]
         case Subject.REGENERATION:
             if session.get_one(Regeneration, subject_id).finished_at is not None:
                 return []
             return _collection(session, subject_id) or [(MessageKind.REGENERATION_OPENED, {})]
         case Subject.NOTICE:
-            return [(MessageKind.NOTICE_CREATED, {})] if untold(session, [subject_id]) else []
+            return [(MessageKind.NOTICE_CREATED, {})] if unfinished_notices(session, [subject_id]) else []
         case Subject.WEBHOOK:
             webhook = session.get_one(Webhook, subject_id)
             pending = webhook.state == WebhookState.PENDING
             return [(MessageKind.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
 
 
-def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
-    """Return what a workflow that runs may have missed: an abandonment comes before the answer that followed it."""
+def _state_messages(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
+    """Return the messages that a running workflow may have missed, in order: an abandonment precedes a later answer."""
     match kind:
         case Subject.INCIDENT:
             return [
-                *_end_of_keys(session, subject_id),
+                *_finished_regeneration(session, subject_id),
                 *_answer(session, subject_id),
-                *_change(session, subject_id),
+                *_amendment(session, subject_id),
             ]
         case Subject.REGENERATION:
             return _collection(session, subject_id)
@@ -207,23 +204,30 @@ def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Messag
 
 
 def _answer(session: Session, incident_id: str) -> list[_Message]:
-    said = session.get_one(IncidentAnswer, incident_id)
-    if said.answer is None:
+    answer = session.get_one(IncidentAnswer, incident_id)
+    if answer.answer is None:
         return []
-    return [(MessageKind.INCIDENT_ANSWERED, {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by})]
+    return [
+        (MessageKind.INCIDENT_ANSWERED, {"answer": answer.answer, "leaked": answer.leaked, "by": answer.answered_by})
+    ]
 
 
-def _change(session: Session, incident_id: str) -> list[_Message]:
-    """Return what staff has made of the answer, if that is what stands; a workflow that has heard it knows its id."""
-    said = session.get_one(IncidentAnswer, incident_id)
-    key = f"{incident_id}/changed-{said.decision_id}"
-    if said.answer is None or session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == key)).first() is None:
+def _amendment(session: Session, incident_id: str) -> list[_Message]:
+    """Return the amendment of the answer by staff, if there is one. A workflow that received it ignores its id."""
+    answer = session.get_one(IncidentAnswer, incident_id)
+    key = f"{incident_id}/changed-{answer.decision_id}"
+    if answer.answer is None or session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == key)).first() is None:
         return []
-    detail = {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by, "change_id": said.decision_id}
+    detail = {
+        "answer": answer.answer,
+        "leaked": answer.leaked,
+        "by": answer.answered_by,
+        "change_id": answer.decision_id,
+    }
     return [(MessageKind.INCIDENT_CHANGED, detail)]
 
 
-def _end_of_keys(session: Session, incident_id: str) -> list[_Message]:
+def _finished_regeneration(session: Session, incident_id: str) -> list[_Message]:
     last_id = session.get_one(Incident, incident_id).regeneration_id
     last = None if last_id is None else session.get(Regeneration, last_id)
     if last is None or last.finished_at is None:
@@ -236,38 +240,38 @@ def _collection(session: Session, regeneration_id: str) -> list[_Message]:
     return [(MessageKind.REGENERATION_COLLECTED, {})] if collected else []
 
 
-def _settle_aside(connection: Connection, kind: Subject, subject_id: str, now: float) -> int:
-    """Close what was set aside: how things stand today is told in its place. Its fault stays in its row."""
+def _close_dead_letters(connection: Connection, kind: Subject, subject_id: str, now: float) -> int:
+    """Mark dead letters as delivered: the current state is sent in their place. Their error stays in the row."""
     closed = connection.execute(
         update(Outbox)
-        .where(col(Outbox.subject_id) == subject_id, _aside(), col(Outbox.kind).in_(_ABOUT[kind]))
+        .where(col(Outbox.subject_id) == subject_id, _is_dead_letter(), col(Outbox.kind).in_(_REPEATABLE[kind]))
         .values(delivered_at=utc(now))
     )
     return closed.rowcount
 
 
-def _aside() -> ColumnElement[bool]:
+def _is_dead_letter() -> ColumnElement[bool]:
     return col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
 
 
-def mails_of(kind: str) -> tuple[MailKind, ...]:
-    """Return the mails of a kind of notice."""
+def mail_kinds_of(kind: str) -> tuple[MailKind, ...]:
+    """Return the kinds of mails of a kind of notice."""
     return _MAILS[NoticeKind(kind)]
 
 
-def untold(session: Session, ids: Iterable[str]) -> list[str]:
-    """Return those of these notices whose mails have not all found their end."""
+def unfinished_notices(session: Session, ids: Iterable[str]) -> list[str]:
+    """Return those notices whose mails are not all in a final state."""
     notices = session.exec(select(Notice.id, Notice.kind).where(col(Notice.id).in_(list(ids)))).all()
     keys = {notice: [f"{notice}/{mail}/1" for mail in _MAILS[NoticeKind(kind)]] for notice, kind in notices}
     wanted = [key for some in keys.values() for key in some]
     rows = session.exec(select(Mail.key, Mail.state, Mail.last_error).where(col(Mail.key).in_(wanted))).all()
     final = {key for key, state, _ in rows if state in _FINAL}
-    overtaken = {key for key, state, why in rows if state == MailState.SKIPPED and why == OUTDATED}
-    return [notice for notice, some in keys.items() if not final.issuperset(some) and overtaken.isdisjoint(some)]
+    outdated = {key for key, state, why in rows if state == MailState.SKIPPED and why == OUTDATED}
+    return [notice for notice, some in keys.items() if not final.issuperset(some) and outdated.isdisjoint(some)]
 
 
 def closed_since(database: Database, kind: Subject, ids: Collection[str], before: float) -> dict[str, str]:
-    """Return those that SQL closed before a time, with how they ended; "" for one that SQL does not know."""
+    """Return subjects that were closed before a time, with their final state; "" if there is no row."""
     with database.read_session() as session:
         if kind is Subject.INCIDENT:
             query = select(Incident.id, Incident.closed_at, Incident.resolution).where(col(Incident.id).in_(ids))
@@ -280,19 +284,19 @@ def closed_since(database: Database, kind: Subject, ids: Collection[str], before
     return {**ended, **dict.fromkeys(set(ids) - {found for found, _, _ in rows}, "")}
 
 
-def tell_the_end(database: Database, regeneration_id: str, now: float) -> bool:
-    """Tell a regeneration that runs that SQL has ended it in vain: it finds the ending that stands."""
+def notify_ended_regeneration(database: Database, regeneration_id: str, now: float) -> bool:
+    """Notify a running regeneration that it ended in SQL without new keys, so that it completes."""
     with database.write() as connection, Session(connection) as session:
-        if _is_told(session, regeneration_id):
+        if _has_pending_message(session, regeneration_id):
             return False
-        _settle_aside(connection, Subject.REGENERATION, regeneration_id, now)
+        _close_dead_letters(connection, Subject.REGENERATION, regeneration_id, now)
         outbox.enqueue(connection, MessageKind.REGENERATION_SUPERSEDED, regeneration_id, now)
         return True
 
 
-def count_late(database: Database, now: float) -> tuple[int, int]:
-    """Return how many mails have been pending for long, and how many messages are set aside."""
+def count_delayed(database: Database, now: float) -> tuple[int, int]:
+    """Return how many mails have been pending for long, and how many dead letters there are."""
     with database.read_session() as session:
         pending = col(Mail.state) == MailState.PENDING
-        late = session.exec(select(func.count()).where(pending, col(Mail.created_at) <= utc(now) - _LATE)).one()
-        return late, session.exec(select(func.count()).where(_aside())).one()
+        late = session.exec(select(func.count()).where(pending, col(Mail.created_at) <= utc(now) - _DELAYED)).one()
+        return late, session.exec(select(func.count()).where(_is_dead_letter())).one()

@@ -21,7 +21,7 @@ JOB = "restored-backup"
 """The job whose last end says until when everything is compared: what is older and not in SQL was handled."""
 
 KINDS = (Subject.REGENERATION, Subject.INCIDENT)
-LOST = "lost keys"
+LOST_KEYS = "lost keys"
 """How a regeneration ended that was abandoned without a new pair: `octy db restored` ends so what has lost its keys."""
 
 _LOOKED_AT = 1000  # workflows of each kind and state, the newest: what a backup lacks is what came last
@@ -29,7 +29,7 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class BackupGap:
     """How many incidents and regenerations are missing in SQL, and how many are open there and over in Temporal."""
 
     missing: int = 0
@@ -41,7 +41,7 @@ class Forgotten:
         return self.missing + self.earlier
 
 
-async def find_forgotten(database: Database, histories: Histories) -> Forgotten:
+async def find_backup_gap(database: Database, histories: Histories) -> BackupGap:
     """Compare the newest workflows with SQL. Raises RPCError while Temporal is away."""
     missing = earlier = 0
     handled = handled_until(database)
@@ -51,7 +51,7 @@ async def find_forgotten(database: Database, histories: Histories) -> Forgotten:
             rows = endings_by_id(database, kind, found)
             missing += len({one.subject_id for one in found if one.subject_id not in rows and one.started_at > handled})
             earlier += len({one.subject_id for one in found if not running and rows.get(one.subject_id) == ""})
-    return Forgotten(missing, earlier)
+    return BackupGap(missing, earlier)
 
 
 def handled_until(database: Database) -> datetime:
@@ -79,4 +79,4 @@ def endings_by_id(database: Database, kind: Subject, found: Sequence[Execution])
 def _ending(row: Regeneration) -> str:
     if row.finished_at is None:
         return ""
-    return LOST if row.state == RegenerationState.ABANDONED and row.new_pair_id is None else str(row.state)
+    return LOST_KEYS if row.state == RegenerationState.ABANDONED and row.new_pair_id is None else str(row.state)

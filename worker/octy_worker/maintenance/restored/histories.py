@@ -12,8 +12,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import ActivitySerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_worker.maintenance.reconciliation.running import TYPES, WORKFLOW_ID
 from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.reconciliation.workflows import WORKFLOW_ID, WORKFLOW_TYPES
 from octy_worker.maintenance.restored.known import (
     KnownIncident,
     KnownRegeneration,
@@ -26,7 +26,7 @@ from octy_worker.temporal.codec import ENCRYPTED
 from octy_workflows.messages import IncidentFacts, IncidentInput, RegenerationFacts, RegenerationInput
 
 _ISSUED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # see `clock.uuid7`
-_NAMES = {kind: name for name, kind in TYPES.items()}
+_NAMES = {kind: name for name, kind in WORKFLOW_TYPES.items()}
 _RESULTS: dict[str, type | None] = {
     "look_at_regeneration": RegenerationFacts,
     "begin_overlap": None,

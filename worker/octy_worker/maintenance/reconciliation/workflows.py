@@ -1,7 +1,4 @@
-"""What runs in Temporal: whether one workflow does, which ones do, and ending one.
-
-Here: every call of a reconciliation to Temporal. Not here: what follows (`run`).
-"""
+"""The workflows in Temporal: their state, listing running ones, terminating one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -15,57 +12,57 @@ from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
 from octy_workflows.task_queues import workflow_task_queues
 
-_AT_ONCE = 8  # questions under way
+_CONCURRENCY = 8  # calls to Temporal
 _PAGE = 200
-TYPES = {"KeyIncidentWorkflow": Subject.INCIDENT, "KeyRegenerationWorkflow": Subject.REGENERATION}
+WORKFLOW_TYPES = {"KeyIncidentWorkflow": Subject.INCIDENT, "KeyRegenerationWorkflow": Subject.REGENERATION}
 WORKFLOW_ID = {Subject.INCIDENT: incident_workflow_id, Subject.REGENERATION: regeneration_workflow_id}
 
 
-class Life(Enum):
-    """Whether a workflow runs."""
+class WorkflowState(Enum):
+    """The state of a workflow."""
 
     RUNNING = "running"
-    COMPLETED = "completed"  # by itself: SQL had ended its subject before
-    ENDED = "ended"  # terminated or timed out
-    ABSENT = "absent"
+    COMPLETED = "completed"  # by itself, after its subject was closed in SQL
+    TERMINATED = "terminated"  # terminated or timed out
+    NOT_FOUND = "absent"
 
 
-_LIVES = {
-    WorkflowExecutionStatus.RUNNING: Life.RUNNING,
-    WorkflowExecutionStatus.COMPLETED: Life.COMPLETED,
+_STATES = {
+    WorkflowExecutionStatus.RUNNING: WorkflowState.RUNNING,
+    WorkflowExecutionStatus.COMPLETED: WorkflowState.COMPLETED,
 }
 
 
-class Running:
-    """Asks Temporal about the workflows of one main task queue. Raises RPCError while it is away."""
+class WorkflowLookup:
+    """Looks up the workflows of one installation. Raises RPCError during an outage of Temporal."""
 
     def __init__(self, client: Client, task_queue: str, installation: str) -> None:
         self._client = client
         self._installation = installation
         self._task_queues = workflow_task_queues(task_queue)
 
-    async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
-        """Return of each subject whether its workflow runs, by the exact record, not by the index."""
-        turn = asyncio.Semaphore(_AT_ONCE)
+    async def states(self, workflow_ids: Mapping[str, str]) -> dict[str, WorkflowState]:
+        """Return the state of each workflow by subject id, from its record, not from the visibility index."""
+        semaphore = asyncio.Semaphore(_CONCURRENCY)
 
-        async def ask(workflow_id: str) -> Life:
-            async with turn:
-                return await self._life(workflow_id)
+        async def look_up(workflow_id: str) -> WorkflowState:
+            async with semaphore:
+                return await self._state(workflow_id)
 
-        return dict(zip(workflow_ids, await asyncio.gather(*map(ask, workflow_ids.values())), strict=True))
+        return dict(zip(workflow_ids, await asyncio.gather(*map(look_up, workflow_ids.values())), strict=True))
 
-    async def _life(self, workflow_id: str) -> Life:
+    async def _state(self, workflow_id: str) -> WorkflowState:
         try:
             found = await self._client.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return Life.ABSENT
+                return WorkflowState.NOT_FOUND
             raise
-        return Life.ENDED if found.status is None else _LIVES.get(found.status, Life.ENDED)
+        return WorkflowState.TERMINATED if found.status is None else _STATES.get(found.status, WorkflowState.TERMINATED)
 
     async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
-        """Yield the ids of what runs on the task queue, some at a time, cases and regenerations apart."""
-        for name, kind in TYPES.items():
+        """Yield pages of subject ids whose workflow runs: incidents, then regenerations."""
+        for name, kind in WORKFLOW_TYPES.items():
             queues = ", ".join(f"'{queue}'" for queue in self._task_queues)
             query = f"ExecutionStatus = 'Running' AND WorkflowType = '{name}' AND TaskQueue IN ({queues})"
             prefix, ids = WORKFLOW_ID[kind](self._installation, ""), list[str]()
@@ -82,11 +79,11 @@ class Running:
         return self._client.get_workflow_handle(WORKFLOW_ID[kind](self._installation, subject_id))
 
     async def is_idle(self, kind: Subject, subject_id: str) -> bool:
-        """Tell whether it runs and nothing of it is under way: it is not about to end by itself."""
+        """Whether the workflow runs and has no pending tasks, so that it is not about to complete by itself."""
         found = await self._handle(kind, subject_id).describe()
         busy = found.raw_description.HasField("pending_workflow_task") or found.raw_description.pending_activities
         return found.status is WorkflowExecutionStatus.RUNNING and not busy
 
-    async def end(self, kind: Subject, subject_id: str, why: str) -> None:
-        """End one at once; the reason stands in its history."""
-        await self._handle(kind, subject_id).terminate(reason=why)
+    async def terminate(self, kind: Subject, subject_id: str, reason: str) -> None:
+        """Terminate a workflow; the reason is recorded in its history."""
+        await self._handle(kind, subject_id).terminate(reason=reason)

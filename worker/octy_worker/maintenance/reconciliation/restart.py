@@ -1,7 +1,4 @@
-"""What a workflow that is started again must know of its first life, read when it is started.
-
-Here: SQL -> the workflows' own words. Not here: whether it is to be started again (`subjects`).
-"""
+"""The input of a workflow that is started again: what its first run already did, read from SQL."""
 
 from sqlmodel import Session, col, select
 
@@ -10,14 +7,14 @@ from octy_middleware.db.models import Incident, IncidentEvent, Regeneration, Sea
 from octy_middleware.states import RegenerationState
 from octy_workflows.messages import IncidentRestart, RegenerationRestart
 
-_IN_VAIN = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
+_NO_NEW_KEYS = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
 
 
-def past_of_incident(session: Session, incident_id: str, _now: float) -> IncidentRestart | None:
-    """Return it, or None when the case is closed: then there is nothing to start again.
+def incident_restart(session: Session, incident_id: str, _now: float) -> IncidentRestart | None:
+    """Return it, or None if the incident is closed.
 
-    Its times count from the first line of its timeline, which its first workflow wrote; a case that never had one
-    gets the whole time: its customer may not have been alerted yet.
+    Deadlines count from the first entry of the timeline, which the first workflow wrote. Without one they start anew,
+    because the customer may not have been alerted yet.
     """
     incident = session.get_one(Incident, incident_id)
     if incident.closed_at is not None:
@@ -26,12 +23,12 @@ def past_of_incident(session: Session, incident_id: str, _now: float) -> Inciden
     last = None if incident.regeneration_id is None else session.get(Regeneration, incident.regeneration_id)
     return IncidentRestart(
         began=0.0 if opened is None else opened.timestamp(),
-        regeneration_id=last.id if last is not None and last.state in _IN_VAIN else "",
+        regeneration_id=last.id if last is not None and last.state in _NO_NEW_KEYS else "",
     )
 
 
-def past_of_regeneration(session: Session, regeneration_id: str, now: float) -> RegenerationRestart | None:
-    """Return it, or None when the regeneration is finished. One without a pair yet has no past."""
+def regeneration_restart(session: Session, regeneration_id: str, now: float) -> RegenerationRestart | None:
+    """Return it, or None if the regeneration is finished. Empty if no key pair was issued yet."""
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.finished_at is not None:
         return None
