@@ -24,7 +24,7 @@ class WorkflowState(Enum):
     RUNNING = "running"
     COMPLETED = "completed"  # by itself, after its subject was closed in SQL
     TERMINATED = "terminated"  # terminated or timed out
-    NOT_FOUND = "absent"
+    NOT_FOUND = "not_found"
 
 
 _STATES = {
