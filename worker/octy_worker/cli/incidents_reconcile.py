@@ -60,7 +60,7 @@ def reconcile(
     with printing_result("the run is complete"):
         _say(found, dry_run=dry_run, as_json=as_json)
     raise typer.Exit(
-        ExitCode.FAILED if found.unknown or found.forgotten or (dry_run and found.differences) else ExitCode.OK
+        ExitCode.FAILED if found.unknown or found.temporal_ahead or (dry_run and found.differences) else ExitCode.OK
     )
 
 
