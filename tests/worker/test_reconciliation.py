@@ -157,7 +157,7 @@ class Said:
 
 
 def reconciliation(world: World, client: object = None, **options: object) -> Reconciliation:
-    options = {"task_queue": QUEUE, "installation": INSTALLATION, "notice_life": 14 * DAY, **options}
+    options = {"task_queue": QUEUE, "installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
     return Reconciliation(world.database, client, time.time, **options)  # type: ignore[arg-type]
 
 
