@@ -237,7 +237,7 @@ def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, st
 
 
 @pytest.mark.parametrize(
-    ("said", "leaked", "wish", "why"),
+    ("said", "leaked", "amendment", "why"),
     [
         (None, False, DISMISS, "there is no answer to change → octy incidents decide"),
         (Answer.NOT_US, True, DISMISS, "an incident with a leaked secret can't be dismissed"),
@@ -261,7 +261,7 @@ def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
 
 
 @pytest.mark.parametrize("resolution", [Resolution.FALSE_ALARM, Resolution.UNANSWERED])
-@pytest.mark.parametrize("wish", [REGENERATE, LEAKED], ids=["regenerate", "leaked"])
+@pytest.mark.parametrize("amendment", [REGENERATE, LEAKED], ids=["regenerate", "leaked"])
 def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
     file: World, resolution: Resolution, amendment: Amendment
 ) -> None:
