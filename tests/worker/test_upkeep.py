@@ -190,7 +190,7 @@ def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -
     assert '"what": "reconciled"' in done.stderr
     assert "No differences found." in octy("incidents", "reconcile").must().stdout
     said.runs = {Subject.INCIDENT: ["stranger"]}
-    assert "that the database does not know" in octy("incidents", "reconcile").must(1).stdout
+    assert "workflows run without a row in the database" in octy("incidents", "reconcile").must(1).stdout
     said.runs = {}
     said.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]
     assert "see `octy db restored`" in octy("incidents", "reconcile").must(1).stdout
