@@ -64,7 +64,7 @@ def test_the_same_row_twice_is_two_rows():
         (GOOD, 1, 1, "line 1, column 1 (at): the header must be at,user,source,outcome"),
         ("at,user,ip,outcome\n" + GOOD, 1, 3, "not 'ip' here"),
         ("at,user,source\n" + GOOD, 1, 4, "column 4 (outcome): this column is missing"),
-        ("at,user,source,outcome,more\n" + GOOD, 1, 5, "column 5: there are 4 columns"),
+        ("at,user,source,outcome,more\n" + GOOD, 1, 5, "column 5: too many columns: there must be 4"),
         (" at,user,source,outcome\n" + GOOD, 1, 1, "not ' at' here"),
         (HEADER + GOOD + "2017-03-27T13:08:09Z,root\n", 3, 3, "column 3 (source): this column is missing"),
         (HEADER + GOOD + "\n\n" + GOOD.strip() + ",x\n", 5, 5, "too many columns: there must be 4"),
