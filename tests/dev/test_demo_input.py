@@ -72,7 +72,7 @@ def test_the_same_row_twice_is_two_rows():
         (HEADER + GOOD.replace("09Z", "09"), 2, 1, "with an offset"),
         (HEADER + GOOD.replace("2017-03-27T13:08:09Z", "2017-03-27"), 2, 1, "with an offset"),
         (HEADER + GOOD.replace("root", ""), 2, 2, "column 2 (user): '' is not a valid user"),
-        (HEADER + GOOD.replace("root", " root"), 2, 2, "no space at either end"),
+        (HEADER + GOOD.replace("root", " root"), 2, 2, "no space at the ends"),
         (HEADER + GOOD.replace("root", '"ro\not"'), 2, 2, r"'ro\not' is not a valid user"),
         (HEADER + GOOD.replace("root", "\x1b[31m"), 2, 2, r"'\x1b[31m' is not a valid user"),
         (HEADER + GOOD.replace("root", "x" * 201), 2, 2, "x" * 60 + r"\u2026'"),

@@ -164,5 +164,5 @@ def test_each_file_is_parsed_once(folder, monkeypatch):
     inbox = Inbox(folder)
     store_mail(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
     assert len(inbox.messages()) == 1
-    monkeypatch.setattr(inbox_module, "read", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(inbox_module, "read_mail", lambda path: pytest.fail(f"{path} was read again"))
     assert len(inbox.messages()) == 1
