@@ -19,7 +19,7 @@ from octy_middleware.states import NoticeKind, WebhookState
 
 _NAMED_ACTORS = ("customer", "system")  # every other actor is shown as "staff", without the id
 
-_ANSWER_EVENTS = ("answered", "answer_changed")  # `incident_event.what`
+_ANSWER_EVENTS = ("answered", "answer_amended")  # `incident_event.what`
 
 
 class WebhookEvent(StrEnum):

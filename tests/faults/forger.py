@@ -26,7 +26,14 @@ from temporalio.service import RPCError
 _PAUSE = 0.25  # seconds between two forgeries
 _UPDATE_TIMEOUT = 3.0  # seconds: no worker may be there to refuse it
 SIGNALS = (
-    *("customer_answered", "answer_changed", "regeneration_finished", "keys_collected", "superseded", "attempts_grew"),
+    *(
+        "customer_answered",
+        "answer_amended",
+        "regeneration_finished",
+        "keys_collected",
+        "superseded",
+        "failures_increased",
+    ),
     *("staff_decision", "staff_extension", "staff_resend", "look", "no_such_signal"),
 )
 _CONTENTS: tuple[object, ...] = (
@@ -34,7 +41,7 @@ _CONTENTS: tuple[object, ...] = (
     {"choice": "regenerate", "leaked": True, "by": "customer"},
     {"decision": "dismiss", "actor": "mallory", "reason": "all is well", "leaked": False},
     {"regeneration_id": str(uuid4()), "state": "done"},
-    {"order": str(uuid4())},
+    {"request": str(uuid4())},
     {"failures": 1_000_000},
     str(uuid4()),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from faults.evidence import Evidence
 
 CUT_WITHIN = 1.0  # seconds, DESIGN 4
-_UPKEEP = "octy-upkeep-"  # ids of the schedules' rounds
+_UPKEEP = "octy-maintenance-"  # ids of the schedules' rounds
 _ACTS = {  # what each of those does who are no part of the installation
     "foreign host": "refused by 503",
     "restless customer": "changed the address",

@@ -219,4 +219,4 @@ def test_notice_whose_mail_the_daily_cap_holds_back_is_no_fault() -> None:
 
 
 def test_a_round_of_upkeep_under_way_is_no_fault() -> None:
-    assert judge(replace(GOOD, running=GOOD.running | {"octy-upkeep-octy-reconciliation-workflow-1"})).good
+    assert judge(replace(GOOD, running=GOOD.running | {"octy-maintenance-octy-reconciliation-workflow-1"})).good

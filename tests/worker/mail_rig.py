@@ -229,7 +229,7 @@ class World:
                 return self.overlap(("203.0.113.7", 3))
             case MailKind.KEYS_RETIRED:
                 regeneration_id = self.regeneration()
-                self.retire_old_pair()
+                self.retire_old_key_pair()
                 return regeneration_id
 
     def overlap(self, *uses, since=7200.0, ends_in=6 * 3600.0, **new_pair):
@@ -260,7 +260,7 @@ class World:
             account.contact_name = name
             session.add(account)
 
-    def retire_old_pair(self, **fields):
+    def retire_old_key_pair(self, **fields):
         self.update_pair(self.pair_id, **{"state": KeyPairState.RETIRED, "retired_at": utc(self.now), **fields})
 
     def activities(self, mailer, **values):

@@ -87,7 +87,11 @@ class Desk:
     def sent(self, regeneration_id: str) -> str:
         """Make the pair; the link is out, nobody has collected."""
         step = RegenerationStepInput(regeneration_id, NOW)
-        for do in (self.regenerations.issue_pair, self.regenerations.prove_pair, self.regenerations.activate_pair):
+        for do in (
+            self.regenerations.issue_key_pair,
+            self.regenerations.verify_key_pair,
+            self.regenerations.activate_key_pair,
+        ):
             do(step)
         return regeneration_id
 
@@ -125,7 +129,7 @@ def decision(
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
     staff_requests.save_order(desk.world.database, StaffAction.DECIDE, incident_id, said, NOW)
     with desk.world.database.write() as connection:
-        staff_requests.use_order(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
+        staff_requests.use_staff_request(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
     return RecordDecisionInput(incident_id, number, NOW)
 
 
@@ -158,7 +162,7 @@ def test_everything_that_is_declared_is_done_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", declared())
 def test_what_is_done_takes_and_returns_what_is_declared(name: str) -> None:
     assert get_type_hints(done()[name]) == get_type_hints(declared()[name])
-    asks_temporal = name == "reconcile_store"  # which has no other way than the loop's
+    asks_temporal = name == "reconcile_database"  # which has no other way than the loop's
     assert inspect.iscoroutinefunction(done()[name]) is asks_temporal
 
 
@@ -173,11 +177,11 @@ def test_no_activity_is_torn_out_of_a_transaction(name: str) -> None:
 def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     first = RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
-    twice(desk.incidents.note_incident, first)
-    desk.incidents.note_incident(
+    twice(desk.incidents.record_incident_event, first)
+    desk.incidents.record_incident_event(
         RecordIncidentEventInput(incident_id, "staff", "no_answer", NOW, state=IncidentState.NEEDS_STAFF)
     )
-    desk.incidents.note_incident(first)
+    desk.incidents.record_incident_event(first)
     assert desk.events(incident_id) == [("opened", "system"), ("no_answer", "system")]
     assert desk.state(incident_id) == "needs_staff"
 
@@ -186,7 +190,7 @@ def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: De
 def test_a_decision_that_stands_is_reported_and_noted_and_cuts_a_leaked_pair(desk: Desk, leaked: bool) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
-    report = twice(desk.incidents.take_decision, decision(desk, incident_id, leaked=leaked))
+    report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=leaked))
     assert report == DecisionResult(True, Choice.REGENERATE, leaked, "ann")
     assert desk.events(incident_id) == [("answered", "ann")]
     assert desk.pairs() == {keys.public_key: "retired" if leaked else "active"}
@@ -196,7 +200,7 @@ def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.IT_WAS_US)
-    report = twice(desk.incidents.take_decision, decision(desk, incident_id, leaked=True))
+    report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=True))
     assert report == DecisionResult(False, Choice.DISMISS, False, "customer")
     assert desk.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
     assert desk.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
@@ -346,7 +350,7 @@ def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: RegenerationF
     keys = desk.world.register()
     regeneration_id = desk.sent(desk.order(keys))
     assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR)) is None
-    assert desk.regenerations.retire_old_pair(RegenerationStepInput(regeneration_id, NOW + HOUR)) is False
+    assert desk.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR)) is False
     assert desk.pairs() == dict.fromkeys(desk.pairs(), "active")
     stands = twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, state, NOW))
     assert stands == (RegenerationFinalState.ABANDONED if state is RegenerationFinalState.ABANDONED else "sent")
@@ -359,9 +363,9 @@ def test_an_old_pair_is_not_cut_before_its_time(desk: Desk) -> None:
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, NOW)
     desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR))
-    assert desk.regenerations.retire_old_pair(RegenerationStepInput(regeneration_id, NOW + HOUR - 2)) is False
+    assert desk.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR - 2)) is False
     assert desk.pairs()[keys.public_key] == "retiring"
-    assert twice(desk.regenerations.retire_old_pair, RegenerationStepInput(regeneration_id, NOW + HOUR))
+    assert twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, NOW + HOUR))
     assert desk.pairs()[keys.public_key] == "retired"
 
 
@@ -376,30 +380,32 @@ def fails_for_good(do: Callable[[Any], Any], order: Any) -> None:
 
 STEP, END = RegenerationStepInput(NOBODY, NOW), FinishRegenerationInput(NOBODY, RegenerationFinalState.ABANDONED, NOW)
 ABOUT_NOBODY = {
-    "note_incident": RecordIncidentEventInput(NOBODY, "n", "opened", NOW),
-    "look_at_incident": LoadFactsInput(NOBODY, NOW),
-    "take_decision": RecordDecisionInput(NOBODY, "", NOW),
+    "record_incident_event": RecordIncidentEventInput(NOBODY, "n", "opened", NOW),
+    "load_incident_facts": LoadFactsInput(NOBODY, NOW),
+    "record_decision": RecordDecisionInput(NOBODY, "", NOW),
     "open_regeneration": OpenRegenerationInput(NOBODY, NOW),
     "close_incident": CloseIncidentInput(NOBODY, Resolution.UNANSWERED, NOW),
-    "look_at_regeneration": LoadFactsInput(NOBODY, NOW),
-    **dict.fromkeys(("issue_pair", "prove_pair", "activate_pair", "retire_old_pair", "count_old_uses"), STEP),
+    "load_regeneration_facts": LoadFactsInput(NOBODY, NOW),
+    **dict.fromkeys(
+        ("issue_key_pair", "verify_key_pair", "activate_key_pair", "retire_old_key_pair", "count_old_key_uses"), STEP
+    ),
     "renew_link": RenewLinkInput(NOBODY, 2, NOW),
     "begin_overlap": BeginOverlapInput(NOBODY, NOW, HOUR),
     "finish_regeneration": END,
-    "note_regeneration": RecordRegenerationEventInput(NOBODY, "n", "not_collected", NOW),
+    "record_regeneration_event": RecordRegenerationEventInput(NOBODY, "n", "not_collected", NOW),
     "post_webhook": WebhookStepInput(NOBODY, NOW),
     "give_up_webhook": WebhookStepInput(NOBODY, NOW),
 }
 WITHOUT_SUBJECT = {
-    "prune_store",
-    "reconcile_store",
+    "prune_database",
+    "reconcile_database",
     "send_digest",
-    "note_ignored",
-    "note_missing",
+    "record_ignored_signal",
+    "record_missing_subject",
 }  # or one that may be anything
 ASKED_ELSEWHERE = {
     "send_mail": test_mail_activity.test_a_mail_about_what_is_not_in_this_database_is_tried_again,
-    "use_order": test_orders.test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted,
+    "use_staff_request": test_orders.test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted,
 }
 
 
@@ -419,10 +425,10 @@ def test_an_activity_whose_subject_is_not_in_this_database_is_tried_again_and_sa
 def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
     keys = desk.world.register()
     step = RegenerationStepInput(desk.order(keys), NOW)
-    twice(desk.regenerations.issue_pair, step)
+    twice(desk.regenerations.issue_key_pair, step)
     assert sorted(desk.pairs().values()) == ["active", "pending"]
-    twice(desk.regenerations.prove_pair, step)
-    twice(desk.regenerations.activate_pair, step)
+    twice(desk.regenerations.verify_key_pair, step)
+    twice(desk.regenerations.activate_key_pair, step)
     assert sorted(desk.pairs().values()) == ["active", "active"]
     assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(1,)]
 
@@ -431,20 +437,20 @@ def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
     """The order has cut it; a pair that is live again, for whatever reason, does not stay so."""
     keys = desk.world.register()
     step = RegenerationStepInput(desk.order(keys, leaked=True), NOW)
-    desk.regenerations.issue_pair(step)
+    desk.regenerations.issue_key_pair(step)
     with desk.world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'active' WHERE public_key = ?", keys.public_key)
-    twice(desk.regenerations.activate_pair, step)
+    twice(desk.regenerations.activate_key_pair, step)
     assert desk.pairs()[keys.public_key] == "retired"
 
 
 def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
     step = RegenerationStepInput(desk.order(desk.world.register()), NOW)
-    desk.regenerations.issue_pair(step)
+    desk.regenerations.issue_key_pair(step)
     with desk.world.database.write() as connection:
         digest = f"$octy-b2$k1${'0' * 64}"
         run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", digest)
-    fails_for_good(desk.regenerations.prove_pair, step)
+    fails_for_good(desk.regenerations.verify_key_pair, step)
 
 
 def test_a_link_is_renewed_to_the_generation_asked_for_or_a_later_one(desk: Desk) -> None:
@@ -476,7 +482,7 @@ def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(d
     assert end == pytest.approx(NOW + HOUR, abs=1e-5)
     [(retire_at,)] = desk.world.rows("SELECT retire_at FROM key_pair WHERE state = 'retiring'")
     assert retire_at == round(end * 1e6)
-    twice(desk.regenerations.retire_old_pair, RegenerationStepInput(regeneration_id, end))
+    twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, end))
     assert desk.pairs()[keys.public_key] == "retired"
     assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, late, HOUR)) == late
     assert desk.pairs()[keys.public_key] == "retired"
@@ -485,7 +491,7 @@ def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(d
 def test_a_first_pair_has_no_overlap_and_nothing_to_cut(desk: Desk) -> None:
     keys = desk.world.register()
     assert twice(desk.regenerations.begin_overlap, BeginOverlapInput(keys.regeneration_id, NOW, HOUR)) == NOW
-    twice(desk.regenerations.retire_old_pair, RegenerationStepInput(keys.regeneration_id, NOW))
+    twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(keys.regeneration_id, NOW))
     assert desk.pairs() == {keys.public_key: "active"}
 
 
@@ -524,13 +530,13 @@ def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Des
     desk.answer(incident_id, Answer.NOT_US)
     regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
     note = RecordRegenerationEventInput(regeneration_id, "late", "not_collected", NOW, needs_staff=True)
-    twice(desk.regenerations.note_regeneration, note)
+    twice(desk.regenerations.record_regeneration_event, note)
     assert desk.events(incident_id) == [("answered", "customer"), ("not_collected", "system")]
     assert desk.state(incident_id) == "needs_staff"
-    desk.incidents.note_incident(
+    desk.incidents.record_incident_event(
         RecordIncidentEventInput(incident_id, "on", "regenerating", NOW, state=IncidentState.REGENERATING)
     )
-    desk.regenerations.note_regeneration(note)
+    desk.regenerations.record_regeneration_event(note)
     assert desk.state(incident_id) == "regenerating"
 
 
@@ -538,29 +544,29 @@ def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
-    desk.incidents.note_incident(
+    desk.incidents.record_incident_event(
         RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
     )
-    desk.regenerations.note_regeneration(
-        RecordRegenerationEventInput(regeneration_id, "a", "early", NOW, staff_done=True)
+    desk.regenerations.record_regeneration_event(
+        RecordRegenerationEventInput(regeneration_id, "a", "early", NOW, staff_not_needed=True)
     )
     assert desk.state(incident_id) == "waiting"
-    desk.regenerations.note_regeneration(
+    desk.regenerations.record_regeneration_event(
         RecordRegenerationEventInput(regeneration_id, "f", "mail_failed", NOW, needs_staff=True)
     )
-    done = RecordRegenerationEventInput(regeneration_id, "d", "staff_not_needed", NOW, staff_done=True)
-    twice(desk.regenerations.note_regeneration, done)
+    done = RecordRegenerationEventInput(regeneration_id, "d", "staff_not_needed", NOW, staff_not_needed=True)
+    twice(desk.regenerations.record_regeneration_event, done)
     assert desk.state(incident_id) == "regenerating"
-    desk.regenerations.note_regeneration(
+    desk.regenerations.record_regeneration_event(
         RecordRegenerationEventInput(regeneration_id, "g", "mail_failed", NOW, needs_staff=True)
     )
-    desk.regenerations.note_regeneration(done)  # a repeat that comes late
+    desk.regenerations.record_regeneration_event(done)  # a repeat that comes late
     assert desk.state(incident_id) == "needs_staff"
     with desk.world.database.write() as connection:
         run(connection, "UPDATE regeneration SET state = 'done' WHERE id = ?", regeneration_id)
     assert desk.incidents.close_incident(CloseIncidentInput(incident_id, Resolution.REGENERATED, NOW))
-    desk.regenerations.note_regeneration(
-        RecordRegenerationEventInput(regeneration_id, "e", "late", NOW, staff_done=True)
+    desk.regenerations.record_regeneration_event(
+        RecordRegenerationEventInput(regeneration_id, "e", "late", NOW, staff_not_needed=True)
     )
     assert desk.state(incident_id) == "closed"
 
@@ -568,7 +574,7 @@ def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other
 def test_a_note_of_a_regeneration_that_nobody_waits_for_is_nothing(desk: Desk) -> None:
     keys = desk.world.register()
     twice(
-        desk.regenerations.note_regeneration,
+        desk.regenerations.record_regeneration_event,
         RecordRegenerationEventInput(keys.regeneration_id, "late", "not_collected", NOW),
     )
     assert desk.world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]

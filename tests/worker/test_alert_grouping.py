@@ -74,7 +74,7 @@ def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_
     world.now += 10
     later = attack(world, 3)
     reports = [activities.send_mail(order(incident_id)) for incident_id, _ in later]
-    assert reports == [SendMailResult("delayed", "joins", again_in=WINDOW - 10)] * 3
+    assert reports == [SendMailResult("delayed", "grouped", retry_after=WINDOW - 10)] * 3
     assert len(mailer.envelopes) == 1
     world.now += WINDOW - 10
     reports = [activities.send_mail(order(incident_id, WINDOW - 10)) for incident_id, _ in later]
@@ -133,7 +133,7 @@ def test_every_pair_of_a_hundred_gets_its_alert_on_one_day(world):
         attacked += attack(world, 4)
         for incident_id, _ in attacked[-4:]:
             while (report := activities.send_mail(order(incident_id))).state == "delayed":
-                world.now += report.again_in
+                world.now += report.retry_after
             assert report.state == "sent"
     told = [incident_id for envelope in mailer.envelopes for incident_id in named(envelope, world, attacked)]
     assert sorted(told) == sorted(incident_id for incident_id, _ in attacked)
@@ -199,7 +199,7 @@ def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered,
     if answered:
         answer(world, first[0])  # its workflow stops trying
     world.now += after - 2
-    with pytest.raises(ApplicationError, match="has not left yet: in "):
+    with pytest.raises(ApplicationError, match="is not sent yet: in "):
         activities.send_mail(order(second[0]))
     world.now += 2
     assert activities.send_mail(order(second[0])) == SendMailResult("sent")

@@ -26,7 +26,7 @@ from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
 SUPPORT = "support@octy.example"
-HELD = SendMailResult("delayed", "held", again_in=60.0)
+HELD = SendMailResult("delayed", "held", retry_after=60.0)
 
 counts = st.integers(0, 10_000)
 

@@ -57,7 +57,7 @@ def ordered(world: World, incident_id: str, *, after: str = "") -> str:
 
 def sent(world: World, regeneration_id: str) -> str:
     with world.database.write_session() as session:
-        regenerations.issue_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, regeneration_id, NOW)
     return regeneration_id
@@ -116,8 +116,8 @@ def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bo
     # The case hears of the change before it can hear of an end of what it waits for.
     assert told(world, incident_id)[-2:] == ["incident_changed", "regeneration_finished"]
     assert told(world, regeneration_id)[-1] == "regeneration_superseded"
-    [(actor, what)] = world.rows("SELECT actor, what FROM incident_event WHERE what = 'answer_changed'")
-    assert (actor, what) == ("dan", "answer_changed")
+    [(actor, what)] = world.rows("SELECT actor, what FROM incident_event WHERE what = 'answer_amended'")
+    assert (actor, what) == ("dan", "answer_amended")
 
 
 def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(file: World) -> None:

@@ -73,7 +73,7 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
         incident_task_queue(parts.task_queue): {"KeyIncidentWorkflow"},
         background_task_queue(parts.task_queue): {
             "KeyNoticeWorkflow",
-            "KeyUpkeepWorkflow",
+            "KeyMaintenanceWorkflow",
             "KeyWebhookWorkflow",
         },
     }

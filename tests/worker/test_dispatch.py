@@ -43,10 +43,10 @@ TASK_QUEUES = {
 
 MEANINGS = [  # signals have no content: what a message says beside its kind is read from its row by nobody
     (MessageKind.INCIDENT_OPENED, {}, None, []),
-    (MessageKind.INCIDENT_GREW, {"failures": 40}, "attempts_grew", []),
+    (MessageKind.INCIDENT_GREW, {"failures": 40}, "failures_increased", []),
     (MessageKind.INCIDENT_ANSWERED, {"answer": "not_us", "leaked": True}, "customer_answered", []),
     (MessageKind.INCIDENT_ANSWERED, {"answer": "it_was_us", "leaked": False}, "customer_answered", []),
-    (MessageKind.INCIDENT_CHANGED, {"answer": "it_was_us", "change_id": "c1"}, "answer_changed", []),
+    (MessageKind.INCIDENT_CHANGED, {"answer": "it_was_us", "change_id": "c1"}, "answer_amended", []),
     (MessageKind.REGENERATION_FINISHED, {"regeneration_id": "r1", "state": "done"}, "regeneration_finished", []),
     (MessageKind.REGENERATION_OPENED, {}, None, []),
     (MessageKind.REGENERATION_COLLECTED, {}, "keys_collected", []),
@@ -149,5 +149,5 @@ def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world
     ear = Ear()
     deliver(world, ear)
     [case] = [argument for _, argument, *_ in ear.heard if isinstance(argument, IncidentInput)]
-    assert case.extended == ExtendedDeadlines(1002.0, 2002.0)
-    assert case.numbers == {"alert": 10, "reminder": 2}
+    assert case.deadlines == ExtendedDeadlines(1002.0, 2002.0)
+    assert case.mail_numbers == {"alert": 10, "reminder": 2}

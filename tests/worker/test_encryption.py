@@ -145,7 +145,7 @@ def test_a_forged_payload_is_an_error_to_activities_and_clients(payload):
             decoded([payload], reader)
 
 
-@pytest.mark.parametrize("data", [b'"0199f2c4-aaaa"', b'{"order": "0199f2c4-aaaa"}'])
+@pytest.mark.parametrize("data", [b'"0199f2c4-aaaa"', b'{"request": "0199f2c4-aaaa"}'])
 def test_an_order_id_is_taken_in_plaintext_by_workflows_and_by_nobody_else(data):
     typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
     assert decoded([typed], codec(worker=True)) == [typed]
@@ -156,8 +156,8 @@ def test_an_order_id_is_taken_in_plaintext_by_workflows_and_by_nobody_else(data)
 @pytest.mark.parametrize(
     "data",
     [
-        b'{"order": "a", "choice": "dismiss"}',
-        b'{"order": 1}',
+        b'{"request": "a", "choice": "dismiss"}',
+        b'{"request": 1}',
         b'["a"]',
         b"null",
         b'"a b"',
@@ -171,11 +171,11 @@ def test_other_plaintext_is_no_order(data):
 
 
 def test_an_input_that_a_schedule_gives_is_taken_by_each_of_its_workflows():
-    sealed = ciphertext("octy-upkeep-octy-digest")
-    for workflow_id in ("octy-upkeep-octy-digest", "octy-upkeep-octy-digest-2026-11-29T07:00:00Z"):
+    sealed = ciphertext("octy-maintenance-octy-digest")
+    for workflow_id in ("octy-maintenance-octy-digest", "octy-maintenance-octy-digest-2026-11-29T07:00:00Z"):
         assert decoded([sealed], codec(context=of(workflow_id))) == [PLAIN]
     with pytest.raises(DecryptionError):
-        decoded([sealed], codec(context=of("octy-upkeep-octy-digest-other")))
+        decoded([sealed], codec(context=of("octy-maintenance-octy-digest-other")))
 
 
 @pytest.mark.parametrize("context", [CASE, None], ids=["client", "reader_of_histories"])

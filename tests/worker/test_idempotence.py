@@ -90,7 +90,7 @@ def ordered(desk: Desk) -> str:
 
 def issued(desk: Desk) -> str:
     regeneration_id = ordered(desk)
-    desk.regenerations.issue_pair(RegenerationStepInput(regeneration_id, NOW))
+    desk.regenerations.issue_key_pair(RegenerationStepInput(regeneration_id, NOW))
     return regeneration_id
 
 
@@ -132,14 +132,20 @@ def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepIn
 def order_use(desk: Desk, incident_id: str) -> UseStaffRequestInput:
     said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
     staff_requests.save_order(desk.world.database, StaffAction.EXTEND, incident_id, said, NOW)
-    return UseStaffRequestInput("e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_as, "", NOW)
+    return UseStaffRequestInput(
+        "e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
+    )
 
 
 def ignored(incident_id: str) -> IgnoredSignal:
     return IgnoredSignal(WorkflowKind.INCIDENT, incident_id, "customer_answered", RefusalReason.NO_ROW, 1, NOW)
 
 
-IN_TEMPORAL = ("use_order", "note_ignored", "note_missing")  # they ask which call of theirs this is
+IN_TEMPORAL = (
+    "use_staff_request",
+    "record_ignored_signal",
+    "record_missing_subject",
+)  # they ask which call of theirs this is
 
 
 class Courier:
@@ -166,31 +172,38 @@ ROWS = [
     Row("send_mail", lambda desk: SendMailInput(case(desk), MailKind.ALERT, 1, NOW), 2),
     Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS, 1, NOW), 2, "link"),
     Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
-    Row("send_mail", lambda desk: SendMailInput(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "overtaken"),
+    Row("send_mail", lambda desk: SendMailInput(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "obsolete"),
     Row(
-        "note_incident",
+        "record_incident_event",
         lambda desk: RecordIncidentEventInput(case(desk), "n", "opened", NOW, state=IncidentState.WAITING),
     ),
-    Row("note_incident", lambda desk: RecordIncidentEventInput(hooked(desk), "opened", "opened", NOW), case="webhook"),
-    Row("look_at_incident", lambda desk: LoadFactsInput(answered(desk), NOW), 0),
-    Row("look_at_regeneration", lambda desk: LoadFactsInput(collected(desk), NOW), 0),
-    Row("use_order", lambda desk: order_use(desk, case(desk))),
-    Row("note_ignored", lambda desk: ignored(case(desk))),
-    Row("note_missing", lambda desk: MissingSubject(WorkflowKind.INCIDENT, case(desk), "why", False, "waiting", NOW)),
-    Row("take_decision", lambda desk: decision(desk, case(desk), leaked=True)),
-    Row("take_decision", lambda desk: decision(desk, answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
+    Row(
+        "record_incident_event",
+        lambda desk: RecordIncidentEventInput(hooked(desk), "opened", "opened", NOW),
+        case="webhook",
+    ),
+    Row("load_incident_facts", lambda desk: LoadFactsInput(answered(desk), NOW), 0),
+    Row("load_regeneration_facts", lambda desk: LoadFactsInput(collected(desk), NOW), 0),
+    Row("use_staff_request", lambda desk: order_use(desk, case(desk))),
+    Row("record_ignored_signal", lambda desk: ignored(case(desk))),
+    Row(
+        "record_missing_subject",
+        lambda desk: MissingSubject(WorkflowKind.INCIDENT, case(desk), "why", False, "waiting", NOW),
+    ),
+    Row("record_decision", lambda desk: decision(desk, case(desk), leaked=True)),
+    Row("record_decision", lambda desk: decision(desk, answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
     Row("open_regeneration", lambda desk: OpenRegenerationInput(answered(desk), at=NOW)),
     Row(
         "close_incident", lambda desk: CloseIncidentInput(answered(desk, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)
     ),
     Row("close_incident", lambda desk: CloseIncidentInput(hooked(desk), Resolution.UNANSWERED, NOW), case="webhook"),
-    Row("issue_pair", lambda desk: RegenerationStepInput(ordered(desk), NOW)),
-    Row("prove_pair", lambda desk: RegenerationStepInput(issued(desk), NOW), 0),
-    Row("activate_pair", lambda desk: RegenerationStepInput(issued(desk), NOW)),
+    Row("issue_key_pair", lambda desk: RegenerationStepInput(ordered(desk), NOW)),
+    Row("verify_key_pair", lambda desk: RegenerationStepInput(issued(desk), NOW), 0),
+    Row("activate_key_pair", lambda desk: RegenerationStepInput(issued(desk), NOW)),
     Row("renew_link", lambda desk: RenewLinkInput(sent(desk), 2, NOW)),
     Row("begin_overlap", lambda desk: BeginOverlapInput(collected(desk), NOW, HOUR)),
-    Row("count_old_uses", lambda desk: RegenerationStepInput(in_overlap(desk, time.time() - HOUR), NOW), 0),
-    Row("retire_old_pair", lambda desk: RegenerationStepInput(in_overlap(desk), NOW + 73 * HOUR)),
+    Row("count_old_key_uses", lambda desk: RegenerationStepInput(in_overlap(desk, time.time() - HOUR), NOW), 0),
+    Row("retire_old_key_pair", lambda desk: RegenerationStepInput(in_overlap(desk), NOW + 73 * HOUR)),
     Row(
         "finish_regeneration",
         lambda desk: FinishRegenerationInput(awaited(desk), RegenerationFinalState.ABANDONED, NOW),
@@ -200,7 +213,7 @@ ROWS = [
     Row("post_webhook", lambda desk: event(desk, ""), 1, "no_url"),
     Row("give_up_webhook", event),
     Row(
-        "note_regeneration",
+        "record_regeneration_event",
         lambda desk: RecordRegenerationEventInput(awaited(desk), "n", "not_collected", NOW, needs_staff=True),
     ),
 ]
@@ -208,8 +221,8 @@ ROWS = [
 
 # Upkeep goes on where a cursor or a row says: it is killed and called again where its steps are known.
 ELSEWHERE = {
-    "prune_store": (test_retention_runs.test_a_run_that_was_killed_anywhere_ends_the_same,),
-    "reconcile_store": (
+    "prune_database": (test_retention_runs.test_a_run_that_was_killed_anywhere_ends_the_same,),
+    "reconcile_database": (
         test_reconciliation.test_a_case_that_does_not_run_is_started_again_once,
         test_reconciliation.test_one_worker_at_a_time_and_a_fault_gives_the_job_back,
     ),

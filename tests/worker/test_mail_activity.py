@@ -292,12 +292,12 @@ def test_a_flood_of_changes_is_one_mail_next_day(world):
         for notice in notices
         for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT)
     ]
-    assert reports == [SendMailResult("skipped", "overtaken")] * 8 + [
+    assert reports == [SendMailResult("skipped", "obsolete")] * 8 + [
         SendMailResult("sent"),
         SendMailResult("skipped", "daily-cap"),
     ]
     row = world.mail(f"{notices[0]}/contact_changed/1")
-    assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "overtaken", 0, None)
+    assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "obsolete", 0, None)
     [*_, last] = [envelope for envelope in mailer.envelopes if envelope.recipient == ADDRESS]
     assert "victim-4" in last.rendered.text
 
@@ -308,7 +308,7 @@ def test_an_address_that_was_changed_back_is_told_to_nobody(world):
     world.move_to(ADDRESS)
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
         assert world.activities(mailer).send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult(
-            "skipped", "overtaken"
+            "skipped", "obsolete"
         )
     assert mailer.envelopes == []
 
@@ -340,9 +340,9 @@ def test_an_exposed_pair_is_told_to_the_addresses_of_alerts_unless_it_has_ended(
     assert activities.send_mail(SendMailInput(notice, MailKind.EXPOSED, 1, START)) == SendMailResult("sent")
     assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS, OLD_ADDRESS]
     late = moved.exposure()
-    moved.retire_old_pair()
+    moved.retire_old_key_pair()
     assert activities.send_mail(SendMailInput(late, MailKind.EXPOSED, 1, START)) == SendMailResult(
-        "skipped", "overtaken"
+        "skipped", "obsolete"
     )
     assert len(mailer.envelopes) == 2
 

@@ -72,7 +72,7 @@ def test_a_decision_and_the_next_alert_are_prompt_while_twenty_mails_hang(
                 await asyncio.to_thread(
                     staff_requests.save_order, world.database, StaffAction.DECIDE, ids[0], decision, time.time()
                 )
-                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"order": decision.id})
+                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"request": decision.id})
                 decided = time.monotonic() - began
                 assert report.accepted
                 began = time.monotonic()

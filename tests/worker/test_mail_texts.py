@@ -281,7 +281,7 @@ def test_new_keys_sent_again_have_the_next_link(world):
 )
 def test_keys_retired(world, leaked, last_used, said):
     regeneration = world.regeneration(leaked=leaked)
-    world.retire_old_pair(last_used_at=last_used)
+    world.retire_old_key_pair(last_used_at=last_used)
     rendered = world.rendered(SendMailInput(regeneration, MailKind.KEYS_RETIRED, 1, START))
     assert Page(rendered.html).links == set()
     assert not URL.search(rendered.text)

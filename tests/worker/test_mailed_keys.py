@@ -129,7 +129,7 @@ def test_an_older_mail_that_is_accepted_late_hands_over_too(file_books):
     activities = file_books.activities(mailer)
     assert activities.send_mail(order(regeneration_id)) == SendMailResult("sent")
     assert standing(file_books, regeneration_id) == COLLECTED
-    assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("skipped", "overtaken")
+    assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("skipped", "obsolete")
     assert len(mailer.envelopes) == 1
 
 
@@ -170,7 +170,7 @@ def test_what_ended_while_its_mail_left_is_not_collected(file_books, happens):
 def test_what_ended_before_is_not_mailed(file_books, happens):
     regeneration_id, mailer = file_books.regeneration(), Told()
     happens(file_books, regeneration_id)
-    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "overtaken")
+    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
     assert mailer.envelopes == []
 
 

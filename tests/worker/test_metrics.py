@@ -266,7 +266,7 @@ def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> N
     now = int(time.time() * 1e6)
     for key, kind, why, age in (
         ("a", "reminder", "daily-cap", 0),
-        ("b", "exposed", "overtaken", 0),
+        ("b", "exposed", "obsolete", 0),
         ("c", "reminder", "daily-cap", 26 * 3_600_000_000),
     ):
         change(world, put_mail, key, keys.account_id, incident_id, kind, f"<{key}>", why, now - age)

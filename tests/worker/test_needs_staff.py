@@ -103,7 +103,7 @@ class Case:
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
-        await handle.execute_update(update, {"order": said.id})
+        await handle.execute_update(update, {"request": said.id})
 
     @property
     def regeneration_id(self) -> str:
@@ -116,7 +116,7 @@ class Case:
         )
         said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
         staff_requests.save_order(self.world.database, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
-        await handle.execute_update(KeyRegenerationWorkflow.resend, {"order": said.id})
+        await handle.execute_update(KeyRegenerationWorkflow.resend, {"request": said.id})
 
     def collect(self) -> None:
         [(generation,)] = self.world.rows(

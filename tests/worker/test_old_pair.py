@@ -113,10 +113,11 @@ def test_activity_counts_uses_of_the_old_pair_and_raises_for_an_unknown_regenera
     use(world, old, "192.0.2.8", times=2)
     regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
     assert [
-        activities.count_old_uses(RegenerationStepInput(which, 0)) for which in (regeneration_id, old.regeneration_id)
+        activities.count_old_key_uses(RegenerationStepInput(which, 0))
+        for which in (regeneration_id, old.regeneration_id)
     ] == [5, 0]
     with pytest.raises(ApplicationError, match="no regeneration") as raised:  # another worker may have it
-        activities.count_old_uses(RegenerationStepInput("01890c2e-0000-7000-8000-000000000000", 0))
+        activities.count_old_key_uses(RegenerationStepInput("01890c2e-0000-7000-8000-000000000000", 0))
     assert not raised.value.non_retryable
 
 
@@ -182,9 +183,9 @@ def test_a_warning_that_was_overtaken_is_not_sent(books, why):
     if why == "over":
         books.now += 6 * HOUR
     if why == "cut":
-        books.retire_old_pair()
+        books.retire_old_key_pair()
     mailer = Told()
-    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "overtaken")
+    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
     assert mailer.envelopes == []
 
 
@@ -192,7 +193,7 @@ def test_a_warning_that_was_overtaken_is_not_sent(books, why):
 @pytest.mark.parametrize("leaked", [False, True])
 def test_the_last_mail_says_when_the_new_pair_was_first_used(books, leaked, used, said):
     regeneration_id = books.overlap(first_used_at=None if used is None else utc(used))
-    books.retire_old_pair()
+    books.retire_old_key_pair()
     for form in both(books.rendered(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
         assert said in form
         assert ("has not been used yet" in form) is (used is None)

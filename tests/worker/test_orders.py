@@ -50,8 +50,16 @@ def use(
     control: WorkflowMessageActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object
 ) -> UseStaffRequestResult:
     """Use a decision, in the activity of this id."""
-    asked = {"kind": WorkflowKind.INCIDENT, "action": StaffAction.DECIDE, "what": "decision_refused", "why": "", **more}
-    return within(call).run(control.use_order, UseStaffRequestInput(order_id, subject_id=subject_id, at=NOW, **asked))
+    asked = {
+        "kind": WorkflowKind.INCIDENT,
+        "action": StaffAction.DECIDE,
+        "refused_event": "decision_refused",
+        "error": "",
+        **more,
+    }
+    return within(call).run(
+        control.use_staff_request, UseStaffRequestInput(order_id, subject_id=subject_id, at=NOW, **asked)
+    )
 
 
 def within(call: str) -> ActivityEnvironment:
@@ -76,16 +84,16 @@ def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_ag
 
 
 REFUSED = {
-    "missing": ("d-9", {}, RefusalReason.ORDER_MISSING),
-    "about_another_case": ("d-2", {}, RefusalReason.ORDER_FOREIGN),
+    "missing": ("d-9", {}, RefusalReason.REQUEST_MISSING),
+    "about_another_case": ("d-2", {}, RefusalReason.REQUEST_MISMATCH),
     "of_another_action": (
         "d-1",
-        {"action": StaffAction.EXTEND, "what": "extension_refused"},
-        RefusalReason.ORDER_FOREIGN,
+        {"action": StaffAction.EXTEND, "refused_event": "extension_refused"},
+        RefusalReason.REQUEST_MISMATCH,
     ),
-    "used": ("d-3", {}, RefusalReason.ORDER_USED),
-    "withdrawn": ("d-4", {}, RefusalReason.ORDER_USED),
-    "unreadable": ("", {"why": "it came in plaintext"}, RefusalReason.UNREADABLE),
+    "used": ("d-3", {}, RefusalReason.REQUEST_USED),
+    "withdrawn": ("d-4", {}, RefusalReason.REQUEST_USED),
+    "unreadable": ("", {"error": "it came in plaintext"}, RefusalReason.UNREADABLE),
 }
 
 
@@ -101,7 +109,9 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
     before = world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id")
     refused = use(control, order_id, case, **more)
     assert (bool(refused.refused), refused.request) == (True, {})
-    assert refusals(world, case) == [(more.get("what", "decision_refused"), "system", {"why": refused.refused})]
+    assert refusals(world, case) == [
+        (more.get("refused_event", "decision_refused"), "system", {"why": refused.refused})
+    ]
     assert counted == {why: 1}
     assert world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id") == before
 
@@ -111,7 +121,7 @@ def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted,
     with world.database.write() as connection:
         run(connection, "UPDATE staff_request SET actor = 'system'")
     assert "actor must be a staff id" in use(control, "d-1", case).refused
-    assert counted == {RefusalReason.ORDER_FAULTY: 1}
+    assert counted == {RefusalReason.REQUEST_INVALID: 1}
 
 
 def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counted, case):
@@ -126,7 +136,7 @@ def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counte
     for thread in threads:
         thread.join()
     assert sum(not one.refused for one in found) == 1
-    assert counted == {RefusalReason.ORDER_USED: 7}
+    assert counted == {RefusalReason.REQUEST_USED: 7}
 
 
 def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, case):
@@ -147,7 +157,7 @@ def test_ignored_signals_are_noted_up_to_a_limit_and_all_are_counted(world, cont
         name = "keys_collected" if number % 2 else "a mail address: ada@example.com"
         ignored = IgnoredSignal(WorkflowKind.INCIDENT, case, name, RefusalReason.NO_ROW, number, NOW)
         for _ in range(2):  # the second is a retry of the same call
-            within(str(number)).run(control.note_ignored, ignored)
+            within(str(number)).run(control.record_ignored_signal, ignored)
     noted = refusals(world, case)
     assert len(noted) == 20
     assert {what for what, _, _ in noted} == {"signal_ignored"}
@@ -156,10 +166,12 @@ def test_ignored_signals_are_noted_up_to_a_limit_and_all_are_counted(world, cont
 
 
 @pytest.mark.parametrize(
-    "kind", [WorkflowKind.NOTICE, WorkflowKind.WEBHOOK, WorkflowKind.UPKEEP, WorkflowKind.REGENERATION]
+    "kind", [WorkflowKind.NOTICE, WorkflowKind.WEBHOOK, WorkflowKind.MAINTENANCE, WorkflowKind.REGENERATION]
 )
 def test_what_has_no_timeline_is_counted(world, control, counted, kind):
-    within("1").run(control.note_ignored, IgnoredSignal(kind, "nobody", "look", RefusalReason.UNKNOWN_NAME, 1, NOW))
+    within("1").run(
+        control.record_ignored_signal, IgnoredSignal(kind, "nobody", "look", RefusalReason.UNKNOWN_NAME, 1, NOW)
+    )
     assert counted == {RefusalReason.UNKNOWN_NAME: 1}
     assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
 
@@ -172,13 +184,13 @@ def test_what_has_no_timeline_is_counted(world, control, counted, kind):
         (("resend", "--kind", "alert"), "resend", {"kind": "alert"}),
     ],
 )
-def test_order_only_writes_the_order_and_prints_its_id_without_temporal(world, case, words, action, fields):
+def test_request_only_saves_the_request_and_prints_its_id_without_temporal(world, case, words, action, fields):
     verb, *rest = words
     octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
-    done = octy("incidents", verb, case, *rest, "--reason", "by phone", "--order-only", "--json").must()
+    done = octy("incidents", verb, case, *rest, "--reason", "by phone", "--request-only", "--json").must()
     assert done.json["update"] == action
     [(order_id, said, subject, given, actor)] = world.rows(
         "SELECT id, action, subject_id, fields, actor FROM staff_request"
     )
-    assert (order_id, said, subject, actor) == (done.json["order"], action, case, "ada")
+    assert (order_id, said, subject, actor) == (done.json["request"], action, case, "ada")
     assert json.loads(given) == fields

@@ -248,7 +248,7 @@ def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_cas
     with world.database.write() as connection:
         incidents.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
     with world.database.read_session() as session:
-        assert incident_restart(session, incident_id, 0.0) == IncidentRestart(began=1e9)
+        assert incident_restart(session, incident_id, 0.0) == IncidentRestart(started_at=1e9)
         assert regeneration_restart(session, regeneration_id, 0.0) is None
     change(world, "UPDATE incident SET closed_at = 1, state = 'closed' WHERE id = ?", incident_id)
     with world.database.read_session() as session:

@@ -140,7 +140,7 @@ def accepts(desk: Desk, keys: Keys) -> bool:
         return authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
 
 
-STEPS = ("issue_pair", "prove_pair", "activate_pair")
+STEPS = ("issue_key_pair", "verify_key_pair", "activate_key_pair")
 
 
 @pytest.mark.parametrize("leaked", [False, True])

@@ -42,7 +42,7 @@ def states(world: World) -> dict[str, str]:
 
 def issue(world: World, regeneration_id: str) -> None:
     with world.database.write_session() as session:
-        regenerations.issue_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
 
 
 def activate(world: World, regeneration_id: str) -> None:

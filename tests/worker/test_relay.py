@@ -112,7 +112,7 @@ def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(wor
         clock.now += PAUSES[-1]
     assert ear.heard == []
     assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
-    assert [heard[3] for heard in ear.heard] == ["attempts_grew"]
+    assert [heard[3] for heard in ear.heard] == ["failures_increased"]
     assert row(world, bad) == (False, 5, "KeyError")
 
 
@@ -292,13 +292,13 @@ def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event
     runs = relay(world, temporal.client)
     assert temporal.run(runs.deliver_pending()) == DeliveryCounts(3, 0)
     first = temporal.run(_runs(temporal.client, name))
-    assert temporal.run(_history(temporal.client, name)) == ["start", "attempts_grew", "customer_answered"]
+    assert temporal.run(_history(temporal.client, name)) == ["start", "failures_increased", "customer_answered"]
     # As after a crash between the call and the note.
     change(world, "UPDATE outbox SET delivered_at = NULL WHERE kind = ?", str(event))
     assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
-    again = {MessageKind.INCIDENT_OPENED: [], MessageKind.INCIDENT_GREW: ["attempts_grew"]}[event]
+    again = {MessageKind.INCIDENT_OPENED: [], MessageKind.INCIDENT_GREW: ["failures_increased"]}[event]
     told = temporal.run(_history(temporal.client, name))
-    assert told == ["start", "attempts_grew", "customer_answered", *again]
+    assert told == ["start", "failures_increased", "customer_answered", *again]
     assert temporal.run(_runs(temporal.client, name)) == first
 
 
@@ -327,7 +327,7 @@ def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: Wo
     assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 0)
     assert temporal.run(_history(temporal.client, f"octy-{INSTALLATION}-incident-{subject}")) == [
         "start",
-        "attempts_grew",
+        "failures_increased",
     ]
 
 

@@ -35,9 +35,9 @@ from octy_worker.outbox.relay import DeliveryCounts, Relay
 from octy_workflows.messages import Signal
 
 SIGNALS = {
-    MessageKind.INCIDENT_GREW: Signal.ATTEMPTS_GREW,
+    MessageKind.INCIDENT_GREW: Signal.FAILURES_INCREASED,
     MessageKind.INCIDENT_ANSWERED: Signal.CUSTOMER_ANSWERED,
-    MessageKind.INCIDENT_CHANGED: Signal.ANSWER_CHANGED,
+    MessageKind.INCIDENT_CHANGED: Signal.ANSWER_AMENDED,
     MessageKind.REGENERATION_FINISHED: Signal.REGENERATION_FINISHED,
 }
 DETAILS: dict[MessageKind, dict[str, object]] = {event: {} for event in SIGNALS}
@@ -188,7 +188,7 @@ def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: W
     assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
     clock.now += 0.01
     assert deliver(world, ear, clock) == DeliveryCounts(2, 0)
-    assert [heard[3] for heard in ear.heard] == [None, None, "attempts_grew"]
+    assert [heard[3] for heard in ear.heard] == [None, None, "failures_increased"]
     assert row(world, first) == (True, 1, "")
 
 

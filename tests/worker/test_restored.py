@@ -257,7 +257,7 @@ def ordered(world: World, keys: Keys) -> str:
         world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     with world.database.write_session() as session:
-        regenerations.issue_pair(session, world.hasher, world.sealer, regeneration, life=60, now=time.time())
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, life=60, now=time.time())
         session.flush()
         regenerations.activate(session, regeneration, time.time())
     return regeneration
@@ -347,13 +347,13 @@ def test_answer_that_was_given_is_given_again_and_cuts_the_leaked_pair(world: Wo
 def test_history_tells_the_collection_by_results_of_activities_only() -> None:
     case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
     facts = [RegenerationFacts(collected, "", []) for collected in (False, True)]
-    looked = [Result("look_at_regeneration", each, float(at)) for at, each in enumerate(facts, 1)]
+    looked = [Result("load_regeneration_facts", each, float(at)) for at, each in enumerate(facts, 1)]
     found = regeneration_of(case, [*looked, Result("begin_overlap", 9.5, 3.0)], running=True, ending="", closed_at=0.0)
     assert found == KnownRegeneration("r", "a", "p", True, True, "", 2.0, 9.5)
     assert regeneration_of(case, looked[:1], running=True, ending="", closed_at=0.0).collected_at is None
     assert regeneration_of(case, [], running=False, ending="done", closed_at=7.0).collected_at == 7.0
     last = IncidentFacts(Choice.REGENERATE, True, "customer", 20, "", "", [])
-    results = [Result("look_at_incident", last, 1.0), Result("open_regeneration", "r", 2.0)]
+    results = [Result("load_incident_facts", last, 1.0), Result("open_regeneration", "r", 2.0)]
     told = incident_of("i", results, running=True, resolution="")
     assert told == KnownIncident("i", True, "", Choice.REGENERATE, True, "customer", "r")
 

@@ -255,7 +255,7 @@ def test_a_secret_that_nobody_collected_is_erased_long_after_its_link_ended(worl
     contact = {"contact_email_address": "security@acme.example"}
     made = register(world.database, "acme", contact, actor="test", now=issued)
     with world.database.write_session() as session:
-        regenerations.issue_pair(session, world.hasher, world.sealer, made.regeneration_id, life=LIFE, now=issued)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, made.regeneration_id, life=LIFE, now=issued)
     assert prune(world).counts["secrets"] == (not kept)
     [(sealed,)] = world.rows("SELECT sealed FROM sealed_secret")
     assert (sealed is not None) is kept

@@ -73,11 +73,11 @@ def beating() -> tuple[ActivityEnvironment, list[object]]:
 def test_a_piece_of_retention_beats_and_tells_what_went(world: World) -> None:
     add_attempts(world, *(time.time() - age * DAY for age in (1, 91, 92)))
     inside, beats = beating()
-    report = inside.run(activities(world).prune_store, NOW)
+    report = inside.run(activities(world).prune_database, NOW)
     assert (report.progress, report.counts["attempts"]) == (MaintenanceProgress.DONE, 2)
     assert beats
     JobLease(world.database, "retention", time.time).take()
-    assert ActivityEnvironment().run(activities(world).prune_store, NOW).progress is MaintenanceProgress.HELD
+    assert ActivityEnvironment().run(activities(world).prune_database, NOW).progress is MaintenanceProgress.LEASED
 
 
 def test_a_reconciliation_beats_and_tells_what_it_found(
@@ -87,13 +87,13 @@ def test_a_reconciliation_beats_and_tells_what_it_found(
     change(world, "UPDATE outbox SET delivered_at = 1")
     said.known = {incident_id: WorkflowState.NOT_FOUND}
     inside, beats = beating()
-    report = asyncio.run(inside.run(activities(world).reconcile_store, NOW))
+    report = asyncio.run(inside.run(activities(world).reconcile_database, NOW))
     assert (report.progress, report.counts["restarted"]) == (MaintenanceProgress.DONE, 1)
     assert beats
     assert '"restarted":1' in caplog.text
     JobLease(world.database, JOB, time.time).take()
-    held = asyncio.run(ActivityEnvironment().run(activities(world).reconcile_store, NOW))
-    assert held.progress is MaintenanceProgress.HELD
+    held = asyncio.run(ActivityEnvironment().run(activities(world).reconcile_database, NOW))
+    assert held.progress is MaintenanceProgress.LEASED
 
 
 def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
@@ -101,7 +101,7 @@ def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
     change(world, "UPDATE outbox SET tries = 5")
     told = Told(SmtpResult(SmtpStatus.DEFERRED, "connect"), SmtpResult(SmtpStatus.ACCEPTED))
     sending = activities(world, told, **DIGEST_TO).send_digest
-    with pytest.raises(ApplicationError, match="has not left yet: connect") as waits:
+    with pytest.raises(ApplicationError, match="is not sent yet: connect") as waits:
         ActivityEnvironment().run(sending, NOW)
     assert not waits.value.non_retryable
     report = ActivityEnvironment().run(sending, NOW)

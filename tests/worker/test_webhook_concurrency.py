@@ -7,7 +7,7 @@ from support.world import World
 from temporalio.exceptions import ApplicationError
 from webhook_rig import NOW, subscribe, tell
 
-from octy_worker.activities.webhooks import HELD_BACK, WebhookActivities
+from octy_worker.activities.webhooks import SLOTS_IN_USE, WebhookActivities
 from octy_worker.webhooks.concurrency import MAX_PER_ACCOUNT, SLOTS, ConcurrencyLimiter
 from octy_worker.webhooks.failures import PostResult
 
@@ -62,7 +62,7 @@ def test_a_post_beyond_the_share_is_asked_for_again_and_is_no_try(world: World) 
             under_way.enter_context(limiter.slot(keys.account_id, first_try=True))
         with pytest.raises(ApplicationError) as held_back:
             activities.post_webhook(order)
-    assert held_back.value.type == HELD_BACK
+    assert held_back.value.type == SLOTS_IN_USE
     assert held_back.value.next_retry_delay is not None
     assert world.rows("SELECT tries FROM webhook WHERE id = :id", id=order.webhook_id) == [(0,)]
     assert activities.post_webhook(order).state == "sent"

@@ -55,13 +55,13 @@ def case(world: World) -> tuple[Keys, str]:
 def opened(world: World, incident_id: str, what: str = "opened") -> None:
     note = RecordIncidentEventInput(incident_id, what, what, NOW)
     for _ in range(2):
-        IncidentActivities(world.database, quiet=0.0).note_incident(note)
+        IncidentActivities(world.database, quiet=0.0).record_incident_event(note)
 
 
 def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, str]) -> None:
     keys, incident_id = case
     opened(world, incident_id)
-    opened(world, incident_id, "attempts_grew")
+    opened(world, incident_id, "failures_increased")
     for _ in range(2):
         incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
     change(world, "UPDATE regeneration SET state = 'done'")
@@ -168,7 +168,7 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
         order = regenerations.open_regeneration(
             session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
         )
-        regenerations.issue_pair(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, order.regeneration_id, NOW)
         regenerations.finish(session.connection(), order.regeneration_id, RegenerationState.ABANDONED, NOW + 1)

@@ -78,7 +78,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
                     await _ordered(post)
                 mail = await start(KeyNoticeWorkflow.run, NoticeInput(notice, messages.NoticeKind.EXPOSED), notice)
                 async with asyncio.timeout(PATIENCE / 2):
-                    assert await mail.result() == "told"
+                    assert await mail.result() == "sent"
                 assert silent.waiting == MAX_PER_ACCOUNT  # of one account
             finally:
                 silent.let_go.set()

@@ -138,7 +138,7 @@ async def test_plaintext_to_an_encrypted_case_is_refused_but_for_an_order_s_id(s
     async with theatre.worker(K1):
         await theatre.tells()
         await typed.signal(STAFF_DECISION, {"decision": "dismiss", "actor": "dan", "reason": "no"})
-        why = "it came in plaintext: what is taken so is an order's id only, from `octy incidents`"
+        why = "it is not encrypted; without encryption only a request id from `octy incidents` is accepted"
         refused = f"0h refused decision_refused: {why}"
         await theatre.tells(refused)
         with pytest.raises(DecryptionError, match="OCTY_TEMPORAL_KEYS lacks the key 'k1'"):

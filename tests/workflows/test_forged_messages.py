@@ -47,14 +47,21 @@ from octy_workflows.webhook import KeyWebhookWorkflow
 KEYS = Keychain({"k1": b"\x01" * 32})
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
 SIGNALS = (
-    *("customer_answered", "answer_changed", "attempts_grew", "regeneration_finished", "keys_collected", "superseded"),
+    *(
+        "customer_answered",
+        "answer_amended",
+        "failures_increased",
+        "regeneration_finished",
+        "keys_collected",
+        "superseded",
+    ),
     *("staff_decision", "staff_extension", "staff_resend", "no_such_signal"),
 )
 CLAIMS = (  # what signals said when they were believed, and more of the kind
     *({"choice": "dismiss", "leaked": False, "by": "customer"}, {"choice": "regenerate", "leaked": True}),
     *({"regeneration_id": "r-1", "state": "done"}, {"state": "abandoned"}, {"failures": 10_000}),
     *({"decision": "dismiss", "actor": "eve", "reason": "forged"}, {"days": 90, "actor": "eve", "reason": "forged"}),
-    *({"order": "no-such-order"}, "no-such-order", None, 7, []),
+    *({"request": "no-such-request"}, "no-such-order", None, 7, []),
 )
 _numbers = itertools.count(1)
 
@@ -139,7 +146,7 @@ KINDS = {
             lambda subject: NoticeInput(subject, NoticeKind.EXPOSED),
             [],
             ["mail exposed-1"],
-            "told",
+            "sent",
             "send_mail",
             works=(TaskQueueKind.NOTICES,),
         ),
@@ -164,7 +171,7 @@ KINDS = {
             [],
             ["prune"],
             {"a": 1},
-            "prune_store",
+            "prune_database",
         ),
         None,
     ),
@@ -262,7 +269,7 @@ async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: S
         another.books.order(DAN)
         for order in ("d-2", "d-1"):
             for signal in ("staff_decision", "staff_extension", "staff_resend"):
-                await target.forge(signal, [{"order": order}])
+                await target.forge(signal, [{"request": order}])
         await eventually(lambda: sum(" refused " in line for line in play.books.story) == 6, play.books.story)
         await play.rest()
         assert lines(play) == before
@@ -272,7 +279,7 @@ async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: S
 @played
 async def test_a_flood_of_forged_signals_before_the_alert_does_not_hold_it_up(stage: Stage) -> None:
     target = Target(stage, KINDS["incident"][0], None)
-    target.books.late["look_at_incident"] = slow = asyncio.Event()
+    target.books.late["load_incident_facts"] = slow = asyncio.Event()
     case = IncidentInput(target.id)
     with stage.env.with_time_skipping_disabled():
         handle = await target.client(None).start_workflow(

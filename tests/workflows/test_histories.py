@@ -142,8 +142,8 @@ class _Reordered(_Same):
     async def run(self, case: RegenerationInput) -> str:
         return await super().run(case)
 
-    async def _make_pair(self) -> None:
-        for step in (activities.issue_pair, activities.activate_pair, activities.prove_pair):
+    async def _make_key_pair(self) -> None:
+        for step in (activities.issue_key_pair, activities.activate_key_pair, activities.verify_key_pair):
             await workflow.execute_activity(step, RegenerationStepInput(self._id, workflow.time()), **DEFAULT_RETRY)
 
 

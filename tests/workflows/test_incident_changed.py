@@ -21,7 +21,7 @@ EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 async def changes(play: Play, change: dict[str, Any]) -> None:
     """Change the answer as the command does: SQL holds it before anybody is told."""
     play.books.changes(**change)
-    await play.told("answer_changed")
+    await play.told("answer_amended")
 
 
 async def regenerating(stage: Stage) -> Play:
@@ -59,7 +59,7 @@ async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(
     play = await regenerating(stage)
     await changes(play, LEAKED)
     await play.rest()
-    assert "regenerate, the secret leaked, decided by eve" in await play.details()
+    assert "regenerate, secret leaked, decided by eve" in await play.details()
     await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
     assert last_lines(play) == ["close regenerated"]
@@ -87,7 +87,7 @@ async def test_a_change_that_is_changed_back_at_once_orders_new_keys_once(stage:
     play.books.changes(**CALLED_OFF)
     play.books.changes(**BACK_AGAIN)
     opening.set()
-    await play.told("answer_changed", "answer_changed")
+    await play.told("answer_amended", "answer_amended")
     await play.comes("note regenerating regenerating")
     await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
@@ -103,7 +103,7 @@ async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_
     play.books.changes(**BACK_AGAIN)
     closing.set()
     await play.comes("note regenerating regenerating")
-    await play.told("answer_changed")
+    await play.told("answer_amended")
     await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
 
@@ -111,7 +111,7 @@ async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_
 @played
 async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stands(stage: Stage) -> None:
     telling = asyncio.Event()
-    play = await stage.incident(late={"take_decision": telling})
+    play = await stage.incident(late={"record_decision": telling})
     deciding = await play.handle.start_update(
         Case.decide, play.books.order(EVE), wait_for_stage=WorkflowUpdateStage.ACCEPTED
     )
@@ -131,7 +131,7 @@ async def test_a_change_told_again_after_an_abandonment_is_the_old_one(stage: St
     await changes(play, LEAKED)
     await play.regeneration_ends("abandoned")
     await play.comes("note regeneration_abandoned needs_staff")
-    await play.told("answer_changed")
+    await play.told("answer_amended")
     await play.rest()
     assert await play.handle.query(Case.status) == StatusResult("needs_staff", None, None)
     await play.orders(replace(EVE, decision_id="d-2"))

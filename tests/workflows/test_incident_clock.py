@@ -118,7 +118,7 @@ async def test_a_mail_has_time_to_leave_and_nothing_else_waits_as_long(stage: St
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
     seconds = {asked.activity_type.name: asked.start_to_close_timeout.seconds for asked in attributes}
-    assert seconds == {"note_incident": 30, "send_mail": 60}
+    assert seconds == {"record_incident_event": 30, "send_mail": 60}
 
 
 @played

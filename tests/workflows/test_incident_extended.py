@@ -32,7 +32,7 @@ async def refused(play: Play, said: StaffExtension) -> ApplicationError:
 
 
 def notes(play: Play, what: str) -> list[RecordIncidentEventInput]:
-    return [order for order in play.books.orders if isinstance(order, RecordIncidentEventInput) and order.what == what]
+    return [order for order in play.books.orders if isinstance(order, RecordIncidentEventInput) and order.event == what]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_an_answered_case_is_not_extended_and_a_late_signal_is_audited(sta
     await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
     error = await refused(play, WEEK)  # by the validator, which asks nobody and uses no order
-    assert (error.type, "an answer stands: regenerate, decided by customer" in error.message) == ("TooLate", True)
+    assert (error.type, "there is an answer: regenerate, decided by customer" in error.message) == ("TooLate", True)
     await play.orders_by_signal(WEEK)
     await play.comes("note extension_refused")
     [note] = notes(play, "extension_refused")
@@ -146,7 +146,7 @@ async def test_after_an_abandonment_nothing_runs_out_so_nothing_is_extended(stag
     await play.regeneration_ends("abandoned")
     await play.comes("note regeneration_abandoned needs_staff")
     error = await refused(play, WEEK)
-    assert (error.type, "nothing runs out" in error.message) == ("TooLate", True)
+    assert (error.type, "has no deadline any more" in error.message) == ("TooLate", True)
 
 
 @played
@@ -163,7 +163,7 @@ async def test_an_extension_that_was_asked_for_before_the_silence_ends_keeps_the
     """Both wait for a decision that SQL has not heard of yet, and that comes to nothing."""
     taking = asyncio.Event()
     times = IncidentTimes(remind_after=(), staff_after=0.1, close_after=1.0)
-    play = await stage.incident(times, slow={"take_decision": taking}, broken={"take_decision"})
+    play = await stage.incident(times, slow={"record_decision": taking}, broken={"record_decision"})
     await play.comes(STAFF_TASK)
     accepted = WorkflowUpdateStage.ACCEPTED
     deciding = await play.handle.start_update(Case.decide, play.books.order(DAN), wait_for_stage=accepted)
@@ -190,7 +190,7 @@ async def test_an_extension_while_the_case_is_being_closed_comes_too_late(stage:
     closing.set()
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await asking.result()
-    assert "the case is closed as unanswered: nobody answered" in str(caught.value.cause)
+    assert "the incident is closed as unanswered: nobody answered" in str(caught.value.cause)
     assert await play.result() == "unanswered"
 
 
@@ -258,7 +258,7 @@ async def test_a_case_that_is_started_anew_keeps_the_end_that_staff_gave_it(stag
     times = IncidentTimes(remind_after=(), staff_after=7 * DAY, close_after=14 * DAY)
     start = time.time()
     again = ExtendedDeadlines(start + 30 * DAY, start + 100 * DAY)
-    play = await stage.incident(times, earlier={"extended": again})
+    play = await stage.incident(times, earlier={"deadlines": again})
     error = await refused(play, WEEK)
     assert (error.type, "4 are left" in error.message) == ("Invalid", True)
     await play.until(30 * DAY - 60)

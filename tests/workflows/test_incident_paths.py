@@ -80,7 +80,7 @@ def signal(decision: StaffDecision) -> Event:
 def grows(failures: int) -> Event:
     async def grew(play: Play) -> None:
         play.books.failures = failures
-        await play.told("attempts_grew")
+        await play.told("failures_increased")
 
     return grew
 
@@ -311,11 +311,11 @@ PATHS = [
         "alert_that_joins_others_is_ordered_again_after_its_delay",
         [at(2 * HOUR), customer(Choice.DISMISS)],
         [
-            *(OPENED, "0h mail alert-1 joins", "0h note mail_delayed", "0.1h mail alert-1"),
+            *(OPENED, "0h mail alert-1 grouped", "0h note mail_delayed", "0.1h mail alert-1"),
             "2h close false_alarm",
         ],
         "false_alarm",
-        books={"mail_ends": {"alert-1": ["joins"]}},
+        books={"mail_ends": {"alert-1": ["grouped"]}},
     ),
     Path(
         "held_alert_calls_staff_once_until_it_is_sent",
@@ -340,8 +340,8 @@ PATHS = [
     ),
     Path(
         "growth_is_noted_and_sends_no_mail",
-        [at(HOUR), grows(40), comes("note attempts_grew"), grows(80), at(2 * HOUR)],
-        [OPENED, ALERT, "1h note attempts_grew", "1h note attempts_grew"],
+        [at(HOUR), grows(40), comes("note failures_increased"), grows(80), at(2 * HOUR)],
+        [OPENED, ALERT, "1h note failures_increased", "1h note failures_increased"],
     ),
     Path(
         "after_an_abandoned_regeneration_staff_regenerates_again",

@@ -70,7 +70,7 @@ async def test_a_new_answer_while_the_abandonment_is_being_noted_is_acted_on(sta
     play = await regenerating(stage)
     play.books.slow["regeneration_abandoned"] = noting = asyncio.Event()
     await abandons(play)
-    await play.rest(but="note_incident")
+    await play.rest(but="record_incident_event")
     await customer_answers(play)
     noting.set()
     assert await play.result() == "false_alarm"

@@ -59,7 +59,7 @@ async def test_a_resend_is_noted_with_who_what_and_why_and_its_repeat_sends_noth
     await play.orders_by_signal(AGAIN)
     await play.rest()
     [note] = [
-        o for o in play.books.orders if isinstance(o, RecordIncidentEventInput) and o.what == "mail_ordered_again"
+        o for o in play.books.orders if isinstance(o, RecordIncidentEventInput) and o.event == "mail_ordered_again"
     ]
     assert (note.actor, note.key, note.state) == ("eve", "mail_ordered_again-s-1", None)
     assert note.detail == {"mail": "alert-2", "reason": AGAIN.reason}
@@ -125,11 +125,11 @@ async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_
     play = await stage.incident(slow={"send_mail": sending})
     await play.rest(but="send_mail")
     error = await refused(play)
-    assert (error.type, "mail alert-1 is still being tried" in error.message) == ("TooEarly", True)
+    assert (error.type, "mail alert-1 is still being retried" in error.message) == ("TooEarly", True)
     sending.set()
     await told(play, "mail alert-1")
     error = await refused(play, replace(AGAIN, kind="reminder", request_id="s-2"))
-    assert (error.type, error.message) == ("TooEarly", "there is nothing to send again: no reminder went out yet")
+    assert (error.type, error.message) == ("TooEarly", "there is nothing to send again: no reminder was sent yet")
     assert (
         "kind must be one of: alert, reminder"
         in (await refused(play, replace(AGAIN, kind="new_keys", request_id="s-3"))).message
@@ -138,7 +138,7 @@ async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_
 
 @played
 async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -> None:
-    play = await stage.incident(earlier={"numbers": {"alert": 4, "reminder": 1}})
+    play = await stage.incident(earlier={"mail_numbers": {"alert": 4, "reminder": 1}})
     await told(play, "mail alert-1")
     assert await resend(play) == ResendResult("alert-5", "sent")
     await play.until(DAY + HOUR)
@@ -154,7 +154,7 @@ async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audite
     assert (await refused(play)).type == "TooLate"
     await play.orders_by_signal(AGAIN)
     await play.comes("note resend_refused")
-    [note] = [o for o in play.books.orders if isinstance(o, RecordIncidentEventInput) and o.what == "resend_refused"]
+    [note] = [o for o in play.books.orders if isinstance(o, RecordIncidentEventInput) and o.event == "resend_refused"]
     assert (note.actor, note.key, note.detail["reason"]) == ("eve", "refused-s-1", AGAIN.reason)
 
 
@@ -169,7 +169,7 @@ async def test_an_answer_while_a_mail_is_sent_again_ends_the_tries(stage: Stage)
     await play.answers(Choice.DISMISS)
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await asking.result()
-    assert "answered before the mail left" in str(caught.value.cause)
+    assert "answered before the mail was sent" in str(caught.value.cause)
     assert await play.result() == "false_alarm"
 
 
@@ -180,7 +180,7 @@ async def test_after_an_abandonment_the_alert_can_be_sent_again_for_a_new_answer
     await play.comes("note regenerating regenerating")
     await play.regeneration_ends("abandoned")
     await play.comes("note regeneration_abandoned needs_staff")
-    assert (await resend(play)).end == "sent"
+    assert (await resend(play)).state == "sent"
     await play.rest()
     assert (await play.handle.query(Case.status)).state == "needs_staff"  # a decision is still wanted
     await play.answers(Choice.REGENERATE)

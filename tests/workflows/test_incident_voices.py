@@ -31,11 +31,11 @@ GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
 
 MALFORMED = {
     "a_whole_decision": GOOD,
-    "an_order_and_more": {"order": "o-1", **GOOD},
+    "an_order_and_more": {"request": "o-1", **GOOD},
     "nothing": None,
     "list": ["o-1"],
     "empty_object": {},
-    "number": {"order": 1},
+    "number": {"request": 1},
     "no_id": "a b",
     "too_long": "x" * 65,
     "address": ADDRESS,
@@ -70,7 +70,7 @@ def refusals(play: Play) -> list[str]:
     loaded = [
         note
         for note in play.books.orders
-        if isinstance(note, RecordIncidentEventInput) and note.what == "decision_refused"
+        if isinstance(note, RecordIncidentEventInput) and note.event == "decision_refused"
     ]
     lines = (line.partition("refused decision_refused: ")[2] for line in play.books.story)
     return [*(str(note.detail["why"]) for note in loaded), *(line for line in lines if line)]
@@ -83,7 +83,7 @@ async def test_malformed_updates_are_refused_with_a_reason_and_leave_nothing(sta
     before = list(play.books.story)
     for name, said in MALFORMED.items():
         error = await refused(play.handle.execute_update(Case.decide, said))
-        assert (name, error.type, "an order's id" in error.message) == (name, "Invalid", True)
+        assert (name, error.type, "a request id" in error.message) == (name, "Invalid", True)
     for contents in UNREADABLE.values():
         await refused(play.handle.execute_update("decide", args=contents))
     assert play.books.story == before
@@ -96,7 +96,7 @@ async def test_malformed_signals_are_answered_in_timeline_and_details(stage: Sta
     for said in MALFORMED.values():
         await play.handle.signal(STAFF_DECISION, said)
     await eventually(lambda: len(refusals(play)) == len(MALFORMED), play.books)
-    assert all("an order's id" in why for why in refusals(play))
+    assert all("a request id" in why for why in refusals(play))
     assert refusals(play)[-1] in await play.details()
     assert await dismissed(play)
 
@@ -115,7 +115,7 @@ async def test_unreadable_signals_are_answered_in_timeline_and_details(stage: St
 async def test_a_signal_of_an_unknown_name_is_answered_in_the_timeline(stage: Stage) -> None:
     play = await stage.incident()
     await play.handle.signal("staf_decision", play.books.order(DAN))
-    await eventually(lambda: [one.why for one in play.books.ignored] == [RefusalReason.UNKNOWN_NAME], play.books)
+    await eventually(lambda: [one.reason for one in play.books.ignored] == [RefusalReason.UNKNOWN_NAME], play.books)
     assert "staff_decision" in await play.details()
     assert await dismissed(play)
 
@@ -123,11 +123,11 @@ async def test_a_signal_of_an_unknown_name_is_answered_in_the_timeline(stage: St
 @played
 async def test_a_machine_signal_sent_by_hand_does_not_kill_the_case(stage: Stage) -> None:
     play = await stage.incident()
-    for name in ("customer_answered", "attempts_grew", "regeneration_finished"):
+    for name in ("customer_answered", "failures_increased", "regeneration_finished"):
         await play.handle.signal(name, args=[])
         await play.handle.signal(name, args=[None, None])
     await eventually(lambda: len(play.books.ignored) == 6, play.books)
-    assert {one.why for one in play.books.ignored} == {RefusalReason.NO_ROW}
+    assert {one.reason for one in play.books.ignored} == {RefusalReason.NO_ROW}
     assert await dismissed(play)
 
 
@@ -138,7 +138,7 @@ async def test_a_decision_after_the_answer_is_refused_and_told_what_stands(stage
     await play.comes("note regenerating regenerating")
     error = await refused(play.orders(DAN))
     assert error.type == "TooLate"
-    assert "regenerate, the secret leaked, decided by customer" in error.message
+    assert "regenerate, secret leaked, decided by customer" in error.message
 
 
 @played
@@ -242,7 +242,7 @@ async def test_a_repeated_ending_is_not_taken_for_that_of_the_next_regeneration(
 async def overtaken(stage: Stage) -> tuple[Play, asyncio.Event, Coroutine[Any, Any, Any]]:
     """Staff decides, and before SQL is heard the customer's answer stands and is acted on."""
     taking = asyncio.Event()
-    play = await stage.incident(slow={"take_decision": taking})
+    play = await stage.incident(slow={"record_decision": taking})
     order = play.books.order(DAN)
     deciding = await play.handle.start_update(Case.decide, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     await play.answers(Choice.REGENERATE)
@@ -253,7 +253,7 @@ async def overtaken(stage: Stage) -> tuple[Play, asyncio.Event, Coroutine[Any, A
 @played
 async def test_a_decision_refused_before_the_abandonment_brings_no_old_answer_back(stage: Stage) -> None:
     play, taking, report = await overtaken(stage)
-    play.books.late["take_decision"] = telling = asyncio.Event()
+    play.books.late["record_decision"] = telling = asyncio.Event()
     taking.set()
     await play.comes("take dismiss of dan")  # SQL refuses it, and the workflow hears of that last of all
     await play.regeneration_ends("abandoned")
@@ -286,17 +286,17 @@ async def test_a_customer_signal_after_a_decision_that_stands_changes_nothing(st
 @played
 async def test_the_case_waits_for_those_who_are_still_being_heard(stage: Stage) -> None:
     noting = asyncio.Event()
-    play = await stage.incident(slow={"attempts_grew": noting})
+    play = await stage.incident(slow={"failures_increased": noting})
     play.books.failures = 40
-    await play.told("attempts_grew")
-    await play.rest(but="note_incident")
+    await play.told("failures_increased")
+    await play.rest(but="record_incident_event")
     await play.orders(DAN)
     await play.comes("close false_alarm")
-    await play.rest(but="note_incident")
+    await play.rest(but="record_incident_event")
     assert (await play.handle.describe()).close_time is None
     noting.set()
     await play.result()
-    await play.comes("note attempts_grew")
+    await play.comes("note failures_increased")
 
 
 @played
@@ -304,16 +304,16 @@ async def test_growth_is_counted_and_shown(stage: Stage) -> None:
     play = await stage.incident()
     for failures in (40, 80, 80):
         play.books.failures = failures
-        await play.told("attempts_grew")
+        await play.told("failures_increased")
         await play.rest()
     await play.until(HOUR)
     notes = [
         note
         for note in play.books.orders
-        if isinstance(note, RecordIncidentEventInput) and note.what == "attempts_grew"
+        if isinstance(note, RecordIncidentEventInput) and note.event == "failures_increased"
     ]
     assert [note.detail for note in notes] == [{"failures": 40}, {"failures": 80}]
-    assert {note.key for note in notes} == {"attempts_grew-40", "attempts_grew-80"}
+    assert {note.key for note in notes} == {"failures_increased-40", "failures_increased-80"}
     assert "80 failed attempts in a row" in await play.details()
 
 
@@ -349,7 +349,7 @@ async def test_a_late_signal_is_audited_with_who_what_and_why(stage: Stage) -> N
     [note] = [
         order
         for order in play.books.orders
-        if isinstance(order, RecordIncidentEventInput) and order.what == "decision_refused"
+        if isinstance(order, RecordIncidentEventInput) and order.event == "decision_refused"
     ]
     assert (note.actor, note.key) == (GOOD["actor"], "refused-late-1")
     assert note.detail["decision"] == GOOD["decision"]

@@ -94,7 +94,11 @@ def test_a_regeneration_of_before_goes_on_as_it_began() -> None:
     [case] = DefaultPayloadConverter().from_payloads(
         [Payload(metadata={"encoding": b"json/plain"}, data=old)], [messages.RegenerationInput]
     )
-    assert (case.deliver, case.times.warn_before, case.times.overlap) == (messages.DeliveryMethod.LINK, 0.0, 3600.0)
+    assert (case.delivery_method, case.times.warn_before, case.times.overlap) == (
+        messages.DeliveryMethod.LINK,
+        0.0,
+        3600.0,
+    )
 
 
 def test_workflow_ids_are_functions_of_the_subject() -> None:

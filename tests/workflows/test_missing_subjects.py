@@ -12,13 +12,13 @@ HOUR = 3600.0
 LONG = SUBJECT_MISSING_TIMEOUT.total_seconds()
 SELDOM_SECONDS = MISSING_SUBJECT_RETRY["retry_policy"].initial_interval.total_seconds()
 WORKFLOWS = {  # how each is started, and the activities that do not find their subject
-    "incident": {"look_at_incident", "note_incident", "send_mail", "take_decision", "close_incident"},
+    "incident": {"load_incident_facts", "record_incident_event", "send_mail", "record_decision", "close_incident"},
     "regeneration": {
-        "issue_pair",
-        "prove_pair",
-        "activate_pair",
-        "look_at_regeneration",
-        "note_regeneration",
+        "issue_key_pair",
+        "verify_key_pair",
+        "activate_key_pair",
+        "load_regeneration_facts",
+        "record_regeneration_event",
         "send_mail",
     },
     "notice": {"send_mail"},
@@ -79,7 +79,7 @@ async def test_staff_is_told_once_of_a_subject_that_is_missing_and_the_task_ends
 
 @played
 async def test_a_subject_that_is_found_within_minutes_calls_nobody(stage: Stage) -> None:
-    play = await begin(stage, "regeneration", {"issue_pair"})
+    play = await begin(stage, "regeneration", {"issue_key_pair"})
     await play.until(120)
     play.books.missing.clear()
     await play.until(200)
@@ -96,7 +96,7 @@ async def test_an_incident_that_is_missing_for_days_goes_on_with_the_customers_a
     await play.until(3 * LONG)
     assert lines(play)[-1] == "missing incident"
     [missing] = [order for order in play.books.orders if hasattr(order, "cause")]
-    assert (missing.over, missing.state) == (False, "waiting")
+    assert (missing.resolved, missing.state) == (False, "waiting")
     play.books.missing.clear()
     await play.until(3 * LONG + 2 * SELDOM_SECONDS)
     assert await play.result() == "false_alarm"
@@ -105,12 +105,12 @@ async def test_an_incident_that_is_missing_for_days_goes_on_with_the_customers_a
 @pytest.mark.parametrize("kind", ["notice", "webhook"])
 @played
 async def test_what_is_never_found_ends_with_its_life(stage: Stage, kind: str) -> None:
-    life = 4 * HOUR
+    ttl = 4 * HOUR
     if kind == "notice":
-        play = await stage.notice(NoticeKind.EXPOSED, life, missing={"send_mail"})
+        play = await stage.notice(NoticeKind.EXPOSED, ttl, missing={"send_mail"})
     else:
-        play = await stage.webhook(life, missing={"post_webhook"})
-    await play.until(life + 2 * SELDOM_SECONDS)
+        play = await stage.webhook(ttl, missing={"post_webhook"})
+    await play.until(ttl + 2 * SELDOM_SECONDS)
     assert await play.result() == "failed"
     assert lines(play)[0] == f"missing {kind}"
     assert f"over {kind}" in lines(play)

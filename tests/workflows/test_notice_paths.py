@@ -22,9 +22,9 @@ class Path:
     mails: dict[str, list[str]]
     story: list[str]
     ended: str
-    shown: str = "**The customer was told**"
+    shown: str = "**The customer was informed**"
     happens: list[Event] = field(default_factory=list)
-    life: float = 14 * DAY
+    ttl: float = 14 * DAY
 
 
 def at(seconds: float) -> Event:
@@ -37,13 +37,13 @@ def tried(mail: str) -> Event:
 
 
 PATHS = [
-    Path("exposed_is_one_mail", NoticeKind.EXPOSED, {}, ["0h mail exposed-1"], "told"),
+    Path("exposed_is_one_mail", NoticeKind.EXPOSED, {}, ["0h mail exposed-1"], "sent"),
     Path(
         "a_changed_address_is_told_to_the_old_one_then_to_the_new_one",
         CHANGED,
         {},
         ["0h mail contact_changed-1", "0h mail new_contact-1"],
-        "told",
+        "sent",
     ),
     Path(
         "a_withheld_mail_is_ordered_again_next_day_and_the_new_address_waits_for_the_old_one",
@@ -55,33 +55,33 @@ PATHS = [
             "48h mail contact_changed-1",
             "48h mail new_contact-1",
         ],
-        "told",
+        "sent",
         happens=[at(3 * DAY)],
     ),
     Path(
         "what_was_overtaken_is_told_to_nobody",
         CHANGED,
-        {"contact_changed-1": ["overtaken"]},
-        ["0h mail contact_changed-1 overtaken"],
-        "overtaken",
-        "**There was nothing left to tell**",
+        {"contact_changed-1": ["obsolete"]},
+        ["0h mail contact_changed-1 obsolete"],
+        "obsolete",
+        "**Not sent: a later change made it obsolete**",
     ),
     Path(
         "overtaken_while_the_cap_withheld_it",
         CHANGED,
-        {"contact_changed-1": ["skipped", "overtaken"]},
-        ["0h mail contact_changed-1 skipped", "24h mail contact_changed-1 overtaken"],
-        "overtaken",
-        "**There was nothing left to tell**",
+        {"contact_changed-1": ["skipped", "obsolete"]},
+        ["0h mail contact_changed-1 skipped", "24h mail contact_changed-1 obsolete"],
+        "obsolete",
+        "**Not sent: a later change made it obsolete**",
         [at(2 * DAY)],
     ),
     Path(
         "overtaken_between_the_two_addresses",
         CHANGED,
-        {"new_contact-1": ["overtaken"]},
-        ["0h mail contact_changed-1", "0h mail new_contact-1 overtaken"],
-        "overtaken",
-        "**There was nothing left to tell**",
+        {"new_contact-1": ["obsolete"]},
+        ["0h mail contact_changed-1", "0h mail new_contact-1 obsolete"],
+        "obsolete",
+        "**Not sent: a later change made it obsolete**",
     ),
     Path(
         "an_old_address_that_is_dead_is_for_staff_and_the_new_one_is_told",
@@ -102,8 +102,8 @@ PATHS = [
     Path(
         "failed_stays_failed_when_the_rest_is_overtaken",
         CHANGED,
-        {"contact_changed-1": ["failed"], "new_contact-1": ["overtaken"]},
-        ["0h mail contact_changed-1 failed", "0h mail new_contact-1 overtaken"],
+        {"contact_changed-1": ["failed"], "new_contact-1": ["obsolete"]},
+        ["0h mail contact_changed-1 failed", "0h mail new_contact-1 obsolete"],
         "failed",
         "Support staff is needed. The mail can't be delivered.",
     ),
@@ -113,9 +113,9 @@ PATHS = [
         {"exposed-1": ["down"] * 1000},
         [],
         "failed",
-        "Support staff is needed. The mail did not leave in time.",
+        "Support staff is needed. The mail was not sent in time.",
         [tried("exposed-1"), at(600 + SLACK)],
-        life=600,
+        ttl=600,
     ),
     Path(
         "withheld_until_the_end_of_its_life",
@@ -123,9 +123,9 @@ PATHS = [
         {"exposed-1": ["skipped"] * 10},
         ["0h mail exposed-1 skipped", "24h mail exposed-1 skipped"],
         "failed",
-        "Support staff is needed. The mail did not leave in time.",
+        "Support staff is needed. The mail was not sent in time.",
         [at(DAY + HOUR), at(2 * DAY)],
-        life=1.5 * DAY,
+        ttl=1.5 * DAY,
     ),
 ]
 
@@ -133,7 +133,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 @played
 async def test_a_notice_tells_its_story(stage: Stage, path: Path) -> None:
-    play = await stage.notice(path.kind, path.life, mail_ends={mail: list(ends) for mail, ends in path.mails.items()})
+    play = await stage.notice(path.kind, path.ttl, mail_ends={mail: list(ends) for mail, ends in path.mails.items()})
     for event in path.happens:
         await event(play)
     assert await play.result() == path.ended

@@ -36,7 +36,7 @@ class Path:
     leaked: bool = False
     replaces: bool = True
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
-    deliver: DeliveryMethod = DeliveryMethod.LINK
+    delivery_method: DeliveryMethod = DeliveryMethod.LINK
     books: dict[str, Any] = field(default_factory=dict)
 
 
@@ -179,10 +179,10 @@ PATHS = [
     ),
     Path(
         "superseded_before_anything_was_sent_sends_nothing",
-        [comes("issue"), superseded, goes_on("prove_pair")],
+        [comes("issue"), superseded, goes_on("verify_key_pair")],
         [*MADE, "0h finish superseded"],
         "superseded",
-        books={"slow": ["prove_pair"]},
+        books={"slow": ["verify_key_pair"]},
     ),
     Path(
         "superseded_told_after_the_collection_changes_nothing",
@@ -260,7 +260,7 @@ PATHS = [
             leaked=leaked,
             books={"broken": {step}},
         )
-        for step, done in (("issue_pair", ()), ("prove_pair", MADE[:1]), ("activate_pair", MADE[:2]))
+        for step, done in (("issue_key_pair", ()), ("verify_key_pair", MADE[:1]), ("activate_key_pair", MADE[:2]))
         for leaked in (False, True)
     ),
     Path(
@@ -359,7 +359,7 @@ PATHS = [
             [*SENT, *RETIRED_ON_DAY_2],
             "done",
             times=WARNED,
-            books={"old_uses": 5, fault: {"count_old_uses"}},
+            books={"old_uses": 5, fault: {"count_old_key_uses"}},
         )
         for how, fault in (("fails_for_good", "broken"), ("fails_until_then", "shaky"))
     ),
@@ -368,7 +368,7 @@ PATHS = [
         [comes("mail new_keys_inside-1"), collects, at(2 * DAY)],
         [*MAILED, "0h overlap until 24h", "24h retire", "24h mail keys_retired-1", "24h finish done"],
         "done",
-        deliver=DeliveryMethod.MAIL,
+        delivery_method=DeliveryMethod.MAIL,
     ),
     Path(
         "a_leaked_pair_was_cut_at_once_when_the_keys_are_mailed_too",
@@ -376,7 +376,7 @@ PATHS = [
         [*MAILED, "0h mail keys_retired-1", "0h finish done"],
         "done",
         leaked=True,
-        deliver=DeliveryMethod.MAIL,
+        delivery_method=DeliveryMethod.MAIL,
     ),
     Path(
         "first_keys_that_are_mailed_replace_nothing",
@@ -384,7 +384,7 @@ PATHS = [
         [*MAILED, "0h finish done"],
         "done",
         replaces=False,
-        deliver=DeliveryMethod.MAIL,
+        delivery_method=DeliveryMethod.MAIL,
     ),
     Path(
         "mailed_keys_that_are_refused_call_staff_who_resends_and_the_old_pair_lives",
@@ -393,7 +393,7 @@ PATHS = [
             *(*MADE, "0h mail new_keys_inside-1 failed", "0h note mail_failed needs_staff"),
             *("1h renew 2", "1h mail new_keys_inside-2"),
         ],
-        deliver=DeliveryMethod.MAIL,
+        delivery_method=DeliveryMethod.MAIL,
         books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
     ),
     Path(
@@ -405,7 +405,7 @@ PATHS = [
         ],
         "abandoned",
         times=RegenerationTimes(resend_after=()),
-        deliver=DeliveryMethod.MAIL,
+        delivery_method=DeliveryMethod.MAIL,
         books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
     ),
     Path(
@@ -413,7 +413,7 @@ PATHS = [
         [at(DAY / 2), collects, at(2 * DAY)],
         [*MAILED, "12h overlap until 36h", "36h retire", "36h mail keys_retired-1", "36h finish done"],
         "done",
-        deliver=DeliveryMethod.MAIL,
+        delivery_method=DeliveryMethod.MAIL,
         books={"mail_ends": {"new_keys_inside-1": ["down"] * 3}},
     ),
 ]
@@ -424,7 +424,7 @@ PATHS = [
 async def test_path(stage: Stage, path: Path) -> None:
     books = {**path.books, "slow": {name: asyncio.Event() for name in path.books.get("slow", [])}}
     play = await stage.regeneration(
-        path.times, leaked=path.leaked, replaces=path.replaces, deliver=path.deliver, **books
+        path.times, leaked=path.leaked, replaces=path.replaces, delivery_method=path.delivery_method, **books
     )
     await play.comes(path.story[0].partition(" ")[2])
     for event in path.happens:
@@ -504,7 +504,7 @@ async def refused(play: Play) -> ApplicationError:
 @played
 async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collection(stage: Stage) -> None:
     making = asyncio.Event()
-    play = await stage.regeneration(slow={"activate_pair": making})
+    play = await stage.regeneration(slow={"activate_key_pair": making})
     await play.comes("prove")
     assert (await refused(play)).type == "TooEarly"
     making.set()
@@ -523,7 +523,7 @@ async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collect
 
 @played
 async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(stage: Stage) -> None:
-    play = await stage.regeneration(deliver=DeliveryMethod.MAIL)
+    play = await stage.regeneration(delivery_method=DeliveryMethod.MAIL)
     await play.comes("mail new_keys_inside-1")
     assert await order_to_resend(play) == 2
     await play.comes("mail new_keys_inside-2")
@@ -577,7 +577,7 @@ async def test_details_tell_what_goes_on(stage: Stage) -> None:
     await play.comes("note staff_not_needed staff_done")
     await play.comes("overlap until 24h")
     details = await play.details()
-    assert "the old ones still work" in details
+    assert "the old ones are still accepted" in details
     assert "resend" not in details
     assert "Support staff" not in details
     await play.until(2 * DAY)

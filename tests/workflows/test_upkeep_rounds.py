@@ -17,7 +17,7 @@ from octy_workflows.messages import (
 )
 from octy_workflows.staff_requests import Choice, StaffDecision
 
-DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, MaintenanceProgress.HELD
+DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, MaintenanceProgress.LEASED
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_st
     """Its second day: the first reminder's time is over, the second one's is not."""
     case = await stage.incident()
     await case.until(10)
-    again = await stage.incident(past=IncidentRestart(began=case.books.start - 2 * DAY))
+    again = await stage.incident(restart=IncidentRestart(started_at=case.books.start - 2 * DAY))
     await again.until(12 * DAY + HOUR)
     assert [line.partition(" ")[2] for line in again.books.story] == [
         *("note opened waiting", "mail alert-1", "mail reminder-2"),
@@ -71,7 +71,7 @@ async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_st
 
 @played
 async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_started_again(stage: Stage) -> None:
-    case = await stage.incident(past=IncidentRestart(regeneration_id="r-old"), regeneration_id="r-old", leaked=True)
+    case = await stage.incident(restart=IncidentRestart(regeneration_id="r-old"), regeneration_id="r-old", leaked=True)
     await case.rest()
     with pytest.raises(WorkflowUpdateFailedError) as refused:  # the leak was reported in its first life
         await case.orders(StaffDecision("dismiss", "dan", "no"))
@@ -98,12 +98,12 @@ async def test_an_answer_of_staff_is_told_as_theirs(stage: Stage) -> None:
 async def test_a_delivery_that_is_started_again_renews_a_link_that_has_expired_and_no_other(stage: Stage) -> None:
     first = await stage.regeneration()
     await first.until(10)
-    began = first.books.start - 4 * DAY
-    still = await stage.regeneration(past=RegenerationRestart(began, generation=3), generation=3)
+    started_at = first.books.start - 4 * DAY
+    still = await stage.regeneration(restart=RegenerationRestart(started_at, generation=3), generation=3)
     await still.until(3 * DAY + HOUR)
     assert [line.partition(" ")[2] for line in still.books.story] == [
         *("issue", "prove", "activate", "mail new_keys-3", "note not_collected needs_staff"),
     ]
-    late = await stage.regeneration(past=RegenerationRestart(began, generation=3, expired=True), generation=3)
+    late = await stage.regeneration(restart=RegenerationRestart(started_at, generation=3, expired=True), generation=3)
     await late.until(HOUR)
     assert [line.partition(" ")[2] for line in late.books.story][3:] == ["renew 4", "mail new_keys-4"]

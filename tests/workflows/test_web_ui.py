@@ -27,7 +27,7 @@ async def test_a_case_shows_its_state_its_need_of_staff_and_its_failures(stage: 
     assert await found(play) == ("needs_staff", True, 20)
     await play.orders(StaffResend("eve", "address corrected"))
     play.books.failures = 40
-    await play.told("attempts_grew")
+    await play.told("failures_increased")
     await play.rest()
     assert await found(play) == ("waiting", False, 40)
     await play.answers(Choice.REGENERATE)
@@ -66,7 +66,7 @@ async def test_where_they_are_off_nothing_is_set_and_the_history_replays(stage: 
     stage.plays.append(play)
     await play.comes("note opened waiting")
     play.books.failures = 40
-    await play.told("attempts_grew")
+    await play.told("failures_increased")
     await play.rest()
     assert await found(play) == (None, None, None)
 
@@ -90,12 +90,12 @@ async def test_every_activity_and_every_timer_says_what_it_is_for(stage: Stage, 
         play = await stage.incident()
         await play.until(15 * DAY)
         expected = {"opened", "alert", "reminder", "no_answer", "as unanswered"}
-        timers = {"the next reminder", "the staff task", "the end of the case"}
+        timers = {"next reminder", "staff task", "end of the incident"}
     else:
         play = await stage.regeneration()
         await play.until(15 * DAY)
         expected = {"new pair", "new_keys", "link 2", "link 3", "not_collected", "as abandoned"}
-        timers = {"the customer to collect"}
+        timers = {"collection of the keys"}
     await play.result()
     told = summaries(await play.handle.fetch_history())
     assert set(told["activity"]) == expected

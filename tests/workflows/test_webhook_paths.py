@@ -13,9 +13,9 @@ NEVER = ["down"] * 1000
 @pytest.mark.parametrize(
     ("posts", "story", "ended", "shown"),
     [
-        ([], ["0h post sent"], "sent", "**The customer's server was told**"),
+        ([], ["0h post sent"], "sent", "**Accepted by the customer's server**"),
         (["failed"], ["0h post failed"], "failed", "**Given up**"),
-        (["skipped"], ["0h post skipped"], "skipped", "**There was nowhere to send it**"),
+        (["skipped"], ["0h post skipped"], "skipped", "**Not sent: no webhook URL, or webhooks are off**"),
     ],
 )
 @played
@@ -55,7 +55,7 @@ async def test_trying_ends_with_its_life_and_not_before(stage: Stage) -> None:
 @played
 async def test_a_last_try_that_arrived_is_no_failure(stage: Stage) -> None:
     """Its worker died before it could say so, but not before it wrote it down."""
-    play = await stage.webhook(life=60.0, posts=list(NEVER), ending="sent")
+    play = await stage.webhook(ttl=60.0, posts=list(NEVER), ending="sent")
     await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
     await play.until(60 + SLACK)
     assert await play.result() == "sent"
@@ -63,11 +63,11 @@ async def test_a_last_try_that_arrived_is_no_failure(stage: Stage) -> None:
 
 @played
 async def test_its_history_holds_an_id_and_the_name_of_the_event_only(stage: Stage) -> None:
-    play = await stage.webhook(life=HOUR)
+    play = await stage.webhook(ttl=HOUR)
     await play.result()
     given = (await play.handle.fetch_history()).events[0].workflow_execution_started_event_attributes
     case = json.loads(given.input.payloads[0].data)
-    assert case == {"webhook_id": play.handle.id, "event": "keys.ready", "life": HOUR}
+    assert case == {"webhook_id": play.handle.id, "event": "keys.ready", "ttl": HOUR}
 
 
 def test_each_order_of_staff_has_a_workflow_of_its_own() -> None:

@@ -21,9 +21,9 @@ from octy_workflows.messages import (
     DAILY_CAP,
     DELAYED,
     FINAL_REGENERATION_STATES,
+    GROUPED,
     HELD,
-    JOINED,
-    OUTDATED,
+    OBSOLETE,
     BeginOverlapInput,
     CloseIncidentInput,
     DecisionResult,
@@ -71,7 +71,7 @@ class Books:
     start: float = 0.0
     told: list[tuple[float, str]] = field(default_factory=list)  # Unix seconds, by the workflow's clock
     orders: list[Any] = field(default_factory=list)
-    # By mail, one end a try; "down" raises, "overtaken" is skipped for good, "withheld" until the next day, "joins" and
+    # By mail, one end a try; "down" raises, "obsolete" is skipped, "withheld" until the next day, "grouped" and
     # "held" are delayed by five minutes; then "sent".
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
@@ -106,7 +106,7 @@ class Books:
     def alert_follows(self) -> bool:
         """Tell whether an alert waits until the opening is told, so that a story is always told in one order."""
         hindered = {*self.slow, *self.broken, *self.missing, *self.shaky}
-        return not hindered & {"note_incident", "opened"}
+        return not hindered & {"record_incident_event", "opened"}
 
     def tell(self, at: float, line: str, order: object) -> None:
         self.told.append((at, line))
@@ -130,48 +130,48 @@ class Books:
         """Write a staff order down; return what a message says of it."""
         said = said if said.id else said.with_id(f"o-{next(_numbers)}")
         self.staff_orders[said.id] = action or _ACTIONS[type(said)], said
-        return {"order": said.id}
+        return {"request": said.id}
 
     def take(self, answer: DecisionResult, decision_id: str) -> bool:
         """Let the first answer stand, until the question is reopened or the case closed."""
-        if self.standing is not None or self.resolution or (self.leaked and answer.standing_choice == Choice.DISMISS):
+        if self.standing is not None or self.resolution or (self.leaked and answer.current_choice == Choice.DISMISS):
             return False
         self.standing, self.standing_id, self.answered = answer, decision_id, True
-        self.leaked = self.leaked or answer.standing_leaked
+        self.leaked = self.leaked or answer.current_leaked
         return True
 
     def use(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
         """Load an order, once; a refused one is told."""
-        action, said = self.staff_orders.get(use.order_id, (None, None))
-        refused = RefusalReason.ORDER_USED if use.order_id in self.used else None
-        refused = RefusalReason.ORDER_FOREIGN if action != use.action else refused
-        refused = RefusalReason.ORDER_MISSING if said is None else refused
-        refused = RefusalReason.UNREADABLE if not use.order_id else refused
+        action, said = self.staff_orders.get(use.request_id, (None, None))
+        refused = RefusalReason.REQUEST_USED if use.request_id in self.used else None
+        refused = RefusalReason.REQUEST_MISMATCH if action != use.action else refused
+        refused = RefusalReason.REQUEST_MISSING if said is None else refused
+        refused = RefusalReason.UNREADABLE if not use.request_id else refused
         if refused is not None:
-            words = use.why or str(refused)
-            self.tell(use.at, f"refused {use.what}: {words}", use)
+            words = use.error or str(refused)
+            self.tell(use.at, f"refused {use.refused_event}: {words}", use)
             return UseStaffRequestResult(words)
         assert said is not None
-        self.used[use.order_id] = activity.info().activity_id
+        self.used[use.request_id] = activity.info().activity_id
         return UseStaffRequestResult("", asdict(said))
 
     @property
-    def backed(self) -> list[Signal]:
+    def recorded_signals(self) -> list[Signal]:
         """Name the signals for which there is a row."""
         newest = self.endings.get(self.regeneration_id, "") in FINAL_REGENERATION_STATES
         there = {
             Signal.CUSTOMER_ANSWERED: self.answered,
-            Signal.ANSWER_CHANGED: self.changed,
+            Signal.ANSWER_AMENDED: self.changed,
             Signal.REGENERATION_FINISHED: newest or bool(self.endings),
-            Signal.ATTEMPTS_GREW: self.failures > 20,
+            Signal.FAILURES_INCREASED: self.failures > 20,
             Signal.KEYS_COLLECTED: self.collected_at is not None,
             Signal.SUPERSEDED: self.ending not in ("", RegenerationFinalState.DONE),
         }
-        return [signal for signal, backed in there.items() if backed]
+        return [signal for signal, recorded_signals in there.items() if recorded_signals]
 
     @property
     def called_off(self) -> bool:
-        return self.standing is not None and self.standing.standing_choice == Choice.DISMISS
+        return self.standing is not None and self.standing.current_choice == Choice.DISMISS
 
     def passed_over(self, resolution: str) -> bool:
         """Tell whether SQL denies what this end rests on."""
@@ -233,65 +233,67 @@ class Recorder:
         if end == "down":
             raise ApplicationError("no mail server answers")
         books.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
-        if end == OUTDATED:
-            return SendMailResult("skipped", OUTDATED)
+        if end == OBSOLETE:
+            return SendMailResult("skipped", OBSOLETE)
         if end == "withheld":
             return SendMailResult("skipped", DAILY_CAP)
-        if end in (JOINED, HELD):
-            return SendMailResult(DELAYED, end, again_in=300.0)
+        if end in (GROUPED, HELD):
+            return SendMailResult(DELAYED, end, retry_after=300.0)
         return SendMailResult(end, "a reason" if end != "sent" else "")
 
     @activity.defn
-    async def note_incident(self, note: RecordIncidentEventInput) -> None:
+    async def record_incident_event(self, note: RecordIncidentEventInput) -> None:
         books = await self._open(note.incident_id)
-        if note.what in books.slow:
-            await books.slow[note.what].wait()
-        books.tell(note.at, f"note {note.what}{f' {note.state}' if note.state else ''}", note)
-        if note.what == "opened":
+        if note.event in books.slow:
+            await books.slow[note.event].wait()
+        books.tell(note.at, f"note {note.event}{f' {note.state}' if note.state else ''}", note)
+        if note.event == "opened":
             books.opened.set()
 
     @activity.defn
-    async def look_at_incident(self, look: LoadFactsInput) -> IncidentFacts:
+    async def load_incident_facts(self, look: LoadFactsInput) -> IncidentFacts:
         books = await self._open(look.subject_id)
         said = books.standing
         facts = IncidentFacts(
-            choice=None if said is None else said.standing_choice,
+            choice=None if said is None else said.current_choice,
             leaked=books.leaked,
-            by="" if said is None else said.answered_by,
+            answered_by="" if said is None else said.answered_by,
             failures=books.failures,
             regeneration_id=books.regeneration_id,
             regeneration_state=books.endings.get(books.regeneration_id, ""),
-            backed=[str(signal) for signal in books.backed],
+            recorded_signals=[str(signal) for signal in books.recorded_signals],
         )
-        if "look_at_incident" in books.late:
-            await books.late["look_at_incident"].wait()
+        if "load_incident_facts" in books.late:
+            await books.late["load_incident_facts"].wait()
         return facts
 
     @activity.defn
-    async def look_at_regeneration(self, look: LoadFactsInput) -> RegenerationFacts:
+    async def load_regeneration_facts(self, look: LoadFactsInput) -> RegenerationFacts:
         books = await self._open(look.subject_id)
-        return RegenerationFacts(books.collected_at is not None, books.ending, [str(one) for one in books.backed])
+        return RegenerationFacts(
+            books.collected_at is not None, books.ending, [str(one) for one in books.recorded_signals]
+        )
 
     @activity.defn
-    async def note_ignored(self, signal: IgnoredSignal) -> None:
+    async def record_ignored_signal(self, signal: IgnoredSignal) -> None:
         subject = signal.subject_id or activity.info().workflow_id  # a round of upkeep is about no subject
         (await self._open(subject)).ignored.append(signal)
 
     @activity.defn
-    async def note_missing(self, missing: MissingSubject) -> None:
+    async def record_missing_subject(self, missing: MissingSubject) -> None:
         books = self.books[missing.subject_id]
-        books.tell(missing.at, f"{'over' if missing.over else 'missing'} {missing.kind}", missing)
+        books.tell(missing.at, f"{'over' if missing.resolved else 'missing'} {missing.kind}", missing)
 
     @activity.defn
-    async def use_order(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
+    async def use_staff_request(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
         return (await self._open(use.subject_id)).use(use)
 
     @activity.defn
-    async def take_decision(self, order: RecordDecisionInput) -> DecisionResult:
+    async def record_decision(self, order: RecordDecisionInput) -> DecisionResult:
         books = await self._open(order.incident_id)
         decision = StaffDecision("regenerate", "system", "nobody answered in time")
-        if order.order_id:
-            said = books.staff_orders[order.order_id][1]
+        if order.request_id:
+            said = books.staff_orders[order.request_id][1]
             assert isinstance(said, StaffDecision)
             decision = said
         given = DecisionResult(True, Choice(decision.decision), decision.leaked, decision.actor)
@@ -301,8 +303,8 @@ class Recorder:
             False, Choice.DISMISS, False, "", "" if books.resolution else "the secret leaked, so it can't be dismissed"
         )
         report = replace(books.standing or none, accepted=taken)
-        if "take_decision" in books.late:
-            await books.late["take_decision"].wait()
+        if "record_decision" in books.late:
+            await books.late["record_decision"].wait()
         return report
 
     @activity.defn
@@ -312,7 +314,7 @@ class Recorder:
             return ""
         if books.regeneration_id == order.after:
             books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
-        books.tell(order.at, f"regenerate{' leaked' if books.standing.standing_leaked else ''}", order)
+        books.tell(order.at, f"regenerate{' leaked' if books.standing.current_leaked else ''}", order)
         return books.regeneration_id
 
     @activity.defn
@@ -325,15 +327,15 @@ class Recorder:
         return True
 
     @activity.defn
-    async def issue_pair(self, step: RegenerationStepInput) -> None:
+    async def issue_key_pair(self, step: RegenerationStepInput) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "issue", step)
 
     @activity.defn
-    async def prove_pair(self, step: RegenerationStepInput) -> None:
+    async def verify_key_pair(self, step: RegenerationStepInput) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "prove", step)
 
     @activity.defn
-    async def activate_pair(self, step: RegenerationStepInput) -> None:
+    async def activate_key_pair(self, step: RegenerationStepInput) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "activate", step)
 
     @activity.defn
@@ -355,13 +357,13 @@ class Recorder:
         return end
 
     @activity.defn
-    async def count_old_uses(self, step: RegenerationStepInput) -> int:
+    async def count_old_key_uses(self, step: RegenerationStepInput) -> int:
         books = await self._open(step.regeneration_id)
         books.tell(step.at, f"look {books.old_uses}", step)
         return books.old_uses
 
     @activity.defn
-    async def retire_old_pair(self, step: RegenerationStepInput) -> bool:
+    async def retire_old_key_pair(self, step: RegenerationStepInput) -> bool:
         books = await self._open(step.regeneration_id)
         if books.collected_at is None:
             return False
@@ -380,17 +382,17 @@ class Recorder:
         return books.ending
 
     @activity.defn
-    async def note_regeneration(self, note: RecordRegenerationEventInput) -> None:
+    async def record_regeneration_event(self, note: RecordRegenerationEventInput) -> None:
         books = await self._open(note.regeneration_id)
-        staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_done else ''}"
-        books.tell(note.at, f"note {note.what}{staff}", note)
+        staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_not_needed else ''}"
+        books.tell(note.at, f"note {note.event}{staff}", note)
 
     @activity.defn
-    async def prune_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
+    async def prune_database(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         return await self._piece("prune", order)
 
     @activity.defn
-    async def reconcile_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
+    async def reconcile_database(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         return await self._piece("reconcile", order)
 
     @activity.defn

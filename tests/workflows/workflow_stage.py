@@ -102,7 +102,7 @@ class Play:
         for _ in range(HANDS):
             self.hands.submit(busy.wait, PATIENCE)
         try:
-            await self.handle.signal("attempts_grew", args=[])  # too little content: it only begins a task
+            await self.handle.signal("failures_increased", args=[])  # too little content: it only begins a task
             async with asyncio.timeout(PATIENCE):
                 while not _started((await self.handle.describe()).raw_description):  # noqa: ASYNC110  # the server calls nobody
                     await asyncio.sleep(0.005)
@@ -246,15 +246,15 @@ class Stage:
     async def incident(
         self,
         times: IncidentTimes | None = None,
-        past: IncidentRestart | None = None,
+        restart: IncidentRestart | None = None,
         *,
         earlier: Mapping[str, Any] = MappingProxyType({}),
         **books: Any,
     ) -> Play:
         """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        times, past = times or IncidentTimes(), past or IncidentRestart()
-        case = IncidentInput(incident_id, times, searchable=True, failures=20, past=past, **earlier)
+        times, restart = times or IncidentTimes(), restart or IncidentRestart()
+        case = IncidentInput(incident_id, times, searchable=True, failures=20, restart=restart, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
@@ -263,20 +263,22 @@ class Stage:
         *,
         leaked=False,
         replaces=True,
-        deliver: DeliveryMethod = DeliveryMethod.LINK,
-        past: RegenerationRestart | None = None,
+        delivery_method: DeliveryMethod = DeliveryMethod.LINK,
+        restart: RegenerationRestart | None = None,
         **books,
     ) -> Play:
         """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
-        times, past = times or RegenerationTimes(), past or RegenerationRestart()
-        case = RegenerationInput(regeneration_id, leaked, replaces, times, deliver, searchable=True, past=past)
+        times, restart = times or RegenerationTimes(), restart or RegenerationRestart()
+        case = RegenerationInput(
+            regeneration_id, leaked, replaces, times, delivery_method, searchable=True, restart=restart
+        )
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
-    async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
+    async def notice(self, kind: NoticeKind, ttl: float = 14 * DAY, **books: Any) -> Play:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
-        return await self._start(KeyNoticeWorkflow.run, NoticeInput(notice_id, kind, life), notice_id, Books(**books))
+        return await self._start(KeyNoticeWorkflow.run, NoticeInput(notice_id, kind, ttl), notice_id, Books(**books))
 
     async def upkeep(self, task: MaintenanceTask, **books: Any) -> Play:
         """Begin a round of upkeep."""
@@ -284,10 +286,10 @@ class Stage:
             KeyMaintenanceWorkflow.run, MaintenanceInput(task), f"u{next(_numbers)}", Books(**books)
         )
 
-    async def webhook(self, life: float = 3 * DAY, **books: Any) -> Play:
+    async def webhook(self, ttl: float = 3 * DAY, **books: Any) -> Play:
         """Tell of an event."""
         webhook_id = f"w{next(_numbers)}"
-        case = WebhookInput(webhook_id, "keys.ready", life)
+        case = WebhookInput(webhook_id, "keys.ready", ttl)
         return await self._start(KeyWebhookWorkflow.run, case, webhook_id, Books(**books))
 
     async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:

@@ -71,22 +71,22 @@ class Activities:
         found: dict[TaskQueueKind | None, list[Callable[..., Any]]] = {
             None: [
                 *self._of_messages(),
-                self.regenerations.look_at_regeneration,
-                self.regenerations.issue_pair,
-                self.regenerations.prove_pair,
-                self.regenerations.activate_pair,
+                self.regenerations.load_regeneration_facts,
+                self.regenerations.issue_key_pair,
+                self.regenerations.verify_key_pair,
+                self.regenerations.activate_key_pair,
                 self.regenerations.renew_link,
                 self.regenerations.begin_overlap,
-                self.regenerations.count_old_uses,
-                self.regenerations.retire_old_pair,
+                self.regenerations.count_old_key_uses,
+                self.regenerations.retire_old_key_pair,
                 self.regenerations.finish_regeneration,
-                self.regenerations.note_regeneration,
+                self.regenerations.record_regeneration_event,
             ],
             TaskQueueKind.INCIDENTS: [
                 *self._of_messages(),
-                self.incidents.look_at_incident,
-                self.incidents.note_incident,
-                self.incidents.take_decision,
+                self.incidents.load_incident_facts,
+                self.incidents.record_incident_event,
+                self.incidents.record_decision,
                 self.incidents.open_regeneration,
                 self.incidents.close_incident,
             ],
@@ -96,8 +96,8 @@ class Activities:
             TaskQueueKind.MAIL_RETRIES: [self.mail.send_mail],
             TaskQueueKind.BACKGROUND: [
                 *self._of_messages(),
-                self.upkeep.prune_store,
-                self.upkeep.reconcile_store,
+                self.upkeep.prune_database,
+                self.upkeep.reconcile_database,
                 self.upkeep.send_digest,
                 self.webhooks.give_up_webhook,
             ],
@@ -106,7 +106,7 @@ class Activities:
         return found[kind]
 
     def _of_messages(self) -> list[Callable[..., Any]]:
-        return [self.control.note_ignored, self.control.note_missing, self.control.use_order]
+        return [self.control.record_ignored_signal, self.control.record_missing_subject, self.control.use_staff_request]
 
 
 _WORKFLOWS: dict[TaskQueueKind | None, Sequence[type]] = {

@@ -1,15 +1,11 @@
-"""Time and decisions of octy, as Temporal workflows.
+"""Temporal workflows of octy; only the standard library and temporalio are imported here.
 
-- `incident`: one case: alert → wait for the customer or staff → regenerate or close
-- `regeneration`: one new pair: issue → prove → send → wait for collection → retire the old pair
-- `notice`: one mail or two about what is no case
-- `maintenance`: what recurs: retention, reconciliation, the daily digest
-- `webhook`: one event, told to the customer's own server
-- `incident_answer`: which answer to a case stands
-- `messages`: what workflows are told and tell; `activities`: what they ask of the worker
-- `retry`: how patiently is asked and waited; `mails`: mails, which may take days
-- `staff_input`: what people type; `current_details`: what they read
-
-Here: the standard library and temporalio, nothing else; Temporal may load this package anew for every
-workflow. Not here: SQL, mail, cryptography, names, addresses, keys.
+- `incident`: alert → wait for the customer's or staff's answer → regenerate or close
+- `regeneration`: issue a key pair → verify → mail → wait for collection → retire the old key pair
+- `notice`: one or two mails that need no answer
+- `maintenance`: recurring jobs: retention, reconciliation, the daily digest
+- `webhook`: post one event to the customer's server
+- `messages`: payloads; `activities`: declarations of the worker's activities
+- `mails`, `activity_calls`, `signals`, `retry`, `task_queues`: shared by the workflows
+- `staff_requests`, `staff_input`: what staff sends; `current_details`: what staff reads in Temporal's Web UI
 """

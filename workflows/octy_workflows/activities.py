@@ -1,8 +1,8 @@
-"""Typed declarations of the activities; `octy_worker.activities` does what is declared here.
+"""Declarations of the activities; `octy_worker.activities` implements them.
 
-Every activity is idempotent: it has a deterministic key and a row, and a second call finds the row. All of
-them last a second or two, those of upkeep a minute with heartbeats, and take the workflow's time as `at`. A step of
-a regeneration that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
+Every activity is idempotent: its input determines a key and a row, and a second call finds the row. They take a second
+or two (maintenance: a minute, with heartbeats), and use the workflow's time `at`. A step of a regeneration that is
+finished, or whose old key pair does not exist, changes nothing.
 """
 
 from temporalio import activity
@@ -35,189 +35,189 @@ from octy_workflows.messages import (
 
 
 @activity.defn
-def send_mail(order: SendMailInput) -> SendMailResult:
-    """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
+def send_mail(mail: SendMailInput) -> SendMailResult:
+    """Record the intent, send the mail, and record the result. A transient failure raises, and is retried."""
     raise NotImplementedError
 
 
 @activity.defn
-def note_incident(note: RecordIncidentEventInput) -> None:
-    """Append the event to the timeline, and set the state when one is given."""
+def record_incident_event(step: RecordIncidentEventInput) -> None:
+    """Add an event to the timeline, and set the state when one is given."""
     raise NotImplementedError
 
 
 @activity.defn
-def look_at_incident(look: LoadFactsInput) -> IncidentFacts:
-    """Return what SQL says of the incident. Signals say only that there may be something new."""
+def load_incident_facts(step: LoadFactsInput) -> IncidentFacts:
+    """Return what the database says about the incident."""
     raise NotImplementedError
 
 
 @activity.defn
-def look_at_regeneration(look: LoadFactsInput) -> RegenerationFacts:
-    """Return what SQL says of the regeneration."""
+def load_regeneration_facts(step: LoadFactsInput) -> RegenerationFacts:
+    """Return what the database says about the regeneration."""
     raise NotImplementedError
 
 
 @activity.defn
-def note_ignored(signal: IgnoredSignal) -> None:
-    """Count a signal that changes nothing, and append it to the incident's timeline, if there is one."""
+def record_ignored_signal(signal: IgnoredSignal) -> None:
+    """Count a signal that changes nothing, and add it to the incident's timeline if there is one."""
     raise NotImplementedError
 
 
 @activity.defn
-def note_missing(missing: MissingSubject) -> None:
-    """Log and count a subject that has been missing for long, and call staff in the timelines that there are.
+def record_missing_subject(missing: MissingSubject) -> None:
+    """Log and count a subject that has been missing for long, and notify staff in the timelines of its incidents.
 
-    `over`: the workflow goes on, so take the staff task back.
+    With `resolved` the workflow continues, and the staff task is closed.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def use_order(use: UseStaffRequestInput) -> UseStaffRequestResult:
-    """Load a staff order by its id, and let one conditional UPDATE mark it as used; a retry of this call may repeat it.
+def use_staff_request(step: UseStaffRequestInput) -> UseStaffRequestResult:
+    """Load a staff request by its id, and mark it as used by one conditional UPDATE; a retry may repeat that.
 
-    One that is missing, used or about another subject is refused with the reason, noted in the timeline and counted.
+    A request that is missing, used or about another subject is refused, added to the timeline and counted.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def take_decision(order: RecordDecisionInput) -> DecisionResult:
-    """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
+def record_decision(step: RecordDecisionInput) -> DecisionResult:
+    """Let one conditional UPDATE decide whether this decision is accepted; a leaked key pair is retired with it.
 
-    The timeline gets the decision as an event, whether it stands or not. A repeat of an order gets its answer.
+    The decision is added to the timeline, accepted or not. A repeat returns the same result.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def open_regeneration(order: OpenRegenerationInput) -> str:
-    """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
+def open_regeneration(step: OpenRegenerationInput) -> str:
+    """Return the id of the incident's regeneration: a new one with its outbox row, or one that is open already.
 
-    With `after`, what replaces the pair after that one: a later order is joined, or the pair is ordered anew. Its
-    workflow is started by the relay; the signal `regeneration_finished` says when to look for its end. Returns nothing
-    where SQL holds no answer that wants new keys.
+    With `after`, the one that follows that regeneration. The relay starts its workflow, and the signal
+    `regeneration_finished` announces its end. Returns an empty id when no answer in the database asks for new keys.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def close_incident(order: CloseIncidentInput) -> bool:
-    """Close the case, start its streaks at zero, and begin the quiet time after a false alarm.
+def close_incident(step: CloseIncidentInput) -> bool:
+    """Close the incident, reset its streaks, and start the quiet time after a false alarm; return whether it is closed.
 
-    One conditional UPDATE: `unanswered` closes only a case that nobody has answered, `false_alarm` one whose answer
-    says so, `regenerated` one that wants new keys and whose regeneration is over. Else nothing is closed, and False is
-    returned. True for a case that is closed already.
+    One conditional UPDATE: `unanswered` needs that nobody has answered, `false_alarm` that the answer is a dismissal,
+    `regenerated` that the answer asks for new keys and their regeneration has ended. Otherwise nothing is changed and
+    False is returned. True for an incident that is closed already.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def issue_pair(step: RegenerationStepInput) -> None:
-    """Make the new pair, pending, its secret sealed."""
+def issue_key_pair(step: RegenerationStepInput) -> None:
+    """Create the new key pair, pending, with its secret sealed."""
     raise NotImplementedError
 
 
 @activity.defn
-def prove_pair(step: RegenerationStepInput) -> None:
-    """Verify the unsealed secret against the stored digest with the verifier that requests meet.
+def verify_key_pair(step: RegenerationStepInput) -> None:
+    """Verify the unsealed secret against the stored digest, with the code that verifies requests.
 
-    A pair that does not verify raises a non-retryable ApplicationError; so does whatever makes a pair
-    impossible in `issue_pair` and `activate_pair`. The regeneration is abandoned then.
+    A failed verification raises a non-retryable ApplicationError, and so does anything that makes a key pair
+    impossible in `issue_key_pair` and `activate_key_pair`. The regeneration is then abandoned.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def activate_pair(step: RegenerationStepInput) -> None:
-    """Let the new pair authenticate; a leaked old pair is retired in the same transaction."""
+def activate_key_pair(step: RegenerationStepInput) -> None:
+    """Accept the new key pair; a leaked old one is retired in the same transaction."""
     raise NotImplementedError
 
 
 @activity.defn
-def renew_link(order: RenewLinkInput) -> int:
-    """Give the uncollected secret a fresh link life; return the generation, which is also the mail's number.
+def renew_link(step: RenewLinkInput) -> int:
+    """Create a new link to the uncollected secret; return its generation, which is also the mail's number.
 
-    Raises the generation to the order's one at least; a repeat finds it there. Returns 0 when there is
-    nothing left to renew: the secret was collected or its regeneration is finished, and the signal that tells
-    is on its way.
+    The generation becomes at least that of the input, so a repeat changes nothing. Returns 0 when there is nothing to
+    renew: the secret was collected or the regeneration is finished, and a signal about that follows.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def begin_overlap(order: BeginOverlapInput) -> float | None:
-    """Mark the old pair as retiring, and return its end in Unix seconds: it is accepted until then.
+def begin_overlap(step: BeginOverlapInput) -> float | None:
+    """Set the old key pair to retiring; return its end in Unix seconds, until which it is accepted.
 
-    Returns None, with nothing done, when SQL knows of no collection.
-
-    The end is counted from the collection as SQL holds it, not from `at`: what the customer was promised holds
-    however late the workflow hears of it. Returns `at` when the old pair is retired already; it stays so.
+    The end counts from the collection in the database, not from `at`: the customer was promised that time, however late
+    the workflow continues. Returns `at` when the old key pair is retired already. Returns None, with nothing changed,
+    when the database knows of no collection.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def count_old_uses(step: RegenerationStepInput) -> int:
-    """Return how often the old pair was accepted since the new secret was collected; 0 when it has ended already.
+def count_old_key_uses(step: RegenerationStepInput) -> int:
+    """Return how often the old key pair was accepted since the new secret was collected; 0 when it is retired.
 
-    Changes nothing. Counts are by the minute: that of the collection itself is left out.
+    Counters are by the minute, and the minute of the collection is left out.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def retire_old_pair(step: RegenerationStepInput) -> bool:
-    """Cut the old pair whose successor was collected and whose overlap is over; False when SQL does not say so."""
-    raise NotImplementedError
+def retire_old_key_pair(step: RegenerationStepInput) -> bool:
+    """Retire the old key pair when the new secret was collected and the overlap is over.
 
-
-@activity.defn
-def finish_regeneration(order: FinishRegenerationInput) -> str:
-    """Finish the row, erase an uncollected secret, and tell the cases that wait for it, once, by the outbox.
-
-    An abandonment reopens the answer of these cases in the same transaction.
-    Returns the state that stands: the ending that it already has; else the order's, when that is `done` and the keys
-    were collected, or `abandoned` and they were not; else where it stands, with nothing finished.
+    Returns False, with nothing changed, otherwise.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def note_regeneration(note: RecordRegenerationEventInput) -> None:
-    """Append the event to the timelines of the cases that wait for this regeneration, once each.
+def finish_regeneration(step: FinishRegenerationInput) -> str:
+    """Finish the row, erase an uncollected secret, and signal the waiting incidents through the outbox, once.
 
-    `staff_done` brings those that are in `needs_staff` back to `regenerating`.
+    An abandonment reopens the answer of these incidents in the same transaction. Returns the state in the database: the
+    final state if it has one already; the requested one when that is `done` and the secret was collected, or
+    `abandoned` and it was not; otherwise the current state, with nothing finished.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def post_webhook(order: WebhookStepInput) -> WebhookStepResult:
-    """Write the try down, post the event, and note the result. What may go better next time raises, to be retried."""
+def record_regeneration_event(step: RecordRegenerationEventInput) -> None:
+    """Add the event to the timelines of the incidents that wait for this regeneration, once each.
+
+    `staff_not_needed` sets those in `needs_staff` back to `regenerating`.
+    """
     raise NotImplementedError
 
 
 @activity.defn
-def give_up_webhook(order: WebhookStepInput) -> WebhookStepResult:
-    """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
+def post_webhook(step: WebhookStepInput) -> WebhookStepResult:
+    """Record the attempt, post the event, and record the result. A transient failure raises, and is retried."""
     raise NotImplementedError
 
 
 @activity.defn
-def prune_store(order: MaintenanceStepInput) -> MaintenanceStepResult:
-    """Drop what is past its time, for a minute at most; the next call goes on where this one ended."""
+def give_up_webhook(step: WebhookStepInput) -> WebhookStepResult:
+    """Record that there are no more attempts; return the final state, for the last attempt may have been accepted."""
     raise NotImplementedError
 
 
 @activity.defn
-def reconcile_store(order: MaintenanceStepInput) -> MaintenanceStepResult:
-    """Compare every open case, regeneration, notice and webhook with Temporal, and mend what differs by the outbox."""
+def prune_database(step: MaintenanceStepInput) -> MaintenanceStepResult:
+    """Delete old rows, for a minute at most; the next call continues where this one ended."""
     raise NotImplementedError
 
 
 @activity.defn
-def send_digest(order: MaintenanceStepInput) -> MaintenanceStepResult:
-    """Mail to support staff what waits for it, once for each UTC day of `at`."""
+def reconcile_database(step: MaintenanceStepInput) -> MaintenanceStepResult:
+    """Compare open incidents, regenerations, notices and webhooks with Temporal; repair differences by the outbox."""
+    raise NotImplementedError
+
+
+@activity.defn
+def send_digest(step: MaintenanceStepInput) -> MaintenanceStepResult:
+    """Mail to support staff what waits for them, once for each UTC day of `at`."""
     raise NotImplementedError

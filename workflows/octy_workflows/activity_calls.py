@@ -1,8 +1,4 @@
-"""Activities whose subject is not in the worker's database: asked for again at long intervals, and told to staff.
-
-Here: what a workflow does once `SUBJECT_MISSING_FOR` is over. Not here: who finds a subject missing, and what is
-written and counted then, which is the worker's.
-"""
+"""Calls of activities whose subject may be missing in the database: retried at long intervals, and shown to staff."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,84 +13,85 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.messages import MissingSubject, WorkflowKind
     from octy_workflows.retry import DEFAULT_RETRY, MISSING_SUBJECT_RETRY, SUBJECT_MISSING
 
-_Order = TypeVar("_Order")
-_Answer = TypeVar("_Answer")
+_Input = TypeVar("_Input")
+_Result = TypeVar("_Result")
 
 
 def missing_subject_cause(error: ActivityError) -> str:
-    """Return why an activity gave up when its subject was missing for long; nothing for any other failure."""
+    """Return the message of an activity that gave up because its subject is missing; empty for other failures."""
     cause = error.cause
     return cause.message if isinstance(cause, ApplicationError) and cause.type == SUBJECT_MISSING else ""
 
 
-def with_current_time(order: _Order) -> _Order:
-    """Return the order as of now: it may have waited for days."""
-    return cast("_Order", replace(cast("Any", order), at=workflow.time()))
+def with_current_time(step: _Input) -> _Input:
+    """Return the activity's input with the current workflow time: it may have waited for days."""
+    return cast("_Input", replace(cast("Any", step), at=workflow.time()))
 
 
 class ActivityCaller:
-    """Asks for the activities of one workflow.
+    """Calls the activities of one workflow.
 
-    `state` tells where an incident stands, to which it goes back; `show` is told whether staff is needed.
+    `state` returns the incident's state, to which it returns when the subject is there again. `on_missing` is called
+    with whether a subject is missing.
     """
 
     def __init__(
         self,
         kind: WorkflowKind,
         subject_id: str,
-        board: CurrentDetails,
+        current_details: CurrentDetails,
         state: Callable[[], str] = lambda: "",
-        show: Callable[[bool], None] = lambda _needed: None,
+        on_missing: Callable[[bool], None] = lambda _missing: None,
     ) -> None:
         self._kind = kind
         self._subject_id = subject_id
-        self._board = board
+        self._current_details = current_details
         self._state = state
-        self._show = show
-        self._causes: list[str] = []  # of the activities that are asked for at long intervals now
+        self._on_missing = on_missing
+        self._causes: list[str] = []  # one for each activity that is retried at long intervals now
 
-    async def ask(self, step: Callable[[_Order], _Answer], order: _Order, summary: str = "") -> _Answer:
-        """Return the activity's answer, however long its subject is missing."""
+    async def execute(self, activity: Callable[[_Input], _Result], step: _Input, summary: str = "") -> _Result:
+        """Return the activity's result, however long its subject is missing."""
         try:
-            return await workflow.execute_activity(step, order, **DEFAULT_RETRY, summary=summary)
+            return await workflow.execute_activity(activity, step, **DEFAULT_RETRY, summary=summary)
         except ActivityError as error:
             cause = missing_subject_cause(error)
             if not cause:
                 raise
-        again = with_current_time(order)
-        return await self.missing(
-            cause, lambda: workflow.execute_activity(step, again, **MISSING_SUBJECT_RETRY, summary=summary)
+        again = with_current_time(step)
+        return await self.retry_while_missing(
+            cause, lambda: workflow.execute_activity(activity, again, **MISSING_SUBJECT_RETRY, summary=summary)
         )
 
-    async def missing(self, cause: str, asked: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Return what is asked for at long intervals; staff is called meanwhile."""
+    async def retry_while_missing(self, cause: str, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Return the result of a call that retries at long intervals; staff is notified meanwhile."""
         await self._begin(cause)
         try:
-            answer = await asked()
+            result = await call()
         except ActivityError:
             await self._end(cause)
             raise
         await self._end(cause)
-        return answer
+        return result
 
     async def _begin(self, cause: str) -> None:
-        """Call staff, unless it is called for the same cause."""
+        """Notify staff, unless they know this cause."""
         known = cause in self._causes
         self._causes.append(cause)
         if not known:
-            self._board.show(missing=f"Support staff is needed: {cause} It is tried again every ten minutes.")
-            self._show(True)
-            await self._note(cause, over=False)
+            self._current_details.update(missing=f"Support staff is needed: {cause} It is retried every ten minutes.")
+            self._on_missing(True)
+            await self._record(cause, resolved=False)
 
     async def _end(self, cause: str) -> None:
         """Take the staff task back when nothing is missing any more."""
         self._causes.remove(cause)
         if not self._causes:
-            self._board.show(missing="")
-            self._show(False)
-            await self._note(cause, over=True)
+            self._current_details.update(missing="")
+            self._on_missing(False)
+            await self._record(cause, resolved=True)
 
-    async def _note(self, cause: str, *, over: bool) -> None:
-        missing = MissingSubject(self._kind, self._subject_id, cause, over, self._state(), workflow.time())
-        summary = "it goes on" if over else "subject missing"
-        await workflow.execute_activity(activities.note_missing, missing, **DEFAULT_RETRY, summary=summary)
+    async def _record(self, cause: str, *, resolved: bool) -> None:
+        missing = MissingSubject(self._kind, self._subject_id, cause, resolved, self._state(), workflow.time())
+        summary = "subject found" if resolved else "subject missing"
+        await workflow.execute_activity(activities.record_missing_subject, missing, **DEFAULT_RETRY, summary=summary)

@@ -1,22 +1,18 @@
-"""What support staff reads of a workflow in Temporal's Web UI.
-
-Here: a headline and remarks, one a topic. Not here: names, addresses, keys; ids, counts and plain words only.
-"""
+"""Text that Temporal's Web UI shows as a workflow's current details. It holds no names, addresses or keys."""
 
 from temporalio import workflow
 
 
 class CurrentDetails:
-    """The workflow's current details; a new remark takes the place of the old one on its topic."""
+    """A headline, the subject and one line for each topic."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._headline = ""
-        self._remarks: dict[str, str] = {}
+        self._lines: dict[str, str] = {}
 
-    def show(self, headline: str = "", **remarks: str) -> None:
-        """Show a new headline, if given, and these remarks; an empty remark removes its topic."""
+    def update(self, headline: str = "", **lines: str) -> None:
+        """Set the headline, if given, and the lines of these topics; an empty line removes its topic."""
         self._headline = headline or self._headline
-        self._remarks = {topic: text for topic, text in {**self._remarks, **remarks}.items() if text}
-        lines = [f"**{self._headline}**", self._subject, *self._remarks.values()]
-        workflow.set_current_details("\n- ".join(lines))
+        self._lines = {topic: text for topic, text in {**self._lines, **lines}.items() if text}
+        workflow.set_current_details("\n- ".join([f"**{self._headline}**", self._subject, *self._lines.values()]))

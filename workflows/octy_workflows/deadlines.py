@@ -1,7 +1,4 @@
-"""The deadlines of a case: absolute, and later only when support staff says so.
-
-Here: when staff is to be told of the silence, and when it ends. Not here: what happens then, which is `incident`.
-"""
+"""IncidentDeadlines of an incident: absolute times, which support staff can extend."""
 
 from collections.abc import Callable
 
@@ -15,44 +12,47 @@ with workflow.unsafe.imports_passed_through():
 
 
 class IncidentDeadlines:
-    """One case's deadlines, in Unix seconds. `over` once the calendar has nothing more to do."""
+    """When staff is notified that there is no answer, and when the incident ends; in Unix seconds.
+
+    `finished` is set when no deadline is waited for any more.
+    """
 
     def __init__(self, times: IncidentTimes, start: float, extended: ExtendedDeadlines | None) -> None:
         first = ExtendedDeadlines(start + min(times.staff_after, times.close_after), start + times.close_after)
         self.staff_at, self.close_at = (extended or first).staff_at, (extended or first).close_at
-        self.over = False
+        self.finished = False
         self.extensions: dict[str, ExtendedDeadlines] = {}  # by request id
         self._first = first
 
     @property
-    def moved(self) -> bool:
-        """Whether staff is told of the silence at another time than in cases that nobody extends."""
+    def extended(self) -> bool:
+        """Whether staff is notified at another time than without extensions."""
         return self.staff_at != self._first.staff_at
 
-    def extend(self, said: StaffExtension) -> ExtendedDeadlines:
-        """Move the end, and the next word to staff, so many days further; one that was said counts from now."""
-        more = said.days * DAY
+    def extend(self, request: StaffExtension) -> ExtendedDeadlines:
+        """Move both deadlines by so many days; a staff deadline in the past counts from now."""
+        more = request.days * DAY
         self.close_at += more
         self.staff_at = min(max(self.staff_at, workflow.time()) + more, self.close_at)
-        self.extensions[said.request_id] = ExtendedDeadlines(self.staff_at, self.close_at)
-        return self.extensions[said.request_id]
+        self.extensions[request.request_id] = ExtendedDeadlines(self.staff_at, self.close_at)
+        return self.extensions[request.request_id]
 
-    def refuse(self, days: int) -> None:
-        """Raise a refusal of what can't be extended, or not as far."""
-        if self.over:
-            raise refusal("too late: the case waits for a decision, and nothing runs out any more", TOO_LATE)
+    def check_extension(self, days: int) -> None:
+        """Raise a refusal when the deadlines can't be extended by so many days."""
+        if self.finished:
+            raise refusal("too late: the incident waits for a decision, and has no deadline any more", TOO_LATE)
         left = MAX_EXTENSION_DAYS - round((self.close_at - self._first.close_at) / DAY)
         if days > left:
             raise refusal(f"at most {MAX_EXTENSION_DAYS} days in all: {left} are left", INVALID)
 
-    async def pass_(self, deadline: Callable[[], float], unless: Condition, waiting_for: str) -> bool:
-        """Wait for a deadline, however often it is moved; False when `unless` came true before."""
+    async def reached(self, deadline: Callable[[], float], unless: Condition, summary: str) -> bool:
+        """Wait for a deadline, which may be moved meanwhile; return False when `unless` becomes true before."""
         while not unless():
             due = deadline()
 
-            def moved_or_over(due: float = due) -> bool:
+            def moved_or_unless(due: float = due) -> bool:
                 return unless() or deadline() != due
 
-            if not await wait_until(moved_or_over, by=due, waiting_for=waiting_for):
+            if not await wait_until(moved_or_unless, deadline=due, summary=summary):
                 return True
         return False

@@ -1,9 +1,4 @@
-"""KeyIncidentWorkflow: alert → wait for the customer or staff → regenerate or close.
-
-Here: when what happens in a case, and who is heard. Not here: which answer stands, which is `incident_answer`; deadlines,
-mails, new keys, and where the case stands, which have rooms of their own: `deadlines`, `incident_mails`, `incident_regenerations`,
-`incident_status`.
-"""
+"""KeyIncidentWorkflow: alert → wait for the customer's or staff's answer → regenerate or close."""
 
 import asyncio
 from collections.abc import Sequence
@@ -40,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.signals import FactsLoader, IgnoredSignals
     from octy_workflows.staff_input import (
         HOW_TO_DECIDE,
-        HOW_TO_WAIT,
+        HOW_TO_EXTEND,
         REQUEST_REFUSED,
         STAFF_SIGNALS,
         StaffRequests,
@@ -50,92 +45,95 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.staff_requests import Choice, StaffExtension
 
 _SIGNALS = frozenset(
-    {Signal.CUSTOMER_ANSWERED, Signal.ANSWER_CHANGED, Signal.ATTEMPTS_GREW, Signal.REGENERATION_FINISHED}
+    {Signal.CUSTOMER_ANSWERED, Signal.ANSWER_AMENDED, Signal.FAILURES_INCREASED, Signal.REGENERATION_FINISHED}
 )
 _NO_ANSWER = "no_answer"
 
 
 @workflow.defn
 class KeyIncidentWorkflow:
-    """One case, from the twentieth failure to its end. Returns its resolution."""
+    """One incident, from its opening to its end. Returns its resolution."""
 
     @workflow.init
-    def __init__(self, case: IncidentInput) -> None:
-        self._case = case
-        self._id = case.incident_id
-        self._start = case.past.began or workflow.info().workflow_start_time.timestamp()
-        self.board = CurrentDetails(f"Case {case.incident_id}")
-        self._index = SearchAttributes(off=not case.searchable)
-        self._looks = FactsLoader(self._look)
-        self._failures = case.failures  # as last noted
-        self._counted = 0  # as SQL said when it was looked at last
-        self._backed: list[str] = []  # signals for which SQL has a row, when it was looked at last
-        self._ignored = IgnoredSignals(WorkflowKind.INCIDENT, case.incident_id)
-        self._orders = StaffRequests(WorkflowKind.INCIDENT, case.incident_id)
-        self._standing = IncidentStatus(case.incident_id, self.board, self._index)
-        self.asking = self._standing.asking
-        self._question = AnswerTracker(case.incident_id, self.board, self._orders, self._looks.again, self.asking)
-        self._deadlines = IncidentDeadlines(case.times, self._start, case.extended)
-        self._letters = IncidentMails(case, self._question, self._standing, self.board, self._orders)
-        self._replacement = IncidentRegenerations(case, self._question, self._standing, self.board, self._looks.again)
+    def __init__(self, incident: IncidentInput) -> None:
+        self._incident = incident
+        self._id = incident.incident_id
+        self._start = incident.restart.started_at or workflow.info().workflow_start_time.timestamp()
+        self.current_details = CurrentDetails(f"Incident {incident.incident_id}")
+        self._search_attributes = SearchAttributes(enabled=incident.searchable)
+        self._facts_loader = FactsLoader(self._load_facts)
+        self._failures = incident.failures  # as last recorded
+        self._loaded_failures = 0  # of the facts loaded last
+        self._recorded_signals: list[str] = []  # of the facts loaded last
+        self._ignored_signals = IgnoredSignals(WorkflowKind.INCIDENT, incident.incident_id)
+        self._staff_requests = StaffRequests(WorkflowKind.INCIDENT, incident.incident_id)
+        self._status = IncidentStatus(incident.incident_id, self.current_details, self._search_attributes)
+        self.caller = self._status.caller
+        self._answers = AnswerTracker(
+            incident.incident_id, self.current_details, self._staff_requests, self._facts_loader.reload, self.caller
+        )
+        self._deadlines = IncidentDeadlines(incident.times, self._start, incident.deadlines)
+        self._mails = IncidentMails(incident, self._answers, self._status, self.current_details, self._staff_requests)
+        self._regenerations = IncidentRegenerations(
+            incident, self._answers, self._status, self.current_details, self._facts_loader.reload
+        )
 
-    # The story of a case
+    # Steps
 
     @workflow.run
-    async def run(self, _case: IncidentInput) -> Resolution:
-        """Ask, act on the answer as long as it stands, and ask again when the new keys could not be delivered."""
-        self.board.show(how=HOW_TO_DECIDE, wait=HOW_TO_WAIT)
-        self._index.count(self._case.failures)
-        noting = asyncio.create_task(
-            self._standing.note("opened", state=IncidentState.WAITING)
-        )  # no alert waits for it
-        await self._looks.caught_up()  # nobody is alerted who has answered
-        await self._ask()
-        await noting
-        while self._question.resolution is None:
-            await workflow.wait_condition(lambda: self._question.answer is not None)
+    async def run(self, _incident: IncidentInput) -> Resolution:
+        """Ask the customer, act on the current answer, and wait again when the new keys could not be delivered."""
+        self.current_details.update(decide=HOW_TO_DECIDE, extend=HOW_TO_EXTEND)
+        self._search_attributes.set_failures(self._incident.failures)
+        # The alert does not wait for this event.
+        recording = asyncio.create_task(self._status.record_event("opened", state=IncidentState.WAITING))
+        await self._facts_loader.wait_for_pending()  # no alert for an incident that is answered already
+        await self._wait_for_answer()
+        await recording
+        while self._answers.resolution is None:
+            await workflow.wait_condition(lambda: self._answers.current is not None)
             await self._act_on_answer()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._question.resolution
+        return self._answers.resolution
 
-    async def _ask(self) -> None:
-        """Write to the customer and watch the calendar, side by side, until the case is settled."""
-        await asyncio.gather(self._letters.write(self._start), self._watch_calendar())
-        self._deadlines.over = True
+    async def _wait_for_answer(self) -> None:
+        """Send mails, and wait for the deadlines beside, until the incident is settled."""
+        await asyncio.gather(self._mails.send_alert_and_reminders(self._start), self._wait_for_deadlines())
+        self._deadlines.finished = True
 
-    async def _watch_calendar(self) -> None:
-        """Tell staff of the silence, then end it. An extension moves both: staff is told again before a later end."""
-        deadlines, settled = self._deadlines, self._question.settled
-        while await deadlines.pass_(lambda: deadlines.staff_at, settled, "the staff task"):
-            extended = len(deadlines.extensions)
+    async def _wait_for_deadlines(self) -> None:
+        """Notify staff that there is no answer, then end the wait. After an extension staff is notified again."""
+        deadlines, settled = self._deadlines, self._answers.settled
+        while await deadlines.reached(lambda: deadlines.staff_at, settled, "staff task"):
+            extensions = len(deadlines.extensions)
 
-            def settled_or_extended(extended: int = extended) -> bool:
-                return settled() or len(deadlines.extensions) > extended
+            def settled_or_extended(extensions: int = extensions) -> bool:
+                return settled() or len(deadlines.extensions) > extensions
 
-            await self._standing.call_staff(
+            await self._status.notify_staff(
                 _NO_ANSWER,
                 "The customer has not answered. Please reach them another way.",
-                key=f"{deadlines.staff_at:.0f}" if deadlines.moved else "",
+                key=f"{deadlines.staff_at:.0f}" if deadlines.extended else "",
             )
-            if await deadlines.pass_(lambda: deadlines.close_at, settled_or_extended, "the end of the case"):
-                await self._end_silence()
+            if await deadlines.reached(lambda: deadlines.close_at, settled_or_extended, "end of the incident"):
+                await self._end_without_answer()
 
-    async def _end_silence(self) -> None:
-        """Close, or regenerate where that is configured. SQL tells whether the customer just answered."""
-        async with self._question.deciding:
-            if self._question.answer is not None or self._deadlines.close_at > workflow.time():
+    async def _end_without_answer(self) -> None:
+        """Close the incident, or regenerate where that is configured. The customer may answer at the same time."""
+        async with self._answers.lock:
+            if self._answers.current is not None or self._deadlines.close_at > workflow.time():
                 return
-            if not self._case.times.regenerate_on_silence:
+            if not self._incident.times.regenerate_on_silence:
                 await self._close(Resolution.UNANSWERED)
                 return
-            await self._question.take("", "nobody answered in time")
+            await self._answers.record("", "nobody answered in time")
 
     async def _act_on_answer(self) -> None:
-        answer = self._question.answer
+        answer = self._answers.current
         assert answer is not None
         match answer.choice:
             case Choice.REGENERATE:
-                if await self._replacement.deliver():
+                if await self._regenerations.regenerate():
                     await self._close(Resolution.REGENERATED)
             case Choice.DISMISS:
                 await self._close(Resolution.FALSE_ALARM)
@@ -143,131 +141,134 @@ class KeyIncidentWorkflow:
                 assert_never(unknown)
 
     async def _close(self, resolution: Resolution) -> None:
-        """Close the case, unless SQL denies what that rests on: then look again, and act on what is found."""
-        if await self._standing.close(resolution):
-            self._question.resolution = resolution
+        """Close the incident. When the database refuses that, its facts have changed: load them again."""
+        if await self._status.close(resolution):
+            self._answers.resolution = resolution
         else:
-            await self._looks.again()
+            await self._facts_loader.reload()
 
-    # Who is heard
+    # Updates, signals and queries
 
     @workflow.update
-    async def decide(self, said: Any) -> DecisionResult:
-        """Take the order of this id. Fails as "Invalid", "OrderRefused" or "TooLate", with the answer that stands.
+    async def decide(self, value: Any) -> DecisionResult:
+        """Use the staff request of this id.
 
-        A repeat of the order's id gets the same report again.
+        Fails as "Invalid", "StaffRequestRefused" or "TooLate". A repeat gets the same result again.
         """
-        return await self._question.decide(request_id_in_update(said))
+        return await self._answers.decide(request_id_in_update(value))
 
     @decide.validator
-    def _refuse(self, said: Any) -> None:
-        self._question.refuse_if_late(request_id_in_update(said))
+    def _check_decide(self, value: Any) -> None:
+        self._answers.check_update(request_id_in_update(value))
 
     @workflow.update
-    async def extend(self, said: Any) -> ExtendedDeadlines:
-        """Take the order of this id: the case ends later. Fails as `decide`; a repeat moves nothing."""
-        return await self._extend(request_id_in_update(said))
+    async def extend(self, value: Any) -> ExtendedDeadlines:
+        """Use the staff request of this id: the incident ends later. Fails as `decide`; a repeat changes nothing."""
+        return await self._extend(request_id_in_update(value))
 
     @extend.validator
-    def _refuse_extension(self, said: Any) -> None:
-        if request_id_in_update(said) not in self._deadlines.extensions:
-            self._refuse_late_extension()
+    def _check_extend(self, value: Any) -> None:
+        if request_id_in_update(value) not in self._deadlines.extensions:
+            self._check_extension()
 
     @workflow.update
-    async def resend(self, said: Any) -> ResendResult:
-        """Take the order of this id: a mail goes out again. Answers when it has left, or why it has not.
+    async def resend(self, value: Any) -> ResendResult:
+        """Use the staff request of this id: send a mail again. Returns when it was sent, or why it was not.
 
         Fails as `decide`, or as "TooEarly"; a repeat sends nothing.
         """
-        return await self._letters.send_again(request_id_in_update(said))
+        return await self._mails.resend(request_id_in_update(value))
 
     @resend.validator
-    def _refuse_resend(self, said: Any) -> None:
-        self._letters.refuse(request_id_in_update(said))
+    def _check_resend(self, value: Any) -> None:
+        self._mails.check_resend(request_id_in_update(value))
 
     @workflow.signal(dynamic=True, description=HOW_TO_DECIDE)
-    async def hear(self, name: str, said: Sequence[RawValue]) -> None:
-        """LoadFactsInput at SQL, or take the order whose id people typed into the Web UI.
+    async def on_signal(self, name: str, content: Sequence[RawValue]) -> None:
+        """Load the facts from the database, or use the staff request whose id staff sent from the Web UI.
 
-        Dynamic, so that every signal arrives here whatever its name and content. None of them says what is so: one
-        that no row backs is noted and counted, and changes nothing.
+        Dynamic, so that every signal arrives here, whatever its name and content. No signal is believed: one without a
+        row in the database is recorded and counted, and changes nothing.
         """
         if name in _SIGNALS:
-            await self._looks.again()
-            if name not in self._backed:
-                await self._ignored.note(name, RefusalReason.NO_ROW)
-            await self._note_growth()
+            await self._facts_loader.reload()
+            if name not in self._recorded_signals:
+                await self._ignored_signals.record(name, RefusalReason.NO_ROW)
+            await self._record_failures()
         elif name in STAFF_SIGNALS:
-            await self._hear_staff(STAFF_SIGNALS[name], said)
+            await self._on_staff_signal(STAFF_SIGNALS[name], content)
         else:
-            self.board.show(signal=f"A signal was ignored; those of support staff are {', '.join(STAFF_SIGNALS)}.")
-            await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)
+            self.current_details.update(
+                signal=f"A signal was ignored; those of support staff are {', '.join(STAFF_SIGNALS)}."
+            )
+            await self._ignored_signals.record(name, RefusalReason.UNKNOWN_NAME)
 
     @workflow.query
     def status(self) -> StatusResult:
-        """Tell where the case stands."""
-        answer = self._question.answer
+        """Return the incident's state and current answer."""
+        answer = self._answers.current
         if answer is None:
-            return StatusResult(self._standing.state, None, None)
-        return StatusResult(self._standing.state, answer.choice, answer.by)
+            return StatusResult(self._status.state, None, None)
+        return StatusResult(self._status.state, answer.choice, answer.answered_by)
 
-    # How it is done
+    # Helpers
 
-    async def _look(self) -> None:
-        """Read what SQL says, and go by it."""
-        look = LoadFactsInput(self._id, workflow.time())
-        facts = await self.asking.ask(activities.look_at_incident, look, "facts")
-        self._backed = facts.backed
-        self._replacement.learn(facts)
-        self._question.learn(facts)
-        self._counted = facts.failures if Signal.ATTEMPTS_GREW in facts.backed else 0
+    async def _load_facts(self) -> None:
+        step = LoadFactsInput(self._id, workflow.time())
+        facts = await self.caller.execute(activities.load_incident_facts, step, "facts")
+        self._recorded_signals = facts.recorded_signals
+        self._regenerations.update(facts)
+        self._answers.update(facts)
+        self._loaded_failures = facts.failures if Signal.FAILURES_INCREASED in facts.recorded_signals else 0
 
-    async def _note_growth(self) -> None:
-        """Show that the attack goes on; told at doublings only."""
-        failures = self._counted
+    async def _record_failures(self) -> None:
+        """Record that the attack goes on; the signal is sent only when the number has doubled."""
+        failures = self._loaded_failures
         if failures <= self._failures:
             return
         self._failures = failures
-        self.board.show(failures=f"{failures} failed attempts in a row so far.")
-        self._index.count(failures)
-        await self._standing.note("attempts_grew", key=str(failures), detail={"failures": failures})
+        self.current_details.update(failures=f"{failures} failed attempts in a row so far.")
+        self._search_attributes.set_failures(failures)
+        await self._status.record_event("failures_increased", key=str(failures), detail={"failures": failures})
 
-    async def _hear_staff(self, action: StaffAction, said: Sequence[RawValue]) -> None:
-        order_id, why = request_id_in_signal(said)
+    async def _on_staff_signal(self, action: StaffAction, content: Sequence[RawValue]) -> None:
+        request_id, input_error = request_id_in_signal(content)
         try:
-            await self._carry_out(action, order_id, why)
+            await self._use_request(action, request_id, input_error)
         except FailureError as error:
-            self.board.show(signal=f"A signal was refused: {error.message}.")
-            loaded = self._orders.used.get(order_id)
-            if loaded is not None and not (isinstance(error, ApplicationError) and error.type == REQUEST_REFUSED):
-                await self._standing.note_refused(loaded, error.message)
+            self.current_details.update(signal=f"A signal was refused: {error.message}.")
+            request = self._staff_requests.used.get(request_id)
+            if request is not None and not (isinstance(error, ApplicationError) and error.type == REQUEST_REFUSED):
+                await self._status.record_refused(request, error.message)
 
-    async def _carry_out(self, action: StaffAction, order_id: str, why: str) -> None:
+    async def _use_request(self, action: StaffAction, request_id: str, error: str) -> None:
         match action:
             case StaffAction.DECIDE:
-                await self._question.decide(order_id, signalled=True, why=why)
+                await self._answers.decide(request_id, signalled=True, error=error)
             case StaffAction.EXTEND:
-                await self._extend(order_id, signalled=True, why=why)
+                await self._extend(request_id, signalled=True, error=error)
             case StaffAction.RESEND | StaffAction.RESEND_KEYS:
-                await self._letters.send_again(order_id, signalled=True, why=why)
+                await self._mails.resend(request_id, signalled=True, error=error)
             case unknown:
                 assert_never(unknown)
 
-    def _refuse_late_extension(self, days: int = 0) -> None:
-        self._question.refuse_if_settled()
-        self._deadlines.refuse(days)
+    def _check_extension(self, days: int = 0) -> None:
+        self._answers.check_open()
+        self._deadlines.check_extension(days)
 
-    async def _extend(self, order_id: str, *, signalled: bool = False, why: str = "") -> ExtendedDeadlines:
-        """Move the deadlines, unless the silence is being ended this very moment; staff waits with the customer."""
-        async with self._question.deciding:
-            if not signalled and order_id in self._deadlines.extensions:
-                return self._deadlines.extensions[order_id]
-            said = await self._orders.use(order_id, StaffAction.EXTEND, why)
-            assert isinstance(said, StaffExtension)
-            self._refuse_late_extension(said.days)
-            extended = self._deadlines.extend(said)
+    async def _extend(self, request_id: str, *, signalled: bool = False, error: str = "") -> ExtendedDeadlines:
+        """Extend the deadlines, unless the incident is being ended right now. The staff task is resolved."""
+        async with self._answers.lock:
+            if not signalled and request_id in self._deadlines.extensions:
+                return self._deadlines.extensions[request_id]
+            request = await self._staff_requests.use(request_id, StaffAction.EXTEND, error)
+            assert isinstance(request, StaffExtension)
+            self._check_extension(request.days)
+            extended = self._deadlines.extend(request)
             ends: EventDetail = {"staff_at": int(extended.staff_at), "ends_at": int(extended.close_at)}
-            detail: EventDetail = {"days": said.days, **ends, "reason": said.reason}
-            state = self._standing.over(_NO_ANSWER)
-            await self._standing.note("extended", key=said.request_id, state=state, actor=said.actor, detail=detail)
+            detail: EventDetail = {"days": request.days, **ends, "reason": request.reason}
+            state = self._status.state_without(_NO_ANSWER)
+            await self._status.record_event(
+                "extended", key=request.request_id, state=state, actor=request.actor, detail=detail
+            )
             return extended

@@ -1,8 +1,6 @@
-"""The question of a case: "was it you?", answered once, by the customer, by staff or by silence.
+"""The answer of an incident: was it the customer's own doing? It is given by the customer, by staff, or by a timeout.
 
-Here: the answer that stands, staff decisions one at a time, what comes too late, and what staff makes of an answer.
-Not here: who was first, which SQL decides; what follows from the answer, which is `incident`; what people type, which
-is `staff_input`, and what it ordered, which is `orders`.
+The database decides which answer came first; this module holds what it said last.
 """
 
 import asyncio
@@ -15,108 +13,115 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.activity_calls import ActivityCaller
     from octy_workflows.current_details import CurrentDetails
-    from octy_workflows.messages import DecisionResult, IncidentFacts, RecordDecisionInput, Resolution, StaffAction
-    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, StaffRequests, refusal
+    from octy_workflows.messages import (
+        DecisionResult,
+        IncidentFacts,
+        RecordDecisionInput,
+        Resolution,
+        StaffAction,
+    )
+    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_EXTEND, TOO_LATE, StaffRequests, refusal
     from octy_workflows.staff_requests import Choice
 
 
 @dataclass(frozen=True)
 class IncidentAnswer:
-    """The answer that stands, as SQL holds it."""
+    """The current answer, as the database has it."""
 
     choice: Choice
     leaked: bool
-    by: str
+    answered_by: str
 
     @classmethod
-    def of(cls, report: DecisionResult) -> "IncidentAnswer":
-        """Return the answer that stands according to a report."""
-        return cls(report.standing_choice, report.standing_leaked, report.answered_by)
+    def of(cls, result: DecisionResult) -> "IncidentAnswer":
+        """Return the answer that is current according to a result."""
+        return cls(result.current_choice, result.current_leaked, result.answered_by)
 
     def __str__(self) -> str:
-        leaked = ", the secret leaked" if self.leaked else ""
-        return f"{self.choice}{leaked}, decided by {self.by}"
+        leaked = ", secret leaked" if self.leaked else ""
+        return f"{self.choice}{leaked}, decided by {self.answered_by}"
 
 
 class AnswerTracker:
-    """One case's question; support staff sees on the board what stands, or how to decide.
+    """Keeps the current answer of one incident, shows it to staff, and takes decisions one at a time.
 
-    The answer is what SQL said when it was looked at last, and nothing else: `look` looks again.
+    `reload` loads the facts from the database again.
     """
 
     def __init__(
         self,
         incident_id: str,
-        board: CurrentDetails,
-        orders: StaffRequests,
-        look: Callable[[], Awaitable[None]],
-        asking: ActivityCaller,
+        current_details: CurrentDetails,
+        staff_requests: StaffRequests,
+        reload: Callable[[], Awaitable[None]],
+        caller: ActivityCaller,
     ) -> None:
-        self.answer: IncidentAnswer | None = None
-        self.resolution: Resolution | None = None  # of the case, once it is closed
-        self.deciding = asyncio.Lock()  # held by whoever asks SQL to take a decision, or to close on silence
+        self.current: IncidentAnswer | None = None
+        self.resolution: Resolution | None = None  # of the incident, when it is closed
+        self.lock = asyncio.Lock()  # held while a decision is recorded, or the incident is closed without an answer
         self._incident_id = incident_id
-        self._board = board
-        self._orders = orders
-        self._look = look
-        self._asking = asking
-        self._reports: dict[str, DecisionResult] = {}  # by order id
+        self._current_details = current_details
+        self._staff_requests = staff_requests
+        self._reload = reload
+        self._caller = caller
+        self._results: dict[str, DecisionResult] = {}  # by request id
 
     def settled(self) -> bool:
-        """Tell whether no answer is waited for."""
-        return self.answer is not None or self.resolution is not None
+        """Return whether no answer is waited for."""
+        return self.current is not None or self.resolution is not None
 
-    def learn(self, facts: IncidentFacts) -> None:
-        """Take the answer that SQL holds, or that it holds none any more: the next one is a new one."""
-        answer = None if facts.choice is None else IncidentAnswer(facts.choice, facts.leaked, facts.by)
-        if answer == self.answer:
+    def update(self, facts: IncidentFacts) -> None:
+        """Take over the answer in the database; None reopens the incident."""
+        current = None if facts.choice is None else IncidentAnswer(facts.choice, facts.leaked, facts.answered_by)
+        if current == self.current:
             return
-        self.answer = answer
-        if answer is None:
-            self._board.show(answer="", how=HOW_TO_DECIDE, wait=HOW_TO_WAIT)
+        self.current = current
+        if current is None:
+            self._current_details.update(answer="", decide=HOW_TO_DECIDE, extend=HOW_TO_EXTEND)
         else:
-            self._board.show(answer=f"Answer: {answer}.", how="", wait="", staff="")
+            self._current_details.update(answer=f"Answer: {current}.", decide="", extend="", staff="")
 
-    def wants_no_keys(self) -> bool:
-        """Tell whether an answer stands that wants no new keys."""
-        return self.answer is not None and self.answer.choice == Choice.DISMISS
+    def is_dismissal(self) -> bool:
+        """Return whether the current answer is that no new keys are needed."""
+        return self.current is not None and self.current.choice == Choice.DISMISS
 
-    async def decide(self, order_id: str, *, signalled: bool = False, why: str = "") -> DecisionResult:
-        """Decide one at a time: a decision that stands makes the next one come too late, which is refused.
+    async def decide(self, request_id: str, *, signalled: bool = False, error: str = "") -> DecisionResult:
+        """Take one decision at a time; refuse it as too late when there is an answer.
 
-        A repeated update gets its report again; a repeated signal is refused as used, for nobody waits for its answer.
+        A repeated update gets the same result again. A repeated signal is refused as used: nobody waits for its result.
         """
-        async with self.deciding:
-            report = None if signalled else self._reports.get(order_id)
-            report = report or await self._take_ordered(order_id, why)
-        if not report.accepted:
-            raise refusal(report.why or f"too late, somebody was faster: {IncidentAnswer.of(report)}", TOO_LATE)
-        return report
+        async with self.lock:
+            result = None if signalled else self._results.get(request_id)
+            result = result or await self._record_request(request_id, error)
+        if not result.accepted:
+            why = result.reason or f"too late, there is an earlier answer: {IncidentAnswer.of(result)}"
+            raise refusal(why, TOO_LATE)
+        return result
 
-    async def _take_ordered(self, order_id: str, why: str) -> DecisionResult:
-        request = await self._orders.use(order_id, StaffAction.DECIDE, why)
-        if self.settled():  # as far as is known here; SQL may have reopened the question
-            await self._look()
-        self.refuse_if_settled()
-        self._reports[request.id] = await self.take(request.id, f"as ordered by {request.actor}")
-        return self._reports[request.id]
+    async def _record_request(self, request_id: str, error: str) -> DecisionResult:
+        request = await self._staff_requests.use(request_id, StaffAction.DECIDE, error)
+        if self.settled():  # as far as is known here; the database may have reopened it
+            await self._reload()
+        self.check_open()
+        self._results[request.id] = await self.record(request.id, f"requested by {request.actor}")
+        return self._results[request.id]
 
-    async def take(self, order_id: str, summary: str) -> DecisionResult:
-        """Let SQL decide, for an order or (without one) for silence. What stands there afterwards is acted on."""
-        order = RecordDecisionInput(self._incident_id, order_id, workflow.time())
-        report = await self._asking.ask(activities.take_decision, order, summary)
-        await self._look()
-        return report
+    async def record(self, request_id: str, summary: str) -> DecisionResult:
+        """Let the database decide about a staff request, or (with an empty id) about a timeout; then load the facts."""
+        step = RecordDecisionInput(self._incident_id, request_id, workflow.time())
+        result = await self._caller.execute(activities.record_decision, step, summary)
+        await self._reload()
+        return result
 
-    def refuse_if_late(self, order_id: str) -> None:
-        """Raise a refusal when nobody's answer is waited for. A repeat is no late decision."""
-        if order_id not in self._reports:
-            self.refuse_if_settled()
+    def check_update(self, request_id: str) -> None:
+        """Raise a refusal when no answer is waited for, unless this request is a repeat."""
+        if request_id not in self._results:
+            self.check_open()
 
-    def refuse_if_settled(self) -> None:
-        """Raise a refusal when nobody's answer is waited for."""
+    def check_open(self) -> None:
+        """Raise a refusal when no answer is waited for."""
         if self.resolution is not None:
-            by = self.answer or "nobody answered"
-            raise refusal(f"too late, the case is closed as {self.resolution}: {by}", TOO_LATE)
-        if self.answer is not None:
-            raise refusal(f"too late, an answer stands: {self.answer}", TOO_LATE)
+            answer = self.current or "nobody answered"
+            raise refusal(f"too late, the incident is closed as {self.resolution}: {answer}", TOO_LATE)
+        if self.current is not None:
+            raise refusal(f"too late, there is an answer: {self.current}", TOO_LATE)

@@ -1,8 +1,4 @@
-"""The mails of a case: the alert, its reminders, and what support staff has sent again.
-
-Here: which mail has which number, and which is under way. Not here: one mail's way, which is `mails`; what it
-says, which the activity knows.
-"""
+"""Mails of an incident: the alert, its reminders, and those that staff send again."""
 
 from temporalio import workflow
 
@@ -32,115 +28,117 @@ ALERT_HELD = "alert_held"
 
 
 class IncidentMails(MailSender):
-    """One case's mails. The numbers of reminders to come are kept free: one that is sent again gets a later one."""
+    """One incident's mails. Numbers of future reminders are reserved: a mail that is sent again gets a higher one."""
 
     def __init__(
         self,
-        case: IncidentInput,
-        question: AnswerTracker,
-        standing: IncidentStatus,
-        board: CurrentDetails,
-        orders: StaffRequests,
+        incident: IncidentInput,
+        answers: AnswerTracker,
+        status: IncidentStatus,
+        current_details: CurrentDetails,
+        staff_requests: StaffRequests,
     ) -> None:
-        self.board = board
-        self._orders = orders
-        self.asking = standing.asking
-        self._id = case.incident_id
-        self._remind_after = case.times.remind_after
-        self._question = question
-        self._standing = standing
+        self.current_details = current_details
+        self._staff_requests = staff_requests
+        self.caller = status.caller
+        self._id = incident.incident_id
+        self._remind_after = incident.times.remind_after
+        self._answers = answers
+        self._status = status
         first = {MailKind.ALERT: 1, MailKind.REMINDER: len(self._remind_after)}
-        self._numbers = {kind: max(number, case.numbers.get(kind, 0)) for kind, number in first.items()}  # given so far
-        self._ended: list[MailKind] = []  # sent, or refused for good
-        self._under_way: list[str] = []
-        self._again: dict[str, ResendResult] = {}  # by request id
-        self._by_staff: list[str] = []  # mails that staff ordered: their order tells what became of them
+        self._last_numbers = {kind: max(number, incident.mail_numbers.get(kind, 0)) for kind, number in first.items()}
+        self._ended: list[MailKind] = []  # sent, or failed for good
+        self._in_progress: list[str] = []
+        self._resent: dict[str, ResendResult] = {}  # by request id
+        self._requested: list[str] = []  # mails requested by staff, who get the result from the update
 
-    async def write(self, start: float) -> None:
-        """Alert, then remind. A reminder due while an earlier mail is still being tried is left out."""
-        await self._write(MailKind.ALERT, 1)
+    async def send_alert_and_reminders(self, start: float) -> None:
+        """Send the alert, then the reminders. A reminder that is due while another mail is retried is left out."""
+        await self._send(MailKind.ALERT, 1)
         for number, after in enumerate(self._remind_after, start=1):
-            due, settled = start + after, self._question.settled
-            if workflow.time() <= due and not await wait_until(settled, by=due, waiting_for="the next reminder"):
-                await self._write(MailKind.REMINDER, number)
+            due, settled = start + after, self._answers.settled
+            if workflow.time() <= due and not await wait_until(settled, deadline=due, summary="next reminder"):
+                await self._send(MailKind.REMINDER, number)
 
-    async def _write(self, kind: MailKind, number: int) -> None:
+    async def _send(self, kind: MailKind, number: int) -> None:
         name = f"{kind}-{number}"
-        self._under_way.append(name)
+        self._in_progress.append(name)
         try:
-            await self._mail(SendMailInput(self._id, kind, number, workflow.time()), stop=self._question.settled)
+            await self._send_mail(SendMailInput(self._id, kind, number, workflow.time()), stop=self._answers.settled)
         finally:
-            self._under_way.remove(name)
+            self._in_progress.remove(name)
         self._ended.append(kind)
 
-    def refuse(self, order_id: str) -> None:
-        """Raise a refusal when there is nothing to send again. A repeat is no second order."""
-        if order_id not in self._again:
-            self._refuse("")
+    def check_resend(self, request_id: str) -> None:
+        """Raise a refusal when no mail can be sent again, unless this request is a repeat."""
+        if request_id not in self._resent:
+            self._check_resend("")
 
-    def _refuse(self, kind: str) -> None:
-        self._question.refuse_if_settled()
-        if self._under_way:
-            why = f"too early: mail {self._under_way[0]} is still being tried, or waits for the daily cap"
+    def _check_resend(self, kind: str) -> None:
+        self._answers.check_open()
+        if self._in_progress:
+            why = f"too early: mail {self._in_progress[0]} is still being retried, or waits for the daily cap"
             raise refusal(why, TOO_EARLY)
         if not self._ended or (kind and kind not in self._ended):
-            raise refusal(f"there is nothing to send again: no {kind or 'mail'} went out yet", TOO_EARLY)
+            raise refusal(f"there is nothing to send again: no {kind or 'mail'} was sent yet", TOO_EARLY)
 
-    async def send_again(self, order_id: str, *, signalled: bool = False, why: str = "") -> ResendResult:
-        """Send a mail again under a number of its own, once; return what became of it.
+    async def resend(self, request_id: str, *, signalled: bool = False, error: str = "") -> ResendResult:
+        """Send a mail again with the next number, once for each request.
 
-        One that the daily cap withholds is not ordered anew: its number is free for the next order.
+        A mail that the daily cap prevents is not retried; its number is used for the next request.
         """
-        if not signalled and order_id in self._again:
-            return self._again[order_id]
-        said = await self._orders.use(order_id, StaffAction.RESEND, why)
-        assert isinstance(said, StaffResend)
-        self._refuse(said.kind)
-        kind = MailKind(said.kind) if said.kind else self._ended[-1]
-        number = self._numbers[kind] + 1
+        if not signalled and request_id in self._resent:
+            return self._resent[request_id]
+        request = await self._staff_requests.use(request_id, StaffAction.RESEND, error)
+        assert isinstance(request, StaffResend)
+        self._check_resend(request.kind)
+        kind = MailKind(request.kind) if request.kind else self._ended[-1]
+        number = self._last_numbers[kind] + 1
         name = f"{kind}-{number}"
-        self._under_way.append(name)
-        self._by_staff.append(name)
+        self._in_progress.append(name)
+        self._requested.append(name)
         try:
-            await self._note_order(said, name)
-            order = SendMailInput(self._id, kind, number, workflow.time())
-            end = await self._mail_once(order, stop=self._question.settled)
+            await self._record_request(request, name)
+            mail = SendMailInput(self._id, kind, number, workflow.time())
+            state = await self._send_mail_once(mail, stop=self._answers.settled)
         finally:
-            self._under_way.remove(name)
-        if end is None:
-            raise refusal("too late: the case was answered before the mail left", TOO_LATE)
-        if end is not MailFinalState.SKIPPED:
-            self._numbers[kind] = number
+            self._in_progress.remove(name)
+        if state is None:
+            raise refusal("too late: the incident was answered before the mail was sent", TOO_LATE)
+        if state is not MailFinalState.SKIPPED:
+            self._last_numbers[kind] = number
             self._ended.append(kind)
-        self._again[said.request_id] = ResendResult(name, end)
-        return self._again[said.request_id]
+        self._resent[request.request_id] = ResendResult(name, state)
+        return self._resent[request.request_id]
 
-    async def _note_order(self, said: StaffResend, name: str) -> None:
-        detail: EventDetail = {"mail": name, "reason": said.reason}
-        await self._standing.note("mail_ordered_again", key=said.request_id, actor=said.actor, detail=detail)
+    async def _record_request(self, request: StaffResend, name: str) -> None:
+        detail: EventDetail = {"mail": name, "reason": request.reason}
+        await self._status.record_event(
+            "mail_ordered_again", key=request.request_id, actor=request.actor, detail=detail
+        )
 
-    async def _mail_left(self, order: SendMailInput) -> None:
+    async def _on_mail_sent(self, mail: SendMailInput) -> None:
         for cause in (MAIL_FAILED, MAIL_WITHHELD, ALERT_HELD):
-            await self._standing.relieve(cause, f"{order.kind}-{order.number} was sent")
+            await self._status.resolve(cause, f"{mail.kind}-{mail.number} was sent")
 
-    async def _mail_skipped(self, order: SendMailInput, why: str) -> None:
-        name = f"{order.kind}-{order.number}"
-        if why != DAILY_CAP or name in self._by_staff:
-            await super()._mail_skipped(order, why)
+    async def _on_mail_skipped(self, mail: SendMailInput, reason: str) -> None:
+        name = f"{mail.kind}-{mail.number}"
+        if reason != DAILY_CAP or name in self._requested:
+            await super()._on_mail_skipped(mail, reason)
             return
-        remark = "The daily cap withholds a reminder. Please reach the customer another way."
-        await self._standing.call_staff(MAIL_WITHHELD, remark, key=f"{name}-{order.at:.0f}")
+        message = "The daily cap prevents a reminder. Please reach the customer another way."
+        await self._status.notify_staff(MAIL_WITHHELD, message, key=f"{name}-{mail.at:.0f}")
 
-    async def _mail_delayed(self, order: SendMailInput, why: str) -> None:
-        if why != HELD:
-            await super()._mail_delayed(order, why)
+    async def _on_mail_delayed(self, mail: SendMailInput, reason: str) -> None:
+        if reason != HELD:
+            await super()._on_mail_delayed(mail, reason)
             return
-        remark = "The alert is held for some minutes: it looks like a fault of our own. See `octy incidents held`."
-        await self._standing.call_staff(ALERT_HELD, remark)
+        message = "The alert is held for some minutes: it looks like a fault of our own. See `octy incidents held`."
+        await self._status.notify_staff(ALERT_HELD, message)
 
-    async def _note(self, what: str, *, key: str = "", detail: EventDetail | None = None) -> None:
-        await self._standing.note(what, key=key, detail=detail)
+    async def _record_event(self, event: str, *, key: str = "", detail: EventDetail | None = None) -> None:
+        await self._status.record_event(event, key=key, detail=detail)
 
-    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
-        self._standing.over(ALERT_HELD)  # it was tried
-        await self._standing.call_staff(what, remark, key=key)
+    async def _notify_staff(self, event: str, message: str, *, key: str = "") -> None:
+        self._status.state_without(ALERT_HELD)  # an attempt was made, so it is not held any more
+        await self._status.notify_staff(event, message, key=key)

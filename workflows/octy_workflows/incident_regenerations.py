@@ -1,8 +1,4 @@
-"""The new keys of a case: ordered, waited for, joined when a later order takes their place, called off.
-
-Here: one case's regenerations, one after the other. Not here: what happens in one, which is `regeneration`; which
-answer stands, which is `incident_answer`.
-"""
+"""Regenerations of an incident's key pair, one after the other. A later one supersedes an earlier one."""
 
 from collections.abc import Awaitable, Callable
 from typing import assert_never
@@ -23,81 +19,81 @@ with workflow.unsafe.imports_passed_through():
         RegenerationFinalState,
     )
 
-_MOST_SUPERSEDED = 3  # regenerations of one case that may be followed by a later one
+_MAX_SUPERSEDED = 3  # regenerations of one incident that may be followed by a later one
 _ABANDONED = "regeneration_abandoned"
 
 
 class IncidentRegenerations:
-    """One case's regenerations."""
+    """One incident's regenerations. `reload` loads the facts from the database again."""
 
     def __init__(
         self,
-        case: IncidentInput,
-        question: AnswerTracker,
-        standing: IncidentStatus,
-        board: CurrentDetails,
-        look: Callable[[], Awaitable[None]],
+        incident: IncidentInput,
+        answers: AnswerTracker,
+        status: IncidentStatus,
+        current_details: CurrentDetails,
+        reload: Callable[[], Awaitable[None]],
     ) -> None:
-        self._incident_id = case.incident_id
-        self._question = question
-        self._standing = standing
-        self._board = board
-        self._look = look
-        self._newest = case.past.regeneration_id  # the id of the newest regeneration for this case
-        self._endings: dict[str, str] = {}  # by regeneration id
+        self._incident_id = incident.incident_id
+        self._answers = answers
+        self._status = status
+        self._current_details = current_details
+        self._reload = reload
+        self._newest = incident.restart.regeneration_id  # the id of this incident's newest regeneration
+        self._final_states: dict[str, str] = {}  # by regeneration id
         self._superseded = 0  # how many of them
 
-    async def deliver(self) -> bool:
-        """Have the keys replaced, and wait for the end of that, or until staff calls it off; tell whether it is done.
+    async def regenerate(self) -> bool:
+        """Open a regeneration, and wait for its end, or until staff dismisses the incident; return whether it is done.
 
-        A superseded regeneration has delivered nothing, and the answer still stands: it is to be acted on again, and
-        SQL then names the later regeneration, which this case joins. So it is done only when new keys have been
-        collected, or after one supersession too many.
+        A superseded one has delivered nothing, and the answer is still current. So the caller calls this again, and the
+        database then returns the later regeneration, which this incident joins. It is done only when new keys were
+        collected, or after too many supersessions.
         """
-        opened = await self._order()
-        if not opened:  # SQL holds no answer that wants new keys any more
-            await self._look()
+        opened = await self._open()
+        if not opened:  # the answer in the database does not ask for new keys any more
+            await self._reload()
             return False
         self._newest = opened
-        self._board.show(keys=f"Regeneration {opened} is on its way.")
-        await self._standing.note("regenerating", key=opened, state=IncidentState.REGENERATING)
-        await workflow.wait_condition(lambda: opened in self._endings or self._question.wants_no_keys())
-        if opened not in self._endings:
-            self._board.show(keys=f"Regeneration {opened} is not waited for any more.")
+        self._current_details.update(keys=f"Regeneration {opened} is in progress.")
+        await self._status.record_event("regenerating", key=opened, state=IncidentState.REGENERATING)
+        await workflow.wait_condition(lambda: opened in self._final_states or self._answers.is_dismissal())
+        if opened not in self._final_states:
+            self._current_details.update(keys=f"Regeneration {opened} is not waited for any more.")
             return False
-        match RegenerationFinalState(self._endings[opened]):
+        match RegenerationFinalState(self._final_states[opened]):
             case RegenerationFinalState.DONE:
                 return True
             case RegenerationFinalState.SUPERSEDED:
-                return await self._is_last_to_be_superseded()
+                return await self._too_many_superseded()
             case RegenerationFinalState.ABANDONED:
-                await self._ask_again()
+                await self._reopen()
                 return False
             case unknown:
                 assert_never(unknown)
 
-    def learn(self, facts: IncidentFacts) -> None:
-        """Remember an ending; SQL may tell it before the order's answer has brought the id."""
+    def update(self, facts: IncidentFacts) -> None:
+        """Keep the final state of a regeneration; it may arrive before `open_regeneration` has returned the id."""
         regeneration_id, state = facts.regeneration_id, facts.regeneration_state
-        if state not in FINAL_REGENERATION_STATES or regeneration_id in self._endings:
+        if state not in FINAL_REGENERATION_STATES or regeneration_id in self._final_states:
             return
-        self._endings[regeneration_id] = state
+        self._final_states[regeneration_id] = state
         if state == RegenerationFinalState.ABANDONED:
-            self._board.show(keys=f"Regeneration {regeneration_id} was abandoned.")
+            self._current_details.update(keys=f"Regeneration {regeneration_id} was abandoned.")
 
-    async def _order(self) -> str:
-        order = OpenRegenerationInput(self._incident_id, workflow.time(), after=self._newest)
-        return await self._standing.asking.ask(activities.open_regeneration, order, "new keys")
+    async def _open(self) -> str:
+        step = OpenRegenerationInput(self._incident_id, workflow.time(), after=self._newest)
+        return await self._status.caller.execute(activities.open_regeneration, step, "new keys")
 
-    async def _is_last_to_be_superseded(self) -> bool:
-        """Note it. Two cases that go on superseding each other must not do so for ever."""
+    async def _too_many_superseded(self) -> bool:
+        """Record the supersession. The limit stops two incidents that supersede each other in turn."""
         self._superseded += 1
-        await self._standing.note("superseded", key=self._newest)
-        return self._superseded > _MOST_SUPERSEDED and not self._question.wants_no_keys()
+        await self._status.record_event("superseded", key=self._newest)
+        return self._superseded > _MAX_SUPERSEDED and not self._answers.is_dismissal()
 
-    async def _ask_again(self) -> None:
-        """Call staff, unless a new answer stands already; the question is open since the abandonment was told."""
-        if self._question.settled():
-            await self._standing.note(_ABANDONED, key=self._newest)
+    async def _reopen(self) -> None:
+        """Notify staff, unless there is a new answer: the abandonment has reopened the incident."""
+        if self._answers.settled():
+            await self._status.record_event(_ABANDONED, key=self._newest)
         else:
-            await self._standing.call_staff(_ABANDONED, "Please decide again.", key=self._newest)
+            await self._status.notify_staff(_ABANDONED, "Please decide again.", key=self._newest)

@@ -1,8 +1,4 @@
-"""Where a case stands: in SQL, on the board, and in Temporal's search.
-
-Here: the state, what support staff is needed for and when that is over, and the timeline. Not here: what follows from
-it, which is `incident`.
-"""
+"""State of an incident in the database, in the current details and in the search attributes, and its timeline."""
 
 import asyncio
 
@@ -25,101 +21,110 @@ with workflow.unsafe.imports_passed_through():
 
 _SYSTEM = "system"
 _HEADLINE = {
-    IncidentState.OPENING: "The case is being opened",
+    IncidentState.OPENING: "The incident is being opened",
     IncidentState.WAITING: "Waiting for the customer's answer",
-    IncidentState.REGENERATING: "New keys are on their way to the customer",
+    IncidentState.REGENERATING: "Waiting for the customer to collect new keys",
     IncidentState.NEEDS_STAFF: "Support staff is needed",
     IncidentState.CLOSED: "Closed",
 }
 
 
 class IncidentStatus:
-    """One case's state and timeline. Events are written one after the other: what SQL holds last came last."""
+    """One incident's state and timeline. Events are written one after the other, so the last one is the newest."""
 
-    def __init__(self, incident_id: str, board: CurrentDetails, index: SearchAttributes) -> None:
+    def __init__(self, incident_id: str, current_details: CurrentDetails, search_attributes: SearchAttributes) -> None:
         self.state = IncidentState.OPENING
         self._id = incident_id
-        self._board = board
-        self._index = index
-        self.asking = ActivityCaller(WorkflowKind.INCIDENT, incident_id, board, lambda: self.state, self._show_need)
-        self._needed_for: list[str] = []  # causes for which support staff was called, and which are not over
-        self._writing = asyncio.Lock()
+        self._current_details = current_details
+        self._search_attributes = search_attributes
+        self.caller = ActivityCaller(
+            WorkflowKind.INCIDENT, incident_id, current_details, lambda: self.state, self._on_missing
+        )
+        self._staff_causes: list[str] = []  # events for which staff was notified, and which are not resolved
+        self._lock = asyncio.Lock()
 
-    async def note(
+    async def record_event(
         self,
-        what: str,
+        event: str,
         *,
         key: str = "",
         state: IncidentState | None = None,
         actor: str = _SYSTEM,
         detail: EventDetail | None = None,
     ) -> None:
-        """Write one event into the timeline, with the state when it changes: nothing staff was called for outlasts it.
+        """Add one event to the timeline. A new state resolves all staff tasks.
 
-        `key` tells several events of one name apart.
+        `key` distinguishes several events of one name.
         """
         if state is not None:
-            self._needed_for.clear()
-        await self._write(what, key, state, actor, detail)
+            self._staff_causes.clear()
+        await self._write(event, key, state, actor, detail)
 
-    async def call_staff(self, what: str, remark: str, *, key: str = "") -> None:
-        """Raise a staff task for a cause, which has the event's name."""
-        if what not in self._needed_for:
-            self._needed_for.append(what)
-        self._board.show(staff=remark)
-        await self._write(what, key, IncidentState.NEEDS_STAFF, _SYSTEM, None)
+    async def notify_staff(self, event: str, message: str, *, key: str = "") -> None:
+        """Open a staff task; the event's name is its cause."""
+        if event not in self._staff_causes:
+            self._staff_causes.append(event)
+        self._current_details.update(staff=message)
+        await self._write(event, key, IncidentState.NEEDS_STAFF, _SYSTEM, None)
 
-    async def relieve(self, cause: str, because: str) -> None:
-        """Take a staff task back whose cause is over; the case waits again when it was the last one."""
-        if self.over(cause) is None:
+    async def resolve(self, cause: str, because: str) -> None:
+        """Close a staff task; the incident waits again when it was the last one."""
+        if self.state_without(cause) is None:
             return
-        await self.note(
+        await self.record_event(
             "staff_not_needed", key=f"{workflow.time():.3f}", state=IncidentState.WAITING, detail={"because": because}
         )
 
-    def over(self, cause: str) -> IncidentState | None:
-        """Strike out a cause; return the state that the case goes back to, or None when it stays where it is."""
-        if cause not in self._needed_for:
+    def state_without(self, cause: str) -> IncidentState | None:
+        """Remove a cause; return the state to which the incident returns, or None when its state stays."""
+        if cause not in self._staff_causes:
             return None
-        self._needed_for.remove(cause)
-        if self._needed_for:
+        self._staff_causes.remove(cause)
+        if self._staff_causes:
             return None
-        self._board.show(staff="")
+        self._current_details.update(staff="")
         return IncidentState.WAITING
 
-    async def note_refused(self, said: StaffRequest, why: str) -> None:
-        """Audit an order that was refused after it was loaded: who, what and why.
+    async def record_refused(self, request: StaffRequest, why: str) -> None:
+        """Add a refused staff request to the timeline: who, what and why.
 
-        The key is the one that SQL and the `octy` command use, so a refusal is noted once.
+        The database code and the `octy` command use the same key, so a refusal is recorded once.
         """
-        detail: EventDetail = {**said.facts(), "reason": said.reason, "why": why}
-        note = RecordIncidentEventInput(
-            self._id, f"refused-{said.id}", said.refused_as, workflow.time(), actor=said.actor, detail=detail
+        detail: EventDetail = {**request.event_detail(), "reason": request.reason, "why": why}
+        step = RecordIncidentEventInput(
+            self._id,
+            f"refused-{request.id}",
+            request.refused_event,
+            workflow.time(),
+            actor=request.actor,
+            detail=detail,
         )
-        await self.asking.ask(activities.note_incident, note, said.refused_as)
+        await self.caller.execute(activities.record_incident_event, step, request.refused_event)
 
     async def close(self, resolution: Resolution) -> bool:
-        """Close the case, unless SQL says otherwise of its answer or its keys; tell whether it is closed."""
-        order = CloseIncidentInput(self._id, resolution, workflow.time())
-        closed = await self.asking.ask(activities.close_incident, order, f"as {resolution}")
+        """Close the incident, unless the database has another answer or its keys are pending; return whether it is."""
+        step = CloseIncidentInput(self._id, resolution, workflow.time())
+        closed = await self.caller.execute(activities.close_incident, step, f"as {resolution}")
         if closed:
             self.state = IncidentState.CLOSED
-            self._index.show(self.state, needs_staff=False)
-            self._board.show(_HEADLINE[self.state], end=f"Closed as {resolution}.", how="", wait="", staff="")
+            self._search_attributes.set_state(self.state, needs_staff=False)
+            self._current_details.update(
+                _HEADLINE[self.state], end=f"Closed as {resolution}.", decide="", extend="", staff=""
+            )
         return closed
 
-    def _show_need(self, missing: bool) -> None:  # noqa: FBT001  # a callback
-        self._index.show(self.state, needs_staff=missing or self.state == IncidentState.NEEDS_STAFF)
+    def _on_missing(self, missing: bool) -> None:  # noqa: FBT001  # a callback
+        self._search_attributes.set_state(self.state, needs_staff=missing or self.state == IncidentState.NEEDS_STAFF)
 
     async def _write(
-        self, what: str, key: str, state: IncidentState | None, actor: str, detail: EventDetail | None
+        self, event: str, key: str, state: IncidentState | None, actor: str, detail: EventDetail | None
     ) -> None:
         self.state = state or self.state
-        self._board.show(_HEADLINE[self.state])
-        self._index.show(self.state, needs_staff=self.state == IncidentState.NEEDS_STAFF)
-        name = f"{what}-{key}" if key else what
-        note = RecordIncidentEventInput(
-            self._id, name, what, workflow.time(), actor=actor, state=state, detail=detail or {}
+        self._current_details.update(_HEADLINE[self.state])
+        self._search_attributes.set_state(self.state, needs_staff=self.state == IncidentState.NEEDS_STAFF)
+        name = f"{event}-{key}" if key else event
+        step = RecordIncidentEventInput(
+            self._id, name, event, workflow.time(), actor=actor, state=state, detail=detail or {}
         )
-        async with self._writing:
-            await self.asking.ask(activities.note_incident, note, what)
+        async with self._lock:
+            await self.caller.execute(activities.record_incident_event, step, event)

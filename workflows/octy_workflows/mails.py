@@ -1,7 +1,4 @@
-"""Mails to the customer, which may take days; the same for all workflows.
-
-Here: one mail, from its order to the word of what became of it. Not here: when a mail is due, and what it says.
-"""
+"""Sending one mail from a workflow, with retries and delays of up to some days; the same for all workflows."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -25,122 +22,126 @@ with workflow.unsafe.imports_passed_through():
     )
     from octy_workflows.task_queues import TaskQueueKind, first_attempt_queue, main_task_queue_of, task_queue_name
 
-_SECOND_TRY = 1.0  # seconds after the first one has failed
+_SECOND_ATTEMPT_DELAY = 1.0  # seconds after the first attempt has failed
 _GIVEN_UP = SendMailResult(MailFinalState.FAILED, "the sender gave up")
 
 
 class MailSender(ABC):
-    """A workflow that writes to a customer, and tells support staff when that fails."""
+    """A workflow, or a part of one, that sends mails to a customer and notifies staff of failures."""
 
-    board: CurrentDetails
-    asking: ActivityCaller
-
-    @abstractmethod
-    async def _note(self, what: str, *, key: str = "", detail: EventDetail | None = None) -> None:
-        """Write one event into the timeline."""
+    current_details: CurrentDetails
+    caller: ActivityCaller
 
     @abstractmethod
-    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
-        """Write one event into the timeline, and raise a staff task."""
+    async def _record_event(self, event: str, *, key: str = "", detail: EventDetail | None = None) -> None:
+        """Add one event to the timeline."""
 
-    async def _mail_left(self, order: SendMailInput) -> None:  # noqa: B027  # most have nothing to do then
-        """Hear that a mail was sent: what staff was called for because of an earlier one may be over."""
+    @abstractmethod
+    async def _notify_staff(self, event: str, message: str, *, key: str = "") -> None:
+        """Add one event to the timeline, and open a staff task."""
 
-    async def _mail(self, order: SendMailInput, stop: Condition) -> None:
-        """Have one mail sent, ordered anew each day as long as the daily cap withholds it.
+    async def _on_mail_sent(self, mail: SendMailInput) -> None:  # noqa: B027  # most have nothing to do then
+        """Called when a mail was sent: a staff task because of an earlier mail may be over."""
 
-        Nothing more is ordered, or tried, once `stop` is true.
+    async def _send_mail(self, mail: SendMailInput, stop: Condition) -> None:
+        """Send one mail; while the daily cap prevents it, try again each day.
+
+        Nothing is sent or retried after `stop` has become true.
         """
-        while await self._mail_once(order, stop) is MailFinalState.SKIPPED:
-            if await wait_until(stop, by=order.at + DAY, waiting_for="the daily cap on mails"):
+        while await self._send_mail_once(mail, stop) is MailFinalState.SKIPPED:
+            if await wait_until(stop, deadline=mail.at + DAY, summary="daily cap on mails"):
                 return
-            order = replace(order, at=workflow.time())
+            mail = replace(mail, at=workflow.time())
 
-    async def _mail_once(self, order: SendMailInput, stop: Condition) -> MailFinalState | None:
-        """Order one mail and note what became of it; None when `stop` came true while it was being tried."""
-        name = f"{order.kind}-{order.number}"
-        report = await self._report_of(order, name, stop)
-        if report is None or stop():
+    async def _send_mail_once(self, mail: SendMailInput, stop: Condition) -> MailFinalState | None:
+        """Send one mail and record the result; None when `stop` became true meanwhile."""
+        name = f"{mail.kind}-{mail.number}"
+        result = await self._final_result(mail, name, stop)
+        if result is None or stop():
             return None
-        self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
-        end = MailFinalState(report.state)
-        match end:
+        self.current_details.update(mail=f"Mail {name}: {result.state} {result.reason}".strip())
+        state = MailFinalState(result.state)
+        match state:
             case MailFinalState.SENT:
-                await self._mail_left(order)
+                await self._on_mail_sent(mail)
             case MailFinalState.FAILED:
-                await self._call_staff("mail_failed", "The mail can't be delivered.", key=name)
+                await self._notify_staff("mail_failed", "The mail can't be delivered.", key=name)
             case MailFinalState.SKIPPED:
-                await self._mail_skipped(order, report.why)
+                await self._on_mail_skipped(mail, result.reason)
             case unknown:
                 assert_never(unknown)
-        return end
+        return state
 
-    async def _report_of(self, order: SendMailInput, name: str, stop: Condition) -> SendMailResult | None:
-        """Order one mail until something became of it; one that is delayed is ordered again when it is its turn."""
-        began, causes = workflow.time(), list[str]()
+    async def _final_result(self, mail: SendMailInput, name: str, stop: Condition) -> SendMailResult | None:
+        """Call the activity until the mail has a final state; a delayed one is asked for again at its time."""
+        started_at, reasons = workflow.time(), list[str]()
         while not stop():
-            report = await self._sent_unless(stop, order)
-            if report is None or report.state != DELAYED:
-                return report
-            self.board.show(mail=f"Mail {name}: {report.state}, {report.why}")
-            if report.why not in causes:
-                causes.append(report.why)
-                await self._mail_delayed(order, report.why)
-            by = workflow.time() + max(1.0, report.again_in)
-            if await wait_until(stop, by=by, waiting_for=f"the turn of {name}"):
+            result = await self._result_unless(stop, mail)
+            if result is None or result.state != DELAYED:
+                return result
+            self.current_details.update(mail=f"Mail {name}: {result.state}, {result.reason}")
+            if result.reason not in reasons:
+                reasons.append(result.reason)
+                await self._on_mail_delayed(mail, result.reason)
+            deadline = workflow.time() + max(1.0, result.retry_after)
+            if await wait_until(stop, deadline=deadline, summary=f"delay of {name}"):
                 return None
-            order = replace(order, at=workflow.time(), waited=workflow.time() - began)
+            mail = replace(mail, at=workflow.time(), delayed_for=workflow.time() - started_at)
         return None
 
-    async def _mail_delayed(self, order: SendMailInput, why: str) -> None:
-        """Note that a mail has not left yet; told once for each reason."""
-        await self._note("mail_delayed", key=f"{order.kind}-{order.number}-{why}", detail={"why": why})
+    async def _on_mail_delayed(self, mail: SendMailInput, reason: str) -> None:
+        """Record that a mail is delayed, once for each reason."""
+        await self._record_event("mail_delayed", key=f"{mail.kind}-{mail.number}-{reason}", detail={"why": reason})
 
-    async def _mail_skipped(self, order: SendMailInput, why: str) -> None:
-        """Note that a mail is withheld, or was overtaken."""
-        name = f"{order.kind}-{order.number}"
-        await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": why})
+    async def _on_mail_skipped(self, mail: SendMailInput, reason: str) -> None:
+        """Record that a mail is skipped."""
+        name = f"{mail.kind}-{mail.number}"
+        await self._record_event("mail_skipped", key=f"{name}-{mail.at:.0f}", detail={"why": reason})
 
-    async def _sent_unless(self, stop: Condition, order: SendMailInput) -> SendMailResult | None:
-        """Have it sent; one about what is not in the database is tried at long intervals, and staff is told."""
+    async def _result_unless(self, stop: Condition, mail: SendMailInput) -> SendMailResult | None:
+        """Send it; if its subject is missing, retry at long intervals, and notify staff."""
         try:
-            return await _tried_unless(stop, order)
+            return await _attempt_unless(stop, mail)
         except ActivityError as error:
             cause = missing_subject_cause(error)
-        again = with_current_time(order)
+        again = with_current_time(mail)
         try:
-            return await self.asking.missing(
-                cause, lambda: _tried(stop, again, TaskQueueKind.MAIL_RETRIES, MISSING_SUBJECT_MAIL_RETRY)
+            return await self.caller.retry_while_missing(
+                cause, lambda: _execute(stop, again, TaskQueueKind.MAIL_RETRIES, MISSING_SUBJECT_MAIL_RETRY)
             )
         except ActivityError:
             return _GIVEN_UP
 
 
-async def _tried_unless(stop: Condition, order: SendMailInput) -> SendMailResult | None:
-    """Have it tried once where first tries have slots of their own, then again and again where retries have theirs.
+async def _attempt_unless(stop: Condition, mail: SendMailInput) -> SendMailResult | None:
+    """Make the first attempt on its own task queue, then the others on the one for retries.
 
     Raises the ActivityError of a mail whose subject is missing.
     """
-    tries = ((first_attempt_queue(order.kind), MAIL_FIRST_ATTEMPT), (TaskQueueKind.MAIL_RETRIES, MAIL_RETRY))
-    for number, (work, patience) in enumerate(tries):
-        if number and await wait_until(stop, by=workflow.time() + _SECOND_TRY, waiting_for="the second try of a mail"):
+    attempts = (
+        (first_attempt_queue(mail.kind), MAIL_FIRST_ATTEMPT),
+        (TaskQueueKind.MAIL_RETRIES, MAIL_RETRY),
+    )
+    for number, (queue, options) in enumerate(attempts):
+        deadline = workflow.time() + _SECOND_ATTEMPT_DELAY
+        if number and await wait_until(stop, deadline=deadline, summary="second attempt of a mail"):
             return None
         try:
-            return await _tried(stop, order, work, patience)
+            return await _execute(stop, mail, queue, options)
         except ActivityError as error:
-            if not _may_be_tried_again(error):
+            if not _is_retryable(error):
                 if missing_subject_cause(error):
                     raise
                 break
     return _GIVEN_UP
 
 
-async def _tried(
-    stop: Condition, order: SendMailInput, work: TaskQueueKind, patience: ActivityOptions
+async def _execute(
+    stop: Condition, mail: SendMailInput, queue: TaskQueueKind, options: ActivityOptions
 ) -> SendMailResult | None:
-    """Have it tried, but no longer than until `stop`: Temporal retries a mail for days. None when that came first."""
-    queue = task_queue_name(main_task_queue_of(workflow.info().task_queue), work)
-    sending = workflow.start_activity(activities.send_mail, order, task_queue=queue, summary=order.kind, **patience)
+    """Call the activity, and cancel it when `stop` becomes true, because Temporal retries for days. None then."""
+    task_queue = task_queue_name(main_task_queue_of(workflow.info().task_queue), queue)
+    sending = workflow.start_activity(activities.send_mail, mail, task_queue=task_queue, summary=mail.kind, **options)
     await workflow.wait_condition(lambda: sending.done() or stop())
     if not sending.done():
         sending.cancel()
@@ -152,5 +153,5 @@ async def _tried(
         raise
 
 
-def _may_be_tried_again(error: ActivityError) -> bool:
+def _is_retryable(error: ActivityError) -> bool:
     return not (isinstance(error.cause, ApplicationError) and error.cause.non_retryable)

@@ -1,8 +1,4 @@
-"""KeyUpkeepWorkflow: one round of what recurs; Temporal's schedules start one after the other.
-
-Here: a round, piece by piece, until it is done. Not here: what is done, which the activities know; when a round is due
-(`octy_worker.temporal.schedules`).
-"""
+"""KeyMaintenanceWorkflow: one run of a recurring job, started by a schedule (`octy_worker.temporal.schedules`)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,41 +20,45 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.retry import MAINTENANCE_RETRY
     from octy_workflows.signals import IgnoredSignals
 
-_DONE_BY = {
-    MaintenanceTask.RETENTION: activities.prune_store,
-    MaintenanceTask.RECONCILIATION: activities.reconcile_store,
+_ACTIVITIES = {
+    MaintenanceTask.RETENTION: activities.prune_database,
+    MaintenanceTask.RECONCILIATION: activities.reconcile_database,
     MaintenanceTask.DIGEST: activities.send_digest,
 }
-_PIECES = 1500  # of one round; what is left then is for the next one
-_HELD = 60  # seconds until a job that somebody else does is looked at again: a dead holder's lease is over by then
+_MAX_STEPS = 1500  # of one run; the next run does the rest
+_LEASE_WAIT = (
+    60  # seconds until a job that another process has leased is tried again; a dead process's lease is over then
+)
 
 
-@workflow.defn(name="KeyMaintenanceWorkflow")
+@workflow.defn
 class KeyMaintenanceWorkflow:
-    """One round. Returns what it did, counted."""
+    """One maintenance run. Returns counts of what it did."""
 
     def __init__(self) -> None:
-        self._ignored = IgnoredSignals(WorkflowKind.UPKEEP)
+        self._ignored_signals = IgnoredSignals(WorkflowKind.MAINTENANCE)
 
     @workflow.run
-    async def run(self, due: MaintenanceInput) -> dict[str, int]:
-        """Do piece after piece."""
-        board, counts = CurrentDetails(f"Upkeep: {due.task}"), Counter[str]()
-        board.show("Under way")
-        for _ in range(_PIECES):
-            order = MaintenanceStepInput(workflow.time())
-            report = await workflow.execute_activity(_DONE_BY[due.task], order, **MAINTENANCE_RETRY)
-            counts.update(report.counts)
-            board.show(counts=", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count))
-            if report.progress is MaintenanceProgress.DONE:
+    async def run(self, job: MaintenanceInput) -> dict[str, int]:
+        """Run step after step until the job is done."""
+        current_details, counts = CurrentDetails(f"Maintenance: {job.task}"), Counter[str]()
+        current_details.update("Running")
+        for _ in range(_MAX_STEPS):
+            step = MaintenanceStepInput(workflow.time())
+            result = await workflow.execute_activity(_ACTIVITIES[job.task], step, **MAINTENANCE_RETRY)
+            counts.update(result.counts)
+            current_details.update(
+                counts=", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
+            )
+            if result.progress is MaintenanceProgress.DONE:
                 break
-            if report.progress is MaintenanceProgress.HELD:
-                await workflow.sleep(_HELD)
-        board.show("Done")
+            if result.progress is MaintenanceProgress.LEASED:
+                await workflow.sleep(_LEASE_WAIT)
+        current_details.update("Done")
         await workflow.wait_condition(workflow.all_handlers_finished)
         return dict(counts)
 
     @workflow.signal(dynamic=True)
-    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
-        """Note and count it: this workflow goes by no signal."""
-        await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)
+    async def on_signal(self, name: str, _content: Sequence[RawValue]) -> None:
+        """Record the signal as ignored: this workflow takes none."""
+        await self._ignored_signals.record(name, RefusalReason.UNKNOWN_NAME)

@@ -1,7 +1,6 @@
-"""Everything that workflows are told and tell: frozen dataclasses of ids, choices and times.
+"""Payloads of workflows and activities, as frozen dataclasses, and the workflow ids.
 
-Here: inputs, signals, updates, queries' answers, and the workflow ids as functions. Not here: personal data,
-key material, anything that must not stay in a Temporal history for good.
+Temporal keeps payloads in histories, so they hold ids, choices and times, but no personal data and no key material.
 """
 
 from dataclasses import dataclass, field
@@ -15,46 +14,47 @@ DAY = 24 * HOUR
 
 
 def incident_workflow_id(installation: str, incident_id: str) -> str:
-    """Return the id of the incident's one workflow; starting it twice is harmless.
+    """Return the workflow id of an incident.
 
-    All workflow ids contain the id of their installation: others may use the same Temporal namespace.
+    It is unique, so a second start changes nothing. All workflow ids contain the id of their installation, because
+    several installations may share a Temporal namespace.
     """
     return f"octy-{installation}-incident-{incident_id}"
 
 
 def regeneration_workflow_id(installation: str, regeneration_id: str) -> str:
-    """Return the id of the regeneration's one workflow."""
+    """Return the workflow id of a regeneration."""
     return f"octy-{installation}-regeneration-{regeneration_id}"
 
 
 def notice_workflow_id(installation: str, notice_id: str) -> str:
-    """Return the id of the notice's one workflow."""
+    """Return the workflow id of a notice."""
     return f"octy-{installation}-notice-{notice_id}"
 
 
 class DeliveryMethod(StrEnum):
     """How the new secret reaches the customer."""
 
-    LINK = "link"  # the mail has a link whose page shows the secret once
-    MAIL = "mail"  # the mail has the secret: it counts as collected when the mail server has accepted it
+    LINK = "link"  # the mail contains a link to a page that shows the secret once
+    MAIL = "mail"  # the mail contains the secret: it is collected when the mail server has accepted the mail
 
 
-def webhook_workflow_id(installation: str, webhook_id: str, order: int) -> str:
-    """Return the id of the one workflow of this order; staff may order anew what was given up."""
-    return f"octy-{installation}-webhook-{webhook_id}-{order}"
+def webhook_workflow_id(installation: str, webhook_id: str, attempt: int) -> str:
+    """Return the workflow id of a webhook. `attempt` is above 1 when staff sent a failed webhook again."""
+    return f"octy-{installation}-webhook-{webhook_id}-{attempt}"
 
 
 def main_task_queue(name: str, installation: str) -> str:
-    """Return the installation's main task queue; `name` is the setting. Other queues' names begin with this one."""
+    """Return the installation's main task queue; `name` is the setting. It is the prefix of the other queues' names."""
     return f"{name}-{installation}"
 
 
 @dataclass(frozen=True)
 class RegenerationTimes:
-    """Seconds, counted from the order for the new keys' first mail (overlap: from their collection).
+    """Times of a regeneration in seconds, from its first mail (`overlap`: from the collection of the new secret).
 
-    `warn_before`: before the end of the overlap, for the word that the old pair is still in use; 0 is none, as inputs
-    say that are older than this field. None either when the overlap is no longer than that.
+    `warn_before`: how long before the end of the overlap the customer is warned that the old key pair is still used.
+    There is no warning when it is 0, or not shorter than the overlap.
     """
 
     overlap: float = DAY
@@ -66,7 +66,7 @@ class RegenerationTimes:
 
 @dataclass(frozen=True)
 class IncidentTimes:
-    """Seconds from the start of the workflow; absolute targets, a late step does not move the next."""
+    """Times of an incident in seconds from the start of its workflow. A late step does not move the next one."""
 
     remind_after: tuple[float, ...] = (DAY, 3 * DAY)
     staff_after: float = 7 * DAY
@@ -76,126 +76,132 @@ class IncidentTimes:
 
 @dataclass(frozen=True)
 class IncidentRestart:
-    """What SQL knows of a case whose workflow is started again; empty for a case that begins.
+    """What the database knows about an incident whose workflow is started again; empty at the first start.
 
-    `began`: Unix seconds from which its times count. `regeneration_id`: the newest regeneration that ended in vain.
+    `started_at`: Unix seconds from which its times count. `regeneration_id`: its newest regeneration, when that was
+    abandoned or superseded.
     """
 
-    began: float = 0.0
+    started_at: float = 0.0
     regeneration_id: str = ""
 
 
 @dataclass(frozen=True)
 class RegenerationRestart:
-    """What SQL knows of a delivery whose workflow is started again; empty for one that begins.
+    """What the database knows about a regeneration whose workflow is started again; empty at the first start.
 
-    `began`: Unix seconds from which its times count. `generation`: of the newest link; `expired`: it opens no more.
+    `started_at`: Unix seconds from which its times count. `generation`: of the newest link. `expired`: that link has
+    expired.
     """
 
-    began: float = 0.0
+    started_at: float = 0.0
     generation: int = 1
     expired: bool = False
 
 
 @dataclass(frozen=True)
 class IncidentInput:
-    """Input of `KeyIncidentWorkflow`. `failures`: in a row at its opening; 0: unknown.
+    """Input of `KeyIncidentWorkflow`.
 
-    `searchable`: the cluster knows our search attributes. A running case keeps what it was started with.
-    `extended` and `numbers` are what staff did before, should a case ever be started anew: its deadlines as they were
-    moved last, and by kind of mail the highest number that was given.
+    `failures`: failed attempts in a row when it was opened; 0: unknown. `searchable`: the cluster knows our search
+    attributes; a running workflow keeps the value of its start. `deadlines` and `mail_numbers` are set when a workflow
+    is started again: the deadlines as staff extended them last, and the highest mail number given so far, by kind.
     """
 
     incident_id: str
     times: IncidentTimes = field(default_factory=IncidentTimes)
     searchable: bool = False
     failures: int = 0
-    extended: "ExtendedDeadlines | None" = None
-    numbers: dict[str, int] = field(default_factory=dict)
-    past: IncidentRestart = field(default_factory=IncidentRestart)
+    deadlines: "ExtendedDeadlines | None" = None
+    mail_numbers: dict[str, int] = field(default_factory=dict)
+    restart: IncidentRestart = field(default_factory=IncidentRestart)
 
 
 @dataclass(frozen=True)
 class RegenerationInput:
-    """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue.
+    """Input of `KeyRegenerationWorkflow`.
 
-    `searchable`: the cluster knows our search attributes. No step uses `account_id` and `old_pair_id`: they are for a
-    database that was restored from a backup and has no row of this regeneration (`octy_worker.maintenance.restored`).
+    `replaces`: there is an old key pair. `searchable`: see `IncidentInput`. The workflow does not use `account_id` and
+    `old_pair_id`: they are for a database that was restored from a backup and has no row of this regeneration (see
+    `octy_worker.maintenance.restored`).
     """
 
     regeneration_id: str
     leaked: bool = False
     replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
-    deliver: DeliveryMethod = DeliveryMethod.LINK
+    delivery_method: DeliveryMethod = DeliveryMethod.LINK
     searchable: bool = False
-    past: RegenerationRestart = field(default_factory=RegenerationRestart)
+    restart: RegenerationRestart = field(default_factory=RegenerationRestart)
     account_id: str = ""
     old_pair_id: str = ""
 
 
 class NoticeKind(StrEnum):
-    """What a notice tells; the values of its `kind` column."""
+    """Subject of a notice; the values of its `kind` column."""
 
-    EXPOSED = "exposed"  # a live pair came over plain HTTP
+    EXPOSED = "exposed"  # an active key pair was sent over plain HTTP
     CONTACT_CHANGED = "contact_changed"
     WEBHOOK_CHANGED = "webhook_changed"
-    KEYS_ADDED = "keys_added"  # an import gave an account that was there already a further pair
+    KEYS_ADDED = "keys_added"  # an import added a key pair to an account that existed before
 
 
 @dataclass(frozen=True)
 class NoticeInput:
-    """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried, from `began` or else its start."""
+    """Input of `KeyNoticeWorkflow`.
+
+    `ttl`: seconds after which unsent mails are given up, from `started_at`; 0: from the workflow's start.
+    """
 
     notice_id: str
     kind: NoticeKind
-    life: float = 14 * DAY
-    began: float = 0.0
+    ttl: float = 14 * DAY
+    started_at: float = 0.0
 
 
 class NoticeFinalState(StrEnum):
-    """How a notice ends."""
+    """Final state of a notice."""
 
-    TOLD = "told"  # each of its mails left
-    OUTDATED = "overtaken"  # what came later left nothing to tell
-    FAILED = "failed"  # somebody could not be told: support staff is needed
+    SENT = "sent"  # all its mails were sent
+    OBSOLETE = "obsolete"  # a later change made it pointless
+    FAILED = "failed"  # a mail could not be delivered: support staff is needed
 
 
 @dataclass(frozen=True)
 class WebhookInput:
-    """Input of `KeyWebhookWorkflow`. `life`: seconds for which it is tried."""
+    """Input of `KeyWebhookWorkflow`. `ttl`: seconds after which it is given up."""
 
     webhook_id: str
     event: str
-    life: float = 3 * DAY
+    ttl: float = 3 * DAY
 
 
 @dataclass(frozen=True)
 class WebhookStepInput:
-    """Ask to post one event to the account's server, or to give it up."""
+    """Input of `post_webhook` and `give_up_webhook`. `at`: workflow time in Unix seconds, as in all inputs below."""
 
     webhook_id: str
     at: float
 
 
 class WebhookFinalState(StrEnum):
-    """What can become of a webhook; the values of its `state` column."""
+    """Final states of a webhook; values of its `state` column."""
 
     SENT = "sent"
-    FAILED = "failed"  # the server wants no more, or did not take it in time
-    SKIPPED = "skipped"  # there was nowhere to send it
+    FAILED = "failed"  # the server refused it for good, or did not accept it in time
+    SKIPPED = "skipped"  # the account has no webhook URL, or webhooks are off
 
 
 @dataclass(frozen=True)
 class WebhookStepResult:
-    """What became of it: `state` is a `WebhookFinalState`, `why` a code without any address."""
+    """Result of a webhook step: `state` is a `WebhookFinalState`, `reason` a code without any address."""
 
     state: str
-    why: str = ""
+    reason: str = ""
 
 
 class IncidentState(StrEnum):
-    """Where a case stands; the values of the `state` column."""
+    """State of an incident; the values of its `state` column."""
 
     OPENING = "opening"
     WAITING = "waiting"
@@ -205,7 +211,7 @@ class IncidentState(StrEnum):
 
 
 class Resolution(StrEnum):
-    """How a case ends."""
+    """How an incident was closed."""
 
     REGENERATED = "regenerated"
     FALSE_ALARM = "false_alarm"
@@ -213,34 +219,34 @@ class Resolution(StrEnum):
 
 
 class RegenerationFinalState(StrEnum):
-    """How a regeneration ends."""
+    """Final states of a regeneration."""
 
     DONE = "done"
-    SUPERSEDED = "superseded"  # a later one replaces what this one would have delivered
-    ABANDONED = "abandoned"  # never collected, or the new pair could not be made
+    SUPERSEDED = "superseded"  # a later regeneration of the same key pair took its place
+    ABANDONED = "abandoned"  # not collected in time, or the new key pair could not be made
 
 
 COLLECTED = "collected"
-"""What `finish_regeneration` answers instead of an ending when the customer collected the keys first."""
+"""Result of `finish_regeneration` when the customer collected the new secret just before: it is not finished."""
 
 FINAL_REGENERATION_STATES = frozenset(RegenerationFinalState)
-"""The states of a regeneration that is over."""
+"""All final states of a regeneration."""
 
 
 class Signal(StrEnum):
-    """What the relay sends to a workflow. Signals carry no content: each only asks the workflow to read SQL."""
+    """Signals of the outbox relay. They have no content: the workflow loads the facts from the database."""
 
     CUSTOMER_ANSWERED = "customer_answered"  # incident
-    ANSWER_CHANGED = "answer_changed"  # incident: by support staff
-    ATTEMPTS_GREW = "attempts_grew"  # incident
+    ANSWER_AMENDED = "answer_amended"  # incident: staff amended the answer
+    FAILURES_INCREASED = "failures_increased"  # incident
     REGENERATION_FINISHED = "regeneration_finished"  # incident
     KEYS_COLLECTED = "keys_collected"  # regeneration
-    SUPERSEDED = "superseded"  # regeneration: a later one takes its place, or its pair was cut
+    SUPERSEDED = "superseded"  # regeneration: a later one takes its place, or its key pair was retired
 
 
 @dataclass(frozen=True)
 class LoadFactsInput:
-    """Ask what SQL says of an incident or a regeneration."""
+    """Input of `load_incident_facts` and `load_regeneration_facts`."""
 
     subject_id: str
     at: float
@@ -248,81 +254,84 @@ class LoadFactsInput:
 
 @dataclass(frozen=True)
 class IncidentFacts:
-    """What SQL says of an incident: the answer that stands, its newest regeneration, and the failures in a row.
+    """What the database says about an incident: its current answer, its newest regeneration, its failures in a row.
 
-    `leaked`: a leak was reported, whether the answer still stands or not. `regeneration_state`: an `RegenerationFinalState` once it
-    has ended. `backed`: names of the signals for which there is a row.
+    `leaked`: a leak was reported, even if the answer was reopened since. `regeneration_state`: a
+    `RegenerationFinalState` when it has ended. `recorded_signals`: names of the signals for which there is a row.
     """
 
     choice: Choice | None
     leaked: bool
-    by: str
+    answered_by: str
     failures: int
     regeneration_id: str
     regeneration_state: str
-    backed: list[str]
+    recorded_signals: list[str]
 
 
 @dataclass(frozen=True)
 class RegenerationFacts:
-    """What SQL says of a regeneration. `ending`: an `RegenerationFinalState`, or empty while it goes on. `backed`: see above."""
+    """What the database says about a regeneration.
+
+    `final_state`: a `RegenerationFinalState`, or empty while it is open. `recorded_signals`: see `IncidentFacts`.
+    """
 
     collected: bool
-    ending: str
-    backed: list[str]
+    final_state: str
+    recorded_signals: list[str]
 
 
 class WorkflowKind(StrEnum):
-    """The workflows, as events and metrics name them."""
+    """Names of the workflows in events and metrics."""
 
     INCIDENT = "incident"
     REGENERATION = "regeneration"
     NOTICE = "notice"
     WEBHOOK = "webhook"
-    UPKEEP = "upkeep"
+    MAINTENANCE = "maintenance"
 
 
 class RefusalReason(StrEnum):
-    """Why a message to a workflow was refused."""
+    """Why a workflow refused a signal or a staff request; a label of metrics."""
 
-    NO_ROW = "no_row"  # a signal for which SQL has no row
-    UNKNOWN_NAME = "unknown_name"  # a signal that the workflow does not know
-    UNREADABLE = "unreadable"  # no order's id in it
-    ORDER_MISSING = "order_missing"  # no order of this id
-    ORDER_FOREIGN = "order_foreign"  # an order about something else
-    ORDER_USED = "order_used"
-    ORDER_FAULTY = "order_faulty"  # what the order's row says can't be taken
+    NO_ROW = "no_row"  # the database has no row for this signal
+    UNKNOWN_NAME = "unknown_name"  # the workflow does not know a signal of this name
+    UNREADABLE = "unreadable"  # it contains no request id
+    REQUEST_MISSING = "request_missing"  # there is no request of this id
+    REQUEST_MISMATCH = "request_mismatch"  # the request is about another subject or action
+    REQUEST_USED = "request_used"
+    REQUEST_INVALID = "request_invalid"  # the request's row has invalid values
 
 
 @dataclass(frozen=True)
 class IgnoredSignal:
-    """Ask to note and count a signal that changes nothing. `number`: of the signals that this workflow ignored."""
+    """Input of `record_ignored_signal`. `number`: how many signals this workflow has ignored, with this one."""
 
     kind: WorkflowKind
     subject_id: str
     signal: str
-    why: RefusalReason
+    reason: RefusalReason
     number: int
     at: float
 
 
 @dataclass(frozen=True)
 class MissingSubject:
-    """Ask to tell that a workflow's subject has been missing for long, or (`over`) that the workflow goes on.
+    """Input of `record_missing_subject`: a row has been missing for long, or (`resolved`) is there again.
 
-    `state`: where the incident stands, as its workflow knows; empty for other workflows.
+    `state`: the incident's state before; empty for other workflows.
     """
 
     kind: WorkflowKind
     subject_id: str
     cause: str
-    over: bool
+    resolved: bool
     state: str
     at: float
 
 
 class StaffAction(StrEnum):
-    """What staff can order of a workflow; the values of `staff_request.action`."""
+    """What staff can request of a workflow; the values of the request row's `action`."""
 
     DECIDE = "decide"
     EXTEND = "extend"
@@ -332,23 +341,24 @@ class StaffAction(StrEnum):
 
 @dataclass(frozen=True)
 class UseStaffRequestInput:
-    """Ask to load a staff order and to mark it as used, once.
+    """Input of `use_staff_request`.
 
-    `order_id` is empty where a message held none; `what` names the event of a refusal.
+    `request_id` is empty when the message contained none, and `error` says why. `refused_event`: name of the timeline
+    event for a refusal.
     """
 
-    order_id: str
+    request_id: str
     kind: WorkflowKind
     subject_id: str
     action: StaffAction
-    what: str
-    why: str
+    refused_event: str
+    error: str
     at: float
 
 
 @dataclass(frozen=True)
 class UseStaffRequestResult:
-    """What the order's row says; or why it is refused, in `refused`, and then nothing else."""
+    """The fields of the request, or in `refused` why it was refused."""
 
     refused: str
     request: dict[str, Any] = field(default_factory=dict)
@@ -356,7 +366,7 @@ class UseStaffRequestResult:
 
 @dataclass(frozen=True)
 class ExtendedDeadlines:
-    """Answer of the update `extend`: when staff is told next, and when the case ends, in Unix seconds."""
+    """Result of the update `extend`: when staff is notified next, and when the incident ends, in Unix seconds."""
 
     staff_at: float
     close_at: float
@@ -364,90 +374,90 @@ class ExtendedDeadlines:
 
 @dataclass(frozen=True)
 class ResendResult:
-    """Answer of the update `resend` of a case: the mail's kind and number, and what became of it: a `MailFinalState`."""
+    """Result of the update `resend` of an incident: the mail's kind and number, and its `MailFinalState`."""
 
     mail: str
-    end: str
+    state: str
 
 
 @dataclass(frozen=True)
 class StatusResult:
-    """Answer of the query `status`: a `IncidentState`, and the answer that stands."""
+    """Result of the query `status`: the `IncidentState`, and the current answer."""
 
     state: str
     choice: str | None
-    decided_by: str | None
+    answered_by: str | None
 
 
 EventDetail = dict[str, str | int | bool]
-"""What an event of a timeline says beyond its name: ids, counts and choices."""
+"""Details of a timeline event: ids, counts and choices."""
 
 
 class MaintenanceTask(StrEnum):
-    """What recurs; each has a schedule."""
+    """Recurring jobs; each has a schedule."""
 
-    RETENTION = "retention"  # what is past its time goes
-    RECONCILIATION = "reconciliation"  # what SQL and Temporal know of each case is the same again
-    DIGEST = "digest"  # support staff reads once a day what waits for it
+    RETENTION = "retention"  # delete old rows
+    RECONCILIATION = "reconciliation"  # compare the database with Temporal
+    DIGEST = "digest"  # mail staff once a day what waits for them
 
 
 @dataclass(frozen=True)
 class MaintenanceInput:
-    """Input of `KeyUpkeepWorkflow`."""
+    """Input of `KeyMaintenanceWorkflow`."""
 
     task: MaintenanceTask
 
 
 @dataclass(frozen=True)
 class MaintenanceStepInput:
-    """Ask for the next piece of a round at workflow time `at`."""
+    """Input of one step of a maintenance run."""
 
     at: float
 
 
 class MaintenanceProgress(StrEnum):
-    """How far a round has come."""
+    """MaintenanceProgress of a maintenance run after a step."""
 
     DONE = "done"
-    MORE = "more"  # the piece is done, and there are others
-    HELD = "held"  # somebody else is doing it
+    MORE = "more"  # the step is done, and more work is left
+    LEASED = "leased"  # another process has the lease of this job
 
 
 @dataclass(frozen=True)
 class MaintenanceStepResult:
-    """What one piece did, counted."""
+    """Result of one step, with counts of what it did."""
 
     progress: MaintenanceProgress
     counts: dict[str, int] = field(default_factory=dict)
 
 
 def maintenance_schedule_id(task_queue: str, task: MaintenanceTask) -> str:
-    """Return the id of a task's schedule, by the installation's main task queue."""
-    return f"octy-upkeep-{task_queue}-{task}"
+    """Return the schedule id of a task; `task_queue` is the installation's main one."""
+    return f"octy-maintenance-{task_queue}-{task}"
 
 
 class MailKind(StrEnum):
-    """The mails that workflows ask for; each is a folder of templates."""
+    """Kinds of mail; each has a folder of templates."""
 
     ALERT = "alert"
     REMINDER = "reminder"
     NEW_KEYS = "new_keys"
-    NEW_KEYS_INSIDE = "new_keys_inside"  # with the secret itself: `DeliveryMethod.MAIL`
-    STILL_USED = "still_used"  # the old pair, shortly before its end
+    NEW_KEYS_INSIDE = "new_keys_inside"  # contains the secret: `DeliveryMethod.MAIL`
+    STILL_USED = "still_used"  # the old key pair is still used, shortly before its end
     KEYS_RETIRED = "keys_retired"
     EXPOSED = "exposed"
     CONTACT_CHANGED = "contact_changed"  # to the security address, with a link
-    KEYS_ADDED = "keys_added"  # an import gave the account further pairs
-    NEW_CONTACT = "new_contact"  # to the new address, which may be a thief's: it gets no link
+    KEYS_ADDED = "keys_added"  # an import added key pairs to the account
+    NEW_CONTACT = "new_contact"  # to the new address, which may be an attacker's: without a link
     WEBHOOK_CHANGED = "webhook_changed"
-    ACCOUNT_NOTICE = "account_notice"  # beside another mail, to further addresses of the account: no link, no details
+    ACCOUNT_NOTICE = "account_notice"  # copy of another mail for the account's further addresses: no link, no details
 
 
 @dataclass(frozen=True)
 class SendMailInput:
-    """Ask for one mail. `subject_id` is the id of an incident, of a regeneration for key mails, or of a notice.
+    """Input of `send_mail`. `subject_id` is the id of an incident, a regeneration (mails with keys) or a notice.
 
-    The key of the mail is `subject_id/kind/number`: the same order twice is one mail. `waited`: for how many seconds it
+    The mail's key is `subject_id/kind/number`: the same key is sent once. `delayed_for`: for how many seconds the mail
     was `DELAYED` so far, by the workflow's clock.
     """
 
@@ -455,53 +465,53 @@ class SendMailInput:
     kind: MailKind
     number: int
     at: float
-    waited: float = 0.0
+    delayed_for: float = 0.0
 
 
 class MailFinalState(StrEnum):
-    """What can become of a mail; the values of its `state` column."""
+    """Final states of a mail; values of its `state` column."""
 
     SENT = "sent"
-    SKIPPED = "skipped"  # `DAILY_CAP`, or for good: see `OUTDATED`
+    SKIPPED = "skipped"  # because of the `DAILY_CAP`, or because it is `OBSOLETE`
     FAILED = "failed"  # refused for good
 
 
 DAILY_CAP = "daily-cap"
-"""Why a reminder or a notice is skipped for a day: the account got as many as it may have. Never an alert."""
+"""Reason of a skipped mail: the account got its maximum of reminders or notices for today. Never used for an alert."""
 
 DELAYED = "delayed"
-"""The state of a report when nothing became of the mail yet: it is to be ordered again after `again_in` seconds."""
+"""State in a result when the mail was not sent yet: ask again after `retry_after` seconds."""
 
-JOINED = "joins"
-"""Why an alert is delayed: it joins others of its account in one mail, minutes later."""
+GROUPED = "grouped"
+"""Reason of a delayed alert: it is sent some minutes later, in one mail with other alerts of its account."""
 
 HELD = "held"
-"""Why an alert is delayed: there is evidence of a fault of our own that would mail many customers."""
+"""Reason of a delayed alert: so many customers would get one that a fault of our own is more likely."""
 
-OUTDATED = "overtaken"
-"""Why a mail is skipped for good: what it would tell is no longer so."""
+OBSOLETE = "obsolete"
+"""Reason of a skipped mail: a later change made it pointless."""
 
 
 @dataclass(frozen=True)
 class SendMailResult:
-    """What became of it: `state` is a `MailFinalState`, or `DELAYED`.
+    """Result of `send_mail`: `state` is a `MailFinalState` or `DELAYED`.
 
-    Sent and failed stand for this order. A skipped one is ordered again next day, and tried again then, unless it
-    was `OUTDATED`. `why` is a code or plain words, no address: it is kept in the history and shown to staff.
+    A skipped mail is asked for again on the next day, unless it is `OBSOLETE`. `reason` is a code or a text without an
+    address: it is kept in the history and shown to staff.
     """
 
     state: str
-    why: str = ""
-    again_in: float = 0.0
+    reason: str = ""
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True)
 class RecordIncidentEventInput:
-    """Ask to write the state and one event into the case's timeline. `key` is unique within the case."""
+    """Input of `record_incident_event`. `key` is unique within the incident; `state` is set when it is not None."""
 
     incident_id: str
     key: str
-    what: str
+    event: str
     at: float
     actor: str = "system"
     state: str | None = None
@@ -510,33 +520,34 @@ class RecordIncidentEventInput:
 
 @dataclass(frozen=True)
 class RecordDecisionInput:
-    """Ask to take a staff decision in SQL, where the customer may have answered first.
-
-    `order_id` names a staff order that was marked as used. Empty: silence decides, as actor "system".
-    """
+    """Input of `record_decision`. `request_id`: of a used staff request. Empty: nobody answered, "system" decides."""
 
     incident_id: str
-    order_id: str
+    request_id: str
     at: float
 
 
 @dataclass(frozen=True)
 class DecisionResult:
-    """Whether the decision stands; else whose earlier answer stands: "customer", "system" or a staff id."""
+    """Whether the decision was accepted, and the answer that is current now.
+
+    `answered_by`: "customer", "system" or a staff id. `reason`: why the decision was refused when there is no current
+    answer.
+    """
 
     accepted: bool
-    standing_choice: Choice
-    standing_leaked: bool
+    current_choice: Choice
+    current_leaked: bool
     answered_by: str
-    why: str = ""  # it does not stand, where no earlier answer does either
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class OpenRegenerationInput:
-    """Ask for the regeneration of a case's pair, as its answer in SQL wants it; the same order twice is one row.
+    """Input of `open_regeneration`; the same input twice is one row.
 
-    `after` is the regeneration of this case that ended in vain, abandoned or superseded, and that the new one
-    follows: the case's regeneration is replaced only while it is still that one.
+    `after`: the regeneration of this incident that was abandoned or superseded, and that the new one follows. It is
+    replaced only while it still is the incident's newest.
     """
 
     incident_id: str
@@ -546,7 +557,7 @@ class OpenRegenerationInput:
 
 @dataclass(frozen=True)
 class RegenerationStepInput:
-    """Ask for one step of a regeneration at workflow time `at`."""
+    """Input of a step of a regeneration that needs nothing else."""
 
     regeneration_id: str
     at: float
@@ -554,7 +565,7 @@ class RegenerationStepInput:
 
 @dataclass(frozen=True)
 class RenewLinkInput:
-    """Ask for a fresh link of at least this `generation`; the same order twice is one renewal."""
+    """Input of `renew_link`: a new link of at least this `generation`; the same input twice is one renewal."""
 
     regeneration_id: str
     generation: int
@@ -563,7 +574,7 @@ class RenewLinkInput:
 
 @dataclass(frozen=True)
 class BeginOverlapInput:
-    """Ask to let the old pair live on beside the new one, for `overlap` seconds from the collection."""
+    """Input of `begin_overlap`: accept the old key pair too, for `overlap` seconds from the collection."""
 
     regeneration_id: str
     at: float
@@ -572,24 +583,24 @@ class BeginOverlapInput:
 
 @dataclass(frozen=True)
 class RecordRegenerationEventInput:
-    """Ask to write one event into the timeline of every case that waits for this regeneration.
+    """Input of `record_regeneration_event`, for the timeline of every incident that waits for this regeneration.
 
-    `needs_staff` sets these cases to `needs_staff`, and `staff_done` takes that back. `key` is unique within the
-    regeneration. A regeneration for which no case waits has no timeline: its workflow's current details tell.
+    `needs_staff` sets these incidents to `needs_staff`; `staff_not_needed` takes that back. `key` is unique within the
+    regeneration. When no incident waits for it, there is no timeline: only the workflow's current details show it.
     """
 
     regeneration_id: str
     key: str
-    what: str
+    event: str
     at: float
     needs_staff: bool = False
     detail: EventDetail = field(default_factory=dict)
-    staff_done: bool = False
+    staff_not_needed: bool = False
 
 
 @dataclass(frozen=True)
 class CloseIncidentInput:
-    """Ask to close the case: `resolution` is a `Resolution`."""
+    """Input of `close_incident`: `resolution` is a `Resolution`."""
 
     incident_id: str
     resolution: str
@@ -598,7 +609,7 @@ class CloseIncidentInput:
 
 @dataclass(frozen=True)
 class FinishRegenerationInput:
-    """Ask to finish a regeneration: `state` is an `RegenerationFinalState`."""
+    """Input of `finish_regeneration`: `state` is a `RegenerationFinalState`."""
 
     regeneration_id: str
     state: str

@@ -1,8 +1,4 @@
-"""KeyNoticeWorkflow: what a customer must be told and that is no case, told by mail.
-
-Here: which mails a notice has, in which order, and when trying ends. Not here: what they say and to whom they go, which
-the activity knows; what the customer does about it, which is `regeneration` when new keys are ordered.
-"""
+"""KeyNoticeWorkflow: inform a customer by one or two mails that need no answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.mails import MailSender
     from octy_workflows.messages import (
         DAILY_CAP,
-        OUTDATED,
+        OBSOLETE,
         EventDetail,
         MailKind,
         NoticeFinalState,
@@ -32,77 +28,77 @@ with workflow.unsafe.imports_passed_through():
 _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),
     NoticeKind.KEYS_ADDED: (MailKind.KEYS_ADDED,),
-    # One after the other: the mail to the new address must not take the old one's place under the daily cap.
+    # In this order: the mail to the new address must not use up the daily cap of the old one's.
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
     NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),
 }
 _HEADLINE = {
-    NoticeFinalState.TOLD: "The customer was told",
-    NoticeFinalState.OUTDATED: "There was nothing left to tell",
+    NoticeFinalState.SENT: "The customer was informed",
+    NoticeFinalState.OBSOLETE: "Not sent: a later change made it obsolete",
     NoticeFinalState.FAILED: "Support staff is needed",
 }
 
 
 @workflow.defn
 class KeyNoticeWorkflow(MailSender):
-    """One notice, from its cause to its last mail. Returns how it ended."""
+    """One notice, with all its mails. Returns its final state."""
 
     @workflow.init
-    def __init__(self, case: NoticeInput) -> None:
-        self._case = case
-        self._ignored = IgnoredSignals(WorkflowKind.NOTICE, case.notice_id)
+    def __init__(self, notice: NoticeInput) -> None:
+        self._notice = notice
+        self._ignored_signals = IgnoredSignals(WorkflowKind.NOTICE, notice.notice_id)
         self._undelivered = False
-        self._end: NoticeFinalState | None = None
-        self.board = CurrentDetails(f"Notice {case.notice_id}: {case.kind}")
-        self.asking = ActivityCaller(WorkflowKind.NOTICE, case.notice_id, self.board)
+        self._final_state: NoticeFinalState | None = None
+        self.current_details = CurrentDetails(f"Notice {notice.notice_id}: {notice.kind}")
+        self.caller = ActivityCaller(WorkflowKind.NOTICE, notice.notice_id, self.current_details)
 
     @workflow.run
-    async def run(self, _case: NoticeInput) -> NoticeFinalState:
-        """Write to the customer and watch the calendar, side by side, until there is nothing more to do."""
-        self.board.show("The customer is being told")
-        await asyncio.gather(self._write_to_customer(), self._watch_calendar())
-        assert self._end is not None
-        self.board.show(_HEADLINE[self._end])
+    async def run(self, _notice: NoticeInput) -> NoticeFinalState:
+        """Send the mails, and wait for the deadline beside, until one of the two ends the notice."""
+        self.current_details.update("Informing the customer")
+        await asyncio.gather(self._send_mails(), self._wait_for_deadline())
+        assert self._final_state is not None
+        self.current_details.update(_HEADLINE[self._final_state])
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._end
+        return self._final_state
 
     @workflow.signal(dynamic=True)
-    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
-        """Note and count it: this workflow goes by no signal."""
-        await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)
+    async def on_signal(self, name: str, _content: Sequence[RawValue]) -> None:
+        """Record the signal as ignored: this workflow takes none."""
+        await self._ignored_signals.record(name, RefusalReason.UNKNOWN_NAME)
 
-    async def _write_to_customer(self) -> None:
-        """Have every mail sent; one that can't be delivered does not hold back the next."""
-        for kind in _MAILS[self._case.kind]:
-            await self._mail(SendMailInput(self._case.notice_id, kind, 1, workflow.time()), stop=self._ended)
-        self._end_as(NoticeFinalState.TOLD)
+    async def _send_mails(self) -> None:
+        """Send every mail; one that can't be delivered does not hold back the next."""
+        for kind in _MAILS[self._notice.kind]:
+            await self._send_mail(SendMailInput(self._notice.notice_id, kind, 1, workflow.time()), stop=self._ended)
+        self._end(NoticeFinalState.SENT)
 
-    async def _watch_calendar(self) -> None:
-        """Give up what has not left by the end of the notice's life: nobody waits for old news."""
-        end = (self._case.began or workflow.info().workflow_start_time.timestamp()) + self._case.life
-        if not await wait_until(self._ended, by=end, waiting_for="the end of the notice"):
-            await self._call_staff("mail_late", "The mail did not leave in time.")
-            self._end_as(NoticeFinalState.FAILED)
+    async def _wait_for_deadline(self) -> None:
+        """Give up the mails that were not sent when `ttl` is over."""
+        start = self._notice.started_at or workflow.info().workflow_start_time.timestamp()
+        if not await wait_until(self._ended, deadline=start + self._notice.ttl, summary="end of the notice"):
+            await self._notify_staff("mail_late", "The mail was not sent in time.")
+            self._end(NoticeFinalState.FAILED)
 
-    def _end_as(self, end: NoticeFinalState) -> None:
-        """End, once. What could not be delivered is for staff, whatever came after it."""
-        self._end = self._end or (NoticeFinalState.FAILED if self._undelivered else end)
+    def _end(self, final_state: NoticeFinalState) -> None:
+        """Set the final state, once. A mail that could not be delivered makes it FAILED, whatever comes after."""
+        self._final_state = self._final_state or (NoticeFinalState.FAILED if self._undelivered else final_state)
 
     def _ended(self) -> bool:
-        return self._end is not None
+        return self._final_state is not None
 
-    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:  # noqa: ARG002  # no timeline
-        """Tell on the board; `octy accounts show` has the mail's state and fault."""
+    async def _notify_staff(self, event: str, message: str, *, key: str = "") -> None:  # noqa: ARG002  # no timeline
+        """Show it in the current details; `octy accounts show` shows the mail's state and error."""
         self._undelivered = True
-        self.board.show(staff=f"Support staff is needed. {remark}")
+        self.current_details.update(staff=f"Support staff is needed. {message}")
 
-    async def _note(self, what: str, *, key: str = "", detail: EventDetail | None = None) -> None:  # noqa: ARG002  # no timeline
-        """Hear why a mail was skipped: one that was overtaken ends the notice."""
-        why = (detail or {}).get("why")
-        if why == OUTDATED:
-            self._end_as(NoticeFinalState.OUTDATED)
-        elif why == DAILY_CAP:
-            self.board.show(withheld="The daily cap withholds the mail. It is ordered again after a day.")
+    async def _record_event(self, event: str, *, key: str = "", detail: EventDetail | None = None) -> None:  # noqa: ARG002  # no timeline
+        """Look for the reason of a skipped mail: an outdated one ends the notice."""
+        reason = (detail or {}).get("why")
+        if reason == OBSOLETE:
+            self._end(NoticeFinalState.OBSOLETE)
+        elif reason == DAILY_CAP:
+            self.current_details.update(delayed="The daily cap on mails is reached. The mail is sent after a day.")
 
-    async def _mail_left(self, order: SendMailInput) -> None:  # noqa: ARG002  # each is told of in the same words
-        self.board.show(withheld="")
+    async def _on_mail_sent(self, mail: SendMailInput) -> None:  # noqa: ARG002  # the same for all
+        self.current_details.update(delayed="")

@@ -1,7 +1,6 @@
-"""KeyRegenerationWorkflow: issue → prove → send → wait for collection → retire the old pair.
+"""KeyRegenerationWorkflow: issue a key pair → verify → mail → wait for collection → retire the old key pair.
 
-Here: when what happens to the new pair and to the old one. Not here: keys, digests and links, which only the
-activities see; why the keys are replaced, which is `incident`.
+The workflow sees no keys, digests or links; only the activities do.
 """
 
 import asyncio
@@ -46,168 +45,185 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.signals import FactsLoader, IgnoredSignals
     from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffRequests, refusal, request_id_in_update
 
-_MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `RegenerationFinalState`
-_OPEN = (_MAKING, _SENT, COLLECTED)
+_OPEN, _SENT = "open", "sent"  # states of the row; the others are COLLECTED and `RegenerationFinalState`
+_NOT_FINAL = (_OPEN, _SENT, COLLECTED)
 _HOW_TO_RESEND = {
-    DeliveryMethod.LINK: "To send a fresh link at once: `octy incidents resend --kind new_keys`.",
+    DeliveryMethod.LINK: "To send a new link at once: `octy incidents resend --kind new_keys`.",
     DeliveryMethod.MAIL: "To send the keys again at once: `octy incidents resend --kind new_keys`.",
 }
 _WAITING = {
     DeliveryMethod.LINK: "Waiting for the customer to collect the new keys",
-    DeliveryMethod.MAIL: "The mail with the new keys is on its way",
+    DeliveryMethod.MAIL: "Sending the mail with the new keys",
 }
 _UNCOLLECTED = {
     DeliveryMethod.LINK: "The new keys are not collected yet.",
     DeliveryMethod.MAIL: "No mail server has accepted the new keys yet.",
 }
 _KEYS_MAIL = {DeliveryMethod.LINK: MailKind.NEW_KEYS, DeliveryMethod.MAIL: MailKind.NEW_KEYS_INSIDE}
-_MAILED = "the mail server has accepted the mail with the keys, and the secret is erased; other keys can be ordered"
+_MAILED = "the mail server accepted the mail with the keys, and the secret is erased; start another regeneration"
 
 
 @workflow.defn
 class KeyRegenerationWorkflow(MailSender):
-    """One new pair, from its issue to the end of the pair that it replaces. Returns how it ended."""
+    """One regeneration, from the new key pair's issue to the old one's end. Returns its final state."""
 
     @workflow.init
-    def __init__(self, case: RegenerationInput) -> None:
-        self._case = case
-        self._id = case.regeneration_id
-        self._outcome = ""  # of the delivery, as SQL says: COLLECTED or an Ending; empty while it is open
-        self._looks = FactsLoader(self._look)
-        self._backed: list[str] = []  # signals for which SQL has a row, when it was looked at last
-        self._ignored = IgnoredSignals(WorkflowKind.REGENERATION, case.regeneration_id)
-        self._orders = StaffRequests(WorkflowKind.REGENERATION, case.regeneration_id)
-        self._resent: dict[str, int] = {}  # numbers of mails, by order id
+    def __init__(self, regeneration: RegenerationInput) -> None:
+        self._regeneration = regeneration
+        self._id = regeneration.regeneration_id
+        self._delivery_state = (
+            ""  # COLLECTED or a RegenerationFinalState; empty while the new secret is being delivered
+        )
+        self._facts_loader = FactsLoader(self._load_facts)
+        self._recorded_signals: list[str] = []  # of the facts loaded last
+        self._ignored_signals = IgnoredSignals(WorkflowKind.REGENERATION, regeneration.regeneration_id)
+        self._staff_requests = StaffRequests(WorkflowKind.REGENERATION, regeneration.regeneration_id)
+        self._resent: dict[str, int] = {}  # numbers of mails, by request id
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._old_pair_ended = False
-        self._renewing = asyncio.Lock()
-        self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
-        self._noting = asyncio.Lock()  # what SQL holds last came last
-        self.board = CurrentDetails(f"Regeneration {case.regeneration_id}")
-        self.asking = ActivityCaller(WorkflowKind.REGENERATION, case.regeneration_id, self.board, show=self._show_need)
-        self._index = SearchAttributes(off=not case.searchable)
-        self._state = _MAKING
+        self._renew_lock = asyncio.Lock()
+        self._staff_causes: list[str] = []  # events for which staff was notified, and which are not resolved
+        self._event_lock = asyncio.Lock()  # events are written one after the other, so the last one is the newest
+        self.current_details = CurrentDetails(f"Regeneration {regeneration.regeneration_id}")
+        self.caller = ActivityCaller(
+            WorkflowKind.REGENERATION,
+            regeneration.regeneration_id,
+            self.current_details,
+            on_missing=self._on_missing,
+        )
+        self._search_attributes = SearchAttributes(enabled=regeneration.searchable)
+        self._state = _OPEN
 
-    # The story of a new pair
+    # Steps
 
     @workflow.run
-    async def run(self, _case: RegenerationInput) -> str:
-        """DeliveryMethod a new pair; the old one ends only when the new one is in the customer's hands."""
-        self._enter(_MAKING)
-        await self._make_pair()
-        await self._looks.caught_up()  # nothing is sent that was collected
-        ended = ""
-        while ended not in FINAL_REGENERATION_STATES:
+    async def run(self, _regeneration: RegenerationInput) -> str:
+        """Deliver a new key pair; the old one ends only when the customer has collected the new secret."""
+        self._set_state(_OPEN)
+        await self._make_key_pair()
+        await self._facts_loader.wait_for_pending()  # no mail for a secret that was collected already
+        state = ""
+        while state not in FINAL_REGENERATION_STATES:
             await self._deliver()
-            ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
-            if ended == COLLECTED:
-                ended = await self._hand_over()
-            self._outcome = ended if ended in FINAL_REGENERATION_STATES else ""  # SQL denies it, so it goes on
+            state = (
+                self._delivery_state if self._delivery_state == COLLECTED else await self._finish(self._delivery_state)
+            )
+            if state == COLLECTED:
+                state = await self._complete()
+            # When the database refuses to finish it, the delivery goes on.
+            self._delivery_state = state if state in FINAL_REGENERATION_STATES else ""
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return ended
+        return state
 
-    async def _hand_over(self) -> str:
-        """End the old pair, for the customer has the new one; return the state that stands in SQL."""
-        self._enter(COLLECTED)
-        await self._relieve(*self._needed_for, because="the keys were collected")
+    async def _complete(self) -> str:
+        """Retire the old key pair, because the new secret is collected; return the state in the database."""
+        self._set_state(COLLECTED)
+        await self._resolve(*self._staff_causes, because="the keys were collected")
         return await self._finish(RegenerationFinalState.DONE) if await self._retire_old_pair() else _SENT
 
-    async def _make_pair(self) -> None:
-        """Issue, prove and activate. What fails for good ends the regeneration, and staff is told."""
-        self.board.show("The new keys are being made")
+    async def _make_key_pair(self) -> None:
+        """Issue, verify and activate. A permanent failure ends the regeneration and notifies staff."""
+        self.current_details.update("Making the new keys")
         try:
-            for step in (activities.issue_pair, activities.prove_pair, activities.activate_pair):
-                await self.asking.ask(step, RegenerationStepInput(self._id, workflow.time()), "new pair")
+            for activity in (activities.issue_key_pair, activities.verify_key_pair, activities.activate_key_pair):
+                await self.caller.execute(activity, RegenerationStepInput(self._id, workflow.time()), "new pair")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            self._outcome = self._outcome or RegenerationFinalState.ABANDONED
-            await self._call_staff("pair_failed", "The new keys could not be made.")
+            self._delivery_state = self._delivery_state or RegenerationFinalState.ABANDONED
+            await self._notify_staff("pair_failed", "The new keys could not be made.")
 
     async def _deliver(self) -> None:
-        """Write to the customer and watch the calendar, side by side, until the outcome is known."""
-        if self._outcome:
+        """Send mails, and wait for the deadlines beside, until the secret is collected or the delivery ends."""
+        if self._delivery_state:
             return
-        self._generation = max(self._generation, self._case.past.generation)
-        self._enter(_SENT)
-        self.board.show(_WAITING[self._case.deliver], how=_HOW_TO_RESEND[self._case.deliver])
-        if self._case.past.expired:  # while nobody was there to renew it
+        self._generation = max(self._generation, self._regeneration.restart.generation)
+        self._set_state(_SENT)
+        method = self._regeneration.delivery_method
+        self.current_details.update(_WAITING[method], resend=_HOW_TO_RESEND[method])
+        if self._regeneration.restart.expired:
             await self._renew_link()
-        await asyncio.gather(self._write_to_customer(), self._watch_calendar())
-        self.board.show(how="", staff="")
+        await asyncio.gather(self._send_mails(), self._wait_for_deadlines())
+        self.current_details.update(resend="", staff="")
 
-    async def _write_to_customer(self) -> None:
-        while not self._outcome:
-            await self._write_link(self._generation)
+    async def _send_mails(self) -> None:
+        while not self._delivery_state:
+            await self._send_keys_mail(self._generation)
 
-    async def _watch_calendar(self) -> None:
-        """Send fresh links, tell staff, give up; counted from now, when the first mail is ordered.
+    async def _wait_for_deadlines(self) -> None:
+        """Send new links, notify staff, give up; counted from the first mail.
 
-        One that is started again counts from its first start, and leaves out the links that were due before.
+        A workflow that is started again counts from its first start, and leaves out links that were due before.
         """
-        times, now = self._case.times, workflow.time()
-        start = self._case.past.began or now
+        times, now = self._regeneration.times, workflow.time()
+        start = self._regeneration.restart.started_at or now
         steps: list[tuple[float, Callable[[], Awaitable[object]]]] = [
             *((after, self._renew_link) for after in times.resend_after if start + after >= now),
-            (times.staff_after, self._call_staff_to_collection),
+            (times.staff_after, self._notify_staff_of_collection),
         ]
         for after, step in sorted(steps, key=itemgetter(0)):
-            if after < times.abandon_after and not await self._ended_by(start + after):
+            if after < times.abandon_after and not await self._delivered_by(start + after):
                 await step()
-        if not await self._ended_by(start + times.abandon_after):
-            self._outcome = RegenerationFinalState.ABANDONED
+        if not await self._delivered_by(start + times.abandon_after):
+            self._delivery_state = RegenerationFinalState.ABANDONED
 
     async def _retire_old_pair(self) -> bool:
-        """Let the old pair live on for the overlap; a leaked one was retired with the activation.
+        """Retire the old key pair after the overlap; a leaked one was retired with the activation.
 
-        False when SQL knows of no collection: then nothing ends.
+        Return False when the database knows of no collection: then nothing is retired.
         """
-        if not self._case.replaces:
+        if not self._regeneration.replaces:
             return True
-        if not self._case.leaked and not await self._overlap():
+        if not self._regeneration.leaked and not await self._overlap():
             return False
-        self.board.show("The old keys are retired")
-        await self._mail(SendMailInput(self._id, MailKind.KEYS_RETIRED, 1, workflow.time()), stop=never)
+        self.current_details.update("The old keys are retired")
+        await self._send_mail(SendMailInput(self._id, MailKind.KEYS_RETIRED, 1, workflow.time()), stop=never)
         return True
 
     async def _overlap(self) -> bool:
-        self.board.show("The customer has the new keys; the old ones still work")
-        order = BeginOverlapInput(self._id, workflow.time(), self._case.times.overlap)
-        end = await self.asking.ask(activities.begin_overlap, order, "old pair")
+        self.current_details.update("The customer has the new keys; the old ones are still accepted")
+        step = BeginOverlapInput(self._id, workflow.time(), self._regeneration.times.overlap)
+        end = await self.caller.execute(activities.begin_overlap, step, "old pair")
         if end is None:
             return False
-        _, cut = await asyncio.gather(self._warn_before(end), self._end_old_pair(end))
-        return cut
+        _, retired = await asyncio.gather(self._warn_before(end), self._end_overlap(end))
+        return retired
 
-    async def _end_old_pair(self, end: float) -> bool:
-        """Cut the old pair when its time is over; a word about its use that has not left by then is given up."""
-        await wait_until(never, by=end, waiting_for="the end of the old keys")
+    async def _end_overlap(self, end: float) -> bool:
+        """Retire the old key pair when the overlap is over. A warning that was not sent by then is given up."""
+        await wait_until(never, deadline=end, summary="end of the old keys")
         self._old_pair_ended = True
         step = RegenerationStepInput(self._id, workflow.time())
-        return await self.asking.ask(activities.retire_old_pair, step, "old pair")
+        return await self.caller.execute(activities.retire_old_key_pair, step, "old pair")
 
     async def _warn_before(self, end: float) -> None:
-        """Tell the customer that the old pair is still in use, if it is, while there is time to do something."""
-        times = self._case.times
+        """Warn the customer when the old key pair is still used shortly before its end."""
+        times = self._regeneration.times
         if not 0 < times.warn_before < times.overlap:
             return
-        if await wait_until(self._has_old_pair_ended, by=end - times.warn_before, waiting_for="a look at the old keys"):
+        if await wait_until(
+            self._has_old_pair_ended, deadline=end - times.warn_before, summary="check of the old keys' use"
+        ):
             return
         if workflow.time() >= end:
             return
-        uses = await self._count_old_uses(by=end)
+        uses = await self._count_old_key_uses(deadline=end)
         if uses:
-            await self._note("old_keys_still_used", detail={"requests": uses})
-            order = SendMailInput(self._id, MailKind.STILL_USED, 1, workflow.time())
-            await self._mail_once(order, stop=self._has_old_pair_ended)
+            await self._record_event("old_keys_still_used", detail={"requests": uses})
+            mail = SendMailInput(self._id, MailKind.STILL_USED, 1, workflow.time())
+            await self._send_mail_once(mail, stop=self._has_old_pair_ended)
 
-    async def _count_old_uses(self, by: float) -> int:
-        """LoadFactsInput at the old pair's uses; 0 when that can't be done in time, for nothing waits for a warning."""
-        left = timedelta(seconds=by - workflow.time())
+    async def _count_old_key_uses(self, deadline: float) -> int:
+        """Return the number of uses; 0 when it can't be counted in time, because the overlap ends all the same."""
+        timeout = timedelta(seconds=deadline - workflow.time())
         step = RegenerationStepInput(self._id, workflow.time())
         try:
             return await workflow.execute_activity(
-                activities.count_old_uses, step, schedule_to_close_timeout=left, **BACKGROUND_RETRY, summary="old pair"
+                activities.count_old_key_uses,
+                step,
+                schedule_to_close_timeout=timeout,
+                **BACKGROUND_RETRY,
+                summary="old pair",
             )
         except ActivityError as error:
             if is_cancelled_exception(error):
@@ -217,131 +233,130 @@ class KeyRegenerationWorkflow(MailSender):
     def _has_old_pair_ended(self) -> bool:
         return self._old_pair_ended
 
-    # Who is heard
+    # Signals and updates
 
     @workflow.signal(dynamic=True)
-    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
-        """LoadFactsInput at SQL, whatever was sent: no signal says what is so. One that no row backs is noted and counted."""
-        await self._looks.again()
+    async def on_signal(self, name: str, _content: Sequence[RawValue]) -> None:
+        """Load the facts from the database: no signal is believed. One without a row is recorded and counted."""
+        await self._facts_loader.reload()
         if name not in (Signal.KEYS_COLLECTED, Signal.SUPERSEDED):
-            await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)
-        elif name not in self._backed:
-            await self._ignored.note(name, RefusalReason.NO_ROW)
+            await self._ignored_signals.record(name, RefusalReason.UNKNOWN_NAME)
+        elif name not in self._recorded_signals:
+            await self._ignored_signals.record(name, RefusalReason.NO_ROW)
 
     @workflow.update
-    async def resend(self, said: Any) -> int:
-        """Take the order of this id: renew the link and mail it at once, or the keys; return the mail's number.
+    async def resend(self, value: Any) -> int:
+        """Use the staff request of this id: mail a new link, or the keys, at once; return the mail's number.
 
-        Fails as "Invalid", "OrderRefused", "TooEarly" or "TooLate"; a repeat sends nothing.
+        Fails as "Invalid", "StaffRequestRefused", "TooEarly" or "TooLate"; a repeat sends nothing.
         """
-        order_id = request_id_in_update(said)
-        if order_id not in self._resent:
-            await self._orders.use(order_id, StaffAction.RESEND_KEYS)
+        request_id = request_id_in_update(value)
+        if request_id not in self._resent:
+            await self._staff_requests.use(request_id, StaffAction.RESEND_KEYS)
             generation = await self._renew_link()
             if not generation:
                 raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
-            self._resent[order_id] = generation
-        return self._resent[order_id]
+            self._resent[request_id] = generation
+        return self._resent[request_id]
 
     @resend.validator
-    def _refuse(self, said: Any) -> None:
-        if request_id_in_update(said) in self._resent:
+    def _check_resend(self, value: Any) -> None:
+        if request_id_in_update(value) in self._resent:
             return
-        if self._outcome == COLLECTED and self._case.deliver is DeliveryMethod.MAIL:
+        if self._delivery_state == COLLECTED and self._regeneration.delivery_method is DeliveryMethod.MAIL:
             raise refusal(f"too late: {_MAILED}", TOO_LATE)
-        if self._outcome:
-            raise refusal(f"too late: this delivery is {self._outcome}", TOO_LATE)
+        if self._delivery_state:
+            raise refusal(f"too late: this regeneration is {self._delivery_state}", TOO_LATE)
         if not self._generation:
             raise refusal("too early: the new keys are still being made, their mail will follow", TOO_EARLY)
 
-    # How it is done
+    # Helpers
 
-    async def _look(self) -> None:
-        """Read what SQL says, and go by it."""
-        look = LoadFactsInput(self._id, workflow.time())
-        facts = await self.asking.ask(activities.look_at_regeneration, look, "facts")
-        self._backed = facts.backed
-        in_vain = facts.ending if facts.ending != RegenerationFinalState.DONE else ""
-        self._outcome = self._outcome or in_vain or (COLLECTED if facts.collected else "")
+    async def _load_facts(self) -> None:
+        step = LoadFactsInput(self._id, workflow.time())
+        facts = await self.caller.execute(activities.load_regeneration_facts, step, "facts")
+        self._recorded_signals = facts.recorded_signals
+        failed = facts.final_state if facts.final_state != RegenerationFinalState.DONE else ""
+        self._delivery_state = self._delivery_state or failed or (COLLECTED if facts.collected else "")
 
-    async def _ended_by(self, due: float) -> bool:
-        return await wait_until(lambda: bool(self._outcome), by=due, waiting_for="the customer to collect")
+    async def _delivered_by(self, deadline: float) -> bool:
+        return await wait_until(lambda: bool(self._delivery_state), deadline=deadline, summary="collection of the keys")
 
-    async def _write_link(self, number: int) -> None:
-        """Mail one link; a newer one takes its place even while it is being tried."""
+    async def _send_keys_mail(self, number: int) -> None:
+        """Mail the new link, or the keys; a newer link stops this, even while the mail is retried."""
 
         def outdated() -> bool:
-            return bool(self._outcome) or self._generation > number
+            return bool(self._delivery_state) or self._generation > number
 
-        order = SendMailInput(self._id, _KEYS_MAIL[self._case.deliver], number, workflow.time())
-        withheld = await self._mail_once(order, outdated) is MailFinalState.SKIPPED
-        if withheld and not await wait_until(outdated, by=order.at + DAY, waiting_for="the daily cap on mails"):
-            await self._renew_link()  # the withheld one has aged
+        mail = SendMailInput(self._id, _KEYS_MAIL[self._regeneration.delivery_method], number, workflow.time())
+        skipped = await self._send_mail_once(mail, outdated) is MailFinalState.SKIPPED
+        if skipped and not await wait_until(outdated, deadline=mail.at + DAY, summary="daily cap on mails"):
+            await self._renew_link()  # the link of the skipped mail is a day old
         await workflow.wait_condition(outdated)
 
     async def _renew_link(self) -> int:
-        """Have a fresh link, which will be mailed; return its generation, or 0 when there is none left."""
-        async with self._renewing:
-            order = RenewLinkInput(self._id, self._generation + 1, workflow.time())
-            summary = f"link {order.generation}"
-            generation = await self.asking.ask(activities.renew_link, order, summary)
+        """Create a new link, which is then mailed; return its generation, or 0 when the secret is gone."""
+        async with self._renew_lock:
+            step = RenewLinkInput(self._id, self._generation + 1, workflow.time())
+            summary = f"link {step.generation}"
+            generation = await self.caller.execute(activities.renew_link, step, summary)
             self._generation = max(self._generation, generation)
             return generation
 
-    async def _finish(self, ending: str) -> str:
-        """Return what stands in SQL: the customer may have collected in the last moment."""
-        order = FinishRegenerationInput(self._id, ending, workflow.time())
-        summary = f"as {ending}"
-        stands = await self.asking.ask(activities.finish_regeneration, order, summary)
-        self.board.show(f"Ended: {stands}")
-        self._enter(stands)
-        return stands
+    async def _finish(self, state: str) -> str:
+        """Finish; return the state in the database, for the customer may have collected the secret just now."""
+        step = FinishRegenerationInput(self._id, state, workflow.time())
+        summary = f"as {state}"
+        finished = await self.caller.execute(activities.finish_regeneration, step, summary)
+        self.current_details.update(f"Ended: {finished}")
+        self._set_state(finished)
+        return finished
 
-    async def _call_staff_to_collection(self) -> None:
-        await self._call_staff("not_collected", _UNCOLLECTED[self._case.deliver])
+    async def _notify_staff_of_collection(self) -> None:
+        await self._notify_staff("not_collected", _UNCOLLECTED[self._regeneration.delivery_method])
 
-    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
-        self.board.show(staff=f"Support staff is needed. {remark}")
-        self._needed_for.append(what)
-        self._enter(self._state)
-        await self._note(what, key=key, needs_staff=True)
+    async def _notify_staff(self, event: str, message: str, *, key: str = "") -> None:
+        self.current_details.update(staff=f"Support staff is needed. {message}")
+        self._staff_causes.append(event)
+        self._set_state(self._state)
+        await self._record_event(event, key=key, needs_staff=True)
 
-    async def _mail_left(self, order: SendMailInput) -> None:
-        await self._relieve("mail_failed", because=f"{order.kind}-{order.number} was sent")
+    async def _on_mail_sent(self, mail: SendMailInput) -> None:
+        await self._resolve("mail_failed", because=f"{mail.kind}-{mail.number} was sent")
 
-    async def _relieve(self, *causes: str, because: str) -> None:
-        """Take staff tasks back whose cause is over, in the cases that wait, when they were the last ones."""
-        left = [cause for cause in self._needed_for if cause not in causes]
-        if left == self._needed_for:
+    async def _resolve(self, *causes: str, because: str) -> None:
+        """Close staff tasks; the incidents that wait return to their state when these were the last ones."""
+        left = [cause for cause in self._staff_causes if cause not in causes]
+        if left == self._staff_causes:
             return
-        self._needed_for = left
+        self._staff_causes = left
         if not left:
-            self.board.show(staff="")
-            self._enter(self._state)
-            await self._note(
-                "staff_not_needed", key=f"{workflow.time():.3f}", staff_done=True, detail={"because": because}
+            self.current_details.update(staff="")
+            self._set_state(self._state)
+            await self._record_event(
+                "staff_not_needed", key=f"{workflow.time():.3f}", staff_not_needed=True, detail={"because": because}
             )
 
-    def _enter(self, state: str) -> None:
+    def _set_state(self, state: str) -> None:
         self._state = state
-        self._show_need(missing=False)
+        self._on_missing(missing=False)
 
-    def _show_need(self, missing: bool) -> None:  # noqa: FBT001  # a callback
-        needed = missing or (bool(self._needed_for) and self._state in _OPEN)
-        self._index.show(self._state, needs_staff=needed)
+    def _on_missing(self, missing: bool) -> None:  # noqa: FBT001  # a callback
+        needs_staff = missing or (bool(self._staff_causes) and self._state in _NOT_FINAL)
+        self._search_attributes.set_state(self._state, needs_staff=needs_staff)
 
-    async def _note(
+    async def _record_event(
         self,
-        what: str,
+        event: str,
         *,
         key: str = "",
         needs_staff: bool = False,
         detail: EventDetail | None = None,
-        staff_done: bool = False,
+        staff_not_needed: bool = False,
     ) -> None:
-        name = f"{what}-{key}" if key else what
-        note = RecordRegenerationEventInput(
-            self._id, name, what, workflow.time(), needs_staff, detail or {}, staff_done
+        name = f"{event}-{key}" if key else event
+        step = RecordRegenerationEventInput(
+            self._id, name, event, workflow.time(), needs_staff, detail or {}, staff_not_needed
         )
-        async with self._noting:
-            await self.asking.ask(activities.note_regeneration, note, what)
+        async with self._event_lock:
+            await self.caller.execute(activities.record_regeneration_event, step, event)

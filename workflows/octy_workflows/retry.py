@@ -1,7 +1,4 @@
-"""How patiently workflows ask and wait; shared by all of them.
-
-Here: retries, time-outs, waiting by the workflow's clock. Not here: what is asked, and what follows.
-"""
+"""Retry policies and timeouts of activities, and waiting by the workflow's clock."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +9,7 @@ from temporalio.common import RetryPolicy
 
 
 class ActivityOptions(TypedDict):
-    """How long one try of an activity may last, and how it is tried again."""
+    """Timeout of one attempt, and how the activity is retried."""
 
     start_to_close_timeout: timedelta
     retry_policy: RetryPolicy
@@ -24,11 +21,11 @@ DEFAULT_RETRY: ActivityOptions = {
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
     ),
 }
-"""An activity lasts a second or two, and is retried until it says that it failed for good.
+"""For activities that use our own database: they take a second or two, and are retried until they fail for good.
 
-What it waits for is our own store: half a minute after that is back, cases go on. (A Temporal server that is killed
-hands out old tasks again when it is back, and each counts as a try: ten of them came within a minute, and what a
-customer had answered then waited for eight.)
+The longest interval is short, so that workflows continue half a minute after an outage. (A Temporal server that is
+killed dispatches old tasks again after its restart, and each of them counts as an attempt. With a longer interval ten
+such attempts in a minute once delayed a customer's answer by eight minutes.)
 """
 
 MAIL_RETRY: ActivityOptions = {
@@ -37,17 +34,17 @@ MAIL_RETRY: ActivityOptions = {
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=10)
     ),
 }
-"""A mail may go to two addresses, and each step of SMTP may last 10 s: 30 s could cut off one that is leaving.
+"""For mails. A mail may go to two addresses, and each SMTP step may take 10 s, so 30 s could cut off one being sent.
 
-No longer than that: the mail of a worker that was killed is tried again only when this time is over. Relays are others'
-servers, and are asked less and less often.
+The timeout is no longer than that, because the mail of a killed worker is retried only after it. Mail servers belong to
+others, so the interval grows.
 """
 
 MAIL_FIRST_ATTEMPT: ActivityOptions = {**MAIL_RETRY, "retry_policy": RetryPolicy(maximum_attempts=1)}
-"""The first try of a mail, in a slot that no retry can take: what fails is tried again elsewhere, by `MAIL_RETRY`."""
+"""For the first attempt of a mail, on a task queue without retries; retries use `MAIL_RETRY` and another queue."""
 
 BACKGROUND_RETRY: ActivityOptions = {**DEFAULT_RETRY, "retry_policy": MAIL_RETRY["retry_policy"]}
-"""A look for which nobody waits, hours before it matters: asked less and less often, so that it fills no history."""
+"""For activities hours before their result is needed: the interval grows."""
 
 
 class _HeartbeatOptions(ActivityOptions):
@@ -59,21 +56,24 @@ MAINTENANCE_RETRY: _HeartbeatOptions = {
     "start_to_close_timeout": timedelta(minutes=30),
     "heartbeat_timeout": timedelta(seconds=60),
 }
-"""A piece of upkeep lasts a minute or so, a look at very many cases some more; a dead worker is noticed in a minute."""
+"""For maintenance steps. Most take a minute, a reconciliation of very many incidents more.
+
+A dead worker is noticed after a minute.
+"""
 
 SUBJECT_MISSING = "SubjectMissing"
-"""The type of the error of an activity whose subject is not in its worker's database."""
+"""Error type of an activity whose subject (incident, regeneration …) is not in its worker's database."""
 
 SUBJECT_MISSING_TIMEOUT = timedelta(minutes=5)
-"""So long an activity is tried as usual: another worker may have its subject. Then it gives up, and staff is told."""
+"""How long such an activity is retried as usual, for another worker may have the row. Then staff is notified."""
 
 MISSING_SUBJECT_RETRY: ActivityOptions = {
     **DEFAULT_RETRY,
     "retry_policy": RetryPolicy(initial_interval=timedelta(minutes=10), backoff_coefficient=1),
 }
-"""How a subject is looked for after that, without end: one retry policy, so that no try is an event of the history.
+"""For such an activity after that, without an end. It is one retry policy, so attempts add no events to the history.
 
-A worker tells by it that staff knows already.
+A worker recognizes by this policy that staff was notified.
 """
 
 MISSING_SUBJECT_MAIL_RETRY: ActivityOptions = {**MAIL_RETRY, "retry_policy": MISSING_SUBJECT_RETRY["retry_policy"]}
@@ -83,15 +83,18 @@ Condition = Callable[[], bool]
 
 
 def never() -> bool:
-    """Wait for nothing but the time."""
+    """Condition that is never true: `wait_until` then waits for its deadline only."""
     return False
 
 
-async def wait_until(condition: Condition, *, by: float, waiting_for: str) -> bool:
-    """Wait until the workflow's clock reads `by`; tell whether the condition came true before."""
-    left = timedelta(seconds=max(0.0, by - workflow.time()))
+async def wait_until(condition: Condition, *, deadline: float, summary: str) -> bool:
+    """Wait until the condition is true or the deadline is reached; return whether the condition is true.
+
+    `deadline`: Unix seconds by the workflow's clock. `summary`: shown with the timer in Temporal's Web UI.
+    """
+    timeout = timedelta(seconds=max(0.0, deadline - workflow.time()))
     try:
-        await workflow.wait_condition(condition, timeout=left, timeout_summary=waiting_for)
+        await workflow.wait_condition(condition, timeout=timeout, timeout_summary=summary)
     except TimeoutError:
         return False
     return True

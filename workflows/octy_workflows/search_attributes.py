@@ -1,8 +1,7 @@
-"""What lists of workflows can be searched and sorted by in Temporal's Web UI.
+"""Search attributes, by which lists of workflows are filtered and sorted in Temporal's Web UI.
 
-Here: the search attributes, and how a workflow keeps its own. Not here: making them known to a cluster, which is the
-worker's (`octy_worker.temporal.search_attributes`): a cluster that does not know them fails every task that sets one, so the
-workflow's input says whether it may.
+The worker registers them in the cluster (`octy_worker.temporal.search_attributes`). A cluster that does not know them
+fails every workflow task that sets one, so the workflow's input says whether it may.
 """
 
 from typing import Any
@@ -18,16 +17,16 @@ ATTRIBUTES = (STATE, NEEDS_STAFF, FAILURES)
 
 
 class SearchAttributes:
-    """One workflow's search attributes; only what has changed is set, and nothing where they are `off`."""
+    """One workflow's search attributes. Only changed values are set, and none unless `enabled`."""
 
-    def __init__(self, *, off: bool) -> None:
-        self._off = off
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
         self._state = ""
         self._needs_staff: bool | None = None
         self._failures = 0
 
-    def show(self, state: str, *, needs_staff: bool) -> None:
-        """Show where the workflow stands, and whether it waits for support staff."""
+    def set_state(self, state: str, *, needs_staff: bool) -> None:
+        """Set the workflow's state, and whether it waits for support staff."""
         updates: list[SearchAttributeUpdate[Any]] = []
         if state != self._state:
             updates.append(STATE.value_set(state))
@@ -36,12 +35,12 @@ class SearchAttributes:
         self._state, self._needs_staff = state, needs_staff
         self._set(updates)
 
-    def count(self, failures: int) -> None:
-        """Show how many attempts have failed in a row, as last told."""
+    def set_failures(self, failures: int) -> None:
+        """Set the number of failed attempts in a row; it only grows."""
         if failures > self._failures:
             self._failures = failures
             self._set([FAILURES.value_set(failures)])
 
     def _set(self, updates: list[SearchAttributeUpdate[Any]]) -> None:
-        if updates and not self._off:
+        if updates and self._enabled:
             workflow.upsert_search_attributes(updates)

@@ -1,7 +1,4 @@
-"""Reading SQL when somebody says that there may be something new.
-
-Here: one look after the other, so that a later one always knows more. Not here: what is read, and what follows.
-"""
+"""Handling of signals: loading facts from the database again, and recording ignored signals."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,40 +12,42 @@ with workflow.unsafe.imports_passed_through():
 
 
 class FactsLoader:
-    """Takes one look at a time; whoever asks while one is under way gets the next one, together with all others."""
+    """Runs one load at a time, so that a later one always knows more. Calls during a load share the next one."""
 
-    def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
-        self._look = look
-        self._asked = 0
-        self._taken = 0  # looks were taken for so many that have asked
-        self._one_at_a_time = asyncio.Lock()
+    def __init__(self, load: Callable[[], Awaitable[None]]) -> None:
+        self._load = load
+        self._requested = 0
+        self._loaded = 0  # number of requests that were answered by a load
+        self._lock = asyncio.Lock()
 
-    async def again(self) -> None:
-        """Return after a look that began after this call."""
-        self._asked += 1
-        number = self._asked
-        async with self._one_at_a_time:
-            if self._taken < number:
-                upto = self._asked
-                await self._look()
-                self._taken = upto
+    async def reload(self) -> None:
+        """Return after a load that began after this call."""
+        self._requested += 1
+        number = self._requested
+        async with self._lock:
+            if self._loaded < number:
+                requested = self._requested
+                await self._load()
+                self._loaded = requested
 
-    async def caught_up(self) -> None:
-        """Return when the looks that were asked for until now are taken; later ones hold nobody up."""
-        number = self._asked
-        await workflow.wait_condition(lambda: self._taken >= number)
+    async def wait_for_pending(self) -> None:
+        """Return when the loads requested so far are done. Later ones are not waited for."""
+        number = self._requested
+        await workflow.wait_condition(lambda: self._loaded >= number)
 
 
 class IgnoredSignals:
-    """Signals that change nothing: each is counted, and noted where the workflow's subject has a timeline."""
+    """Records signals that change nothing: each is counted, and added to the incident's timeline if there is one."""
 
     def __init__(self, kind: WorkflowKind, subject_id: str = "") -> None:
         self._kind = kind
         self._subject_id = subject_id
         self._number = 0
 
-    async def note(self, signal: str, why: RefusalReason) -> None:
-        """Have it noted and counted."""
+    async def record(self, signal: str, reason: RefusalReason) -> None:
+        """Record and count one signal."""
         self._number += 1
-        ignored = IgnoredSignal(self._kind, self._subject_id, signal, why, self._number, workflow.time())
-        await workflow.execute_activity(activities.note_ignored, ignored, **DEFAULT_RETRY, summary="ignored signal")
+        ignored = IgnoredSignal(self._kind, self._subject_id, signal, reason, self._number, workflow.time())
+        await workflow.execute_activity(
+            activities.record_ignored_signal, ignored, **DEFAULT_RETRY, summary="ignored signal"
+        )

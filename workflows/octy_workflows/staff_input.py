@@ -1,7 +1,7 @@
-"""Who is heard, and how: what people type into the Web UI or the command line is read with suspicion.
+"""What staff send by updates and signals: the id of a staff request, which is then loaded from the database.
 
-Here: the way from a payload to the id of a staff order, and refusals. Not here: what the order says (`orders`), whether
-it comes too late, which is `incident_answer`, `deadlines` and `incident_mails`.
+Content typed into Temporal's Web UI is not trusted: only an id is taken from it. `octy_worker.domain.staff_requests`
+checks the row.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ with workflow.unsafe.imports_passed_through():
     )
 
 HOW_TO_DECIDE = (
-    "To decide: `octy incidents decide`. From here: `octy incidents decide … --order-only` prints an order's id; send "
-    f'it with the update `decide` or the signal `{STAFF_DECISION}` as {{"order": "ID"}}'
+    "To decide: `octy incidents decide`. From here: `octy incidents decide … --request-only` prints a request id; send "
+    f'it with the update `decide` or the signal `{STAFF_DECISION}` as {{"request": "ID"}}'
 )
-HOW_TO_WAIT = (
+HOW_TO_EXTEND = (
     "To wait longer: `octy incidents extend`; to send the last mail again: `octy incidents resend`. From here, with "
-    f"`--order-only`: the updates `extend` and `resend`, or the signals `{STAFF_EXTENSION}` and `{STAFF_RESEND}`"
+    f"`--request-only`: the updates `extend` and `resend`, or the signals `{STAFF_EXTENSION}` and `{STAFF_RESEND}`"
 )
 STAFF_SIGNALS = {
     STAFF_DECISION: StaffAction.DECIDE,
@@ -43,77 +43,76 @@ REFUSED_PLAINTEXT = b"refused/plaintext"
 REFUSED_DAMAGED = b"refused/damaged"
 REFUSED_FOREIGN = b"refused/of-another-workflow"
 REFUSED_NO_KEY = b"refused/unknown-key"
-"""Encodings of what could not be taken where payloads are encrypted; nothing of it is left. The last names the key."""
-_WHY_REFUSED = {
-    REFUSED_PLAINTEXT: "it came in plaintext: what is taken so is an order's id only, from `octy incidents`",
-    REFUSED_DAMAGED: "it can't be decrypted: it is damaged, or made up",
+"""Payload encodings that the codec sets in place of refused content. The last one is followed by the key's id."""
+_CODEC_ERRORS = {
+    REFUSED_PLAINTEXT: "it is not encrypted; without encryption only a request id from `octy incidents` is accepted",
+    REFUSED_DAMAGED: "it can't be decrypted: it is damaged or forged",
     REFUSED_FOREIGN: "it was encrypted for another workflow",
     REFUSED_NO_KEY: "OCTY_TEMPORAL_KEYS lacks the key that it is encrypted with",
 }
 
 INVALID = "Invalid"
-REQUEST_REFUSED = "OrderRefused"
+REQUEST_REFUSED = "StaffRequestRefused"
 TOO_EARLY = "TooEarly"
 TOO_LATE = "TooLate"
 
-_NO_REQUEST_ID = 'what is wanted is an order\'s id, as {"order": "ID"}; `octy incidents … --order-only` prints one'
-
+_NO_REQUEST_ID = 'a request id is needed, as {"request": "ID"}; `octy incidents … --request-only` prints one'
 _FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
     StaffAction.DECIDE: (StaffDecision, "a decision"),
     StaffAction.EXTEND: (StaffExtension, "an extension"),
-    StaffAction.RESEND: (StaffResend, "an order to send again"),
-    StaffAction.RESEND_KEYS: (StaffResend, "an order to send again"),
+    StaffAction.RESEND: (StaffResend, "a resend request"),
+    StaffAction.RESEND_KEYS: (StaffResend, "a resend request"),
 }
 
 
 def refusal(why: str, kind: str) -> ApplicationError:
-    """Return the error that refuses what staff asks for; `kind` is one of the four above."""
+    """Return the error with which a staff request is refused; `kind` is one of the four types above."""
     return ApplicationError(why, type=kind, non_retryable=True)
 
 
-def request_id_in_update(said: object) -> str:
-    """Return the order's id in a JSON value; raise a refusal when there is none."""
-    order_id = parse_request_id(said)
-    if order_id is None:
+def request_id_in_update(value: object) -> str:
+    """Return the request id in an update's JSON value; raise a refusal when there is none."""
+    request_id = parse_request_id(value)
+    if request_id is None:
         raise refusal(_NO_REQUEST_ID, INVALID)
-    return order_id
+    return request_id
 
 
-def request_id_in_signal(said: Sequence[RawValue]) -> tuple[str, str]:
-    """Return the order's id in a signal of any content, and nothing; or nothing, and why there is none."""
-    if len(said) != 1:
+def request_id_in_signal(content: Sequence[RawValue]) -> tuple[str, str]:
+    """Return the request id in a signal, and an empty error; or an empty id, and the error."""
+    if len(content) != 1:
         return "", _NO_REQUEST_ID
-    encoding = said[0].payload.metadata.get("encoding", b"").partition(b":")[0]
-    if encoding in _WHY_REFUSED:
-        return "", _WHY_REFUSED[encoding]
+    encoding = content[0].payload.metadata.get("encoding", b"").partition(b":")[0]
+    if encoding in _CODEC_ERRORS:
+        return "", _CODEC_ERRORS[encoding]
     try:
-        value = workflow.payload_converter().from_payload(said[0].payload)
-    except Exception:  # noqa: BLE001  # whatever ails it, it asks for nothing
+        value = workflow.payload_converter().from_payload(content[0].payload)
+    except Exception:  # noqa: BLE001  # anything that can't be decoded is no request
         return "", _NO_REQUEST_ID
-    order_id = parse_request_id(value)
-    return (order_id, "") if order_id else ("", _NO_REQUEST_ID)
+    request_id = parse_request_id(value)
+    return (request_id, "") if request_id else ("", _NO_REQUEST_ID)
 
 
 class StaffRequests:
-    """The orders of one workflow's subject that were used."""
+    """The staff requests that one workflow has used."""
 
     def __init__(self, kind: WorkflowKind, subject_id: str) -> None:
         self._kind = kind
         self._subject_id = subject_id
-        self.used: dict[str, StaffRequest] = {}  # by order id
+        self.used: dict[str, StaffRequest] = {}  # by request id
 
-    async def use(self, order_id: str, action: StaffAction, why: str = "") -> StaffRequest:
-        """Return what the order says; raise a refusal, which is noted and counted already.
+    async def use(self, request_id: str, action: StaffAction, error: str = "") -> StaffRequest:
+        """Load a request and mark it as used; raise a refusal, which is recorded and counted already.
 
-        The activity runs whatever was sent, also where no id could be read (`why` says what ails it): a replay whose
-        keys decrypt less or more asks for the same.
+        The activity is called even when no id was found (`error` says why). So a replay with other decryption keys
+        makes the same calls.
         """
         form, noun = _FORMS[action]
-        use = UseStaffRequestInput(
-            order_id, self._kind, self._subject_id, action, form.refused_as, why, workflow.time()
+        step = UseStaffRequestInput(
+            request_id, self._kind, self._subject_id, action, form.refused_event, error, workflow.time()
         )
         found: UseStaffRequestResult = await workflow.execute_activity(
-            activities.use_order, use, **DEFAULT_RETRY, summary=f"order to {action}"
+            activities.use_staff_request, step, **DEFAULT_RETRY, summary=f"request to {action}"
         )
         request = found.refused or parse_request(form, noun, found.request)
         if isinstance(request, str):

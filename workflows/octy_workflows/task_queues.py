@@ -1,11 +1,9 @@
-"""The task queues of one worker: each kind of work has workers, pollers and slots that no other kind can fill.
+"""Task queues of one worker: each kind of work has its own workers, pollers and slots, so that none starves another.
 
-Here: their names, all made from one main task queue, and which mail is sent from which. Not here: how many slots each
-has (`octy_worker.task_queue_workers`).
+All names begin with the main task queue's name. `octy_worker.task_queue_workers` sets the number of slots.
 
-An alert needs three of them from its start to SMTP: `INCIDENTS` for the workflow and its SQL steps, `ALERTS` for the
-first try of the mail. What failed once is tried again from `MAIL_RETRIES`, so that mails to servers that hang never
-take the slots of a first try.
+An alert needs `INCIDENTS` for its workflow and database steps, and `ALERTS` for the first attempt of the mail. Failed
+mails are retried on `MAIL_RETRIES`, so that mails to servers that hang never take the slots of a first attempt.
 """
 
 from enum import StrEnum
@@ -14,18 +12,18 @@ from octy_workflows.messages import MailKind
 
 
 class TaskQueueKind(StrEnum):
-    """A kind of work, and the suffix of its task queue. Regenerations and key work use the main task queue itself."""
+    """Kinds of task queue; the value is the suffix of the name. Regenerations use the main task queue itself."""
 
-    INCIDENTS = "incidents"  # incident workflows, their SQL steps, and the decisions of staff
-    ALERTS = "alerts"  # first tries of alerts
-    MAILS = "mails"  # first tries of mails with keys, reminders and whatever else a customer waits for
-    NOTICES = "notices"  # first tries of notices, of which one account can cause many
-    MAIL_RETRIES = "mail-retries"  # second and later tries of all mails
-    BACKGROUND = "background"  # workflows of notices, webhooks and upkeep; retention, reconciliation, digest
+    INCIDENTS = "incidents"  # incident workflows and their database steps
+    ALERTS = "alerts"  # first attempts of alerts
+    MAILS = "mails"  # first attempts of mails with keys, reminders and other mails that customers wait for
+    NOTICES = "notices"  # first attempts of notices, of which one account can cause many
+    MAIL_RETRIES = "mail-retries"  # second and later attempts of all mails
+    BACKGROUND = "background"  # workflows of notices, webhooks and maintenance; maintenance steps
     WEBHOOKS = "webhooks"  # posts to customers' servers
 
 
-_FIRST_TRIES = {
+_FIRST_ATTEMPTS = {
     MailKind.ALERT: TaskQueueKind.ALERTS,
     MailKind.EXPOSED: TaskQueueKind.NOTICES,
     MailKind.CONTACT_CHANGED: TaskQueueKind.NOTICES,
@@ -33,9 +31,9 @@ _FIRST_TRIES = {
 }
 
 
-def task_queue_name(main: str, work: TaskQueueKind) -> str:
-    """Return the name of a task queue beside the main one."""
-    return f"{main}-{work}"
+def task_queue_name(main: str, kind: TaskQueueKind) -> str:
+    """Return the name of a task queue of this kind."""
+    return f"{main}-{kind}"
 
 
 def incident_task_queue(main: str) -> str:
@@ -44,7 +42,7 @@ def incident_task_queue(main: str) -> str:
 
 
 def background_task_queue(main: str) -> str:
-    """Return the task queue of the workflows for notices, webhooks and upkeep."""
+    """Return the task queue of the workflows for notices, webhooks and maintenance."""
     return task_queue_name(main, TaskQueueKind.BACKGROUND)
 
 
@@ -55,7 +53,7 @@ def webhook_task_queue(main: str) -> str:
 
 def all_task_queues(main: str) -> list[str]:
     """Return every task queue that a worker polls."""
-    return [main, *(task_queue_name(main, work) for work in TaskQueueKind)]
+    return [main, *(task_queue_name(main, kind) for kind in TaskQueueKind)]
 
 
 def workflow_task_queues(main: str) -> list[str]:
@@ -64,13 +62,13 @@ def workflow_task_queues(main: str) -> list[str]:
 
 
 def main_task_queue_of(workflow_queue: str) -> str:
-    """Return the main task queue, given the one on which a workflow runs."""
-    for work in (TaskQueueKind.INCIDENTS, TaskQueueKind.BACKGROUND):
-        if workflow_queue.endswith(f"-{work}"):
-            return workflow_queue.removesuffix(f"-{work}")
+    """Return the main task queue's name, given the one on which a workflow runs."""
+    for kind in (TaskQueueKind.INCIDENTS, TaskQueueKind.BACKGROUND):
+        if workflow_queue.endswith(f"-{kind}"):
+            return workflow_queue.removesuffix(f"-{kind}")
     return workflow_queue
 
 
 def first_attempt_queue(kind: str) -> TaskQueueKind:
-    """Return from where the first try of a mail is made."""
-    return _FIRST_TRIES.get(MailKind(kind), TaskQueueKind.MAILS)
+    """Return the task queue for the first attempt of a mail."""
+    return _FIRST_ATTEMPTS.get(MailKind(kind), TaskQueueKind.MAILS)

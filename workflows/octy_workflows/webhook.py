@@ -1,10 +1,7 @@
-"""KeyWebhookWorkflow: one event, told to the account's own server.
+"""KeyWebhookWorkflow: post one event to the account's own server, with retries until its time is over.
 
-Here: how patiently it is tried, and when trying ends. Not here: what it says, where it goes and how it is signed, which
-only the activity knows.
-
-Servers of customers may be slow, and many of them may be away at once: their activity has a task queue of its own, so
-that no mail waits for them.
+Customers' servers may be slow, and many may be down at once, so the activity has its own task queue: no mail waits for
+them.
 """
 
 from collections.abc import Sequence
@@ -30,72 +27,74 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.signals import IgnoredSignals
     from octy_workflows.task_queues import main_task_queue_of, webhook_task_queue
 
-_RETRIES = RetryPolicy(
+_RETRY_POLICY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(hours=1)
 )
-_ONE_TRY = timedelta(seconds=60)  # it ends by itself long before, unless its worker was killed
+_ATTEMPT_TIMEOUT = timedelta(seconds=60)  # an attempt ends by itself much earlier, unless its worker was killed
 _HEADLINE = {
-    WebhookFinalState.SENT: "The customer's server was told",
+    WebhookFinalState.SENT: "Accepted by the customer's server",
     WebhookFinalState.FAILED: "Given up",
-    WebhookFinalState.SKIPPED: "There was nowhere to send it",
+    WebhookFinalState.SKIPPED: "Not sent: no webhook URL, or webhooks are off",
 }
 
 
 @workflow.defn
 class KeyWebhookWorkflow:
-    """One event, from its cause until the server took it or trying ended. Returns how it ended."""
+    """Delivery of one event. Returns the webhook's final state."""
 
     @workflow.init
-    def __init__(self, case: WebhookInput) -> None:
-        self._ignored = IgnoredSignals(WorkflowKind.WEBHOOK, case.webhook_id)
-        self._board = CurrentDetails(f"Webhook {case.webhook_id}: {case.event}")
-        self._asking = ActivityCaller(WorkflowKind.WEBHOOK, case.webhook_id, self._board)
+    def __init__(self, webhook: WebhookInput) -> None:
+        self._ignored_signals = IgnoredSignals(WorkflowKind.WEBHOOK, webhook.webhook_id)
+        self._current_details = CurrentDetails(f"Webhook {webhook.webhook_id}: {webhook.event}")
+        self._caller = ActivityCaller(WorkflowKind.WEBHOOK, webhook.webhook_id, self._current_details)
 
     @workflow.run
-    async def run(self, case: WebhookInput) -> str:
-        """Have it posted, and posted again; give up at the end of its life."""
-        self._board.show("The customer's server is being told")
-        order = WebhookStepInput(case.webhook_id, workflow.time())
-        report = await self._post(order, case.life) or await self._give_up(order)
-        self._board.show(_HEADLINE[WebhookFinalState(report.state)], fault=report.why)
+    async def run(self, webhook: WebhookInput) -> str:
+        """Post the event with retries; give up when `ttl` is over."""
+        self._current_details.update("Sending to the customer's server")
+        step = WebhookStepInput(webhook.webhook_id, workflow.time())
+        result = await self._post(step, webhook.ttl) or await self._give_up(step)
+        self._current_details.update(_HEADLINE[WebhookFinalState(result.state)], reason=result.reason)
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return report.state
+        return result.state
 
     @workflow.signal(dynamic=True)
-    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
-        """Note and count it: this workflow goes by no signal."""
-        await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)
+    async def on_signal(self, name: str, _content: Sequence[RawValue]) -> None:
+        """Record the signal as ignored: this workflow takes none."""
+        await self._ignored_signals.record(name, RefusalReason.UNKNOWN_NAME)
 
-    async def _post(self, order: WebhookStepInput, life: float) -> WebhookStepResult | None:
-        """Return what became of it, or None when no server took it in time."""
-        end = workflow.time() + life
+    async def _post(self, step: WebhookStepInput, ttl: float) -> WebhookStepResult | None:
+        """Return the result, or None when no server accepted it in time."""
+        deadline = workflow.time() + ttl
         try:
-            return await _posted(order, _RETRIES, end)
+            return await _post_until(deadline, step, _RETRY_POLICY)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             cause = missing_subject_cause(error)
-        if not cause or workflow.time() >= end:
+        if not cause or workflow.time() >= deadline:
             return None
-        again = with_current_time(order)
+        again = with_current_time(step)
         try:
-            return await self._asking.missing(cause, lambda: _posted(again, MISSING_SUBJECT_RETRY["retry_policy"], end))
+            return await self._caller.retry_while_missing(
+                cause, lambda: _post_until(deadline, again, MISSING_SUBJECT_RETRY["retry_policy"])
+            )
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             return None
 
-    async def _give_up(self, order: WebhookStepInput) -> WebhookStepResult:
-        return await self._asking.ask(activities.give_up_webhook, order)
+    async def _give_up(self, step: WebhookStepInput) -> WebhookStepResult:
+        return await self._caller.execute(activities.give_up_webhook, step)
 
 
-async def _posted(order: WebhookStepInput, retries: RetryPolicy, end: float) -> WebhookStepResult:
-    """Have it posted where webhooks are, until `end`."""
+async def _post_until(deadline: float, step: WebhookStepInput, retry_policy: RetryPolicy) -> WebhookStepResult:
+    """Post the event from the webhooks' task queue, with retries until the deadline."""
     return await workflow.execute_activity(
         activities.post_webhook,
-        order,
+        step,
         task_queue=webhook_task_queue(main_task_queue_of(workflow.info().task_queue)),
-        start_to_close_timeout=_ONE_TRY,
-        schedule_to_close_timeout=timedelta(seconds=end - workflow.time()),
-        retry_policy=retries,
+        start_to_close_timeout=_ATTEMPT_TIMEOUT,
+        schedule_to_close_timeout=timedelta(seconds=deadline - workflow.time()),
+        retry_policy=retry_policy,
     )

@@ -1,1 +1,1 @@
-"""What `octy_workflows.activities` declares, done: one class a subject, what it shares passed in."""
+"""Implementations of the activities declared in `octy_workflows.activities`, one class for each subject."""

@@ -1,7 +1,4 @@
-"""What `octy_workflows` asks of a case, done in SQL. Every activity may be called twice.
-
-Here: translation of orders into steps of `cases` and `regenerations`. Not here: SQL of its own, mail (`mail`).
-"""
+"""Activities of incidents: translation of inputs to `octy_worker.domain.incidents`. All are idempotent."""
 
 from sqlmodel import Session
 from temporalio import activity
@@ -24,12 +21,12 @@ from octy_workflows.messages import (
 from octy_workflows.staff_requests import Choice, StaffDecision, parse_decision
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
-_OPENED = "opened"  # the first thing that a case's workflow notes
-_LEAKED = "a case whose secret leaked can't be dismissed"
+_OPENED = "opened"  # the first event of an incident's workflow
+_LEAKED = "an incident whose secret leaked can't be dismissed"
 
 
-def _known(session: Session, incident_id: str) -> Incident:
-    """Return the incident, or raise what is tried again: another worker may have it."""
+def _load(session: Session, incident_id: str) -> Incident:
+    """Return the incident, or raise a retryable error: another worker's database may have it."""
     incident = session.get(Incident, incident_id)
     if incident is None:
         raise missing_subject_error("incident", incident_id)
@@ -37,102 +34,101 @@ def _known(session: Session, incident_id: str) -> Incident:
 
 
 class IncidentActivities:
-    """The activities about cases; `quiet` is the time in seconds after a false alarm."""
+    """Activities of incidents; `quiet`: seconds without a new incident after a false alarm."""
 
     def __init__(self, database: Database, *, quiet: float) -> None:
         self._database = database
         self._quiet = quiet
 
-    @activity.defn(name="note_incident", no_thread_cancel_exception=True)
-    def note_incident(self, note: RecordIncidentEventInput) -> None:
-        """Append the event to the timeline, and set the state when one is given."""
+    @activity.defn(name="record_incident_event", no_thread_cancel_exception=True)
+    def record_incident_event(self, step: RecordIncidentEventInput) -> None:
+        """Add the event to the timeline, and set the state when one is given."""
         with self._database.write() as connection, Session(connection) as session:
-            _known(session, note.incident_id)
+            _load(session, step.incident_id)
             new = incidents.append_event(
                 connection,
-                note.incident_id,
-                key=note.key,
-                actor=note.actor,
-                what=note.what,
-                detail=note.detail,
-                now=note.at,
+                step.incident_id,
+                key=step.key,
+                actor=step.actor,
+                what=step.event,
+                detail=step.detail,
+                now=step.at,
             )
-            if new and note.what == _OPENED:
-                webhook_events.enqueue_incident_opened(connection, note.incident_id, note.at)
-            if new and note.state is not None:
-                incidents.set_state(connection, note.incident_id, IncidentState(note.state))
+            if new and step.event == _OPENED:
+                webhook_events.enqueue_incident_opened(connection, step.incident_id, step.at)
+            if new and step.state is not None:
+                incidents.set_state(connection, step.incident_id, IncidentState(step.state))
 
-    @activity.defn(name="look_at_incident", no_thread_cancel_exception=True)
-    def look_at_incident(self, look: LoadFactsInput) -> IncidentFacts:
-        """Return what SQL says of the incident."""
+    @activity.defn(name="load_incident_facts", no_thread_cancel_exception=True)
+    def load_incident_facts(self, step: LoadFactsInput) -> IncidentFacts:
+        """Return what the database says about the incident."""
         with self._database.read_session() as session:
-            found = restart_state.incident_facts(session, look.subject_id)
+            found = restart_state.incident_facts(session, step.subject_id)
         if found is None:
-            raise missing_subject_error("incident", look.subject_id)
+            raise missing_subject_error("incident", step.subject_id)
         return found
 
-    @activity.defn(name="take_decision", no_thread_cancel_exception=True)
-    def take_decision(self, order: RecordDecisionInput) -> DecisionResult:
-        """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
+    @activity.defn(name="record_decision", no_thread_cancel_exception=True)
+    def record_decision(self, step: RecordDecisionInput) -> DecisionResult:
+        """Let one conditional UPDATE decide whether this decision is accepted; a leaked key pair is retired with it.
 
-        What is decided stands in the staff order's row, which its workflow has marked as used. An abandoned
-        regeneration has already reopened the answer (`regenerations.finish`).
+        The decision is in the row of the staff request, which the workflow has marked as used.
         """
-        decision = self._decision(order)
+        decision = self._decision(step)
         standing = incidents.answer_incident(
             self._database,
-            order.incident_id,
+            step.incident_id,
             _ANSWERS[Choice(decision.decision)],
             leaked=decision.leaked,
             by=decision.actor,
             decision_id=decision.decision_id,
             reason=decision.reason,
-            now=order.at,
+            now=step.at,
         )
         if standing is None:
-            raise missing_subject_error("incident", order.incident_id)
+            raise missing_subject_error("incident", step.incident_id)
         if not standing.taken:
-            why = "an earlier answer stands" if standing.answer or standing.closed else _LEAKED
-            self._note_refused(order, decision, why)
-        return _report(standing)
+            why = "there is an earlier answer" if standing.answer or standing.closed else _LEAKED
+            self._record_refused(step, decision, why)
+        return _decision_result(standing)
 
-    def _decision(self, order: RecordDecisionInput) -> StaffDecision:
-        if not order.order_id:
-            silence = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "nobody answered in time")
-            return silence.with_id(f"{order.incident_id}-silence")
+    def _decision(self, step: RecordDecisionInput) -> StaffDecision:
+        if not step.request_id:
+            timeout = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "nobody answered in time")
+            return timeout.with_id(f"{step.incident_id}-silence")
         with self._database.read() as connection:
-            row = staff_requests.used_decision(connection, order.order_id, order.incident_id)
+            row = staff_requests.used_decision(connection, step.request_id, step.incident_id)
         if row is None:
-            raise missing_subject_error("staff order", order.order_id)
+            raise missing_subject_error("staff request", step.request_id)
         decision = parse_decision(staff_requests.request_of(row, StaffDecision.id_field))
-        assert isinstance(decision, StaffDecision)  # the activity that marked it as used has read it
+        assert isinstance(decision, StaffDecision)  # `use_staff_request` has parsed it before
         return decision
 
-    def _note_refused(self, order: RecordDecisionInput, decision: StaffDecision, why: str) -> None:
+    def _record_refused(self, step: RecordDecisionInput, decision: StaffDecision, why: str) -> None:
         detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
         with self._database.write() as connection:
             incidents.record_refused_decision(
                 connection,
-                order.incident_id,
+                step.incident_id,
                 decision_id=decision.decision_id,
                 actor=decision.actor,
                 detail=detail,
-                now=order.at,
+                now=step.at,
             )
 
     @activity.defn(name="open_regeneration", no_thread_cancel_exception=True)
-    def open_regeneration(self, order: OpenRegenerationInput) -> str:
-        """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
+    def open_regeneration(self, step: OpenRegenerationInput) -> str:
+        """Return the id of the incident's regeneration: a new one with its outbox row, or one that is open already.
 
-        The case's own is replaced only while it still is `order.after`, the one that came to nothing. Nothing is
-        opened or returned where no answer wants new keys: staff may have called it off (`octy_worker.staff.amendments`).
+        The incident's own is replaced only while it is `step.after`. Returns an empty id when no answer asks for new
+        keys: staff may have amended it (`octy_worker.staff.amendments`).
         """
         with self._database.write_session() as session:
-            incident = _known(session, order.incident_id)
-            standing = incident.regeneration_id
-            if standing is not None and standing != order.after:
-                return standing
-            incident_answer = session.get_one(IncidentAnswer, order.incident_id)
+            incident = _load(session, step.incident_id)
+            current = incident.regeneration_id
+            if current is not None and current != step.after:
+                return current
+            incident_answer = session.get_one(IncidentAnswer, step.incident_id)
             if incident_answer.answer != Answer.NOT_US:
                 return ""
             opened = regenerations.open_regeneration(
@@ -142,26 +138,26 @@ class IncidentActivities:
                 old_pair_id=incident.key_pair_id,
                 leaked=incident_answer.leaked,
                 actor=incident_answer.answered_by or incidents.SYSTEM,
-                now=order.at,
+                now=step.at,
             )
             incident.regeneration_id = opened.regeneration_id
             session.add(incident)
             session.flush()
-            regenerations.notify_if_finished(session, opened.regeneration_id, order.incident_id, order.at)
+            regenerations.notify_if_finished(session, opened.regeneration_id, step.incident_id, step.at)
             return opened.regeneration_id
 
     @activity.defn(name="close_incident", no_thread_cancel_exception=True)
-    def close_incident(self, order: CloseIncidentInput) -> bool:
-        """Close the case, unless SQL denies what that rests on."""
+    def close_incident(self, step: CloseIncidentInput) -> bool:
+        """Close the incident, unless the database has another answer or its keys are pending."""
         with self._database.write() as connection, Session(connection) as session:
-            _known(session, order.incident_id)
+            _load(session, step.incident_id)
             return incidents.close_incident(
-                connection, order.incident_id, Resolution(order.resolution), quiet=self._quiet, now=order.at
+                connection, step.incident_id, Resolution(step.resolution), quiet=self._quiet, now=step.at
             )
 
 
-def _report(standing: incidents.AnswerResult) -> DecisionResult:
-    # A case closed without an answer ended as unanswered: nothing was replaced.
+def _decision_result(standing: incidents.AnswerResult) -> DecisionResult:
+    # An incident that is closed without an answer was unanswered: no key pair was replaced.
     answer = standing.answer or Answer.IT_WAS_US
     why = "" if standing.taken or standing.answer or standing.closed else _LEAKED
     return DecisionResult(standing.taken, restart_state.CHOICES[answer], standing.leaked, standing.answered_by, why)

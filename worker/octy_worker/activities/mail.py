@@ -1,15 +1,13 @@
-"""Mail for workflows: one order, one mail, however often it is asked for.
+"""Activity that sends mails: the same input is one mail, however often it is called.
 
-Here: intent, send, note, in this order and each in its own transaction. Not here: what a mail says and how it
-travels (`octy_worker.mail`), when one is due (`octy_workflows`).
+Each step is a transaction of its own: record the intent, send, record the result. `octy_worker.mail` renders and sends.
 
-The further addresses of an account (those of the last 14 days) get a notice without links beside a mail; each has its
-own row and its own Message-ID, so a retry sends what is missing and nothing twice. The first address is the one that
-counts for the report.
-The first alert of an incident may carry those of other incidents of its account (`mail.joining`).
-A mail with the new secret inside hands it over with its acceptance, in the transaction that completes its row: killed
-before that, it is sent again, and the old pair still waits.
-Logs and faults hold keys of mails and codes: no address, no link.
+Further addresses of an account (those of the last 14 days) get a copy without links. Each copy has its own row and
+Message-ID, so that a retry sends only what is missing. The result is that of the first address.
+The first alert of an incident may contain other incidents of its account (`mail.alert_grouping`).
+A mail with the new secret completes its row and the collection in one transaction. When the worker is killed before
+that, the mail is sent again, and the old key pair is still accepted.
+Logs and errors contain mail keys and codes, but no address and no link.
 """
 
 import logging
@@ -40,10 +38,10 @@ from octy_worker.mail.renderer import MailRenderer, TemplateRenderError
 from octy_worker.mail.repository import CAPPED, MailSpec, MailStatus, begin_send, complete, copy_key, skip
 from octy_worker.mail.smtp_errors import INVALID_ADDRESS, TEMPLATE, SmtpResult, SmtpStatus
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import DELAYED, HELD, OUTDATED, SendMailInput, SendMailResult
+from octy_workflows.messages import DELAYED, HELD, OBSOLETE, SendMailInput, SendMailResult
 
 TRANSIENT = "MailTransient"
-_ASK_AGAIN = 60.0  # seconds after which a held alert is tried again: it may be released
+_HELD_RETRY_AFTER = 60.0  # seconds after which a held alert is tried again: it may be released
 _HELD = AlertSlot(MailStatus(MailState.PENDING, HELD), own=False)
 _CLOCK_TOLERANCE = 60.0  # seconds that a worker may be ahead of Temporal's clock
 _log = logging.getLogger("octy.mail")
@@ -64,7 +62,7 @@ class _Copy:
 
 
 class MailActivities:
-    """Sends what workflows order. `clock` gives the time of rows and of the mails' Date."""
+    """Sends mails for workflows. `clock` gives the time of rows and of the mails' Date."""
 
     def __init__(
         self,
@@ -90,69 +88,69 @@ class MailActivities:
         self._clock = clock
 
     @activity.defn(name="send_mail", no_thread_cancel_exception=True)
-    def send_mail(self, order: SendMailInput) -> SendMailResult:
-        """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
+    def send_mail(self, mail: SendMailInput) -> SendMailResult:
+        """Record the intent, send the mail, and record the result. A transient failure raises, and is retried."""
         with self._database.read_session() as session:
-            found = load_draft(session, self._links, order, self._clock(), sealer=self._sealer)
-            if found is None and not subject_exists(session, order):
-                raise missing_subject_error("subject", order.subject_id)
+            found = load_draft(session, self._links, mail, self._clock(), sealer=self._sealer)
+            if found is None and not subject_exists(session, mail):
+                raise missing_subject_error("subject", mail.subject_id)
         if found is None:
-            _log.error("mail %s: there is nothing to write about", _key(order))
+            _log.error("mail %s: its subject has no account", _key(mail))
             return SendMailResult(MailState.FAILED, "unknown-subject")
-        first, *others = self._copies(order, found)
+        first, *others = self._copies(mail, found)
         if found.obsolete:
-            return _report(order, [self._withdraw(first)])
-        if _key(order) == alert_key(order.subject_id) and isinstance(found.facts, IncidentFacts):
-            return self._alert(order, found, found.facts, first, others)
-        statuses = [self._settle(first, found)]
+            return _result(mail, [self._skip_obsolete(first)])
+        if _key(mail) == alert_key(mail.subject_id) and isinstance(found.facts, IncidentFacts):
+            return self._alert(mail, found, found.facts, first, others)
+        statuses = [self._send_if_pending(first, found)]
         if statuses[0].state is not MailState.SKIPPED:
-            statuses += [self._settle(copy, found) for copy in others]
-        return _report(order, statuses)
+            statuses += [self._send_if_pending(copy, found) for copy in others]
+        return _result(mail, statuses)
 
     def _alert(
-        self, order: SendMailInput, found: MailDraft, facts: IncidentFacts, first: _Copy, others: list[_Copy]
+        self, mail: SendMailInput, found: MailDraft, facts: IncidentFacts, first: _Copy, others: list[_Copy]
     ) -> SendMailResult:
-        """Send an incident's first alert with those that join it, or say when it is its turn."""
-        waiting = GroupWait(self._join_window, facts.opened_at.timestamp(), order.waited)
+        """Send an incident's first alert with those grouped with it, or return when it is due."""
+        waiting = GroupWait(self._join_window, facts.opened_at.timestamp(), mail.delayed_for)
         with self._database.write_session() as session:
             held = self._hold_for(session, first.spec, waiting)
             slot = claim_alert(session, first.spec, waiting, self._clock()) if held <= 0 else _HELD
             joined = add_incidents(session, self._links, found, slot.others)
         if held > 0:
-            self._tell_staff()
-            return SendMailResult(DELAYED, HELD, again_in=min(held, _ASK_AGAIN))
+            self._notify_staff()
+            return SendMailResult(DELAYED, HELD, retry_after=min(held, _HELD_RETRY_AFTER))
         if slot.wait > 0:
-            return SendMailResult(DELAYED, slot.status.code, again_in=slot.wait)
+            return SendMailResult(DELAYED, slot.status.code, retry_after=slot.wait)
         if not slot.own:
-            return _report(order, [slot.status])
+            return _result(mail, [slot.status])
         first = replace(first, facts=joined.facts)
         status = self._send(first, joined) if slot.status.state is MailState.PENDING else slot.status
-        return _report(order, [status, *(self._settle(copy, joined) for copy in others)])
+        return _result(mail, [status, *(self._send_if_pending(copy, joined) for copy in others)])
 
     def _hold_for(self, session: Session, spec: MailSpec, waiting: GroupWait) -> float:
-        """Return for how many seconds the alert is held. One that was tried is never held."""
+        """Return for how many seconds the alert is held. One with an attempt is never held."""
         if session.get(Mail, spec.key) is not None:
             return 0.0
         return hold_alert(session, self._peppers, waiting.opened_at, waiting.waited, self._clock())
 
-    def _tell_staff(self) -> None:
-        """Tell of the hold; whatever hinders that hinders no alert."""
+    def _notify_staff(self) -> None:
+        """Mail staff that alerts are held; an error here must not stop alerts."""
         try:
             self._hold_notice.send()
         except Exception:  # noqa: BLE001  # any fault at all
-            _log.exception("support staff could not be told that alerts are held")
+            _log.exception("could not notify support staff that alerts are held")
 
-    def _copies(self, order: SendMailInput, found: MailDraft) -> list[_Copy]:
-        key = _key(order)
+    def _copies(self, mail: SendMailInput, found: MailDraft) -> list[_Copy]:
+        key = _key(mail)
         keys = [key, *(copy_key(key, number) for number in range(2, len(found.addresses) + 1))]
-        capped = order.kind in CAPPED
+        capped = mail.kind in CAPPED
         return [
             _Copy(
                 MailSpec(
                     key=copy,
                     account_id=found.account_id,
                     incident_id=found.incident_id,
-                    kind=order.kind,
+                    kind=mail.kind,
                     message_id=f"<{copy.replace('/', '.')}@{self._domain}>",
                     cap=self._cap if capped and copy == key else None,
                 ),
@@ -162,14 +160,14 @@ class MailActivities:
             for copy, address in zip(keys, found.addresses, strict=True)
         ]
 
-    def _settle(self, copy: _Copy, found: MailDraft) -> MailStatus:
-        """Bring one copy as far as it goes: a row that is sent, failed or skipped stays as it is."""
+    def _send_if_pending(self, copy: _Copy, found: MailDraft) -> MailStatus:
+        """Send one copy, unless its row is sent, failed or skipped already."""
         with self._database.write_session() as session:
             status = begin_send(session, copy.spec, self._clock())
         return self._send(copy, found) if status.state is MailState.PENDING else status
 
     def _send(self, copy: _Copy, found: MailDraft) -> MailStatus:
-        """Send one copy, and note what became of it and of the alerts that it carries."""
+        """Send one copy, and record the result for it and for the alerts grouped in it."""
         delivery = self._deliver(copy)
         state = _STATES[delivery.status]
         with self._database.write_session() as session:
@@ -177,12 +175,12 @@ class MailActivities:
             complete_grouped(session, copy.spec.key, state, self._clock(), code=delivery.code)
             if state is MailState.SENT and found.delivers_secret_of is not None:
                 record_mailed(session, found.delivers_secret_of, self._clock())
-        _tell(copy.spec.key, delivery)
+        _log_result(copy.spec.key, delivery)
         return MailStatus(state, delivery.code)
 
-    def _withdraw(self, copy: _Copy) -> MailStatus:
+    def _skip_obsolete(self, copy: _Copy) -> MailStatus:
         with self._database.write_session() as session:
-            return skip(session, copy.spec, OUTDATED, self._clock())
+            return skip(session, copy.spec, OBSOLETE, self._clock())
 
     def _deliver(self, copy: _Copy) -> SmtpResult:
         address = normalize_mail_address(copy.address)
@@ -190,35 +188,35 @@ class MailActivities:
             return SmtpResult(SmtpStatus.REFUSED, INVALID_ADDRESS)
         try:
             rendered = self._renderer.render(copy.facts)
-        except TemplateRenderError as fault:  # proven at the start, and still: it waits until somebody mends it
-            _log.error("mail %s: the template %s fails", copy.spec.key, fault.place)  # facts are in it
+        except TemplateRenderError as error:  # although it was checked at the start: retried until it is repaired
+            _log.error("mail %s: the template %s fails", copy.spec.key, error.place)  # its message contains facts
             return SmtpResult(SmtpStatus.DEFERRED, TEMPLATE, our_fault=True)
         return self._mailer.send(OutgoingMail(copy.spec.message_id, self._date(), address, rendered))
 
     def _date(self) -> float:
-        """Return the time for the mail's Date: ours, but not later than Temporal's clock by more than a minute.
+        """Return the time for the mail's Date: our clock, but at most a minute later than Temporal's.
 
-        A worker whose clock is ahead would date an alert into the future, where mail programs take it for junk.
+        A worker whose clock is ahead would date an alert into the future, and spam filters reject that.
         """
         if not activity.in_activity():
             return self._clock()
         return min(self._clock(), activity.info().started_time.timestamp() + _CLOCK_TOLERANCE)
 
 
-def _key(order: SendMailInput) -> str:
-    return f"{order.subject_id}/{order.kind}/{order.number}"
+def _key(mail: SendMailInput) -> str:
+    return f"{mail.subject_id}/{mail.kind}/{mail.number}"
 
 
-def _report(order: SendMailInput, statuses: list[MailStatus]) -> SendMailResult:
+def _result(mail: SendMailInput, statuses: list[MailStatus]) -> SendMailResult:
     waiting = [status.code for status in statuses if status.state is MailState.PENDING]
     if waiting:
-        raise ApplicationError(f"mail {_key(order)} has not left yet: {', '.join(waiting)}", type=TRANSIENT)
+        raise ApplicationError(f"mail {_key(mail)} is not sent yet: {', '.join(waiting)}", type=TRANSIENT)
     first, *others = statuses
     failed = [f"a copy failed: {status.code}" for status in others if status.state is MailState.FAILED]
     return SendMailResult(first.state, "; ".join([first.code] * bool(first.code) + failed))
 
 
-def _tell(key: str, delivery: SmtpResult) -> None:
+def _log_result(key: str, delivery: SmtpResult) -> None:
     if delivery.status is SmtpStatus.ACCEPTED:
         _log.info("mail %s: sent", key)
     elif delivery.our_fault:

@@ -1,8 +1,4 @@
-"""What recurs, done piece by piece: retention, reconciliation, the daily digest.
-
-Here: translation between these and the workflow's orders, and heartbeats. Not here: what each of them does
-(`retention`, `reconciliation`, `digest`), when one is due (`octy_worker.temporal.schedules`).
-"""
+"""Activities of maintenance: translation of inputs to retention, reconciliation and digest, and heartbeats."""
 
 import logging
 from collections.abc import Mapping
@@ -27,12 +23,12 @@ _logger = logging.getLogger(__name__)
 _PROGRESS: Mapping[RunStatus, MaintenanceProgress] = {
     RunStatus.DONE: MaintenanceProgress.DONE,
     RunStatus.STOPPED: MaintenanceProgress.MORE,
-    RunStatus.NOT_LEASED: MaintenanceProgress.HELD,
+    RunStatus.NOT_LEASED: MaintenanceProgress.LEASED,
 }
 
 
 class MaintenanceActivities:
-    """The activities of upkeep. `clock` gives the time of rows: by the workflow's own, nothing here is late."""
+    """Activities of maintenance. `clock` gives the time of rows."""
 
     def __init__(
         self,
@@ -52,9 +48,9 @@ class MaintenanceActivities:
         self._settings = settings
         self._clock = clock
 
-    @activity.defn(name="prune_store", no_thread_cancel_exception=True)
-    def prune_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # the run goes by its own cursor
-        """Drop what is past its time, for a minute at most."""
+    @activity.defn(name="prune_database", no_thread_cancel_exception=True)
+    def prune_database(self, step: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # the run has its own cursor
+        """Delete old rows, for a minute at most."""
 
         def should_stop() -> bool:
             activity.heartbeat()
@@ -63,9 +59,9 @@ class MaintenanceActivities:
         status, counts = prune_for(self._database, self._settings, self._clock, should_stop=should_stop)
         return MaintenanceStepResult(_PROGRESS[status], dict(counts))
 
-    @activity.defn(name="reconcile_store", no_thread_cancel_exception=True)
-    async def reconcile_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # and this one by what it finds
-        """Mend what differs between SQL and Temporal."""
+    @activity.defn(name="reconcile_database", no_thread_cancel_exception=True)
+    async def reconcile_database(self, step: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # not needed
+        """Compare the database with Temporal, and repair differences."""
         run = Reconciliation(
             self._database,
             self._client,
@@ -77,22 +73,22 @@ class MaintenanceActivities:
         )
         found = await run.run()
         if found is None:
-            return MaintenanceStepResult(MaintenanceProgress.HELD)
-        _tell(found)
+            return MaintenanceStepResult(MaintenanceProgress.LEASED)
+        _log_findings(found)
         return MaintenanceStepResult(MaintenanceProgress.DONE, found.counts)
 
     @activity.defn(name="send_digest", no_thread_cancel_exception=True)
-    def send_digest(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
+    def send_digest(self, step: MaintenanceStepInput) -> MaintenanceStepResult:
         """Mail the day's digest, once."""
-        result = self._digests.send(order.at)
+        result = self._digests.send(step.at)
         if result.waits:
-            raise ApplicationError(f"the digest has not left yet: {result.code}", type="MailTransient")
+            raise ApplicationError(f"the digest is not sent yet: {result.code}", type="MailTransient")
         return MaintenanceStepResult(
-            MaintenanceProgress.HELD if result.held else MaintenanceProgress.DONE, result.counts
+            MaintenanceProgress.LEASED if result.held else MaintenanceProgress.DONE, result.counts
         )
 
 
-def _tell(found: Findings) -> None:
+def _log_findings(found: Findings) -> None:
     if found.differences or found.unknown or found.temporal_ahead:
         _logger.warning("reconciliation: %s", found)
     else:

@@ -1,7 +1,4 @@
-"""What `octy_workflows` asks of a regeneration, done in SQL. Every activity may be called twice.
-
-Here: translation of orders into steps of `regenerations`. Not here: SQL of its own, mail (`mail`).
-"""
+"""Activities of regenerations: translation of inputs to `octy_worker.domain.regenerations`. All are idempotent."""
 
 from sqlmodel import Session
 from temporalio import activity
@@ -26,110 +23,110 @@ from octy_workflows.messages import (
 
 
 def _check(session: Session, regeneration_id: str) -> None:
-    """Raise what is tried again where the row is missing: another worker may have it."""
+    """Raise a retryable error when the row is missing: another worker's database may have it."""
     if session.get(Regeneration, regeneration_id) is None:
         raise missing_subject_error("regeneration", regeneration_id)
 
 
 class RegenerationActivities:
-    """The activities about key pairs; `reveal_link_ttl` is a link's life in seconds."""
+    """Activities of regenerations; `reveal_link_ttl` in seconds."""
 
     def __init__(self, database: Database, hasher: KeyHasher, sealer: Sealer, *, reveal_link_ttl: float) -> None:
         self._database = database
         self._hasher = hasher
         self._sealer = sealer
-        self._reveal_life = reveal_link_ttl
+        self._reveal_link_ttl = reveal_link_ttl
 
-    @activity.defn(name="look_at_regeneration", no_thread_cancel_exception=True)
-    def look_at_regeneration(self, look: LoadFactsInput) -> RegenerationFacts:
-        """Return what SQL says of the regeneration."""
+    @activity.defn(name="load_regeneration_facts", no_thread_cancel_exception=True)
+    def load_regeneration_facts(self, step: LoadFactsInput) -> RegenerationFacts:
+        """Return what the database says about the regeneration."""
         with self._database.read_session() as session:
-            found = restart_state.regeneration_facts(session, look.subject_id)
+            found = restart_state.regeneration_facts(session, step.subject_id)
         if found is None:
-            raise missing_subject_error("regeneration", look.subject_id)
+            raise missing_subject_error("regeneration", step.subject_id)
         return found
 
-    @activity.defn(name="issue_pair", no_thread_cancel_exception=True)
-    def issue_pair(self, step: RegenerationStepInput) -> None:
-        """Make the new pair, pending, its secret sealed."""
+    @activity.defn(name="issue_key_pair", no_thread_cancel_exception=True)
+    def issue_key_pair(self, step: RegenerationStepInput) -> None:
+        """Create the new key pair, pending, with its secret sealed."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
-            regenerations.issue_pair(
-                session, self._hasher, self._sealer, step.regeneration_id, life=self._reveal_life, now=step.at
+            regenerations.issue_key_pair(
+                session, self._hasher, self._sealer, step.regeneration_id, life=self._reveal_link_ttl, now=step.at
             )
 
-    @activity.defn(name="prove_pair", no_thread_cancel_exception=True)
-    def prove_pair(self, step: RegenerationStepInput) -> None:
-        """Verify the unsealed secret against the stored digest with the verifier that requests meet."""
+    @activity.defn(name="verify_key_pair", no_thread_cancel_exception=True)
+    def verify_key_pair(self, step: RegenerationStepInput) -> None:
+        """Verify the unsealed secret against the stored digest, with the code that verifies requests."""
         with self._database.read_session() as session:
             _check(session, step.regeneration_id)
             if not regenerations.verify_new_pair(session, self._hasher, self._sealer, step.regeneration_id):
-                raise ApplicationError("the new pair does not verify", step.regeneration_id, non_retryable=True)
+                raise ApplicationError("the new key pair can't be verified", step.regeneration_id, non_retryable=True)
 
-    @activity.defn(name="activate_pair", no_thread_cancel_exception=True)
-    def activate_pair(self, step: RegenerationStepInput) -> None:
-        """Let the new pair authenticate; a leaked old pair is retired in the same transaction."""
+    @activity.defn(name="activate_key_pair", no_thread_cancel_exception=True)
+    def activate_key_pair(self, step: RegenerationStepInput) -> None:
+        """Accept the new key pair; a leaked old one is retired in the same transaction."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
             regenerations.activate(session, step.regeneration_id, step.at)
 
     @activity.defn(name="renew_link", no_thread_cancel_exception=True)
-    def renew_link(self, order: RenewLinkInput) -> int:
-        """Give the uncollected secret a fresh link life; return the generation, or 0 when nothing is left."""
+    def renew_link(self, step: RenewLinkInput) -> int:
+        """Create a new link to the uncollected secret; return its generation, or 0 when there is nothing to renew."""
         with self._database.write_session() as session:
-            _check(session, order.regeneration_id)
+            _check(session, step.regeneration_id)
             return regenerations.renew_link(
-                session, order.regeneration_id, order.generation, life=self._reveal_life, now=order.at
+                session, step.regeneration_id, step.generation, life=self._reveal_link_ttl, now=step.at
             )
 
     @activity.defn(name="begin_overlap", no_thread_cancel_exception=True)
-    def begin_overlap(self, order: BeginOverlapInput) -> float | None:
-        """Mark the old pair as retiring; return its end, the order's time when it has ended, None when nothing may."""
+    def begin_overlap(self, step: BeginOverlapInput) -> float | None:
+        """Set the old key pair to retiring; return its end, `at` when it is retired, None without a collection."""
         with self._database.write_session() as session:
-            _check(session, order.regeneration_id)
-            return regenerations.begin_overlap(session, order.regeneration_id, overlap=order.overlap, now=order.at)
+            _check(session, step.regeneration_id)
+            return regenerations.begin_overlap(session, step.regeneration_id, overlap=step.overlap, now=step.at)
 
-    @activity.defn(name="count_old_uses", no_thread_cancel_exception=True)
-    def count_old_uses(self, step: RegenerationStepInput) -> int:
-        """Return how often the old pair was accepted since the new secret was collected."""
+    @activity.defn(name="count_old_key_uses", no_thread_cancel_exception=True)
+    def count_old_key_uses(self, step: RegenerationStepInput) -> int:
+        """Return how often the old key pair was accepted since the new secret was collected."""
         with self._database.read_session() as session:
             view = regenerations.load_regeneration(session, step.regeneration_id)
             if view is None:
                 raise missing_subject_error("regeneration", step.regeneration_id)
             return sum(use.count for use in regenerations.old_uses(session, view))
 
-    @activity.defn(name="retire_old_pair", no_thread_cancel_exception=True)
-    def retire_old_pair(self, step: RegenerationStepInput) -> bool:
-        """Cut the old pair; False when SQL does not say that its time is over."""
+    @activity.defn(name="retire_old_key_pair", no_thread_cancel_exception=True)
+    def retire_old_key_pair(self, step: RegenerationStepInput) -> bool:
+        """Retire the old key pair; return False when the database says that it is too early."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
             return regenerations.retire_old(session, step.regeneration_id, step.at)
 
     @activity.defn(name="finish_regeneration", no_thread_cancel_exception=True)
-    def finish_regeneration(self, order: FinishRegenerationInput) -> str:
-        """Finish the row, erase an uncollected secret, tell the waiting cases; return the state that stands."""
+    def finish_regeneration(self, step: FinishRegenerationInput) -> str:
+        """Finish the row, erase an uncollected secret, signal the waiting incidents; return its state."""
         with self._database.write_session() as session:
-            _check(session, order.regeneration_id)
-            state = RegenerationState(order.state)
-            return str(regenerations.finish_as_ordered(session, order.regeneration_id, state, order.at))
+            _check(session, step.regeneration_id)
+            state = RegenerationState(step.state)
+            return str(regenerations.finish_as_ordered(session, step.regeneration_id, state, step.at))
 
-    @activity.defn(name="note_regeneration", no_thread_cancel_exception=True)
-    def note_regeneration(self, note: RecordRegenerationEventInput) -> None:
-        """Append the event to the timelines of the cases that wait for this regeneration, once each."""
+    @activity.defn(name="record_regeneration_event", no_thread_cancel_exception=True)
+    def record_regeneration_event(self, step: RecordRegenerationEventInput) -> None:
+        """Add the event to the timelines of the incidents that wait for this regeneration, once each."""
         with self._database.write_session() as session:
-            _check(session, note.regeneration_id)
+            _check(session, step.regeneration_id)
             connection = session.connection()
-            for incident_id in regenerations.waiting_incidents(connection, note.regeneration_id):
+            for incident_id in regenerations.waiting_incidents(connection, step.regeneration_id):
                 new = incidents.append_event(
                     connection,
                     incident_id,
-                    key=f"{note.regeneration_id}/{note.key}",
+                    key=f"{step.regeneration_id}/{step.key}",
                     actor=incidents.SYSTEM,
-                    what=note.what,
-                    detail=note.detail,
-                    now=note.at,
+                    what=step.event,
+                    detail=step.detail,
+                    now=step.at,
                 )
-                if new and note.needs_staff:
+                if new and step.needs_staff:
                     incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
-                if new and note.staff_done:
+                if new and step.staff_not_needed:
                     incidents.clear_needs_staff(connection, incident_id)

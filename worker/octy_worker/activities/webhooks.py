@@ -1,10 +1,8 @@
-"""Webhooks for workflows: one order, one event, however often it is asked for.
+"""Activities that post webhooks: the same input is one event, however often it is called.
 
-Here: the try's row, the POST, the result's row, in this order and each in its own transaction. Not here: what a POST is
-(`octy_worker.webhooks`), how often it is tried (`octy_workflows.webhook`).
-
-A worker that is killed between the POST and its row posts again, with the same `webhook-id`: receivers drop what they
-know. Logs and faults hold ids and codes: no URL, no address.
+Each step is a transaction of its own: record the attempt, post, record the result. A worker that is killed after the
+POST posts again, with the same `webhook-id`, by which receivers drop duplicates.
+Logs and errors contain ids and codes, but no URL and no address.
 """
 
 import logging
@@ -27,25 +25,25 @@ from octy_worker.webhooks.signing import WebhookMessage
 from octy_workflows.messages import WebhookStepInput, WebhookStepResult
 
 TRANSIENT = "WebhookTransient"
-HELD_BACK = "WebhookHeldBack"  # by the account's share of this worker's slots
-_LONGEST_PAUSE = 3600.0  # seconds between two tries
-_LONGEST_WAIT = 60.0  # seconds for a place in the share
+SLOTS_IN_USE = "WebhookSlotsInUse"  # the account uses its share of this worker's slots
+_MAX_RETRY_DELAY = 3600.0  # seconds between two attempts
+_MAX_SLOT_DELAY = 60.0  # seconds until a slot is asked for again
 _log = logging.getLogger("octy.webhooks")
-_ENDS = {None: WebhookState.SENT, FailureReason.GONE: WebhookState.FAILED, FailureReason.OFF: WebhookState.SKIPPED}
+_STATES = {None: WebhookState.SENT, FailureReason.GONE: WebhookState.FAILED, FailureReason.OFF: WebhookState.SKIPPED}
 
 
-class Deliverer(Protocol):
-    """What takes a parcel to its server."""
+class WebhookPoster(Protocol):
+    """Posts a webhook message to its server."""
 
     def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
-        """Post it once; the first try is a short one."""
+        """Post it once; the first attempt has a shorter timeout."""
 
 
 class WebhookActivities:
-    """Posts what workflows order. `clock` gives the time of rows."""
+    """Posts webhooks for workflows. `clock` gives the time of rows."""
 
     def __init__(
-        self, database: Database, client: Deliverer, clock: Clock, limiter: ConcurrencyLimiter | None = None
+        self, database: Database, client: WebhookPoster, clock: Clock, limiter: ConcurrencyLimiter | None = None
     ) -> None:
         self._database = database
         self._limiter = limiter or ConcurrencyLimiter(SLOTS)
@@ -53,63 +51,64 @@ class WebhookActivities:
         self._clock = clock
 
     @activity.defn(name="post_webhook", no_thread_cancel_exception=True)
-    def post_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
-        """Write the try down, post the event, and note the result. What may go better next time raises."""
+    def post_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
+        """Record the attempt, post the event, and record the result. A transient failure raises, and is retried."""
         with self._database.read_session() as session:
-            account_id, tries = _of_account(session, order)
+            account_id, tries = _account_and_attempts(session, step)
         with self._limiter.slot(account_id, first_try=not tries) as granted:
             if not granted:
-                raise _held_back(order)
-            return self._post(order, account_id, tries)
+                raise _slots_in_use(step)
+            return self._post(step, account_id, tries)
 
-    def _post(self, order: WebhookStepInput, account_id: str, tries: int) -> WebhookStepResult:
+    def _post(self, step: WebhookStepInput, account_id: str, tries: int) -> WebhookStepResult:
         with self._database.write_session() as session:
-            status = _known(begin_attempt(session, order.webhook_id, self._clock()), order)
+            status = _existing(begin_attempt(session, step.webhook_id, self._clock()), step)
         if status.message is None:
-            return _report(status)
+            return _result(status)
         delivery = self._client.post(status.message, first_try=not tries)
         self._limiter.record_result(account_id, succeeded=delivery.reason is None)
-        state = _ENDS.get(delivery.reason, WebhookState.PENDING)
+        state = _STATES.get(delivery.reason, WebhookState.PENDING)
         with self._database.write_session() as session:
-            stands = complete(session, order.webhook_id, state, self._clock(), code=delivery.code)
-        _tell(order.webhook_id, delivery)
-        if stands.state is WebhookState.PENDING:
-            delay = timedelta(seconds=min(_LONGEST_PAUSE, 2.0 ** min(tries, 12)))  # Temporal counts what was held back
-            why = f"webhook {order.webhook_id}: {delivery.code}"
+            final = complete(session, step.webhook_id, state, self._clock(), code=delivery.code)
+        _log_result(step.webhook_id, delivery)
+        if final.state is WebhookState.PENDING:
+            # By our count of attempts: Temporal also counts calls without a slot.
+            delay = timedelta(seconds=min(_MAX_RETRY_DELAY, 2.0 ** min(tries, 12)))
+            why = f"webhook {step.webhook_id}: {delivery.code}"
             raise ApplicationError(why, type=TRANSIENT, next_retry_delay=delay)
-        return _report(stands)
+        return _result(final)
 
     @activity.defn(name="give_up_webhook", no_thread_cancel_exception=True)
-    def give_up_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
-        """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
+    def give_up_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
+        """Record that there are no more attempts; return the final state, for the last one may have been accepted."""
         with self._database.write_session() as session:
-            return _report(_known(mark_failed(session, order.webhook_id), order))
+            return _result(_existing(mark_failed(session, step.webhook_id), step))
 
 
-def _of_account(session: Session, order: WebhookStepInput) -> tuple[str, int]:
-    """Return whose event it is, and how often it was tried."""
-    webhook = session.get(Webhook, order.webhook_id)
+def _account_and_attempts(session: Session, step: WebhookStepInput) -> tuple[str, int]:
+    """Return the account's id, and the number of attempts."""
+    webhook = session.get(Webhook, step.webhook_id)
     return ("", 0) if webhook is None else (webhook.account_id, webhook.tries)
 
 
-def _held_back(order: WebhookStepInput) -> ApplicationError:
-    """Return what has Temporal ask again soon, later each time: the account's share of the slots is taken."""
+def _slots_in_use(step: WebhookStepInput) -> ApplicationError:
+    """Return a retryable error: the account uses its share of the slots. The delay grows with each call."""
     attempt = activity.info().attempt if activity.in_activity() else 1
-    delay = timedelta(seconds=min(_LONGEST_WAIT, 2.0 ** min(attempt, 6)))
-    return ApplicationError(f"webhook {order.webhook_id}: held-back", type=HELD_BACK, next_retry_delay=delay)
+    delay = timedelta(seconds=min(_MAX_SLOT_DELAY, 2.0 ** min(attempt, 6)))
+    return ApplicationError(f"webhook {step.webhook_id}: slots-in-use", type=SLOTS_IN_USE, next_retry_delay=delay)
 
 
-def _known(status: WebhookStatus | None, order: WebhookStepInput) -> WebhookStatus:
+def _existing(status: WebhookStatus | None, step: WebhookStepInput) -> WebhookStatus:
     if status is None:
-        raise missing_subject_error("webhook", order.webhook_id)
+        raise missing_subject_error("webhook", step.webhook_id)
     return status
 
 
-def _report(status: WebhookStatus) -> WebhookStepResult:
+def _result(status: WebhookStatus) -> WebhookStepResult:
     return WebhookStepResult(status.state, status.code)
 
 
-def _tell(webhook_id: str, delivery: PostResult) -> None:
+def _log_result(webhook_id: str, delivery: PostResult) -> None:
     if delivery.reason is None:
         _log.info("webhook %s: sent", webhook_id)
     else:

@@ -1,8 +1,4 @@
-"""What is told of workflows themselves: messages that are not believed as they come, and subjects that are missing.
-
-Here: the activities that load staff orders by id, and note and count what is refused or missing. Not here:
-SQL of orders (`orders`).
-"""
+"""Activities for messages to workflows: used staff requests, ignored signals, missing subjects."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -27,114 +23,114 @@ from octy_workflows.messages import (
 )
 from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend, parse_request
 
-_MOST_NOTED = 20  # ignored signals in one timeline; the others are counted
-_NAMES = frozenset(Signal)
+_MAX_RECORDED = 20  # ignored signals in one timeline; further ones are only counted
+_SIGNAL_NAMES = frozenset(Signal)
 _FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
     StaffAction.DECIDE: (StaffDecision, "decision"),
     StaffAction.EXTEND: (StaffExtension, "extension"),
-    StaffAction.RESEND: (StaffResend, "order to send again"),
-    StaffAction.RESEND_KEYS: (StaffResend, "order to send again"),
+    StaffAction.RESEND: (StaffResend, "resend request"),
+    StaffAction.RESEND_KEYS: (StaffResend, "resend request"),
 }
 
-_GOES_ON = "it goes on: what was missing in the database is there, or is not waited for any more"
+_CONTINUES = "it continues: the missing row is there, or is not needed any more"
 
 Count = Callable[[WorkflowKind, RefusalReason], None]
 _log = logging.getLogger("octy.messages")
 
 
 class WorkflowMessageActivities:
-    """The activities about messages; `count` is told of each that is refused, `count_missing` of missing subjects."""
+    """Activities for messages. `count` is called for each refused message, `count_missing` for each missing subject."""
 
     def __init__(self, database: Database, count: Count, count_missing: Callable[[WorkflowKind], None]) -> None:
         self._database = database
         self._count = count
         self._count_missing = count_missing
 
-    @activity.defn(name="note_ignored", no_thread_cancel_exception=True)
-    def note_ignored(self, signal: IgnoredSignal) -> None:
-        """Count a signal that changes nothing, and append it to the incident's timeline, if there is one."""
-        name = signal.signal if signal.signal in _NAMES else "unknown"  # people type names, and anything in them
-        if signal.number <= _MOST_NOTED:
+    @activity.defn(name="record_ignored_signal", no_thread_cancel_exception=True)
+    def record_ignored_signal(self, signal: IgnoredSignal) -> None:
+        """Count a signal that changes nothing, and add it to the incident's timeline if there is one."""
+        name = signal.signal if signal.signal in _SIGNAL_NAMES else "unknown"  # it may be any text
+        if signal.number <= _MAX_RECORDED:
             with self._database.write() as connection:
                 for incident_id in _timelines(connection, signal.kind, signal.subject_id):
                     incidents.append_event(
                         connection,
                         incident_id,
-                        key=f"ignored-{_call()}",
+                        key=f"ignored-{_call_id()}",
                         actor=incidents.SYSTEM,
                         what="signal_ignored",
-                        detail={"signal": name, "workflow": str(signal.kind), "why": str(signal.why)},
+                        detail={"signal": name, "workflow": str(signal.kind), "why": str(signal.reason)},
                         now=signal.at,
                     )
-        self._refused(signal.kind, signal.subject_id, signal.why)
+        self._count_refused(signal.kind, signal.subject_id, signal.reason)
 
-    @activity.defn(name="note_missing", no_thread_cancel_exception=True)
-    def note_missing(self, missing: MissingSubject) -> None:
-        """Log and count a subject that is missing, and call staff in the timelines that there are; or end that."""
+    @activity.defn(name="record_missing_subject", no_thread_cancel_exception=True)
+    def record_missing_subject(self, missing: MissingSubject) -> None:
+        """Log and count a missing subject, and notify staff in the timelines of its incidents; or take that back."""
         with self._database.write() as connection:
             for incident_id in _timelines(connection, missing.kind, missing.subject_id):
                 new = incidents.append_event(
                     connection,
                     incident_id,
-                    key=f"missing-{_call()}",
+                    key=f"missing-{_call_id()}",
                     actor=incidents.SYSTEM,
-                    what="staff_not_needed" if missing.over else "subject_missing",
-                    detail={"because": _GOES_ON}
-                    if missing.over
+                    what="staff_not_needed" if missing.resolved else "subject_missing",
+                    detail={"because": _CONTINUES}
+                    if missing.resolved
                     else {"why": missing.cause, "workflow": str(missing.kind)},
                     now=missing.at,
                 )
-                if new and not missing.over:
+                if new and not missing.resolved:
                     incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
-                if new and missing.over:
+                if new and missing.resolved:
                     incidents.clear_needs_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
-        if missing.over:
-            _log.info("the workflow of %s %s: %s", missing.kind, missing.subject_id, _GOES_ON)
+        if missing.resolved:
+            _log.info("the workflow of %s %s: %s", missing.kind, missing.subject_id, _CONTINUES)
             return
         self._count_missing(missing.kind)
-        _log.error("the workflow of %s %s can't go on: %s", missing.kind, missing.subject_id, missing.cause)
+        _log.error("the workflow of %s %s can't continue: %s", missing.kind, missing.subject_id, missing.cause)
 
-    @activity.defn(name="use_order", no_thread_cancel_exception=True)
-    def use_order(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
-        """Load a staff order, and let one conditional UPDATE mark it as used; a retry of this call finds its mark."""
-        form, noun = _FORMS[use.action]
-        if not use.order_id:
-            return self._refuse(use, RefusalReason.UNREADABLE, use.why)
+    @activity.defn(name="use_staff_request", no_thread_cancel_exception=True)
+    def use_staff_request(self, step: UseStaffRequestInput) -> UseStaffRequestResult:
+        """Load a staff request, and mark it as used by one conditional UPDATE; a retry of this call may repeat that."""
+        form, noun = _FORMS[step.action]
+        if not step.request_id:
+            return self._refuse(step, RefusalReason.UNREADABLE, step.error)
         try:
             with self._database.write() as connection:
-                order = staff_requests.use_order(
-                    connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at
+                row = staff_requests.use_staff_request(
+                    connection, step.request_id, step.action, step.subject_id, by=_call_id(), now=step.at
                 )
         except staff_requests.UnusableOrderError as error:
-            return self._refuse(use, error.why, str(error))
-        request = staff_requests.request_of(order, form.id_field)
-        fault = parse_request(form, noun, request)
-        if isinstance(fault, str):
-            return self._refuse(use, RefusalReason.ORDER_FAULTY, fault)
+            return self._refuse(step, error.why, str(error))
+        request = staff_requests.request_of(row, form.id_field)
+        parsed = parse_request(form, noun, request)
+        if isinstance(parsed, str):
+            return self._refuse(step, RefusalReason.REQUEST_INVALID, parsed)
         return UseStaffRequestResult("", request)
 
-    def _refuse(self, use: UseStaffRequestInput, why: RefusalReason, words: str) -> UseStaffRequestResult:
+    def _refuse(self, step: UseStaffRequestInput, reason: RefusalReason, message: str) -> UseStaffRequestResult:
         with self._database.write() as connection:
-            for incident_id in _timelines(connection, use.kind, use.subject_id):
+            for incident_id in _timelines(connection, step.kind, step.subject_id):
                 incidents.append_event(
                     connection,
                     incident_id,
-                    key=f"refused-{use.order_id or _call()}",
+                    key=f"refused-{step.request_id or _call_id()}",
                     actor=incidents.SYSTEM,
-                    what=use.what,
-                    detail={"why": words},
-                    now=use.at,
+                    what=step.refused_event,
+                    detail={"why": message},
+                    now=step.at,
                 )
-        self._refused(use.kind, use.subject_id, why)
-        return UseStaffRequestResult(words)
+        self._count_refused(step.kind, step.subject_id, reason)
+        return UseStaffRequestResult(message)
 
-    def _refused(self, kind: WorkflowKind, subject_id: str, why: RefusalReason) -> None:
-        self._count(kind, why)
-        _log.warning("a message to the workflow of %s %s was refused: %s", kind, subject_id, why)
+    def _count_refused(self, kind: WorkflowKind, subject_id: str, reason: RefusalReason) -> None:
+        self._count(kind, reason)
+        _log.warning("a message to the workflow of %s %s was refused: %s", kind, subject_id, reason)
 
 
 def _timelines(connection: Connection, kind: WorkflowKind, subject_id: str) -> Iterable[str]:
-    """Return the incidents in whose timelines it is to be noted."""
+    """Return the ids of the incidents in whose timelines it is recorded."""
     if kind is WorkflowKind.REGENERATION:
         return regenerations.waiting_incidents(connection, subject_id)
     if kind is not WorkflowKind.INCIDENT:
@@ -143,7 +139,7 @@ def _timelines(connection: Connection, kind: WorkflowKind, subject_id: str) -> I
     return [] if known is None else [subject_id]
 
 
-def _call() -> str:
-    """Return a name of this call: the same when Temporal repeats it, and of no other call."""
+def _call_id() -> str:
+    """Return an id of this activity call; retries have the same one."""
     info = activity.info()
     return f"{info.workflow_run_id}-{info.activity_id}"

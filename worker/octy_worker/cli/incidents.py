@@ -9,7 +9,17 @@ import typer
 
 from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.help_text import help_text
-from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, OrderOnly, PageNumber, Reason
+from octy_worker.cli.options import (
+    AccountFilter,
+    Actor,
+    AsJson,
+    Leaked,
+    Limit,
+    ListPage,
+    PageNumber,
+    Reason,
+    RequestOnly,
+)
 from octy_worker.cli.output import (
     print_json,
     print_json_line,
@@ -17,7 +27,7 @@ from octy_worker.cli.output import (
     print_list,
     print_omitted,
     print_page,
-    print_staff_order,
+    print_staff_request,
     printing_result,
 )
 from octy_worker.errors import RefusedError
@@ -159,7 +169,7 @@ def decide(
         str | None, typer.Option("--decision-id", help="Repeat this decision.", show_default=False)
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's response.")] = 20.0,
-    order_only: OrderOnly = False,
+    request_only: RequestOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Send the decision to the incident's workflow, and print its response."""
@@ -174,9 +184,9 @@ def decide(
     with open_database(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
-        if order_only:
+        if request_only:
             decisions.save_only(database, incident_id, request)
-            print_staff_order(request.decision_id, "decide", as_json=as_json)
+            print_staff_request(request.decision_id, "decide", as_json=as_json)
             return
         try:
             decisions.decide(database, temporal_place(context), incident_id, request, timeout=timeout)

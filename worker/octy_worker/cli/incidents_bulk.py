@@ -88,7 +88,7 @@ def decide_many(
     if all_open != (since is not None) or all_open == bool(incidents):
         raise UsageError("no incidents are chosen", "give their ids, or --all-open with --since")
     who, batch = staff_actor(context, actor), batch_id or str(uuid4())
-    if fault := StaffDecision(decision, who, reason, leaked, batch).fault():
+    if fault := StaffDecision(decision, who, reason, leaked, batch).error():
         raise RefusedError(fault)
     results = list["DecisionResult"]()
     with open_database(context) as database:

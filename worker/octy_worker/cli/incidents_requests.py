@@ -8,8 +8,8 @@ import typer
 
 from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.help_text import help_text
-from octy_worker.cli.options import Actor, AsJson, Leaked, OrderOnly, Reason
-from octy_worker.cli.output import print_json, print_lines, print_staff_order, printing_result
+from octy_worker.cli.options import Actor, AsJson, Leaked, Reason, RequestOnly
+from octy_worker.cli.output import print_json, print_lines, print_staff_request, printing_result
 from octy_worker.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def extend(
     actor: Actor = None,
     request_id: _RequestId = None,
     timeout: _Timeout = 20.0,
-    order_only: OrderOnly = False,
+    request_only: RequestOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Send the extension to the incident's workflow, and print the new deadlines."""
@@ -92,9 +92,9 @@ def extend(
     with open_database(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
-        if order_only:
+        if request_only:
             decisions.save_only(database, incident_id, request)
-            print_staff_order(request.request_id, "extend", as_json=as_json)
+            print_staff_request(request.request_id, "extend", as_json=as_json)
             return
         extended = decisions.extend(database, temporal_place(context), incident_id, request, timeout=timeout)
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
@@ -120,7 +120,7 @@ def resend(
     actor: Actor = None,
     request_id: _RequestId = None,
     timeout: _Timeout = 20.0,
-    order_only: OrderOnly = False,
+    request_only: RequestOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Send the request to the workflow of the mail, and print the result."""
@@ -135,9 +135,9 @@ def resend(
         with database.read_session() as session:
             incident_id = find_incident(session, incident)
         regeneration_id = _keys_to_send(database, incident_id, kind)
-        if order_only:
+        if request_only:
             decisions.save_only(database, incident_id, request, regeneration_id)
-            print_staff_order(request.request_id, "resend", as_json=as_json)
+            print_staff_request(request.request_id, "resend", as_json=as_json)
             return
         place = temporal_place(context)
         if regeneration_id is not None:
@@ -145,7 +145,7 @@ def resend(
             mail, end = f"new_keys-{number}", "ordered"
         else:
             resent = decisions.resend(database, place, incident_id, request, timeout=timeout)
-            mail, end = resent.mail, resent.end
+            mail, end = resent.mail, resent.state
     _print_resent(incident_id, request, mail, end, as_json=as_json)
 
 

@@ -21,9 +21,11 @@ Reason = Annotated[
 Leaked = Annotated[
     bool, typer.Option("--leaked", help="The secret is leaked: the old key pair ends at once, not after the overlap.")
 ]
-OrderOnly = Annotated[
+RequestOnly = Annotated[
     bool,
-    typer.Option("--order-only", help="Only save the staff order and print its id; send it from Temporal's Web UI."),
+    typer.Option(
+        "--request-only", help="Only save the staff request and print its id; send it from Temporal's Web UI."
+    ),
 ]
 AccountFilter = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)

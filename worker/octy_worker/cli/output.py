@@ -194,12 +194,13 @@ def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 sho
         print_note(f"not all rows are shown: {', '.join(left_out)} → {to_see_all}")
 
 
-def print_staff_order(order_id: str, update: str, *, as_json: bool) -> None:
-    """Print a saved staff order's id, and how to send it from Temporal's Web UI."""
-    with printing_result(f"staff order {order_id} is saved"):
+def print_staff_request(request_id: str, update: str, *, as_json: bool) -> None:
+    """Print a saved staff request's id, and how to send it from Temporal's Web UI."""
+    with printing_result(f"staff request {request_id} is saved"):
         if as_json:
-            print_json({"order": order_id, "update": update})
+            print_json({"request": request_id, "update": update})
         else:
             print_lines(
-                f"Staff order {order_id} is saved.", f'Send the update `{update}` with {{"order": "{order_id}"}}.'
+                f"Staff request {request_id} is saved.",
+                f'Send the update `{update}` with {{"request": "{request_id}"}}.',
             )

@@ -136,7 +136,7 @@ def _describe_event(event: IncidentEvent) -> str:
             return f"support staff ({event.actor}) decides: {'dismiss' if us else REGENERATE}{leaked}"
         case "regenerating":
             return "new keys ordered"
-        case "attempts_grew":
+        case "failures_increased":
             return f"more attempts: {detail.get('failures')} so far"
         case "closed":
             return f"incident closed: {str(detail.get('resolution')).replace('_', ' ')}"

@@ -155,7 +155,7 @@ def _supersede(session: Session, regeneration: Regeneration, now: float) -> None
     session.refresh(regeneration)
 
 
-def issue_pair(
+def issue_key_pair(
     session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, life: float, now: float
 ) -> None:
     """Create the new key pair, pending, with its secret sealed until it is collected."""

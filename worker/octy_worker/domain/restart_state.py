@@ -18,7 +18,7 @@ CHOICES = {Answer.NOT_US: Choice.REGENERATE, Answer.IT_WAS_US: Choice.DISMISS}
 
 _ROWS = {  # of a timeline, for a signal that may be told again after what it told has changed
     Signal.CUSTOMER_ANSWERED: ("answered",),
-    Signal.ANSWER_CHANGED: ("answer_changed",),
+    Signal.ANSWER_AMENDED: ("answer_amended",),
     Signal.REGENERATION_FINISHED: ("superseded", "regeneration_abandoned"),
 }
 
@@ -33,21 +33,21 @@ def incident_facts(session: Session, incident_id: str) -> IncidentFacts | None:
     state = "" if newest is None or newest.finished_at is None else newest.state
     noted = select(IncidentEvent.what).where(IncidentEvent.incident_id == incident_id).distinct()
     told = frozenset(session.exec(noted))
-    backed = [signal for signal, rows in _ROWS.items() if not told.isdisjoint(rows)]
-    if said.answer is not None and Signal.CUSTOMER_ANSWERED not in backed:
-        backed.append(Signal.CUSTOMER_ANSWERED)
-    if state in FINAL_REGENERATION_STATES and Signal.REGENERATION_FINISHED not in backed:
-        backed.append(Signal.REGENERATION_FINISHED)
+    recorded_signals = [signal for signal, rows in _ROWS.items() if not told.isdisjoint(rows)]
+    if said.answer is not None and Signal.CUSTOMER_ANSWERED not in recorded_signals:
+        recorded_signals.append(Signal.CUSTOMER_ANSWERED)
+    if state in FINAL_REGENERATION_STATES and Signal.REGENERATION_FINISHED not in recorded_signals:
+        recorded_signals.append(Signal.REGENERATION_FINISHED)
     if incident.failures > incident.length:
-        backed.append(Signal.ATTEMPTS_GREW)
+        recorded_signals.append(Signal.FAILURES_INCREASED)
     return IncidentFacts(
         choice=None if said.answer is None else CHOICES[Answer(said.answer)],
         leaked=said.leaked,
-        by=said.answered_by,
+        answered_by=said.answered_by,
         failures=incident.failures,
         regeneration_id=incident.regeneration_id or "",
         regeneration_state=state,
-        backed=[str(signal) for signal in backed],
+        recorded_signals=[str(signal) for signal in recorded_signals],
     )
 
 
@@ -58,7 +58,7 @@ def regeneration_facts(session: Session, regeneration_id: str) -> RegenerationFa
         return None
     ending = row.state if row.finished_at is not None else ""
     collected = row.collected_at is not None
-    backed = [Signal.KEYS_COLLECTED] * collected + [Signal.SUPERSEDED] * (
+    recorded_signals = [Signal.KEYS_COLLECTED] * collected + [Signal.SUPERSEDED] * (
         bool(ending) and ending != RegenerationFinalState.DONE
     )
-    return RegenerationFacts(collected, ending, [str(signal) for signal in backed])
+    return RegenerationFacts(collected, ending, [str(signal) for signal in recorded_signals])

@@ -29,9 +29,9 @@ class OrderResult(StrEnum):
 
 
 REFUSAL_TEXTS = {
-    RefusalReason.ORDER_MISSING: "there is no staff order of this id",
-    RefusalReason.ORDER_FOREIGN: "the staff order of this id is about something else",
-    RefusalReason.ORDER_USED: "the staff order of this id was used already",
+    RefusalReason.REQUEST_MISSING: "there is no staff order of this id",
+    RefusalReason.REQUEST_MISMATCH: "the staff order of this id is about something else",
+    RefusalReason.REQUEST_USED: "the staff order of this id was used already",
 }
 
 
@@ -67,7 +67,7 @@ def save_order(database: Database, action: StaffAction, subject_id: str, request
             )
 
 
-def use_order(
+def use_staff_request(
     connection: Connection, order_id: str, action: StaffAction, subject_id: str, *, by: str, now: float
 ) -> StaffRequestRow:
     """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableError.
@@ -77,15 +77,15 @@ def use_order(
     with Session(connection, expire_on_commit=False) as session:
         order = session.get(StaffRequestRow, order_id)
         if order is None:
-            raise UnusableOrderError(RefusalReason.ORDER_MISSING)
+            raise UnusableOrderError(RefusalReason.REQUEST_MISSING)
         if order.subject_id != subject_id or order.action != action:
-            raise UnusableOrderError(RefusalReason.ORDER_FOREIGN)
+            raise UnusableOrderError(RefusalReason.REQUEST_MISMATCH)
         unused = (col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
         marked = connection.execute(
             update(StaffRequestRow).where(*unused).values(used_at=utc(now), used_by=by, result=OrderResult.USED)
         )
         if marked.rowcount != 1 and order.used_by != by:
-            raise UnusableOrderError(RefusalReason.ORDER_USED)
+            raise UnusableOrderError(RefusalReason.REQUEST_USED)
         return order
 
 
@@ -119,6 +119,6 @@ def used_decision(connection: Connection, order_id: str, incident_id: str) -> St
 
 def check_staff(actor: str, reason: str) -> None:
     """Raise OrderRefusedError unless actor and reason are valid; the rules are those of decisions."""
-    fault = StaffDecision(Choice.DISMISS, actor, reason).fault()
+    fault = StaffDecision(Choice.DISMISS, actor, reason).error()
     if fault is not None:
         raise OrderRefusedError(fault)

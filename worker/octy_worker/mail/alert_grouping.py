@@ -18,7 +18,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Incident, IncidentAnswer, Mail
 from octy_middleware.states import MailState
 from octy_worker.mail.repository import FINAL, MailSpec, MailStatus, copy_pattern, lock_account, new_row, status_of
-from octy_workflows.messages import JOINED, MailKind
+from octy_workflows.messages import GROUPED, MailKind
 
 ANSWERED = "answered"
 _ACTIVITY_TIMEOUT = timedelta(seconds=60)  # of the activity: after that its worker was killed
@@ -87,7 +87,7 @@ def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float
     if mail is None:
         wait = waiting.until_due(_last_alert_at(session, spec.account_id), now)
         if wait > 0:
-            return AlertSlot(MailStatus(MailState.PENDING, JOINED), wait=wait)
+            return AlertSlot(MailStatus(MailState.PENDING, GROUPED), wait=wait)
         mail, carried = new_row(spec, time), _create_grouped(session, spec, time)
     else:
         carried = _grouped_pending(session, spec.key)

@@ -33,7 +33,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import IncidentState, MailState, RegenerationState, Resolution, WebhookState
 from octy_worker.domain import incidents
 from octy_worker.maintenance.reconciliation.subjects import PAGE, mail_kinds_of, unfinished_notices
-from octy_workflows.messages import OUTDATED
+from octy_workflows.messages import OBSOLETE
 
 COPIED = "copied"
 """Why something that was open in the original ended here: a code in timelines and rows."""
@@ -134,7 +134,7 @@ def _skip_notices(session: Session, now: float) -> int:
                         kind=kind,
                         message_id=f"<{key}@{COPIED}.invalid>",
                         state=MailState.SKIPPED,
-                        last_error=OUTDATED,
+                        last_error=OBSOLETE,
                         created_at=utc(now),
                     )
                 )
@@ -144,7 +144,7 @@ def _skip_notices(session: Session, now: float) -> int:
 
 def _skip_mails(connection: Connection) -> int:
     pending = update(Mail).where(col(Mail.state) == MailState.PENDING)
-    return _count(connection, pending.values(state=MailState.SKIPPED, last_error=OUTDATED))
+    return _count(connection, pending.values(state=MailState.SKIPPED, last_error=OBSOLETE))
 
 
 def _skip_webhooks(connection: Connection) -> int:

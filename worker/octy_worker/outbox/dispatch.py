@@ -82,11 +82,11 @@ class MessageDispatch:
             case MessageKind.INCIDENT_OPENED:
                 return self._incident(subject, restart=restart)
             case MessageKind.INCIDENT_GREW:
-                return self._incident(subject, Signal.ATTEMPTS_GREW)
+                return self._incident(subject, Signal.FAILURES_INCREASED)
             case MessageKind.INCIDENT_ANSWERED:
                 return self._incident(subject, Signal.CUSTOMER_ANSWERED, restart=restart)
             case MessageKind.INCIDENT_CHANGED:
-                return self._incident(subject, Signal.ANSWER_CHANGED)
+                return self._incident(subject, Signal.ANSWER_AMENDED)
             case MessageKind.REGENERATION_FINISHED:
                 return self._incident(subject, Signal.REGENERATION_FINISHED)
             case MessageKind.REGENERATION_OPENED:
@@ -111,9 +111,9 @@ class MessageDispatch:
                 settings.incident_times,
                 searchable=self._searchable,
                 failures=settings.threshold,
-                extended=recorded_requests.last_extension(session, incident_id),
-                numbers=recorded_requests.last_mail_numbers(session, incident_id),
-                past=past or IncidentRestart(),
+                deadlines=recorded_requests.last_extension(session, incident_id),
+                mail_numbers=recorded_requests.last_mail_numbers(session, incident_id),
+                restart=past or IncidentRestart(),
             )
         return WorkflowCall(
             KeyIncidentWorkflow.run,
@@ -137,9 +137,9 @@ class MessageDispatch:
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
-            deliver=self._settings.deliver,
+            delivery_method=self._settings.deliver,
             searchable=self._searchable,
-            past=past or RegenerationRestart(),
+            restart=past or RegenerationRestart(),
             account_id=row.account_id,
             old_pair_id=row.old_pair_id or "",
         )

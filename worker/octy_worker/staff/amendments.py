@@ -41,7 +41,7 @@ class Amendment:
 
     def fault(self) -> str | None:
         """Return why this can't be stored, or None; the rules are those of decisions."""
-        fault = StaffDecision(Choice.DISMISS, self.actor, self.reason, decision_id=self.change_id).fault()
+        fault = StaffDecision(Choice.DISMISS, self.actor, self.reason, decision_id=self.change_id).error()
         return fault and fault.replace("decision_id", "change_id")
 
 
@@ -84,7 +84,7 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
             incident_id,
             key=key,
             actor=amendment.actor,
-            what="answer_changed",
+            what="answer_amended",
             detail=detail,
             now=now,
         )
@@ -111,7 +111,7 @@ def amend(database: Database, incident_id: str, amendment: Amendment, now: float
         _record_refusal(database, incident_id, amendment, str(refusal), actor=actor, reason=reason, now=now)
         record("change_refused", actor, why=str(refusal), reason=reason, **facts)
         raise
-    record("answer_changed", amendment.actor, reason=amendment.reason, **facts)
+    record("answer_amended", amendment.actor, reason=amendment.reason, **facts)
     return result
 
 

@@ -156,7 +156,7 @@ def _save(database: Database, action: StaffAction, subject_id: str, request: Sta
 
 
 def _require_valid(request: StaffRequest) -> None:
-    fault = request.fault()
+    fault = request.error()
     if fault is not None:
         raise RefusedError(fault)
 
@@ -181,7 +181,7 @@ async def _update_incident(
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
     try:
         return await handle.execute_update(
-            _update_of(request), {"order": request.id}, id=request.id, rpc_timeout=timedelta(seconds=seconds)
+            _update_of(request), {"request": request.id}, id=request.id, rpc_timeout=timedelta(seconds=seconds)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal_error(database, incident_id, error) from None
@@ -206,7 +206,7 @@ async def _update_regeneration(
     handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
     try:
         return await handle.execute_update(
-            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=seconds)
+            KeyRegenerationWorkflow.resend, {"request": order.id}, id=order.id, rpc_timeout=timedelta(seconds=seconds)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal_error(database, incident_id, error) from None
@@ -273,14 +273,14 @@ def _audit_refusal(database: Database, incident_id: str | None, request: StaffRe
     facts = {**_known_facts(request), **({"reason": request.reason} if _fits("fits", request.reason) else {})}
     if incident_id is not None:
         _record_refusal(database, incident_id, request, actor, {**facts, "why": why})
-    record(request.refused_as, actor, why=why, **{**_facts(incident_id, request), "reason": facts.get("reason")})
+    record(request.refused_event, actor, why=why, **{**_facts(incident_id, request), "reason": facts.get("reason")})
 
 
 def _record_refusal(
     database: Database, incident_id: str, request: StaffRequest, actor: str, detail: dict[str, str | int | bool]
 ) -> None:
     at = time.time()
-    number = request.id if request.fault() is None else uuid7(at)
+    number = request.id if request.error() is None else uuid7(at)
     with database.write() as connection:
         incidents.record_refused_decision(
             connection,
@@ -289,17 +289,17 @@ def _record_refusal(
             actor=actor,
             detail=detail,
             now=at,
-            what=request.refused_as,
+            what=request.refused_event,
         )
 
 
 def _known_facts(request: StaffRequest) -> dict[str, str | int | bool]:
     """Return what was asked for, but for words that nobody here knows."""
-    return {} if isinstance(request, StaffResend) and request.fault() else request.facts()
+    return {} if isinstance(request, StaffResend) and request.error() else request.event_detail()
 
 
 def _fits(actor: str, reason: str) -> bool:
-    return StaffDecision(Choice.DISMISS, actor, reason).fault() is None
+    return StaffDecision(Choice.DISMISS, actor, reason).error() is None
 
 
 def _facts(incident_id: str | None, request: StaffRequest) -> dict[str, Any]:

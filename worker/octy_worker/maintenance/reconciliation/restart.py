@@ -22,7 +22,7 @@ def incident_restart(session: Session, incident_id: str, _now: float) -> Inciden
     opened = session.exec(select(IncidentEvent.at).where(IncidentEvent.key == f"{incident_id}/opened")).first()
     last = None if incident.regeneration_id is None else session.get(Regeneration, incident.regeneration_id)
     return IncidentRestart(
-        began=0.0 if opened is None else opened.timestamp(),
+        started_at=0.0 if opened is None else opened.timestamp(),
         regeneration_id=last.id if last is not None and last.state in _NO_NEW_KEYS else "",
     )
 
@@ -36,7 +36,7 @@ def regeneration_restart(session: Session, regeneration_id: str, now: float) -> 
     if sealed is None:
         return RegenerationRestart()
     return RegenerationRestart(
-        began=regeneration.opened_at.timestamp(),
+        started_at=regeneration.opened_at.timestamp(),
         generation=sealed.generation,
         expired=sealed.sealed is not None and sealed.expires_at <= utc(now),
     )

@@ -27,7 +27,7 @@ from octy_middleware.domain import outbox
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS, MessageKind
 from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
 from octy_workflows.messages import (
-    OUTDATED,
+    OBSOLETE,
     MailKind,
     incident_workflow_id,
     notice_workflow_id,
@@ -266,7 +266,7 @@ def unfinished_notices(session: Session, ids: Iterable[str]) -> list[str]:
     wanted = [key for some in keys.values() for key in some]
     rows = session.exec(select(Mail.key, Mail.state, Mail.last_error).where(col(Mail.key).in_(wanted))).all()
     final = {key for key, state, _ in rows if state in _FINAL}
-    outdated = {key for key, state, why in rows if state == MailState.SKIPPED and why == OUTDATED}
+    outdated = {key for key, state, why in rows if state == MailState.SKIPPED and why == OBSOLETE}
     return [notice for notice, some in keys.items() if not final.issuperset(some) and outdated.isdisjoint(some)]
 
 

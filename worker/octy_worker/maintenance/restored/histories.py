@@ -28,10 +28,10 @@ from octy_workflows.messages import IncidentFacts, IncidentInput, RegenerationFa
 _ISSUED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # see `clock.uuid7`
 _NAMES = {kind: name for name, kind in WORKFLOW_TYPES.items()}
 _RESULTS: dict[str, type | None] = {
-    "look_at_regeneration": RegenerationFacts,
+    "load_regeneration_facts": RegenerationFacts,
     "begin_overlap": None,
     "finish_regeneration": str,
-    "look_at_incident": IncidentFacts,
+    "load_incident_facts": IncidentFacts,
     "open_regeneration": str,
 }
 

@@ -104,7 +104,7 @@ def _as_time(value: object) -> float:
 
 def _shows_collection(result: Result) -> bool:
     match result.activity, result.value:
-        case "look_at_regeneration", RegenerationFacts(collected=collected):
+        case "load_regeneration_facts", RegenerationFacts(collected=collected):
             return collected
         case "begin_overlap", end:
             return end is not None
@@ -119,7 +119,7 @@ def incident_of(incident_id: str, results: Iterable[Result], *, running: bool, r
         raise UnprovenError("its result is none of an incident")
     last, regeneration_id = None, ""
     for result in results:
-        if result.activity == "look_at_incident" and isinstance(result.value, IncidentFacts):
+        if result.activity == "load_incident_facts" and isinstance(result.value, IncidentFacts):
             last = result.value
             regeneration_id = last.regeneration_id or regeneration_id
         elif result.activity == "open_regeneration":
@@ -130,6 +130,6 @@ def incident_of(incident_id: str, results: Iterable[Result], *, running: bool, r
         resolution,
         None if last is None else last.choice,
         last is not None and last.leaked,
-        "" if last is None else last.by,
+        "" if last is None else last.answered_by,
         regeneration_id,
     )
