@@ -23,7 +23,7 @@ from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.dev.processes import Process
 from octy_worker.dev.temporal_server import find_temporal
-from octy_worker.domain.incidents import Answer, answer_alert
+from octy_worker.domain.incidents import Answer, answer_incident
 from octy_worker.domain.regenerations import collect
 from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
 
@@ -110,7 +110,7 @@ def waiting(world: World) -> int:
 def answered(place: Site, worker: Process, incident_id: str) -> float:
     """Say that it was us; return the seconds until the case is closed."""
     begun = time.monotonic()
-    answer_alert(place.world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
+    answer_incident(place.world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
     until(worker, lambda: is_closed(place.world, incident_id), _PATIENCE)
     return time.monotonic() - begun
 
@@ -118,7 +118,7 @@ def answered(place: Site, worker: Process, incident_id: str) -> float:
 def whole_case(place: Site, worker: Process, incident_id: str) -> Figures:
     """Have the keys replaced and collected; return the sizes of both histories."""
     world = place.world
-    answer_alert(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
     statement = (
         "SELECT regeneration.id FROM regeneration JOIN mail ON mail.key = regeneration.id || '/new_keys/1' "
         "WHERE mail.state = 'sent'"

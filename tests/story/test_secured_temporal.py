@@ -116,8 +116,8 @@ def test_story_with_client_certificate_and_refusal_without_one(tmp_path: Path) -
                 TEMPORAL_TLS_CLIENT_KEY_PATH=str(foreign.client_key),
             )
             assert (
-                "signed by an untrusted authority → set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of that authority"
-                in refused(stack, TEMPORAL_TLS_SERVER_CA_CERT_PATH=str(foreign.ca))
+                "signed by an untrusted authority → set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of "
+                "that authority" in refused(stack, TEMPORAL_TLS_SERVER_CA_CERT_PATH=str(foreign.ca))
             )
             assert "don't match" in refused(stack, TEMPORAL_TLS_CLIENT_KEY_PATH=str(foreign.client_key))
 

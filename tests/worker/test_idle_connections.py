@@ -85,7 +85,7 @@ class Narrow(Stack):
     def start_worker(self) -> None:
         limited = ["sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh"]
         process = self.processes.start("worker", [*limited, sys.executable, "-m", "octy_worker", "worker"])
-        process.wait_until(lambda: self._answers(f"{self.pages}/healthz"), 60)
+        process.wait_until(lambda: self._is_serving(f"{self.pages}/healthz"), 60)
 
 
 def resident(process: int) -> int:

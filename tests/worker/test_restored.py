@@ -31,7 +31,7 @@ from octy_middleware.db.models import METADATA, KeyPair
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer, KeyPairCause
-from octy_worker.cli import restoring
+from octy_worker.cli import db_restored
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.restored_backup import check_restored_backup
 from octy_worker.domain import incidents, regenerations
@@ -224,7 +224,7 @@ def assert_dry(world: World, restored: Callable[..., Ended], keys: Keys) -> None
     """A dry run lists what it would cut, and changes nothing."""
     before = contents(world)
     listed = restored("--dry-run").must(1).json
-    assert set(listed) == {part.partition("[")[0] for part in re.split(r", (?![^[]*\])", restoring.RESTORED)}
+    assert set(listed) == {part.partition("[")[0] for part in re.split(r", (?![^[]*\])", db_restored.RESTORED_JSON)}
     assert (listed["cut"], listed["unproven"]) == ([keys.public_key], [])
     assert contents(world) == before
 

@@ -80,7 +80,7 @@ def for_page(text: str, limit: int = 300) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """Return the text with control, bidi and invisible characters as visible escapes, such as `\\x1b`."""
+    r"""Return the text with control, bidi and invisible characters as visible escapes, such as `\x1b`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_visible(char) for char in text)

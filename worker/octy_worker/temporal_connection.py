@@ -1,8 +1,8 @@
 """Settings of the connection to Temporal: address, namespace, TLS and API key.
 
 `TEMPORAL_*` variables and TOML profiles are read by the Temporal SDK, as by every Temporal tool.
-`OCTY_TEMPORAL_ADDRESS` overrides them with a server without TLS, such as the embedded one. Connections without TLS are limited to this machine,
-unless `OCTY_TEMPORAL_PLAINTEXT=allowed`.
+`OCTY_TEMPORAL_ADDRESS` overrides them with a server without TLS, such as the embedded one. Connections without TLS
+are limited to this machine, unless `OCTY_TEMPORAL_PLAINTEXT=allowed`.
 """
 
 import os

@@ -40,8 +40,8 @@ class Result:
 class KnownRegeneration:
     """What Temporal knows of a regeneration.
 
-    `ending`: a `RegenerationFinalState`, or empty while its workflow runs. `collected_at`: when the collection was first
-    known; None without one. `overlap_end`: the end of the old pair as it was set.
+    `ending`: a `RegenerationFinalState`, or empty while its workflow runs. `collected_at`: when the collection was
+    first known; None without one. `overlap_end`: the end of the old pair as it was set.
     """
 
     id: str
