@@ -44,21 +44,21 @@ dist: install ## Build the wheel and the sdist into dist/, and say how to instal
 		echo "octy: install in a host app: pip install dist/$$wheel; on a worker host: pip install \"dist/$$wheel[worker]\""; done
 
 bench: install ## Every figure and every goal, beside others and a control: docs/benchmarks.md, made anew (BENCH=--quick)
-	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(or $(BENCH),--write docs) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(BIN)/python -m proofs.benchmarks $(or $(BENCH),--write docs) $(if $(SEED),--seed $(SEED))
 
 conformance: install ## Every framework on every server: the table of docs/conformance.md, made anew
-	@PYTHONPATH=tests $(BIN)/python -m conformance --write docs/conformance.md
+	@PYTHONPATH=tests $(BIN)/python -m proofs.conformance --write docs/conformance.md
 
 fuzz: install ## Ten million headers through the real code (HEADERS=10000000 SEED=n)
-	@PYTHONPATH=tests $(BIN)/python -m fuzz --headers $(HEADERS) $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH=tests $(BIN)/python -m proofs.fuzz --headers $(HEADERS) $(if $(SEED),--seed $(SEED))
 
 load: install ## Exactness, kills, floods, revocation and outages on both databases, with figures
 	@for proof in exactness kills refusals revocation key_cache_flood outages; do \
-		PYTHONPATH=tests $(BIN)/python -m load.$$proof || exit 1; done
-	@PYTHONPATH=tests $(BIN)/python -m security.timing --samples 5000
+		PYTHONPATH=tests $(BIN)/python -m proofs.load.$$proof || exit 1; done
+	@PYTHONPATH=tests $(BIN)/python -m proofs.security.timing --samples 5000
 
 faults: install ## Kill and hinder every part under load, and check from the outside that nothing was lost (KILLS=n SEED=n REPORT=file)
-	@PYTHONPATH=tests $(BIN)/python -m faults --kills $(KILLS) --seed $(or $(SEED),1) --report $(if $(filter file,$(origin REPORT)),faults-report.json,$(REPORT))
+	@PYTHONPATH=tests $(BIN)/python -m proofs.faults --kills $(KILLS) --seed $(or $(SEED),1) --report $(if $(filter file,$(origin REPORT)),faults-report.json,$(REPORT))
 
 check: install ## Format, lint, types, import contract
 	@$(BIN)/ruff format --check .

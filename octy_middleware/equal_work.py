@@ -13,7 +13,7 @@ grow a streak                    | its own streaks             | those of `DECOY
 load the open incident           | its own                     | that of the key that failed last
 add up failures                  | its incident, or the decoy  | `make_decoy_subject`
 
-The tests are in tests/middleware (test_authenticator, test_incident_counts) and `python -m security.timing`.
+The tests are in tests/middleware (test_authenticator, test_incident_counts) and `python -m proofs.security.timing`.
 """
 
 import secrets

@@ -4,18 +4,18 @@ import csv
 import io
 from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.paths import EXAMPLES
 
 from octy_worker.dev.demo_input import COLUMNS, DataFileError, Row, parse
 
 HEADER = "at,user,source,outcome\n"
 GOOD = "2017-03-27T13:08:09Z,root,198.18.0.41,refused\n"
 ROW = Row(1, datetime(2017, 3, 27, 13, 8, 9, tzinfo=UTC), "root", ip_address("198.18.0.41"), accepted=False)
-DATA = Path(__file__).parents[2] / "examples" / "data" / "login-attempts.csv"
+DATA = EXAMPLES / "data" / "login-attempts.csv"
 
 
 @pytest.mark.parametrize(

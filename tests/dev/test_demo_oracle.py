@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
+from support.paths import EXAMPLES
 
 from octy_worker.dev.demo_input import Row, parse
 from octy_worker.dev.demo_oracle import Alert, AnsweredIncident, expected_alerts, expected_figures
 
-DATA = Path(__file__).parents[2] / "examples" / "data" / "login-attempts.csv"
+DATA = EXAMPLES / "data" / "login-attempts.csv"
 HERE, THERE = "192.0.2.1", "198.51.100.1"
 
 

@@ -6,19 +6,18 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
 from sqlalchemy import text
+from support.paths import ROOT
 from support.stores import STORES
 from support.world import Keys, World
 
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_listening
 
-ROOT = Path(__file__).parents[2]
 SET = "/v1/configurations/account/set"
 FIELDS = ("contact_name", "contact_surname", "contact_email_address", "webhook_url", "authenticated_id_key")
 SERVERS = {

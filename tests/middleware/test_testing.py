@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import DOCS
 from support.world import World
 
 from octy_middleware import Authenticator, InvalidInputError, OctyASGIMiddleware
 from octy_middleware.testing import TestInstallation, throwaway_installation
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
+DOCUMENT = DOCS / "testing.md"
 
 
 def example(name: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import typer
+from support.paths import ROOT
 from typer.main import get_command
 
 from octy_worker.cli.app import app
 
-ROOT = Path(__file__).parents[2]
 GENERATED = {"docs/benchmarks.md", "docs/conformance.md"}  # what their programs write is tested there
 PAGES = sorted(
     {"README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))} - GENERATED

@@ -5,11 +5,10 @@ import itertools
 import re
 import tomllib
 from functools import cache
-from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 NAMED = [
     found

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import TESTS
 
-TESTS = Path(__file__).parents[1]
 FILE = """
 import pytest
 

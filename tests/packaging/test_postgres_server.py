@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from support import postgres, postgres_binaries, postgres_keeper
 from support.descriptors import is_readable
+from support.paths import TESTS
 from support.postgres import PostgresServer, shared_server
 
-TESTS = Path(__file__).parents[1]
 IS_ROOT = os.geteuid() == 0
 
 

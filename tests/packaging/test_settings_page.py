@@ -3,12 +3,12 @@
 import importlib
 import pkgutil
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from support.paths import ROOT
 
 import octy_middleware
 import octy_worker
@@ -17,7 +17,6 @@ from octy_worker.settings import RetentionSettings, WebhookSettings, WorkerSetti
 from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.codec_server import CodecSettings
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "settings.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(OCTY_[A-Z_]+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 ROWS = {name: cells for name, *cells in ROW.findall(PAGE)}

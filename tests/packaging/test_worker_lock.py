@@ -4,7 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
 DEPLOY = ROOT / "worker" / "deploy"
 
 

@@ -2,17 +2,15 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from support.paths import EXAMPLES
 from support.stores import STORES, make_empty_database, remove_database
 
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import LOOPBACK, free_port, is_listening
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="session", params=STORES)

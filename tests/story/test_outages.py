@@ -7,17 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
+from support.paths import EXAMPLES
 
 from octy_worker.dev.customer import Keys
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 CLIENTS = 6
 
 

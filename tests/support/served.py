@@ -16,10 +16,10 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from octy_worker.dev.processes import free_port, is_listening
+from support.paths import TESTS
 from support.world import World
 
 _START = 60.0  # seconds
-TESTS = Path(__file__).parents[1]
 
 
 class Served:

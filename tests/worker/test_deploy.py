@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.paths import DEPLOY
 from typer.testing import CliRunner
 
 from octy_worker.cli.app import app
 from octy_worker.settings import WorkerSettings
 
-DEPLOY = Path(__file__).parents[2] / "worker" / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "octy.json").read_text())
 SETTINGS = {f"OCTY_{name.upper()}" for name in WorkerSettings.model_fields}
 

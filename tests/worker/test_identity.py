@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_rig import Octy, octy_for, open_case
+from support.cli_rig import Octy, octy_for, open_case
 from support.postgres import shared_server
 from support.world import INSTALLATION, FakeRequest, World, basic
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("workflow_books", "workflow_stage")
-from workflow_stage import Stage, open_stage  # noqa: E402  # their assertions, too, show what they compared
+pytest.register_assert_rewrite("workflows.workflow_books", "workflows.workflow_stage")
+from workflows.workflow_stage import Stage, open_stage  # noqa: E402  # their assertions, too, show what they compared
 
 
 @pytest.fixture(scope="session")

@@ -17,21 +17,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import test_incident_changed as changed
-import test_incident_extended as extended
-import test_incident_paths
-import test_incident_reopened as reopened
-import test_incident_resent as resent
-import test_notice_paths
-import test_regeneration_paths
-import test_upkeep_rounds as rounds
-import test_web_ui as web_ui
-import test_webhook_paths as webhooks
 from _pytest.mark import ParameterSet
+from support.paths import ROOT
 from temporalio.client import WorkflowHistory
-from workflow_stage import Stage, open_stage
 
-FOLDER = Path(__file__).parents[2] / "workflows" / "histories"
+from workflows import test_incident_changed as changed
+from workflows import test_incident_extended as extended
+from workflows import test_incident_paths, test_notice_paths, test_regeneration_paths
+from workflows import test_incident_reopened as reopened
+from workflows import test_incident_resent as resent
+from workflows import test_upkeep_rounds as rounds
+from workflows import test_web_ui as web_ui
+from workflows import test_webhook_paths as webhooks
+from workflows.workflow_stage import Stage, open_stage
+
+FOLDER = ROOT / "workflows" / "histories"
 TABLES = (  # a folder, and a test: each row of its table is played as the test plays it, and has a file
     ("incident", test_incident_paths.test_path),
     ("incident", reopened.test_a_new_answer_in_the_same_activation_as_the_abandonment_is_acted_on),

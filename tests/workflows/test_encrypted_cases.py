@@ -15,14 +15,14 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Replayer, Worker
-from workflow_books import Books
-from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import DecryptionError, encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
+from workflows.workflow_books import Books
+from workflows.workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 K1 = Keychain({"k1": b"\x01" * 32})
 K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})

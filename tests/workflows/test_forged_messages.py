@@ -2,7 +2,7 @@
 
 Each workflow, each signal, each form of forgery, with encryption on and off; then the story must be as if nothing had
 come, no workflow task may have failed, and the workflow must still go on when something really is so.
-What the worker's own SQL steps refuse: `worker/test_activities.py`, `worker/test_orders.py`.
+What the worker's own SQL steps refuse: `worker/activities/test_activities.py`, `worker/domain/test_orders.py`.
 """
 
 import asyncio
@@ -20,8 +20,6 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RawValue
 from temporalio.converter import WorkflowSerializationContext
 from temporalio.worker import Worker
-from workflow_books import Books
-from workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import EncryptionCodec, encrypting_converter
@@ -43,6 +41,8 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_requests import Choice, StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
+from workflows.workflow_books import Books
+from workflows.workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 KEYS = Keychain({"k1": b"\x01" * 32})
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 from google.protobuf.message import Message
-from recording import FOLDER, files, read
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
-from workflow_stage import WORKFLOWS
 
 from octy_workflows import activities
 from octy_workflows.messages import MailKind, RegenerationInput, RegenerationStepInput, SendMailInput
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.retry import DEFAULT_RETRY
+from workflows.recording import FOLDER, files, read
+from workflows.workflow_stage import WORKFLOWS
 
 RECORDED = sorted(FOLDER.rglob("*.json"))
 COLLECTED = FOLDER / "regeneration" / "collected_then_overlap_then_the_old_pair_is_retired.json"

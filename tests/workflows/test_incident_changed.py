@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateStage
-from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import OpenRegenerationInput, StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision
+from workflows.workflow_stage import Play, Stage, played
 
 CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "change_id": "c-1"}
 BACK_AGAIN = {"choice": Choice.REGENERATE, "leaked": False, "by": "eve", "change_id": "c-2"}

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from workflow_stage import SLACK, Stage, eventually, played
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.staff_requests import Choice, StaffDecision
+from workflows.workflow_stage import SLACK, Stage, eventually, played
 
 MINUTE = 60.0
 DOWN_FOR_GOOD = ["down"] * 1000

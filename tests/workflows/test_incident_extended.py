@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
-from workflow_stage import SLACK, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, ExtendedDeadlines, IncidentTimes, RecordIncidentEventInput, StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension
+from workflows.workflow_stage import SLACK, Play, Stage, played
 
 WEEK = StaffExtension(7, "eve", "on holiday until Monday", request_id="e-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.staff_requests import Choice, StaffDecision
+from workflows.workflow_stage import Play, Stage, eventually, played
 
 Event = Callable[[Play], Awaitable[Any]]
 

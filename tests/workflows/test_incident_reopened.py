@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
-from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision
+from workflows.workflow_stage import Play, Stage, eventually, played
 
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
 EVE = StaffDecision("regenerate", "eve", "the keys leaked", decision_id="d-3")

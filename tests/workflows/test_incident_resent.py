@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
-from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, RecordIncidentEventInput, ResendResult, StatusResult
 from octy_workflows.staff_requests import Choice, StaffExtension, StaffResend
+from workflows.workflow_stage import Play, Stage, played
 
 AGAIN = StaffResend("eve", "address corrected", request_id="s-1")
 FAILED = "note mail_failed needs_staff"

@@ -10,7 +10,6 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
-from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import (
@@ -22,6 +21,7 @@ from octy_workflows.messages import (
     StatusResult,
 )
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
+from workflows.workflow_stage import Play, Stage, eventually, played
 
 EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")

@@ -2,11 +2,11 @@
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.messages import NoticeKind
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
 from octy_workflows.staff_requests import Choice
+from workflows.workflow_stage import Play, Stage, eventually, played
 
 HOUR = 3600.0
 LONG = SUBJECT_MISSING_TIMEOUT.total_seconds()

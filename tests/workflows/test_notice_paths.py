@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from workflow_stage import SLACK, Play, Stage, eventually, played
 
 from octy_workflows.messages import DAY, HOUR, NoticeKind
+from workflows.workflow_stage import SLACK, Play, Stage, eventually, played
 
 Event = Callable[[Play], Awaitable[Any]]
 CHANGED = NoticeKind.CONTACT_CHANGED

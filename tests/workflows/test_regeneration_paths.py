@@ -9,11 +9,11 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
-from workflow_stage import SLACK, Play, Stage, played
 
 from octy_workflows.messages import DAY, HOUR, DeliveryMethod, RegenerationTimes, StaffAction
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.staff_requests import StaffResend
+from workflows.workflow_stage import SLACK, Play, Stage, played
 
 Event = Callable[[Play], Awaitable[Any]]
 

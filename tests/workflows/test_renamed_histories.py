@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recording import FOLDER, files
+from workflows.recording import FOLDER, files
 
 EARLIER = json.loads((Path(__file__).parent / "renamed_histories.json").read_text("utf-8"))
 NAMES = {  # today's name: the earlier one

@@ -3,14 +3,13 @@
 import ast
 import re
 from functools import cache
-from pathlib import Path
 
 import pytest
+from support.paths import TESTS
 
 from octy_middleware.states import RegenerationState
 from octy_workflows.messages import IncidentState, NoticeFinalState, RegenerationFinalState, Resolution
 
-TESTS = Path(__file__).parents[1]
 DOCUMENT = (TESTS.parent / "docs" / "states.md").read_text("utf-8")
 _QUOTED = re.compile(r"`((?:[a-z_]+/[a-z_]+\.py::\w+)?(?:\[\w+\])?)`")
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import pytest
 from temporalio.common import VersioningBehavior
 from temporalio.worker import Worker
-from workflow_books import Books
-from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_beside
 
 from octy_worker.temporal.deployment import NotReadyError, Version, deployment_config, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.staff_requests import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
+from workflows.workflow_books import Books
+from workflows.workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_beside
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 _numbers = itertools.count(1)

@@ -2,7 +2,6 @@
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
-from workflow_stage import Stage, played
 
 from octy_workflows.messages import (
     DAY,
@@ -16,6 +15,7 @@ from octy_workflows.messages import (
     RegenerationRestart,
 )
 from octy_workflows.staff_requests import Choice, StaffDecision
+from workflows.workflow_stage import Stage, played
 
 DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, MaintenanceProgress.LEASED
 

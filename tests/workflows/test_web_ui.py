@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
-from workflow_books import Books
-from workflow_stage import TASK_QUEUE, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, IncidentInput, IncidentTimes
 from octy_workflows.search_attributes import FAILURES, NEEDS_STAFF, STATE
 from octy_workflows.staff_requests import Choice, StaffResend
+from workflows.workflow_books import Books
+from workflows.workflow_stage import TASK_QUEUE, Play, Stage, played
 
 
 async def found(play: Play) -> tuple[Any, ...]:

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from workflow_stage import SLACK, Stage, eventually, played
 
 from octy_workflows.messages import DAY, HOUR, webhook_workflow_id
+from workflows.workflow_stage import SLACK, Stage, eventually, played
 
 NEVER = ["down"] * 1000
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow_books import Recorder, declared
 
 import octy_workflows
+from workflows.workflow_books import Recorder, declared
 
 MODULES = sorted(path.stem for path in Path(octy_workflows.__path__[0]).glob("[a-z]*.py"))
 ALLOWED = {"octy_workflows", "temporalio", "google", "nexusrpc", "typing_extensions"}

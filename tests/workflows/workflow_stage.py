@@ -25,7 +25,6 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
-from workflow_books import Books, Recorder
 
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.maintenance import KeyMaintenanceWorkflow
@@ -62,6 +61,7 @@ from octy_workflows.staff_requests import (
 )
 from octy_workflows.task_queues import TaskQueueKind, task_queue_name
 from octy_workflows.webhook import KeyWebhookWorkflow
+from workflows.workflow_books import Books, Recorder
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 90.0  # a busy machine takes its time

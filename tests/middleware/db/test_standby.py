@@ -1,0 +1,221 @@
+"""An address that leads to a read-only standby for a while: it is never used, and all is well seconds after its end."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from proofs.faults.proxy import Mode, Proxy
+from sqlalchemy import text
+from support.postgres import PostgresServer
+from support.served import Served, served
+from support.world import Keys, World
+
+from octy_middleware import Database, DatabaseUnavailableError
+from octy_middleware.auth.key_cache import KeyCache
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.schema_version import check_schema
+from octy_middleware.domain import key_pairs
+from octy_middleware.errors import StandbyError
+
+HEALED = 5.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def world(primary: PostgresServer, tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, "postgresql", primary)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def standby(primary: PostgresServer, world: World) -> Iterator[PostgresServer]:  # after its tables
+    with PostgresServer(primary=primary) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(primary: PostgresServer) -> Iterator[Proxy]:
+    with Proxy(primary.port) as proxy:
+        yield proxy
+
+
+def by_way_of(world: World, port: int, options: str = "") -> str:
+    return f"postgresql://octy@127.0.0.1:{port}/{world.url.rpartition('/')[2]}{options}"
+
+
+def catch_up(world: World, standby: PostgresServer, keys: Keys) -> None:
+    """Wait until the standby has the pair, then let it learn nothing more."""
+    with psycopg.connect(by_way_of(world, standby.port), autocommit=True) as driver:
+        deadline = time.monotonic() + 30
+        while not driver.execute("SELECT 1 FROM key_pair WHERE public_key = %s", [keys.public_key]).fetchall():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        driver.execute("SELECT pg_wal_replay_pause()")
+
+
+def fail_over(proxy: Proxy, port: int) -> None:
+    proxy.set(Mode.REFUSE)
+    proxy.lead_to(port)
+    proxy.set(Mode.PASS)
+
+
+def retire(world: World, keys: Keys) -> None:
+    with world.database.write() as connection:
+        [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key).all()
+        assert key_pairs.retire(connection, pair_id, time.time())
+
+
+def within(seconds: float, done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def asked(app: Served, keys: Keys) -> int:
+    return app.ask(keys.basic())
+
+
+def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_leads_to_the_primary(
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+) -> None:
+    """Open connections stay: whoever made one to the standby would read its old state for ever."""
+    keys, other = world.register(), world.register("other")
+    catch_up(world, standby, other)
+    with served(world, by_way_of(world, proxy.port), grace_period=2.0, commit_timeout=2.0) as app:
+        assert [asked(app, some) for some in (keys, other) for _ in range(2)] == [200] * 4
+        fail_over(proxy, standby.port)
+        retire(world, keys)
+        within(6.0, lambda: asked(app, keys) == 503)  # after the grace, not the standby's "active"
+        assert asked(app, other) == 503
+        proxy.lead_to(primary.port)  # connections to the standby, had there been any, stay
+        within(HEALED, lambda: asked(app, keys) == 401)
+        within(HEALED, lambda: asked(app, other) == 200)
+        assert app.ask(other.basic("sk_wrong")) == 401  # recorded
+
+
+@pytest.mark.parametrize("options", ["", "?target_session_attrs=any"])
+def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresServer, options: str) -> None:
+    keys = world.register()
+    catch_up(world, standby, keys)
+    database = Database(by_way_of(world, standby.port, options))
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
+    pinned = database.pin_connection()
+    for use in (
+        lambda: database.read().__enter__(),
+        lambda: key_cache.load(keys.public_key),
+        lambda: put(database),
+        lambda: check_schema(database),
+    ):
+        with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes"):
+            use()
+    assert key_cache.get(keys.public_key) is None
+    del pinned
+    key_cache.close()
+    database.close()
+
+
+def put(database: Database) -> None:
+    with database.write() as connection:
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
+
+
+def test_pool_discards_connections_to_a_standby(
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+) -> None:
+    """As with a connection pooler whose server was exchanged: the first use of one of them finds out."""
+    keys = world.register()
+    catch_up(world, standby, keys)
+    proxy.lead_to(standby.port)
+    database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
+    raw = [database.engine.connect() for _ in range(4)]
+    for connection in raw:
+        connection.exec_driver_sql("SELECT 1")
+        connection.close()  # four open connections to the standby stand in the pool
+    proxy.lead_to(primary.port)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one() is False
+    put(database)
+    assert key_cache.load(keys.public_key) is not None
+    with database.read(), database.read(), database.read():
+        pass
+    key_cache.close()
+    database.close()
+
+
+def test_pinned_connection_to_a_standby_is_discarded(
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+) -> None:
+    keys = world.register()
+    catch_up(world, standby, keys)
+    retire(world, keys)
+    proxy.lead_to(standby.port)
+    database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
+    database.query(key_cache._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
+    proxy.lead_to(primary.port)
+    record = key_cache.load(keys.public_key)
+    assert record is not None
+    assert record.state == "retired"
+    key_cache.close()
+    database.close()
+
+
+def test_read_only_server_is_discarded_and_used_again_once_it_takes_writes(world: World) -> None:
+    """SQLSTATE 25006 in the middle of a transaction: all connections are made anew, kept ones too."""
+    database, name = Database(world.url), world.url.rpartition("/")[2]
+    pinned = database.pin_connection()
+    put(database)
+    with database.write(pinned=pinned):
+        pass
+    with psycopg.connect(world.url.replace(name, "postgres"), autocommit=True) as driver:
+        driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        database.close()
+        with pytest.raises(DatabaseUnavailableError, match="read-only"):
+            put(database)
+        driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    put(database)
+    with database.read() as connection:
+        before = connection.connection.driver_connection
+    with pytest.raises(StandbyError), database.read() as connection:
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
+    with database.read() as connection:
+        assert connection.connection.driver_connection is not before
+    database.close()
+
+
+def test_listener_leaves_a_standby(
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+) -> None:
+    catch_up(world, standby, world.register())
+    database = Database(by_way_of(world, proxy.port))
+    listener = database.listen()
+    assert listener.wait(0.1)
+    fail_over(proxy, standby.port)
+    with pytest.raises(DatabaseUnavailableError):
+        listener.wait(1.5)
+    with pytest.raises(DatabaseUnavailableError, match="read-only"):
+        listener.wait(0.1)
+    proxy.lead_to(primary.port)
+    assert listener.wait(0.1)
+    ringer = threading.Timer(0.2, lambda: ring(world))
+    ringer.start()
+    assert listener.wait(60)
+    ringer.join()
+    listener.close()
+    database.close()
+
+
+def ring(world: World) -> None:
+    with world.database.write() as connection:
+        world.database.backend.notify(connection)

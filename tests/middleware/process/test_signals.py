@@ -1,0 +1,129 @@
+"""SIGTERM: what lingers is written, in processes of their own that end by it in each way in which hosts do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from support.paths import TESTS
+from support.world import World
+
+# A host that accepts some requests, says so, and goes on; `{before}` and `{after}` stand around the middleware.
+HOST = """
+import os, signal, sys, threading, time
+from support.world import FakeRequest
+from octy_middleware import OctyWSGIMiddleware
+{before}
+adapter = OctyWSGIMiddleware(lambda environ, start: [], batch_delay=1.0{options})
+{after}
+for _ in range(4):
+    assert adapter.authenticator.decide(FakeRequest(sys.argv[1])).passes
+print("ready", flush=True)
+{on}
+"""
+WAIT = "while True: time.sleep(60)"
+LEAVES = """
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+"""
+# As uvicorn does: its handler is there before the app is loaded; at the end the signal is raised again.
+RAISES_AGAIN = """
+while not stopped: time.sleep(0.01)
+assert adapter.authenticator.decide(FakeRequest(sys.argv[1])).passes  # a request that was under way
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@contextmanager
+def host(world: World, authorization: str, **parts: str) -> Iterator["subprocess.Popen[str]"]:
+    program = HOST.format(**{"before": "", "after": "", "options": "", "on": WAIT, **parts})
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(TESTS),
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_PEPPERS": world.peppers.export(),
+    }
+    command = [sys.executable, "-c", program, authorization]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            yield child
+        finally:
+            child.kill()
+
+
+@pytest.mark.parametrize(
+    ("parts", "accepted"),
+    [
+        ({}, 4),
+        ({"before": LEAVES, "on": RAISES_AGAIN}, 5),
+        ({"on": "threading.Thread(target=adapter.close).start()\n" + WAIT}, 4),
+        ({"before": LEAVES, "on": "while not stopped: time.sleep(0.01)"}, 4),
+    ],
+    ids=["no handler", "a server that raises it again", "while it is closed", "the interpreter ends"],
+)
+def test_what_lingers_is_written_at_sigterm(world: World, parts: dict[str, str], accepted: int) -> None:
+    keys = world.register()
+    with host(world, keys.basic(), **parts) as child:
+        child.terminate()
+        child.wait(20)
+    assert world.recorded() == {"accepted": accepted}
+    assert child.returncode == (0 if "interpreter" in str(parts) or parts.get("on", "").endswith("(0.01)") else -15)
+
+
+def test_a_host_can_have_its_signals_left_alone(world: World) -> None:
+    keys = world.register()
+    check = "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
+    with host(world, keys.basic(), options=", flush_on_sigterm=False", after=check) as child:
+        child.terminate()
+        assert child.wait(20) == -signal.SIGTERM
+    assert world.recorded() == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "signal.getsignal(signal.SIGTERM) is signal.SIG_IGN"),
+        ("sys.modules['mod_wsgi'] = object()", "signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"),
+    ],
+    ids=["ignored by the host", "mod_wsgi"],
+)
+def test_a_signal_that_is_not_pythons_is_left_alone(world: World, before: str, after: str) -> None:
+    keys = world.register()
+    with host(world, keys.basic(), before=before, after=f"assert {after}") as child:
+        assert child.poll() is None
+
+
+def test_adapter_opened_in_another_thread_leaves_signals_alone(world: World) -> None:
+    keys = world.register()
+    before = "OctyWSGIMiddleware_ = OctyWSGIMiddleware\nopened = []\n"
+    before += "def OctyWSGIMiddleware(*a, **k):\n"
+    before += "    t = threading.Thread(target=lambda: opened.append(OctyWSGIMiddleware_(*a, **k)))\n"
+    before += "    t.start(); t.join(); return opened[0]\n"
+    with host(world, keys.basic(), before=before, after="assert signal.getsignal(15) is signal.SIG_DFL") as child:
+        assert child.poll() is None
+
+
+@pytest.mark.sqlite
+def test_a_database_that_is_locked_does_not_keep_the_process(world: World) -> None:
+    keys = world.register()
+    with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(timeout=30):
+        begun = time.monotonic()
+        child.terminate()
+        assert child.wait(20) == -signal.SIGTERM
+        assert time.monotonic() - begun < 5
+
+
+def test_a_second_sigterm_ends_the_process_at_once(world: World) -> None:
+    keys = world.register()
+    with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(timeout=30):
+        child.terminate()
+        time.sleep(0.3)
+        child.terminate()
+        assert child.wait(1) == -signal.SIGTERM

@@ -1,0 +1,1 @@
+"""Proofs of whole properties, each `python -m proofs.<name>`: exactness, kills, faults, conformance, timing, speed."""

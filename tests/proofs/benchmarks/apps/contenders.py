@@ -1,0 +1,97 @@
+"""The contenders by name: how each is built, and which bare app it is compared with.
+
+Here: the list, and the one place where an authenticator is kept from recording. Not here: the apps (`asgi_apps`,
+`wsgi_apps`, `django_apps`), how they are asked (`in_process`, `over_http`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
+from proofs.benchmarks.apps.asgi_apps import Bare, fastapi_app, starlette_around
+from proofs.benchmarks.apps.django_apps import AUTHORIZATION, django_app
+from proofs.benchmarks.apps.wsgi_apps import bare_wsgi, flask_app
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a contender is built from: the middleware's settings, the pair that is asked with, a folder for files."""
+
+    settings: Settings
+    public_key: str
+    secret: str
+    authorization: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`base`: whom it is compared with; its own name for a bare app. `store`: which database its settings are of."""
+
+    name: str
+    base: str
+    adapter: str
+    build: Callable[[Site], Any]
+    store: str = ""
+
+    def header(self, authorization: str) -> str:
+        """Return the Authorization value that it accepts, where the others accept this one."""
+        return AUTHORIZATION if self.base == DJANGO else authorization
+
+
+def without_recording(authenticator: Authenticator) -> Authenticator:
+    """Let an authenticator verify and not record. Only here: the product has no such switch, and must have none."""
+    authenticator._recorder.record = lambda _event: True  # taken, it says
+    return authenticator
+
+
+BARE, BARE_WSGI, FLASK, FASTAPI, DJANGO = "bare app", "bare WSGI app", "Flask", "FastAPI", "Django REST framework"
+STARLETTE = "Starlette AuthenticationMiddleware"
+VERIFY = "octy, verify only"
+
+
+def recording(store: str) -> str:
+    """Return the name of ours before the bare ASGI app, on that database."""
+    return f"octy, verify + record, {store}"
+
+
+def _asgi(inner: Callable[[], Any]) -> Callable[[Site], Any]:
+    return lambda site: OctyASGIMiddleware(inner(), settings=site.settings)
+
+
+def _wsgi(inner: Callable[[Site], Any]) -> Callable[[Site], Any]:
+    return lambda site: OctyWSGIMiddleware(inner(site), settings=site.settings)
+
+
+def _verify(site: Site) -> Any:
+    return OctyASGIMiddleware(Bare(), authenticator=without_recording(Authenticator(site.settings)))
+
+
+CONTENDERS = (
+    Contender(BARE, BARE, "asgi", lambda _: Bare()),
+    Contender("bare app again (A/A)", BARE, "asgi", lambda _: Bare()),
+    Contender(STARLETTE, BARE, "asgi", lambda site: starlette_around(site.authorization)),
+    Contender(VERIFY, BARE, "asgi", _verify, "sqlite"),
+    Contender(recording("sqlite"), BARE, "asgi", _asgi(Bare), "sqlite"),
+    Contender(recording("postgresql"), BARE, "asgi", _asgi(Bare), "postgresql"),
+    Contender(FASTAPI, FASTAPI, "asgi", lambda _: fastapi_app()),
+    Contender("FastAPI, HTTPBasic dependency", FASTAPI, "asgi", lambda site: fastapi_app(site.public_key, site.secret)),
+    Contender("FastAPI behind octy, sqlite", FASTAPI, "asgi", _asgi(fastapi_app), "sqlite"),
+    Contender(BARE_WSGI, BARE_WSGI, "wsgi", lambda _: bare_wsgi),
+    Contender("bare WSGI app again (A/A)", BARE_WSGI, "wsgi", lambda _: bare_wsgi),
+    Contender("octy WSGI, sqlite", BARE_WSGI, "wsgi", _wsgi(lambda _: bare_wsgi), "sqlite"),
+    Contender("octy WSGI, postgresql", BARE_WSGI, "wsgi", _wsgi(lambda _: bare_wsgi), "postgresql"),
+    Contender(FLASK, FLASK, "wsgi", lambda _: flask_app()),
+    Contender("Flask-HTTPAuth", FLASK, "wsgi", lambda site: flask_app(site.public_key, site.secret)),
+    Contender("Flask behind octy, sqlite", FLASK, "wsgi", _wsgi(lambda _: flask_app()), "sqlite"),
+    Contender(DJANGO, DJANGO, "wsgi", lambda site: django_app(site.folder, protected=False)),
+    Contender("djangorestframework-api-key", DJANGO, "wsgi", lambda site: django_app(site.folder, protected=True)),
+)
+BY_NAME = {contender.name: contender for contender in CONTENDERS}
+
+
+def of_stores(stores: tuple[str, ...]) -> list[Contender]:
+    """Return those that need no database of ours, or one of these."""
+    return [contender for contender in CONTENDERS if contender.store in ("", *stores)]

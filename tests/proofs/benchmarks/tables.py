@@ -1,0 +1,75 @@
+"""What full tables cost: the latency of a refusal with a thousand, and with ten million, recorded outcomes.
+
+Half of the rows are attempts and half of them counts. Wrong secrets come one after the other for keys that have a
+history, each answered after its commit; databases of all sizes are asked in turns.
+
+Here: the measurement. Not here: the rows (`bulk`), rates (`refusals`).
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from proofs.benchmarks.bulk import authorization, insert_outcomes
+from proofs.benchmarks.keys import ATTACKED, app, ask, summary
+from proofs.benchmarks.lab import NAMES, Lab
+from proofs.benchmarks.presentation import Plot, Table, bar, shown
+from proofs.benchmarks.rounds import length, play
+from proofs.load.report import percentile
+
+
+def measure(lab: Lab) -> dict[str, Any]:
+    return {
+        "rounds": lab.sizes.outcome_rounds,
+        "refusals": lab.sizes.outcome_refusals,
+        "stores": {store: _one_store(lab, store) for store in lab.stores},
+    }
+
+
+def _one_store(lab: Lab, store: str) -> dict[str, Any]:
+    sizes, rounds = lab.sizes.outcomes, lab.sizes.outcome_rounds
+    with ExitStack() as stack:
+        arms = {}
+        with lab.steps(f"tables, {NAMES[store]}: filling", len(sizes)) as step:
+            for size in sizes:
+                world = stack.enter_context(lab.world(store))
+                insert_outcomes(world, size)
+                arms[str(size)] = arm = app(world.settings())
+                stack.callback(arm.rest)
+                step()
+        wrong = [authorization(number % ATTACKED, wrong=True) for number in range(lab.sizes.outcome_refusals)]
+        with lab.steps(f"tables, {NAMES[store]}", length(list(arms), rounds)) as step:
+            series = play(list(arms), rounds, lab.rng, lambda name: figures_of(ask(arms[name], wrong, 401)), step=step)
+    return summary(series, sizes)
+
+
+def figures_of(microseconds: Sequence[float]) -> dict[str, float]:
+    return {"p50_ms": percentile(microseconds, 0.5) / 1e3, "p99_ms": percentile(microseconds, 0.99) / 1e3}
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    columns = ("recorded outcomes", "p50 ms", "ratio", "p99 ms", "ratio")
+    keys = ("p50_ms", "p50_ratio", "p99_ms", "p99_ratio")
+    note = (
+        f"{figures['rounds']} rounds of {figures['refusals']} refusals, one after the other; ratios to the smallest "
+        "size of the same round. Half of the rows are in `attempt`, half in `outcome_minute`."
+    )
+    return [
+        Table(
+            f"Latency of a refusal against what is recorded already: {NAMES[store]}",
+            columns,
+            [(f"{int(size):,}", *(shown(row[key]) for key in keys)) for size, row in found.items()],
+            note,
+        )
+        for store, found in figures["stores"].items()
+    ]
+
+
+def plots(figures: dict[str, Any]) -> list[Plot]:
+    bars = [
+        bar(f"{NAMES[store]}, {int(size):,} rows: {kind}", row[f"{kind}_ms"])
+        for store, found in figures["stores"].items()
+        for kind in ("p50", "p99")
+        for size, row in found.items()
+    ]
+    return [Plot("tables", "Latency of a refusal against recorded outcomes", "ms", bars)]

@@ -1,0 +1,137 @@
+"""One run of everything, so small that its figures mean nothing: every bench must yield all of them, and the pages.
+
+It is a process of its own, as `make bench` is. Nothing here looks at how long anything took.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from support.paths import TESTS
+
+from proofs.benchmarks import flood, goals, refusals
+from proofs.benchmarks.apps.contenders import BARE, CONTENDERS
+from proofs.benchmarks.catalogue import BENCHES
+from proofs.benchmarks.lab import NAMES
+from proofs.benchmarks.over_http import contenders_on, stores_on
+from proofs.benchmarks.servers import COMMANDS
+from proofs.benchmarks.sizes import TINY
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    command = [sys.executable, "-m", "proofs.benchmarks", "--size", "tiny", "--seed", "7"]
+    places = ["--report", str(folder / "report.json"), "--write", str(folder)]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    done = subprocess.run([*command, *places], env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "octy: bench is done" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def spreads(figures):
+    """Yield every spread in a tree of figures."""
+    if isinstance(figures, dict) and set(figures) == {"median", "low", "high", "least", "most", "rounds"}:
+        yield figures
+    elif isinstance(figures, dict):
+        for value in figures.values():
+            yield from spreads(value)
+
+
+def test_every_bench_has_run_and_the_run_can_be_repeated(report):
+    assert list(report["benches"]) == list(BENCHES)
+    assert (report["seed"], report["size"]) == (7, "tiny")
+    assert report["command"].startswith("python -m proofs.benchmarks --size tiny --seed 7")
+    assert {"cores", "python", "uvicorn", "granian", "sqlite"} <= set(report["machine"])
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_figure_comes_from_rounds(report, name):
+    found = list(spreads(report["benches"][name]))
+    assert found
+    for spread in found:
+        assert spread["rounds"] >= 1
+        assert spread["least"] <= spread["low"] <= spread["median"] <= spread["high"] <= spread["most"]
+
+
+def test_in_process_every_contender_is_there_and_compared_with_its_base(report):
+    arms = report["benches"]["in_process"]["arms"]
+    assert set(arms) == {contender.name for contender in CONTENDERS}
+    for arm in arms.values():
+        base = arms[arm["base"]]
+        assert arm["cpu_ratio"]["rounds"] == base["cpu_us"]["rounds"] == TINY.process_rounds
+        assert base["added_cpu_us"]["most"] == base["added_wall_us"]["least"] == 0.0
+        assert base["wall_ratio"]["least"] == base["wall_ratio"]["most"] == 1.0
+
+
+def test_over_http_every_server_has_its_contenders_and_a_control(report):
+    servers = report["benches"]["over_http"]["servers"]
+    assert set(servers) == set(COMMANDS)
+    for server, arms in servers.items():
+        assert set(arms) == {each.name for each in contenders_on(server, stores_on(server, tuple(NAMES), TINY))}
+        assert any("(A/A)" in name for name in arms)
+        for arm in arms.values():
+            assert arm["per_second"]["least"] > 0
+            assert arm["cpu_us"]["least"] > 0
+            assert arms[arm["base"]]["throughput_ratio"]["median"] == arms[arm["base"]]["cpu_ratio"]["median"] == 1.0
+    assert BARE in servers["granian (ASGI)"]
+
+
+def test_refusals_are_measured_on_both_databases_beside_the_control(report):
+    arms = report["benches"]["refusals"]["arms"]
+    ours = {name(store) for store in NAMES for name in (refusals.one_key, refusals.many_keys)}
+    assert set(arms) == {*ours, refusals.UNRECORDED, refusals.AGAIN}
+    assert arms[refusals.UNRECORDED]["ratio"]["median"] == 1.0
+
+
+def test_a_flood_is_measured_on_both_databases_with_and_without(report):
+    stores = report["benches"]["flood"]["stores"]
+    assert set(stores) == set(NAMES)
+    for found in stores.values():
+        assert found["rate"] in TINY.rates
+        calm = {arm for arm, row in found["arms"].items() if "refused_p50_ms" not in row}
+        assert calm == {flood.OURS + flood.CALM, flood.CONTROL_ARM + flood.CALM}
+        assert all(row["sync_ms"]["least"] > 0 for row in found["arms"].values())
+
+
+def test_alerts_keys_and_tables_have_their_sizes(report):
+    benches = report["benches"]
+    assert len(benches["alerts"]["all"]) == TINY.incidents
+    assert set(benches["keys"]["memory"]) == {str(size) for size in TINY.keys}
+    for store in NAMES:
+        assert set(benches["keys"]["stores"][store]["sizes"]) == {str(size) for size in TINY.keys}
+        assert set(benches["tables"]["stores"][store]) == {str(size) for size in TINY.outcomes}
+
+
+def test_goals_name_what_so_small_a_run_has_not_measured(report):
+    verdicts = {goal.text: set() for goal in goals.GOALS}
+    for row in report["goals"]:
+        verdicts[row["goal"]].add(row["verdict"])
+    sized = {text for text in verdicts if "000" in text}
+    assert len(sized) == 5
+    assert all((found == {goals.NOT_MEASURED}) == (text in sized) for text, found in verdicts.items())
+
+
+def test_the_page_has_every_table_and_shows_every_plot(report, folder):
+    page = (folder / "benchmarks.md").read_text()
+    for name, bench in BENCHES.items():
+        for table in bench.tables(report["benches"][name]):
+            assert f"## {table.title}\n" in page
+            assert all(len(row) == len(table.columns) for row in table.rows)
+            assert table.rows
+        for plot in bench.plots(report["benches"][name]):
+            assert f"(bench-{plot.name}.svg)" in page
+            assert len(ET.parse(folder / f"bench-{plot.name}.svg").findall(".//{*}rect")) == len(plot.bars) + 1
+    assert "## Goals" in page
+    assert str(folder) not in page.replace(report["command"], "")

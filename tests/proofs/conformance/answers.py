@@ -1,0 +1,124 @@
+"""An answer's bytes -> what it says, in a few words: "401 malformed", '200 {"account": "acme"}', "400 by the server".
+
+Here: what a refusal must look like to the byte, written down once more by hand, so that the middleware is not measured
+by itself. Not here: which answer a case expects (`cases`).
+"""
+
+import json
+
+from proofs.conformance.wire import Answer
+
+WHO = '200 {"account": "acme"}'
+OPEN = '200 {"open": true}'
+MISSING, MALFORMED, INVALID = "401 missing", "401 malformed", "401 invalid"
+AMBIGUOUS, OVERSIZE, PLAIN, RATE_LIMITED = "400 ambiguous", "431 oversize", "403 plain_http", "429 rate_limited"
+HSTS = " for https only, max-age=31536000"
+CLOSED, SILENT, GARBLED = "closed", "silent", "garbled"
+SERVER = "400 by the server"
+
+_REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+}
+_TEXTS = {
+    MISSING: (
+        "No API keys were sent.",
+        "Send the public key and the secret key as the user name and password of HTTP Basic authentication.",
+    ),
+    MALFORMED: (
+        "The Authorization header can't be read.",
+        "Send 'Basic', a space, and public_key:secret_key in standard, padded base64.",
+    ),
+    INVALID: (
+        "The API keys are not valid.",
+        "Check that the public key and the secret key belong together and are still in use.",
+    ),
+    AMBIGUOUS: (
+        "The Authorization header is ambiguous.",
+        "Send the header once, without commas, and without control characters such as line ends in the keys.",
+    ),
+    OVERSIZE: ("The Authorization header is too long.", "Send one public key and one secret key, and nothing else."),
+    RATE_LIMITED: (
+        "Too many failed attempts.",
+        "Wait as long as Retry-After says. Requests with the right keys are not affected.",
+    ),
+    PLAIN: (
+        "HTTPS is required.",
+        "Use an https:// address. Replace keys that were sent over plain HTTP: others may have read them.",
+    ),
+}
+_OWN = {"date", "server", "connection", "keep-alive", "strict-transport-security"}  # what servers add by themselves
+
+
+def _body(status: int, text: str, help_text: str) -> bytes:
+    """Return Octy's envelope with the members of RFC 9457 beside it (CONTRACT.md)."""
+    errors = [{"error_message": text, "extended_help": help_text}]
+    return json.dumps(
+        {
+            "request_meta": {"request_status": "Failed", "message": text},
+            "error": {"code": status, "reason": _REASONS[status], "errors": errors},
+            "type": "about:blank",
+            "title": _REASONS[status],
+            "status": status,
+            "detail": text,
+        }
+    ).encode()
+
+
+_BODIES = {name: _body(int(name[:3]), *texts) for name, texts in _TEXTS.items()}
+
+
+def _headers(status: int, length: int, content_type: str, retry_after: str | None) -> dict[str, str]:
+    headers = {"content-type": content_type, "content-length": str(length), "cache-control": "no-store"}
+    if status == 401:
+        headers["www-authenticate"] = 'Basic realm="Octy API", charset="UTF-8"'
+    if status == 429:
+        headers["retry-after"] = retry_after if 0 < int(retry_after or 0) <= 60 else "1 to 60"
+    return headers
+
+
+def describe(answer: Answer) -> str:
+    """Return what the answer says; whatever is not as it must be is part of it."""
+    words = [*(f"{status}, then" for status in answer.interim), str(answer.status), _meaning(answer)]
+    if "location" in answer.fields:
+        words.append("redirected")
+    if "strict-transport-security" in answer.fields:
+        words.append(f"for https only, {answer.fields['strict-transport-security']}")
+    return " ".join(filter(None, words))
+
+
+def _meaning(answer: Answer) -> str:
+    if answer.status == 101:
+        return ""
+    name = _name(answer)
+    if name is None:
+        if answer.head:
+            return f"with no body of {answer.fields.get('content-length', 'unknown')} bytes"
+        own = answer.body.startswith(b"{") and len(answer.body) < 80
+        return answer.body.decode() if own else "by the server"
+    return name[4:] + _faults(answer, _BODIES[name])
+
+
+def _name(answer: Answer) -> str | None:
+    """Return which refusal it is: by its body, or where a HEAD has none by its length."""
+    for name, body in _BODIES.items():
+        same = len(body) == int(answer.fields.get("content-length", -1)) if answer.head else body == answer.body
+        if same and int(name[:3]) == answer.status:
+            return name
+    return None
+
+
+def _faults(answer: Answer, body: bytes) -> str:
+    """Return nothing when all our headers are there, once each and as they must be."""
+    ours = sorted((name, value) for name, value in answer.headers if name not in _OWN)
+    for word, content_type in (("", "application/json; charset=utf-8"), (" as problem", "application/problem+json")):
+        expected = sorted(_headers(answer.status, len(body), content_type, answer.fields.get("retry-after")).items())
+        if ours == expected:
+            return word
+        besides = [name for name, value in ours if (name, value) not in expected]
+        if len(ours) == len(expected) + len(besides):
+            return f"{word} with {' and '.join(besides)} besides"
+    return f" with wrong headers {ours}"

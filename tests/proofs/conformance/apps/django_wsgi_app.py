@@ -1,0 +1,19 @@
+"""Django behind its WSGI adapter."""
+
+from typing import Any
+
+from django.core.wsgi import get_wsgi_application
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+import proofs.conformance.apps.django_urls  # noqa: F401 - Django's set-up
+from octy_middleware import OctyWSGIMiddleware
+from proofs.conformance.apps import MOUNT
+from proofs.conformance.apps.sites import wsgi_sites
+
+
+def build(**options: Any) -> Any:
+    app = OctyWSGIMiddleware(get_wsgi_application(), **options)
+    return DispatcherMiddleware(app, {MOUNT: app})
+
+
+app = wsgi_sites(build)

@@ -1,0 +1,50 @@
+"""Falcon behind its ASGI adapter. It routes by the whole path, so the mounted routes are named in full."""
+
+from typing import Any
+
+import falcon.asgi
+from falcon import MEDIA_JSON
+
+from octy_middleware import OctyASGIMiddleware
+from proofs.conformance.apps import MOUNT, OPEN, account, length
+from proofs.conformance.apps.sites import asgi_mounted, asgi_sites
+
+
+class Who:
+    async def on_get(self, req: Any, resp: Any) -> None:
+        resp.data, resp.content_type = account(req.scope["user"].display_name), MEDIA_JSON
+
+    on_head = on_post = on_get
+
+
+class Open:
+    async def on_get(self, req: Any, resp: Any) -> None:
+        resp.data, resp.content_type = OPEN, MEDIA_JSON
+
+    on_head = on_options = on_get
+
+
+class Upload:
+    async def on_post(self, req: Any, resp: Any) -> None:
+        resp.data, resp.content_type = length(await req.stream.read()), MEDIA_JSON
+
+
+class Talk:
+    async def on_websocket(self, req: Any, ws: Any) -> None:
+        await ws.accept()
+        await ws.send_text(req.scope["user"].display_name)
+        await ws.send_text(await ws.receive_text())
+        await ws.close()
+
+
+def build(**options: Any) -> Any:
+    app = falcon.asgi.App()
+    for prefix in ("", MOUNT):
+        app.add_route(f"{prefix}/who", Who())
+        app.add_route(f"{prefix}/open", Open())
+        app.add_route(f"{prefix}/upload", Upload())
+        app.add_route(f"{prefix}/ws", Talk())
+    return asgi_mounted(OctyASGIMiddleware(app, **options))
+
+
+app = asgi_sites(build)

@@ -1,0 +1,127 @@
+"""Cases of connections: HEAD, keep-alive after every kind of answer, pipelining, and answers equal to the byte."""
+
+import re
+from collections.abc import Iterator
+
+from support.world import basic
+
+from proofs.conformance.answers import (
+    AMBIGUOUS,
+    CLOSED,
+    INVALID,
+    MALFORMED,
+    MISSING,
+    OPEN,
+    OVERSIZE,
+    PLAIN,
+    WHO,
+    describe,
+)
+from proofs.conformance.cases import ID, SOURCE, THEN, Case, case, http
+from proofs.conformance.pairs import UNKNOWN, Pairs
+from proofs.conformance.wire import Wire
+
+SAME = "the same bytes"
+
+
+def cases(pairs: Pairs) -> Iterator[Case]:
+    """Return them in the order of the table."""
+    yield from _heads(pairs)
+    yield from _kept(pairs)
+    yield from _several(pairs)
+
+
+def _heads(pairs: Pairs) -> Iterator[Case]:
+    right = THEN + http(pairs.basic)
+    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+    for name, lines, answer, outcome in (
+        ("HEAD without credentials", (), MISSING, "missing"),
+        ("HEAD and a wrong secret", (wrong,), INVALID, "wrong_secret"),
+        ("HEAD and two lines", (pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
+    ):
+        yield case("HEAD", name, http(*lines, method=b"HEAD") + right, (answer, WHO), f"accepted, {outcome}")
+    request = http(pairs.basic, method=b"HEAD") + right
+    yield case(
+        "HEAD", "HEAD and the right pair", request, (f"200 with no body of {len(WHO) - 4} bytes", WHO), "2 × accepted"
+    )
+    request = http(path=b"/open", method=b"HEAD") + right
+    yield case(
+        "HEAD", "HEAD of an exempt path", request, (f"200 with no body of {len(OPEN) - 4} bytes", WHO), "accepted"
+    )
+
+
+def _kept(pairs: Pairs) -> Iterator[Case]:
+    right = http(pairs.basic)
+    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+    unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
+    body = b'{"a": "body"}'
+    posted = http(wrong, b"Content-Length: %d" % len(body), method=b"POST", path=b"/upload", body=body)
+    for name, request, answer, outcome in (
+        ("missing", http(), MISSING, "missing"),
+        ("malformed", http(b"Authorization: Bearer x"), MALFORMED, "malformed"),
+        ("ambiguous", http(pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
+        ("oversize", http(b"Authorization: " + b"x" * 2000), OVERSIZE, "oversize"),
+        ("a wrong secret", http(wrong), INVALID, "wrong_secret"),
+        ("an unknown key", http(unknown), INVALID, "unknown_key"),
+        ("plain HTTP", http(pairs.basic, front=(SOURCE, ID)), PLAIN, "plain_http"),
+        ("a refused body", posted, INVALID, "wrong_secret"),
+    ):
+        yield case(
+            "keep-alive",
+            f"right pair on the same connection after {name}",
+            request + THEN + right,
+            (answer, WHO),
+            f"accepted, {outcome}",
+        )
+    request = right + THEN + http(wrong) + THEN + right
+    yield case("keep-alive", "right, wrong, right", request, (WHO, INVALID, WHO), "2 × accepted, wrong_secret")
+    request = http(b"Connection: close") + THEN + right
+    yield case("keep-alive", "refused and asked to close", request, (MISSING, CLOSED), "missing")
+    request = http().replace(b"HTTP/1.1", b"HTTP/1.0") + THEN + right
+    yield case("keep-alive", "refused over HTTP/1.0", request, (MISSING, CLOSED), "missing")
+
+
+def _several(pairs: Pairs) -> Iterator[Case]:
+    right, none = http(pairs.basic), http()
+    values = (
+        basic(UNKNOWN, "x"),
+        pairs.right.basic("x"),
+        pairs.right.basic(""),
+        pairs.retired.basic(),
+        pairs.retired.basic("x"),
+    )
+    request = THEN.join(http(b"Authorization: " + value.encode()) for value in values)
+    recorded = "retired, retired_wrong, unknown_key, 2 × wrong_secret"
+    yield case("equal bytes", "unknown, wrong, empty, retired: whole answers", request, SAME, recorded, play=same_bytes)
+    wrong = http(b"Authorization: " + pairs.right.basic("x").encode())
+    request = THEN.join((none, right, wrong))
+    yield case(
+        "pipelining",
+        "missing, right, wrong at once",
+        request,
+        (MISSING, WHO, INVALID),
+        "accepted, missing, wrong_secret",
+        play=at_once,
+    )
+    posted = http(b"Content-Length: 5", method=b"POST", path=b"/upload", body=b"hello")
+    request = posted + THEN + right
+    yield case(
+        "pipelining", "a refused body, then right, at once", request, (MISSING, WHO), "accepted, missing", play=at_once
+    )
+
+
+def at_once(wire: Wire, request: bytes) -> Iterator[str]:
+    """Send all requests in one go, and read as many answers."""
+    wire.send(request.replace(THEN, b""))
+    for _ in request.split(THEN):
+        yield describe(wire.answer())
+
+
+def same_bytes(wire: Wire, request: bytes) -> Iterator[str]:
+    """Compare whole answers, all but the Date, each on a connection of its own."""
+    raw = set()
+    for part in request.split(THEN):
+        wire.send(part)
+        raw.add(re.sub(rb"(?i)\r\ndate: [^\r]*", b"", wire.answer().raw))
+        wire.reconnect()
+    yield SAME if len(raw) == 1 else f"{len(raw)} different answers"

@@ -1,0 +1,81 @@
+"""Cases of bodies: refused before they are read, accepted whole, and trailers that are no headers."""
+
+from collections.abc import Iterator
+
+from proofs.conformance.answers import INVALID, MISSING, WHO, describe
+from proofs.conformance.cases import Case, case, http
+from proofs.conformance.pairs import Pairs
+from proofs.conformance.wire import Wire
+
+_LARGE = 10_000_000
+_IMPATIENCE = 1.5  # seconds: an answer that waits for the body would never come
+_BODY = bytes(range(256)) * 1200
+_HEADERS_END = b"\r\n\r\n"
+
+
+def cases(pairs: Pairs) -> Iterator[Case]:
+    """Return them in the order of the table."""
+    yield from _refused(pairs)
+    yield from _accepted(pairs)
+    yield from _trailers(pairs)
+
+
+def _upload(*lines: bytes, body: bytes = b"") -> bytes:
+    return http(*lines, method=b"POST", path=b"/upload", body=body)
+
+
+def _refused(pairs: Pairs) -> Iterator[Case]:
+    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+    length, chunked, expect = b"Content-Length: %d" % _LARGE, b"Transfer-Encoding: chunked", b"Expect: 100-continue"
+    for name, request, answer, outcome in (
+        ("5 bytes of 10 MB, no credentials", _upload(length, body=b"hello"), MISSING, "missing"),
+        ("5 bytes of 10 MB, wrong secret", _upload(length, wrong, body=b"hello"), INVALID, "wrong_secret"),
+        ("a chunk of an endless body", _upload(chunked, wrong, body=b"5\r\nhello\r\n"), INVALID, "wrong_secret"),
+        ("asked whether to continue with 10 MB", _upload(length, expect, wrong), INVALID, "wrong_secret"),
+        ("asked whether to continue with chunks", _upload(chunked, expect, wrong), INVALID, "wrong_secret"),
+    ):
+        yield case("refused uploads", name, request, answer, outcome, play=impatient)
+
+
+def _accepted(pairs: Pairs) -> Iterator[Case]:
+    whole, length = f'200 {{"length": {len(_BODY)}}}', b"Content-Length: %d" % len(_BODY)
+    chunked = b"Transfer-Encoding: chunked"
+    yield case("accepted uploads", "of a known length", _upload(pairs.basic, length, body=_BODY), whole, "accepted")
+    request = _upload(pairs.basic, chunked, body=_chunks(_BODY))
+    yield case("accepted uploads", "in chunks", request, whole, "accepted")
+    request = _upload(pairs.basic, length, b"Expect: 100-continue", body=_BODY)
+    yield case("accepted uploads", "after 100", request, ("100", whole), "accepted", play=after_continue)
+
+
+def _trailers(pairs: Pairs) -> Iterator[Case]:
+    """Return chunked requests with fields after the body: no server may take them for headers (RFC 9110 6.5.1)."""
+    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+    for name, line, trailer, answer, outcome in (
+        ("right pair as a trailer", b"", pairs.basic, MISSING, "missing"),
+        ("wrong secret as a trailer of the right pair", pairs.basic, wrong, WHO, "accepted"),
+        ("forged source as a trailer", b"", b"X-Forwarded-For: 203.0.113.66", MISSING, "missing"),
+        ("forged scheme as a trailer", b"", b"X-Forwarded-Proto: http", MISSING, "missing"),
+    ):
+        lines = (b"Transfer-Encoding: chunked", *filter(None, [line]))
+        request = http(*lines, method=b"POST", body=b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n\r\n")
+        yield case("trailers", name, request, answer, outcome)
+
+
+def _chunks(body: bytes) -> bytes:
+    pieces = [body[start : start + 70_000] for start in range(0, len(body), 70_000)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def impatient(wire: Wire, request: bytes) -> Iterator[str]:
+    """Send the beginning of a body and never the rest: the answer must come all the same."""
+    wire.send(request)
+    yield describe(wire.answer(patience=_IMPATIENCE))
+
+
+def after_continue(wire: Wire, request: bytes) -> Iterator[str]:
+    """Send the body when the server has said 100."""
+    head, _, body = request.partition(_HEADERS_END)
+    wire.send(head + _HEADERS_END)
+    yield str(wire.interim())
+    wire.send(body)
+    yield describe(wire.answer())

@@ -1,0 +1,202 @@
+"""The table's requests without a server: bytes -> scope or environ -> app -> the same words as over TCP.
+
+Here: a server's work in its plainest form, for the checkers of both specifications. Not here: the checks.
+"""
+
+import asyncio
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from proofs.conformance.answers import describe
+from proofs.conformance.cases import THEN, Case, each_anew, in_turn
+from proofs.conformance.cases.stops import STOP
+from proofs.conformance.cases.websockets import talk
+from proofs.conformance.wire import Answer
+
+PEER = ("127.0.0.1", 50_000)
+Ask = Callable[["Parsed"], list[str]]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A request as a server has read it."""
+
+    method: str
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @classmethod
+    def of(cls, request: bytes) -> "Parsed":
+        """Read well-formed bytes."""
+        head, _, body = request.partition(b"\r\n\r\n")
+        line, *lines = head.split(b"\r\n")
+        method, target, _ = line.split(b" ")
+        pairs = [one.split(b":", 1) for one in lines]
+        headers = [(name.lower(), value.strip(b" \t")) for name, value in pairs]
+        chunked = (b"transfer-encoding", b"chunked") in headers
+        return cls(method.decode(), target, headers, _joined(body) if chunked else body)
+
+    @property
+    def path(self) -> bytes:
+        return unquote_to_bytes(self.target.partition(b"?")[0])
+
+    @property
+    def query(self) -> bytes:
+        return self.target.partition(b"?")[2]
+
+
+def _joined(chunks: bytes) -> bytes:
+    body = bytearray()
+    while chunks:
+        size, _, chunks = chunks.partition(b"\r\n")
+        if not int(size, 16):
+            break
+        body += chunks[: int(size, 16)]
+        chunks = chunks[int(size, 16) + 2 :]
+    return bytes(body)
+
+
+def plays_in_process(case: Case) -> bool:
+    """Tell whether a case is about requests, not about connections, framing, or what only a server refuses."""
+    if case.play not in (in_turn, each_anew, talk) or case.group in ("broken lines", "keep-alive", STOP):
+        return False
+    method, target = case.request.split(b" ", 2)[:2]
+    return target.startswith(b"/") and method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+
+
+def run(case: Case, ask: Ask) -> tuple[str, ...]:
+    """Play a case, and return what was answered."""
+    return tuple(word for part in case.bytes.split(THEN) for word in ask(Parsed.of(part)))
+
+
+def asgi(app: Any) -> Ask:
+    """Return how an ASGI app is asked."""
+    return lambda request: asyncio.run(_ask_asgi(app, request))
+
+
+async def _ask_asgi(app: Any, request: Parsed) -> list[str]:
+    upgrade = (b"upgrade", b"websocket") in request.headers
+    scope = {
+        "type": "websocket" if upgrade else "http",
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "http_version": "1.1",
+        "scheme": "ws" if upgrade else "http",
+        "path": request.path.decode("utf-8", "replace"),
+        "raw_path": request.target.partition(b"?")[0],
+        "query_string": request.query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "client": PEER,
+        "server": ("127.0.0.1", 80),
+        "state": {},
+        **(
+            {"subprotocols": [], "extensions": {"websocket.http.response": {}}}
+            if upgrade
+            else {"method": request.method}
+        ),
+    }
+    headers = [header for header in scope["headers"] if header[0] != b"authorization"]
+    said = await (_talk(app, scope) if upgrade else _exchange(app, scope, request.body))
+    left = [header for header in scope["headers"] if header[0] != b"authorization"]
+    assert left == headers, "a request's headers are the app's, too, but for hidden credentials"
+    return said
+
+
+async def _exchange(app: Any, scope: dict[str, Any], body: bytes) -> list[str]:
+    sent: list[Any] = []
+    over = asyncio.Event()
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        if waiting:
+            return waiting.pop()
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    over.set()
+    return [_described(sent, head=scope["method"] == "HEAD")]
+
+
+async def _talk(app: Any, scope: dict[str, Any]) -> list[str]:
+    """Be the client that `cases.websockets.talk` is."""
+    said: list[str] = []
+    sent: list[Any] = []
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    received.put_nowait({"type": "websocket.connect"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message["type"] == "websocket.accept":
+            said.append("101")
+        elif message["type"] == "websocket.send":
+            said.append(message["text"])
+            if len(said) == 2:
+                received.put_nowait({"type": "websocket.receive", "text": "hi"})
+        elif message["type"] == "websocket.close":
+            said.append("the end")
+            received.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    await app(scope, received.get, send)
+    return said or [_described(sent, head=False)]
+
+
+def _described(sent: list[Any], *, head: bool) -> str:
+    start, *bodies = sent
+    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
+    body = b"".join(message.get("body", b"") for message in bodies)
+    return describe(Answer(start["status"], headers, b"" if head else body, b"", head))
+
+
+def wsgi(app: Any) -> Ask:
+    """Return how a WSGI app is asked."""
+
+    def ask(request: Parsed) -> list[str]:
+        begun: list[Any] = []
+        result = app(_environ(request), lambda status, headers, _fault=None: begun.append((status, headers)) or print)
+        try:
+            body = b"".join(result)
+        finally:
+            result.close()
+        [(status, headers)] = begun
+        head = request.method == "HEAD"
+        lower = [(name.lower(), value) for name, value in headers]
+        return [describe(Answer(int(status[:3]), lower, b"" if head else body, b"", head))]
+
+    return ask
+
+
+def _environ(request: Parsed) -> dict[str, Any]:
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": request.path.decode("latin-1"),
+        "QUERY_STRING": request.query.decode("latin-1"),
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": PEER[0],
+        "CONTENT_LENGTH": str(len(request.body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in request.headers:
+        if name in (b"content-length", b"content-type", b"transfer-encoding") or b"_" in name:
+            continue
+        variable = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        text = value.decode("latin-1")
+        environ[variable] = f"{environ[variable]},{text}" if variable in environ else text
+    return environ

@@ -1,0 +1,56 @@
+"""Every cell of the table, over TCP, and the document that says so."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.paths import DOCS
+
+from proofs.conformance import apache
+from proofs.conformance.cases import table
+from proofs.conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, Cell
+from proofs.conformance.differences import DIFFERENCES
+from proofs.conformance.pairs import sample
+from proofs.conformance.pipeline import Pipeline, pipeline
+from proofs.conformance.table import case_lines
+
+DOCUMENT = DOCS / "conformance.md"
+
+
+@pytest.fixture(scope="session")
+def cells_at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Run the selected cells only, in their order."""
+    cells = [item.callspec.params["cell"] for item in request.session.items if "cells_at_work" in item.fixturenames]
+    found = [cell for cell in cells if cell.server.is_installed]
+    with pipeline(tmp_path_factory.mktemp("conformance"), found) as made:
+        yield made
+
+
+@pytest.mark.parametrize("cell", [*CELLS, *AS_THEY_COME, *FURTHER_CELLS], ids=str)
+def test_cell(cell: Cell, cells_at_work: Pipeline) -> None:
+    if not cell.server.is_installed:
+        pytest.skip(f"left out: needs {apache.NEEDS}")
+    faults = cells_at_work.report(cell).faults
+    assert not faults, "\n".join(faults)
+
+
+def test_the_document_names_the_cases_of_the_table() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    documented = [line for line in text[text.index("## Cases") :].splitlines() if line.startswith("- ")]
+    assert documented == case_lines()
+
+
+def test_the_document_names_every_difference() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [item.why for item in DIFFERENCES if item.why not in text] == []
+
+
+def test_every_difference_is_about_cases_and_cells_that_there_are() -> None:
+    cases = {case.title: case for case in table(sample())}
+    for item in DIFFERENCES:
+        cells = [cell for cell in (*CELLS, *AS_THEY_COME, *FURTHER_CELLS) if item.holds(cell)]
+        named = {name for cell in cells for name in (cell.server.name, cell.server.name.partition(",")[0])}
+        assert set(item.servers) <= named
+        assert set(item.results) <= cases.keys()
+        for title, (answers, recorded) in item.results.items():
+            case = cases[title]
+            assert ((answers,) if isinstance(answers, str) else answers, recorded) != (case.answers, case.recorded)

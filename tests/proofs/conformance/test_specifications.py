@@ -1,0 +1,170 @@
+"""The adapters against both specifications, with a checker above and below them, over all requests of the table."""
+
+import asyncio
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+from wsgiref.validate import validator
+
+import pytest
+
+from octy_middleware import OctyASGIMiddleware, OctyWSGIMiddleware
+from proofs.conformance.asgi_checker import BreachError, checked
+from proofs.conformance.cases import table
+from proofs.conformance.cells import FRAMEWORKS, SERVERS, Cell, Record, Seen, Session
+from proofs.conformance.expectations import expected_of_the_middleware
+from proofs.conformance.in_process import Parsed, asgi, plays_in_process, run, wsgi
+from proofs.conformance.pairs import accounts
+
+
+class CheckedASGI(OctyASGIMiddleware):
+    """The adapter with a checker on either side, wherever a framework builds it in."""
+
+    made: ClassVar[list[Any]] = []
+    lower_case = True
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(checked(app, lower_case=self.lower_case), **options)
+        self._above = checked(super().__call__, lower_case=self.lower_case)
+        self.made.append(self.authenticator)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._above(scope, receive, send)
+
+
+class CheckedWSGI(OctyWSGIMiddleware):
+    """The same with the standard library's own checker."""
+
+    made: ClassVar[list[Any]] = []
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(validator(app), **options)
+        self._above = validator(super().__call__)
+        self.made.append(self.authenticator)
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self._above(environ, start_response)
+
+
+ADAPTERS = {
+    "asgi": ("OctyASGIMiddleware", CheckedASGI, "asgi_sites", asgi),
+    "wsgi": ("OctyWSGIMiddleware", CheckedWSGI, "wsgi_sites", wsgi),
+}
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return the accounts' pairs, and a cell's databases with this process's own environment set to them."""
+    with accounts(tmp_path / "accounts") as made:
+        session = Session.prepared(Cell("", SERVERS[0]), made, tmp_path / "cell")
+        for name, value in session.environment().items():
+            monkeypatch.setenv(name, value)
+        yield made.pairs, session.worlds
+        for checker in (CheckedASGI, CheckedWSGI):
+            for authenticator in checker.made:
+                authenticator.close()
+            checker.made.clear()
+        for world in session.worlds.values():
+            world.database.close()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_request_of_the_table_keeps_the_specification(
+    framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, worlds = session
+    adapter, name = FRAMEWORKS[framework]
+    original, checker, sites, ask = ADAPTERS[adapter]
+    module = importlib.import_module(f"proofs.conformance.apps.{name}")
+    monkeypatch.setattr(module, original, checker)
+    monkeypatch.setattr(CheckedASGI, "lower_case", not framework.startswith("Django"))
+    app = ask(getattr(module, sites)(module.build))
+    cases = [case for case in table(pairs) if case.adapter in ("", adapter) and plays_in_process(case)]
+    assert len(cases) > 250
+    answers = {case.title: run(case, app) for case in cases}
+    for authenticator in checker.made:
+        authenticator.close()
+    record = Record(worlds)
+    seen = {case.title: Seen(answers[case.title], record.of(case)) for case in cases}
+    assert {**seen, **record.rest()} == {case.title: expected_of_the_middleware(case) for case in cases}
+
+
+@pytest.mark.parametrize("framework", [name for name, (adapter, _) in FRAMEWORKS.items() if adapter == "asgi"])
+def test_a_lifespan_passes_or_is_served_for_an_app_that_knows_none(
+    framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"proofs.conformance.apps.{FRAMEWORKS[framework][1]}")
+    monkeypatch.setattr(module, "OctyASGIMiddleware", CheckedASGI)
+    waiting = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+    sent: list[str] = []
+
+    async def receive() -> Any:
+        return waiting.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(module.build()({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send))
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+BODY = {"type": "http.response.body", "body": b"ok"}
+BREACHES = {
+    "body first": [BODY],
+    "no body": [START],
+    "two starts": [START, START],
+    "something after the last body": [START, BODY, BODY],
+    "more than promised": [START, {**BODY, "body": b"okay"}],
+    "less than promised": [START, {**BODY, "body": b""}],
+    "a body of text": [START, {**BODY, "body": "ok"}],
+    "a status of text": [{**START, "status": "200"}, BODY],
+    "an interim status": [{**START, "status": 100}, BODY],
+    "a header in upper case": [{**START, "headers": [(b"X-A", b"1")]}, BODY],
+    "a header of text": [{**START, "headers": [("x-a", "1")]}, BODY],
+    "a line end in a value": [{**START, "headers": [(b"x-a", b"1\r\nx-b: 2")]}, BODY],
+    "a space after a value": [{**START, "headers": [(b"x-a", b"1 ")]}, BODY],
+    "framing": [{**START, "headers": [(b"transfer-encoding", b"chunked")]}, BODY],
+    "a message of another protocol": [{"type": "websocket.accept"}],
+}
+
+
+@pytest.mark.parametrize("messages", BREACHES.values(), ids=BREACHES)
+def test_the_checker_sees_a_breach(messages: list[Any]) -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with pytest.raises(BreachError):
+        asgi(checked(app))(Parsed.of(request))
+
+
+def test_the_checker_lets_good_manners_pass() -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in (START, {**BODY, "body": b"o", "more_body": True}, {**BODY, "body": b"k"}):
+            await send(message)
+
+    assert asgi(checked(app))(Parsed.of(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == ["200 by the server"]
+
+
+SOCKET_BREACHES = {
+    "accept before connect": [{"type": "websocket.accept"}],
+    "a message before accept": [None, {"type": "websocket.send", "text": "x"}],
+    "a denial after accept": [None, {"type": "websocket.accept"}, {**START, "type": "websocket.http.response.start"}],
+    "a denial without a body": [None, {**START, "type": "websocket.http.response.start"}],
+    "no end": [None, {"type": "websocket.accept"}],
+    "something after the end": [None, {"type": "websocket.close"}, {"type": "websocket.close"}],
+}
+
+
+@pytest.mark.parametrize("messages", SOCKET_BREACHES.values(), ids=SOCKET_BREACHES)
+def test_the_checker_sees_a_breach_of_a_socket(messages: list[Any]) -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await (receive() if message is None else send(message))
+
+    with pytest.raises(BreachError):
+        asgi(checked(app))(Parsed.of(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"))

@@ -1,0 +1,165 @@
+"""The stack on which alerts are measured, its accounts, and attacks on them.
+
+Here: parts that are real, and one attack. Not here: when attacks begin (`alert_latency`), what else goes on
+(`alert_loads`).
+"""
+
+import base64
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import httpx2
+from sqlalchemy import insert
+from support.paths import TESTS
+from support.stores import make_empty_database, remove_database
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.db.models import Account, KeyPair
+from octy_middleware.domain.accounts import account_values
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
+from octy_worker.dev.http_client import http_client
+from octy_worker.dev.mail_sink import sink_command
+from octy_worker.dev.processes import is_listening
+from octy_worker.dev.stack import Stack
+
+THRESHOLD = 20
+PATIENCE = 60.0  # seconds
+_CHUNK = 500
+_PATH = "/v1/account/authenticate"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An account with a pair in use."""
+
+    account_id: str
+    address: str
+    public_key: str
+    secret: str
+
+
+class HangingStack(Stack):
+    """The embedded stack with a mail sink that can hang."""
+
+    def start_mail(self) -> None:
+        """Start the sink of `hanging_mail_sink` in place of the usual one."""
+        smtp, page = self._ports.smtp, self._ports.inbox
+        command = sink_command(self.mails.folder, self._certificate, smtp_port=smtp, page_port=page)
+        command[command.index("octy_worker.dev.mail_sink")] = "proofs.load.hanging_mail_sink"
+        path = {"PYTHONPATH": str(TESTS)}
+        self.processes.start("mail", command, path).wait_until(
+            lambda: is_listening(smtp) and is_listening(page), PATIENCE
+        )
+
+
+class Rig:
+    """The stack, accounts in it, and attacks on them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self._hasher = KeyHasher(Keychain.parse(stack.env["OCTY_PEPPERS"], name="OCTY_PEPPERS"))
+        self._numbers = count(1)
+        self._tls = stack.tls_context()
+
+    @staticmethod
+    def now() -> float:
+        return time.time()
+
+    def client(self) -> httpx2.Client:
+        return http_client(self._tls, base_url=self.stack.api, timeout=PATIENCE)
+
+    def accounts(self, name: str, many: int, **contact: str) -> list[Pair]:
+        """Add so many accounts, each with a pair in use."""
+        made = [self._account(f"{name}-{next(self._numbers)}", contact) for _ in range(many)]
+        for start in range(0, many, _CHUNK):
+            with self.stack.database.write(timeout=PATIENCE) as connection:
+                connection.execute(insert(Account), [account for _, account, _ in made[start : start + _CHUNK]])
+                connection.execute(insert(KeyPair), [row for _, _, row in made[start : start + _CHUNK]])
+        return [pair for pair, _, _ in made]
+
+    def _account(self, reference: str, contact: dict[str, str]) -> tuple[Pair, dict[str, object], dict[str, object]]:
+        now, pair_id, keys = time.time(), uuid7(time.time()), make_key_pair()
+        address = f"{reference}@customers.example"
+        account = account_values(reference, {"contact_email_address": address, **contact}, now - 30 * 86_400)
+        row = {
+            "id": pair_id,
+            "account_id": account["id"],
+            "public_key": keys.public_key,
+            "secret_digest": self._hasher.digest(keys.secret, row_binding(pair_id, keys.public_key)),
+            "state": "active",
+            "cause": "first",
+            "created_at": utc(now),
+            "activated_at": utc(now),
+        }
+        return Pair(account["id"], address, keys.public_key, keys.secret.reveal()), account, row
+
+    @staticmethod
+    def fail(client: httpx2.Client, pair: Pair) -> None:
+        """Cause an incident, one request after the other."""
+        for _ in range(THRESHOLD):
+            answer = client.get(_PATH, auth=(pair.public_key, "sk_wrong"))
+            if answer.status_code not in {401, 503}:
+                raise RuntimeError(f"a wrong secret was answered {answer.status_code}")
+
+    @contextmanager
+    def attack(self, pair: Pair) -> Iterator["Attack"]:
+        """Open the attack's connections; each sends one request."""
+        with ExitStack() as stack:
+            yield Attack([stack.enter_context(self._connection()) for _ in range(THRESHOLD)], pair)
+
+    @contextmanager
+    def _connection(self) -> Iterator[ssl.SSLSocket]:
+        host, port = self.stack.api.removeprefix("https://").split(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=PATIENCE) as plain,
+            self._tls.wrap_socket(plain, server_hostname=host) as connection,
+        ):
+            yield connection
+
+    def alert_at(self, pair: Pair) -> datetime | None:
+        """Return when the mail server accepted the alert, or None when it did not come."""
+        with suppress(TimeoutError):
+            return self.stack.mails.wait_for(
+                lambda mail: mail.to == pair.address and mail.kind == "alert", PATIENCE
+            ).received_at
+        return None
+
+
+class Attack:
+    """Twenty requests with a wrong secret, sent at once: what holds the server up is waited for, not avoided."""
+
+    def __init__(self, connections: Sequence[ssl.SSLSocket], pair: Pair) -> None:
+        self._connections = connections
+        credentials = base64.b64encode(f"{pair.public_key}:sk_wrong".encode()).decode()
+        self._request = (
+            f"GET {_PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n"
+            "Accept-Encoding: identity\r\n\r\n"
+        ).encode()
+
+    def send(self) -> datetime:
+        """Send all; return when the server had the last one."""
+        for connection in self._connections:
+            connection.sendall(self._request)
+        return datetime.now(UTC)
+
+    def statuses(self) -> list[int]:
+        """Return how each was answered."""
+        return [int(connection.recv(65_536).split(b" ", 2)[1]) for connection in self._connections]
+
+
+@contextmanager
+def opened(folder: Path, store: str) -> Iterator[Rig]:
+    """Run the stack on an empty database."""
+    with ExitStack() as stack:
+        url = make_empty_database(folder, store) if store == "postgresql" else None
+        if url is not None:
+            stack.callback(remove_database, url)
+        yield Rig(stack.enter_context(HangingStack(folder / "stack", fixed_ports=False, database=url)))

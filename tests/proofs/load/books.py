@@ -1,0 +1,59 @@
+"""What must stand in the tables of a key of which nothing but failures was sent, and in a file that was treated badly.
+
+Here: checks that several measurements share. Not here: what clients saw.
+"""
+
+import json
+
+from sqlalchemy import text
+from support.world import Keys, World
+
+from proofs.load.report import Report
+
+THRESHOLD = 20
+_NETWORK = "127.0.0.0/24"  # of all clients on this machine
+_GROWN = "SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id"
+
+
+def check_case(report: Report, world: World, keys: Keys, failures: int, *, at_once: int, behind: int = 0) -> None:
+    """So many failures were recorded, at most `at_once` by one commit: every other figure follows.
+
+    `behind`: so many had waited for a store that was away, and commits wrote them with the others.
+    """
+    streaks = dict(world.rows("SELECT network, length FROM streak WHERE public_key = :key", key=keys.public_key))
+    report.same("streaks", streaks, {"": failures, _NETWORK: failures})
+    report.same("incidents (rule, length)", world.rows("SELECT rule, length FROM incident"), [("key", THRESHOLD)])
+    kinds = dict(world.rows("SELECT kind, COUNT(*) FROM outbox WHERE kind LIKE 'incident%' GROUP BY kind"))
+    report.same("opened in the outbox", kinds.get("incident_opened"), 1)
+    _check_told(report, [_failures(row[0]) for row in world.rows(_GROWN)], failures, at_once, behind)
+
+
+def _failures(detail: object) -> int:
+    read = json.loads(detail) if isinstance(detail, str) else detail  # as each driver has it
+    assert isinstance(read, dict)
+    return int(read["failures"])
+
+
+def _check_told(report: Report, told: list[int], failures: int, at_once: int, behind: int) -> None:
+    """A commit takes many failures at once and tells of the last: each doubling once, by the commit that reached it."""
+    report.figure("told of", told)
+    reached = [doublings(length)[-1] for length in told]
+    report.expect(told == sorted(set(told)), "a length was told twice, or out of order")
+    report.expect(len(set(reached)) == len(reached), "a doubling was told twice")
+    wanted = [doubling for doubling in doublings(failures) if THRESHOLD + 2 * at_once < doubling <= failures]
+    for doubling in set(wanted) - set(reached):  # one commit reached it and the next one
+        over = min((length - doubling for length in told if length > doubling), default=failures)
+        report.expect(over < behind, f"told at {reached}, not at every one of {wanted}")
+
+
+def doublings(length: int) -> list[int]:
+    """Return 40, 80, … up to the length; at least 40, so that telling too early shows."""
+    return [THRESHOLD * 2**n for n in range(1, 30) if n == 1 or THRESHOLD * 2**n <= length]
+
+
+def check_file(report: Report, world: World) -> None:
+    """Have SQLite look at all of its file."""
+    with world.database.read() as connection:
+        for check, good in (("integrity_check", [("ok",)]), ("foreign_key_check", [])):
+            found = [tuple(row) for row in connection.execute(text(f"PRAGMA {check}"))]
+            report.same(check, found, good)

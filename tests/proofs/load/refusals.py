@@ -1,0 +1,136 @@
+"""`python -m proofs.load.refusals`: wrong secrets for one key from 64 connections, while right pairs are used.
+
+First another account's pair is used, so that nothing ends the streak: it must be exact, with one case, told at
+doublings. Then the attacked key's own pair is used. Counted 401s must equal recorded ones to the last, also with
+several server processes.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from itertools import product
+
+from support.world import Keys, World
+
+from proofs.load.books import check_case
+from proofs.load.clients import Connection, Shot, keep_asking, statuses, times
+from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.report import Report, conclude, in_ms
+from proofs.load.servers import ADAPTERS, Server, serving
+
+CONNECTIONS = 64
+DETAILS = 60  # attempts kept a key and minute
+
+
+@dataclass(frozen=True)
+class Flood:
+    """One phase: what the attackers and the right pair's owner were answered."""
+
+    wrong: list[Shot]
+    right: list[Shot]
+    seconds: float
+
+
+class _Quota:
+    """Exactly so many requests among all connections, so that every answer is one of them."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self.pending = CONNECTIONS
+
+    def used_up(self) -> bool:
+        """Take one; tell whether there was none left."""
+        self._left -= 1
+        if self._left < 0:
+            self.pending -= 1
+        return self._left < 0
+
+
+async def alone(port: int, keys: Keys, requests: int) -> list[Shot]:
+    """Use a right pair while nothing else goes on."""
+    connection = Connection(port)
+    shots = [await connection.ask(keys.basic()) for _ in range(requests)]
+    connection.close()
+    return shots
+
+
+async def flood(port: int, attacked: Keys, used: Keys, refusals: int) -> Flood:
+    """Send so many wrong secrets for one pair, and use the other as long as that takes."""
+    quota, wrong, right, begun = _Quota(refusals), [], [], time.monotonic()
+    attackers = [keep_asking(port, attacked.basic("sk_wrong"), wrong, quota.used_up) for _ in range(CONNECTIONS)]
+    owner = keep_asking(port, used.basic(), right, lambda: quota.pending == 0)
+    await asyncio.gather(owner, *attackers)
+    return Flood(wrong, right, time.monotonic() - begun)
+
+
+def measure(world: World, adapter: str, processes: int, refusals: int) -> Report:
+    """Run all phases against one server and compare what clients saw with what is on disk."""
+    report = Report(f"{world.store}, {adapter}, server processes: {processes}, {refusals} refusals twice")
+    attacked, other = world.register("attacked"), world.register("other")
+    with serving(world) as fleet:
+        server = fleet.start(adapter, processes=processes)
+        calm = asyncio.run(alone(server.port, other, max(refusals // 40, 20)))
+        first = _phase(report, "another account's pair", server, attacked, other, refusals=refusals)
+        # Nothing but failures has happened to this key: every figure is known.
+        report.same("recorded", world.recorded(attacked.public_key), {"wrong_secret": refusals})
+        check_case(report, world, attacked, refusals, at_once=CONNECTIONS)
+        second = _phase(report, "its own pair", server, attacked, attacked, refusals=refusals)
+        fleet.stop()
+    report.figure("right pair without the flood", in_ms(times(calm)))
+    seen = len(first.wrong) + len(second.wrong)
+    report.same("recorded for the attacked key", world.recorded(attacked.public_key), _outcomes(seen, second.right))
+    report.same(
+        "recorded for the other key", world.recorded(other.public_key), {"accepted": len(calm) + len(first.right)}
+    )
+    open_cases = world.rows("SELECT COUNT(*) FROM incident WHERE closed_at IS NULL")[0][0]
+    report.same("incidents open in the end", open_cases, 1)
+    _check_rows(report, world, attacked)
+    return report
+
+
+def _outcomes(wrong: int, right: list[Shot]) -> dict[str, int]:
+    return {"wrong_secret": wrong, "accepted": len(right)}
+
+
+def _phase(report: Report, whose: str, server: Server, attacked: Keys, used: Keys, *, refusals: int) -> Flood:
+    seen = asyncio.run(flood(server.port, attacked, used, refusals))
+    report.same(f"wrong secret beside {whose}", dict(statuses(seen.wrong)), {401: refusals})
+    report.figure("refusals a second", round(refusals / seen.seconds))
+    report.figure("refusal", in_ms(times(seen.wrong)))
+    report.same(f"{whose} during the flood", dict(statuses(seen.right)), {200: len(seen.right)})
+    report.expect(len(seen.right) > 0, f"{whose} was never used")
+    report.figure(f"{whose} during the flood took", in_ms(times(seen.right)))
+    return seen
+
+
+def _check_rows(report: Report, world: World, attacked: Keys) -> None:
+    """Floods make rows by the minute, not by the request."""
+    most = world.rows(
+        "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM attempt WHERE public_key = :key GROUP BY minute)",
+        key=attacked.public_key,
+    )[0][0]
+    report.same("details kept in the fullest minute", most, DETAILS)
+    [(rows, minutes)] = world.rows("SELECT COUNT(*), COUNT(DISTINCT minute) FROM outcome_minute")
+    report.figure("counter rows", rows)
+    report.expect(rows <= minutes * 3, f"{rows} counter rows in {minutes} minutes")
+
+
+VARIANTS = [(adapter, processes) for processes in (1, 2) for adapter in ADAPTERS]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_store_option(parser)
+    parser.add_argument("--refusals", type=int, default=20_000, help="in each of the two phases")
+    options = parser.parse_args(arguments)
+    reports = []
+    for store, (adapter, processes) in product(stores_of(options), VARIANTS):
+        with fresh_world(store) as world:
+            reports.append(measure(world, adapter, processes, options.refusals))
+    return conclude("proofs.load.refusals", reports)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The servers that are put under load: uvicorn and gunicorn, with one process or several, on one database.
+
+Here: how they are started. Not here: what is sent to them.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.paths import TESTS
+from support.world import World
+
+from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
+
+EXAMPLES = TESTS.parent / "examples"
+ADAPTERS = ("starlette", "flask")
+_THREADS = 16  # of a gunicorn worker: as many refusals can share one commit
+_START = 30.0
+
+
+@dataclass(frozen=True)
+class App:
+    """A module with an app for each adapter, and the folder to import it from."""
+
+    folder: Path
+    starlette: str
+    flask: str
+
+
+EXAMPLE = App(EXAMPLES, "starlette_app:app", "flask_app:app")
+OWN = App(TESTS, "proofs.load.apps:starlette_app", "proofs.load.apps:flask_app")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server; with several processes they share the port."""
+
+    adapter: str
+    port: int
+    process: Process
+
+    def pids(self) -> list[int]:
+        """Return the worker processes of a server that has several, or gunicorn's one."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(text) for text in children if _is_worker(text)]
+
+    def threads(self) -> int:
+        """Return how many threads all its processes have."""
+        return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in [self.process.pid, *self.pids()])  # noqa: PTH208
+
+
+def _is_worker(pid: str) -> bool:
+    """Tell workers from the process with which Python's own multiprocessing cleans up, which serves nobody."""
+    try:
+        return b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it is gone, or going
+        return False
+
+
+def command(adapter: str, app: App, port: int, processes: int, *, preload: bool = False) -> list[str]:
+    """Return what to type after `python -m`. `preload`: gunicorn imports the app once, and forks its workers."""
+    if adapter == "starlette":
+        options = ["--http", "h11", "--no-proxy-headers", "--log-level", "error", "--no-access-log"]
+        place = ["--app-dir", str(app.folder), "--port", str(port), "--workers", str(processes)]
+        return ["uvicorn", app.starlette, *place, *options]
+    options = ["--worker-class", "gthread", "--threads", str(_THREADS), "--log-level", "error"]
+    place = ["--chdir", str(app.folder), "--bind", f"{LOOPBACK}:{port}", "--workers", str(processes)]
+    return ["gunicorn", app.flask, *place, *options, "--forwarded-allow-ips", "", *["--preload"] * preload]
+
+
+@contextmanager
+def serving(world: World, environment: Mapping[str, str] | None = None) -> Iterator["Fleet"]:
+    """Serve the world's database by as many servers as are started in the block."""
+    settings = {
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_PEPPERS": world.peppers.export(),
+        "OCTY_REQUIRE_HTTPS": "0",
+        **(environment or {}),
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
+    with ProcessGroup(world.folder / "logs", {**inherited, **settings}) as group:
+        yield Fleet(group)
+
+
+class Fleet:
+    """Servers of one database."""
+
+    def __init__(self, group: ProcessGroup) -> None:
+        self._group = group
+
+    def launch(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1, preload: bool = False) -> Server:
+        """Begin to start a server; `Fleet.wait` returns when it listens."""
+        port = free_port()
+        arguments = command(adapter, app, port, processes, preload=preload)
+        return Server(adapter, port, self._group.start(f"{adapter}-{port}", [sys.executable, "-m", *arguments]))
+
+    def wait(self, *servers: Server) -> None:
+        for server in servers:
+            server.process.wait_until(lambda port=server.port: is_listening(port), _START)
+
+    def start(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1) -> Server:
+        server = self.launch(adapter, app=app, processes=processes)
+        self.wait(server)
+        return server
+
+    def stop(self) -> None:
+        """End all servers in order; what they have queued is written."""
+        self._group.stop()

@@ -1,0 +1,58 @@
+"""Short outages under load: what passes, what is 503, and that nothing seen is lost. Both adapters, every kind once."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.postgres import PostgresServer
+
+from proofs.load.outages import full_disk, measure
+from proofs.load.places import fresh_world
+from proofs.load.watch import Limits
+
+LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapter"),
+    [
+        ("file_moved", "starlette"),
+        ("folder_moved", "flask"),
+        ("database_locked", "starlette"),
+        ("lock_file_held", "flask"),
+        ("writes_refused", "starlette"),
+    ],
+)
+def test_an_outage_of_a_file_costs_time_and_no_outcome(kind: str, adapter: str) -> None:
+    with fresh_world("sqlite") as world:
+        assert measure(world, adapter, kind, LIMITS).faults == []
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One that is stopped and paused: other tests have theirs."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapter"),
+    [
+        ("server_stopped", "flask"),  # `make load` goes through all kinds, by both adapters
+        ("server_paused", "starlette"),
+        ("connections_refused", "flask"),
+        ("keys_locked", "starlette"),
+    ],
+)
+def test_an_outage_of_a_server_costs_time_and_no_outcome(server: PostgresServer, kind: str, adapter: str) -> None:
+    with fresh_world("postgresql", server) as world:
+        assert measure(world, adapter, kind, LIMITS).faults == []
+
+
+def test_right_keys_pass_while_more_clients_ask_a_paused_server_than_there_are_threads(server: PostgresServer) -> None:
+    crowded = Limits(grace=3.0, commit_timeout=0.8, length=4.0, attackers=24)
+    with fresh_world("postgresql", server) as world:
+        assert measure(world, "flask", "server_paused", crowded).faults == []
+
+
+def test_a_full_disk_costs_time_and_no_outcome() -> None:
+    assert full_disk(["flask"], LIMITS).faults == []

@@ -1,0 +1,162 @@
+"""Everything that `octy incidents decide` and `octy doctor` need, running: Temporal, worker with pages, mail server.
+
+Here: starting it once for a file of tests, and cases whose workflows run. Not here: tests.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.dev.certificates import ensure_certificate
+from octy_worker.dev.mail_sink import sink_command
+from octy_worker.dev.processes import Process, ProcessGroup, free_port
+from octy_worker.dev.temporal_server import find_temporal, start_temporal
+from support.cli_rig import Ended, Octy, octy_for, open_case
+from support.world import INSTALLATION, Keys, World
+
+PATIENCE = 90.0  # a busy machine takes its time
+_START = """
+import asyncio, os, sys
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.temporal.access import TemporalAccess
+from octy_worker.temporal.client import connect
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import IncidentInput, incident_workflow_id
+from octy_workflows.task_queues import incident_task_queue
+
+async def start(address, keys, installation, incident_id):
+    place = TemporalAccess(temporal_address=address, temporal_keys=Keychain.parse(keys, name="keys"))
+    client = await connect(place)
+    case, workflow_id = IncidentInput(incident_id), incident_workflow_id(installation, incident_id)
+    queue = incident_task_queue(f"octy-{installation}")
+    await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue=queue)
+
+asyncio.run(start(*sys.argv[1:]))
+os._exit(0)
+"""
+
+
+@dataclass
+class Office:
+    """The parts, and one customer after another."""
+
+    world: World
+    octy: Octy
+    group: ProcessGroup
+    temporal: str
+    inbox: str
+    worker: Process | None = None
+    first_case: str = ""
+    before_any_worker: Ended | None = None  # what became of a decision about the first case
+    made: int = 0
+
+    def attacked(self) -> tuple[Keys, str]:
+        """Return an attacked customer's keys and its open case, whose workflow runs."""
+        self.made += 1
+        keys, incident_id = open_case(self.world, f"c{self.made}")
+        self.until(lambda: self.state(incident_id) == "waiting")
+        return keys, incident_id
+
+    def state(self, incident_id: str) -> str:
+        return self.world.rows("SELECT state FROM incident WHERE id = :id", id=incident_id)[0][0]
+
+    def events(self, incident_id: str, what: str) -> list[dict]:
+        query = "SELECT actor, detail FROM incident_event WHERE incident_id = :id AND what = :what ORDER BY seq"
+        return [
+            {"actor": actor, **json.loads(detail)}
+            for actor, detail in self.world.rows(query, id=incident_id, what=what)
+        ]
+
+    def decide(self, incident_id: str, *words: str, **variables: str) -> Ended:
+        return self.octy.shell("incidents", "decide", incident_id, *words, **variables)
+
+    def close(self) -> None:
+        """End the worker as a service manager does; it must say that all went well."""
+        self.octy.close()
+        assert self.worker is not None
+        self.worker.stop(PATIENCE)
+        assert self.worker.returncode == 0, self.worker.log_tail()
+
+    def until(self, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not ready():
+            assert self.worker is not None
+            self.worker.check()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def start(self) -> None:
+        """Decide about a first case before there is a worker; then start it."""
+        _, self.first_case = open_case(self.world, "first")
+        self._start_workflow(self.first_case)
+        more = ("--reason", "nobody is there", "--timeout", "1", "--decision-id", "d-1")
+        self.before_any_worker = self.decide(self.first_case, "dismiss", *more)
+        self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
+
+    def _start_workflow(self, incident_id: str) -> None:
+        """Start a case's workflow as the relay would, in a process that a Temporal client may end."""
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                _START,
+                self.temporal,
+                self.octy.variables["OCTY_TEMPORAL_KEYS"],
+                INSTALLATION,
+                incident_id,
+            ],
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+
+    def wait_for_end(self, incident_id: str) -> None:
+        """Wait until the case's workflow has ended; SQL is a step ahead of it."""
+        self._temporal("result", incident_id)
+
+    def found(self, query: str) -> str:
+        """Return what Temporal lists for a query."""
+        command = [find_temporal(), "workflow", "list", "--query", query, "--address", self.temporal]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
+
+    def _temporal(self, verb: str, incident_id: str, *words: str) -> None:
+        command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-{INSTALLATION}-incident-{incident_id}"]
+        subprocess.run(
+            [*command, "--address", self.temporal, *words], check=True, capture_output=True, timeout=PATIENCE
+        )
+
+
+@contextmanager
+def open_office(folder: Path, store: str) -> Iterator[Office]:
+    """Start the parts; stop them in the end."""
+    world, certificate = World(folder, store), ensure_certificate(folder / "tls")
+    temporal, smtp, inbox, pages = (free_port() for _ in range(4))
+    octy = octy_for(
+        world,
+        OCTY_PEPPERS=world.peppers.export(),
+        OCTY_SEALING_KEYS=world.sealing_keys.export(),
+        OCTY_LINK_KEYS=Keychain.generate().export(),
+        OCTY_TEMPORAL_ADDRESS=f"127.0.0.1:{temporal}",
+        OCTY_TEMPORAL_KEYS=Keychain.generate().export(),
+        OCTY_CODEC_URL="none",  # nobody reads payloads here
+        OCTY_SMTP_PORT=str(smtp),
+        OCTY_SMTP_CA_FILE=str(certificate.ca),
+        OCTY_PUBLIC_URL=f"https://localhost:{pages}",
+        OCTY_PAGES_PORT=str(pages),
+        OCTY_PAGES_CERTIFICATE=str(certificate.chain),
+        OCTY_PAGES_PRIVATE_KEY=str(certificate.key),
+    )
+    with ProcessGroup(folder / "logs", octy.environment(PYTHONWARNINGS="")) as group:
+        start_temporal(group, folder / "temporal.db", port=temporal, ui_port=None)
+        group.start("mail", sink_command(folder / "mail", certificate, smtp_port=smtp, page_port=inbox))
+        office = Office(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
+        office.start()
+        yield office
+        office.close()
+    world.close()

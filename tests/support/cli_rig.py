@@ -1,0 +1,147 @@
+"""The `octy` command over a real database, in this process or as a process of its own.
+
+Here: running it, and the failures and cases that its tests look at. Commands that connect a Temporal client are run
+beside this process only: it might not survive its own end (see `octy_worker.cli.exit_process`). Not here: tests.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from octy_middleware import Outcome
+from octy_middleware.errors import DatabaseUnavailableError
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
+from octy_worker.cli.app import app
+from support.world import Keys, World
+
+PATIENCE = 120  # a busy machine takes its time
+DENIED = "127.0.0.1:9"  # the discard port: nothing listens there
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self):
+        return json.loads(self.stdout)
+
+    def must(self, code: int = 0) -> "Ended":
+        """Return this when it ended so, without a traceback."""
+        assert self.code == code, self
+        assert "Traceback" not in self.stderr, self
+        return self
+
+
+@dataclass
+class Octy:
+    """Runs `octy` with these OCTY_* variables and no others."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+    _shell: subprocess.Popen[str] | None = None
+
+    def __call__(self, *words: str, typed: str = "", **variables: str) -> Ended:
+        """Run it in this process."""
+        others = {name: None for name in os.environ if name.startswith(("OCTY_", "COLUMNS", "NO_COLOR", "FORCE_COLOR"))}
+        result = CliRunner(env={**others, **self.variables, **variables}).invoke(app, words, input=typed)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    def process(self, *words: str, **variables: str) -> Ended:
+        """Run it as a process of its own, with warnings as errors."""
+        done = subprocess.run(
+            [sys.executable, "-m", "octy_worker", *words],
+            env=self.environment(**variables),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def shell(self, *words: str, **variables: str) -> Ended:
+        """Run it in a lasting process beside this one: for commands that connect a Temporal client."""
+        if self._shell is None:
+            self._shell = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("cli_shell.py"))],
+                env=self.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        self._shell.stdin.write(json.dumps([words, variables]) + "\n")
+        self._shell.stdin.flush()
+        return Ended(**json.loads(self._shell.stdout.readline()))
+
+    def close(self) -> None:
+        if self._shell is not None:
+            self._shell.communicate(timeout=PATIENCE)
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
+        paths = os.pathsep.join([*(path for path in sys.path if path), ours.get("PYTHONPATH", "")])
+        return {**ours, "PYTHONPATH": paths, "PYTHONWARNINGS": "error", **self.variables, **variables}
+
+
+def octy_for(world: World, **variables: str) -> Octy:
+    return Octy({"OCTY_DATABASE_URL": world.url, "OCTY_ACTOR": "ada", **variables}, world.folder)
+
+
+def fail(
+    world: World,
+    keys: Keys,
+    count: int = 20,
+    *,
+    source: str = "203.0.113.9",
+    user_agent: str = "curl/8.5",
+    at: float | None = None,
+    outcome: Outcome = Outcome.WRONG_SECRET,
+) -> None:
+    """Record so many requests as the middleware does; the twentieth wrong one in a row opens a case."""
+    now = time.time() if at is None else at
+    ledger = OutcomeWriter(
+        world.database,
+        threshold=20,
+        attempts_per_minute=60,
+        sources_per_minute=256,
+        max_networks=1000,
+        clock=lambda: now,
+    )
+    pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
+    network = source.rsplit(".", 1)[0] + ".0/24"
+    event = AuthEvent(
+        outcome, now, source, network, keys.public_key, pair_id=pair_id, user_agent=user_agent, method="GET", path="/v1"
+    )
+    batch = [event._replace() for _ in range(count)]  # one object is one request, however often it is given
+    try:
+        ledger.write(batch)
+    except DatabaseUnavailableError:  # nothing of it is written: a busy machine kept us from the server for too long
+        ledger.write(batch)
+
+
+def open_case(world: World, reference: str = "acme", **options) -> tuple[Keys, str]:
+    """Register a customer, attack it, and return its keys and the id of its case."""
+    keys = world.register(reference)
+    fail(world, keys, **options)
+    query = "SELECT id FROM incident WHERE public_key = :key"
+    return keys, world.rows(query, key=keys.public_key)[0][0]
+
+
+def audited(stderr: str) -> list[dict[str, Any]]:
+    """Return the audit lines of a command."""
+    return [json.loads(line.removeprefix("octy-audit: ")) for line in stderr.splitlines() if "octy-audit" in line]

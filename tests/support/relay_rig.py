@@ -1,0 +1,105 @@
+"""Relays over a real database, and clients that hear what they would start. No tests here."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import outbox
+from octy_worker.outbox.relay import DeliveryCounts, Relay
+from octy_worker.settings import WorkerSettings
+from support.world import World
+
+PATIENCE = 45.0  # seconds; a busy machine takes its time
+
+
+class FakeClock:
+    """A clock that goes on when told to."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Ear:
+    """A client that hears what would be started; `says` are the errors it raises, by workflow id."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple] = []
+        self.says: dict[str, Exception] = {}
+
+    async def start_workflow(self, run, argument, *, id, start_signal=None, start_signal_args=(), **options):  # noqa: A002
+        if id in self.says:
+            raise self.says[id]
+        self.heard.append((run, argument, id, start_signal, list(start_signal_args)))
+        self.options = options
+
+    @property
+    def ids(self) -> list[str]:
+        return [heard[2] for heard in self.heard]
+
+
+def settings(world: World, **options: object) -> WorkerSettings:
+    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
+
+
+def relay(world: World, client: object, clock: Callable[[], float] = time.time, **options: object) -> Relay:
+    return Relay(world.database, client, settings(world, **options), clock)  # type: ignore[arg-type]
+
+
+def deliver(world: World, client: object, clock: Callable[[], float] = time.time) -> DeliveryCounts:
+    """Have a relay deliver what it may take; each call is another relay."""
+    return asyncio.run(relay(world, client, clock).deliver_pending())
+
+
+def put(world: World, event: str, subject: str, **detail: object) -> int:
+    with world.database.write() as connection:
+        outbox.enqueue(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
+        return connection.exec_driver_sql("SELECT MAX(id) FROM outbox").scalar_one()
+
+
+def put_all(world: World, messages: Sequence[tuple[str, str, Mapping[str, object]]]) -> None:
+    """Put down events with their subjects and details, as one transaction does."""
+    with world.database.write() as connection:
+        for event, subject, detail in messages:
+            outbox.enqueue(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
+
+
+def change(world: World, statement: str, *values: object) -> None:
+    with world.database.write() as connection:
+        run(connection, statement, *values)
+
+
+def row(world: World, number: int) -> tuple:
+    """Return whether a message is delivered, how often it was tried, and its fault."""
+    [found] = world.rows("SELECT delivered_at IS NOT NULL, tries, last_error FROM outbox WHERE id = :id", id=number)
+    return found
+
+
+def undelivered(world: World) -> int:
+    return world.rows("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL")[0][0]
+
+
+def rpc_error(status: RPCStatusCode) -> RPCError:
+    return RPCError("ann@customer.example is not known here", status, b"")
+
+
+async def until(ready: Callable[[], bool], *running: asyncio.Task[None]) -> None:
+    """Wait for something that no event tells of; tasks that must go on meanwhile may not end."""
+    async with asyncio.timeout(PATIENCE):
+        while not ready():  # what is awaited calls nobody
+            for task in running:
+                assert not task.done(), task
+            await asyncio.sleep(0.005)
+
+
+async def stop(*running: asyncio.Task[None]) -> None:
+    for task in running:
+        task.cancel()
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(end) for end in ended] == [asyncio.CancelledError] * len(running), ended

@@ -1,0 +1,75 @@
+"""A worker's parts over a real database, with a mailer that keeps what it is told. No tests here."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from temporalio.client import Client
+
+from octy_middleware.states import Answer
+from octy_worker import daemon
+from octy_worker.domain import incidents
+from octy_worker.settings import WorkerSettings
+from octy_worker.temporal.schedules import ensure_search_attributes_and_schedules, maintain_schedules
+from support.mail_rig import Told
+from support.world import World
+
+PATIENCE = 90.0  # a busy machine takes its time
+
+
+def settings_of(world: World, **options: object) -> WorkerSettings:
+    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
+
+
+class Works:
+    """A worker, its relay and the look at its schedules in this process."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+        self.world = world
+        self.settings = settings_of(world, **options)
+        self.told = Told()
+        monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: self.told)
+        self.parts = daemon.WorkerComponents(self.settings)
+
+    @contextlib.asynccontextmanager
+    async def run(self, client: Client) -> AsyncIterator[None]:
+        await ensure_search_attributes_and_schedules(
+            client, self.settings, self.parts.installation
+        )  # as the daemon does before it begins
+        relay = self.parts.relay(client)
+        async with self.parts.run_workers(client):
+            going = [relay.run(), maintain_schedules(client, self.settings, self.parts.installation, interval=0.1)]
+            tasks = [asyncio.create_task(one) for one in going]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        self.parts.close()
+
+    def answer(self, incident_id: str, answer: Answer) -> None:
+        """Answer as the customer's page does."""
+        taken = incidents.answer_incident(
+            self.world.database, incident_id, answer, leaked=False, by=incidents.CUSTOMER, now=time.time()
+        )
+        assert taken is not None
+        assert taken.taken
+
+    @property
+    def mails(self) -> Counter[str]:
+        """Return how often each mail left."""
+        return Counter(envelope.message_id for envelope in self.told.envelopes)
+
+    def rows(self, statement: str, **values: object) -> list[tuple]:
+        return self.world.rows(statement, **values)
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110  # rows call nobody
+            await asyncio.sleep(0.01)

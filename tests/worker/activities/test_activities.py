@@ -1,0 +1,580 @@
+"""What workflows ask for is done as declared: the real activities on a real database, each called twice."""
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+import pytest
+from support.world import LIFE, FakeRequest, Keys, World
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.states import Answer, KeyPairCause, RegenerationState
+from octy_worker.activities.incidents import IncidentActivities
+from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.maintenance import MaintenanceActivities
+from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
+from octy_worker.domain import incidents as cases
+from octy_worker.domain import regenerations, staff_requests
+from octy_worker.domain.incidents import CUSTOMER
+from octy_workflows import activities
+from octy_workflows.messages import (
+    COLLECTED,
+    BeginOverlapInput,
+    CloseIncidentInput,
+    DecisionResult,
+    FinishRegenerationInput,
+    IncidentState,
+    LoadFactsInput,
+    OpenRegenerationInput,
+    RecordDecisionInput,
+    RecordIncidentEventInput,
+    RecordRegenerationEventInput,
+    RegenerationFinalState,
+    RegenerationStepInput,
+    RenewLinkInput,
+    Resolution,
+    StaffAction,
+    WebhookStepInput,
+)
+from octy_workflows.retry import SUBJECT_MISSING
+from octy_workflows.staff_requests import Choice, StaffDecision
+from worker.activities import test_mail_activity
+from worker.domain import test_orders
+
+NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
+HOUR = 3600.0
+NOBODY = "01890c2e-0000-7000-8000-000000000000"
+
+
+@dataclass
+class Desk:
+    """The activities of one worker, and what a customer does beside them."""
+
+    world: World
+    incidents: IncidentActivities = field(init=False)
+    regenerations: RegenerationActivities = field(init=False)
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.incidents = IncidentActivities(world.database, quiet=HOUR)
+        self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=LIFE)
+
+    def case(self, keys: Keys) -> str:
+        with self.world.authenticator() as authenticator:
+            for _ in range(20):
+                authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
+        [(incident_id,)] = self.world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
+        return incident_id
+
+    def answer(self, incident_id: str, said: Answer) -> None:
+        assert cases.answer_incident(self.world.database, incident_id, said, leaked=False, by=CUSTOMER, now=NOW)
+
+    def order(self, keys: Keys, *, leaked: bool = False) -> str:
+        """Order a replacement, as staff does."""
+        with self.world.database.write_session() as session:
+            old = regenerations.current_pair(session, keys.account_id)
+            assert old is not None
+            return regenerations.open_regeneration(
+                session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=leaked, actor="ann", now=NOW
+            ).regeneration_id
+
+    def sent(self, regeneration_id: str) -> str:
+        """Make the pair; the link is out, nobody has collected."""
+        step = RegenerationStepInput(regeneration_id, NOW)
+        for do in (
+            self.regenerations.issue_key_pair,
+            self.regenerations.verify_key_pair,
+            self.regenerations.activate_key_pair,
+        ):
+            do(step)
+        return regeneration_id
+
+    def events(self, incident_id: str) -> list[tuple]:
+        return self.world.rows(
+            "SELECT what, actor FROM incident_event WHERE incident_id = :id ORDER BY seq", id=incident_id
+        )
+
+    def state(self, incident_id: str) -> str:
+        return self.world.rows("SELECT state FROM incident WHERE id = :id", id=incident_id)[0][0]
+
+    def pairs(self) -> dict[str, str]:
+        return dict(self.world.rows("SELECT public_key, state FROM key_pair"))
+
+    def told(self, event: str) -> list[str]:
+        return [subject for (subject,) in self.world.rows("SELECT subject_id FROM outbox WHERE kind = :k", k=event)]
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    return Desk(world)
+
+
+def twice(do: Callable[[Any], Any], order: Any) -> Any:
+    """Return what both calls return."""
+    first = do(order)
+    assert do(order) == first
+    return first
+
+
+def decision(
+    desk: Desk, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
+) -> RecordDecisionInput:
+    """Write a decision down, as the command does, and mark it as used, as its workflow does."""
+    said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
+    staff_requests.save_order(desk.world.database, StaffAction.DECIDE, incident_id, said, NOW)
+    with desk.world.database.write() as connection:
+        staff_requests.use_staff_request(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
+    return RecordDecisionInput(incident_id, number, NOW)
+
+
+# The declarations
+
+
+def done() -> dict[str, Callable[..., Any]]:
+    """Return every activity of the worker by the name that Temporal knows it by."""
+    rooms = (
+        WorkflowMessageActivities,
+        IncidentActivities,
+        RegenerationActivities,
+        MailActivities,
+        MaintenanceActivities,
+        WebhookActivities,
+    )
+    found = [value for room in rooms for value in vars(room).values()]
+    found = [value for value in found if hasattr(value, "__temporal_activity_definition")]
+    return {str(activity._Definition.must_from_callable(value).name): value for value in found}
+
+
+def declared() -> dict[str, Callable[..., Any]]:
+    return {name: value for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")}
+
+
+def test_everything_that_is_declared_is_done_and_nothing_else() -> None:
+    assert done().keys() == declared().keys()
+
+
+@pytest.mark.parametrize("name", declared())
+def test_what_is_done_takes_and_returns_what_is_declared(name: str) -> None:
+    assert get_type_hints(done()[name]) == get_type_hints(declared()[name])
+    asks_temporal = name == "reconcile_database"  # which has no other way than the loop's
+    assert inspect.iscoroutinefunction(done()[name]) is asks_temporal
+
+
+@pytest.mark.parametrize("name", declared())
+def test_no_activity_is_torn_out_of_a_transaction(name: str) -> None:
+    assert activity._Definition.must_from_callable(done()[name]).no_thread_cancel_exception
+
+
+# Cases
+
+
+def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: Desk) -> None:
+    incident_id = desk.case(desk.world.register())
+    first = RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
+    twice(desk.incidents.record_incident_event, first)
+    desk.incidents.record_incident_event(
+        RecordIncidentEventInput(incident_id, "staff", "no_answer", NOW, state=IncidentState.NEEDS_STAFF)
+    )
+    desk.incidents.record_incident_event(first)
+    assert desk.events(incident_id) == [("opened", "system"), ("no_answer", "system")]
+    assert desk.state(incident_id) == "needs_staff"
+
+
+@pytest.mark.parametrize("leaked", [True, False])
+def test_a_decision_that_stands_is_reported_and_noted_and_cuts_a_leaked_pair(desk: Desk, leaked: bool) -> None:
+    keys = desk.world.register()
+    incident_id = desk.case(keys)
+    report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=leaked))
+    assert report == DecisionResult(True, Choice.REGENERATE, leaked, "ann")
+    assert desk.events(incident_id) == [("answered", "ann")]
+    assert desk.pairs() == {keys.public_key: "retired" if leaked else "active"}
+
+
+def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted(desk: Desk) -> None:
+    keys = desk.world.register()
+    incident_id = desk.case(keys)
+    desk.answer(incident_id, Answer.IT_WAS_US)
+    report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=True))
+    assert report == DecisionResult(False, Choice.DISMISS, False, "customer")
+    assert desk.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
+    assert desk.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
+        (f"{incident_id}/refused-d1",)
+    ]
+    assert desk.pairs() == {keys.public_key: "active"}
+
+
+def test_a_case_gets_one_regeneration(desk: Desk) -> None:
+    incident_id = desk.case(desk.world.register())
+    desk.answer(incident_id, Answer.NOT_US)
+    before = set(desk.told("regeneration_opened"))
+    regeneration_id = twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW))
+    assert set(desk.told("regeneration_opened")) - before == {regeneration_id}
+    [(cause, actor, leaked)] = desk.world.rows(
+        "SELECT cause, actor, leaked FROM regeneration WHERE id = :id", id=regeneration_id
+    )
+    assert (cause, actor, leaked) == ("incident", "customer", 0)
+
+
+def test_a_case_joins_what_is_on_its_way_and_hears_of_its_end(desk: Desk) -> None:
+    keys = desk.world.register()
+    incident_id, ordered = desk.case(keys), desk.order(keys)
+    desk.answer(incident_id, Answer.NOT_US)
+    assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
+    twice(
+        desk.regenerations.finish_regeneration, FinishRegenerationInput(ordered, RegenerationFinalState.ABANDONED, NOW)
+    )
+    assert desk.told("regeneration_finished") == [incident_id]
+
+
+def test_a_case_that_joins_after_the_end_is_told_once(desk: Desk) -> None:
+    keys = desk.world.register()
+    incident_id, ordered = desk.case(keys), desk.order(keys)
+    desk.answer(incident_id, Answer.NOT_US)
+    desk.world.complete(ordered, NOW)
+    desk.regenerations.finish_regeneration(FinishRegenerationInput(ordered, RegenerationFinalState.DONE, NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    with desk.world.database.write() as connection:
+        run(connection, "UPDATE incident_answer SET leaked = ?", True)
+    assert desk.told("regeneration_finished") == []
+    assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
+    assert desk.told("regeneration_finished") == [incident_id]
+    assert desk.pairs()[keys.public_key] == "retired"
+
+
+@pytest.mark.parametrize("state", [RegenerationState.OPEN, RegenerationState.ABANDONED])
+@pytest.mark.parametrize("after", ["", NOBODY])
+def test_a_regeneration_stands_unless_it_is_the_one_that_was_in_vain(
+    desk: Desk, after: str, state: RegenerationState
+) -> None:
+    incident_id = desk.case(desk.world.register())
+    desk.answer(incident_id, Answer.NOT_US)
+    first = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    if state is RegenerationState.ABANDONED:
+        desk.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
+    again = OpenRegenerationInput(incident_id, at=NOW, after=after)
+    assert twice(desk.incidents.open_regeneration, again) == first
+
+
+def test_after_one_in_vain_there_is_a_new_one_and_only_one(desk: Desk) -> None:
+    keys = desk.world.register()
+    incident_id = desk.case(keys)
+    desk.answer(incident_id, Answer.NOT_US)
+    first = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    desk.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    follow = OpenRegenerationInput(incident_id, at=NOW, after=first)
+    second = twice(desk.incidents.open_regeneration, follow)
+    assert second != first
+    assert desk.told("regeneration_opened").count(second) == 1
+
+
+def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None:
+    """Also a case about the pair of the superseded one, which nobody ever collected."""
+    keys = desk.world.register()
+    incident_id = desk.case(keys)
+    desk.answer(incident_id, Answer.NOT_US)
+    first = desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW)))
+    [(uncollected,)] = desk.world.rows(
+        "SELECT public_key FROM key_pair WHERE state = 'active' ORDER BY id DESC LIMIT 1"
+    )
+    second = desk.order(keys)
+    assert desk.told("regeneration_finished") == [incident_id]
+    follow = OpenRegenerationInput(incident_id, at=NOW, after=first)
+    assert twice(desk.incidents.open_regeneration, follow) == second
+    with desk.world.database.write() as connection:
+        run(
+            connection,
+            "UPDATE incident SET key_pair_id = (SELECT id FROM key_pair WHERE public_key = ?), regeneration_id = ?",
+            uncollected,
+            first,
+        )
+    assert twice(desk.incidents.open_regeneration, follow) == second
+
+
+RESTS_ON = {
+    Resolution.UNANSWERED: "",
+    Resolution.FALSE_ALARM: "UPDATE incident_answer SET answer = 'it_was_us'",
+    Resolution.REGENERATED: "UPDATE incident_answer SET answer = 'not_us'",
+}
+
+
+def ready_to_close(desk: Desk, resolution: Resolution) -> str:
+    """A case of which SQL holds what this end rests on."""
+    keys = desk.world.register()
+    incident_id = desk.case(keys)
+    if resolution is Resolution.REGENERATED:
+        with desk.world.database.write() as connection:
+            done = "UPDATE regeneration SET state = 'done' WHERE id = ?"
+            run(connection, done, keys.regeneration_id)
+            run(connection, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
+    if RESTS_ON[resolution]:
+        with desk.world.database.write() as connection:
+            run(connection, RESTS_ON[resolution])
+    return incident_id
+
+
+@pytest.mark.parametrize("resolution", list(Resolution))
+def test_a_case_is_closed_once(desk: Desk, resolution: Resolution) -> None:
+    incident_id = ready_to_close(desk, resolution)
+    assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, resolution, NOW))
+    assert desk.events(incident_id) == [("closed", "system")]
+    assert desk.world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+    [(quiet_until,)] = desk.world.rows("SELECT quiet_until FROM key_pair")
+    assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
+
+
+@pytest.mark.parametrize("asked", list(Resolution))
+@pytest.mark.parametrize("held", [*Resolution, "keys under way"])
+def test_a_case_is_closed_only_as_sql_has_it(desk: Desk, asked: Resolution, held: str) -> None:
+    known = held if held in list(Resolution) else Resolution.REGENERATED
+    incident_id = ready_to_close(desk, Resolution(known))
+    if held != known:
+        with desk.world.database.write() as connection:
+            run(connection, "UPDATE regeneration SET state = 'sent'")
+    assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, asked, NOW)) is (asked == held)
+    assert (desk.state(incident_id) == "closed") is (asked == held)
+    if asked != held:
+        assert desk.events(incident_id) == []
+        assert desk.world.rows("SELECT quiet_until FROM key_pair") == [(None,)]
+
+
+@pytest.mark.parametrize("state", list(RegenerationFinalState))
+def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: RegenerationFinalState) -> None:
+    """Nobody has collected the keys and no other order has come: only the end of waiting is so."""
+    keys = desk.world.register()
+    regeneration_id = desk.sent(desk.order(keys))
+    assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR)) is None
+    assert desk.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR)) is False
+    assert desk.pairs() == dict.fromkeys(desk.pairs(), "active")
+    stands = twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, state, NOW))
+    assert stands == (RegenerationFinalState.ABANDONED if state is RegenerationFinalState.ABANDONED else "sent")
+    assert desk.pairs()[keys.public_key] == "active"
+    assert sorted(desk.pairs().values()) == (["active", "retired"] if stands == state else ["active", "active"])
+
+
+def test_an_old_pair_is_not_cut_before_its_time(desk: Desk) -> None:
+    keys = desk.world.register()
+    regeneration_id = desk.order(keys)
+    desk.world.complete(regeneration_id, NOW)
+    desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR))
+    assert desk.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR - 2)) is False
+    assert desk.pairs()[keys.public_key] == "retiring"
+    assert twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, NOW + HOUR))
+    assert desk.pairs()[keys.public_key] == "retired"
+
+
+# Regenerations
+
+
+def fails_for_good(do: Callable[[Any], Any], order: Any) -> None:
+    with pytest.raises(ApplicationError) as caught:
+        do(order)
+    assert caught.value.non_retryable
+
+
+STEP, END = RegenerationStepInput(NOBODY, NOW), FinishRegenerationInput(NOBODY, RegenerationFinalState.ABANDONED, NOW)
+ABOUT_NOBODY = {
+    "record_incident_event": RecordIncidentEventInput(NOBODY, "n", "opened", NOW),
+    "load_incident_facts": LoadFactsInput(NOBODY, NOW),
+    "record_decision": RecordDecisionInput(NOBODY, "", NOW),
+    "open_regeneration": OpenRegenerationInput(NOBODY, NOW),
+    "close_incident": CloseIncidentInput(NOBODY, Resolution.UNANSWERED, NOW),
+    "load_regeneration_facts": LoadFactsInput(NOBODY, NOW),
+    **dict.fromkeys(
+        ("issue_key_pair", "verify_key_pair", "activate_key_pair", "retire_old_key_pair", "count_old_key_uses"), STEP
+    ),
+    "renew_link": RenewLinkInput(NOBODY, 2, NOW),
+    "begin_overlap": BeginOverlapInput(NOBODY, NOW, HOUR),
+    "finish_regeneration": END,
+    "record_regeneration_event": RecordRegenerationEventInput(NOBODY, "n", "not_collected", NOW),
+    "post_webhook": WebhookStepInput(NOBODY, NOW),
+    "give_up_webhook": WebhookStepInput(NOBODY, NOW),
+}
+WITHOUT_SUBJECT = {
+    "prune_database",
+    "reconcile_database",
+    "send_digest",
+    "record_ignored_signal",
+    "record_missing_subject",
+}  # or one that may be anything
+ASKED_ELSEWHERE = {
+    "send_mail": test_mail_activity.test_a_mail_about_what_is_not_in_this_database_is_tried_again,
+    "use_staff_request": test_orders.test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted,
+}
+
+
+def test_every_activity_about_a_subject_is_asked_about_a_missing_one() -> None:
+    assert {*ABOUT_NOBODY, *WITHOUT_SUBJECT, *ASKED_ELSEWHERE} == set(declared())
+
+
+@pytest.mark.parametrize("name", ABOUT_NOBODY)
+def test_an_activity_whose_subject_is_not_in_this_database_is_tried_again_and_says_why(desk: Desk, name: str) -> None:
+    hooks = WebhookActivities(desk.world.database, None, lambda: NOW)  # type: ignore[arg-type]
+    [room] = [room for room in (desk.incidents, desk.regenerations, hooks) if hasattr(room, name)]
+    with pytest.raises(ApplicationError, match=f"{NOBODY} in this worker's database") as caught:
+        getattr(room, name)(ABOUT_NOBODY[name])
+    assert (caught.value.type, caught.value.non_retryable) == (SUBJECT_MISSING, False)
+
+
+def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
+    keys = desk.world.register()
+    step = RegenerationStepInput(desk.order(keys), NOW)
+    twice(desk.regenerations.issue_key_pair, step)
+    assert sorted(desk.pairs().values()) == ["active", "pending"]
+    twice(desk.regenerations.verify_key_pair, step)
+    twice(desk.regenerations.activate_key_pair, step)
+    assert sorted(desk.pairs().values()) == ["active", "active"]
+    assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(1,)]
+
+
+def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
+    """The order has cut it; a pair that is live again, for whatever reason, does not stay so."""
+    keys = desk.world.register()
+    step = RegenerationStepInput(desk.order(keys, leaked=True), NOW)
+    desk.regenerations.issue_key_pair(step)
+    with desk.world.database.write() as connection:
+        run(connection, "UPDATE key_pair SET state = 'active' WHERE public_key = ?", keys.public_key)
+    twice(desk.regenerations.activate_key_pair, step)
+    assert desk.pairs()[keys.public_key] == "retired"
+
+
+def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
+    step = RegenerationStepInput(desk.order(desk.world.register()), NOW)
+    desk.regenerations.issue_key_pair(step)
+    with desk.world.database.write() as connection:
+        digest = f"$octy-b2$k1${'0' * 64}"
+        run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", digest)
+    fails_for_good(desk.regenerations.verify_key_pair, step)
+
+
+def test_a_link_is_renewed_to_the_generation_asked_for_or_a_later_one(desk: Desk) -> None:
+    regeneration_id = desk.sent(desk.order(desk.world.register()))
+    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 3, NOW)) == 3
+    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 3
+
+
+@pytest.mark.parametrize("end", [COLLECTED, RegenerationFinalState.ABANDONED, "before it was issued"])
+def test_nothing_is_renewed_of_what_was_collected_or_has_ended(desk: Desk, end: str) -> None:
+    regeneration_id = desk.order(desk.world.register())
+    if end == COLLECTED:
+        desk.world.complete(regeneration_id, NOW)
+    else:
+        if end == RegenerationFinalState.ABANDONED:
+            desk.sent(regeneration_id)
+        desk.regenerations.finish_regeneration(
+            FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW)
+        )
+    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 0
+
+
+def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(desk: Desk) -> None:
+    keys = desk.world.register()
+    regeneration_id = desk.order(keys)
+    desk.world.complete(regeneration_id, NOW)
+    late = NOW + 600
+    end = twice(desk.regenerations.begin_overlap, BeginOverlapInput(regeneration_id, late, HOUR))
+    assert end == pytest.approx(NOW + HOUR, abs=1e-5)
+    [(retire_at,)] = desk.world.rows("SELECT retire_at FROM key_pair WHERE state = 'retiring'")
+    assert retire_at == round(end * 1e6)
+    twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, end))
+    assert desk.pairs()[keys.public_key] == "retired"
+    assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, late, HOUR)) == late
+    assert desk.pairs()[keys.public_key] == "retired"
+
+
+def test_a_first_pair_has_no_overlap_and_nothing_to_cut(desk: Desk) -> None:
+    keys = desk.world.register()
+    assert twice(desk.regenerations.begin_overlap, BeginOverlapInput(keys.regeneration_id, NOW, HOUR)) == NOW
+    twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(keys.regeneration_id, NOW))
+    assert desk.pairs() == {keys.public_key: "active"}
+
+
+def test_an_end_is_told_to_the_waiting_cases_once_and_erases_the_secret(desk: Desk) -> None:
+    incident_id = desk.case(desk.world.register())
+    desk.answer(incident_id, Answer.NOT_US)
+    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    desk.sent(regeneration_id)
+    finish = desk.regenerations.finish_regeneration
+    assert (
+        twice(finish, FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW))
+        == RegenerationFinalState.ABANDONED
+    )
+    assert (
+        finish(FinishRegenerationInput(regeneration_id, RegenerationFinalState.DONE, NOW))
+        == RegenerationFinalState.ABANDONED
+    )  # the ending that it has
+    assert desk.told("regeneration_finished") == [incident_id]
+    assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(0,)]
+    assert desk.world.rows("SELECT answer FROM incident_answer") == [(None,)]  # to be decided anew
+
+
+@pytest.mark.parametrize("ending", [RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED])
+def test_a_customer_who_was_faster_is_told_and_nothing_ends(desk: Desk, ending: RegenerationFinalState) -> None:
+    regeneration_id = desk.order(desk.world.register())
+    desk.world.complete(regeneration_id, NOW)
+    assert (
+        twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, ending, NOW))
+        == COLLECTED
+    )
+    assert desk.world.rows("SELECT finished_at FROM regeneration WHERE id = :id", id=regeneration_id) == [(None,)]
+
+
+def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Desk) -> None:
+    incident_id = desk.case(desk.world.register())
+    desk.answer(incident_id, Answer.NOT_US)
+    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    note = RecordRegenerationEventInput(regeneration_id, "late", "not_collected", NOW, needs_staff=True)
+    twice(desk.regenerations.record_regeneration_event, note)
+    assert desk.events(incident_id) == [("answered", "customer"), ("not_collected", "system")]
+    assert desk.state(incident_id) == "needs_staff"
+    desk.incidents.record_incident_event(
+        RecordIncidentEventInput(incident_id, "on", "regenerating", NOW, state=IncidentState.REGENERATING)
+    )
+    desk.regenerations.record_regeneration_event(note)
+    assert desk.state(incident_id) == "regenerating"
+
+
+def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other(desk: Desk) -> None:
+    incident_id = desk.case(desk.world.register())
+    desk.answer(incident_id, Answer.NOT_US)
+    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    desk.incidents.record_incident_event(
+        RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
+    )
+    desk.regenerations.record_regeneration_event(
+        RecordRegenerationEventInput(regeneration_id, "a", "early", NOW, staff_not_needed=True)
+    )
+    assert desk.state(incident_id) == "waiting"
+    desk.regenerations.record_regeneration_event(
+        RecordRegenerationEventInput(regeneration_id, "f", "mail_failed", NOW, needs_staff=True)
+    )
+    done = RecordRegenerationEventInput(regeneration_id, "d", "staff_not_needed", NOW, staff_not_needed=True)
+    twice(desk.regenerations.record_regeneration_event, done)
+    assert desk.state(incident_id) == "regenerating"
+    desk.regenerations.record_regeneration_event(
+        RecordRegenerationEventInput(regeneration_id, "g", "mail_failed", NOW, needs_staff=True)
+    )
+    desk.regenerations.record_regeneration_event(done)  # a repeat that comes late
+    assert desk.state(incident_id) == "needs_staff"
+    with desk.world.database.write() as connection:
+        run(connection, "UPDATE regeneration SET state = 'done' WHERE id = ?", regeneration_id)
+    assert desk.incidents.close_incident(CloseIncidentInput(incident_id, Resolution.REGENERATED, NOW))
+    desk.regenerations.record_regeneration_event(
+        RecordRegenerationEventInput(regeneration_id, "e", "late", NOW, staff_not_needed=True)
+    )
+    assert desk.state(incident_id) == "closed"
+
+
+def test_a_note_of_a_regeneration_that_nobody_waits_for_is_nothing(desk: Desk) -> None:
+    keys = desk.world.register()
+    twice(
+        desk.regenerations.record_regeneration_event,
+        RecordRegenerationEventInput(keys.regeneration_id, "late", "not_collected", NOW),
+    )
+    assert desk.world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]

@@ -1,0 +1,395 @@
+"""Every activity called twice, and killed around each of its commits, leaves the rows of one call.
+
+An activity that is declared and has no row in this table fails a test. Killed before a commit means that nothing of the
+transaction is there; killed after it, that Temporal never heard of it. Then the activity is tried again, as Temporal
+does. How often a mail or a webhook was tried is no effect: `tries` is not compared.
+"""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.mail_rig import Told, settings
+from support.webhook_rig import subscribe, tell
+from support.world import FakeRequest, World
+from temporalio.testing import ActivityEnvironment
+
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import METADATA
+from octy_middleware.states import Answer
+from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
+from octy_worker.crypto.links import Links
+from octy_worker.domain import staff_requests
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.webhooks.failures import FailureReason
+from octy_worker.webhooks.failures import PostResult as WebhookDelivery
+from octy_worker.webhooks.signing import WebhookMessage
+from octy_workflows.messages import (
+    BeginOverlapInput,
+    CloseIncidentInput,
+    FinishRegenerationInput,
+    IgnoredSignal,
+    IncidentState,
+    LoadFactsInput,
+    MailKind,
+    MissingSubject,
+    OpenRegenerationInput,
+    RecordIncidentEventInput,
+    RecordRegenerationEventInput,
+    RefusalReason,
+    RegenerationFinalState,
+    RegenerationStepInput,
+    RenewLinkInput,
+    Resolution,
+    SendMailInput,
+    StaffAction,
+    UseStaffRequestInput,
+    WebhookStepInput,
+    WorkflowKind,
+)
+from octy_workflows.staff_requests import StaffExtension
+from worker.activities.test_activities import Desk, decision, declared
+from worker.maintenance import test_digest, test_reconciliation, test_retention_runs
+
+NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
+HOUR = 3600.0
+RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pk_\w+|\$octy-b2\$.+|k1\$.+")
+
+
+def case(desk: Desk) -> str:
+    return desk.case(desk.world.register())
+
+
+def hooked(desk: Desk) -> str:
+    """A case of an account whose own server is told."""
+    incident_id = case(desk)
+    subscribe(desk.world, "https://hooks.acme.example/")
+    return incident_id
+
+
+def answered(desk: Desk, said: Answer = Answer.NOT_US) -> str:
+    incident_id = case(desk)
+    desk.answer(incident_id, said)
+    return incident_id
+
+
+def ordered(desk: Desk) -> str:
+    return desk.order(desk.world.register())
+
+
+def issued(desk: Desk) -> str:
+    regeneration_id = ordered(desk)
+    desk.regenerations.issue_key_pair(RegenerationStepInput(regeneration_id, NOW))
+    return regeneration_id
+
+
+def sent(desk: Desk) -> str:
+    return desk.sent(ordered(desk))
+
+
+def collected(desk: Desk) -> str:
+    regeneration_id = ordered(desk)
+    desk.world.complete(regeneration_id, NOW)
+    return regeneration_id
+
+
+def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
+    """The old pair lives on, and was used before the test began."""
+    keys = desk.world.register(now=time.time() - 2 * HOUR)
+    regeneration_id = desk.order(keys)
+    desk.world.complete(regeneration_id, collected_at)
+    desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, 72 * HOUR))
+    with desk.world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))
+    return regeneration_id
+
+
+def awaited(desk: Desk) -> str:
+    """A case waits for it."""
+    return desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(answered(desk), at=NOW)))
+
+
+def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepInput:
+    """An account's server is to be told, where the account says by now."""
+    keys = desk.world.register()
+    subscribe(desk.world, "https://hooks.acme.example/")
+    order = tell(desk.world, keys.account_id)
+    subscribe(desk.world, url)
+    return order
+
+
+def order_use(desk: Desk, incident_id: str) -> UseStaffRequestInput:
+    said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
+    staff_requests.save_order(desk.world.database, StaffAction.EXTEND, incident_id, said, NOW)
+    return UseStaffRequestInput(
+        "e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
+    )
+
+
+def ignored(incident_id: str) -> IgnoredSignal:
+    return IgnoredSignal(WorkflowKind.INCIDENT, incident_id, "customer_answered", RefusalReason.NO_ROW, 1, NOW)
+
+
+IN_TEMPORAL = (
+    "use_staff_request",
+    "record_ignored_signal",
+    "record_missing_subject",
+)  # they ask which call of theirs this is
+
+
+class Courier:
+    """Delivers, but to a server that is gone."""
+
+    def post(self, parcel: WebhookMessage, *, first_try: bool = False) -> WebhookDelivery:
+        return WebhookDelivery(FailureReason.GONE if "gone" in parcel.url else None, 200)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An activity, what is there before, the order, and how many transactions write; none: it only reads."""
+
+    activity: str
+    order: Callable[[Desk], Any]
+    commits: int = 1
+    case: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.activity}{self.case and '-'}{self.case}"
+
+
+ROWS = [
+    Row("send_mail", lambda desk: SendMailInput(case(desk), MailKind.ALERT, 1, NOW), 2),
+    Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS, 1, NOW), 2, "link"),
+    Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
+    Row("send_mail", lambda desk: SendMailInput(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "obsolete"),
+    Row(
+        "record_incident_event",
+        lambda desk: RecordIncidentEventInput(case(desk), "n", "opened", NOW, state=IncidentState.WAITING),
+    ),
+    Row(
+        "record_incident_event",
+        lambda desk: RecordIncidentEventInput(hooked(desk), "opened", "opened", NOW),
+        case="webhook",
+    ),
+    Row("load_incident_facts", lambda desk: LoadFactsInput(answered(desk), NOW), 0),
+    Row("load_regeneration_facts", lambda desk: LoadFactsInput(collected(desk), NOW), 0),
+    Row("use_staff_request", lambda desk: order_use(desk, case(desk))),
+    Row("record_ignored_signal", lambda desk: ignored(case(desk))),
+    Row(
+        "record_missing_subject",
+        lambda desk: MissingSubject(WorkflowKind.INCIDENT, case(desk), "why", False, "waiting", NOW),
+    ),
+    Row("record_decision", lambda desk: decision(desk, case(desk), leaked=True)),
+    Row("record_decision", lambda desk: decision(desk, answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
+    Row("open_regeneration", lambda desk: OpenRegenerationInput(answered(desk), at=NOW)),
+    Row(
+        "close_incident", lambda desk: CloseIncidentInput(answered(desk, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)
+    ),
+    Row("close_incident", lambda desk: CloseIncidentInput(hooked(desk), Resolution.UNANSWERED, NOW), case="webhook"),
+    Row("issue_key_pair", lambda desk: RegenerationStepInput(ordered(desk), NOW)),
+    Row("verify_key_pair", lambda desk: RegenerationStepInput(issued(desk), NOW), 0),
+    Row("activate_key_pair", lambda desk: RegenerationStepInput(issued(desk), NOW)),
+    Row("renew_link", lambda desk: RenewLinkInput(sent(desk), 2, NOW)),
+    Row("begin_overlap", lambda desk: BeginOverlapInput(collected(desk), NOW, HOUR)),
+    Row("count_old_key_uses", lambda desk: RegenerationStepInput(in_overlap(desk, time.time() - HOUR), NOW), 0),
+    Row("retire_old_key_pair", lambda desk: RegenerationStepInput(in_overlap(desk), NOW + 73 * HOUR)),
+    Row(
+        "finish_regeneration",
+        lambda desk: FinishRegenerationInput(awaited(desk), RegenerationFinalState.ABANDONED, NOW),
+    ),
+    Row("post_webhook", event, 2),
+    Row("post_webhook", lambda desk: event(desk, "https://gone.acme.example/"), 2, "gone"),
+    Row("post_webhook", lambda desk: event(desk, ""), 1, "no_url"),
+    Row("give_up_webhook", event),
+    Row(
+        "record_regeneration_event",
+        lambda desk: RecordRegenerationEventInput(awaited(desk), "n", "not_collected", NOW, needs_staff=True),
+    ),
+]
+
+
+# Upkeep goes on where a cursor or a row says: it is killed and called again where its steps are known.
+ELSEWHERE = {
+    "prune_database": (test_retention_runs.test_a_run_that_was_killed_anywhere_ends_the_same,),
+    "reconcile_database": (
+        test_reconciliation.test_a_case_that_does_not_run_is_started_again_once,
+        test_reconciliation.test_one_worker_at_a_time_and_a_fault_gives_the_job_back,
+    ),
+    "send_digest": (
+        test_digest.test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers,
+        test_digest.test_two_workers_send_one,
+    ),
+}
+
+
+def test_every_activity_has_a_row() -> None:
+    rows = {row.activity for row in ROWS}
+    assert rows | ELSEWHERE.keys() == set(declared())
+    assert not rows & ELSEWHERE.keys()
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Trial:
+    """One world in which a row's order is carried out, and what stands in it."""
+
+    def __init__(self, folder: Path, like: "Trial | None" = None) -> None:
+        self.folder = folder
+        folder.mkdir()
+        keys = {} if like is None else {"peppers": like.world.peppers, "sealing_keys": like.world.sealing_keys}
+        self.world = World(folder, **keys)
+        if like is not None:
+            shutil.copyfile(like.folder / "octy.db", folder / "octy.db")
+        self.desk, self.mailer = Desk(self.world), Told()
+
+    def does(self, name: str) -> Callable[[Any], Any]:
+        own = settings().model_copy(update={"peppers": self.world.peppers})
+        mail = MailActivities(
+            database=self.world.database,
+            mailer=self.mailer,
+            renderer=MailRenderer(own),
+            links=Links(own.link_keys, own.public_url),
+            sealer=self.world.sealer,
+            settings=own,
+            clock=lambda: NOW,
+        )
+        hooks = WebhookActivities(self.world.database, Courier(), lambda: NOW)
+        control = WorkflowMessageActivities(self.world.database, lambda _kind, _why: None, lambda _kind: None)
+        rooms = (control, mail, hooks, self.desk.incidents, self.desk.regenerations)
+        [activity] = [getattr(room, name) for room in rooms if hasattr(room, name)]
+        return partial(ActivityEnvironment().run, activity) if name in IN_TEMPORAL else activity
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        found = {}
+        with self.world.database.read() as connection:
+            for table in METADATA.sorted_tables:
+                if table.name in ("installation", "key_check"):  # each world's own
+                    continue
+                rows = [dict(row) for row in connection.execute(table.select()).mappings()]
+                found[table.name] = sorted(rows, key=repr)
+        for tried in (*found["mail"], *found["webhook"]):
+            del tried["tries"]
+        return found
+
+
+@contextmanager
+def killed(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> Iterator[None]:
+    """Die before or after the commit of this number, counted from 1; 0 is never."""
+    real, commits = Database.write, 0
+
+    @contextmanager
+    def write(database: Database, **options: Any) -> Iterator[Any]:
+        nonlocal commits
+        commits += 1
+        own = commits
+        with real(database, **options) as connection:
+            yield connection
+            if (moment, own) == ("before", number):
+                raise Crash
+        if (moment, own) == ("after", number):
+            raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", write)
+        with pytest.raises(Crash):
+            yield
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Yield a list that grows with every transaction that may write."""
+    real, seen = Database.write, []
+
+    @contextmanager
+    def write(database: Database, **options: Any) -> Iterator[Any]:
+        with real(database, **options) as connection:
+            yield connection
+        seen.append(len(seen) + 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", write)
+        yield seen
+
+
+def plain(rows: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return rows in which ids and keys that are new, and drawn anew in each world, look alike."""
+    known = {value for found in before.values() for row in found for value in row.values() if isinstance(value, str)}
+
+    def masked(value: Any) -> Any:
+        return "new" if isinstance(value, str) and value not in known and RANDOM.fullmatch(value) else value
+
+    tables = {
+        name: [{key: masked(value) for key, value in row.items()} for row in found] for name, found in rows.items()
+    }
+    return {name: sorted(found, key=repr) for name, found in tables.items()}
+
+
+def like(given: Any, result: Any) -> bool:
+    """Tell whether two worlds returned the same; ids that each makes for itself differ."""
+    both_new = all(isinstance(one, str) and RANDOM.fullmatch(one) for one in (given, result))
+    return both_new or given == result
+
+
+@pytest.fixture(params=ROWS, ids=str)
+def row(request: pytest.FixtureRequest) -> Row:
+    return request.param
+
+
+@pytest.fixture
+def prepared(row: Row, tmp_path: Path) -> Iterator[tuple[Trial, Any]]:
+    """A world that is ready for the order, and the order."""
+    trial = Trial(tmp_path / "prepared")
+    order = row.order(trial.desk)
+    yield trial, order
+    trial.world.close()
+
+
+@pytest.fixture
+def trials(prepared: tuple[Trial, Any], tmp_path: Path) -> Iterator[Callable[[], Trial]]:
+    """Make worlds that are alike."""
+    prepared[0].world.database.close()
+    made: list[Trial] = []
+
+    def another() -> Trial:
+        made.append(Trial(tmp_path / f"trial-{len(made)}", like=prepared[0]))
+        return made[-1]
+
+    yield another
+    for trial in made:
+        trial.world.close()
+
+
+def test_twice_and_killed_around_each_commit(
+    row: Row, prepared: tuple[Trial, Any], trials: Callable[[], Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, order = prepared
+    undisturbed = trials()
+    before = undisturbed.rows()
+    with counted(monkeypatch) as commits:
+        result = undisturbed.does(row.activity)(order)
+    after = undisturbed.rows()
+    assert len(commits) == row.commits
+    assert (after != before) is (row.commits > 0)
+
+    assert undisturbed.does(row.activity)(order) == result
+    assert undisturbed.rows() == after
+
+    for moment in ("before", "after"):
+        for number in commits:
+            trial = trials()
+            with killed(monkeypatch, moment, number):
+                trial.does(row.activity)(order)
+            assert like(trial.does(row.activity)(order), result)
+            assert plain(trial.rows(), before) == plain(after, before), (moment, number)
+            assert len({envelope.message_id for envelope in trial.mailer.envelopes}) <= 1

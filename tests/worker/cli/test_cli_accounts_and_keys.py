@@ -1,0 +1,256 @@
+"""What `octy` changes in SQL: accounts opened, pairs replaced and cut; each with its refusals and its trace."""
+
+import json
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from support.cli_rig import Octy, audited, octy_for, open_case
+from support.world import FakeRequest, World
+
+from octy_middleware.states import KeyPairState
+from octy_worker.cli import accounts, keys
+from octy_worker.domain import regenerations
+from octy_worker.staff import audit
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
+
+WHY = ("--reason", "ticket 4711")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+def states(world: World) -> dict[str, str]:
+    return dict(world.rows("SELECT public_key, state FROM key_pair"))
+
+
+# Accounts
+
+
+def test_an_account_is_opened_with_its_first_pair_ordered(world, octy):
+    contact = ("--name", "Ada", "--surname", "Byron", "--webhook", "https://hooks.example/x", "--id-key", "id-1")
+    done = octy("accounts", "add", "--reference", "acme", "--email", "ada@acme.example", *contact, "--json").must()
+    assert set(done.json) == set(accounts.ADD_JSON.split(", "))
+    row = world.rows(
+        "SELECT reference, contact_email_address, security_email, contact_name, contact_surname, webhook_url, "
+        "authenticated_id_key FROM account"
+    )
+    assert row == [("acme", "ada@acme.example", "ada@acme.example", "Ada", "Byron", "https://hooks.example/x", "id-1")]
+    assert world.rows("SELECT kind, subject_id FROM outbox") == [("regeneration_opened", done.json["regeneration_id"])]
+    assert world.rows("SELECT cause, actor FROM regeneration") == [("first", "ada")]
+    [line] = audited(done.stderr)
+    assert (line["what"], line["actor"], line["account"]) == ("account_added", "ada", done.json["account_id"])
+    assert "acme.example" not in done.stderr
+
+
+def test_it_says_plainly_what_happens_next(octy):
+    said = octy("accounts", "add", "--reference", "acme", "--email", "ada@acme.example").must().stdout
+    assert "The worker mails the public key" in said
+    assert "once, to ada@acme.example" in said
+
+
+@pytest.mark.parametrize(
+    ("reference", "email", "more", "said"),
+    [
+        ("taken", "ada@acme.example", (), "exists already"),
+        ("", "ada@acme.example", (), "1 to 200 printable characters"),
+        ("a\x1b[2Jb", "ada@acme.example", (), "printable"),
+        ("acme", "ada", (), "is not a valid mail address"),
+        ("acme", "ada@acme.example\nBcc: x@y.example", (), "is not a valid mail address"),
+        ("acme", "ädä@acme.example", (), "is not a valid mail address"),
+        ("acme", "ada@acme.example", ("--webhook", "ftp://x"), "webhook_url must begin with"),
+        ("acme", "ada@acme.example", ("--name", "x" * 501), "contact_name must be"),
+    ],
+)
+def test_an_account_that_cant_be_opened_changes_nothing(world, octy, *, reference, email, more, said):
+    octy("accounts", "add", "--reference", "taken", "--email", "first@acme.example").must()
+    before = world.rows("SELECT COUNT(*) FROM account, outbox, regeneration")
+    done = octy("accounts", "add", "--reference", reference, "--email", email, *more).must(2)
+    assert said in done.stderr
+    assert "\x1b" not in done.stderr
+    assert world.rows("SELECT COUNT(*) FROM account, outbox, regeneration") == before
+
+
+# Replacing
+
+
+def test_a_pair_is_replaced_through_the_outbox(world, octy):
+    pair = world.register()
+    done = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must()
+    assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.REGENERATE_JSON).split(", "))
+    assert (done.json["joined"], done.json["old_public_key"]) == (False, pair.public_key)
+    [row] = world.rows("SELECT id, cause, actor, reason, leaked FROM regeneration WHERE cause = 'staff'")
+    assert row == (done.json["regeneration_id"], "staff", "ada", "ticket 4711", 0)
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
+    assert audited(done.stderr)[0]["what"] == "regeneration_ordered"
+
+
+def test_a_leaked_pair_is_cut_with_the_order(world, octy):
+    pair = world.register()
+    done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must()
+    assert f"{pair.public_key} is revoked" in done.stdout
+    assert states(world) == {pair.public_key: KeyPairState.RETIRED}
+
+
+def issue(world: World, regeneration_id: str) -> str:
+    """Do the workflow's first steps: the new pair is active, its link is out. Return its public key."""
+    now = time.time()
+    with world.database.write_session() as session:
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=86_400.0, now=now)
+        session.flush()
+        regenerations.activate(session, regeneration_id, now)
+    with world.database.read_session() as session:
+        view = regenerations.load_regeneration(session, regeneration_id)
+        assert view is not None
+        assert view.new_pair is not None
+        return view.new_pair.public_key
+
+
+@pytest.mark.parametrize("issued", [False, True])
+def test_a_second_order_joins_the_first(world, octy, issued):
+    pair = world.register()
+    first = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must().json
+    if issued:
+        issue(world, first["regeneration_id"])
+    second = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY, "--json").must().json
+    assert (first.pop("delivery")["status"], second.pop("delivery")["status"]) == ("preparing", "preparing")
+    assert second == {**first, "joined": True, "leaked": True}
+    assert states(world)[pair.public_key] == KeyPairState.RETIRED
+    assert "are being sent already" in octy("keys", "regenerate", "--account", "acme", *WHY).must().stdout
+
+
+def test_an_open_case_is_to_be_decided_instead(world, octy):
+    pair, incident_id = open_case(world)
+    done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must(3)
+    assert f"octy incidents decide {incident_id} regenerate" in done.stderr
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
+    assert world.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'staff'") == [(0,)]
+
+
+def test_an_account_without_a_pair_gets_one(world, octy):
+    pair = world.register()
+    octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
+    done = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must()
+    assert (done.json["old_public_key"], done.json["joined"]) == (None, False)
+
+
+# Cutting
+
+
+def test_a_pair_is_cut_everywhere(world, octy):
+    pair = world.register()
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(pair.basic())).principal is not None
+        done = octy("keys", "revoke", pair.public_key, "--yes", *WHY, "--json").must()
+        assert authenticator.decide(FakeRequest(pair.basic())).principal is None
+    assert set(done.json) == set(keys.REVOKE_JSON.split(", "))
+    assert done.json == {
+        "public_key": pair.public_key,
+        "account": "acme",
+        "changed": True,
+        "delivery_stopped": False,
+        "incident_id": None,
+        "live_pairs": 0,
+    }
+    [line] = audited(done.stderr)
+    assert (line["what"], line["actor"], line["reason"]) == ("key_revoked", "ada", "ticket 4711")
+
+
+def test_it_asks_first_and_takes_no_for_an_answer(world, octy):
+    pair = world.register()
+    for typed in ("n\n", "", "\n"):
+        done = octy("keys", "revoke", pair.public_key, *WHY, typed=typed).must(1)
+        assert "All requests with it will fail" in done.stderr
+        assert "nothing was changed" in done.stderr
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
+    octy("keys", "revoke", pair.public_key, *WHY, typed="y\n").must()
+    assert states(world) == {pair.public_key: KeyPairState.RETIRED}
+
+
+def test_cutting_twice_changes_nothing(world, octy):
+    pair = world.register()
+    octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
+    again = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
+    assert "nothing was changed" in again.stdout
+    assert world.rows("SELECT COUNT(*) FROM key_change WHERE public_key = :key", key=pair.public_key) == [(2,)]
+
+
+def test_an_open_case_hears_of_it(world, octy):
+    pair, incident_id = open_case(world)
+    done = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
+    assert incident_id in done.stdout
+    [(actor, what, detail)] = world.rows("SELECT actor, what, detail FROM incident_event")
+    assert (actor, what, json.loads(detail)) == ("ada", "key_revoked", {"reason": "ticket 4711"})
+
+
+def test_cutting_an_uncollected_pair_stops_its_delivery(world, octy):
+    old = world.register()
+    ordered = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must().json["regeneration_id"]
+    new_key = issue(world, ordered)
+    done = octy("keys", "revoke", new_key, "--yes", *WHY, "--json").must()
+    assert (done.json["delivery_stopped"], done.json["live_pairs"]) == (True, 1)
+    assert states(world) == {old.public_key: KeyPairState.ACTIVE, new_key: KeyPairState.RETIRED}
+    assert world.rows("SELECT sealed FROM sealed_secret WHERE regeneration_id = :id", id=ordered) == [(None,)]
+    kinds = [kind for (kind,) in world.rows("SELECT kind FROM outbox WHERE subject_id = :id", id=ordered)]
+    assert kinds == ["regeneration_opened", "regeneration_superseded"]
+    later = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must().json
+    assert (later["joined"], later["old_public_key"]) == (False, old.public_key)
+
+
+# Who and why
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (("--reason", " "), "a reason is needed"),
+        (("--reason", "x" * 301), "at most 300"),
+        (("--reason", "call ada@acme.example"), "no mail address"),
+        (("--reason", "it was sk_1abc"), "no secret key"),
+        (("--reason", "ok", "--actor", "two words"), "actor must be a staff id"),
+        (("--reason", "ok", "--actor", "customer"), "actor must be a staff id"),
+        (("--reason", "ok", "--actor", "system"), "actor must be a staff id"),
+    ],
+)
+@pytest.mark.parametrize("command", ["regenerate", "revoke"])
+def test_actor_and_reason_must_be_fit_to_keep(world, octy, command, given, fault):
+    pair = world.register()
+    words = ("--account", "acme") if command == "regenerate" else (pair.public_key, "--yes")
+    assert fault in octy("keys", command, *words, *given).must(3).stderr
+    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
+
+
+def test_the_actor_is_the_option_the_variable_or_the_login(world, octy, monkeypatch):
+    monkeypatch.setenv("USER", "forged")
+    monkeypatch.setenv("LOGNAME", "forged")
+    actors = []
+    for number, (words, variable) in enumerate([(("--actor", "bob"), "ada"), ((), "ada"), ((), "")]):
+        world.register(f"c{number}")
+        command = ("keys", "regenerate", "--account", f"c{number}", *WHY, *words)
+        actors.append(audited(octy(*command, OCTY_ACTOR=variable).must().stderr)[0])
+    assert [line["actor"] for line in actors][:2] == ["bob", "ada"]
+    assert actors[2]["actor"] == actors[2]["login"] != "forged"
+
+
+def test_the_system_log_gets_the_line_when_there_is_one(world, octy, monkeypatch, tmp_path):
+    pair, path = world.register(), tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(path))
+        monkeypatch.setattr(audit, "_SOCKETS", (path,))
+        done = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
+        line = log.recv(4096).decode()
+    assert "octy-audit" not in done.stderr
+    assert re.match(r'<38>octy-audit: \{"what": "key_revoked", "actor": "ada"', line)
+
+
+def test_a_dead_system_log_loses_no_line(world, octy, monkeypatch, tmp_path):
+    pair, path = world.register(), tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(path))
+    monkeypatch.setattr(audit, "_SOCKETS", (Path(path),))
+    assert audited(octy("keys", "revoke", pair.public_key, "--yes", *WHY).must().stderr)

@@ -1,0 +1,382 @@
+"""`octy incidents decide` and `octy doctor` with everything running: Temporal, worker, pages, mail server."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+from support.cli_office import Office, open_office
+from support.cli_rig import DENIED
+from support.stores import STORES
+from support.world import INSTALLATION
+
+from octy_middleware.clock import utc
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.states import KeyPairState
+from octy_worker.cli import exit_process, incidents, incidents_requests, keys
+
+WHY = ("--reason", "confirmed by phone")
+
+
+@pytest.fixture(scope="module", params=STORES)
+def office(tmp_path_factory, request) -> Iterator[Office]:
+    with open_office(tmp_path_factory.mktemp("office"), request.param) as office:
+        yield office
+
+
+# Decisions that stand
+
+
+def test_a_decision_stands_and_is_acted_on_and_its_repeat_is_harmless(office):
+    pair, incident_id = office.attacked()
+    done = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
+    assert set(done.json) == set(incidents.DECIDE_JSON.split(", "))
+    assert (done.json["accepted"], done.json["why"], done.json["actor"]) == (True, "", "ada")
+    assert '"what": "case_decided"' in done.stderr
+    [answer] = office.events(incident_id, "answered")
+    assert answer == {"actor": "ada", "answer": "not_us", "leaked": True, "reason": "confirmed by phone"}
+    assert office.world.rows("SELECT state FROM key_pair WHERE public_key = :key", key=pair.public_key) == [
+        (KeyPairState.RETIRED,)
+    ]
+    office.until(lambda: office.state(incident_id) == "regenerating")
+    decision_id = done.json["decision_id"]
+    again = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--decision-id", decision_id).must()
+    assert "Decided: regenerate, leaked, by ada." in again.stdout
+    assert len(office.events(incident_id, "answered")) == 1
+    assert office.events(incident_id, "decision_refused") == []
+
+
+def test_a_dismissed_case_closes_and_stays_closed(office):
+    _, incident_id = office.attacked()
+    done = office.decide(incident_id, "dismiss", *WHY, "--json").must()
+    office.wait_for_end(incident_id)
+    repeated = office.decide(incident_id, "dismiss", *WHY, "--decision-id", done.json["decision_id"])
+    late = office.decide(incident_id, "regenerate", *WHY, "--actor", "bob")
+    repeated.must()
+    assert "too late, the incident is closed as false_alarm: it_was_us, by ada" in late.must(3).stderr
+    [refused] = office.events(incident_id, "decision_refused")
+    assert (refused["actor"], refused["decision"]) == ("bob", "regenerate")
+
+
+def test_many_incidents_are_decided_with_one_reason_and_a_closed_one_is_refused(office):
+    closed, first, second = (office.attacked()[1] for _ in range(3))
+    office.decide(closed, "dismiss", *WHY).must()
+    office.wait_for_end(closed)
+    words = ("incidents", "decide-many", "dismiss", first, closed, second, *WHY, "--yes", "--json")
+    done = office.octy.shell(*words).must(3)
+    ends = {result["incident_id"]: result["end"] for result in done.json["results"]}
+    assert ends == {first: "decided", closed: "refused", second: "decided"}
+    for incident_id in (first, second):
+        office.wait_for_end(incident_id)
+    repeated = office.octy.shell(*words, "--batch-id", done.json["batch_id"]).must(3)
+    assert [result["end"] for result in repeated.json["results"]] == ["decided", "refused", "decided"]
+    assert len(office.events(first, "answered")) == 1
+
+
+# Refusals, each with its trace
+
+
+def test_the_second_decision_comes_too_late_and_is_audited(office):
+    _, incident_id = office.attacked()
+    office.decide(incident_id, "regenerate", *WHY).must()
+    late = office.decide(incident_id, "dismiss", "--reason", "no, wait", "--actor", "bob", "--json").must(3)
+    assert late.json["accepted"] is False
+    assert "too late, an answer stands: regenerate, decided by ada" in late.json["why"]
+    assert late.json["why"] in late.stderr
+    [refused] = office.events(incident_id, "decision_refused")
+    assert refused == {"actor": "bob", "decision": "dismiss", "reason": "no, wait", "why": late.json["why"]}
+    assert '"what": "decision_refused"' in late.stderr
+
+
+def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(office):
+    _, incident_id = office.attacked()
+    with office.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
+        run(
+            connection,
+            "UPDATE incident_answer SET answer = 'it_was_us', answered_by = 'customer', answered_at = 0 "
+            "WHERE incident_id = ?",
+            incident_id,
+        )
+    late = office.decide(incident_id, "regenerate", *WHY).must(3)
+    assert "somebody was faster: dismiss, decided by customer" in late.stderr
+    assert len(office.events(incident_id, "decision_refused")) == 1
+
+
+# More time, mails again, another answer
+
+
+def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
+    _, incident_id = office.attacked()
+    office.until(
+        lambda: office.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
+    )
+    longer = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY, "--json").must()
+    assert set(longer.json) == set(incidents_requests.EXTEND_JSON.split(", "))
+    assert '"what": "case_extended"' in longer.stderr
+    [event] = office.events(incident_id, "extended")
+    assert (event["actor"], event["days"], event["reason"]) == ("ada", 7, "confirmed by phone")
+    assert utc(event["ends_at"]).isoformat()[:19] == longer.json["close_at"][:19]
+    office.until(lambda: office.octy.shell("incidents", "resend", incident_id, *WHY).code == 0)  # once it is over
+    [again] = office.events(incident_id, "mail_ordered_again")
+    assert (again["actor"], again["mail"]) == ("ada", "alert-2")
+    assert office.world.rows("SELECT state FROM mail WHERE key = :key", key=f"{incident_id}/alert/2") == [("sent",)]
+    refused = office.octy.shell("incidents", "resend", incident_id, "--kind", "reminder", *WHY).must(3)
+    assert "no reminder went out yet" in refused.stderr
+    assert office.events(incident_id, "resend_refused")[-1]["kind"] == "reminder"
+    keys = office.octy.shell("incidents", "resend", incident_id, "--kind", "new_keys", *WHY).must(3)
+    assert "has no uncollected new keys" in keys.stderr
+
+
+def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(office):
+    pair, incident_id = office.attacked()
+    office.decide(incident_id, "regenerate", *WHY).must()
+    keys_mail = "SELECT key FROM mail WHERE incident_id = :id AND kind = 'new_keys' AND state = 'sent' ORDER BY key"
+    office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 1)
+    again = office.octy.shell("incidents", "resend", incident_id, *WHY, "--json").must()
+    assert (again.json["mail"], again.json["end"]) == ("new_keys-2", "ordered")
+    office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 2)
+    assert office.events(incident_id, "mail_ordered_again")[0]["mail"] == "new_keys-2"
+    late = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY).must(3)
+    assert "an answer stands: regenerate, decided by ada" in late.stderr
+    assert office.events(incident_id, "extension_refused")[0]["days"] == 7
+    done = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
+    assert set(done.json) == set(incidents_requests.CHANGE_JSON.split(", "))
+    assert (done.json["closed"], done.json["ordered"]) == (False, None)
+    office.wait_for_end(incident_id)
+    query = (
+        "SELECT resolution, answer, answered_by FROM incident JOIN incident_answer ON incident_id = id WHERE id = :id"
+    )
+    assert office.world.rows(query, id=incident_id) == [("false_alarm", "it_was_us", "ada")]
+    states = "SELECT state FROM regeneration WHERE id = :id"
+    assert office.world.rows(states, id=done.json["withdrawn"]) == [("superseded",)]
+    active = "SELECT state FROM key_pair WHERE public_key = :key"
+    assert office.world.rows(active, key=pair.public_key) == [("active",)]
+    back = office.octy.shell("incidents", "change", incident_id, "regenerate", *WHY).must()
+    assert "New keys are ordered" in back.stdout
+    refused = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY).must(3)
+    assert "new keys were ordered for this incident" in refused.stderr
+    assert office.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
+
+
+def test_first_keys_whose_link_has_expired_are_sent_again_without_a_case(office):
+    contact = ("--reference", "expired", "--email", "expired@acme.example")
+    first = office.octy("accounts", "add", *contact, "--json").must().json["regeneration_id"]
+    sent = "SELECT key FROM mail WHERE key = :key AND state = 'sent'"
+    office.until(lambda: office.world.rows(sent, key=f"{first}/new_keys/1"))
+    with office.world.database.write() as connection:
+        run(connection, "UPDATE sealed_secret SET expires_at = 0 WHERE regeneration_id = ?", first)
+    words = ("keys", "resend", "--account", "expired", *WHY, "--json")
+    done = office.octy.shell(*words).must()
+    assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.RESEND_JSON).split(", "))
+    assert (done.json["address"], done.json["mail"]) == ("expired@acme.example", 2)
+    assert done.json["earlier"]["status"] == "expired"
+    assert '"what": "mail_ordered_again", "actor": "ada"' in done.stderr
+    office.until(lambda: office.world.rows(sent, key=f"{first}/new_keys/2"))
+    links = "SELECT generation FROM sealed_secret WHERE regeneration_id = :id AND expires_at > 0"
+    assert office.world.rows(links, id=first) == [(2,)]
+    assert office.octy.shell(*words, "--request-id", done.json["request_id"]).must().json["mail"] == 2
+    assert office.world.rows(links, id=first) == [(2,)]
+
+
+def test_what_is_no_order_is_refused_unsent_and_audited_without_its_fault(office):
+    _, incident_id = office.attacked()
+    for words in (("extend", "--days", "91"), ("resend",)):
+        reason = "they sent sk_1Secret" if words == ("resend",) else "by phone"
+        done = office.octy.shell("incidents", words[0], incident_id, *words[1:], "--reason", reason).must(3)
+        assert "sk_1Secret" not in done.stderr
+    assert office.events(incident_id, "extension_refused") == [
+        {"actor": "ada", "days": 91, "reason": "by phone", "why": "days must be between 1 and 90"}
+    ]
+    [refused] = office.events(incident_id, "resend_refused")
+    assert "reason" not in refused
+    faulty = office.octy.shell("incidents", "change", incident_id, "dismiss", "--reason", "sk_1Secret").must(3)
+    assert "sk_1Secret" not in faulty.stderr + str(office.events(incident_id, "change_refused"))
+
+
+def test_lists_in_temporal_can_be_searched_by_state(office):
+    _, incident_id = office.attacked()
+    office.until(
+        lambda: (
+            f"octy-{INSTALLATION}-incident-{incident_id}" in office.found("OctyState = 'waiting' AND OctyFailures = 20")
+        )
+    )
+    assert f"octy-{INSTALLATION}-incident-{incident_id}" not in office.found("OctyNeedsStaff = true")
+
+
+# What can't be reached
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "said"),
+    [
+        ({"OCTY_TEMPORAL_ADDRESS": DENIED}, 4, "Temporal can't be reached at 127.0.0.1:9"),
+        ({"OCTY_TEMPORAL_ADDRESS": "no host"}, 2, "OCTY_TEMPORAL_ADDRESS: 'no host' is not host:port"),
+        ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, 4, "Namespace elsewhere is not found"),
+    ],
+)
+def test_a_wrong_way_to_temporal_is_told(office, variables, code, said):
+    _, incident_id = office.attacked()
+    done = office.decide(incident_id, "dismiss", *WHY, **variables).must(code)
+    assert said in done.stderr
+    assert " → " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert office.events(incident_id, "decision_refused") == []
+
+
+def test_a_host_without_the_keys_of_the_payloads_can_not_read_the_answer_to_its_order(office):
+    """The order itself stands in SQL, and its id needs no encryption: it is carried out."""
+    _, incident_id = office.attacked()
+    done = office.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
+    assert "OCTY_TEMPORAL_KEYS lacks the key '" in done.stderr
+    office.until(lambda: office.state(incident_id) == "closed")
+
+
+def test_without_a_worker_it_says_so_and_the_repeat_is_taken_once(office):
+    before, incident_id = office.before_any_worker, office.first_case
+    before.must(4)
+    assert f"no worker asks Temporal for work (task queue 'octy-{INSTALLATION}')" in before.stderr
+    assert "start `octy worker`; repeat with --decision-id d-1" in before.stderr
+    office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
+    office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
+    assert len(office.events(incident_id, "answered")) == 1
+
+
+# The end of a process that had a Temporal client
+
+
+@pytest.mark.parametrize(("variables", "code"), [({}, 0), ({"OCTY_TEMPORAL_ADDRESS": DENIED}, 4)])
+def test_the_process_ends_with_its_code(office, variables, code):
+    _, incident_id = office.attacked()
+    office.octy.process("incidents", "decide", incident_id, "regenerate", *WHY, **variables).must(code)
+
+
+@pytest.mark.parametrize(("loaded", "way"), [(True, "at once"), (False, "the long way")])
+def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loaded, way):
+    """Else about one in twelve aborts, and one in two after a refused connection: too few for the test above."""
+    ends = []
+    monkeypatch.setattr(os, "_exit", lambda code: ends.append(("at once", code)))
+    monkeypatch.setattr(sys, "exit", lambda code: ends.append(("the long way", code)))
+    monkeypatch.setitem(sys.modules, "temporalio.client", sys) if loaded else monkeypatch.delitem(
+        sys.modules, "temporalio.client", raising=False
+    )
+    exit_process(3)
+    assert ends[0] == (way, 3)
+
+
+# The doctor
+
+WELL = [
+    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
+    *("settings", "packages", "files of secrets", "database connection", "database"),
+    *("database version", "durability", "installation"),
+    *("keys of this database", "write lock"),
+    *(
+        "integrity",
+        "peppers and key pairs",
+        "imported hashes",
+        "sealing keys and secrets",
+        "outbox",
+        "webhooks",
+        "apps",
+    ),
+    *("Temporal", "namespace", "search attributes", "worker", "worker releases", "Temporal's clock", "schedules"),
+    *("workflow tasks", "restored backup", "codec server", "retention"),
+    *("reconciliation", "digest", "metrics", "tracing"),
+    *("mail templates", "mail signature", "mail server", "pages"),
+    *("alerts", "incidents", "new keys", "mails", "webhook deliveries", "app commits", "releases"),
+    *("database write", "disk", "clocks"),
+]
+
+
+@pytest.fixture(scope="module")
+def sealed(office) -> Office:
+    """One customer's first keys wait to be collected."""
+    office.octy("accounts", "add", "--reference", "waiting", "--email", "waiting@acme.example").must()
+    office.until(lambda: office.world.rows("SELECT state FROM mail WHERE kind = 'new_keys' AND state = 'sent'"))
+    return office
+
+
+def not_well_at(office: Office) -> list[str]:
+    """Return the problem that the tests' own PostgreSQL server really has: it is fast, and does without fsync."""
+    return ["durability"] if office.world.store == "postgresql" else []
+
+
+def test_the_doctor_finds_all_well(office, sealed):
+    not_well = not_well_at(office)
+    found = office.octy.shell("doctor", "--json").must(len(not_well)).json
+    assert found["ok"] is (not not_well)
+    assert [check["name"] for check in found["checks"]] == WELL
+    assert [check["name"] for check in found["checks"] if (check["state"], check["to_do"]) != ("ok", "")] == not_well
+    page = office.octy.shell("doctor").must(len(not_well)).stdout
+    assert page.count("✓") == len(WELL) - len(not_well)
+    assert page.endswith("1 problem found.\n" if not_well else "No problems found.\n")
+
+
+def test_cases_that_run_need_no_reconciliation(office, sealed):
+    found = office.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
+    assert (found["checked"] > 0, found["restarted"], found["terminated"], found["unknown"]) == (True, 0, 0, 0)
+
+
+OTHER = Keychain.generate("k9").export()
+
+
+def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], said: str) -> None:
+    """Have the doctor look with these settings: it must say what is wrong, and only that."""
+    places = {"inbox": office.inbox, "http_port": office.inbox.rpartition(":")[2]}
+    done = office.octy.shell(
+        "doctor", "--json", **{name: value.format(**places) for name, value in variables.items()}
+    ).must(1)
+    found = {check["name"]: check for check in done.json["checks"]}
+    names = [name for name, check in found.items() if check["state"] == "problem"]
+    assert [name for name in names if name not in not_well_at(office)] == wrong
+    assert said in " ".join(str(check) for check in found.values())
+
+
+@pytest.mark.parametrize(
+    ("variables", "wrong", "said"),
+    [
+        ({"OCTY_PEPPERS": ""}, ["OCTY_PEPPERS", "peppers and key pairs"], "not set"),
+        (
+            {"OCTY_PEPPERS": OTHER},
+            ["keys of this database", "peppers and key pairs"],
+            "OCTY_PEPPERS lacks k1",
+        ),
+        (
+            {"OCTY_SEALING_KEYS": OTHER},
+            ["keys of this database", "sealing keys and secrets"],
+            "OCTY_SEALING_KEYS lacks k1",
+        ),
+    ],
+)
+def test_the_doctor_names_a_wrong_key_and_only_that(office, sealed, variables, wrong, said):
+    doctor_finds(office, variables, wrong, said)
+
+
+@pytest.mark.parametrize("office", ["sqlite"], indirect=True)  # no database has part in it
+@pytest.mark.parametrize(
+    ("variables", "wrong", "said"),
+    [
+        ({"OCTY_PUBLIC_URL": "ftp://x"}, ["OCTY_PUBLIC_URL", "pages"], "needs the form https://host"),
+        ({"OCTY_PUBLIC_URL": f"http://{DENIED}"}, ["pages"], "Connection refused"),
+        ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "responds with status 404"),
+        ({"OCTY_TEMPORAL_ADDRESS": DENIED}, ["Temporal"], "Connection refused"),
+        ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal"], "is not host:port"),
+        ({"OCTY_CODEC_URL": f"http://{DENIED}"}, ["codec server"], "start `octy codec-server`"),
+        (
+            {"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"},
+            ["Temporal"],
+            "does not answer as Temporal does without TLS",
+        ),
+        ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, ["namespace"], "namespace create --namespace elsewhere"),
+        ({"OCTY_TEMPORAL_TASK_QUEUE": "nobody"}, ["worker", "schedules"], "start `octy worker`"),
+        ({"OCTY_SMTP_PORT": "9"}, ["mail server"], "Connection refused"),
+        ({"OCTY_SMTP_HOST": "127.0.0.2"}, ["mail server"], "127.0.0.2"),
+        ({"OCTY_SMTP_CA_FILE": ""}, ["mail server", "pages"], "its certificate is not trusted"),
+        ({"OCTY_SMTP_CA_FILE": "missing.pem"}, ["mail server", "pages"], "No such file or directory"),
+        ({"OCTY_SMTP_SECURITY": "tls"}, ["mail server"], "wrong version number"),
+    ],
+)
+def test_the_doctor_names_what_is_wrong_and_only_that(office, sealed, variables, wrong, said):
+    doctor_finds(office, variables, wrong, said)

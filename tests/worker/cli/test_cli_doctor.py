@@ -1,0 +1,343 @@
+"""What `octy doctor` sees of settings, packages and the database. The network, and all well: `test_cli_decide`."""
+
+import json
+import time
+from importlib import metadata
+
+import pytest
+from support.cli_rig import fail, octy_for
+from support.imported_pairs import have, put, slow
+from support.postgres import shared_server
+from support.retention_rig import add_webhooks
+from support.webhook_rig import subscribe
+from support.world import World
+
+from octy_middleware.clock import utc
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Outbox, Table
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.loopback import is_loopback
+from octy_worker.cli.doctor import State
+from octy_worker.cli.doctor.configuration import KEYS, check_packages, read_settings, variable_name
+from octy_worker.cli.doctor.database import check_database
+from octy_worker.identity import verify_installation
+from octy_worker.settings import WorkerSettings
+
+SECRET = "ab" * 32
+LINK_KEYS = Keychain.generate()
+
+
+def keys(world: World) -> dict[str, str]:
+    chains = (world.peppers, world.sealing_keys, Keychain.generate())
+    return {variable_name(name): chain.export() for name, chain in zip(KEYS, chains, strict=True)}
+
+
+def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
+    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}
+    return look(world.url, {**chains, **values})
+
+
+@pytest.fixture
+def registered(world: World) -> World:
+    """Return the world after its worker's first start."""
+    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}
+    verify_installation(world.database, chains, 0.0)
+    return world
+
+
+def look(url: str, values: dict[str, object]) -> dict[str, tuple[State, str]]:
+    settings = WorkerSettings.build(database_url=url, **values)
+    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in check_database(settings)}
+
+
+def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
+    return [name for name, (state, _) in found.items() if state is State.PROBLEM]
+
+
+# Settings
+
+
+def test_kubernetes_service_links_are_no_settings(world: World) -> None:
+    links = dict.fromkeys(
+        ("OCTY_PAGES_PORT", "OCTY_METRICS_SDK_PORT_80_TCP", "OCTY_DATABASE_PORT"), "tcp://10.0.0.1:80"
+    )
+    variables = keys(world)
+    settings, checks = read_settings({**variables, **links})
+    assert checks == read_settings(variables)[1]
+    assert settings.pages_port == 8025
+
+
+@pytest.mark.parametrize(("deliver", "said"), [("link", []), ("mail", [State.OK])])
+def test_secrets_in_mails_are_said_to_be_there(world, deliver, said):
+    _, checks = read_settings({**keys(world), "OCTY_DELIVER": deliver})
+    assert [check.state for check in checks if check.name == "OCTY_DELIVER"] == said
+
+
+def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world):
+    variables = {
+        **keys(world),
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_SMTP_PORT": "many",
+        "OCTY_SMTP_SECURITY": "none",
+        "OCTY_OVERLAP": "60",
+        "OCTY_LINK_KEYS": f"k1:{SECRET}x",
+    }
+    settings, checks = read_settings(variables)
+    assert {check.name for check in checks if check.state is State.PROBLEM} == {
+        *("OCTY_SMTP_PORT", "OCTY_SMTP_SECURITY", "OCTY_LINK_KEYS")
+    }
+    assert (settings.smtp_port, settings.overlap, settings.database_url) == (587, 60.0, world.url)
+    assert SECRET not in repr(checks)
+
+
+@pytest.mark.parametrize(
+    ("variables", "faults"),
+    [
+        ({}, []),
+        ({"OCTY_SMTP_HOST": "smtp.acme.example"}, ["OCTY_MAIL_FROM", "OCTY_SUPPORT_CONTACT", "OCTY_PUBLIC_URL"]),
+        (
+            {
+                "OCTY_SMTP_HOST": "smtp.acme.example",
+                "OCTY_MAIL_FROM": "Acme <security@acme.example>",
+                "OCTY_SUPPORT_CONTACT": "help@acme.example",
+                "OCTY_PUBLIC_URL": "https://keys.acme.example",
+            },
+            [],
+        ),
+        ({"OCTY_PUBLIC_URL": "http://keys.acme.example"}, ["OCTY_PUBLIC_URL"]),
+        ({"OCTY_MAIL_FROM": "Acme"}, ["OCTY_MAIL_FROM"]),
+        ({"OCTY_TEMPORAL_ADRESS": "x:1"}, ["OCTY_TEMPORAL_ADRESS"]),
+        ({"OCTY_PK": "pk_1", "OCTY_SK": "sk_1", "OCTY_ACTOR": "ada", "OCTY_EXEMPT_PATHS": "/healthz"}, []),
+    ],
+)
+def test_settings_that_would_not_serve_customers_are_found(world, variables, faults):
+    _, checks = read_settings({**keys(world), **variables})
+    assert [check.name for check in checks if check.state is State.PROBLEM] == faults
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "found"),
+    [
+        ("", State.OK, "not set: payloads are not encrypted; they contain ids and choices"),
+        (f"k1:{SECRET},k2:{SECRET}", State.OK, "payloads are encrypted; keys k1, k2, the last one encrypts"),
+        (f"k1:{SECRET}x", State.PROBLEM, "entry 1 is not '<id>:<64 hex digits>'"),
+    ],
+)
+def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
+    chains = {variable_name(name): f"k1:{SECRET}" for name in KEYS}
+    settings, checks = read_settings({**chains, "OCTY_TEMPORAL_KEYS": text})
+    [told] = [check for check in checks if check.name == "OCTY_TEMPORAL_KEYS"]
+    assert (told.state, found in told.found) == (state, True)
+    assert SECRET not in repr(checks) + repr(settings)
+    assert (settings.temporal_keys is not None) is (": payloads" not in found and state is State.OK)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("127.0.0.9", True), ("::1", True), ("a.localhost", True), ("10.0.0.1", False), ("x", False)],
+)
+def test_which_host_is_this_machine(host, local):
+    assert is_loopback(host) is local
+
+
+def test_passlib_beside_libpass_is_found(monkeypatch):
+    assert check_packages().state is State.OK
+    monkeypatch.setattr(metadata, "distribution", lambda _name: object())
+    found = check_packages()
+    assert found.state is State.PROBLEM
+    assert "pip uninstall passlib libpass" in found.found
+
+
+# The store
+
+
+def test_a_sound_store_is_found_sound(registered, world):
+    world.register()
+    assert wrong(looked_at(world)) == (
+        [] if world.store == "sqlite" else ["durability"]
+    )  # the tests' server has no fsync
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///{folder}/none.db", "there is no database"),
+        (f"sqlite:///{{folder}}/{'n' * 300}.db", "can't be reached: File name too long"),
+        ("sqlite:///{folder}", "the database did not answer"),
+        ("sqlite:///{folder}/empty.db", "run `octy db upgrade`"),
+        ("sqlite:///{folder}/text.db", "check the path"),
+        ("postgresql://octy@127.0.0.1:9/octy", "check that the server runs"),
+        ("{server}/none", "does not exist"),
+        ("{server}/postgres", "run `octy db upgrade`"),
+        ("mysql://x/y", "give sqlite:///<file> or postgresql://"),
+    ],
+)
+def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "text.db").write_text("no database" * 100)
+    chain = Keychain.generate()
+    server = shared_server().url("").rstrip("/") if "{server}" in url else ""
+    found = look(url.format(folder=tmp_path, server=server), dict.fromkeys(KEYS, chain))
+    assert wrong(found) == ["database"]
+    assert said in found["database"][1]
+    assert {state for name, (state, _) in found.items() if not name.startswith("database")} == {State.UNCHECKED}
+
+
+def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
+    monkeypatch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
+    with Database(world.url).write():
+        found = looked_at(world)
+    assert [name for name in wrong(found) if name != "durability"] == ["write lock"]  # the tests' server has no fsync
+
+
+@pytest.mark.parametrize("purpose", ["peppers", "sealing_keys", "link_keys"])
+def test_foreign_keys_are_found_by_their_value(registered, world, purpose):
+    mine = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}[purpose]
+    for foreign in (Keychain.generate(mine.newest[0]), Keychain.generate()):
+        state, told = looked_at(world, **{purpose: foreign})["keys of this database"]
+        assert state is State.PROBLEM
+        assert f"set OCTY_{purpose.upper()} to the value of the hosts" in told
+    rotated = Keychain({**mine, **Keychain.generate()})
+    assert "run `octy db upgrade`" in looked_at(world, **{purpose: rotated})["keys of this database"][1]
+
+
+@pytest.mark.sqlite
+def test_a_damaged_file_is_found(world):
+    for number in range(30):
+        world.register(f"c{number}")
+    world.database.close()
+    file = world.folder / "octy.db"
+    content = bytearray(file.read_bytes())
+    middle = content.find(b"regeneration_opened")
+    content[middle - 400 : middle + 3000] = b"\xff" * 3400
+    file.write_bytes(content)
+    assert "integrity" in wrong(looked_at(world))
+
+
+@pytest.mark.parametrize(
+    ("digest", "peppers", "fits"),
+    [
+        (None, "its own", True),
+        (None, "k2", False),
+        ("$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234", "k2", True),
+    ],
+)
+def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
+    pair = world.register()
+    if digest is not None:
+        with world.database.write() as connection:
+            run(connection, "UPDATE key_pair SET secret_digest = ?", digest)
+    chain = world.peppers if peppers == "its own" else Keychain.generate(peppers)
+    found = looked_at(world, peppers=chain)
+    assert ("peppers and key pairs" in wrong(found)) is not fits
+    assert pair.public_key not in repr(found)
+
+
+def test_a_hash_that_no_import_has_written_is_found(world):
+    pair = world.register()
+    imported = have(world, pair, slow(pair.secret), "pbkdf2_sha256")
+    assert "imported hashes" not in wrong(looked_at(world))
+    put(world, imported, slow("x"), "pbkdf2_sha256", imported.public_key)
+    found = looked_at(world)
+    assert "imported hashes" in wrong(found)
+    assert imported.public_key not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("age", "delivered", "fault", "state"),
+    [
+        (5, False, "", State.OK),
+        (600, False, "", State.PROBLEM),
+        (600, False, "Temporal can't be reached", State.PROBLEM),
+        (600, True, "", State.OK),
+    ],
+)
+def test_messages_that_wait_too_long_are_found(world, age, delivered, fault, state):
+    now = time.time()
+    with world.database.write_session() as session:
+        session.add(
+            Outbox(
+                kind="incident_opened",
+                subject_id="x",
+                created_at=utc(now - age),
+                delivered_at=utc(now) if delivered else None,
+                tries=3,
+                last_error=fault,
+            )
+        )
+    found = looked_at(world)["outbox"]
+    assert found[0] is state
+    assert fault in found[1]
+    assert ("octy worker" in found[1]) is (state is State.PROBLEM)
+
+
+def test_looking_changes_nothing(world):
+    pair = world.register()
+    fail(world, pair, 20)
+    before = dump(world)
+    looked_at(world)
+    octy_for(world)("db", "check").must()
+    assert dump(world) == before
+
+
+def dump(world: World) -> str:
+    tables = [*sorted(Table.metadata.tables), "octy_schema_version"]
+    return json.dumps(
+        {table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables}
+    )
+
+
+APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?, NULL)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "said"),
+    [
+        ([], "ok", "no app process recorded anything in the last 10 minutes"),
+        ([(0, 0, 0, "")], "ok", "1 processes in the last 10 minutes, 3 outcomes queued, slowest last commit 1.5 ms"),
+        ([(0, 0, 2, "disk full")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
+        ([(60, 0, 2, "disk full"), (0, 0, 0, "")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
+        ([(0, 5, 0, ""), (0, 1, 0, "")], "problem", "6 outcomes were lost since these processes started"),
+        ([(660, 5, 0, "")], "ok", "no app process"),
+    ],
+)
+def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], state: str, said: str) -> None:
+    with world.database.write() as connection:
+        for number, (ago, lost, failures, error) in enumerate(rows):
+            run(connection, APP, str(number), int((time.time() - ago) * 1e6), lost, failures, error)
+    found = looked_at(world)["apps"]
+    assert found[0] == State(state)
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    ("chain", "url", "state", "said"),
+    [
+        (None, "", "ok", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook URL"),
+        (
+            None,
+            "https://hooks.acme.example",
+            "problem",
+            "webhooks are off: OCTY_WEBHOOK_KEYS is not set → set OCTY_WEBHOOK_KEYS",
+        ),
+        (Keychain.generate(), "https://hooks.acme.example", "ok", "1 accounts have a webhook URL; 1 webhooks"),
+    ],
+)
+def test_webhooks_that_nobody_sends_are_found(
+    world: World, chain: Keychain | None, url: str, state: str, said: str
+) -> None:
+    keys = world.register()
+    subscribe(world, url)
+    add_webhooks(world, keys.account_id, ("failed", time.time()), ("sent", time.time()))
+    found = looked_at(world, webhook_keys=chain)["webhooks"]
+    assert found[0] == State(state)
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(("text", "faults"), [("", []), (f"k1:{SECRET}", []), ("k1:abcd", ["OCTY_WEBHOOK_KEYS"])])
+def test_keys_of_webhooks_may_be_missing_but_not_wrong(world: World, text: str, faults: list[str]) -> None:
+    settings, checks = read_settings({**keys(world), "OCTY_WEBHOOK_KEYS": text})
+    assert [check.name for check in checks if check.state is State.PROBLEM] == faults
+    assert (settings.webhook_keys is None) is (text == "")
+    assert "abcd" not in repr(checks)

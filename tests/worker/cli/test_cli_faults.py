@@ -1,0 +1,295 @@
+"""How commands fail: exit codes as a table, one clear line on stderr, no traceback for what is expected."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.cli_rig import Octy, octy_for, open_case
+from support.world import World
+
+from octy_middleware.db.database import Database
+from octy_middleware.keys.secret import make_key_pair
+from octy_worker import dev
+from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
+
+WHY = ("--reason", "ticket 4711")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory) -> Iterator[Octy]:
+    """One empty database for the commands that change nothing."""
+    world = World(tmp_path_factory.mktemp("lasting"))
+    yield octy_for(world)
+    world.database.close()
+
+
+@pytest.fixture
+def nowhere(tmp_path) -> Octy:
+    """A host with no settings and no database."""
+    return Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}, tmp_path)
+
+
+# Exit codes
+
+RIGHT = make_key_pair(bytes).public_key
+BYTES = os.fsdecode(b"\xff")
+LONG, NUL = f"sqlite:///{'n' * 300}.db", "sqlite:///a%00b.db"
+MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("acounts",), 2, "No such command 'acounts'"),
+        (("accounts", "add"), 2, "Missing option '--reference'"),
+        (("accounts", "list", "--nonsense"), 2, "No such option"),
+        (("accounts", "list", "--limit", "-1"), 2, "Invalid value for '--limit'"),
+        *(((name, "list", "--limit", str(2**63 - 1)), 2, "--limit") for name in ("accounts", "incidents", "keys")),
+        *(((name, "show", BYTES), 2, "is not UTF-8 text") for name in ("accounts", "incidents", "keys")),
+        (("keys", "revoke", BYTES, "--yes", *WHY), 2, "is not UTF-8 text"),
+        (("keys", "list", "--account", BYTES), 2, "is not UTF-8 text"),
+        ((BYTES,), 2, "is not UTF-8 text"),
+        (("accounts", "show", "nobody"), 2, "no account has the reference 'nobody'"),
+        (("incidents", "list", "--account", "nobody"), 2, "octy find"),
+        (("incidents", "show", "0123"), 2, "no incident has the id '0123'"),
+        (("incidents", "show", ""), 2, "no incident has the id ''"),
+        (("incidents", "show", "%"), 2, "no incident has the id '%'"),
+        (("incidents", "decide", "0123", "dismiss", *WHY), 2, "no incident has the id '0123'"),
+        (("incidents", "decide", "0123", "maybe", *WHY), 2, "Invalid value for 'decision': 'maybe' is not one of"),
+        (("keys", "show", "pk_none"), 2, "no key pair has the public key 'pk_none'"),
+        (("keys", "revoke", "pk_none", "--yes", *WHY), 2, "no key pair has the public key"),
+        (("keys", "regenerate", "--account", "nobody", *WHY), 2, "no account has the reference"),
+        (("--env-file", "nowhere.env", "keys", "list"), 2, "nowhere.env can't be read: No such file"),
+        (("--database", "mysql://x/y", "keys", "list"), 2, "give sqlite:///<file> or postgresql://"),
+        (("--database", "postgresql://octy@127.0.0.1:9/x", "keys", "list"), 4, "the database did not answer"),
+        (("--database", "postgresql://octy@127.0.0.1:9", "keys", "list"), 2, "name the database"),
+        (("--database", "sqlite://", "keys", "list"), 2, "name a file"),
+        (("--database", "what?", "keys", "list"), 2, "database_url"),
+        *((("--database", LONG, *words), 2, "File name too long") for words in (("keys", "list"), ("db", "current"))),
+        (("--database", LONG, "db", "upgrade"), 4, "can't be created (File name too long)"),
+        *((("--database", NUL, *words), 2, "holds a NUL") for words in (("keys", "list"), ("db", "upgrade"))),
+        (("secrets", "--rotate"), 2, "OCTY_PEPPERS is not set"),
+        (("worker",), 2, "OCTY_PEPPERS is not set"),
+        (("demo", "--data", "none.csv"), 2, "none.csv: No such file"),
+    ],
+)
+def test_what_was_typed_or_set_wrong_is_told_in_one_line(lasting, words, code, said):
+    done = lasting(*words).must(code)
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert all(line.startswith("octy: ") for line in done.stderr.splitlines())
+    assert len(done.stderr.splitlines()) == (3 if words == ("worker",) else 1)
+
+
+@pytest.mark.parametrize("command", [("keys", "show"), ("keys", "revoke", "--yes", *WHY)])
+@pytest.mark.parametrize(
+    ("key", "mistyped"),
+    [
+        (MISTYPED, True),
+        (RIGHT, False),
+        (MISTYPED[:-1], False),  # of no known shape: nothing tells
+        ("pk_9b2f17a3-4573-4a9b-9128-53ee910ef2", False),
+        ("pk_" + "ab" * 32, False),
+    ],
+)
+def test_a_mistyped_key_is_called_so(lasting, command, key, *, mistyped):
+    said = lasting(*command, key).must(2).stderr
+    assert f"no key pair has the public key '{key}'" in said
+    assert ("mistyped" in said) == mistyped
+
+
+@pytest.mark.parametrize("command", [("keys", "show"), ("keys", "revoke", "--yes", *WHY)])
+def test_a_pasted_secret_is_not_echoed(lasting, command):
+    said = lasting(*command, "sk_" + "canary7" * 7).must(2).stderr
+    assert "looks like a secret key" in said
+    assert "canary" not in said
+
+
+@pytest.mark.parametrize("words", [("accounts", "list"), ("incidents", "list"), ("db", "current"), ("db", "check")])
+def test_a_missing_database_is_told_and_not_made(nowhere, words):
+    done = nowhere(*words).must(2)
+    assert "there is no database" in done.stderr
+    assert "octy db upgrade" in done.stderr
+    assert list(nowhere.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        ("DROP TABLE octy_schema_version", 2, "tables of others with the names of Octy's tables"),
+        ("UPDATE octy_schema_version SET version_num = '0000'", 2, "is at schema 0000"),
+        ("UPDATE octy_schema_version SET version_num = '9999'", 2, "install the newer release"),
+    ],
+)
+def test_another_schema_is_told(world, octy, damage, code, said):
+    with world.database.write() as connection:
+        connection.exec_driver_sql(damage)
+    for words in (("accounts", "list"), ("db", "check")):
+        assert said in octy(*words).must(code).stderr
+
+
+@pytest.mark.sqlite
+def test_a_store_that_cant_answer_is_unavailable(world, octy):
+    world.database.close()
+    for path in world.folder.glob("octy.db*"):
+        path.write_bytes(b"this is no database, but long enough to look at" * 20)
+    assert "the database did not answer" in octy("accounts", "list").must(4).stderr
+
+
+def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
+    monkeypatch.setattr("octy_middleware.db.database._BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(Database.__init__, "__kwdefaults__", {"busy_timeout": 0.1})
+    with world.database.write():
+        done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(4)
+    assert "lock" in done.stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+def test_a_fault_of_ours_keeps_its_traceback(octy, monkeypatch):
+    monkeypatch.setattr("octy_worker.reports.queries.list_accounts", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        octy("accounts", "list")
+
+
+def test_every_exit_code_is_explained_on_the_first_help_page(lasting):
+    page = lasting("--help").must().stdout
+    assert set(DESCRIPTIONS) == set(ExitCode)
+    for code, meaning in DESCRIPTIONS.items():
+        assert f"{code.value}  {meaning}" in page
+
+
+@pytest.mark.parametrize("words", [(), ("accounts",), ("incidents",), ("keys",), ("db",)])
+def test_a_command_that_lacks_its_second_word_shows_its_help(lasting, words):
+    done = lasting(*words).must(2)
+    assert "Usage: octy" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ["httpx", "aiosmtpd", "trustme"])
+@pytest.mark.parametrize("command", ["dev", "demo"])
+def test_a_missing_extra_is_named_with_its_remedy(lasting, monkeypatch, command, package):
+    monkeypatch.setattr(dev, "find_spec", lambda name: None if name.startswith(package) else object())
+    monkeypatch.setattr(dev, "_TOOLS", (package,))
+    done = lasting(command).must(2)
+    assert package in done.stderr
+    assert "pip install 'octy-middleware[dev]'" in done.stderr
+
+
+# Processes
+
+
+def ended(octy: Octy, code: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env=octy.environment(),
+        cwd=octy.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_is_quick_because_it_loads_next_to_nothing(octy):
+    done = ended(
+        octy,
+        "import sys\n"
+        "from octy_worker.cli import main\n"
+        "sys.argv = ['octy', '--help']\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n"
+        "    slow = {'sqlalchemy', 'sqlmodel', 'pydantic', 'temporalio', 'octy_middleware'} & set(sys.modules)\n"
+        "    print('loaded:', sorted(slow))\n",
+    )
+    assert done.stdout.endswith("loaded: []\n"), done
+
+
+def test_without_the_worker_extra_it_names_the_remedy(octy):
+    done = ended(octy, "import sys; sys.modules['typer'] = None\nfrom octy_worker.cli import main; main()")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "octy: the packages of the worker are not installed → pip install 'octy-middleware[worker]'\n"
+
+
+def test_a_missing_package_is_named(octy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "email_validator", None)
+    done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(2)
+    assert "the package email_validator is missing → pip install 'octy-middleware[worker]'" in done.stderr
+
+
+def test_ctrl_c_ends_with_130(world, octy):
+    pair = world.register()
+    command = [sys.executable, "-m", "octy_worker", "keys", "revoke", pair.public_key, *WHY]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=octy.environment(PYTHONUNBUFFERED="1"), **pipes) as child:
+        said = b""
+        while not said.endswith(b"[y/N] "):
+            letter = child.stderr.read(1)
+            assert letter, said.decode()
+            said += letter
+        child.send_signal(signal.SIGINT)
+        child.wait(30)
+        rest = child.stderr.read()
+    assert child.returncode == 130
+    assert b"Traceback" not in rest
+    assert world.rows("SELECT state FROM key_pair") == [("active",)]
+
+
+def test_a_reader_who_goes_away_is_no_traceback(world, octy):
+    open_case(world)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "octy_worker", "incidents", "list", "--json"]
+    environment = octy.environment(PYTHONUNBUFFERED="")  # so that the last words are said at the very end
+    done = subprocess.run(command, check=False, env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("secrets",), "the output can't be written: No space left on device"),
+        (("--version",), "the output can't be written"),
+        (("incidents", "list", "--json"), "the output can't be written"),
+        (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is open"),
+    ],
+)
+def test_a_full_disk_is_told_in_one_line(world, octy, words, said, unbuffered):
+    command = [sys.executable, "-m", "octy_worker", *words]
+    environment = octy.environment(PYTHONUNBUFFERED=unbuffered)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, check=False, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("octy-audit: ")]
+    assert (done.returncode, len(lines)) == (1, 1), done.stderr
+    assert said in lines[0]
+    assert world.rows("SELECT COUNT(*) FROM account") == [(int(words[0] == "accounts"),)]
+
+
+def test_a_mistyped_database_stops_the_worker_before_it_makes_one(octy, nowhere):
+    keys = dict(line.split("=", 1) for line in octy("secrets").must().stdout.splitlines())
+    others = {
+        "OCTY_PUBLIC_URL": "https://octy.example",
+        "OCTY_MAIL_FROM": "Octy <octy@octy.example>",
+        "OCTY_SMTP_HOST": "127.0.0.1",
+        "OCTY_SUPPORT_CONTACT": "support@octy.example",
+    }
+    done = nowhere.process("worker", **keys, **others).must(2)
+    assert "there is no database" in done.stderr
+    assert not list(nowhere.folder.glob("none.db*"))
+
+
+def test_a_terminal_of_few_letters_is_no_traceback(octy):
+    octy("accounts", "add", "--reference", "Zoë-✓", "--email", "a@acme.example").must()
+    done = octy.process("accounts", "show", "Zoë-✓", PYTHONIOENCODING="ascii").must()
+    assert r"Zo\xeb-\u2713" in done.stdout

@@ -1,0 +1,138 @@
+"""`octy` tells how far new keys have come: refused mails, expired links, keys that were collected."""
+
+import re
+import time
+
+import pytest
+from support.cli_rig import Octy, octy_for
+from support.world import World
+
+from octy_middleware.clock import utc
+from octy_middleware.db.models import Mail
+from octy_middleware.states import MailState
+from octy_worker.cli import keys
+from octy_worker.domain import regenerations
+from octy_worker.reports.key_delivery import DeliveryStatus
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
+
+WHY = ("--reason", "ticket 4711")
+ADD = ("accounts", "add", "--reference", "acme", "--email", "mistyped@acme.example")
+REGENERATE = ("keys", "regenerate", "--account", "acme", *WHY)
+RESEND = ("keys", "resend", "--account", "acme", *WHY)
+LINK_LIFE = 86_400.0
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+@pytest.fixture
+def first_keys(octy: Octy) -> str:
+    """The id of the regeneration that delivers a new account's first keys."""
+    return str(octy(*ADD, "--json").must().json["regeneration_id"])
+
+
+def issue(world: World, regeneration_id: str, *, issued: float | None = None) -> None:
+    """Make the pair and its link, as the workflow does."""
+    now = time.time() if issued is None else issued
+    with world.database.write_session() as session:
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LINK_LIFE, now=now)
+        session.flush()
+        regenerations.activate(session, regeneration_id, now)
+
+
+def note_mail(world: World, regeneration_id: str, state: MailState, error: str = "", *, number: int = 1) -> None:
+    key = f"{regeneration_id}/new_keys/{number}"
+    [(account_id,)] = world.rows("SELECT account_id FROM regeneration WHERE id = :id", id=regeneration_id)
+    with world.database.write_session() as session:
+        session.add(
+            Mail(
+                key=key,
+                account_id=account_id,
+                kind="new_keys",
+                message_id=f"<{key}>",
+                state=state,
+                tries=1,
+                last_error=error,
+                created_at=utc(time.time()),
+            )
+        )
+
+
+def test_regenerate_tells_of_keys_whose_mail_was_refused_for_good(world, octy, first_keys):
+    issue(world, first_keys)
+    note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
+    said = octy(*REGENERATE).must().stdout
+    assert "being sent" not in said
+    assert "Their mail was rejected for good (rcpt-550): the customer did not get it" in said
+    assert "octy accounts change acme --email" in said
+    assert "octy keys resend --account acme" in said
+    told = octy(*REGENERATE, "--json").must().json
+    assert (told["joined"], told["delivery"]["status"]) == (True, DeliveryStatus.REFUSED)
+    assert told["delivery"]["mail_error"] == "rcpt-550"
+
+
+def test_accounts_add_of_an_account_whose_mail_was_refused_says_what_to_do(world, octy, first_keys):
+    issue(world, first_keys)
+    note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
+    said = octy(*ADD).must(2).stderr
+    assert "exists already, and the mail with its keys was rejected for good (rcpt-550)" in said
+    assert "octy accounts change acme --email" in said
+    assert "octy keys resend --account acme" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "age", "status", "said"),
+    [
+        (None, "", 0.0, "preparing", "are being sent already"),
+        (MailState.PENDING, "", 0.0, "retrying", "are being sent already"),
+        (MailState.PENDING, "rcpt-450", 0.0, "retrying", "The mail server has not accepted their mail yet (rcpt-450)"),
+        (MailState.SENT, "", 0.0, "mailed", "are being sent already"),
+        (MailState.SENT, "", LINK_LIFE + 1, "expired", "Their link has expired"),
+    ],
+)
+def test_regenerate_tells_how_far_keys_ordered_before_have_come(
+    world, octy, first_keys, *, state, error, age, status, said
+):
+    issue(world, first_keys, issued=time.time() - age)
+    if state is not None:
+        note_mail(world, first_keys, state, error)
+    assert octy(*REGENERATE, "--json").must().json["delivery"]["status"] == status
+    assert said in octy(*REGENERATE).must().stdout
+
+
+def test_a_mail_after_the_refused_one_counts(world, octy, first_keys):
+    issue(world, first_keys)
+    note_mail(world, first_keys, MailState.FAILED, "rcpt-550", number=9)
+    note_mail(world, first_keys, MailState.SENT, number=10)
+    assert octy(*REGENERATE, "--json").must().json["delivery"]["status"] == DeliveryStatus.MAILED
+
+
+def test_resend_of_keys_that_were_collected_names_the_command_for_new_ones(world, octy):
+    world.register()
+    done = octy(*RESEND).must(3)
+    assert "the customer has collected the last ones, and a secret is shown once" in done.stderr
+    assert "octy keys regenerate --account acme" in done.stderr
+
+
+@pytest.mark.parametrize("reason", [" ", "call ada@acme.example", "it was sk_1abc"])
+def test_resend_refuses_a_reason_that_cannot_be_kept(octy, first_keys, reason):
+    done = octy("keys", "resend", "--account", "acme", "--reason", reason).must(3)
+    assert "reason" in done.stderr
+
+
+def test_resend_of_keys_that_were_given_up_names_the_command_for_new_ones(world, octy, first_keys):
+    issue(world, first_keys)
+    with world.database.write() as connection:
+        regenerations.finish(connection, first_keys, regenerations.RegenerationState.ABANDONED, time.time())
+    done = octy(*RESEND).must(3)
+    assert "the last ones were never collected and have ended" in done.stderr
+    ordered = octy(*REGENERATE, "--json").must().json
+    assert set(ordered) == set(re.sub(r"\{.*\}", "", keys.REGENERATE_JSON).split(", "))
+    assert (ordered["joined"], ordered["old_public_key"]) == (False, None)
+
+
+def test_resend_for_an_unknown_account_is_an_input_error(octy):
+    assert "no account has the reference 'acme'" in octy(*RESEND).must(2).stderr

@@ -1,0 +1,310 @@
+"""`octy keys import`: what it says, asks for and leaves behind; how it ends when it is refused, stopped or killed."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.cli_rig import Octy, octy_for
+from support.foreign_hashes import FOREIGN, SECRET
+from support.imports_rig import BCRYPT, as_csv, as_json, content_of, key, person
+from support.world import FakeRequest, World, basic
+
+from octy_middleware import Outcome
+from octy_middleware.db.database import Database
+from octy_worker.cli import keys_import
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
+
+WHY = ("--reason", "moved from the old portal")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world, OCTY_PEPPERS=world.peppers.export())
+
+
+def put(world: World, content: bytes, name: str = "customers.csv") -> str:
+    path = world.folder / name
+    path.write_bytes(content)
+    return str(path)
+
+
+def accepts(world: World, number: int, secret: str = SECRET) -> bool:
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(basic(key(number), secret))).outcome is Outcome.ACCEPTED
+
+
+# What is done and said
+
+
+def test_customers_are_imported_and_their_keys_work(world, octy):
+    file = put(world, as_csv(person(1), person(2, secret_hash=FOREIGN["scrypt"]), person(3, secret_hash=BCRYPT)))
+    done = octy("keys", "import", file, *WHY).must()
+    assert done.stdout.splitlines() == [
+        "3 key pairs and 3 new accounts are imported.",
+        "Hashes: 2 bcrypt-4, 1 scrypt-4-8.",
+        "The apps need the libraries of these hashes too: pip install 'octy-middleware[imports]'",
+    ]
+    assert accepts(world, 1)
+    assert accepts(world, 2)
+    assert not accepts(world, 3, SECRET + "x")
+    shown = octy("keys", "show", key(2), "--json").must().json["pair"]
+    assert (shown["account"], shown["state"], shown["cause"]) == ("c2", "active", "import")
+
+
+def test_the_audit_line_says_who_why_and_how_many(world, octy):
+    done = octy("keys", "import", put(world, as_csv(person(1), person(2))), *WHY, "--actor", "bob").must()
+    [line] = [json.loads(each.removeprefix("octy-audit: ")) for each in done.stderr.splitlines() if "audit" in each]
+    facts = {"what": "keys_imported", "actor": "bob", "reason": WHY[1], "accounts": "2", "pairs": "2"}
+    assert {name: line[name] for name in facts} == facts
+    again = octy("keys", "import", put(world, as_csv(person(1), person(2))), "--dry-run", "--json").must().json
+    other = octy("keys", "import", put(world, as_csv(person(1), person(3))), "--dry-run", "--json").must().json
+    assert line["rows_sha256"] == again["rows_sha256"] != other["rows_sha256"]
+    assert re.fullmatch("[0-9a-f]{64}", line["rows_sha256"])
+    assert "example" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [as_csv(person(1)), as_json(person(1))], ids=["CSV", "JSON lines"])
+def test_stdin_is_read_too(world, octy, content):
+    octy("keys", "import", "-", *WHY, typed=content.decode()).must()
+    assert accepts(world, 1)
+
+
+def test_a_dry_run_checks_all_and_writes_nothing(world, octy):
+    file, before = put(world, as_csv(person(1), person(2))), content_of(world)
+    done = octy("keys", "import", file, "--dry-run").must()
+    assert done.stdout.startswith("2 key pairs and 2 new accounts would be imported; nothing was written.\n")
+    assert "octy-audit" not in done.stderr
+    assert content_of(world) == before
+    octy("keys", "import", file, *WHY).must()
+    wrong = put(world, as_csv(person(1, contact_name="Ada")))
+    assert "differs from what the account has" in octy("keys", "import", wrong, "--dry-run").must(2).stderr
+
+
+def test_the_same_file_again_says_that_all_is_there(world, octy):
+    file = put(world, as_csv(person(1), person(2)))
+    octy("keys", "import", file, *WHY).must()
+    said = octy("keys", "import", file, *WHY).must().stdout
+    assert said.splitlines() == [
+        "0 key pairs and 0 new accounts are imported.",
+        "2 further rows of the file exist already, unchanged.",
+    ]
+
+
+def test_a_further_pair_needs_its_option(world, octy):
+    octy("keys", "import", put(world, as_csv(person(1))), *WHY).must()
+    file = put(world, as_csv(person(2, reference="c1", contact_email_address="")))
+    assert "--into-existing adds the key pair to it" in octy("keys", "import", file, *WHY).must(2).stderr
+    said = octy("keys", "import", file, *WHY, "--into-existing").must().stdout
+    assert said.splitlines()[:2] == [
+        "1 key pair and 0 new accounts are imported.",
+        "Notified by mail and webhook: 1 customer whose account existed already.",
+    ]
+    assert accepts(world, 1)
+    assert accepts(world, 2)
+
+
+def test_the_json_has_the_documented_names(world, octy):
+    good = octy("keys", "import", put(world, as_csv(person(1))), "--dry-run", "--json").must()
+    bad = octy("keys", "import", put(world, as_csv(person(1, public_key="x"))), *WHY, "--json").must(2)
+    outer = re.sub(r"\[[^]]*\]", "", keys_import.IMPORT_JSON).split(", ")
+    for report in (good.json, bad.json):
+        assert list(report) == outer
+    assert f"hashes[{', '.join(good.json['hashes'][0])}]" in keys_import.IMPORT_JSON
+    assert f"first_faults[{', '.join(bad.json['first_faults'][0])}]" in keys_import.IMPORT_JSON
+    assert keys_import.IMPORT_JSON in " ".join(Octy()("keys", "import", "--help", COLUMNS="300").must().stdout.split())
+    assert good.json | {"hashes": []} == {
+        "imported": False,
+        "rows": 1,
+        "rows_sha256": good.json["rows_sha256"],
+        "accounts": 1,
+        "pairs": 1,
+        "already_there": 0,
+        "hashes": [],
+        "faults": 0,
+        "first_faults": [],
+    }
+    assert octy("keys", "import", put(world, as_csv(person(1))), *WHY, "--json").must().json["imported"] is True
+
+
+def test_the_example_of_the_help_page_is_right(world, octy):
+    page = Octy()("keys", "import", "--help", COLUMNS="300").must().stdout
+    lines = [line.strip() for line in page.splitlines()]
+    start = lines.index("reference,contact_email_address,public_key,secret_hash")
+    example = "\n".join(lines[start : start + 3])
+    hashes = iter([BCRYPT, FOREIGN["argon2id"]])
+    file = put(world, re.sub(r"\$[^,\"]\S*…", lambda _: next(hashes), example).encode())
+    assert octy("keys", "import", file, *WHY, "--json").must().json["pairs"] == 2
+    [as_object] = [line for line in lines if line.startswith('{"reference"')]
+    assert set(json.loads(as_object)) == set(lines[start].split(","))
+
+
+# Faults
+
+
+def test_faults_are_told_with_lines_and_nothing_is_imported(world, octy):
+    file = put(world, as_csv(person(1), person(2, secret_hash=BCRYPT[:-1]), person(3, webhook_url="ftp://canary")))
+    before = content_of(world)
+    done = octy("keys", "import", file, *WHY).must(2)
+    assert [line for line in done.stderr.splitlines() if line.startswith("octy: ")] == [
+        "octy: line 3, secret_hash: the hash is damaged: it has not the form of its scheme → export it again, whole",
+        "octy: line 4, webhook_url: must begin with https:// → mend the cell",
+        "octy: 2 faults; nothing was imported → correct the file and run the import again",
+    ]
+    assert done.stdout == ""
+    assert "octy-audit" not in done.stderr
+    assert content_of(world) == before
+
+
+def test_the_first_fifty_faults_are_shown_and_all_are_counted(world, octy):
+    file = put(world, as_csv(*(person(number, public_key="x") for number in range(60))))
+    done = octy("keys", "import", file, *WHY, "--json").must(2)
+    told = [line for line in done.stderr.splitlines() if line.startswith("octy: line ")]
+    assert len(told) == len(done.json["first_faults"]) == 50
+    assert done.json["faults"] == 60
+    assert "60 faults, of which these are the first 50; nothing was imported" in done.stderr
+
+
+def test_clear_secrets_are_told_and_shown_nowhere(world, octy):
+    secret = "sk_" + "canary7" * 7
+    file = put(world, as_csv(person(1), person(2, secret_hash=secret), person(3, contact_name=f"Ada {secret}")))
+    for words in (WHY, (*WHY, "--json"), ("--dry-run",)):
+        done = octy("keys", "import", file, *words).must(2)
+        assert "the file contains secret keys in clear text: 2 faults; nothing was imported → delete it" in done.stderr
+        assert "line 3, secret_hash: contains a secret key in clear text" in done.stderr
+        assert "canary" not in done.stdout + done.stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+def test_strangers_text_in_a_file_steers_no_terminal(world, octy):
+    hostile = "\x1b[2J\u202ecanary"
+    content = as_csv(person(1, **{"reference": hostile, hostile: hostile})) + hostile.encode()
+    done = octy("keys", "import", put(world, content), *WHY).must(2)
+    assert not re.search(r"[\x1b\u202e]|canary", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 3, "a reason is needed"),
+        (("--reason", "call ada@acme.example"), 3, "no mail address"),
+        ((*WHY, "--actor", "two words"), 3, "actor must be a staff id"),
+    ],
+)
+def test_actor_and_reason_must_be_fit_to_keep(world, octy, words, code, said):
+    done = octy("keys", "import", put(world, as_csv(person(1))), *words).must(code)
+    assert said in done.stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["none.csv", ".", "a\0b"])
+def test_a_file_that_cant_be_read_is_told(world, octy, name):
+    done = octy("keys", "import", str(world.folder / name), *WHY).must(2)
+    assert "can't be read" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_peppers_a_file_can_be_tried_out_and_not_imported(world):
+    octy, file = octy_for(world), put(world, as_csv(person(1)))
+    octy("keys", "import", file, "--dry-run").must()
+    assert "OCTY_PEPPERS is not set" in octy("keys", "import", file, *WHY).must(2).stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+def test_a_missing_library_is_told_before_anything_is_done(world, octy):
+    file = put(world, as_csv(person(1)))
+    code = "import sys; sys.modules['bcrypt'] = None\nfrom octy_worker.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "keys", "import", file, *WHY]
+    done = subprocess.run(command, env=octy.environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done
+    assert "the package bcrypt is missing → pip install 'octy-middleware[imports]'" in done.stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
+    monkeypatch.setattr(Database.__init__, "__kwdefaults__", {"busy_timeout": 0.1})
+    file = put(world, as_csv(person(1)))
+    with world.database.write():
+        octy("keys", "import", file, *WHY).must(4)
+        octy("keys", "import", file, "--dry-run").must()
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+# Progress, and the end of the process
+
+
+def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
+    monkeypatch.setattr(keys_import, "_PROGRESS_INTERVAL", 0.0)
+    content = as_csv(*(person(number) for number in range(2500)))
+    done = octy("keys", "import", put(world, content), *WHY).must()
+    told = [line for line in done.stderr.splitlines() if "audit" not in line]
+    written = [line for line in told if "written" in line]
+    assert told[: -len(written)] == [
+        *(f"rows read: {count}" for count in ("1,000", "2,000", "2,500")),
+        *(f"rows compared: {count}" for count in ("1,000 of 2,500", "2,000 of 2,500", "2,500")),
+    ]
+    assert all(re.fullmatch(r"rows written: [\d,]+ of 5,000", line) for line in written[:-1])
+    assert written[-1] == "rows written: 5,000"
+    quiet = octy("keys", "import", "-", *WHY, "--json", typed=content.decode()).must()
+    assert quiet.json["already_there"] == 2500
+
+
+def test_progress_is_a_bar_on_a_terminal(world, octy):
+    file = put(world, as_csv(*(person(number) for number in range(3000))))
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "octy_worker", "keys", "import", file, *WHY]
+    environment = octy.environment(TERM="xterm-256color", COLUMNS="100", LINES="30")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=follower) as child:
+        os.close(follower)
+        shown = b"".join(iter(lambda: _read(leader), b"")).decode()
+        said = child.stdout.read().decode()
+    os.close(leader)
+    assert child.returncode == 0, shown
+    assert "rows written" in shown
+    assert "━" in shown
+    assert said.startswith("3,000 key pairs and 3,000 new accounts are imported.")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # nobody holds its other end any more
+        return b""
+
+
+KILLED = """
+import time
+from octy_worker.cli import keys_import, main
+keys_import._PROGRESS_INTERVAL = 0.0
+keys_import.print_note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
+main()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_that_is_stopped_while_it_writes_leaves_nothing(world, octy, how):
+    file, before = put(world, as_csv(*(person(number) for number in range(3000)))), content_of(world)
+    command = [sys.executable, "-c", KILLED, "keys", "import", file, *WHY]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=octy.environment(), **pipes) as child:
+        for line in child.stdout:
+            if "written" in line:
+                break
+        child.send_signal(how)
+        child.wait(30)
+        said = child.stderr.read()
+    assert re.fullmatch(r"rows written: [\d,]+ of 6,000", line.strip()), said
+    assert child.returncode == (130 if how is signal.SIGINT else -how), said
+    assert "Traceback" not in said
+    assert not accepts(world, 0)
+    if how is signal.SIGINT:
+        assert content_of(world) == before
+    again = octy("keys", "import", file, *WHY).must()  # at once, though nobody gave the lease of the killed one back
+    assert ("removed rows of an earlier, interrupted import" in again.stderr) is (how is signal.SIGKILL)
+    assert accepts(world, 0)
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [("active", 3000)]

@@ -1,0 +1,38 @@
+"""Decisions that are refused unsent, for their content. Those that come too late: `test_cli_decide`."""
+
+import json
+
+import pytest
+from support.cli_rig import DENIED, Octy, octy_for, open_case
+from support.world import World
+
+PHONE = ("--reason", "by phone")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "kept"),
+    [
+        (("dismiss", "--leaked", *PHONE), "can't be dismissed", "by phone"),
+        (("regenerate", "--reason", "it was sk_1Secret"), "no secret key", None),
+        (("regenerate", "--reason", "wrote to ada@acme.example"), "no mail address", None),
+        (("regenerate", "--reason", " "), "a reason is needed", None),
+        (("regenerate", "--actor", "customer", *PHONE), "actor must be a staff id", "by phone"),
+        (("regenerate", "--decision-id", "a b", *PHONE), "decision_id must be", "by phone"),
+    ],
+)
+def test_a_faulty_decision_is_refused_unsent_and_audited_without_its_fault(world, octy, words, why, kept):
+    _, incident_id = open_case(world)
+    done = octy("incidents", "decide", incident_id, *words, OCTY_TEMPORAL_ADDRESS=DENIED).must(3)
+    assert why in done.stderr
+    [(what, actor, detail)] = world.rows("SELECT what, actor, detail FROM incident_event")
+    refused = json.loads(detail)
+    assert refused["why"] in done.stderr
+    assert refused.get("reason") == kept
+    assert (what, actor == "customer") == ("decision_refused", False)
+    assert "sk_1Secret" not in detail + done.stderr
+    assert "acme.example" not in detail + done.stderr

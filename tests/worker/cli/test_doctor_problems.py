@@ -1,0 +1,523 @@
+"""Each problem that `octy doctor` can find, provoked once, with its words; and docs/doctor.md, which lists them all.
+
+Here: what settings, files, SQL, mail server, pages and codec server tell. Not here: Temporal (`test_doctor_temporal`),
+what came of the work (`test_doctor_stalled_work`).
+"""
+
+import ast
+import json
+import shutil
+import sqlite3
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import trustme
+from support.cli_rig import DENIED
+from support.doctor_rig import PAGE, fits, words
+from support.imported_pairs import have, put, slow
+from support.relay_rig import change
+from support.retention_rig import add_webhooks
+from support.smtp_servers import Authority, Inbox, Scripted, Server, running
+from support.upkeep_rig import settings_of
+from support.webhook_rig import subscribe
+from support.world import World
+
+from octy_middleware.clock import utc
+from octy_middleware.db.backend import WriteMode
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Outbox
+from octy_middleware.db.sqlite import SqliteBackend
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
+from octy_middleware.errors import DatabaseUnavailableError
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.cli import doctor
+from octy_worker.cli.doctor import Check, State, file_systems, observability
+from octy_worker.cli.doctor.configuration import check_packages, read_settings
+from octy_worker.cli.doctor.database import check_database
+from octy_worker.cli.doctor.files import check_secret_files
+from octy_worker.cli.doctor.mail import check_signature, check_templates
+from octy_worker.cli.doctor.network import check_codec_server, check_mail_server, check_pages
+from octy_worker.cli.doctor.observability import check_observability
+from octy_worker.cli.doctor.problems import PROBLEMS
+from octy_worker.cli.doctor.retention import check_retention
+from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
+from octy_worker.domain.job_lease import JobLease
+from octy_worker.identity import verify_installation
+from octy_worker.maintenance import digest
+from octy_worker.maintenance.reconciliation import run
+from octy_worker.maintenance.retention import JOB
+from octy_worker.settings import WorkerSettings
+from worker.cli.test_cli_doctor import keys
+from worker.cli.test_cli_mail import KEY
+from worker.cli.test_doctor_stalled_work import PROVOKED as IN_RESULTS
+from worker.cli.test_doctor_temporal import PROVOKED as IN_TEMPORAL
+
+SOURCES = Path(doctor.__file__).parent
+DAY = 86_400.0
+NOW = datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a problem is provoked on."""
+
+    world: World
+    folder: Path
+    patch: pytest.MonkeyPatch
+
+    def settings(self, **options: object) -> WorkerSettings:
+        return settings_of(self.world, **options)
+
+    def store(self, **options: object) -> list[Check]:
+        settings = self.settings().model_dump() | options
+        return list(check_database(WorkerSettings(**settings)))
+
+    def file(self, name: str, text: str = "", mode: int = 0o600) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+
+def given(**variables: str) -> Callable[[Ground], list[Check]]:
+    """Return what the doctor says of these settings beside right keys."""
+    return lambda ground: read_settings({**keys(ground.world), **variables})[1]
+
+
+REAL = {
+    "OCTY_SMTP_HOST": "smtp.acme.example",
+    "OCTY_MAIL_FROM": "Acme <security@acme.example>",
+    "OCTY_SUPPORT_CONTACT": "help@acme.example",
+    "OCTY_PUBLIC_URL": "https://keys.acme.example",
+}
+
+
+def clash(ground: Ground) -> list[Check]:
+    ground.patch.setattr(metadata, "distribution", lambda _name: object())
+    return [check_packages()]
+
+
+SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
+    "keys-missing": given(OCTY_PEPPERS=""),
+    "keys-malformed": given(OCTY_PEPPERS="k1:ab"),
+    "setting-refused": given(OCTY_SMTP_PORT="many"),
+    "setting-misspelled": given(OCTY_TEMPORAL_ADRESS="x:1"),
+    "sender-malformed": given(OCTY_MAIL_FROM="Acme"),
+    "sender-placeholder": given(**REAL | {"OCTY_MAIL_FROM": "Octy <security@octy.invalid>"}),
+    "contact-placeholder": given(**REAL | {"OCTY_SUPPORT_CONTACT": "help@octy.invalid"}),
+    "public-url-local": given(**REAL | {"OCTY_PUBLIC_URL": "http://127.0.0.1:8025"}),
+    "secret-file-readable": lambda ground: check_secret_files(
+        ground.settings(), {}, ground.file("octy.env", mode=0o604)
+    ),
+    "packages-conflict": clash,
+}
+
+
+# The database
+
+
+def at(url: str) -> Callable[[Ground], list[Check]]:
+    return lambda ground: ground.store(database_url=url.format(folder=ground.folder))
+
+
+def copied(ground: Ground) -> list[Check]:
+    verify_installation(ground.world.database, {"peppers": ground.world.peppers}, 0.0)
+    ground.world.database.close()
+    shutil.copy(ground.world.folder / "octy.db", ground.folder / "copy.db")
+    return at("sqlite:///{folder}/copy.db")(ground)
+
+
+def registered(ground: Ground) -> None:
+    verify_installation(
+        ground.world.database,
+        dict.fromkeys(("peppers", "link_keys"), ground.world.peppers) | {"sealing_keys": ground.world.sealing_keys},
+        0.0,
+    )
+
+
+def foreign(ground: Ground) -> list[Check]:
+    registered(ground)
+    return ground.store(link_keys=Keychain.generate())
+
+
+def unregistered(ground: Ground) -> list[Check]:
+    registered(ground)
+    return ground.store(link_keys=Keychain({**ground.world.peppers, **Keychain.generate("new")}))
+
+
+def unreadable(table: str) -> Callable[[Ground], list[Check]]:
+    """Return what is said when a table is gone although it was there when the tables were compared."""
+
+    def provoke(ground: Ground) -> list[Check]:
+        ground.patch.setattr("octy_worker.cli.doctor.database.check_tables", lambda _database: None)
+        change(ground.world, f"DROP TABLE {table}")
+        return ground.store()
+
+    return provoke
+
+
+def on_network_disk(ground: Ground) -> list[Check]:
+    mounts = ground.file("mountinfo", "22 1 0:40 / / rw,relatime shared:1 - nfs4 nas:/ rw\n")
+    ground.patch.setattr(file_systems, "_MOUNTS", mounts)
+    return ground.store()
+
+
+def old_sqlite(ground: Ground) -> list[Check]:
+    ground.patch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    return ground.store()
+
+
+def hasty_server(ground: Ground) -> list[Check]:
+    """Have the tests' own server, which does without fsync, looked at."""
+    world = World(ground.folder, "postgresql")
+    try:
+        return ground.store(database_url=world.url)
+    finally:
+        world.close()
+
+
+def locked(ground: Ground) -> list[Check]:
+    ground.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
+    with Database(ground.world.url).write(mode=WriteMode.EXCLUSIVE):
+        return ground.store()
+
+
+def damaged(ground: Ground) -> list[Check]:
+    for number in range(30):
+        ground.world.register(f"c{number}")
+    ground.world.database.close()
+    file = ground.world.folder / "octy.db"
+    content = bytearray(file.read_bytes())
+    middle = content.find(b"regeneration_opened")
+    content[middle - 400 : middle + 3000] = b"\xff" * 3400
+    file.write_bytes(content)
+    return ground.store()
+
+
+def without(setting: str) -> Callable[[Ground], list[Check]]:
+    def provoke(ground: Ground) -> list[Check]:
+        ground.world.register()
+        change(ground.world, "UPDATE sealed_secret SET sealed = 'k1$x'")
+        return ground.store(**{setting: Keychain.generate("other")})
+
+    return provoke
+
+
+def forged(ground: Ground) -> list[Check]:
+    imported = have(ground.world, ground.world.register(), slow("secret"), "pbkdf2_sha256")
+    put(ground.world, imported, slow("x"), "pbkdf2_sha256", imported.public_key)
+    return ground.store()
+
+
+def message(ago: float, tries: int) -> Callable[[Ground], list[Check]]:
+    def provoke(ground: Ground) -> list[Check]:
+        with ground.world.database.write_session() as session:
+            made = utc(time.time() - ago)
+            session.add(Outbox(kind="incident_opened", subject_id="x", created_at=made, tries=tries, last_error="no"))
+        return ground.store()
+
+    return provoke
+
+
+def unsent_webhooks(ground: Ground) -> list[Check]:
+    account = ground.world.register().account_id
+    subscribe(ground.world, "https://hooks.acme.example")
+    add_webhooks(ground.world, account)
+    return ground.store()
+
+
+def lose_outcomes(ground: Ground) -> list[Check]:
+    at = int(time.time() * 1e6)
+    change(ground.world, "INSERT INTO app_process VALUES ('a', 'h', 1, '1.0', ?, 0, 7, 0, 0, '', NULL)", at)
+    return ground.store()
+
+
+DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
+    "sslmode-weak": at("postgresql://octy@192.0.2.1:9/octy?sslmode=prefer&connect_timeout=1&hostaddr=127.0.0.1"),
+    "database-url-refused": at("mysql://x/y"),
+    "database-not-this-release": at("sqlite:///{folder}/none.db"),
+    "database-file-unavailable": lambda ground: (
+        ground.file("text.db", "no database" * 99),
+        at("sqlite:///{folder}/text.db")(ground),
+    )[1],
+    "database-server-unreachable": at(f"postgresql://octy@{DENIED}/octy"),
+    "database-on-network-file-system": on_network_disk,
+    "database-too-old": old_sqlite,
+    "database-not-durable": hasty_server,
+    "identity-unreadable": unreadable("installation"),
+    "installation-missing": lambda ground: (change(ground.world, "DELETE FROM installation"), ground.store())[1],
+    "installation-copied": copied,
+    "keys-mismatch": foreign,
+    "keys-unregistered": unregistered,
+    "write-lock-failed": locked,
+    "database-damaged": damaged,
+    "rows-unreadable": unreadable("app_process"),
+    "peppers-missing": without("peppers"),
+    "hashes-forged": forged,
+    "sealing-keys-missing": without("sealing_keys"),
+    "dead-letters": message(60, MAX_DELIVERY_ATTEMPTS),
+    "messages-late": message(60, 3),
+    "webhooks-off": unsent_webhooks,
+    "outcomes-lost": lose_outcomes,
+}
+
+
+# Tasks
+
+
+def finished(job: str, cursor: str, ago: float) -> Callable[[Ground], list[Check]]:
+    def provoke(ground: Ground) -> list[Check]:
+        lease = JobLease(ground.world.database, job, lambda: time.time() - ago)
+        lease.take()
+        lease.begin("", time.time() - ago)
+        lease.finish(cursor)
+        settings = ground.settings(support_digest_to="support@acme.example")
+        return [check_retention(settings, worker_runs=True), *check_scheduled_jobs(settings, worker_runs=True)]
+
+    return provoke
+
+
+def due(ground: Ground) -> list[Check]:
+    add_webhooks(ground.world, ground.world.register().account_id, ("sent", time.time() - 400 * DAY))
+    return [check_retention(ground.settings(), worker_runs=True)]
+
+
+def metrics_of_others(ground: Ground) -> Iterable[Check]:
+    with answering(200, b"hello") as url:
+        port = int(url.rpartition(":")[2])
+        return list(check_observability(ground.settings(metrics_port=port), worker_runs=True))
+
+
+def no_opentelemetry(ground: Ground) -> Iterable[Check]:
+    ground.patch.setattr(observability, "find_spec", lambda _name: None)
+    return check_observability(ground.settings(tracing=True), worker_runs=True)
+
+
+TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
+    "retention-never": due,
+    "retention-late": finished(JOB, "", 4 * DAY),
+    "reconciliation-late": finished(run.JOB, "", 4 * DAY),
+    "workflows-unknown": finished(run.JOB, json.dumps({"checked": 3, "unknown": 1}), 60),
+    "digest-failed": finished(digest.JOB, "2030-03-17 failed rcpt-550", 60),
+    "digest-late": finished(digest.JOB, "2030-03-17 sent", 4 * DAY),
+    "metrics-unreachable": lambda ground: check_observability(ground.settings(metrics_port=9), worker_runs=True),
+    "metrics-wrong-server": metrics_of_others,
+    "tracing-packages-missing": no_opentelemetry,
+}
+
+
+# Mails
+
+
+def signed(mode: int = 0o600, **options: object) -> Callable[[Ground], list[Check]]:
+    def provoke(ground: Ground) -> list[Check]:
+        key = ground.file("dkim.pem", KEY.decode(), mode)
+        right = {"dkim_domain": "acme.example", "dkim_selector": "s1", "mail_from": "Acme <a@acme.example>"}
+        return [check_signature(ground.settings(**{**right, "dkim_private_key_file": str(key), **options}))]
+
+    return provoke
+
+
+def faulty_template(ground: Ground) -> list[Check]:
+    ground.file("parts.txt", "{{ one }}")
+    return [check_templates(ground.settings(mail_templates=str(ground.folder)))]
+
+
+MAILS: dict[str, Callable[[Ground], Iterable[Check]]] = {
+    "templates-missing": lambda ground: [check_templates(ground.settings(mail_templates=f"{ground.folder}/no"))],
+    "templates-faulty": faulty_template,
+    "signature-refused": signed(dkim_selector=""),
+    "signature-not-aligned": signed(mail_from="Acme <a@acme.org>"),
+    "signing-key-readable": signed(0o644),
+}
+
+
+# The mail server
+
+
+def out_of_time(begins: int, ends: int) -> tuple[trustme.CA, ssl.SSLContext]:
+    own, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    days = {"not_before": NOW + timedelta(days=begins), "not_after": NOW + timedelta(days=ends)}
+    own.issue_cert("localhost", **days).configure_cert(context)
+    return own, context
+
+
+def served(
+    replies: dict[str, str] | None = None,
+    *,
+    days: tuple[int, int] | None = None,
+    tls: bool = True,
+    trusted: bool = True,
+    **options: object,
+) -> Callable[[Ground], list[Check]]:
+    """Return what the doctor says of a mail server that answers so."""
+
+    def provoke(ground: Ground) -> list[Check]:
+        authority, inbox = Authority(ground.folder), Inbox()
+        inbox.replies.update(replies or {})
+        context = authority.serving()
+        if days:
+            own, context = out_of_time(*days)
+            own.cert_pem.write_to_path(str(authority.file))
+        with_tls = {"tls_context": context, "authenticator": inbox.login} if tls else {}
+        ca = {"smtp_ca_file": str(authority.file)} if trusted else {}
+        with running(Server(inbox, **with_tls)) as server:
+            found = check_mail_server(ground.settings(smtp_host="localhost", smtp_port=server.port, **ca, **options))
+        assert inbox.sent == []
+        return [found]
+
+    return provoke
+
+
+def refuse_at_once(ground: Ground) -> list[Check]:
+    with Scripted(["421 too busy"]) as server:
+        return [check_mail_server(ground.settings(smtp_port=server.port))]
+
+
+MAIL_SERVER: dict[str, Callable[[Ground], Iterable[Check]]] = {
+    "ca-file-unreadable": lambda ground: [check_mail_server(ground.settings(smtp_ca_file="missing.pem"))],
+    "mail-server-certificate-refused": served(trusted=False),
+    "mail-server-certificate-expired": served(days=(-2, -1)),
+    "mail-server-certificate-not-yet-valid": served(days=(1, 2)),
+    "mail-server-without-tls": served(tls=False),
+    "mail-server-refuses-login": served(smtp_user="octy", smtp_password="wrong"),
+    "mail-server-refuses-sender": served({"MAIL": "451 later"}),
+    "mail-server-refuses-recipient": served({"RCPT": "550 no relaying"}, support_contact="help@acme.example"),
+    "mail-server-refuses": refuse_at_once,
+    "mail-server-unreachable": lambda ground: [check_mail_server(ground.settings(smtp_port=9))],
+}
+
+
+# Pages and codec server
+
+
+@contextmanager
+def answering(status: int, body: bytes, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Answer each request so, on a port of this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815  # the module's own name
+
+        def log_message(self, *_: object) -> None: ...
+
+    class Quiet(HTTPServer):
+        def handle_error(self, *_: object) -> None: ...
+
+    with Quiet(("127.0.0.1", 0), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"{'http' if context is None else 'https'}://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def pages(status: int, body: bytes, days: tuple[int, int] | None = None) -> Callable[[Ground], list[Check]]:
+    def provoke(ground: Ground) -> list[Check]:
+        ca, context = ground.folder / "ca.pem", None
+        options: dict[str, object] = {}
+        if days:
+            own, context = out_of_time(*days)
+            own.cert_pem.write_to_path(str(ca))
+            options["smtp_ca_file"] = str(ca)
+        with answering(status, body, context) as url:
+            return [check_pages(ground.settings(public_url=url, **options))]
+
+    return provoke
+
+
+PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
+    "pages-error-status": pages(404, b""),
+    "pages-wrong-server": pages(200, b'{"status": "up"}'),
+    "pages-certificate-expired": pages(200, b"", (-2, -1)),
+    "pages-certificate-not-yet-valid": pages(200, b"", (1, 2)),
+    "pages-unreachable": lambda ground: [check_pages(ground.settings(public_url=f"http://{DENIED}"))],
+    "codec-server-missing": lambda ground: [
+        check_codec_server(ground.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
+    ],
+}
+
+
+# Further ways to a problem that is provoked above
+
+
+def integrity_that_raises(ground: Ground) -> list[Check]:
+    def fail(*_: object) -> str:
+        raise DatabaseUnavailableError("a page can't be read")
+
+    ground.patch.setattr(SqliteBackend, "integrity_fault", fail)
+    return ground.store()
+
+
+FURTHER: list[tuple[str, Callable[[Ground], Iterable[Check]]]] = [
+    ("pages-wrong-server", pages(200, b"<html>no JSON</html>")),
+    ("database-damaged", integrity_that_raises),
+]
+HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES}
+
+
+# The list
+
+
+def test_each_problem_is_provoked_by_one_test() -> None:
+    provoked = [*HERE, *IN_TEMPORAL, *IN_RESULTS]
+    assert sorted(provoked) == sorted(PROBLEMS)
+
+
+def test_docs_doctor_lists_each_problem_with_its_words() -> None:
+    rows = [
+        f"| {code} | {words(each.name)} | {words(each.found)} | {words(each.to_do)} |"
+        for code, each in PROBLEMS.items()
+    ]
+    listed = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| code |")]
+    assert listed == rows
+
+
+def test_a_check_that_is_wrong_comes_from_the_list_only() -> None:
+    """The list is whole when nothing else makes such a check, and true when each entry is used."""
+    texts: set[str] = set()
+    for file in SOURCES.glob("*.py"):
+        tree = ast.parse(file.read_text())
+        if file.name not in ("problems.py", "check.py"):
+            assert not any(isinstance(node, ast.Attribute) and node.attr == "WRONG" for node in ast.walk(tree)), file
+        if not file.name.startswith("problems"):
+            texts |= {
+                node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+    composed = {code for code in PROBLEMS if "-certificate-" in code}
+    assert PROBLEMS.keys() - composed - texts == set()
+
+
+@pytest.mark.parametrize(("code", "provoke"), [*HERE.items(), *FURTHER])
+def test_problem_is_found_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, provoke: Callable[[Ground], Iterable[Check]]
+) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    world = World(tmp_path)
+    try:
+        found = [check for check in provoke(Ground(world, folder, monkeypatch)) if check.code == code]
+    finally:
+        world.close()
+    assert found
+    for check in found:
+        assert check.state is State.PROBLEM
+        assert fits(PROBLEMS[code], check)

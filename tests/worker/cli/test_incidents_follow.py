@@ -1,0 +1,108 @@
+"""`octy incidents show --follow`: what is new is told once, and it ends by itself or by Ctrl-C with exit code 0."""
+
+import json
+import re
+import time
+
+import pytest
+from support.cli_rig import octy_for, open_case
+
+from octy_middleware.clock import utc
+from octy_middleware.db.models import Mail
+from octy_middleware.states import Answer, MailState, Resolution
+from octy_worker.cli import incidents_follow
+from octy_worker.domain import incidents
+
+NOW = time.time()
+pytestmark = pytest.mark.sqlite  # its SQL is that of `show`, which both databases are tried with
+
+
+@pytest.fixture
+def case(world, monkeypatch):
+    """A case, and a way to say what happens between two looks."""
+    _, incident_id = open_case(world)
+
+    def meanwhile(*happenings):
+        acts = iter(happenings)
+        monkeypatch.setattr(incidents_follow.time, "sleep", lambda _seconds: next(acts)())
+
+    def note(what, now=NOW):
+        with world.database.write() as connection:
+            incidents.append_event(connection, incident_id, key=what, actor="ada", what=what, detail={}, now=now)
+
+    def mail(state):
+        with world.database.write_session() as session:
+            session.merge(
+                Mail(
+                    key=f"{incident_id}/alert/1",
+                    account_id=world.rows("SELECT id FROM account")[0][0],
+                    incident_id=incident_id,
+                    kind="alert",
+                    message_id="<1@octy.example>",
+                    state=state,
+                    created_at=utc(NOW + 5),
+                    sent_at=utc(NOW + 6) if state is MailState.SENT else None,
+                )
+            )
+
+    def answer():
+        incidents.answer_incident(
+            world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=NOW + 9
+        )
+
+    def close():
+        answer()
+        with world.database.write() as connection:
+            incidents.close_incident(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
+
+    case = type("Case", (), {"id": incident_id, "octy": octy_for(world)})
+    case.meanwhile, case.note, case.mail, case.answer, case.close = meanwhile, note, mail, answer, close
+    return case
+
+
+def test_only_what_is_new_is_told_until_the_case_is_closed(case):
+    case.note("seen_before")
+    case.meanwhile(
+        lambda: case.mail(MailState.PENDING),
+        lambda: None,
+        lambda: case.mail(MailState.SENT),
+        case.answer,
+        case.close,
+    )
+    page, news = re.split(r"seen before.*\n", case.octy("incidents", "show", case.id, "--follow").must().stdout)
+    assert "Timeline" in page
+    told = [re.sub(r"^\S+ \S+Z  ", "", line) for line in news.splitlines()]
+    assert told == [
+        "system  mail pending  kind: alert",
+        "system  mail sent  kind: alert",
+        "customer  answered  answer: it_was_us, leaked: no",
+        "system  closed  resolution: false_alarm",
+        "The incident is closed: false_alarm.",
+    ]
+
+
+def test_ctrl_c_is_the_way_to_stop(case):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    case.meanwhile(lambda: case.note("one"), interrupt)
+    ended = case.octy("incidents", "show", case.id, "--follow").must(0)
+    assert ended.stdout.endswith("ada  one\n")
+    assert ended.stderr == ""
+
+
+def test_a_closed_case_is_shown_and_left(case):
+    case.close()
+    case.meanwhile()
+    shown = case.octy("incidents", "show", case.id, "--follow").must().stdout
+    assert shown.endswith("The incident is closed: false_alarm.\n")
+    assert shown.count("resolution: false_alarm") == 1
+
+
+def test_programs_get_the_whole_timeline_line_by_line(case):
+    case.note("one")
+    case.meanwhile(lambda: case.note("two", NOW + 1), case.close)
+    lines = case.octy("incidents", "show", case.id, "--follow", "--json").must().stdout.splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [line["what"] for line in told] == ["one", "two", "answered", "closed"]
+    assert set(told[0]) == {"at", "actor", "what", "detail"}

@@ -1,0 +1,296 @@
+"""Every way into `needs_staff`, and the way back out when its cause is over: SQL, Temporal and the worker's real parts.
+
+Only the mail server is played, and the waits are fractions of a second.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from support.cli_rig import open_case
+from support.temporal import Temporal, open_temporal
+from support.world import INSTALLATION, World
+from temporalio.client import Client, WorkflowUpdateFailedError
+
+from octy_middleware.clock import uuid7
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.states import Answer
+from octy_worker import daemon
+from octy_worker.domain import incidents, regenerations, staff_requests
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
+from octy_worker.outbox.relay import Relay
+from octy_worker.settings import WorkerSettings
+from octy_worker.temporal.search_attributes import add_missing_attributes
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import StaffAction, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+
+PATIENCE = 90.0  # a busy machine takes its time
+LONG = 1000.0
+SOON = 0.2
+REGENERATE = StaffDecision(Choice.REGENERATE, "eve", "called them", decision_id="d-1")
+DISMISS = StaffDecision(Choice.DISMISS, "eve", "called them", decision_id="d-2")
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    # A timer fires at once: by default up to a second later.
+    with open_temporal("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"') as opened:
+        opened.run(add_missing_attributes(opened.client))
+        yield opened
+
+
+@dataclass
+class PostOffice:
+    """A mail server that refuses for good as long as it is closed."""
+
+    closed: bool = False
+    renderer: list[str] = field(default_factory=list)
+
+    def send(self, envelope: object) -> SmtpResult:
+        if self.closed:
+            return SmtpResult(SmtpStatus.REFUSED, "550")
+        self.renderer.append(str(envelope))
+        return SmtpResult(SmtpStatus.ACCEPTED)
+
+
+@dataclass
+class Case:
+    """One attacked customer, and what happens to it."""
+
+    world: World
+    client: Client
+    post: PostOffice
+    incident_id: str
+
+    async def comes_to(self, state: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.state() != state:  # noqa: ASYNC110  # rows call nobody
+                await asyncio.sleep(0.01)
+
+    async def hears_of(self, what: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while what not in self.events():  # noqa: ASYNC110  # rows call nobody
+                await asyncio.sleep(0.01)
+
+    def state(self) -> str:
+        return self.world.rows("SELECT state FROM incident WHERE id = :id", id=self.incident_id)[0][0]
+
+    def events(self) -> list[str]:
+        query = "SELECT what FROM incident_event WHERE incident_id = :id ORDER BY seq"
+        return [what for (what,) in self.world.rows(query, id=self.incident_id)]
+
+    def alert_sent(self) -> bool:
+        query = "SELECT 1 FROM mail WHERE incident_id = :id AND kind = 'alert' AND state = 'sent'"
+        return bool(self.world.rows(query, id=self.incident_id))
+
+    def answer(self, said: Answer = Answer.NOT_US) -> None:
+        standing = incidents.answer_incident(
+            self.world.database, self.incident_id, said, leaked=False, by=incidents.CUSTOMER, now=time.time()
+        )
+        assert standing is not None
+        assert standing.taken
+
+    async def staff(self, update: Callable, said: StaffRequest) -> None:
+        said = said.with_id(uuid7(time.time()))
+        action = StaffAction(update.__name__)
+        staff_requests.save_order(self.world.database, action, self.incident_id, said, time.time())
+        handle = self.client.get_workflow_handle_for(
+            KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
+        )
+        await handle.execute_update(update, {"request": said.id})
+
+    @property
+    def regeneration_id(self) -> str:
+        [(found,)] = self.world.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=self.incident_id)
+        return found
+
+    async def resend_keys(self) -> None:
+        handle = self.client.get_workflow_handle_for(
+            KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
+        )
+        said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
+        staff_requests.save_order(self.world.database, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
+        await handle.execute_update(KeyRegenerationWorkflow.resend, {"request": said.id})
+
+    def collect(self) -> None:
+        [(generation,)] = self.world.rows(
+            "SELECT generation FROM sealed_secret WHERE regeneration_id = :id", id=self.regeneration_id
+        )
+        assert regenerations.collect(
+            self.world.database, self.world.sealer, self.regeneration_id, generation, time.time()
+        )
+
+    def spoil_new_pairs(self, *, until: bool) -> None:
+        """Make pairs that are issued from now on fail their proof, or take that back."""
+        make = (
+            "CREATE TRIGGER spoil AFTER INSERT ON key_pair BEGIN "
+            "UPDATE key_pair SET secret_digest = '$octy-b2$k1$00' WHERE id = NEW.id; END"
+        )
+        with self.world.database.write() as connection:
+            run(connection, "DROP TRIGGER spoil" if until else make)
+
+
+@dataclass
+class Office:
+    """One worker, and one case after another. Waits that a case is not given are long."""
+
+    temporal: Temporal
+    world: World
+    post: PostOffice
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def settings(self, **times: object) -> WorkerSettings:
+        world = self.world
+        waits = {"incident_remind_after": (), "resend_after": (), "overlap": LONG, "collect_staff_after": LONG}
+        keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+        names = {"database_url": world.url, "temporal_task_queue": "needs-staff", "relay_poll_interval": 0.02}
+        return WorkerSettings(**{**keys, **names, **waits, **times})  # type: ignore[arg-type]
+
+    def plays(self, story: Callable[[Case], Awaitable[None]], *, closed: bool = False, **times: object) -> None:
+        """Open a case, and let the relay run as long as the story goes."""
+        self.post.closed = closed
+        _, incident_id = open_case(self.world, f"c{next(self.numbers)}")
+        relay = Relay(self.world.database, self.temporal.client, self.settings(**times), time.time)
+
+        async def act() -> None:
+            relaying = asyncio.create_task(relay.run())
+            try:
+                await story(Case(self.world, self.temporal.client, self.post, incident_id))
+            finally:
+                relaying.cancel()
+                await asyncio.gather(relaying, return_exceptions=True)
+
+        self.temporal.run(act())
+
+
+@pytest.fixture(scope="module")
+def office(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    office = Office(temporal, World(tmp_path_factory.mktemp("office")), PostOffice())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(daemon, "SmtpMailer", lambda _settings: office.post)
+        parts = daemon.WorkerComponents(office.settings())
+        working = parts.run_workers(temporal.client)
+        temporal.run(working.__aenter__())
+        yield office
+        temporal.run(working.__aexit__(None, None, None))
+    parts.close()
+    office.world.close()
+
+
+Story = Callable[[Case], Awaitable[None]]
+
+
+async def sent_again(case: Case) -> None:
+    before = len(case.post.renderer)
+    case.post.closed = False
+    async with asyncio.timeout(PATIENCE):
+        while not case.post.renderer[before:]:
+            with contextlib.suppress(WorkflowUpdateFailedError):  # too early: it has not heard of its first mail's end
+                await case.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
+    await case.comes_to("waiting")
+
+
+async def later_reminder_arrives(case: Case) -> None:
+    case.post.closed = False
+    await case.comes_to("waiting")
+
+
+async def decided(case: Case) -> None:
+    await case.staff(KeyIncidentWorkflow.decide, REGENERATE)
+    await case.comes_to("regenerating")
+
+
+async def dismissed(case: Case) -> None:
+    await case.staff(KeyIncidentWorkflow.decide, DISMISS)
+    await case.comes_to("closed")
+
+
+async def answered(case: Case) -> None:
+    case.answer()
+    await case.comes_to("regenerating")
+
+
+async def extended(case: Case) -> None:
+    await case.staff(KeyIncidentWorkflow.extend, StaffExtension(7, "eve", "on holiday"))
+    await case.comes_to("waiting")
+
+
+async def keys_sent_again(case: Case) -> None:
+    case.post.closed = False
+    await case.resend_keys()
+    await case.comes_to("regenerating")
+
+
+async def collected(case: Case) -> None:
+    case.collect()
+    await case.comes_to("regenerating")
+
+
+async def ordered_anew(case: Case) -> None:
+    case.spoil_new_pairs(until=True)
+    await decided(case)
+
+
+def named(value: object) -> str:
+    return getattr(value, "__name__", value if isinstance(value, str) else "")
+
+
+@pytest.mark.parametrize(
+    ("cause", "times", "way_out"),
+    [
+        ("mail_failed", {"closed": True}, sent_again),
+        ("mail_failed", {"closed": True, "incident_remind_after": (0.5, 2.0, 4.0, 8.0)}, later_reminder_arrives),
+        ("mail_failed", {"closed": True}, decided),
+        ("mail_failed", {"closed": True}, dismissed),
+        ("mail_failed", {"closed": True}, answered),
+        ("no_answer", {"incident_staff_after": SOON}, extended),
+        ("no_answer", {"incident_staff_after": SOON}, answered),
+        ("no_answer", {"incident_staff_after": SOON}, decided),
+    ],
+    ids=named,
+)
+def test_a_case_that_waits_comes_to_staff_and_back(office: Office, cause: str, times: dict, way_out: Story) -> None:
+    async def story(case: Case) -> None:
+        await case.comes_to("needs_staff")
+        assert case.events()[-1] == cause
+        await way_out(case)
+
+    office.plays(story, **times)
+
+
+@pytest.mark.parametrize(
+    ("cause", "times", "way_out"),
+    [
+        ("mail_failed", {}, keys_sent_again),
+        ("mail_failed", {}, collected),
+        ("not_collected", {"collect_staff_after": SOON}, collected),
+        ("regeneration_abandoned", {"collect_abandon_after": 0.6}, decided),
+        ("regeneration_abandoned", {"collect_abandon_after": SOON}, dismissed),
+        ("pair_failed", {}, ordered_anew),
+    ],
+    ids=named,
+)
+def test_a_case_whose_keys_are_on_their_way_comes_to_staff_and_back(
+    office: Office, cause: str, times: dict, way_out: Story
+) -> None:
+    async def story(case: Case) -> None:
+        await case.comes_to("waiting")
+        async with asyncio.timeout(PATIENCE):
+            while not case.alert_sent():  # noqa: ASYNC110  # rows call nobody
+                await asyncio.sleep(0.01)
+        if cause == "pair_failed":
+            case.spoil_new_pairs(until=False)
+        case.post.closed = cause == "mail_failed"
+        case.answer()
+        await case.hears_of("regeneration_abandoned" if cause == "pair_failed" else cause)
+        await case.comes_to("needs_staff")
+        assert cause in case.events()
+        await way_out(case)
+
+    office.plays(story, **times)

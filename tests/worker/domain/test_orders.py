@@ -1,0 +1,196 @@
+"""Staff orders in SQL: messages to workflows carry an id, and the row decides whether there is anything to do."""
+
+import json
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from support.cli_rig import DENIED, octy_for, open_case
+from support.world import World
+from temporalio.testing import ActivityEnvironment
+
+from octy_middleware.db.bulk_sql import run
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
+from octy_worker.domain import staff_requests
+from octy_worker.errors import OrderRefusedError
+from octy_workflows.messages import (
+    IgnoredSignal,
+    RefusalReason,
+    StaffAction,
+    UseStaffRequestInput,
+    UseStaffRequestResult,
+    WorkflowKind,
+)
+from octy_workflows.staff_requests import StaffDecision, StaffExtension
+
+NOW = 1_770_000_000.0
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
+WEEK = StaffExtension(7, "eve", "on holiday", request_id="e-1")
+
+
+@pytest.fixture
+def case(world: World) -> str:
+    return open_case(world)[1]
+
+
+@pytest.fixture
+def counted() -> Counter[RefusalReason]:
+    return Counter()
+
+
+@pytest.fixture
+def control(world: World, counted: Counter[RefusalReason]) -> WorkflowMessageActivities:
+    return WorkflowMessageActivities(
+        world.database, lambda _kind, why: counted.update([why]), lambda kind: counted.update([kind])
+    )
+
+
+def use(
+    control: WorkflowMessageActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object
+) -> UseStaffRequestResult:
+    """Use a decision, in the activity of this id."""
+    asked = {
+        "kind": WorkflowKind.INCIDENT,
+        "action": StaffAction.DECIDE,
+        "refused_event": "decision_refused",
+        "error": "",
+        **more,
+    }
+    return within(call).run(
+        control.use_staff_request, UseStaffRequestInput(order_id, subject_id=subject_id, at=NOW, **asked)
+    )
+
+
+def within(call: str) -> ActivityEnvironment:
+    env = ActivityEnvironment()
+    env.info = replace(env.info, activity_id=call)
+    return env
+
+
+def refusals(world: World, incident_id: str) -> list[tuple]:
+    query = "SELECT what, actor, detail FROM incident_event WHERE incident_id = :id ORDER BY seq"
+    return [(what, actor, json.loads(detail)) for what, actor, detail in world.rows(query, id=incident_id)]
+
+
+def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_again(world, control, case):
+    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    first = use(control, "d-1", case)
+    assert first == UseStaffRequestResult(
+        "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": "d-1"}
+    )
+    assert use(control, "d-1", case) == first
+    assert world.rows("SELECT result, used_at IS NOT NULL FROM staff_request") == [("used", True)]
+
+
+REFUSED = {
+    "missing": ("d-9", {}, RefusalReason.REQUEST_MISSING),
+    "about_another_case": ("d-2", {}, RefusalReason.REQUEST_MISMATCH),
+    "of_another_action": (
+        "d-1",
+        {"action": StaffAction.EXTEND, "refused_event": "extension_refused"},
+        RefusalReason.REQUEST_MISMATCH,
+    ),
+    "used": ("d-3", {}, RefusalReason.REQUEST_USED),
+    "withdrawn": ("d-4", {}, RefusalReason.REQUEST_USED),
+    "unreadable": ("", {"error": "it came in plaintext"}, RefusalReason.UNREADABLE),
+}
+
+
+@pytest.mark.parametrize(("order_id", "more", "why"), REFUSED.values(), ids=REFUSED)
+def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted(  # noqa: PLR0917  # fixtures, and a row
+    world, control, counted, case, order_id, more, why
+):
+    for number, subject in (("d-1", case), ("d-2", "another"), ("d-3", case), ("d-4", case)):
+        staff_requests.save_order(world.database, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
+    use(control, "d-3", case, call="0")
+    with world.database.write() as connection:
+        staff_requests.withdraw_order(connection, "d-4", NOW)
+    before = world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id")
+    refused = use(control, order_id, case, **more)
+    assert (bool(refused.refused), refused.request) == (True, {})
+    assert refusals(world, case) == [
+        (more.get("refused_event", "decision_refused"), "system", {"why": refused.refused})
+    ]
+    assert counted == {why: 1}
+    assert world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id") == before
+
+
+def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted, case):
+    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    with world.database.write() as connection:
+        run(connection, "UPDATE staff_request SET actor = 'system'")
+    assert "actor must be a staff id" in use(control, "d-1", case).refused
+    assert counted == {RefusalReason.REQUEST_INVALID: 1}
+
+
+def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counted, case):
+    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    found: list[UseStaffRequestResult] = []
+    threads = [
+        threading.Thread(target=lambda call=call: found.append(use(control, "d-1", case, call=str(call))))
+        for call in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(not one.refused for one in found) == 1
+    assert counted == {RefusalReason.REQUEST_USED: 7}
+
+
+def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, case):
+    staff_requests.save_order(world.database, StaffAction.EXTEND, case, WEEK, NOW)
+    staff_requests.save_order(world.database, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
+    for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
+        with pytest.raises(OrderRefusedError, match="belongs to another order"):
+            staff_requests.save_order(world.database, StaffAction.EXTEND, case, other, NOW)
+    with pytest.raises(OrderRefusedError):
+        staff_requests.save_order(world.database, StaffAction.EXTEND, "another", WEEK, NOW)
+    assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_request") == [
+        ("extend", case, '{"days": 7}', "eve", WEEK.reason)
+    ]
+
+
+def test_ignored_signals_are_noted_up_to_a_limit_and_all_are_counted(world, control, counted, case):
+    for number in range(1, 31):
+        name = "keys_collected" if number % 2 else "a mail address: ada@example.com"
+        ignored = IgnoredSignal(WorkflowKind.INCIDENT, case, name, RefusalReason.NO_ROW, number, NOW)
+        for _ in range(2):  # the second is a retry of the same call
+            within(str(number)).run(control.record_ignored_signal, ignored)
+    noted = refusals(world, case)
+    assert len(noted) == 20
+    assert {what for what, _, _ in noted} == {"signal_ignored"}
+    assert {detail["signal"] for _, _, detail in noted} == {"keys_collected", "unknown"}
+    assert counted[RefusalReason.NO_ROW] >= 30
+
+
+@pytest.mark.parametrize(
+    "kind", [WorkflowKind.NOTICE, WorkflowKind.WEBHOOK, WorkflowKind.MAINTENANCE, WorkflowKind.REGENERATION]
+)
+def test_what_has_no_timeline_is_counted(world, control, counted, kind):
+    within("1").run(
+        control.record_ignored_signal, IgnoredSignal(kind, "nobody", "look", RefusalReason.UNKNOWN_NAME, 1, NOW)
+    )
+    assert counted == {RefusalReason.UNKNOWN_NAME: 1}
+    assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "fields"),
+    [
+        (("decide", "dismiss"), "decide", {"decision": "dismiss", "leaked": False}),
+        (("extend", "--days", "7"), "extend", {"days": 7}),
+        (("resend", "--kind", "alert"), "resend", {"kind": "alert"}),
+    ],
+)
+def test_request_only_saves_the_request_and_prints_its_id_without_temporal(world, case, words, action, fields):
+    verb, *rest = words
+    octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
+    done = octy("incidents", verb, case, *rest, "--reason", "by phone", "--request-only", "--json").must()
+    assert done.json["update"] == action
+    [(order_id, said, subject, given, actor)] = world.rows(
+        "SELECT id, action, subject_id, fields, actor FROM staff_request"
+    )
+    assert (order_id, said, subject, actor) == (done.json["request"], action, case, "ada")
+    assert json.loads(given) == fields

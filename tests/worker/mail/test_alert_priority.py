@@ -1,0 +1,158 @@
+"""Notices and webhooks are not begun while an alert is on its way, and are never stopped by alerts."""
+
+import asyncio
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from support.cli_rig import open_case
+from support.relay_rig import Ear, FakeClock, settings
+from support.world import World
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
+
+from octy_worker.mail.alert_priority import MAX_DELAY, AlertsInProgress, interceptors
+from octy_worker.outbox.relay import Relay
+from octy_workflows.messages import MailKind, SendMailInput
+from octy_workflows.task_queues import TaskQueueKind
+from worker.outbox.test_outbox_priority import give_many
+
+PATIENCE = 90.0  # a busy machine takes its time
+
+
+class Observed(AlertsInProgress):
+    """Counts who waits. Its clock stands still, so that no alert times out on a busy machine."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        super().__init__(self.clock)
+        self.waiting = 0
+
+    async def wait(self) -> None:
+        self.waiting += 1
+        try:
+            await super().wait()
+        finally:
+            self.waiting -= 1
+
+
+class Next(ActivityInboundInterceptor):
+    """What runs an activity once the interceptors let it."""
+
+    def __init__(self) -> None:
+        self.orders: list[SendMailInput] = []
+        self.error: Exception | None = None
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002  # its name there
+        self.orders += input.args
+        if self.error is not None:
+            raise self.error
+
+
+async def run(alerts: AlertsInProgress, work: TaskQueueKind, order: SendMailInput, following: Next) -> None:
+    """Run an activity as the worker of that task queue does."""
+    chain: ActivityInboundInterceptor = following
+    for each in interceptors(alerts, work):
+        chain = each.intercept_activity(chain)
+    await chain.execute_activity(ExecuteActivityInput(print, [order], None, {}))
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # lists call nobody
+            await asyncio.sleep(0.01)
+
+
+def order(kind: MailKind, subject_id: str) -> SendMailInput:
+    return SendMailInput(subject_id, kind, 1, time.time())
+
+
+def test_the_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) -> None:
+    _, incident_id = open_case(world, "attacked")
+    for number in range(3):  # of one account, they would be one
+        give_many(world, world.register(f"changing-{number}").account_id, 1)
+    ear = Ear()
+
+    def notices() -> list[str]:
+        return [each for each in ear.ids if "notice" in each]
+
+    async def play() -> None:
+        alerts = Observed()
+        relay = Relay(world.database, ear, settings(world), time.time, alerts=alerts)  # type: ignore[arg-type]
+        running = asyncio.create_task(relay.run())
+        await until(lambda: alerts.waiting or notices())
+        assert not notices()
+        alerts.end(incident_id)
+        await until(lambda: len(notices()) == 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(play())
+
+
+def test_the_relay_starts_notices_at_a_limited_rate_and_no_other_message(world: World) -> None:
+    for number in range(5):
+        give_many(world, world.register(f"changing-{number}").account_id, 1)
+    others = int(world.rows("SELECT COUNT(*) FROM outbox")[0][0]) - 5
+    heard: list[tuple[str, float]] = []
+
+    class Timed(Ear):
+        async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
+            heard.append((id, asyncio.get_running_loop().time()))
+            if "notice" in id:  # not done before every other message was sent: none of them waits for notices
+                await until(lambda: sum("notice" not in each for each, _ in heard) == others)
+
+    relay = Relay(world.database, Timed(), settings(world, relay_concurrency=40), time.time)  # type: ignore[arg-type]
+    asyncio.run(relay.deliver_pending())
+    notices = [at for each, at in heard if "notice" in each]
+    assert len(notices) == 5
+    assert notices[-1] - notices[0] > 3 * 4.0 / 40  # four pauses, of which the first may have begun late
+    times = [at for each, at in heard if "notice" not in each]
+    assert len(times) == others > 1
+    assert min(later - earlier for earlier, later in pairwise(times)) < 0.5 * 4.0 / 40  # at a limited rate none is
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("the mail server hangs")])
+def test_mails_of_notices_are_begun_when_the_alerts_first_try_is_over(error: Exception | None) -> None:
+    async def play() -> None:
+        alerts, notices, mails = Observed(), Next(), Next()
+        mails.error = error
+        alerts.begin("case")
+        begun = asyncio.create_task(
+            run(alerts, TaskQueueKind.NOTICES, order(MailKind.CONTACT_CHANGED, "notice"), notices)
+        )
+        await until(lambda: alerts.waiting)
+        assert not notices.orders
+        await asyncio.gather(
+            run(alerts, TaskQueueKind.ALERTS, order(MailKind.ALERT, "case"), mails), return_exceptions=True
+        )
+        await begun
+        assert [each.subject_id for each in (*mails.orders, *notices.orders)] == ["case", "notice"]
+
+    asyncio.run(play())
+
+
+def test_alerts_without_end_delay_a_notice_no_longer_than_its_limit() -> None:
+    async def play() -> None:
+        alerts = Observed()
+        alerts.begin("first")
+        alerts.begin("second")
+        waiting = asyncio.create_task(alerts.wait())
+        await until(lambda: alerts.waiting)
+        alerts.clock.now += MAX_DELAY
+        alerts.begin("third")
+        alerts.end("first")
+        alerts.end("second")
+        await asyncio.wait_for(waiting, PATIENCE)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "work", [None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS, TaskQueueKind.MAIL_RETRIES, TaskQueueKind.BACKGROUND]
+)
+def test_what_a_customer_or_staff_waits_for_does_not_wait_for_alerts(work: TaskQueueKind | None) -> None:
+    async def play() -> None:
+        assert interceptors(AlertsInProgress(), work) == []
+
+    asyncio.run(play())

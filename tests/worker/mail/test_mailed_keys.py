@@ -1,0 +1,364 @@
+"""`OCTY_DELIVER=mail`: the mail has the secret inside, and its acceptance is the collection; nothing else shows it."""
+
+import asyncio
+import logging
+import os
+import re
+import time
+import traceback
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import Session, select
+from support.mail_rig import PUBLIC_KEY, SECRET, SENT, START, Told, opened
+from support.relay_rig import stop, until
+from support.smtp_servers import Authority, Inbox, Server, running
+from support.temporal import Temporal, open_temporal
+from support.world import INSTALLATION, FakeRequest, World, basic
+from temporalio.exceptions import ApplicationError
+
+from octy_middleware.clock import utc
+from octy_middleware.db.models import KeyPair, Outbox, OutcomeMinute, Regeneration, SealedSecret
+from octy_middleware.http.credentials import Secret
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.states import KeyPairState, MailState, RegenerationState
+from octy_worker import daemon
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain import regenerations
+from octy_worker.mail.facts import load_draft
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
+from octy_worker.outbox.relay import Relay
+from octy_worker.settings import WorkerSettings
+from octy_worker.staff.key_orders import regenerate
+from octy_worker.staff.registration import register
+from octy_worker.temporal.search_attributes import add_missing_attributes
+from octy_workflows.messages import DeliveryMethod, MailKind, SendMailInput, SendMailResult, regeneration_workflow_id
+
+REFUSED = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
+LATER = SmtpResult(SmtpStatus.DEFERRED, "rcpt-450")
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.fixture
+def books(tmp_path, store):
+    yield from opened(tmp_path, store)
+
+
+@pytest.fixture
+def file_books(tmp_path):
+    yield from opened(tmp_path, "sqlite")
+
+
+def order(regeneration_id, number=1):
+    return SendMailInput(regeneration_id, MailKind.NEW_KEYS_INSIDE, number, START)
+
+
+def standing(books, regeneration_id):
+    """Return whether the secret is there, whether it was collected, the state, and how often the workflow is told."""
+    with books.database.read_session() as session:
+        sealed = session.get_one(SealedSecret, regeneration_id)
+        regeneration = session.get_one(Regeneration, regeneration_id)
+        told = session.exec(select(Outbox.subject_id).where(Outbox.kind == "regeneration_collected")).all()
+        collected = {sealed.collected_at, regeneration.collected_at}
+    return sealed.sealed is not None, collected, regeneration.state, told.count(regeneration_id)
+
+
+WAITING = (True, {None}, RegenerationState.OPEN, 0)
+COLLECTED = (False, {utc(START)}, RegenerationState.COLLECTED, 1)
+
+
+# Acceptance
+
+
+def test_the_accepted_mail_is_the_collection(books):
+    regeneration_id, mailer = books.regeneration(), Told()
+    activities = books.activities(mailer)
+    assert [activities.send_mail(order(regeneration_id)) for _ in range(3)] == [SendMailResult("sent")] * 3
+    [envelope] = mailer.envelopes
+    assert [SECRET in form for form in (envelope.rendered.text, envelope.rendered.html)] == [True, True]
+    assert standing(books, regeneration_id) == COLLECTED
+    with books.database.write_session() as session:  # the old pair lives out its overlap from then on
+        assert regenerations.begin_overlap(session, regeneration_id, overlap=60, now=START + 30) == START + 60
+
+
+def test_killed_between_the_server_and_the_row_it_is_the_same_mail_again(books, monkeypatch):
+    regeneration_id, mailer = books.regeneration(), Told()
+    with monkeypatch.context() as patch:
+        patch.setattr("octy_worker.activities.mail.record_mailed", lambda *_: (_ for _ in ()).throw(Crash))
+        with pytest.raises(Crash):
+            books.activities(mailer).send_mail(order(regeneration_id))
+    assert books.mail(f"{regeneration_id}/new_keys_inside/1").state == MailState.PENDING  # one transaction
+    assert standing(books, regeneration_id) == WAITING
+    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
+    first, second = mailer.envelopes
+    assert (first.message_id, first.rendered) == (second.message_id, second.rendered)
+    assert standing(books, regeneration_id) == COLLECTED
+
+
+def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
+    books = file_books
+    regeneration_id, mailer = books.regeneration(), Told(REFUSED, SENT)
+    activities = books.activities(mailer)
+    assert activities.send_mail(order(regeneration_id)) == SendMailResult("failed", "rcpt-550")
+    assert standing(books, regeneration_id) == WAITING
+    with books.database.write_session() as session:
+        assert session.get_one(KeyPair, books.pair_id).state == KeyPairState.ACTIVE
+        assert regenerations.renew_link(session, regeneration_id, 2, life=60, now=START) == 2
+    assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
+    assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
+    assert "It is the same key pair" in mailer.envelopes[1].rendered.text
+    assert standing(books, regeneration_id) == COLLECTED
+
+
+def test_a_deferred_mail_hands_nothing_over(file_books):
+    regeneration_id = file_books.regeneration()
+    with pytest.raises(ApplicationError, match="rcpt-450"):
+        file_books.activities(Told(LATER)).send_mail(order(regeneration_id))
+    assert standing(file_books, regeneration_id) == WAITING
+
+
+def test_an_older_mail_that_is_accepted_late_hands_over_too(file_books):
+    """Whoever has that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
+    regeneration_id, mailer = file_books.regeneration(), Told()
+    with file_books.database.write_session() as session:
+        regenerations.renew_link(session, regeneration_id, 2, life=0, now=START - 60)
+    activities = file_books.activities(mailer)
+    assert activities.send_mail(order(regeneration_id)) == SendMailResult("sent")
+    assert standing(file_books, regeneration_id) == COLLECTED
+    assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("skipped", "obsolete")
+    assert len(mailer.envelopes) == 1
+
+
+class Meanwhile(Told):
+    """A mail server that takes its time: something happens while it accepts."""
+
+    def __init__(self, happens):
+        super().__init__()
+        self._happens = happens
+
+    def send(self, envelope):
+        self._happens()
+        return super().send(envelope)
+
+
+def ends(books, regeneration_id):
+    with books.database.write() as connection:
+        regenerations.finish(connection, regeneration_id, RegenerationState.SUPERSEDED, START)
+
+
+def is_cut(books, regeneration_id):
+    with books.database.read_session() as session:
+        new_pair = session.get_one(Regeneration, regeneration_id).new_pair_id
+    books.update_pair(new_pair, state=KeyPairState.RETIRED)
+
+
+@pytest.mark.parametrize("happens", [ends, is_cut])
+def test_what_ended_while_its_mail_left_is_not_collected(file_books, happens):
+    regeneration_id = file_books.regeneration()
+    mailer = Meanwhile(lambda: happens(file_books, regeneration_id))
+    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
+    _, collected, state, told = standing(file_books, regeneration_id)
+    assert (collected, told) == ({None}, 0)
+    assert state != RegenerationState.COLLECTED
+
+
+@pytest.mark.parametrize("happens", [ends, is_cut])
+def test_what_ended_before_is_not_mailed(file_books, happens):
+    regeneration_id, mailer = file_books.regeneration(), Told()
+    happens(file_books, regeneration_id)
+    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
+    assert mailer.envelopes == []
+
+
+def test_a_mail_with_a_link_hands_nothing_over(file_books):
+    regeneration_id = file_books.regeneration()
+    file_books.activities(Told()).send_mail(SendMailInput(regeneration_id, MailKind.NEW_KEYS, 1, START))
+    assert standing(file_books, regeneration_id) == WAITING
+
+
+# What the mail says
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "unsaid"),
+    [
+        ({"old": False}, ["Your first Octy API key pair", "An account was opened"], ["old key pair"]),
+        (
+            {},
+            ["a new API key pair", "24 hours after your mail server accepted this mail", PUBLIC_KEY],
+            ["already stopped"],
+        ),
+        ({"leaked": True}, ["a new API key pair", "It has already stopped working", PUBLIC_KEY], ["It works until"]),
+    ],
+    ids=["first", "replaced", "leaked"],
+)
+def test_the_mail_has_both_keys_and_warns_to_delete_it(file_books, case, said, unsaid):
+    rendered = file_books.rendered(order(file_books.regeneration(**case)))
+    for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
+        assert all(fact in form for fact in (SECRET, "hen delete this mail", "write to us at once", *said))
+        assert not any(fact in form for fact in (*unsaid, "It is the same key pair", "collect", "href"))
+    assert "http" not in rendered.text
+
+
+@pytest.mark.parametrize(
+    ("deliver", "said"), [("link", "a link to the new secret key"), ("mail", "mail you both new keys")]
+)
+def test_the_alert_promises_what_will_come(file_books, deliver, said):
+    rendered = file_books.rendered(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
+    for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
+        assert said in form
+        assert ("after you have collected" in form) is (deliver == "link")
+
+
+# The secret shows itself in the letter only
+
+
+def test_no_value_on_the_way_shows_the_secret(file_books):
+    regeneration_id, mailer = file_books.regeneration(), Told()
+    with file_books.database.read_session() as session:
+        found = load_draft(session, file_books.links, order(regeneration_id), START, sealer=file_books.sealer)
+    file_books.activities(mailer).send_mail(order(regeneration_id))
+    for shown in (found, found.facts, mailer.envelopes, mailer.envelopes[0].rendered):
+        assert SECRET not in f"{shown!r}{shown!s}"
+    assert isinstance(found.facts.secret, Secret)
+
+
+@pytest.mark.parametrize("fault", ["no sealing key", "template", "smtp", "row"])
+def test_no_fault_on_the_way_shows_the_secret(file_books, monkeypatch, caplog, fault):
+    caplog.set_level(logging.DEBUG)
+    regeneration_id, mailer = file_books.regeneration(), Told(*([LATER] if fault == "smtp" else []))
+    activities = file_books.activities(mailer)
+    if fault == "no sealing key":
+        monkeypatch.setattr(activities, "_sealer", Sealer(Keychain.generate("other"), os.urandom))
+    if fault == "template":
+        monkeypatch.setattr(activities._renderer, "render", lambda facts: facts.no_such_field)
+    if fault == "row":
+        monkeypatch.setattr(
+            "octy_worker.activities.mail.record_mailed", lambda session, *_: session.get_one(KeyPair, "")
+        )
+    with pytest.raises(Exception) as caught:  # whatever it is
+        activities.send_mail(order(regeneration_id))
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert SECRET not in told
+    assert standing(file_books, regeneration_id) == WAITING
+
+
+# The whole way, with a real mail server, a real Temporal server and the worker as it runs
+
+
+SHAPE = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        opened.run(add_missing_attributes(opened.client))
+        yield opened
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[World]:
+    opened = World(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def relay(tmp_path) -> Iterator[Server]:
+    authority = Authority(tmp_path)
+    with running(Server(Inbox(), tls_context=authority.serving())) as server:
+        server.authority = authority
+        yield server
+
+
+def accepts(world: World, public_key: str, secret: str) -> bool:
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(basic(public_key, secret))).outcome is Outcome.ACCEPTED
+
+
+def mails(relay: Server, kind: str) -> list[str]:
+    return [mail.part("plain") for mail in relay.handler.sent if f".{kind}." in mail.message["Message-ID"]]
+
+
+def keys_in(text: str) -> tuple[str, str]:
+    [secret] = SHAPE.findall(text)
+    return re.findall(r"\bpk_[0-9A-Za-z]{28}\b", text)[0], secret
+
+
+def use_old_pair(world: World, public_key: str) -> None:
+    """Count uses in a minute that is after the collection, without waiting for it."""
+    with world.database.write() as connection, Session(connection) as session:
+        row = OutcomeMinute(
+            public_key=public_key, minute=int(time.time()) // 60 + 2, source="s", outcome=Outcome.ACCEPTED, count=7
+        )
+        session.add(row)
+        session.flush()
+
+
+def finished(world: World) -> list[str]:
+    return [state for (state,) in world.rows("SELECT state FROM regeneration WHERE finished_at IS NOT NULL")]
+
+
+def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
+    world: World, relay: Server, temporal: Temporal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.CRITICAL, "mail.log")  # the test's own mail server tells what it receives
+    settings = WorkerSettings(
+        database_url=world.url,
+        peppers=world.peppers,
+        sealing_keys=world.sealing_keys,
+        link_keys=world.sealing_keys,
+        temporal_task_queue="mailed-keys",
+        smtp_host="localhost",
+        smtp_port=relay.port,
+        smtp_ca_file=str(relay.authority.file),
+        mail_from="Octy <security@octy.example>",
+        relay_poll_interval=0.05,
+        deliver=DeliveryMethod.MAIL,
+        overlap=3.0,
+        overlap_warn_before=2.99,  # so the look is taken at once; the server's timers strike the second
+    )
+    contact = {"contact_email_address": "ada@customer.example"}
+    register(world.database, "acme", contact, actor="test", now=time.time())
+    histories = temporal.run(_from_order_to_end(world, relay, temporal, settings))
+
+    (first, first_secret), (second, second_secret) = [keys_in(text) for text in mails(relay, "new_keys_inside")]
+    assert (accepts(world, first, first_secret), accepts(world, second, second_secret)) == (False, True)
+    assert finished(world) == ["done", "done"]
+    assert [len(mails(relay, kind)) for kind in ("new_keys_inside", "still_used", "keys_retired")] == [2, 1, 1]
+    assert "7 requests came with the old key pair" in mails(relay, "still_used")[0]
+    assert len(histories) == 2
+    assert b"new_keys_inside" in histories[0]
+    stored = "".join(path.read_bytes().decode("latin-1") for path in world.folder.glob("octy.db*"))
+    assert first in stored
+    for secret in (first_secret, second_secret):
+        assert secret not in caplog.text + stored
+        for history in histories:
+            assert not [private for private in ("ada@", "acme", first, second, secret) if private.encode() in history]
+
+
+async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, settings: WorkerSettings) -> list[bytes]:
+    """Run the worker until the first keys are mailed, then replaced; return the histories as they are."""
+    parts = daemon.WorkerComponents(settings)
+    async with parts.run_workers(temporal.client):
+        relaying = asyncio.create_task(Relay(parts.database, temporal.client, settings, time.time).run())
+        await until(lambda: finished(world) == ["done"], relaying)
+        [text] = mails(relay, "new_keys_inside")
+        assert await asyncio.to_thread(accepts, world, *keys_in(text))
+        use_old_pair(world, keys_in(text)[0])
+        regenerate(world.database, "acme", actor="ann", reason="asked for", leaked=False, now=time.time())
+        await until(lambda: finished(world) == ["done", "done"], relaying)
+        await stop(relaying)
+    parts.close()
+    ids = [
+        regeneration_workflow_id(INSTALLATION, found)
+        for (found,) in world.rows("SELECT id FROM regeneration ORDER BY id")
+    ]
+    handles = [temporal.client.get_workflow_handle(name) for name in ids]
+    histories = [await handle.fetch_history() for handle in handles]
+    return [b"".join(event.SerializeToString() for event in history.events) for history in histories]

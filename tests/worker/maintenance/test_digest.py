@@ -1,0 +1,163 @@
+"""The daily digest: what waits, once a day, with ids and commands and nothing of customers."""
+
+import pytest
+from support.cli_rig import open_case
+from support.mail_rig import Told
+from support.relay_rig import change, put
+from support.upkeep_rig import settings_of
+from support.world import World
+
+from octy_middleware.states import Answer
+from octy_worker.domain.incidents import answer_incident, append_event
+from octy_worker.domain.job_lease import JobLease
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
+from octy_worker.maintenance import digest
+from octy_worker.maintenance.digest import DigestResult, DigestSender, gather
+
+DAY = 86_400.0
+NOW = 1_900_000_800.0  # 2030-03-17, 18:00 UTC
+SENT = SmtpResult(SmtpStatus.ACCEPTED)
+
+
+@pytest.fixture
+def settings(world: World):
+    return settings_of(world, support_digest_to="support@octy.example", mail_from="Octy <security@octy.example>")
+
+
+def post(world: World, settings, told: Told, now: float = NOW) -> DigestResult:
+    return DigestSender(world.database, told, MailRenderer(settings), settings, lambda: now).send(now)
+
+
+def busy(world: World) -> dict[str, str]:
+    """One of everything that waits; returns the ids."""
+    keys, incident = open_case(world, at=NOW - DAY)
+    change(world, "UPDATE incident SET state = 'needs_staff'")
+    _, overdue = open_case(world, "slow", at=NOW - 20 * DAY)
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    world_ids = {"incident": incident, "overdue": overdue, "account": keys.account_id}
+    change(
+        world,
+        "INSERT INTO regeneration (id, account_id, cause, actor, reason, leaked, state, opened_at) "
+        "VALUES ('r-waits', ?, 'staff', 'dan', '', ?, 'sent', ?)",
+        *(keys.account_id, False, int((NOW - 2 * DAY) * 1e6)),
+    )
+    for key, state in (("x/alert/1", "failed"), ("y/alert/1", "pending")):
+        change(
+            world,
+            "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+            "VALUES (?, ?, 'alert', ?, ?, 1, 'rcpt-550', ?)",
+            *(key, keys.account_id, f"<{key}>", state, int((NOW - 7200) * 1e6)),
+        )
+    change(
+        world,
+        "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+        "VALUES ('z/exposed/1', ?, 'exposed', '<z>', 'skipped', 0, 'daily-cap', ?)",
+        *(keys.account_id, int((NOW - 7200) * 1e6)),
+    )
+    number = put(world, "incident_grew", incident, failures=40)
+    change(world, "UPDATE outbox SET tries = 5 WHERE id = ?", number)
+    return world_ids
+
+
+def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(world: World, settings) -> None:
+    ids, told = busy(world), Told()
+    assert post(world, settings, told) == DigestResult("sent")
+    assert post(world, settings, told, NOW + 3600) == DigestResult("sent")  # found, not sent
+    [envelope] = told.envelopes
+    assert envelope.recipient == "support@octy.example"
+    assert envelope.message_id == "<digest.2030-03-17@octy.example>"
+    rendered = envelope.rendered
+    assert rendered.subject == "Octy support, 2030-03-17: 9 open tasks"
+    for body in (rendered.text, rendered.html):
+        said = " ".join(body.split())
+        for part in (f"octy incidents show {ids['incident']}", ids["overdue"], "r-waits", "x/alert/1"):
+            assert part in said
+        assert "1 mail not delivered for over an hour" in said
+        assert "octy outbox list --dead-letters" in said
+        assert "Reminders and notices over the daily cap" in said
+        assert "z/exposed/1" in said
+        assert "2 alerts to customers not sent" in said
+        for secret in ("acme", "slow", "pk_", "rcpt-550", "203.0.113.9", ids["account"]):
+            assert secret not in said
+    assert max(map(len, rendered.text.splitlines())) < 90
+    assert post(world, settings, told, NOW + DAY) == DigestResult("sent")
+    assert len({one.message_id for one in told.envelopes}) == 2
+
+
+def test_the_day_before_is_counted_by_utc_days(world: World, settings) -> None:
+    open_case(world, at=NOW - DAY)
+    open_case(world, "early", at=NOW - 2 * DAY)
+    open_case(world, "today", at=NOW - 3600)
+    change(world, "UPDATE regeneration SET opened_at = ?", int((NOW - DAY) * 1e6))
+    change(world, "UPDATE incident SET closed_at = ?, state = 'closed'", int((NOW - DAY) * 1e6))
+    found = gather(world.database, settings, "2030-03-17", NOW).yesterday
+    assert (found.opened, found.closed, found.issued, found.mails) == (1, 3, 3, 0)
+
+
+def overdue(world: World, settings, now: float) -> list[str]:
+    return [name for name, _ in gather(world.database, settings, "2030-03-17", now).tasks.overdue.lines]
+
+
+def test_a_case_that_staff_gave_longer_is_overdue_after_that(world: World, settings) -> None:
+    _, incident_id = open_case(world, at=NOW - 20 * DAY)
+    assert overdue(world, settings, NOW) == [incident_id]
+    for number, days in ((1, -1), (2, 5)):
+        end = {"days": 1, "staff_at": int(NOW), "ends_at": int(NOW + days * DAY)}
+        with world.database.write() as connection:
+            append_event(
+                connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=end, now=NOW - DAY
+            )
+    assert overdue(world, settings, NOW) == []
+    assert overdue(world, settings, NOW + 5 * DAY + 7200) == [incident_id]
+
+
+def test_an_answered_case_has_the_time_that_its_new_keys_may_take(world: World, settings) -> None:
+    _, incident_id = open_case(world, at=NOW - 20 * DAY)
+    answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY)
+    assert overdue(world, settings, NOW) == []
+    assert overdue(world, settings, NOW + 10 * DAY) == [incident_id]
+
+
+def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_MOST", 2)
+    for number in range(4):
+        open_case(world, f"acme{number}", at=NOW - DAY)
+    change(world, "UPDATE incident SET state = 'needs_staff'")
+    listed = gather(world.database, settings, "2030-03-17", NOW).tasks.needs_staff
+    assert (len(listed.lines), listed.more, listed.count) == (2, 2, 4)
+    assert [name for name, _ in listed.lines] == sorted(name for name, _ in listed.lines)
+
+
+def test_a_day_on_which_nothing_waits_has_no_mail(world: World, settings) -> None:
+    told = Told()
+    assert post(world, settings, told) == DigestResult("nothing")
+    busy(world)
+    assert post(world, settings, told, NOW + 3600) == DigestResult("nothing")  # the day has been seen to
+    assert told.envelopes == []
+
+
+@pytest.mark.parametrize(
+    ("delivery", "first", "again"),
+    [
+        (SmtpResult(SmtpStatus.DEFERRED, "connect"), DigestResult("waits", "connect"), DigestResult("sent")),
+        (SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), DigestResult("failed", "rcpt-550"), DigestResult("failed")),
+    ],
+)
+def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
+    world: World, settings, delivery: SmtpResult, first: DigestResult, again: DigestResult
+) -> None:
+    busy(world)
+    told = Told(delivery, SENT)
+    assert post(world, settings, told) == first
+    assert post(world, settings, told, NOW + 60) == again
+    assert len({one.message_id for one in told.envelopes}) == 1
+    assert world.rows("SELECT holder FROM job WHERE name = 'digest'") == [("",)]
+
+
+def test_two_workers_send_one(world: World, settings) -> None:
+    busy(world)
+    JobLease(world.database, "digest", lambda: NOW).take()
+    told = Told()
+    assert post(world, settings, told) == DigestResult("held")
+    assert told.envelopes == []

@@ -1,0 +1,394 @@
+"""Temporal lost its state, or a message is a dead letter: what is open goes on, and nothing is sent twice."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support.cli_rig import open_case
+from support.relay_rig import change, put
+from support.upkeep_rig import Works, until
+from support.world import INSTALLATION, QUEUE, World
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from octy_middleware.domain.notices import create_notice
+from octy_middleware.states import Answer, NoticeKind
+from octy_worker.dev.processes import Process, ProcessGroup, free_port
+from octy_worker.dev.temporal_server import start_temporal
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.job_lease import JobLease
+from octy_worker.maintenance.reconciliation import subjects
+from octy_worker.maintenance.reconciliation.restart import incident_restart, regeneration_restart
+from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
+from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.reconciliation.workflows import WorkflowState
+from octy_worker.maintenance.restored.histories import Execution
+from octy_worker.staff.amendments import Amendment, amend_answer
+from octy_worker.staff.registration import register
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import DAY, IncidentInput, IncidentRestart, RegenerationRestart, incident_workflow_id
+from octy_workflows.task_queues import incident_task_queue
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[ProcessGroup]:
+    with ProcessGroup(tmp_path / "logs", dict(os.environ)) as group:
+        yield group
+
+
+@pytest.fixture
+def file_world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, "sqlite")
+    yield world
+    world.close()
+
+
+def lose_state(group: ProcessGroup, server: Process, file: Path, port: int) -> None:
+    """Kill the server, delete its file, start a new one at the same place."""
+    os.kill(server.pid, signal.SIGKILL)
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    start_temporal(group, file, port=port, ui_port=None)
+
+
+def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
+    file_world: World, tmp_path: Path, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One waits for its answer, one's new keys wait to be collected, one's old keys live out their overlap."""
+    file, port = tmp_path / "temporal.db", free_port()
+    server = start_temporal(group, file, port=port, ui_port=None)
+    works = Works(file_world, monkeypatch, temporal_address=f"127.0.0.1:{port}", overlap=0.0)
+    waiting, mailed = (open_case(file_world, name)[1] for name in ("waiting", "mailed"))
+    state_of = "SELECT id FROM incident WHERE id = :id AND state = :state"
+
+    async def before() -> str:
+        async with works.run(await Client.connect(f"127.0.0.1:{port}")):
+            await until(lambda: len(works.told.envelopes) == 2)
+            works.answer(mailed, Answer.NOT_US)
+            await until(lambda: works.rows(state_of, id=mailed, state="regenerating"))
+            await until(lambda: any(".new_keys." in message for message in works.mails))
+            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            return works.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=mailed)[0][0]
+
+    regeneration = asyncio.run(before())
+    lose_state(group, server, file, port)
+
+    async def after() -> None:
+        client = await Client.connect(f"127.0.0.1:{port}")
+        found = await reconciliation(file_world, client, dry_run=True).run()
+        assert found == Findings(checked=3, restarted=3)
+        assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
+        async with works.run(client):
+            # Its schedule was lost as well; it comes back, and is due at once.
+            await until(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
+            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            works.answer(waiting, Answer.IT_WAS_US)
+            assert regenerations.collect(file_world.database, file_world.sealer, regeneration, 1, time.time())
+            await until(lambda: len(works.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
+            await runs_though_it_is_closed(file_world, client, waiting)
+
+    asyncio.run(after())
+    ends = dict(works.rows("SELECT id, resolution FROM incident"))
+    assert ends == {waiting: "false_alarm", mailed: "regenerated"}
+    assert set(works.mails.values()) == {1}
+
+
+async def runs_though_it_is_closed(world: World, client: Client, incident_id: str) -> None:
+    """Start the workflow of a case that was closed long ago, as a restored Temporal has it."""
+    change(world, "UPDATE incident SET closed_at = closed_at - 3600000000 WHERE id = ?", incident_id)
+    handle = await client.start_workflow(
+        KeyIncidentWorkflow.run,
+        IncidentInput(incident_id),
+        id=incident_workflow_id(INSTALLATION, incident_id),
+        task_queue=incident_task_queue(QUEUE),
+    )
+    run = reconciliation(world, client)
+    while not await run._workflows.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody
+        await asyncio.sleep(0.01)
+    ended = 0
+    while not ended:  # the index comes a moment after the fact
+        found = await reconciliation(world, client).run()
+        assert found is not None
+        ended = found.terminated
+    assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
+
+
+# Against a Temporal that says what it is told
+
+
+class Said:
+    """What runs in Temporal, as a test says; what is ended is kept."""
+
+    def __init__(
+        self, states: dict[str, WorkflowState] | None = None, running: dict[Subject, list[str]] | None = None
+    ) -> None:
+        self.known = states or {}
+        self.runs = running or {}
+        self.asked: list[str] = []
+        self.ends: list[tuple[str, str]] = []
+        self.busy: set[str] = set()
+        self.executed: list[Execution] = []
+
+    async def states(self, workflow_ids: Mapping[str, str]) -> dict[str, WorkflowState]:
+        self.asked += workflow_ids.values()
+        return {one: self.known.get(one, WorkflowState.RUNNING) for one in workflow_ids}
+
+    async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
+        for kind, ids in self.runs.items():
+            yield kind, ids
+
+    async def executions(self, _kind: Subject, *, running: bool, limit: int) -> AsyncIterator[Execution]:
+        assert limit
+        for execution in self.executed:
+            if execution.running is running:
+                yield execution
+
+    async def is_idle(self, _kind: Subject, subject_id: str) -> bool:
+        return subject_id not in self.busy
+
+    async def terminate(self, _kind: Subject, subject_id: str, reason: str) -> None:
+        self.ends.append((subject_id, reason))
+
+
+def reconciliation(world: World, client: object = None, **options: object) -> Reconciliation:
+    options = {"task_queue": QUEUE, "installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
+    return Reconciliation(world.database, client, time.time, **options)  # type: ignore[arg-type]
+
+
+def reconcile(world: World, said: Said, **options: object) -> Findings:
+    run = reconciliation(world, **options)
+    run._workflows = run._histories = said  # type: ignore[assignment]
+    found = asyncio.run(run.run())
+    assert found is not None
+    return found
+
+
+def messages(world: World) -> list[tuple]:
+    """Return what waits for the relay, and forget it."""
+    rows = world.rows(
+        "SELECT kind, subject_id, detail FROM outbox WHERE delivered_at IS NULL AND tries < 5 ORDER BY id"
+    )
+    change(world, "UPDATE outbox SET delivered_at = 1 WHERE delivered_at IS NULL AND tries < 5")
+    return [(kind, subject, json.loads(detail)) for kind, subject, detail in rows]
+
+
+def add_dead_letter(world: World, event: str, subject: str, **detail: object) -> None:
+    number = put(world, event, subject, **detail)
+    change(world, "UPDATE outbox SET tries = 5, last_error = 'ValueError' WHERE id = ?", number)
+
+
+@pytest.fixture
+def case(world: World) -> tuple[str, str]:
+    """A case, and the regeneration of its customer's first pair, finished; everything is delivered."""
+    keys, incident_id = open_case(world)
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    messages(world)
+    return incident_id, keys.regeneration_id
+
+
+@pytest.mark.parametrize("life", [WorkflowState.NOT_FOUND, WorkflowState.TERMINATED])
+def test_a_case_that_does_not_run_is_started_again_once(
+    world: World, case: tuple[str, str], life: WorkflowState
+) -> None:
+    incident_id, _ = case
+    assert reconcile(world, Said({incident_id: life})).restarted == 1
+    assert reconcile(world, Said({incident_id: life})) == Findings(checked=1)  # its message is on its way
+    assert messages(world) == [("incident_opened", incident_id, {"again": True})]
+    assert reconcile(world, Said()) == Findings(checked=1)
+
+
+def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
+    world: World, case: tuple[str, str]
+) -> None:
+    """Its workflow has ended by itself: started again, it would deliver keys that are in use, and end them."""
+    incident_id, regeneration_id = case
+    change(world, "UPDATE regeneration SET finished_at = NULL, state = 'sent' WHERE id = ?", regeneration_id)
+    said = Said({incident_id: WorkflowState.COMPLETED, regeneration_id: WorkflowState.COMPLETED})
+    ended = Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())
+    said.executed = [ended, replace(ended, subject_id=incident_id), replace(ended, subject_id=regeneration_id)]
+    found = reconcile(world, said)
+    assert (found.checked, found.restarted, found.temporal_ahead) == (2, 0, 6)  # the list is the same of both kinds
+    assert messages(world) == []
+
+
+def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
+    assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
+    answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
+    assert messages(world) == [("incident_answered", incident_id, answer)]
+
+
+@pytest.mark.parametrize(("state", "told"), [("done", True), ("abandoned", False), ("superseded", False)])
+def test_the_end_of_its_keys_is_told_when_it_settles_the_case(
+    world: World, case: tuple[str, str], state: str, told: bool
+) -> None:
+    """Else the case asks again, or joins what came later: the start itself knows which one ended in vain."""
+    incident_id, regeneration_id = case
+    change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
+    change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
+    assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
+    end = ("regeneration_finished", incident_id, {"regeneration_id": regeneration_id, "state": "done"})
+    assert messages(world) == [("incident_opened", incident_id, {"again": True})] + [end] * told
+    with world.database.read_session() as session:
+        past = incident_restart(session, incident_id, 0.0)
+    assert past == IncidentRestart(regeneration_id="" if told else regeneration_id)
+
+
+def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_case(
+    world: World, case: tuple[str, str]
+) -> None:
+    incident_id, regeneration_id = case
+    with world.database.write() as connection:
+        incidents.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
+    with world.database.read_session() as session:
+        assert incident_restart(session, incident_id, 0.0) == IncidentRestart(started_at=1e9)
+        assert regeneration_restart(session, regeneration_id, 0.0) is None
+    change(world, "UPDATE incident SET closed_at = 1, state = 'closed' WHERE id = ?", incident_id)
+    with world.database.read_session() as session:
+        assert incident_restart(session, incident_id, 0.0) is None
+
+
+def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World) -> None:
+    contact = {"contact_email_address": "a@acme.example"}
+    ordered = register(world.database, "acme", contact, actor="test", now=1e9).regeneration_id
+    messages(world)
+    with world.database.read_session() as session:
+        assert regeneration_restart(session, ordered, 1e9) == RegenerationRestart()
+    assert reconcile(world, Said({ordered: WorkflowState.NOT_FOUND})).restarted == 1
+    assert messages(world) == [("regeneration_opened", ordered, {"again": True})]
+    world.complete(ordered, now=1e9)
+    messages(world)
+    with world.database.read_session() as session:
+        assert regeneration_restart(session, ordered, 1e9 + 2 * DAY) == RegenerationRestart(1e9, 1)  # nothing is sealed
+    assert reconcile(world, Said({ordered: WorkflowState.TERMINATED})).restarted == 1
+    assert messages(world) == [("regeneration_collected", ordered, {"again": True})]
+
+
+def test_dead_letters_are_replaced_by_current_state_messages(world: World, case: tuple[str, str]) -> None:
+    incident_id, regeneration_id = case
+    change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
+    change(world, "UPDATE regeneration SET state = 'abandoned' WHERE id = ?", regeneration_id)
+    incidents.answer_incident(
+        world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time()
+    )
+    messages(world)
+    add_dead_letter(world, "incident_answered", incident_id, answer="it_was_us")
+    add_dead_letter(world, "incident_grew", incident_id, failures=40)
+    assert reconcile(world, Said(), dry_run=True).resent == 1
+    assert reconcile(world, Said()) == Findings(checked=1, resent=1, dead_letters=1)  # the growth only it can tell
+    assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
+    assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
+    assert reconcile(world, Said()) == Findings(checked=1, dead_letters=1)
+
+
+def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    changed = Amendment(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
+    amend_answer(world.database, incident_id, changed, time.time())
+    messages(world)
+    add_dead_letter(world, "incident_changed", incident_id)
+    assert reconcile(world, Said()) == Findings(checked=1, resent=1)
+    said = {"answer": "it_was_us", "leaked": False, "by": "dan"}
+    assert messages(world) == [
+        ("incident_answered", incident_id, said),
+        ("incident_changed", incident_id, {**said, "change_id": "c-1"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "told"),
+    [("abandoned", [], True), ("superseded", [], True), ("done", ["octy: the store closed it as done"], False)],
+)
+def test_a_delivery_that_runs_though_it_is_finished_ends(
+    world: World, case: tuple[str, str], state: str, ended: list[str], told: bool
+) -> None:
+    _, regeneration_id = case
+    change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
+    said = Said(running={Subject.REGENERATION: [regeneration_id, "stranger"]})
+    assert reconcile(world, said, dry_run=True).terminated == 1
+    found = reconcile(world, said)
+    assert (found.terminated, found.unknown) == (1, 1)
+    assert [why for _, why in said.ends] == ended
+    assert messages(world) == [("regeneration_superseded", regeneration_id, {})] * told
+    said.busy.add(regeneration_id)  # it is about to end by itself
+    assert reconcile(world, said).terminated == 0
+    change(world, "UPDATE regeneration SET finished_at = ? WHERE id = ?", int(time.time() * 1e6), regeneration_id)
+    said.busy.clear()
+    assert reconcile(world, said).terminated == 0  # just now
+
+
+def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: World) -> None:
+    keys = world.register()
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    now = time.time()
+    with world.database.write() as connection:
+        detail = {"old": "a@acme.example", "new": "b@acme.example"}
+        notice = create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now, detail)
+        create_notice(
+            connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail
+        )  # nobody waits for it
+    messages(world)
+    gone = Said({notice: WorkflowState.NOT_FOUND})
+    assert reconcile(world, gone) == Findings(checked=1, restarted=1)
+    assert messages(world) == [("notice_created", notice, {"again": True})]
+    for kind, state in (("contact_changed", "sent"), ("new_contact", "pending")):
+        change(
+            world,
+            "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+            "VALUES (?, ?, ?, ?, ?, 1, '', ?)",
+            *(f"{notice}/{kind}/1", keys.account_id, kind, f"<{kind}>", state, int((now - 7200) * 1e6)),
+        )
+    assert reconcile(world, gone) == Findings(checked=1, restarted=1, delayed_mails=1)
+    messages(world)
+    change(world, "UPDATE mail SET state = 'skipped', last_error = 'overtaken' WHERE kind = 'new_contact'")
+    assert reconcile(world, gone) == Findings()
+
+
+def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    insert = (
+        "INSERT INTO webhook (id, key, account_id, event, data, state, orders, tries, last_error, created_at) "
+        "SELECT ?, ?, account_id, 'incident.opened', '{}', ?, 3, 0, '', 1 FROM incident"
+    )
+    for webhook_id, state in (("w-1", "pending"), ("w-2", "sent")):
+        change(world, insert, webhook_id, f"{webhook_id}/x/1", state)
+    said = Said({"w-1": WorkflowState.NOT_FOUND})
+    assert reconcile(world, said) == Findings(checked=2, restarted=1)
+    assert sorted(said.asked) == [f"octy-{INSTALLATION}-incident-{incident_id}", f"octy-{INSTALLATION}-webhook-w-1-3"]
+    assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
+
+
+def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subjects, "PAGE", 2)
+    for number in range(5):
+        open_case(world, f"acme{number}")
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    messages(world)
+    said = Said()
+    assert reconcile(world, said).checked == 5
+    assert len(set(said.asked)) == 5
+
+
+def test_one_worker_at_a_time_and_a_fault_gives_the_job_back(world: World, case: tuple[str, str]) -> None:
+    lease = JobLease(world.database, JOB, time.time)
+    lease.take()
+    held = reconciliation(world)
+    held._workflows = Said()  # type: ignore[assignment]
+    assert asyncio.run(held.run()) is None
+    lease.release()
+    failing = Said()
+    failing.states = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+    with pytest.raises(ZeroDivisionError):
+        reconcile(world, failing)
+    assert world.rows("SELECT holder, last_error, finished_at FROM job") == [("", "ZeroDivisionError", None)]
+    reconcile(world, Said())
+    [(cursor,)] = world.rows("SELECT cursor FROM job")
+    assert json.loads(cursor) == Findings(checked=1).counts

@@ -1,0 +1,579 @@
+"""A backup is restored: what was revoked since is accepted again, until `octy db restored` cuts it again.
+
+The drill of docs/restoring.md, with a real database, Temporal, worker and `octy`; and the parts that it does not reach.
+"""
+
+import asyncio
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+from support.cli_rig import Ended, Octy, fail, octy_for, open_case
+from support.temporal import Temporal, open_temporal
+from support.upkeep_rig import PATIENCE, Works, settings_of, until
+from support.world import FakeRequest, Keys, World
+from temporalio import workflow
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from octy_middleware.clock import uuid7
+from octy_middleware.db.models import METADATA, KeyPair
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.states import Answer, KeyPairCause
+from octy_worker.cli import db_restored
+from octy_worker.cli.doctor.check import State
+from octy_worker.cli.doctor.restored_backup import check_restored_backup
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.job_lease import read_job
+from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.restored import repair
+from octy_worker.maintenance.restored.audit_log import revoked_keys
+from octy_worker.maintenance.restored.detection import JOB, find_backup_gap
+from octy_worker.maintenance.restored.histories import Execution, Histories
+from octy_worker.maintenance.restored.known import (
+    KnownIncident,
+    KnownRegeneration,
+    Result,
+    incident_of,
+    regeneration_of,
+)
+from octy_worker.staff import key_orders
+from octy_worker.staff.restore import RestoredBackup
+from octy_worker.temporal.client import connect
+from octy_workflows.messages import (
+    IncidentFacts,
+    IncidentInput,
+    RegenerationFacts,
+    RegenerationInput,
+    incident_workflow_id,
+    regeneration_workflow_id,
+)
+from octy_workflows.staff_requests import Choice
+
+WHY = ("--reason", "backup of Sunday")
+KEYS = f"k1:{'5a' * 32}"
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: str) -> Iterator[World]:
+    """A database of an installation of its own: tests share Temporal."""
+    world = World(tmp_path, store, installation=secrets.token_hex(8))
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def shell(temporal: Temporal) -> Iterator[Octy]:
+    """A process that runs `octy` for all tests: loading it takes most of a test's time."""
+    shell = Octy({"OCTY_ACTOR": "ada", "OCTY_TEMPORAL_ADDRESS": temporal.address})
+    yield shell
+    shell.close()
+
+
+@pytest.fixture
+def restored(world: World, shell: Octy) -> Callable[..., Ended]:
+    def call(*words: str, **variables: str) -> Ended:
+        return shell.shell("db", "restored", *WHY, *words, "--json", OCTY_DATABASE_URL=world.url, **variables)
+
+    return call
+
+
+def contents(world: World) -> dict[str, list[tuple]]:
+    with world.database.read() as connection:
+        return {
+            table.name: [tuple(row) for row in connection.execute(table.select())] for table in METADATA.sorted_tables
+        }
+
+
+class Backup:
+    """A copy of the database: of its file, or of all its rows."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        if world.store == "sqlite":
+            self._copy(world.folder / "octy.db", world.folder / "backup.db")
+            return
+        with world.database.read() as connection:
+            self._rows = {
+                table: [dict(row._mapping) for row in connection.execute(table.select())]
+                for table in METADATA.sorted_tables
+            }
+
+    def restore(self) -> None:
+        if self._world.store == "sqlite":
+            self._copy(self._world.folder / "backup.db", self._world.folder / "octy.db")
+            return
+        with self._world.database.write() as connection:
+            for table in reversed(METADATA.sorted_tables):
+                connection.execute(table.delete())
+            for table, rows in self._rows.items():
+                if rows:
+                    connection.execute(table.insert(), rows)
+
+    @staticmethod
+    def _copy(source, target) -> None:
+        with sqlite3.connect(source) as one, sqlite3.connect(target) as other:
+            one.backup(other)
+        one.close()
+        other.close()
+
+
+def outcome(world: World, keys: Keys) -> Outcome:
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(keys.basic())).outcome
+
+
+def collected(works: Works, regeneration: str, reference: str) -> Keys:
+    """Collect new keys as the customer does."""
+    world = works.world
+    new = regenerations.collect(world.database, world.sealer, regeneration, 1, time.time())
+    assert new is not None
+    with world.database.read_session() as session:
+        view = regenerations.load_regeneration(session, regeneration)
+    assert view is not None
+    return Keys(reference, view.account.id, regeneration, new.public_key, new.secret.reveal())
+
+
+@pytest.mark.parametrize(
+    ("store", "taken"),
+    [
+        ("sqlite", "before the incident"),
+        ("sqlite", "while it waits"),
+        ("sqlite", "while new keys wait"),
+        ("postgresql", "while it waits"),
+    ],
+)
+def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
+    world: World, temporal: Temporal, restored: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """The key leaked, unless the backup is of a time at which the leak had cut it. Encrypted payloads are proof."""
+    encryption = None
+    if world.store == "sqlite" and taken != "before the incident":
+        encryption = Keychain.parse(KEYS, name="keys")
+        restored = partial(restored, OCTY_TEMPORAL_KEYS=KEYS)
+    leaked = taken != "while new keys wait"
+    keys = world.register()
+    works = Works(world, monkeypatch, temporal_address=temporal.address, overlap=0.0, temporal_keys=encryption)
+    backup = Backup(world) if taken == "before the incident" else None
+    fail(world, keys)
+    [(incident_id,)] = world.rows("SELECT id FROM incident")
+    backup = backup or (Backup(world) if leaked else None)
+
+    async def live() -> tuple[Keys, Backup]:
+        client = await connect(works.settings, for_worker=True)
+        async with works.run(client):
+            await until(lambda: len(works.told.envelopes) == 1)
+            incidents.answer_incident(
+                world.database, incident_id, Answer.NOT_US, leaked=leaked, by=incidents.CUSTOMER, now=time.time()
+            )
+            await until(lambda: any(".new_keys." in message for message in works.mails))
+            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            [(regeneration,)] = works.rows("SELECT regeneration_id FROM incident")
+            kept = backup or Backup(world)
+            new = collected(works, regeneration, keys.reference)
+            await client.get_workflow_handle(regeneration_workflow_id(world.installation, regeneration)).result()
+            await client.get_workflow_handle(incident_workflow_id(world.installation, incident_id)).result()
+        return new, kept
+
+    new, kept = temporal.run(live())
+    assert (outcome(world, keys), outcome(world, new)) == (Outcome.RETIRED, Outcome.ACCEPTED)
+    assert check_restored_backup(works.settings, world.installation).state is State.OK
+    kept.restore()
+    survives = Outcome.ACCEPTED if taken == "while new keys wait" else Outcome.UNKNOWN_KEY
+    assert (outcome(world, keys), outcome(world, new)) == (Outcome.ACCEPTED, survives)  # the fault itself
+
+    until_seen(world, temporal, "database-restored")
+    if encryption is None:
+        assert_unproven(restored)
+        restored = partial(restored, "--trust-temporal")
+    assert_dry(world, restored, keys)
+    lost = [] if survives is Outcome.ACCEPTED else ["acme"]
+    done = restored().must(1 if lost else 0)
+    assert (done.json["cut"], [one["account"] for one in done.json["lost_keys"]]) == ([keys.public_key], lost)
+    assert revoked_keys(done.stderr.splitlines()) == [keys.public_key]
+    assert (outcome(world, keys), outcome(world, new)) == (Outcome.RETIRED, survives)
+    assert works.rows("SELECT id FROM incident WHERE closed_at IS NULL") == []
+    assert check_restored_backup(works.settings, world.installation).code == ("restored-keys-lost" if lost else "")
+
+    again = restored().must(1 if lost else 0).json
+    assert (again["cut"], again["updated"], again["terminated"]) == ([], 0, 0)
+    if lost:
+        octy_for(world)("keys", "regenerate", "--account", "acme", *WHY).must()
+        restored().must()
+    assert check_restored_backup(works.settings, world.installation).state is State.OK
+
+
+def assert_dry(world: World, restored: Callable[..., Ended], keys: Keys) -> None:
+    """A dry run lists what it would cut, and changes nothing."""
+    before = contents(world)
+    listed = restored("--dry-run").must(1).json
+    assert set(listed) == {part.partition("[")[0] for part in re.split(r", (?![^[]*\])", db_restored.RESTORED_JSON)}
+    assert (listed["cut"], listed["unproven"]) == ([keys.public_key], [])
+    assert contents(world) == before
+
+
+def assert_unproven(restored: Callable[..., Ended]) -> None:
+    found = restored().must(1).json
+    assert (found["cut"], found["updated"], found["terminated"], found["lost_keys"]) == ([], 0, 0, [])
+    assert {one["why"] for one in found["unproven"]} == {"its payloads are not encrypted"}
+
+
+def until_seen(world: World, temporal: Temporal, code: str) -> None:
+    """Wait until the doctor finds it: Temporal's lists are a moment late."""
+    settings, deadline = settings_of(world, temporal_address=temporal.address), time.monotonic() + PATIENCE
+    while check_restored_backup(settings, world.installation).code != code:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# What the drill does not reach
+
+
+def known(**facts: object) -> KnownRegeneration:
+    empty = KnownRegeneration("r", "a", "", False, running=True, ending="", collected_at=None, overlap_end=None)
+    return replace(empty, **facts)  # type: ignore[arg-type]
+
+
+def ordered(world: World, keys: Keys) -> str:
+    """Order new keys, issued and sent, that nobody has collected."""
+    regeneration = key_orders.regenerate(
+        world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
+    ).regeneration_id
+    with world.database.write_session() as session:
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, life=60, now=time.time())
+        session.flush()
+        regenerations.activate(session, regeneration, time.time())
+    return regeneration
+
+
+def repaired(world: World, what: KnownRegeneration | KnownIncident) -> repair.Repaired:
+    with world.database.write_session() as session:
+        if isinstance(what, KnownIncident):
+            return repair.repair_incident(session, what, time.time())
+        return repair.repair_regeneration(session, what, time.time())
+
+
+def test_collected_keys_stay_and_the_old_pair_ends_when_it_was_to_end(world: World) -> None:
+    keys = world.register()
+    regeneration = ordered(world, keys)
+    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    fact = known(
+        id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, collected_at=1e9, overlap_end=1e9 + 60
+    )
+    assert repaired(world, fact) == repair.Repaired(changed=True)
+    assert repaired(world, fact) == repair.Repaired()
+    [(collected, state)] = world.rows("SELECT collected_at, state FROM regeneration WHERE id = :id", id=regeneration)
+    assert (collected, state) == (1e15, "collected")
+    assert world.rows("SELECT sealed FROM sealed_secret WHERE regeneration_id = :id", id=regeneration) == [(None,)]
+    pair = "SELECT state, retire_at FROM key_pair WHERE public_key = :key"
+    assert world.rows(pair, key=keys.public_key) == [("retiring", 1e15 + 60e6)]
+
+
+@pytest.mark.parametrize("ending", ["abandoned", "superseded"])
+def test_keys_that_nobody_got_end_as_they_ended_and_the_old_pair_lives(world: World, ending: str) -> None:
+    keys = world.register()
+    regeneration = ordered(world, keys)
+    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    ids = {"id": regeneration, "account_id": keys.account_id, "old_pair_id": pair_id}
+    assert repaired(world, known(**ids, running=False, ending=ending)) == repair.Repaired(changed=True)
+    [(state, new)] = world.rows("SELECT state, new_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    assert state == ending
+    assert world.rows("SELECT state FROM key_pair WHERE id = :id", id=new) == [("retired",)]
+    assert outcome(world, keys) is Outcome.ACCEPTED
+
+
+def test_keys_that_were_collected_and_have_no_row_are_lost(world: World) -> None:
+    keys = world.register()
+    regeneration = key_orders.regenerate(
+        world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
+    ).regeneration_id
+    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    fact = known(id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, collected_at=1e9)
+    assert repaired(world, fact) == repair.Repaired(changed=True, lost_keys=True)
+    assert repaired(world, fact) == repair.Repaired(lost_keys=True)
+    with world.database.read_session() as session:
+        assert repair.needs_keys(session, keys.account_id, regeneration)
+    ordered(world, keys)
+    with world.database.read_session() as session:
+        assert not repair.needs_keys(session, keys.account_id, regeneration)
+
+
+@pytest.mark.parametrize(
+    ("facts", "cut", "lost"),
+    [
+        ({"leaked": True}, True, True),
+        ({"running": False, "ending": "abandoned", "leaked": True}, True, True),
+        ({"running": False, "ending": "done"}, True, True),
+        ({}, False, True),  # nobody has collected the new keys: the old ones are all that the customer has
+        ({"running": False, "ending": "superseded"}, False, False),
+    ],
+)
+def test_old_pair_of_a_regeneration_without_a_row_is_cut_when_it_was(
+    world: World, facts: dict[str, object], cut: bool, lost: bool
+) -> None:
+    keys = world.register()
+    [(pair_id,)] = world.rows("SELECT id FROM key_pair")
+    found = repaired(world, known(account_id=keys.account_id, old_pair_id=pair_id, **facts))
+    assert found == repair.Repaired((keys.public_key,) if cut else (), lost_keys=lost)
+    assert outcome(world, keys) is (Outcome.RETIRED if cut else Outcome.ACCEPTED)
+
+
+def test_answer_that_was_given_is_given_again_and_cuts_the_leaked_pair(world: World) -> None:
+    keys, incident_id = open_case(world)
+    fact = KnownIncident(incident_id, True, "", Choice.REGENERATE, leaked=True, by="customer", regeneration_id="")
+    assert repaired(world, fact) == repair.Repaired((keys.public_key,), changed=True)
+    assert repaired(world, fact) == repair.Repaired()
+    said = "SELECT answer, leaked, answered_by FROM incident_answer WHERE incident_id = :id"
+    assert world.rows(said, id=incident_id) == [("not_us", True, "customer")]
+
+
+def test_history_tells_the_collection_by_results_of_activities_only() -> None:
+    case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
+    facts = [RegenerationFacts(collected, "", []) for collected in (False, True)]
+    looked = [Result("load_regeneration_facts", each, float(at)) for at, each in enumerate(facts, 1)]
+    found = regeneration_of(case, [*looked, Result("begin_overlap", 9.5, 3.0)], running=True, ending="", closed_at=0.0)
+    assert found == KnownRegeneration("r", "a", "p", True, True, "", 2.0, 9.5)
+    assert regeneration_of(case, looked[:1], running=True, ending="", closed_at=0.0).collected_at is None
+    assert regeneration_of(case, [], running=False, ending="done", closed_at=7.0).collected_at == 7.0
+    last = IncidentFacts(Choice.REGENERATE, True, "customer", 20, "", "", [])
+    results = [Result("load_incident_facts", last, 1.0), Result("open_regeneration", "r", 2.0)]
+    told = incident_of("i", results, running=True, resolution="")
+    assert told == KnownIncident("i", True, "", Choice.REGENERATE, True, "customer", "r")
+
+
+def test_audit_log_tells_what_commands_cut() -> None:
+    lines = [
+        'Nov 29 23:05:58 h octy: octy-audit: {"what": "key_revoked", "public_key": "pk_1", "changed": true}',
+        'octy-audit: {"what": "key_revoked", "public_key": "pk_1", "changed": false}',
+        'octy-audit: {"what": "regeneration_ordered", "leaked": true, "old_public_key": "pk_2"}',
+        'octy-audit: {"what": "regeneration_ordered", "leaked": false, "old_public_key": "pk_3"}',
+        'octy-audit: {"what": "regeneration_ordered", "leaked": true, "old_public_key": null}',
+        'octy-audit: {"what": "key_revoked", "public_',
+        'octy-audit: ["key_revoked"]',
+        '{"what": "key_revoked", "public_key": "pk_4"}',
+        '2026-11-29T23:05:58.1+00:00 h octy[7]: octy-audit: {"what": "key_revoked", "public_key": "pk_5"}',
+        'Nov 29 23:05:58 h octy-audit[7]: {"what": "key_revoked", "public_key": "pk_8"}',  # as journald has it
+        # what a stranger sent to the app, which logged it
+        'Nov 29 23:05:58 h app[7]: no key: octy-audit: {"what": "key_revoked", "public_key": "pk_6"}',
+        'Nov 29 23:05:58 h app: octy: octy-audit: {"what": "key_revoked", "public_key": "pk_7"}',
+    ]
+    assert revoked_keys(lines) == ["pk_1", "pk_2", "pk_5", "pk_8"]
+
+
+def test_revoked_pair_of_the_audit_log_is_cut_and_workflows_without_rows_are_terminated(
+    world: World, temporal: Temporal, restored: Callable[..., Ended]
+) -> None:
+    keys = world.register()
+    backup = Backup(world)
+    revoked = octy_for(world)("keys", "revoke", keys.public_key, *WHY, "--yes").must()
+    log = world.folder / "audit.log"
+    log.write_text(revoked.stderr)
+    backup.restore()
+    assert outcome(world, keys) is Outcome.ACCEPTED
+    lost = uuid7(time.time())
+    names = {
+        "KeyRegenerationWorkflow": (regeneration_workflow_id(world.installation, lost), RegenerationInput(lost)),
+        "KeyIncidentWorkflow": (incident_workflow_id(world.installation, lost), IncidentInput(lost)),
+    }
+    handles = [
+        temporal.run(temporal.client.start_workflow(name, case, id=workflow_id, task_queue="nobody"))
+        for name, (workflow_id, case) in names.items()
+    ]
+    until_seen(world, temporal, "database-restored")
+    found = restored("--audit-log", str(log)).must(1)
+    assert (found.json["cut"], revoked_keys(found.stderr.splitlines())) == ([keys.public_key], [keys.public_key])
+    assert (found.json["terminated"], len(found.json["unproven"])) == (0, 2)
+    found = restored("--audit-log", str(log), "--trust-temporal").must(1).json
+    assert found["cut"] == []
+    assert found["lost_keys"] == [{"account_id": "", "account": None, "regeneration_id": lost}]
+    assert outcome(world, keys) is Outcome.RETIRED
+    states = [temporal.run(handle.describe()).status for handle in handles]
+    assert (found["terminated"], states) == (2, [WorkflowExecutionStatus.TERMINATED] * 2)
+
+
+@pytest.mark.parametrize("store", ["sqlite"])
+def test_copy_of_a_database_must_not_terminate_the_workflows_of_the_original(world: World, shell: Octy) -> None:
+    copy = world.folder / "copy.db"
+    Backup._copy(world.folder / "octy.db", copy)
+    refused = shell.shell("db", "restored", *WHY, OCTY_DATABASE_URL=f"sqlite:///{copy}").must(3)
+    assert "octy db adopt --moved" in refused.stderr
+
+
+@workflow.defn(dynamic=True)
+class Forged:
+    """What somebody with access to Temporal runs under one of our ids: it ends as its input says."""
+
+    @workflow.run
+    async def run(self, said: Sequence[RawValue]) -> str:
+        """End."""
+        return str(workflow.payload_converter().from_payload(said[1].payload))
+
+
+@pytest.mark.parametrize("store", ["sqlite"])
+def test_forged_workflows_are_listed_and_change_nothing(
+    world: World, temporal: Temporal, restored: Callable[..., Ended]
+) -> None:
+    """Encrypted payloads prove the others. Without encryption ids that do not belong together are still not applied."""
+    keys, incident_id = open_case(world)
+    [(pair_id,)] = world.rows("SELECT id FROM key_pair")
+    case = RegenerationInput(uuid7(time.time()), leaked=True, account_id=keys.account_id, old_pair_id=pair_id)
+    foreign = replace(case, regeneration_id=uuid7(time.time()), account_id="another")
+    moved, ended = uuid7(time.time()), replace(case, regeneration_id=uuid7(time.time()))
+    name, workflow_id = "KeyRegenerationWorkflow", partial(regeneration_workflow_id, world.installation)
+    forged = [
+        (name, workflow_id(case.regeneration_id), case, "done"),
+        (name, workflow_id(foreign.regeneration_id), foreign, "done"),
+        (name, workflow_id(moved), case, "done"),
+        (name, workflow_id(ended.regeneration_id), ended, "nonsense"),
+        (
+            "KeyIncidentWorkflow",
+            incident_workflow_id(world.installation, incident_id),
+            IncidentInput(incident_id),
+            "nonsense",
+        ),
+    ]
+
+    async def forge() -> None:
+        queue = secrets.token_hex(4)
+        runner = UnsandboxedWorkflowRunner()
+        async with Worker(temporal.client, task_queue=queue, workflows=[Forged], workflow_runner=runner):
+            for kind, one, given, result in forged:
+                await temporal.client.execute_workflow(kind, args=[given, result], id=one, task_queue=queue)
+        histories = Histories(temporal.client, world.installation)
+        async with asyncio.timeout(PATIENCE):  # lists are a moment late
+            while (await find_backup_gap(world.database, histories)).total != len(forged):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    temporal.run(forge())
+    before = contents(world)
+    found = restored(OCTY_TEMPORAL_KEYS=KEYS).must(1).json
+    assert {one["workflow_id"] for one in found["unproven"]} == {one for _, one, _, _ in forged}
+    assert contents(world) == before
+    trusted = restored("--dry-run", "--trust-temporal").must(1).json
+    assert {one["workflow_id"] for one in trusted["unproven"]} == {one for _, one, _, _ in forged[1:]}
+    assert trusted["cut"] == [keys.public_key]  # all ids fit: that is what trust means
+
+
+class Dying(Histories):
+    """Histories of one regeneration whose keys were collected, and of a workflow without a row."""
+
+    def __init__(self, found: KnownRegeneration, *, dies: bool) -> None:
+        self._known = found
+        self._dies = dies
+        self._installation = "i"
+
+    async def executions(self, kind: Subject, *, running: bool, limit: int | None = None) -> AsyncIterator[Execution]:
+        if running and kind is Subject.REGENERATION:
+            for subject_id in (self._known.id, uuid7(time.time())):
+                yield Execution(kind, subject_id, "run", True, datetime.now(UTC), 0.0)
+
+    async def regeneration(self, execution: Execution) -> KnownRegeneration:
+        if execution.subject_id == self._known.id:
+            return self._known
+        return known(id=execution.subject_id, running=False, ending="superseded")
+
+    async def terminate(self, execution: Execution, why: str) -> None:
+        assert execution.subject_id != self._known.id
+        assert why
+        if self._dies:
+            raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
+
+    async def retention(self) -> float:
+        return 86_400.0
+
+
+@pytest.mark.parametrize("store", ["sqlite"])
+def test_run_that_died_is_continued_and_lists_the_lost_keys_still(world: World) -> None:
+    """It told the audit log of each cut at once, and doctor hears of the end of a whole run only."""
+    keys = world.register()
+    regeneration = key_orders.regenerate(
+        world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
+    ).regeneration_id
+    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    fact = known(
+        id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, leaked=True, collected_at=1e9, running=False
+    )
+    told: list[str] = []
+
+    def run(*, dies: bool) -> RestoredBackup:
+        histories = Dying(fact, dies=dies)
+        return RestoredBackup(world.database, histories, time.time, actor="ada", reason="b", tell_cut=told.append)
+
+    with pytest.raises(RPCError):
+        asyncio.run(run(dies=True).go())
+    assert (told, read_job(world.database, JOB)) == ([keys.public_key], None)
+    for _ in range(2):
+        report = asyncio.run(run(dies=False).go())
+        assert (report.cut, report.updated, [one.account for one in report.lost_keys]) == ([], 0, ["acme"])
+    assert told == [keys.public_key]
+    state = read_job(world.database, JOB)
+    assert state is not None
+    assert state.finished_at is not None
+
+
+@pytest.mark.parametrize("store", ["sqlite"])
+def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_no_restored_backup(
+    world: World, temporal: Temporal, restored: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are keys that were abandoned: nobody need trust Temporal where nothing differs."""
+    keys = world.register()
+    works = Works(world, monkeypatch, temporal_address=temporal.address, overlap=0.0)
+
+    async def live() -> None:
+        client = await connect(works.settings, for_worker=True)
+        async with works.run(client):
+            first, second = [await order(works) for _ in range(2)]
+            assert works.rows("SELECT state FROM regeneration WHERE id = :id", id=first) == [("superseded",)]
+            collected(works, second, keys.reference)
+            for one in (first, second):
+                await client.get_workflow_handle(regeneration_workflow_id(world.installation, one)).result()
+            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+
+    temporal.run(live())
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE outbox SET delivered_at = 1")
+        connection.exec_driver_sql("UPDATE key_change SET at = 1")
+    octy_for(world)("db", "prune").must()
+    assert works.rows("SELECT id FROM outbox") == []
+    assert check_restored_backup(works.settings, world.installation).state is State.OK
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE regeneration SET state = 'abandoned' WHERE state = 'superseded'")
+    assert restored("--dry-run").must(0).json["unproven"] == []
+    copy = world.folder / "copy.db"
+    Backup._copy(world.folder / "octy.db", copy)
+    copied = settings_of(world, temporal_address=temporal.address).model_copy(
+        update={"database_url": f"sqlite:///{copy}"}
+    )
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE regeneration SET finished_at = NULL")
+    assert check_restored_backup(copied, world.installation).state is State.UNCHECKED
+
+
+async def order(works: Works) -> str:
+    """Order keys in place of the newest pair, be it collected or not, and wait until they are sent."""
+    world = works.world
+    with world.database.write_session() as session:
+        account_id, pair_id = session.exec(select(KeyPair.account_id, KeyPair.id).order_by(KeyPair.id)).all()[-1]
+        regeneration = regenerations.open_regeneration(
+            session, account_id, KeyPairCause.STAFF, old_pair_id=pair_id, leaked=False, actor="ada", now=time.time()
+        ).regeneration_id
+    sent = "SELECT id FROM regeneration WHERE id = :id AND state = 'sent'"
+    await until(lambda: works.rows(sent, id=regeneration))
+    return regeneration

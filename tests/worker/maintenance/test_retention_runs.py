@@ -1,0 +1,269 @@
+"""Runs of retention: resumed wherever they were killed, one holder at a time, nothing lost to recorders meanwhile."""
+
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from itertools import count
+
+import pytest
+from sqlalchemy import text
+from support.retention_rig import (
+    DAY,
+    NOW,
+    SETTINGS,
+    TODAY,
+    KilledError,
+    MortalDatabase,
+    add_attempts,
+    add_counts,
+    busy_world,
+    counts,
+    everything,
+    fresh,
+    prune,
+    wait_until,
+)
+from support.world import World
+
+from octy_middleware import Database, DatabaseUnavailableError, Outcome
+from octy_middleware.db.backend import WriteMode
+from octy_middleware.db.bulk_sql import fetch_many
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording import counters
+from octy_worker.domain.job_lease import LIFE, JobLease, LeaseLostError, read_job
+from octy_worker.maintenance.retention import JOB, RetentionRun, RunStatus, prune_for
+from octy_worker.maintenance.retention.run import STEP_ROWS, Cursor
+
+
+def run_of(world: World, now: float = NOW, **options) -> RetentionRun:
+    options = {"step_rows": 80, "step_pause": 0.0, **options}
+    return RetentionRun(options.pop("database", world.database), SETTINGS, lambda: now, **options)
+
+
+# Killed and resumed
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["before a step", "after its commit"])
+def test_a_run_that_was_killed_anywhere_ends_the_same(tmp_path, store, committed):
+    whole = fresh(tmp_path / "whole", store)
+    busy_world(whole)
+    assert run_of(whole).run() is RunStatus.DONE
+    expected, killed = everything(whole), 0
+    whole.close()
+    for step in count(1):
+        world = fresh(tmp_path / str(step), store)
+        busy_world(world)
+        mortal = MortalDatabase(world.url, dies_at=step, committed=committed)
+        with suppress(KilledError):
+            run_of(world, database=mortal).run()
+        mortal.close()
+        state = read_job(world.database, JOB)
+        begun = state is not None and state.started_at is not None
+        if not begun or Cursor.parse(state.cursor).sweep:
+            # Another worker, once the lease is over: it goes on with the limits of the run that it found.
+            assert run_of(world, NOW + LIFE + 1 + (5 * 3600 if begun else 0)).run() is RunStatus.DONE
+            killed += begun
+        after = everything(world)
+        world.close()
+        assert after["counts"] == expected["counts"]
+        if begun:
+            assert after == expected
+        if not mortal.dead:
+            break
+    assert killed > 10
+
+
+def test_the_cursor_says_where_to_go_on(world):
+    busy_world(world)
+    stop = threading.Event()
+    run_of(world, stop=stop, on_step=lambda done: stop.set() if done["counters"] else None).run()
+    left = Cursor.parse(read_job(world.database, JOB).cursor)
+    assert left.sweep == "counters"
+    with world.database.write() as connection:  # a sweep that is over is not begun again
+        connection.execute(text("UPDATE key_change SET at = 0 WHERE seq = 22"))
+    run_of(world, NOW + 3600).run()
+    assert (22,) in world.rows("SELECT seq FROM key_change")
+    end = Cursor.parse(read_job(world.database, JOB).cursor)
+    assert (end.sweep, end.compacted) == ("", TODAY - 35 * 1440)
+
+
+@pytest.mark.parametrize("later", [2 * DAY, -2 * DAY])
+def test_a_run_that_lay_for_long_or_comes_from_the_future_begins_anew(world, later):
+    busy_world(world)
+    stop = threading.Event()
+    assert run_of(world, stop=stop, on_step=lambda _done: stop.set()).run() is RunStatus.STOPPED
+    assert run_of(world, NOW + later).run() is RunStatus.DONE
+    [(started_at,)] = world.rows("SELECT started_at FROM job")
+    assert started_at == (NOW + later) * 1_000_000
+
+
+# One holder
+
+
+def test_a_second_holder_cannot_run(world):
+    busy_world(world)
+    tried = []
+
+    def report(_done):
+        tried.append(run_of(world, NOW + LIFE / 2).run())
+
+    assert run_of(world, on_step=report).run() is RunStatus.DONE
+    assert set(tried) == {RunStatus.NOT_LEASED}
+
+
+@pytest.mark.parametrize(
+    ("later", "taken"), [(LIFE - 1, False), (LIFE + 1, True), (-LIFE, False), (-20 * LIFE, True), (DAY, True)]
+)
+def test_a_dead_holder_is_replaced_after_its_lease(world, later, taken):
+    """Far back: the lease was given by a clock that was wrong."""
+    assert JobLease(world.database, JOB, lambda: NOW).take() is not None
+    other = JobLease(world.database, JOB, lambda: NOW + later)
+    assert (other.take() is not None) is taken
+
+
+def test_a_holder_that_was_replaced_does_nothing_more(world):
+    busy_world(world)
+    before = everything(world)
+    usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
+    slow = JobLease(world.database, JOB, lambda: NOW)
+    slow.take()
+    slow.begin("attempts 0 ", NOW)
+    assert usurper.take() is not None
+    with pytest.raises(LeaseLostError), slow.step() as connection:
+        connection.execute(text("DELETE FROM attempt"))
+    with pytest.raises(LeaseLostError):
+        slow.finish("")
+    slow.release("mine")
+    assert everything(world)["attempt"] == before["attempt"]
+    assert world.rows("SELECT holder, last_error FROM job") == [(usurper.holder, "")]
+
+
+def test_a_run_whose_lease_was_taken_stops(world):
+    busy_world(world)
+    usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
+    assert run_of(world, on_step=lambda _done: usurper.take()).run() is RunStatus.NOT_LEASED
+    assert world.rows("SELECT holder FROM job") == [(usurper.holder,)]
+
+
+# Recorders meanwhile
+
+
+@pytest.mark.parametrize("minute", [TODAY - 40 * 1440 + 5, TODAY - 40 * 1440])
+def test_a_clock_that_jumps_loses_no_count(world, minute):
+    """Recorders write minutes, and first minutes, of the very days that are being added up."""
+    for day in range(36, 50):
+        rows = (("pk_1", TODAY - day * 1440 + m, "10.0.0.1", "wrong_secret", 1) for m in range(100))
+        add_counts(world, *rows)
+    stop, written, database = threading.Event(), Counter(), Database(world.url)
+
+    def write() -> None:
+        while not stop.is_set():
+            at = (minute + written["n"] % 7) * 60.0
+            events = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
+            counts = counters.count_events((event, 2) for event in events)
+            with database.write(mode=WriteMode.RECORDER) as connection:
+                database.lock_keys(connection, ["pk_1"])
+                [present] = fetch_many(connection, (counters.FIND_SOURCES, counters.source_places(counts)))
+                counters.add_counts(connection, counts, present, max_sources=256)
+            written["n"] += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        wait_until(lambda: written["n"] > 5)
+        for number in range(5):
+            assert run_of(world, step_rows=50, step_pause=0.002, now=NOW + number).run() is RunStatus.DONE
+        wait_until(lambda: written["n"] > 60)
+    finally:
+        stop.set()
+        thread.join()
+        database.close()
+    sums: Counter = Counter()
+    for key, _, _, _, some in counts(world):
+        sums[key] += some
+    assert sums == {"pk_1": 1400 + 2 * written["n"], "": 2 * written["n"]}
+
+
+# Outages, stops, pieces
+
+
+class Away(Database):
+    """A store that does not answer for a while."""
+
+    def __init__(self, url: str, failures: int) -> None:
+        super().__init__(url)
+        self.failures = failures
+
+    def write(self, **options):
+        self.failures -= 1
+        if self.failures >= 0:
+            raise DatabaseUnavailableError("away")
+        return super().write(**options)
+
+
+def test_a_store_that_is_away_is_waited_out_or_given_up(world):
+    busy_world(world)
+    with pytest.raises(DatabaseUnavailableError):
+        run_of(world, database=Away(world.url, 10**6), database_timeout=0.3).run()
+    away = Away(world.url, 3)
+    assert run_of(world, database=away).run() is RunStatus.DONE
+    away.close()
+    assert counts(world)[-1] is not None
+
+
+def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world, monkeypatch):
+    busy_world(world)
+    run = run_of(world)
+    monkeypatch.setattr(run, "_find_due", lambda _range: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.run()
+    assert world.rows("SELECT holder, leased_until, last_error FROM job") == [("", None, "ZeroDivisionError")]
+    prune(world)
+    assert world.rows("SELECT last_error FROM job") == [("",)]
+
+
+def test_stop_is_prompt_and_gives_the_job_back(world):
+    busy_world(world)
+    stop = threading.Event()
+    run = run_of(world, stop=stop, step_pause=60.0, on_step=lambda _done: threading.Timer(0.1, stop.set).start())
+    begun = time.monotonic()
+    assert run.run() is RunStatus.STOPPED
+    assert time.monotonic() - begun < 5
+    assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]
+
+
+def test_prune_for_ends_in_time_and_the_next_call_resumes(world, monkeypatch):
+    # Far more steps than fit into the time, on any machine: each pauses for 60 ms.
+    add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(2_000)))
+    happened: list[str] = []
+    step = RetentionRun._step
+
+    def counted(run: RetentionRun, *given) -> None:
+        happened.append("step")
+        step(run, *given)
+
+    def should_stop() -> bool:
+        happened.append("asked")
+        return False
+
+    monkeypatch.setattr(RetentionRun, "_step", counted)
+    ends, left = [], []
+    while not ends or ends[-1] is not RunStatus.DONE:
+        ended, _ = prune_for(world.database, SETTINGS, time.time, should_stop=should_stop, seconds=0.1)
+        ends.append(ended)
+        left.append(world.rows("SELECT COUNT(*) FROM attempt")[0][0])
+    assert set(ends[:-1]) == {RunStatus.STOPPED}
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    steps = len(happened) // 2
+    assert happened == ["step", "asked"] * steps
+    assert steps >= 2_000 / STEP_ROWS
+
+
+def test_prune_for_stops_after_a_step_when_asked(world):
+    add_attempts(world, *(time.time() - (100 + number / 10) * DAY for number in range(1500)))
+    ended, done = prune_for(world.database, SETTINGS, time.time, should_stop=lambda: True)
+    assert ended is RunStatus.STOPPED
+    assert 0 < done["attempts"] < 1500
+    assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]

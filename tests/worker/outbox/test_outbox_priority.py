@@ -1,0 +1,78 @@
+"""What the outbox holds is delivered by priority, and within one by account: nobody's many messages delay others'."""
+
+import asyncio
+import time
+
+import pytest
+from support.cli_rig import open_case
+from support.relay_rig import Ear, relay
+from support.world import World
+
+from octy_middleware.domain.notices import create_notice
+from octy_middleware.domain.outbox import MessageKind, Priority, enqueue
+from octy_middleware.states import NoticeKind
+from octy_worker.outbox.leases import Leases
+
+MANY = 300
+
+
+def give_many(world: World, account_id: str, number: int = MANY) -> None:
+    with world.database.write() as connection:
+        for _ in range(number):
+            create_notice(
+                connection,
+                NoticeKind.CONTACT_CHANGED,
+                account_id,
+                time.time(),
+                {"old": "a@b.example", "new": "c@d.example"},
+            )
+
+
+class Slow(Ear):
+    """A Temporal that takes its time with everything but incidents."""
+
+    async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
+        if "incident" not in id:
+            await asyncio.sleep(30)
+        await super().start_workflow(run, argument, id=id, **options)
+
+
+def test_an_incident_is_delivered_at_once_while_starts_of_other_workflows_hang(world: World) -> None:
+    keys = world.register()
+    give_many(world, keys.account_id)
+    ear = Slow()
+
+    async def play() -> float:
+        running = asyncio.create_task(relay(world, ear).run())
+        await asyncio.sleep(0.5)  # every delivery that others may have is under way by now
+        began = time.monotonic()
+        await asyncio.to_thread(open_case, world, "attacked")
+        while not ear.heard:
+            assert time.monotonic() - began < 20
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return time.monotonic() - began
+
+    assert asyncio.run(play()) < 10
+    assert "incident" in ear.ids[0]
+
+
+def test_one_accounts_many_notices_stand_behind_anothers_first(world: World) -> None:
+    eager, other = world.register("eager"), world.register("other")
+    give_many(world, eager.account_id)
+    give_many(world, other.account_id, 1)
+    claimed = Leases(world.database, time.time, "one", 30.0).take([], {Priority.NOTICE: 2})
+    owners = [
+        world.rows("SELECT account_id FROM notice WHERE id = :id", id=message.subject_id)[0][0] for message in claimed
+    ]
+    assert owners == [eager.account_id, other.account_id]
+
+
+@pytest.mark.sqlite
+def test_with_nothing_to_deliver_the_relay_takes_no_write_lock(world: World) -> None:
+    claims = Leases(world.database, time.time, "one", 30.0)
+    with world.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM outbox")
+        assert claims.take([], dict.fromkeys(Priority, 8)) == []
+        enqueue(connection, MessageKind.WEBHOOK_DUE, "w", time.time(), {"order": 1})

@@ -1,0 +1,348 @@
+"""The one adapter to Temporal: what holds messages back and what does not. With other relays: `test_relay_sharing`."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.relay_rig import Ear, FakeClock, change, deliver, put, relay, row, rpc_error, stop, undelivered, until
+from support.temporal import Temporal, open_temporal
+from support.world import INSTALLATION, World
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from octy_middleware.domain.outbox import MessageKind
+from octy_middleware.errors import DatabaseUnavailableError
+from octy_worker.outbox import relay as relaying
+from octy_worker.outbox.leases import Leases
+from octy_worker.outbox.relay import DeliveryCounts
+
+PAUSES = [0.5, 1, 2, 4]  # seconds between the tries of a message that is at fault
+_STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+_SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+
+
+class Deaf:
+    """A client whose server never answers."""
+
+    patience = 0.0
+
+    async def start_workflow(self, *_given, **_options):
+        begun = time.monotonic()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.patience = time.monotonic() - begun
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+def test_messages_go_out_once_the_oldest_first(world: World) -> None:
+    for number in (3, 1, 2):
+        put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
+    ear = Ear()
+    assert asyncio.run(relay(world, ear, relay_concurrency=1).deliver_pending()) == DeliveryCounts(3, 0)
+    assert ear.ids == [
+        f"octy-{INSTALLATION}-incident-i3",
+        f"octy-{INSTALLATION}-incident-i1",
+        f"octy-{INSTALLATION}-incident-i2",
+    ]
+    assert deliver(world, ear) == DeliveryCounts(0, 0)
+
+
+def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> None:
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear = Ear()
+    ear.says[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
+        f"octy-{INSTALLATION}-incident-i1", "KeyIncidentWorkflow"
+    )
+    assert deliver(world, ear) == DeliveryCounts(1, 0)
+    assert row(world, number) == (True, 1, "")
+
+
+# Messages that are at fault
+
+POISON = [
+    ("no_such_event", {}, "ValueError"),
+    (MessageKind.WEBHOOK_DUE, {}, "KeyError"),
+    (MessageKind.WEBHOOK_DUE, {"order": "ann@customer.example"}, "ValueError"),
+    (MessageKind.REGENERATION_OPENED, {}, "NoResultFound"),
+    (MessageKind.NOTICE_CREATED, {}, "NoResultFound"),
+]
+
+
+@pytest.mark.parametrize(("event", "detail", "fault"), POISON)
+def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries(
+    world: World, caplog: pytest.LogCaptureFixture, event, detail, fault
+) -> None:
+    bad = put(world, event, "nobody", **detail)
+    good = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear, clock = Ear(), FakeClock()
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    assert (row(world, bad), row(world, good)) == ((False, 1, fault), (True, 1, ""))
+    for pause in PAUSES:
+        clock.now += pause - 0.01
+        assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+        clock.now += 0.01
+        assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
+    clock.now += 3600
+    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+    assert row(world, bad) == (False, 5, fault)
+    [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert f"message {bad} " in told
+    assert f"`octy outbox retry {bad}`" in told
+    assert fault in told
+    assert "ann@customer.example" not in caplog.text
+
+
+def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(world: World) -> None:
+    bad = put(world, MessageKind.WEBHOOK_DUE, "i1")
+    put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
+    ear, clock = Ear(), FakeClock()
+    for _ in range(4):
+        assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
+        clock.now += PAUSES[-1]
+    assert ear.heard == []
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
+    assert [heard[3] for heard in ear.heard] == ["failures_increased"]
+    assert row(world, bad) == (False, 5, "KeyError")
+
+
+@pytest.mark.sqlite
+def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> None:
+    """A server's column takes nothing but JSON."""
+    bad = put(world, MessageKind.INCIDENT_OPENED, "i0")
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
+    change(world, "UPDATE outbox SET detail = 'no JSON' WHERE id = ?", bad)
+    ear = Ear()
+    assert deliver(world, ear) == DeliveryCounts(1, 1)
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    assert row(world, bad) == (False, 1, "JSONDecodeError")
+
+
+def test_a_message_that_is_no_object_is_at_fault(world: World) -> None:
+    bad = put(world, MessageKind.WEBHOOK_DUE, "i0")
+    change(world, "UPDATE outbox SET detail = '[1]'")
+    assert deliver(world, Ear()) == DeliveryCounts(0, 1)
+    assert row(world, bad) == (False, 1, "TypeError")
+
+
+# Outages
+
+OF_THE_MESSAGE = {
+    RPCStatusCode.INVALID_ARGUMENT,
+    RPCStatusCode.ALREADY_EXISTS,
+    RPCStatusCode.OUT_OF_RANGE,
+    RPCStatusCode.DATA_LOSS,
+}
+
+
+@pytest.mark.parametrize("status", sorted(OF_THE_MESSAGE))
+def test_what_temporal_has_against_one_message_is_that_messages_fault(world: World, status) -> None:
+    bad, good = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear = Ear()
+    ear.says[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
+    assert deliver(world, ear) == DeliveryCounts(1, 1)
+    assert row(world, bad) == (False, 1, f"RPCError {status.name}")
+    assert row(world, good) == (True, 1, "")
+
+
+@pytest.mark.parametrize("status", sorted(set(RPCStatusCode) - OF_THE_MESSAGE - {RPCStatusCode.OK}))
+def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -> None:
+    first, second = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear = Ear()
+    ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(status) for number in range(2)}
+    for _ in range(7):
+        with pytest.raises(RPCError):
+            deliver(world, ear)
+    told = f"RPCError {status.name}"
+    assert {row(world, first), row(world, second)} <= {(False, 0, told), (False, 0, "")}
+    assert told in {row(world, first)[2], row(world, second)[2]}
+    ear.says.clear()
+    assert deliver(world, ear) == DeliveryCounts(2, 0)
+    assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i1"]
+
+
+def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> None:
+    numbers = [put(world, MessageKind.INCIDENT_OPENED, f"i{number}") for number in range(20)]
+    ear = Ear()
+    ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
+    with pytest.raises(RPCError):
+        asyncio.run(relay(world, ear, relay_concurrency=3).deliver_pending())
+    told = [row(world, number)[2] for number in numbers]
+    assert 1 <= told.count("RPCError UNAVAILABLE") <= 3
+    assert told.count("") == 20 - told.count("RPCError UNAVAILABLE")
+
+
+def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_round(world: World) -> None:
+    ill = put(world, MessageKind.INCIDENT_OPENED, "ill")
+    for number in range(20):
+        put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
+    ear = Ear()
+    ear.says[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
+    for _ in range(20):
+        with pytest.raises(RPCError):
+            asyncio.run(relay(world, ear, relay_concurrency=3).deliver_pending())
+    assert len(set(ear.ids)) == len(ear.ids) == 20
+    assert row(world, ill) == (False, 0, "RPCError INTERNAL")
+
+
+def test_a_store_that_is_away_is_no_try(world: World) -> None:
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear = Ear()
+    ear.says[f"octy-{INSTALLATION}-incident-i1"] = DatabaseUnavailableError("locked")
+    with pytest.raises(DatabaseUnavailableError):
+        deliver(world, ear)
+    assert row(world, number) == (False, 0, "DatabaseUnavailableError")
+
+
+def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert relaying._DELIVERY_SHARE <= 0.75
+    monkeypatch.setattr(relaying, "_DELIVERY_SHARE", 0.05)
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    deaf = Deaf()
+    with pytest.raises(TimeoutError):
+        asyncio.run(relay(world, deaf, relay_lease=10).deliver_pending())
+    assert 0 < deaf.patience < 7.5
+    assert row(world, number) == (False, 0, "TimeoutError")
+    assert deliver(world, Ear()) == DeliveryCounts(1, 0)
+
+
+@pytest.mark.parametrize("trouble", [rpc_error(RPCStatusCode.UNAVAILABLE), ValueError("ann@customer.example")])
+def test_the_relay_goes_on_after_whatever_befalls_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Exception
+) -> None:
+    """One round fails as a whole; the next one, after a pause, delivers."""
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear, troubles, take = Ear(), [trouble], Leases.take
+
+    def trip(self: Leases, *given: object) -> object:
+        if troubles:
+            raise troubles.pop()
+        return take(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Leases, "take", trip)
+    asyncio.run(_until_delivered(world, ear))
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    assert row(world, number) == (True, 1, "")
+    assert "next try in 0.5 s" in caplog.text
+    assert ("ann@customer.example" in caplog.text) is isinstance(trouble, RPCError)  # what Temporal itself says is told
+
+
+def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ear, troubles, take = Ear(), [DatabaseUnavailableError("away")], Leases.take
+
+    def trip(self: Leases, ends: list, limit: int) -> object:
+        if ends and troubles:
+            raise troubles.pop()
+        return take(self, ends, limit)
+
+    monkeypatch.setattr(Leases, "take", trip)
+    asyncio.run(_until_delivered(world, ear))
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    assert not troubles
+    assert row(world, number) == (True, 1, "")
+
+
+async def _until_delivered(world: World, ear: Ear) -> None:
+    running = asyncio.create_task(relay(world, ear).run())
+    await until(lambda: undelivered(world) == 0, running)
+    await stop(running)
+
+
+# On a real server
+
+
+async def _history(client: Client, workflow_id: str) -> list[str]:
+    """Return what the workflow was told, in order: "start" and names of signals."""
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    names = [
+        "start" if event.event_type == _STARTED else event.workflow_execution_signaled_event_attributes.signal_name
+        for event in history.events
+        if event.event_type in (_STARTED, _SIGNALED)
+    ]
+    return sorted(names, key="start".__ne__)  # with signal-with-start the server writes both down at once
+
+
+async def _runs(client: Client, workflow_id: str) -> set[str]:
+    described = await client.get_workflow_handle(workflow_id).describe()
+    return {described.run_id}
+
+
+@pytest.mark.parametrize("event", [MessageKind.INCIDENT_OPENED, MessageKind.INCIDENT_GREW])
+def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event) -> None:
+    incident_id = f"twice-{world.store}-{event}"
+    name = f"octy-{INSTALLATION}-incident-{incident_id}"
+    put(world, MessageKind.INCIDENT_OPENED, incident_id)
+    put(world, MessageKind.INCIDENT_GREW, incident_id, failures=40)
+    put(world, MessageKind.INCIDENT_ANSWERED, incident_id, answer="not_us", leaked=True)
+    runs = relay(world, temporal.client)
+    assert temporal.run(runs.deliver_pending()) == DeliveryCounts(3, 0)
+    first = temporal.run(_runs(temporal.client, name))
+    assert temporal.run(_history(temporal.client, name)) == ["start", "failures_increased", "customer_answered"]
+    # As after a crash between the call and the note.
+    change(world, "UPDATE outbox SET delivered_at = NULL WHERE kind = ?", str(event))
+    assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
+    again = {MessageKind.INCIDENT_OPENED: [], MessageKind.INCIDENT_GREW: ["failures_increased"]}[event]
+    told = temporal.run(_history(temporal.client, name))
+    assert told == ["start", "failures_increased", "customer_answered", *again]
+    assert temporal.run(_runs(temporal.client, name)) == first
+
+
+@pytest.mark.parametrize(
+    ("event", "detail"), [(MessageKind.INCIDENT_OPENED, {}), (MessageKind.INCIDENT_GREW, {"failures": 80})]
+)
+def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: Temporal, event, detail) -> None:
+    incident_id = f"ended-{world.store}-{event}"
+    name = f"octy-{INSTALLATION}-incident-{incident_id}"
+    put(world, MessageKind.INCIDENT_OPENED, incident_id)
+    runs = relay(world, temporal.client)
+    temporal.run(runs.deliver_pending())
+    temporal.run(temporal.client.get_workflow_handle(name).terminate())
+    before = temporal.run(_runs(temporal.client, name))
+    number = put(world, event, incident_id, **detail)
+    assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
+    assert row(world, number) == (True, 1, "")
+    assert temporal.run(_runs(temporal.client, name)) == before
+
+
+def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: World, temporal: Temporal) -> None:
+    subject = f"aside-{world.store}"
+    put(world, MessageKind.INCIDENT_OPENED, subject)
+    change(world, "UPDATE outbox SET tries = 5")
+    put(world, MessageKind.INCIDENT_GREW, subject, failures=40)
+    assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 0)
+    assert temporal.run(_history(temporal.client, f"octy-{INSTALLATION}-incident-{subject}")) == [
+        "start",
+        "failures_increased",
+    ]
+
+
+@pytest.mark.sqlite
+def test_the_server_refuses_one_message_and_takes_the_next(world: World, temporal: Temporal) -> None:
+    """A server's column would take no such id."""
+    bad, good = put(world, MessageKind.INCIDENT_OPENED, "x" * 2000), put(world, MessageKind.INCIDENT_OPENED, "taken")
+    assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 1)
+    assert row(world, bad) == (False, 1, "RPCError INVALID_ARGUMENT")
+    assert row(world, good) == (True, 1, "")
+
+
+def test_a_namespace_that_is_missing_costs_no_message(world: World, temporal: Temporal) -> None:
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    nowhere = temporal.run(Client.connect(temporal.address, namespace="nowhere"))
+    with pytest.raises(RPCError):
+        temporal.run(relay(world, nowhere).deliver_pending())
+    assert row(world, number) == (False, 0, "RPCError NOT_FOUND")

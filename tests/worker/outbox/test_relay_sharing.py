@@ -1,0 +1,297 @@
+"""Several relays and one outbox: each message once, in its subject's order, and nothing lost with a relay."""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from support.relay_rig import (
+    Ear,
+    FakeClock,
+    change,
+    deliver,
+    put,
+    put_all,
+    relay,
+    row,
+    rpc_error,
+    settings,
+    stop,
+    undelivered,
+    until,
+)
+from support.temporal import Temporal, open_temporal
+from support.world import INSTALLATION, World
+from temporalio.client import Client
+from temporalio.service import RPCStatusCode
+
+from octy_middleware.db.database import Database
+from octy_middleware.domain.outbox import MessageKind
+from octy_worker.outbox.relay import DeliveryCounts, Relay
+from octy_workflows.messages import Signal
+
+SIGNALS = {
+    MessageKind.INCIDENT_GREW: Signal.FAILURES_INCREASED,
+    MessageKind.INCIDENT_ANSWERED: Signal.CUSTOMER_ANSWERED,
+    MessageKind.INCIDENT_CHANGED: Signal.ANSWER_AMENDED,
+    MessageKind.REGENERATION_FINISHED: Signal.REGENERATION_FINISHED,
+}
+DETAILS: dict[MessageKind, dict[str, object]] = {event: {} for event in SIGNALS}
+_GREW, _ANSWERED, _CHANGED, _FINISHED = SIGNALS
+ORDER = (_GREW, _ANSWERED, _CHANGED, _GREW, _FINISHED, _GREW, _CHANGED, _ANSWERED, _FINISHED, _GREW)
+"""Of one subject's messages, whose priorities differ."""
+LEASE = 30.0
+
+
+class Company(Ear):
+    """An ear that answers its first calls only when all its colleagues have heard something, too."""
+
+    def __init__(self, colleagues: list["Company"], everybody: asyncio.Event) -> None:
+        super().__init__()
+        self._colleagues = colleagues
+        self._everybody = everybody
+        colleagues.append(self)
+
+    async def start_workflow(self, *given, **options):
+        await super().start_workflow(*given, **options)
+        if all(each.heard for each in self._colleagues):
+            self._everybody.set()
+        await self._everybody.wait()
+
+
+class Slow(Ear):
+    """Takes its time with each message; tells of two of one subject at a time."""
+
+    def __init__(self, busy: Counter[str], heard: list[tuple]) -> None:
+        super().__init__()
+        self.busy = busy
+        self.heard = heard
+
+    async def start_workflow(self, *given, id, **options):  # noqa: A002
+        self.busy[id] += 1
+        assert self.busy[id] == 1, f"two relays deliver to {id} at a time"
+        await asyncio.sleep(0.001 * (len(self.heard) % 5))
+        await super().start_workflow(*given, id=id, **options)
+        self.busy[id] -= 1
+
+
+class Stuck(Ear):
+    """Has no answer to messages of one subject until it is let go."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__()
+        self.subject = subject
+        self.reached = asyncio.Event()
+        self.free = asyncio.Event()
+
+    async def start_workflow(self, *given, id, **options):  # noqa: A002
+        if id == self.subject:
+            self.reached.set()
+            await self.free.wait()
+        await super().start_workflow(*given, id=id, **options)
+
+
+@asynccontextmanager
+async def relays(world: World, clients: Sequence[object]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run a relay for each client, each with its own connections as in a process of its own."""
+    databases = [Database(world.url) for _ in clients]
+    made = zip(databases, clients, strict=True)
+    running = [
+        asyncio.create_task(Relay(database, client, settings(world, relay_poll_interval=0.05), FakeClock()).run())  # type: ignore[arg-type]
+        for database, client in made
+    ]
+    yield running
+    await stop(*running)
+    for database in databases:
+        database.close()
+
+
+# Each message once
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_relays_share_the_messages_and_each_is_delivered_once(world: World, count: int) -> None:
+    async def share() -> list[Company]:
+        clients: list[Company] = []
+        everybody = asyncio.Event()
+        for _ in range(count):
+            Company(clients, everybody)
+        async with relays(world, clients) as running:
+            await until(lambda: undelivered(world) == 0, *running)
+        return clients
+
+    put_all(world, [(MessageKind.INCIDENT_OPENED, f"i{number}", {}) for number in range(200)])
+    clients = asyncio.run(share())
+    assert Counter(name for client in clients for name in client.ids) == {
+        f"octy-{INSTALLATION}-incident-i{n}": 1 for n in range(200)
+    }
+    assert all(client.heard for client in clients)
+    assert world.rows("SELECT DISTINCT tries, last_error, leased_by, leased_until FROM outbox") == [(1, "", "", None)]
+
+
+def test_messages_of_a_subject_stay_in_order_whoever_delivers_them(world: World) -> None:
+    async def share() -> list[tuple]:
+        busy: Counter[str] = Counter()
+        heard: list[tuple] = []
+        async with relays(world, [Slow(busy, heard) for _ in range(4)]) as running:
+            await until(lambda: undelivered(world) == 0, *running)
+        return heard
+
+    put_all(world, [(event, f"i{subject}", DETAILS[event]) for event in ORDER for subject in range(10)])
+    heard = asyncio.run(share())
+    for subject in range(10):
+        told = [signal for _, _, name, signal, _ in heard if name == f"octy-{INSTALLATION}-incident-i{subject}"]
+        assert told == [str(SIGNALS[event]) for event in ORDER]
+    assert world.rows("SELECT DISTINCT tries, last_error FROM outbox") == [(1, "")]
+
+
+def test_a_subject_without_an_answer_holds_no_other_one_back(world: World) -> None:
+    async def share() -> list[str]:
+        stuck = Stuck(f"octy-{INSTALLATION}-incident-stuck")
+        async with relays(world, [stuck]) as running:
+            await until(lambda: undelivered(world) == 2, *running)
+            heard = stuck.ids
+            stuck.free.set()
+            await until(lambda: undelivered(world) == 0, *running)
+        assert stuck.ids[-2:] == [f"octy-{INSTALLATION}-incident-stuck"] * 2
+        return heard
+
+    put(world, MessageKind.INCIDENT_OPENED, "stuck")
+    put(world, MessageKind.INCIDENT_GREW, "stuck", failures=40)
+    put_all(world, [(MessageKind.INCIDENT_OPENED, f"i{number}", {}) for number in range(100)])
+    assert sorted(asyncio.run(share())) == sorted(f"octy-{INSTALLATION}-incident-i{number}" for number in range(100))
+
+
+# Relays that end
+
+
+async def _abandon(relay_: Relay, client: Stuck) -> None:
+    """Let a relay claim and call, and then do nothing more, not even give anything back."""
+    asyncio.get_running_loop().create_task(relay_.deliver_pending())
+    await client.reached.wait()
+
+
+def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: World) -> None:
+    first = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
+    asyncio.run(_abandon(relay(world, stuck, clock), stuck))
+    put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
+    put(world, MessageKind.INCIDENT_OPENED, "i2")
+    ear = Ear()
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i2"]
+    clock.now += LEASE - 0.01
+    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+    clock.now += 0.01
+    assert deliver(world, ear, clock) == DeliveryCounts(2, 0)
+    assert [heard[3] for heard in ear.heard] == [None, None, "failures_increased"]
+    assert row(world, first) == (True, 1, "")
+
+
+def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(world: World) -> None:
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
+    victim = Path(__file__).with_name("relay_victim.py")
+    with subprocess.Popen([sys.executable, str(victim), world.url], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"octy-{INSTALLATION}-incident-i1\n"
+        process.kill()
+    [(holder,)] = world.rows("SELECT leased_by FROM outbox")
+    assert f":{process.pid}:" in holder
+    ear, clock = Ear(), FakeClock()
+    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+    clock.now += LEASE
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
+    assert world.rows("SELECT leased_by, leased_until FROM outbox") == [("", None)]
+
+
+def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World) -> None:
+    async def begin_and_stop() -> None:
+        stuck = Stuck(f"octy-{INSTALLATION}-incident-i1")
+        async with relays(world, [stuck]):
+            await stuck.reached.wait()
+
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
+    asyncio.run(begin_and_stop())
+    assert world.rows("SELECT leased_by, leased_until, tries FROM outbox") == [("", None, 0)]
+    assert deliver(world, Ear()) == DeliveryCounts(1, 0)
+
+
+def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world: World) -> None:
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
+    cut_off, ear = Ear(), Ear()
+    cut_off.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
+
+    async def share() -> None:
+        async with relays(world, [cut_off, ear]) as running:
+            await until(lambda: undelivered(world) == 0, *running)
+
+    asyncio.run(share())
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+
+
+def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(world: World) -> None:
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    ahead, stuck, ear = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), Ear()
+    ahead.now += LEASE + 1
+
+    async def overlap() -> tuple[DeliveryCounts, DeliveryCounts]:
+        slow = asyncio.create_task(relay(world, stuck, FakeClock()).deliver_pending())
+        await stuck.reached.wait()
+        second = await relay(world, ear, ahead).deliver_pending()
+        stuck.free.set()
+        return await slow, second
+
+    assert asyncio.run(overlap()) == (DeliveryCounts(1, 0), DeliveryCounts(1, 0))
+    assert stuck.ids == ear.ids
+    assert row(world, number) == (True, 1, "")
+
+
+def test_a_fault_that_is_told_after_the_lease_was_lost_is_no_try(world: World) -> None:
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
+    clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
+    stuck.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
+
+    async def lose() -> None:
+        late = asyncio.create_task(relay(world, stuck, clock).deliver_pending())
+        await stuck.reached.wait()
+        change(world, "UPDATE outbox SET leased_by = 'another'")
+        stuck.free.set()
+        await late
+
+    asyncio.run(lose())
+    assert row(world, number) == (False, 0, "")
+
+
+# On a real server
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+async def _signals(client: Client, workflow_id: str) -> list[str]:
+    """Return the signals that a workflow was sent, in the order of its history."""
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    return [
+        event.workflow_execution_signaled_event_attributes.signal_name
+        for event in history.events
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+
+
+def test_two_relays_and_a_real_server_deliver_each_signal_once_and_in_order(world: World, temporal: Temporal) -> None:
+    subjects = [f"{world.store}-{number}" for number in range(20)]
+    put_all(world, [(event, subject, DETAILS[event]) for event in ORDER[:4] for subject in subjects])
+
+    async def share() -> list[list[str]]:
+        async with relays(world, [temporal.client] * 2) as running:
+            await until(lambda: undelivered(world) == 0, *running)
+        return [await _signals(temporal.client, f"octy-{INSTALLATION}-incident-{subject}") for subject in subjects]
+
+    assert temporal.run(share()) == [[str(SIGNALS[event]) for event in ORDER[:4]]] * 20

@@ -1,0 +1,102 @@
+"""Faults and outages: a page that says what to do, nothing changed, and no values in the log."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+from support.pages_browser import Browser, path_of
+from support.pages_rig import opened
+from support.stores import away_url
+
+from octy_middleware.db.database import Database
+from octy_middleware.keys.secret import make_key_pair
+from octy_worker.pages import build_pages
+
+URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
+REFUSAL = {
+    "sqlite": "CREATE TRIGGER broken BEFORE UPDATE ON incident_answer BEGIN SELECT RAISE(ABORT, 'out of order'); END",
+    "postgresql": 'ALTER TABLE incident_answer ADD CONSTRAINT "out of order" CHECK (answer IS NULL)',
+}
+
+
+@pytest.fixture
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
+
+
+def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
+    path = world.alert_path(world.case())
+    sent: list[dict] = []
+    messages = iter([{"type": "http.request", "body": b"form=", "more_body": True}, {"type": "http.disconnect"}])
+    headers = [(name.encode(), value.encode()) for name, value in URLENCODED.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(world.pages()({**scope, "query_string": b"", "http_version": "1.1"}, receive, send))
+    assert sent[0]["status"] == 400
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, store, world):
+    case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
+    gone = Database(away_url(tmp_path, store))
+    browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
+    for url in (world.links.alert_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
+        response = browser.get(path_of(url))
+        assert (response.status_code, response.headers["retry-after"]) == (503, "30")
+        assert "Nothing was changed" in response.text
+    assert browser.get(f"/alert/{case}/{'A' * 32}").status_code == 404  # strangers never reach the store
+
+
+def test_answer_while_the_store_is_locked_is_503_and_changes_nothing(world):
+    case, before = world.case(), world.dump()
+    busy = Database(world.settings.database_url, busy_timeout=0.05)
+    browser = Browser(build_pages(world.settings, busy, world.links, world.sealer, lambda: world.now))
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with world.database.write():
+            locked.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(10)
+    response = browser.press(world.alert_path(case), "answer", "not_us")
+    done.set()
+    holder.join()
+    assert response.status_code == 503
+    assert "try again" in response.text
+    assert world.dump() == before
+    assert browser.press(world.alert_path(case), "answer", "not_us").status_code == 303
+    busy.close()
+
+
+def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
+    case = world.case()
+    path = world.alert_path(case)
+    with world.database.write() as connection:
+        connection.exec_driver_sql(REFUSAL[world.store])
+    response = world.browser().press(path, "answer", "not_us")
+    assert response.status_code == 500
+    assert "Something went wrong on our side" in response.text
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "IntegrityError" in record.getMessage()
+    assert "incidents.py" in record.getMessage()
+    for value in (case, "not_us", "out of order", path.rpartition("/")[2]):  # the error's own text has them
+        assert value not in record.getMessage()
+
+
+def test_addresses_can_not_write_lines_of_their_own_into_the_log(world, caplog):
+    caplog.set_level(logging.DEBUG)
+    for kind in ("alert", "keys", "notice"):
+        world.browser().get(f"/{kind}/x%0d%0aforged%20line%1b%5b31m/{'A' * 32}")
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("octy_worker")]
+    assert [line.isprintable() for line in ours] == [True, True, True]
+    assert "forged" not in str(ours)

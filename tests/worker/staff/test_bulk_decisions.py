@@ -1,0 +1,147 @@
+"""One decision for many incidents, each with its result; held alerts shown and released."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from support.cli_rig import DENIED, octy_for, open_case
+from support.world import World
+
+from octy_middleware.clock import utc
+from octy_middleware.db.models import AlertHold
+from octy_middleware.states import Answer
+from octy_worker.cli import incidents_bulk
+from octy_worker.domain.incidents import answer_incident
+from octy_worker.staff.bulk_decisions import DecisionResult, DecisionStatus, decide_each, decision_id_of, open_since
+
+WHY = ("--reason", "our wrong release")
+SINCE = ("--all-open", "--since", "2026-01-01T00:00Z")
+
+
+@pytest.fixture
+def octy(world: World):
+    return octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
+
+
+class RefusedError(Exception):
+    pass
+
+
+class AwayError(Exception):
+    pass
+
+
+def decided(ids, faults):
+    asked = []
+
+    def decide(incident_id):
+        asked.append(incident_id)
+        if incident_id in faults:
+            raise faults[incident_id]
+
+    return list(decide_each(ids, decide, refused=RefusedError, unavailable=AwayError)), asked
+
+
+def test_refused_incident_does_not_stop_the_others():
+    results, asked = decided(["a", "b", "c", "a"], {"b": RefusedError("too late")})
+    assert results == [
+        DecisionResult("a", DecisionStatus.DECIDED),
+        DecisionResult("b", DecisionStatus.REFUSED, "too late"),
+        DecisionResult("c", DecisionStatus.DECIDED),
+    ]
+    assert asked == ["a", "b", "c"]
+
+
+def test_what_does_not_answer_leaves_the_rest_untried():
+    results, asked = decided(["a", "b", "c"], {"b": AwayError("no worker")})
+    assert [result.end for result in results] == [
+        DecisionStatus.DECIDED,
+        DecisionStatus.UNAVAILABLE,
+        DecisionStatus.NOT_TRIED,
+    ]
+    assert asked == ["a", "b"]
+
+
+def test_same_batch_gives_each_incident_the_same_decision_id():
+    ids = {decision_id_of(batch, incident) for batch in ("x", "y") for incident in ("1", "2") for _ in range(2)}
+    assert len(ids) == 4
+
+
+def test_only_unanswered_incidents_since_then_are_chosen(world):
+    begin = time.time()
+    _, early = open_case(world, "early", at=begin - 7200)
+    _, answered = open_case(world, "answered", at=begin)
+    _, late = open_case(world, "late", at=begin + 1)
+    answer_incident(world.database, answered, Answer.IT_WAS_US, leaked=False, by="customer", now=begin)
+    with world.database.read_session() as session:
+        assert open_since(session, utc(begin - 60)) == (late,)
+        assert open_since(session, utc(0)) == (early, late)
+
+
+def test_without_temporal_nothing_is_decided_and_the_batch_can_be_repeated(world, octy):
+    incidents = [open_case(world, f"acme{number}")[1] for number in range(3)]
+    ended = octy("incidents", "decide-many", "dismiss", *incidents, *WHY, "--yes", "--json").must(4)
+    assert set(ended.json) == {"batch_id", "decision", "actor", "results"}
+    assert [result["end"] for result in ended.json["results"]] == ["unavailable", "not_tried", "not_tried"]
+    assert f"--batch-id {ended.json['batch_id']}" in ended.stderr
+    shown = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, "--yes").must(4)
+    assert "3/3" in shown.stdout
+    assert incidents_bulk.DECIDE_MANY_JSON.startswith("batch_id, decision, actor, results[")
+
+
+def test_nothing_is_decided_without_a_yes(world, octy):
+    open_case(world)
+    ended = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, typed="n\n").must(1)
+    assert "nothing was changed" in ended.stderr
+    assert "1 incidents" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        ((), 2, "no incidents are chosen"),
+        (("--all-open",), 2, "no incidents are chosen"),
+        (("--since", "2026-01-01"), 2, "no incidents are chosen"),
+        (("0199", *SINCE), 2, "no incidents are chosen"),
+        (("--all-open", "--since", "yesterday"), 2, "is not a time"),
+        (("nope",), 2, "no incident has the id"),
+    ],
+)
+def test_unclear_choice_is_refused(world, octy, words, code, why):
+    ended = octy("incidents", "decide-many", "dismiss", *words, *WHY, "--yes").must(code)
+    assert why in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("dismiss", "--leaked", *WHY), ("dismiss", "--reason", "see ada@acme.example")])
+def test_faulty_decision_is_refused_before_any_incident_is_asked(world, octy, words):
+    open_case(world)
+    octy("incidents", "decide-many", *words, *SINCE, "--yes").must(3)
+    assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
+
+
+def test_no_incident_is_no_fault(world, octy):
+    assert (
+        "There are no unanswered incidents" in octy("incidents", "decide-many", "dismiss", *SINCE, *WHY).must().stdout
+    )
+
+
+def test_held_alerts_are_shown_and_released_once(world, octy):
+    open_case(world)
+    assert "Alerts are not held." in octy("incidents", "held").must().stdout
+    octy("incidents", "release", *WHY).must(3)
+    now = datetime.now(UTC).timestamp()
+    with world.database.write_session() as session:
+        session.add(
+            AlertHold(id="h", evidence="successes_stopped", accounts=7, began_at=utc(now), ends_at=utc(now + 900))
+        )
+    shown = octy("incidents", "held").must().stdout
+    assert "successes stopped, 7 accounts" in shown
+    assert "Unsent alerts: 1" in shown
+    report = octy("incidents", "held", "--json").must().json
+    assert set(report) == set(incidents_bulk.HELD_JSON.split(", "))
+    assert (report["held"], report["unsent"], report["accounts"]) == (True, 1, 7)
+    done = octy("incidents", "release", *WHY, "--json").must()
+    assert set(done.json) == set(incidents_bulk.RELEASE_JSON.split(", "))
+    assert '"what": "alerts_released"' in done.stderr
+    assert octy("incidents", "held", "--json").must().json["held"] is False
+    octy("incidents", "release", *WHY).must(3)

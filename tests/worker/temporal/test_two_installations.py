@@ -1,0 +1,79 @@
+"""Two installations with databases of their own on one Temporal server, namespace and default settings (T24)."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.cli_rig import open_case
+from support.temporal import Temporal, open_temporal
+from support.upkeep_rig import Works, until
+from support.world import World
+
+from octy_middleware.domain.installation import new_installation_id
+from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
+from octy_worker.temporal.access import has_worker
+
+INCIDENTS = 6  # of each installation
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, store: str) -> Iterator[dict[str, World]]:
+    opened = {}
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        opened[name] = World(tmp_path / name, store, installation=new_installation_id())
+    yield opened
+    for world in opened.values():
+        world.close()
+
+
+def alerted(works: Works) -> list[str]:
+    """Return who was sent an alert by this worker."""
+    return sorted(envelope.recipient for envelope in works.told.envelopes if ".alert." in envelope.message_id)
+
+
+async def compare(works: Works, temporal: Temporal) -> Findings:
+    """Compare the database with what runs in Temporal, and change nothing."""
+    parts = works.parts
+    names = {"task_queue": parts.task_queue, "installation": parts.installation}
+    found = await Reconciliation(
+        works.world.database, temporal.client, time.time, **names, notice_ttl=3600.0, dry_run=True
+    ).run()
+    assert found is not None
+    return found
+
+
+def test_each_worker_sends_every_alert_of_its_own_installation_and_no_other(
+    worlds: dict[str, World], temporal: Temporal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = {name: Works(world, monkeypatch) for name, world in worlds.items()}
+    assert {one.settings.temporal_task_queue for one in works.values()} == {"octy"}  # the default of both
+    for name, world in worlds.items():
+        for number in range(INCIDENTS):
+            open_case(world, f"{name}{number}")
+
+    async def play() -> None:
+        left, right = works.values()
+        async with left.run(temporal.client), right.run(temporal.client):
+            await until(lambda: all(len(alerted(one)) >= INCIDENTS for one in works.values()))
+            for one in works.values():
+                assert await has_worker(temporal.client, one.parts.task_queue, time.time())
+                while (found := await compare(one, temporal)).differences:  # noqa: ASYNC110  # a workflow may just be ending
+                    await asyncio.sleep(0.1)
+                assert found.unknown == 0
+                assert found.checked >= INCIDENTS
+
+    temporal.run(play())
+    for name, one in works.items():
+        assert alerted(one) == sorted(f"security@{name}{number}.example" for number in range(INCIDENTS))
+        assert worlds[name].rows("SELECT state, COUNT(*) FROM mail WHERE kind = 'alert' GROUP BY state") == [
+            ("sent", INCIDENTS)
+        ]

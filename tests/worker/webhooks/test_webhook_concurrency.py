@@ -1,0 +1,69 @@
+"""No account's webhooks take all slots of a worker, and none that were slow once."""
+
+from contextlib import ExitStack
+
+import pytest
+from support.webhook_rig import NOW, subscribe, tell
+from support.world import World
+from temporalio.exceptions import ApplicationError
+
+from octy_worker.activities.webhooks import SLOTS_IN_USE, WebhookActivities
+from octy_worker.webhooks.concurrency import MAX_PER_ACCOUNT, SLOTS, ConcurrencyLimiter
+from octy_worker.webhooks.failures import PostResult
+
+
+class Arrives:
+    """A courier that notes whether it was told to hurry."""
+
+    def __init__(self) -> None:
+        self.hurried: list[bool] = []
+
+    def post(self, _parcel: object, *, first_try: bool = False) -> PostResult:
+        self.hurried.append(first_try)
+        return PostResult(None, 204)
+
+
+def test_one_account_gets_its_share_and_the_others_the_rest() -> None:
+    limiter = ConcurrencyLimiter(SLOTS)
+    with ExitStack() as under_way:
+        granted = [under_way.enter_context(limiter.slot("acme", first_try=True)) for _ in range(MAX_PER_ACCOUNT + 12)]
+        assert granted == [True] * MAX_PER_ACCOUNT + [False] * 12
+        assert under_way.enter_context(limiter.slot("other", first_try=True))
+    with limiter.slot("acme", first_try=True) as again:
+        assert again
+
+
+def test_an_account_whose_server_failed_gets_one_slot_until_a_post_arrives() -> None:
+    limiter = ConcurrencyLimiter(SLOTS)
+    limiter.record_result("acme", succeeded=False)
+    with limiter.slot("acme", first_try=True) as first, limiter.slot("acme", first_try=True) as second:
+        assert (first, second) == (True, False)
+    limiter.record_result("acme", succeeded=True)
+    with limiter.slot("acme", first_try=True) as first, limiter.slot("acme", first_try=True) as second:
+        assert (first, second) == (True, True)
+
+
+def test_retries_of_many_accounts_leave_slots_for_first_tries() -> None:
+    limiter = ConcurrencyLimiter(SLOTS)
+    with ExitStack() as under_way:
+        granted = [under_way.enter_context(limiter.slot(f"a{n}", first_try=False)) for n in range(SLOTS)]
+        assert granted == [True] * (SLOTS // 2) + [False] * (SLOTS // 2)
+        assert under_way.enter_context(limiter.slot("fresh", first_try=True))
+
+
+@pytest.mark.sqlite
+def test_a_post_beyond_the_share_is_asked_for_again_and_is_no_try(world: World) -> None:
+    keys, limiter, client = world.register(), ConcurrencyLimiter(SLOTS), Arrives()
+    subscribe(world, "https://hooks.acme.example/")
+    order = tell(world, keys.account_id)
+    activities = WebhookActivities(world.database, client, lambda: NOW, limiter)
+    with ExitStack() as under_way:
+        for _ in range(MAX_PER_ACCOUNT):
+            under_way.enter_context(limiter.slot(keys.account_id, first_try=True))
+        with pytest.raises(ApplicationError) as held_back:
+            activities.post_webhook(order)
+    assert held_back.value.type == SLOTS_IN_USE
+    assert held_back.value.next_retry_delay is not None
+    assert world.rows("SELECT tries FROM webhook WHERE id = :id", id=order.webhook_id) == [(0,)]
+    assert activities.post_webhook(order).state == "sent"
+    assert client.hurried == [True]
