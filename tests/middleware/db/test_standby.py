@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from proofs.faults.proxy import Mode, Proxy
+from proofs.faults.tcp_proxy import Mode, Proxy
 from sqlalchemy import text
 from support.postgres import PostgresServer
 from support.served import Served, served

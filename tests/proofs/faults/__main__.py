@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path
 
 from octy_worker.dev.processes import interrupt_on_termination
-from proofs.faults.disk import keep, small_disk
-from proofs.faults.siege import Plan, Result, Siege, say
+from proofs.faults.resource_faults import keep, small_disk
+from proofs.faults.run import Plan, Result, Siege, say
 from proofs.load.places import add_store_option, stores_of
 
 _SHOWN = 20

@@ -8,8 +8,8 @@ import threading
 import time
 
 from octy_worker.dev.customer import Keys
-from proofs.faults.callers import Books, Caller
-from proofs.faults.place import Place
+from proofs.faults.api_clients import Books, Caller
+from proofs.faults.installation import Place
 
 _PAUSE = 0.1  # seconds after a request that was not refused
 

@@ -21,11 +21,11 @@ from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.staff import key_orders
 from octy_worker.staff.registration import register
+from proofs.faults.api_clients import Books, Caller
 from proofs.faults.attackers import Attack
-from proofs.faults.callers import Books, Caller
 from proofs.faults.diary import Diary
-from proofs.faults.place import APPS, Place
-from proofs.faults.witness import Witness
+from proofs.faults.installation import APPS, Place
+from proofs.faults.observer import Witness
 
 THRESHOLD = 20
 _MOST_CASES = 3  # of one account

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from proofs.faults.siege import Plan, Siege
+from proofs.faults.run import Plan, Siege
 
 PLAN = Plan(
     *("sqlite", 3, 3),
@@ -12,7 +12,7 @@ PLAN = Plan(
     calm=60.0,
     overlap=1.0,
     slow=0.0,
-    worker="proofs.faults.hasty_worker",
+    worker="proofs.faults.fast_retry_worker",
 )
 
 

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from proofs.faults import disk, shifted
+from proofs.faults import clock_offset, resource_faults
 from proofs.faults.__main__ import removed, report_of
-from proofs.faults.callers import Books
-from proofs.faults.chaos import Trouble
+from proofs.faults.api_clients import Books
+from proofs.faults.checks import judge
 from proofs.faults.diary import Diary
 from proofs.faults.evidence import Evidence
-from proofs.faults.judge import judge
-from proofs.faults.siege import Result
+from proofs.faults.fault_injector import Trouble
+from proofs.faults.run import Result
 from proofs.load.servers import TESTS
 
 
 def test_a_shifted_process_reads_its_clock_from_the_file_while_it_runs(tmp_path: Path) -> None:
     clock, module = tmp_path / "clock", tmp_path / "tell.py"
-    shifted.make(clock)
+    clock_offset.make(clock)
     module.write_text("import sys, time\nfor _ in sys.stdin:\n    print(time.time(), time.monotonic(), flush=True)\n")
     told = subprocess.Popen(
-        [sys.executable, "-m", "proofs.faults.shifted", str(clock), "tell"],
+        [sys.executable, "-m", "proofs.faults.clock_offset", str(clock), "tell"],
         env={"PYTHONPATH": f"{TESTS}:{tmp_path}"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -43,12 +43,12 @@ def test_a_shifted_process_reads_its_clock_from_the_file_while_it_runs(tmp_path:
             return float(wall) - time.time(), float(monotonic) - time.monotonic()
 
         assert ask() == pytest.approx((0, 0), abs=1)
-        shifted.move(clock, -3600.0)
+        clock_offset.move(clock, -3600.0)
         assert ask() == pytest.approx((-3600, 0), abs=1)
 
 
 def test_only_a_disk_of_its_own_is_filled(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="not for filling"), disk.full(tmp_path):
+    with pytest.raises(RuntimeError, match="not for filling"), resource_faults.full(tmp_path):
         pass
 
 
@@ -56,7 +56,7 @@ def test_a_stranger_locks_the_file_and_lets_it_go(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "octy.db", timeout=0) as other:
         other.execute("CREATE TABLE t (n)").close()
         other.commit()
-        with disk.locked(tmp_path), pytest.raises(sqlite3.OperationalError, match="locked"):
+        with resource_faults.locked(tmp_path), pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("INSERT INTO t VALUES (1)").close()
         other.execute("INSERT INTO t VALUES (2)").close()
     other.close()
@@ -65,7 +65,7 @@ def test_a_stranger_locks_the_file_and_lets_it_go(tmp_path: Path) -> None:
 def test_the_lock_file_is_held_and_let_go(tmp_path: Path) -> None:
     (tmp_path / "octy.db.lock-file").touch()
     with (tmp_path / "octy.db.lock-file").open("rb") as other:
-        with disk.lock_file_held(tmp_path), pytest.raises(BlockingIOError):
+        with resource_faults.lock_file_held(tmp_path), pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from octy_worker.dev.processes import LOOPBACK
-from proofs.faults.proxy import Mode, Proxy
+from proofs.faults.tcp_proxy import Mode, Proxy
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from itertools import count
 from pathlib import Path
 
 from octy_middleware.errors import OctyError
-from proofs.faults import disk, shifted
+from proofs.faults import clock_offset, resource_faults
 from proofs.faults.idle import IdleConnections
-from proofs.faults.place import Place
-from proofs.faults.proxy import Mode
-from proofs.faults.steps import STEPS, Step
+from proofs.faults.installation import Place
+from proofs.faults.kill_points import STEPS, Step
+from proofs.faults.tcp_proxy import Mode
 
 _POLL = 0.003
 _BREATHLESS, _BREATH = 8, 5.0  # faults in a row, and seconds after them
@@ -176,17 +176,17 @@ class Chaos:
     def _move_a_clock(self) -> None:
         """Set a wall clock ahead or back; it stays so until it is set again."""
         name, most = self._chance.choice(sorted(_JUMPS.items()))
-        shifted.move(self._place.clocks[name], self._chance.uniform(-most, most))
+        clock_offset.move(self._place.clocks[name], self._chance.uniform(-most, most))
         self.trouble.by_kind[f"clock of {name} moved"] += 1
 
     def _spoil_the_file(self) -> None:
         folder = self._place.store_folder
         ways: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
-            "file locked by a stranger": disk.locked,
-            "lock file held": disk.lock_file_held,
+            "file locked by a stranger": resource_faults.locked,
+            "lock file held": resource_faults.lock_file_held,
         }
         if self._small_disk is not None:
-            ways["disk full"] = disk.full
+            ways["disk full"] = resource_faults.full
         kind = self._chance.choice(sorted(ways))
         self._wait_for_an_attack()
         stack = ExitStack()

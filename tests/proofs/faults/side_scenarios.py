@@ -20,12 +20,12 @@ from octy_middleware.errors import OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_worker.dev.customer import Keys
+from proofs.faults.api_clients import UNANSWERED, Books, Caller
 from proofs.faults.attackers import Attack
-from proofs.faults.callers import UNANSWERED, Books, Caller
 from proofs.faults.diary import Diary
-from proofs.faults.place import APPS, Place
-from proofs.faults.second import SecondInstallation
-from proofs.faults.witness import Witness
+from proofs.faults.installation import APPS, Place
+from proofs.faults.observer import Witness
+from proofs.faults.second_installation import SecondInstallation
 
 THRESHOLD = 20
 PAIRS = 4

@@ -30,9 +30,9 @@ from octy_worker.dev.inbox import Inbox
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.temporal_server import start_temporal
-from proofs.faults import shifted
-from proofs.faults.proxy import Mode, Proxy
-from proofs.faults.second import SecondInstallation
+from proofs.faults import clock_offset
+from proofs.faults.second_installation import SecondInstallation
+from proofs.faults.tcp_proxy import Mode, Proxy
 from proofs.load.commit_log import make_log
 from proofs.load.servers import TESTS, App, command
 
@@ -182,7 +182,7 @@ class Place:
         if self.standby is not None:
             self.lead_to_standby(wanted=False)
         for clock in self.clocks.values():
-            shifted.move(clock, 0.0)
+            clock_offset.move(clock, 0.0)
         if self._recovery is not None:
             self._recovery.join()
         for part in self.parts.values():
@@ -224,7 +224,7 @@ class Place:
         self._rude = False
         self._certificate = ensure_certificate(self.folder / "tls")
         for clock in self.clocks.values():
-            shifted.make(clock)
+            clock_offset.make(clock)
         self._open_store()
         temporal, smtp = free_port(), free_port()
         pages = free_port()
@@ -297,7 +297,7 @@ class Place:
         return self._resources.enter_context(Proxy(behind))
 
     def _shifted(self, clock: str, module: Sequence[str]) -> list[str]:
-        return [sys.executable, "-m", "proofs.faults.shifted", str(self.clocks[clock]), *module]
+        return [sys.executable, "-m", "proofs.faults.clock_offset", str(self.clocks[clock]), *module]
 
     def _add(self, name: str, arguments: Sequence[str], port: int, process: Process | None = None) -> None:
         self.parts[name] = Part(name, arguments, port, process)

@@ -1,4 +1,4 @@
-"""`python -m proofs.faults.shifted FILE MODULE …`: run a module in a process whose wall clock others move.
+"""`python -m proofs.faults.clock_offset FILE MODULE …`: run a module in a process whose wall clock others move.
 
 Here: `time.time` as a file says, which holds the seconds to add. Not here: who writes it (`place`). Monotonic time
 goes on as it does: nobody can set that.

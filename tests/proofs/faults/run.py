@@ -10,18 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from proofs.faults import leaks
-from proofs.faults.bystanders import Bystander, ForeignHost, FourPairs, Neighbours, RestlessCustomer
-from proofs.faults.callers import Books
-from proofs.faults.chaos import Chaos, Trouble, undone
+from proofs.faults import secret_search
+from proofs.faults.api_clients import Books
+from proofs.faults.checks import Verdict, judge
+from proofs.faults.collection import Rows, Run, gather
 from proofs.faults.customers import Life
 from proofs.faults.diary import Diary
 from proofs.faults.evidence import Beside, Evidence
-from proofs.faults.forger import Forger
-from proofs.faults.gathering import Rows, Run, gather
-from proofs.faults.judge import Verdict, judge
-from proofs.faults.place import Place
-from proofs.faults.witness import Witness
+from proofs.faults.fault_injector import Chaos, Trouble, undone
+from proofs.faults.installation import Place
+from proofs.faults.message_forger import Forger
+from proofs.faults.observer import Witness
+from proofs.faults.side_scenarios import Bystander, ForeignHost, FourPairs, Neighbours, RestlessCustomer
 
 _PROGRESS = 5.0  # seconds between two lines
 _LISTING = 2.0  # seconds between two looks at the list of processes
@@ -190,7 +190,7 @@ class Siege:
         now = time.monotonic()
         if now >= self._next_listing:
             self._next_listing = now + _LISTING
-            self._listed.update(leaks.command_lines().split(b"\n"))
+            self._listed.update(secret_search.command_lines().split(b"\n"))
         if now >= self._next_line:
             self._next_line = now + _PROGRESS
             sight = self._witness.sight

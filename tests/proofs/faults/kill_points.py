@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from proofs.faults.place import Place
+from proofs.faults.installation import Place
 
 _SERVERS = ("worker", "worker", "temporal", "database")
 _MAILING = ("worker", "worker", "mail", "database")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proofs.faults.leaks import Canaries, command_lines, find, find_in_files, find_in_mails
+from proofs.faults.secret_search import Canaries, command_lines, find, find_in_files, find_in_mails
 
 SECRET = b"sk_" + b"A1" * 24 + b"b"
 CANARIES = Canaries(frozenset({b"pepper-of-the-run"}), frozenset({b"token-of-a-link"}), frozenset({b"me@here.example"}))

@@ -16,14 +16,14 @@ from temporalio.client import Client
 from octy_middleware.db.models import METADATA
 from octy_middleware.domain.installation import installation_id
 from octy_worker.dev.inbox import ReceivedMail
-from proofs.faults.callers import UNANSWERED, WRONG, Books, Caller
-from proofs.faults.chaos import Trouble
+from proofs.faults.api_clients import UNANSWERED, WRONG, Books, Caller
 from proofs.faults.diary import Diary
 from proofs.faults.evidence import Beside, Evidence, Incident, Mail, Order
-from proofs.faults.leaks import Canaries, find, find_in_files, find_in_mails
-from proofs.faults.place import APPS, Place
-from proofs.faults.second import DOMAIN
-from proofs.faults.witness import Witness
+from proofs.faults.fault_injector import Trouble
+from proofs.faults.installation import APPS, Place
+from proofs.faults.observer import Witness
+from proofs.faults.second_installation import DOMAIN
+from proofs.faults.secret_search import Canaries, find, find_in_files, find_in_mails
 from proofs.load.commit_log import read_log
 from proofs.load.oracle import Case, Oracle
 

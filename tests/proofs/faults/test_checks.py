@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from proofs.faults.checks import judge
 from proofs.faults.evidence import Beside, Evidence, Incident, Mail, Order
-from proofs.faults.judge import judge
 from proofs.load.oracle import Case
 
 CASE = Case("key", "", 20, "request-1", 1_000_000, 2_000_000)
