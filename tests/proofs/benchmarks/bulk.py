@@ -128,7 +128,7 @@ class _SqliteLoad:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         raw.execute("PRAGMA synchronous=OFF").close()
-        raw.execute("PRAGMA key_cache_size=-1000000").close()
+        raw.execute("PRAGMA cache_size=-1000000").close()
 
     def rows(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], more: dict[str, object]

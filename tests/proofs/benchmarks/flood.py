@@ -22,6 +22,7 @@ from proofs.benchmarks.machine import probing
 from proofs.benchmarks.presentation import Plot, Table, bar, shown
 from proofs.benchmarks.rounds import Series, length, play
 from proofs.benchmarks.servers import UVICORN, Served, hall
+from proofs.benchmarks.sizes import Sizes
 from proofs.benchmarks.spread import Spread, differences, ratios
 from proofs.benchmarks.wire import request
 from proofs.load.report import percentile
@@ -29,7 +30,6 @@ from proofs.load.report import percentile
 OURS, CONTROL_ARM, AGAIN = "octy", "unrecorded", "unrecorded again (A/A)"
 CALM = ", no flood"
 _PROBERS = 4  # connections with a right pair
-_LATE = 0.25  # seconds after the last request was due: who needs longer did not keep up
 
 
 def measure(lab: Lab) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _one_store(lab: Lab, store: str, world: World, generator: Generator) -> dict
         jobs = _Jobs(lab, attacked, owner)
         rate = highest(
             lab.sizes.rates,
-            lambda rate: all(keeps_up(generator.run(jobs.flood(one, rate)), jobs.seconds) for one in served.values()),
+            lambda rate: all(keeps_up(generator.run(jobs.flood(one, rate)), lab.sizes) for one in served.values()),
         )
         arms = {arm: jobs.flood(one, rate) for arm, one in served.items()}
         arms |= {arm + CALM: jobs.calm(served[arm]) for arm in (OURS, CONTROL_ARM)}
@@ -98,9 +98,9 @@ def highest(rates: tuple[int, ...], sustained: Any) -> int:
     raise RuntimeError(f"not even {rates[-1]} refusals a second are kept up with")
 
 
-def keeps_up(load: Load, seconds: float) -> bool:
-    """Say whether the last answers came soon after the last requests were due."""
-    return load.seconds <= seconds + _LATE
+def keeps_up(load: Load, sizes: Sizes) -> bool:
+    """Return whether the last answers came soon after the last requests were due."""
+    return load.seconds <= sizes.flood_seconds + sizes.late_seconds
 
 
 def figures_of(load: Load, syncs: list[float]) -> dict[str, float]:

@@ -51,8 +51,8 @@ def measure(lab: Lab) -> dict[str, Any]:
         arms: dict[str, Arm] = {}
         for contender in contenders:
             arms[contender.name] = arm = build(contender, sites[contender.store or lab.stores[0]])
-            stack.callback(arm.end)
-            stack.callback(arm.rest)
+            stack.callback(arm.close)
+            stack.callback(arm.stop)
         gc.freeze()  # what is built is not looked through before each turn
         rounds = lab.sizes.process_rounds
         with lab.steps("in process", length(list(arms), rounds)) as step:
@@ -76,17 +76,18 @@ def _site(world: World, lab: Lab) -> Site:
     return Site(settings, keys.public_key, keys.secret, keys.basic(), lab.folder)
 
 
-def figures_of(arm: Arm, requests: int) -> dict[str, float]:
-    """Run one turn; return microseconds a request. Its first request, which finds the app at rest, is not counted."""
-    arm.run(1)
-    arm.drain()
+def figures_of(arm: Arm, requests: int, *, warm_up: int = 1) -> dict[str, float]:
+    """Run one turn; return microseconds a request. The requests that warm up are not counted."""
+    arm.run(warm_up)
+    arm.flush()
     gc.collect()
-    before = time.process_time()
+    process, thread = time.process_time(), time.thread_time()
     wall = arm.run(requests)
-    arm.drain()
-    used = time.process_time() - before
-    arm.rest()
-    return {"wall_us": wall / requests * 1e6, "cpu_us": used / requests * 1e6}
+    used = time.thread_time() - thread
+    arm.flush()
+    seconds = {"wall_us": wall, "thread_us": used, "cpu_us": time.process_time() - process}
+    arm.stop()
+    return {name: each / requests * 1e6 for name, each in seconds.items()}
 
 
 def _check_records(lab: Lab, contenders: list[Contender], worlds: dict[str, World]) -> None:

@@ -86,12 +86,12 @@ class _Apps:
             "refused_us": statistics.median(ask(self.warm, attacked, 401)),
         }
         for arm in (self.warm, self.cold):
-            arm.drain()
+            arm.flush()
         return found
 
     def close(self) -> None:
         for arm in (self.warm, self.cold):
-            arm.rest()
+            arm.stop()
 
 
 def app(settings: Settings) -> WsgiArm:
@@ -143,7 +143,7 @@ def remember(url: str, peppers: str, size: int) -> dict[str, Any]:
         again = [statistics.fmean(ask(arm, some, 200)) for _ in range(5)]
         return {"megabytes": grown / 1e6, "bytes_a_key": grown / size, "remembered_us": Spread.of(again)}
     finally:
-        arm.rest()
+        arm.stop()
 
 
 def _resident() -> int:

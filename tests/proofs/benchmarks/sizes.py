@@ -23,6 +23,7 @@ class Sizes:
     flood_rounds: int
     flood_seconds: float
     rates: tuple[int, ...]  # refusals a second, the highest that is sustained counts
+    late_seconds: float  # after the last request was due: a server that needs longer has not kept up
     probes: int  # requests a second with a right pair beside a flood
     incidents: int
     keys: tuple[int, ...]
@@ -47,6 +48,7 @@ FULL = Sizes(
     flood_rounds=5,
     flood_seconds=3.0,
     rates=(2_000, 1_500, 1_000, 500),
+    late_seconds=0.25,
     probes=200,
     incidents=20,
     keys=(1_000, 10_000, 100_000, 1_000_000),
@@ -70,6 +72,7 @@ QUICK = Sizes(
     flood_rounds=2,
     flood_seconds=0.6,
     rates=(2_000, 500),
+    late_seconds=0.25,
     probes=200,
     incidents=3,
     keys=(1_000, 10_000),
@@ -93,6 +96,7 @@ TINY = Sizes(
     flood_rounds=1,
     flood_seconds=0.15,
     rates=(100,),
+    late_seconds=30.0,
     probes=50,
     incidents=1,
     keys=(20, 60),

@@ -35,7 +35,7 @@ def _one_store(lab: Lab, store: str) -> dict[str, Any]:
                 world = stack.enter_context(lab.world(store))
                 insert_outcomes(world, size)
                 arms[str(size)] = arm = app(world.settings())
-                stack.callback(arm.rest)
+                stack.callback(arm.stop)
                 step()
         wrong = [authorization(number % ATTACKED, wrong=True) for number in range(lab.sizes.outcome_refusals)]
         with lab.steps(f"tables, {NAMES[store]}", length(list(arms), rounds)) as step:
