@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from proofs.conformance import apache
-from proofs.conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, Cell
+from proofs.conformance.cells import CELLS, DEFAULT_SETTINGS_CELLS, FURTHER_CELLS, Cell
 from proofs.conformance.pipeline import Report, pipeline
 from proofs.conformance.table import as_markdown, as_text, columns, legend, matrix
 
@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("words", nargs="*", metavar="WORD", help="run only cells with this in their names")
     options = parser.parse_args()
-    named = [cell for cell in (*CELLS, *AS_THEY_COME, *FURTHER_CELLS) if _is_named(cell, options.words)]
+    named = [cell for cell in (*CELLS, *DEFAULT_SETTINGS_CELLS, *FURTHER_CELLS) if _is_named(cell, options.words)]
     cells = [cell for cell in named if cell.server.is_installed]
     for cell in named:
         if cell not in cells:

@@ -12,10 +12,10 @@ from typing import Self
 
 from support.world import World
 
+from proofs.conformance.accounts import Accounts, KeyPairs
 from proofs.conformance.cases import NOTHING, Case, table
 from proofs.conformance.cases.stops import STOP
-from proofs.conformance.pairs import Accounts, Pairs
-from proofs.conformance.servers import FURTHER, SERVERS, TRUSTING, WITHOUT_LIFESPAN, Running, Server
+from proofs.conformance.servers import DEFAULT_SETTINGS, FURTHER, SERVERS, WITHOUT_LIFESPAN, RunningServer, Server
 
 _PATIENCE = 30.0  # seconds until the record must be complete; waited for only where it is not
 
@@ -41,7 +41,17 @@ FURTHER_FRAMEWORKS = {
     "REST framework": ("wsgi", "rest_framework_app"),
     "django-ninja": ("wsgi", "ninja_app"),
 }
-FEW = ("keys", "source", "plain HTTP", "nobody trusted", "optional", "HSTS", "rate limit", "shaped refusals", STOP)
+SHORT_TABLE = (
+    "keys",
+    "source",
+    "plain HTTP",
+    "nobody trusted",
+    "optional",
+    "HSTS",
+    "rate limit",
+    "shaped refusals",
+    STOP,
+)
 
 
 @dataclass(frozen=True)
@@ -54,9 +64,9 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.framework} on {self.server.name}"
 
-    def cases(self, pairs: Pairs) -> tuple[Case, ...]:
-        """Return what is played here. A server as it comes differs in whom it trusts by itself: this is asked."""
-        here = (case for case in table(pairs) if case.adapter in ("", self.server.adapter))
+    def cases(self, key_pairs: KeyPairs) -> tuple[Case, ...]:
+        """Return what is played here. A server default settings differs in whom it trusts by itself: this is asked."""
+        here = (case for case in table(key_pairs) if case.adapter in ("", self.server.adapter))
         groups = self._groups
         return tuple(case for case in here if groups is None or case.group in groups)
 
@@ -65,8 +75,8 @@ class Cell:
         if self.server in WITHOUT_LIFESPAN:
             return _END
         if self.server in FURTHER or self.framework in FURTHER_FRAMEWORKS:
-            return FEW
-        return _TRUST if self.server in TRUSTING else None
+            return SHORT_TABLE
+        return _TRUST if self.server in DEFAULT_SETTINGS else None
 
     @property
     def app(self) -> str:
@@ -79,7 +89,9 @@ CELLS = tuple(
     for framework, (adapter, _) in FRAMEWORKS.items()
     if adapter == server.adapter
 )
-AS_THEY_COME = tuple(Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in TRUSTING)
+DEFAULT_SETTINGS_CELLS = tuple(
+    Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in DEFAULT_SETTINGS
+)
 _ONE = {
     "asgi": next(one for one in SERVERS if one.adapter == "asgi"),
     "wsgi": next(one for one in SERVERS if one.name == "waitress"),
@@ -91,7 +103,7 @@ FURTHER_CELLS = (
 
 
 @dataclass(frozen=True)
-class Seen:
+class CaseResult:
     """What one case came to in one cell."""
 
     answers: tuple[str, ...]
@@ -102,13 +114,13 @@ class Seen:
 
 
 @dataclass
-class Session:
+class CellRun:
     """A cell with databases of its own, and its server."""
 
     cell: Cell
     folder: Path
     worlds: dict[str, World]
-    running: Running = field(init=False)
+    running: RunningServer = field(init=False)
 
     @classmethod
     def prepared(cls, cell: Cell, accounts: Accounts, folder: Path) -> Self:
@@ -118,7 +130,7 @@ class Session:
 
     def start(self, **variables: str) -> None:
         """Start the server, from the main thread."""
-        self.running = Running(self.cell.server, self.cell.app, self.folder, {**self.environment(), **variables})
+        self.running = RunningServer(self.cell.server, self.cell.app, self.folder, {**self.environment(), **variables})
 
     def environment(self) -> dict[str, str]:
         """Return what the apps read: the middleware's settings, and the neighbour's database."""
@@ -134,7 +146,7 @@ class Session:
             "OCTY_SOURCES_PER_MINUTE": "100000",
         }
 
-    def play(self, cases: tuple[Case, ...], expected: dict[str, Seen]) -> dict[str, Seen]:
+    def play(self, cases: tuple[Case, ...], expected: dict[str, CaseResult]) -> dict[str, CaseResult]:
         """Run the cases, stop the server after the last one, and return what each came to."""
         try:
             self.running.wait()
@@ -149,7 +161,7 @@ class Session:
             for world in self.worlds.values():
                 world.database.close()
 
-    def _settle(self, cases: list[Case], answers: dict[str, tuple[str, ...]], expected: dict[str, Seen]) -> None:
+    def _settle(self, cases: list[Case], answers: dict[str, tuple[str, ...]], expected: dict[str, CaseResult]) -> None:
         """Wait until all is recorded as expected: accepted outcomes wait a moment for others."""
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
@@ -158,13 +170,13 @@ class Session:
                 return
             time.sleep(0.05)
 
-    def _seen(self, cases: Iterable[Case], answers: dict[str, tuple[str, ...]]) -> dict[str, Seen]:
+    def _seen(self, cases: Iterable[Case], answers: dict[str, tuple[str, ...]]) -> dict[str, CaseResult]:
         """Read the record."""
-        record = Record(self.worlds)
-        return {**{case.title: Seen(answers[case.title], record.of(case)) for case in cases}, **record.rest()}
+        record = RecordedOutcomes(self.worlds)
+        return {**{case.title: CaseResult(answers[case.title], record.of(case)) for case in cases}, **record.rest()}
 
 
-class Record:
+class RecordedOutcomes:
     """What the databases of a cell hold, by case."""
 
     def __init__(self, worlds: dict[str, World]) -> None:
@@ -184,7 +196,7 @@ class Record:
             ", ".join(word if count == 1 else f"{count} × {word}" for word, count in sorted(words.items())) or NOTHING
         )
 
-    def rest(self) -> dict[str, Seen]:
+    def rest(self) -> dict[str, CaseResult]:
         """Return what no case explains, by where it stands. There must be nothing."""
         left = {**self._attempts, **self._accepted}
-        return {f"unexplained: {place}": Seen((), ", ".join(found)) for place, found in left.items()}
+        return {f"unexplained: {place}": CaseResult((), ", ".join(found)) for place, found in left.items()}

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from proofs.conformance.answers import describe
-from proofs.conformance.cases import THEN, Case, each_anew, in_turn
+from proofs.conformance.cases import THEN, Case, on_new_connections, on_one_connection
 from proofs.conformance.cases.stops import STOP
-from proofs.conformance.cases.websockets import talk
-from proofs.conformance.wire import Answer
+from proofs.conformance.cases.websockets import websocket_echo
+from proofs.conformance.raw_http import Response
+from proofs.conformance.response_text import describe
 
 PEER = ("127.0.0.1", 50_000)
-Ask = Callable[["Parsed"], list[str]]
+Ask = Callable[["ParsedRequest"], list[str]]
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedRequest:
     """A request as a server has read it."""
 
     method: str
@@ -31,13 +31,13 @@ class Parsed:
     body: bytes
 
     @classmethod
-    def of(cls, request: bytes) -> "Parsed":
+    def of(cls, request: bytes) -> "ParsedRequest":
         """Read well-formed bytes."""
         head, _, body = request.partition(b"\r\n\r\n")
         line, *lines = head.split(b"\r\n")
         method, target, _ = line.split(b" ")
-        pairs = [one.split(b":", 1) for one in lines]
-        headers = [(name.lower(), value.strip(b" \t")) for name, value in pairs]
+        key_pairs = [one.split(b":", 1) for one in lines]
+        headers = [(name.lower(), value.strip(b" \t")) for name, value in key_pairs]
         chunked = (b"transfer-encoding", b"chunked") in headers
         return cls(method.decode(), target, headers, _joined(body) if chunked else body)
 
@@ -61,9 +61,13 @@ def _joined(chunks: bytes) -> bytes:
     return bytes(body)
 
 
-def plays_in_process(case: Case) -> bool:
+def runs_in_process(case: Case) -> bool:
     """Tell whether a case is about requests, not about connections, framing, or what only a server refuses."""
-    if case.play not in (in_turn, each_anew, talk) or case.group in ("broken lines", "keep-alive", STOP):
+    if case.conversation not in (on_one_connection, on_new_connections, websocket_echo) or case.group in (
+        "broken lines",
+        "keep-alive",
+        STOP,
+    ):
         return False
     method, target = case.request.split(b" ", 2)[:2]
     return target.startswith(b"/") and method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
@@ -71,7 +75,7 @@ def plays_in_process(case: Case) -> bool:
 
 def run(case: Case, ask: Ask) -> tuple[str, ...]:
     """Play a case, and return what was answered."""
-    return tuple(word for part in case.bytes.split(THEN) for word in ask(Parsed.of(part)))
+    return tuple(word for part in case.bytes.split(THEN) for word in ask(ParsedRequest.of(part)))
 
 
 def asgi(app: Any) -> Ask:
@@ -79,7 +83,7 @@ def asgi(app: Any) -> Ask:
     return lambda request: asyncio.run(_ask_asgi(app, request))
 
 
-async def _ask_asgi(app: Any, request: Parsed) -> list[str]:
+async def _ask_asgi(app: Any, request: ParsedRequest) -> list[str]:
     upgrade = (b"upgrade", b"websocket") in request.headers
     scope = {
         "type": "websocket" if upgrade else "http",
@@ -153,13 +157,13 @@ def _described(sent: list[Any], *, head: bool) -> str:
     start, *bodies = sent
     headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
     body = b"".join(message.get("body", b"") for message in bodies)
-    return describe(Answer(start["status"], headers, b"" if head else body, b"", head))
+    return describe(Response(start["status"], headers, b"" if head else body, b"", head))
 
 
 def wsgi(app: Any) -> Ask:
     """Return how a WSGI app is asked."""
 
-    def ask(request: Parsed) -> list[str]:
+    def ask(request: ParsedRequest) -> list[str]:
         begun: list[Any] = []
         result = app(_environ(request), lambda status, headers, _fault=None: begun.append((status, headers)) or print)
         try:
@@ -169,12 +173,12 @@ def wsgi(app: Any) -> Ask:
         [(status, headers)] = begun
         head = request.method == "HEAD"
         lower = [(name.lower(), value) for name, value in headers]
-        return [describe(Answer(int(status[:3]), lower, b"" if head else body, b"", head))]
+        return [describe(Response(int(status[:3]), lower, b"" if head else body, b"", head))]
 
     return ask
 
 
-def _environ(request: Parsed) -> dict[str, Any]:
+def _environ(request: ParsedRequest) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proofs.conformance.accounts import Accounts, accounts
 from proofs.conformance.cases import Case
-from proofs.conformance.cells import Cell, Seen, Session
+from proofs.conformance.cells import CaseResult, Cell, CellRun
 from proofs.conformance.expectations import expected
-from proofs.conformance.pairs import Accounts, accounts
 
 AHEAD = 4  # servers at work or starting; more would only wait for the two cores
 
@@ -23,11 +23,11 @@ class Report:
 
     cell: Cell
     cases: tuple[Case, ...]
-    seen: dict[str, Seen]
+    seen: dict[str, CaseResult]
     log: str
 
     @property
-    def red(self) -> dict[str, Seen]:
+    def red(self) -> dict[str, CaseResult]:
         """What the cases that went wrong should have come to, by title."""
         wanted = {case.title: expected(case, self.cell) for case in self.cases}
         return {title: right for title, right in wanted.items() if self.seen[title] != right}
@@ -64,13 +64,13 @@ class Pipeline:
         return self._running[cell].result()
 
     def _start(self, cell: Cell) -> None:
-        session = Session.prepared(cell, self.accounts, self.folder / str(len(self._running)))
+        session = CellRun.prepared(cell, self.accounts, self.folder / str(len(self._running)))
         session.start()
         self._running[cell] = self._threads.submit(self._play, session)
 
-    def _play(self, session: Session) -> Report:
+    def _play(self, session: CellRun) -> Report:
         cell = session.cell
-        cases = cell.cases(self.accounts.pairs)
+        cases = cell.cases(self.accounts.key_pairs)
         seen = session.play(cases, {case.title: expected(case, cell) for case in cases})
         return Report(cell, cases, seen, session.running.log())
 

@@ -1,7 +1,7 @@
 """How each server is started, and the processes that are.
 
 Here: command lines, as users write them, with the server's own reading of forwarding headers off as the README says,
-and once as it comes. Not here: children in general (`octy_worker.dev.processes`), the cells.
+and once default settings. Not here: children in general (`octy_worker.dev.processes`), the cells.
 """
 
 import os
@@ -90,14 +90,14 @@ SERVERS = (
     Server("granian-wsgi", "wsgi", "granian", _granian("wsgi")),
 )
 # As they come, they believe the forwarding headers of whatever runs on the same host.
-TRUSTING = (
-    Server("uvicorn-h11, as it comes", "asgi", "uvicorn", _uvicorn("h11")),
-    Server("uvicorn-httptools, as it comes", "asgi", "uvicorn", _uvicorn("httptools")),
-    Server("gunicorn-uvicorn, as it comes", "asgi", "gunicorn", _gunicorn(_UVICORN_WORKER)),
-    Server("gunicorn-asgi, as it comes", "asgi", "gunicorn", _gunicorn("asgi")),
-    Server("gunicorn-sync, as it comes", "wsgi", "gunicorn", _gunicorn("sync")),
-    Server("gunicorn-gthread, as it comes", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4")),
-    Server("waitress, as it comes", "wsgi", "waitress", _waitress()),
+DEFAULT_SETTINGS = (
+    Server("uvicorn-h11, default settings", "asgi", "uvicorn", _uvicorn("h11")),
+    Server("uvicorn-httptools, default settings", "asgi", "uvicorn", _uvicorn("httptools")),
+    Server("gunicorn-uvicorn, default settings", "asgi", "gunicorn", _gunicorn(_UVICORN_WORKER)),
+    Server("gunicorn-asgi, default settings", "asgi", "gunicorn", _gunicorn("asgi")),
+    Server("gunicorn-sync, default settings", "wsgi", "gunicorn", _gunicorn("sync")),
+    Server("gunicorn-gthread, default settings", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4")),
+    Server("waitress, default settings", "wsgi", "waitress", _waitress()),
 )
 # Those of the smaller table.
 FURTHER = (
@@ -115,7 +115,7 @@ WITHOUT_LIFESPAN = (
 )
 
 
-class Running:
+class RunningServer:
     """A started server. Build it in the main thread: the kernel ties a child to the thread that started it."""
 
     def __init__(self, server: Server, app: str, folder: Path, environment: dict[str, str], *options: str) -> None:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from proofs.conformance import apache
+from proofs.conformance.accounts import sample_key_pairs
 from proofs.conformance.cases import table
-from proofs.conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, FURTHER_FRAMEWORKS, Cell
-from proofs.conformance.difference import Difference
-from proofs.conformance.differences import DIFFERENCES
-from proofs.conformance.expectations import find
-from proofs.conformance.pairs import sample
+from proofs.conformance.cells import CELLS, DEFAULT_SETTINGS_CELLS, FURTHER_CELLS, FURTHER_FRAMEWORKS, Cell
+from proofs.conformance.expectations import known_difference
+from proofs.conformance.known_differences import DIFFERENCES, Difference
 
 HEADER = """# Conformance
 
@@ -35,12 +34,12 @@ class Column:
 
     def mark(self, group: str, red: set[tuple[Cell, str]]) -> str:
         """Return what stands in a group's row."""
-        places = [(cell, case) for cell in self.cells for case in cell.cases(sample()) if case.group == group]
+        places = [(cell, case) for cell in self.cells for case in cell.cases(sample_key_pairs()) if case.group == group]
         if not places:
             return "·"
         if any((cell, case.title) in red for cell, case in places):
             return "RED"
-        known = {number(difference) for cell, case in places if (difference := find(case, cell))}
+        known = {number(difference) for cell, case in places if (difference := known_difference(case, cell))}
         return ", ".join(str(item) for item in sorted(known)) or "✓"
 
 
@@ -59,7 +58,7 @@ def columns(cells: Iterable[Cell]) -> list[Column]:
 
 def matrix(shown: Sequence[Column], red: set[tuple[Cell, str]]) -> list[list[str]]:
     """Return the rows, the first of which is the heading."""
-    groups = list(dict.fromkeys(case.group for case in table(sample())))
+    groups = list(dict.fromkeys(case.group for case in table(sample_key_pairs())))
     marks = [[group, *(column.mark(group, red) for column in shown)] for group in groups]
     return [["", *(column.name for column in shown)], *(row for row in marks if set(row[1:]) != {"·"})]
 
@@ -82,7 +81,7 @@ def as_markdown(red: set[tuple[Cell, str]]) -> str:
         "## Servers with the settings of the README, each with all its frameworks\n",
         _markdown_table(matrix(columns(CELLS), red)),
         "## Servers with their default settings\n\nSome believe the forwarding headers of anything on the same host.\n",
-        _markdown_table(matrix(columns(AS_THEY_COME), red)),
+        _markdown_table(matrix(columns(DEFAULT_SETTINGS_CELLS), red)),
         (
             "## Further frameworks and servers, with some of the cases\n\n"
             "The same cases, as far as API Gateway can send them, pass through Mangum in a test of their own.\n"
@@ -104,7 +103,7 @@ def case_lines() -> list[str]:
 def _cases() -> list[str]:
     lines: list[str] = []
     group = ""
-    for case in table(sample()):
+    for case in table(sample_key_pairs()):
         if case.group != group:
             group = case.group
             lines += [f"\n### {group}\n"]

@@ -6,10 +6,10 @@ import pytest
 from support.paths import DOCS
 
 from proofs.conformance import apache
+from proofs.conformance.accounts import sample_key_pairs
 from proofs.conformance.cases import table
-from proofs.conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, Cell
-from proofs.conformance.differences import DIFFERENCES
-from proofs.conformance.pairs import sample
+from proofs.conformance.cells import CELLS, DEFAULT_SETTINGS_CELLS, FURTHER_CELLS, Cell
+from proofs.conformance.known_differences import DIFFERENCES
 from proofs.conformance.pipeline import Pipeline, pipeline
 from proofs.conformance.table import case_lines
 
@@ -25,7 +25,7 @@ def cells_at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         yield made
 
 
-@pytest.mark.parametrize("cell", [*CELLS, *AS_THEY_COME, *FURTHER_CELLS], ids=str)
+@pytest.mark.parametrize("cell", [*CELLS, *DEFAULT_SETTINGS_CELLS, *FURTHER_CELLS], ids=str)
 def test_cell(cell: Cell, cells_at_work: Pipeline) -> None:
     if not cell.server.is_installed:
         pytest.skip(f"left out: needs {apache.NEEDS}")
@@ -45,9 +45,9 @@ def test_the_document_names_every_difference() -> None:
 
 
 def test_every_difference_is_about_cases_and_cells_that_there_are() -> None:
-    cases = {case.title: case for case in table(sample())}
+    cases = {case.title: case for case in table(sample_key_pairs())}
     for item in DIFFERENCES:
-        cells = [cell for cell in (*CELLS, *AS_THEY_COME, *FURTHER_CELLS) if item.holds(cell)]
+        cells = [cell for cell in (*CELLS, *DEFAULT_SETTINGS_CELLS, *FURTHER_CELLS) if item.holds(cell)]
         named = {name for cell in cells for name in (cell.server.name, cell.server.name.partition(",")[0])}
         assert set(item.servers) <= named
         assert set(item.results) <= cases.keys()

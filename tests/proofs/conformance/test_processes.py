@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from support.world import Keys
 
+from proofs.conformance.accounts import Accounts, accounts
 from proofs.conformance.cases import http
-from proofs.conformance.cells import Cell, Session
-from proofs.conformance.pairs import Accounts, accounts
-from proofs.conformance.servers import SERVERS, Running, Server
-from proofs.conformance.wire import Closed, Wire
+from proofs.conformance.cells import Cell, CellRun
+from proofs.conformance.raw_http import ConnectionClosed, RawConnection
+from proofs.conformance.servers import SERVERS, RunningServer, Server
 
 PATIENCE = 60.0
 PRELOADED = [server for server in SERVERS if server.distribution == "gunicorn"]
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
 
 def ask(port: int, header: str) -> tuple[int, int]:
     """Return the status and, when it is 200, the process that answered."""
-    with Wire(port) as wire:
+    with RawConnection(port) as wire:
         wire.send(http(b"Authorization: " + header.encode()))
         answer = wire.answer()
     return answer.status, int(answer.body) if answer.status == 200 else 0
@@ -48,7 +48,7 @@ def until(holds: object, *, timeout: float = PATIENCE) -> None:
         time.sleep(0.02)
 
 
-def recorded(session: Session, keys: Keys, expected: dict[str, int]) -> None:
+def recorded(session: CellRun, keys: Keys, expected: dict[str, int]) -> None:
     """Accepted outcomes linger a moment in their worker: wait for them, and see that nothing else comes."""
     world = session.worlds["octy"]
     with contextlib.suppress(AssertionError):
@@ -57,11 +57,11 @@ def recorded(session: Session, keys: Keys, expected: dict[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def preloaded(server: Server, originals: Accounts, folder: Path) -> Iterator[Session]:
+def preloaded(server: Server, originals: Accounts, folder: Path) -> Iterator[CellRun]:
     """Start three workers that fork from a process in which the middleware was built already."""
-    session = Session.prepared(Cell("", server), originals, folder)
+    session = CellRun.prepared(Cell("", server), originals, folder)
     app = f"proofs.conformance.apps.process_app:{server.adapter}"
-    session.running = Running(server, app, folder, session.environment(), "--preload", "--workers", "3")
+    session.running = RunningServer(server, app, folder, session.environment(), "--preload", "--workers", "3")
     try:
         session.running.wait()
         yield session
@@ -75,7 +75,7 @@ def preloaded(server: Server, originals: Accounts, folder: Path) -> Iterator[Ses
 def test_workers_forked_from_a_loaded_app_record_all_and_survive_the_death_of_one(
     server: Server, made: Accounts, tmp_path: Path
 ) -> None:
-    keys = made.pairs.right
+    keys = made.key_pairs.right
     with preloaded(server, made, tmp_path / "cell") as session:
         port, master = session.running.port, session.running.process.pid
         workers: Counter[int] = Counter()
@@ -109,5 +109,5 @@ def survived(port: int, keys: Keys) -> bool:
     """Ask with a wrong secret, and tell whether the refusal came."""
     try:
         return ask(port, keys.basic("sk_wrong")) == (401, 0)
-    except (Closed, ConnectionError):
+    except (ConnectionClosed, ConnectionError):
         return False

@@ -10,12 +10,12 @@ from wsgiref.validate import validator
 import pytest
 
 from octy_middleware import OctyASGIMiddleware, OctyWSGIMiddleware
+from proofs.conformance.accounts import accounts
 from proofs.conformance.asgi_checker import BreachError, checked
 from proofs.conformance.cases import table
-from proofs.conformance.cells import FRAMEWORKS, SERVERS, Cell, Record, Seen, Session
+from proofs.conformance.cells import FRAMEWORKS, SERVERS, CaseResult, Cell, CellRun, RecordedOutcomes
 from proofs.conformance.expectations import expected_of_the_middleware
-from proofs.conformance.in_process import Parsed, asgi, plays_in_process, run, wsgi
-from proofs.conformance.pairs import accounts
+from proofs.conformance.in_process import ParsedRequest, asgi, run, runs_in_process, wsgi
 
 
 class CheckedASGI(OctyASGIMiddleware):
@@ -57,10 +57,10 @@ ADAPTERS = {
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return the accounts' pairs, and a cell's databases with this process's own environment set to them."""
     with accounts(tmp_path / "accounts") as made:
-        session = Session.prepared(Cell("", SERVERS[0]), made, tmp_path / "cell")
+        session = CellRun.prepared(Cell("", SERVERS[0]), made, tmp_path / "cell")
         for name, value in session.environment().items():
             monkeypatch.setenv(name, value)
-        yield made.pairs, session.worlds
+        yield made.key_pairs, session.worlds
         for checker in (CheckedASGI, CheckedWSGI):
             for authenticator in checker.made:
                 authenticator.close()
@@ -73,20 +73,20 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_every_request_of_the_table_keeps_the_specification(
     framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs, worlds = session
+    key_pairs, worlds = session
     adapter, name = FRAMEWORKS[framework]
     original, checker, sites, ask = ADAPTERS[adapter]
     module = importlib.import_module(f"proofs.conformance.apps.{name}")
     monkeypatch.setattr(module, original, checker)
     monkeypatch.setattr(CheckedASGI, "lower_case", not framework.startswith("Django"))
     app = ask(getattr(module, sites)(module.build))
-    cases = [case for case in table(pairs) if case.adapter in ("", adapter) and plays_in_process(case)]
+    cases = [case for case in table(key_pairs) if case.adapter in ("", adapter) and runs_in_process(case)]
     assert len(cases) > 250
     answers = {case.title: run(case, app) for case in cases}
     for authenticator in checker.made:
         authenticator.close()
-    record = Record(worlds)
-    seen = {case.title: Seen(answers[case.title], record.of(case)) for case in cases}
+    record = RecordedOutcomes(worlds)
+    seen = {case.title: CaseResult(answers[case.title], record.of(case)) for case in cases}
     assert {**seen, **record.rest()} == {case.title: expected_of_the_middleware(case) for case in cases}
 
 
@@ -138,7 +138,7 @@ def test_the_checker_sees_a_breach(messages: list[Any]) -> None:
 
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with pytest.raises(BreachError):
-        asgi(checked(app))(Parsed.of(request))
+        asgi(checked(app))(ParsedRequest.of(request))
 
 
 def test_the_checker_lets_good_manners_pass() -> None:
@@ -147,7 +147,7 @@ def test_the_checker_lets_good_manners_pass() -> None:
         for message in (START, {**BODY, "body": b"o", "more_body": True}, {**BODY, "body": b"k"}):
             await send(message)
 
-    assert asgi(checked(app))(Parsed.of(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == ["200 by the server"]
+    assert asgi(checked(app))(ParsedRequest.of(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == ["200 by the server"]
 
 
 SOCKET_BREACHES = {
@@ -167,4 +167,4 @@ def test_the_checker_sees_a_breach_of_a_socket(messages: list[Any]) -> None:
             await (receive() if message is None else send(message))
 
     with pytest.raises(BreachError):
-        asgi(checked(app))(Parsed.of(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"))
+        asgi(checked(app))(ParsedRequest.of(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"))

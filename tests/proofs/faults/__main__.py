@@ -18,7 +18,7 @@ from pathlib import Path
 from octy_worker.dev.processes import interrupt_on_termination
 from proofs.faults.resource_faults import keep, small_disk
 from proofs.faults.run import Plan, Result, Siege, say
-from proofs.load.places import add_store_option, stores_of
+from proofs.load.databases import add_database_option, chosen_databases
 
 _SHOWN = 20
 
@@ -84,14 +84,14 @@ def _sum(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--kills", type=int, default=60, help="of all runs together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("faults-report.json"))
     parser.add_argument("--lives", type=int, default=Plan.lives, help="accounts that are attacked at a time")
     parser.add_argument("--pace", type=float, default=Plan.pace, help="seconds between two faults, on the average")
     options = parser.parse_args(arguments)
-    begun, stores = time.monotonic(), stores_of(options)
+    begun, stores = time.monotonic(), chosen_databases(options)
     results = {}
     for number, store in enumerate(stores):
         kills = options.kills // len(stores) + (number < options.kills % len(stores))

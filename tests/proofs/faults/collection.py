@@ -24,8 +24,8 @@ from proofs.faults.installation import APPS, Place
 from proofs.faults.observer import Witness
 from proofs.faults.second_installation import DOMAIN
 from proofs.faults.secret_search import Canaries, find, find_in_files, find_in_mails
-from proofs.load.commit_log import read_log
-from proofs.load.oracle import Case, Oracle
+from proofs.load.commit_log import read_commit_log
+from proofs.load.reference_policy import OpenedIncident, ReferencePolicy
 
 _INCIDENTS = """SELECT i.id, i.public_key, i.rule, i.network, i.length, i.request_id, i.first_at, i.opened_at,
     i.closed_at, i.resolution, i.regeneration_id, c.answer
@@ -105,10 +105,10 @@ class Rows:
             return list(connection.execute(text(statement)).all())
 
 
-def expected_cases(place: Place) -> Mapping[str, Case]:
+def expected_cases(place: Place) -> Mapping[str, OpenedIncident]:
     """Return the cases that the policy demands for the outcomes in the order of their commits."""
-    oracle = Oracle()
-    for commit in read_log(place.database):
+    oracle = ReferencePolicy()
+    for commit in read_commit_log(place.database):
         oracle.read(commit.batch)
     return oracle.cases
 
@@ -129,7 +129,7 @@ def _incident(row: Row[Any]) -> Incident:
     return Incident(
         id=row[0],
         public_key=row[1],
-        case=Case(*row[2:8]),
+        case=OpenedIncident(*row[2:8]),
         closed=row[8] is not None,
         resolution=row[9],
         regeneration_id=row[10],

@@ -6,7 +6,7 @@ Here: shapes. Not here: where each comes from (`gathering`), what it means (`jud
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proofs.load.oracle import Case
+from proofs.load.reference_policy import OpenedIncident
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Incident:
 
     id: str
     public_key: str
-    case: Case
+    case: OpenedIncident
     closed: bool
     resolution: str | None = None
     regeneration_id: str | None = None
@@ -65,7 +65,7 @@ class Evidence:
     unsure: Mapping[str, int] = field(default_factory=dict)  # requests without an answer, or told to come again
     recorded: Mapping[str, int] = field(default_factory=dict)  # by public key: refusals in the tables
     misjudged: tuple[str, ...] = ()  # right pairs refused, wrong ones accepted
-    expected: Mapping[str, Case] = field(default_factory=dict)  # by public key, by the order of commits
+    expected: Mapping[str, OpenedIncident] = field(default_factory=dict)  # by public key, by the order of commits
     incidents: tuple[Incident, ...] = ()
     orders: tuple[Order, ...] = ()
     mails: tuple[Mail, ...] = ()

@@ -33,7 +33,7 @@ from octy_worker.dev.temporal_server import start_temporal
 from proofs.faults import clock_offset
 from proofs.faults.second_installation import SecondInstallation
 from proofs.faults.tcp_proxy import Mode, Proxy
-from proofs.load.commit_log import make_log
+from proofs.load.commit_log import create_commit_log
 from proofs.load.servers import TESTS, App, command
 
 APPS = {"asgi": "starlette", "wsgi": "flask"}
@@ -271,7 +271,7 @@ class Place:
         self.database = Database(url)
         self._resources.callback(self.database.close)
         upgrade(self.database)
-        make_log(self.database)
+        create_commit_log(self.database)
         if self.server is not None:
             self.standby = self._resources.enter_context(PostgresServer(primary=self.server))
 

@@ -6,9 +6,9 @@ import pytest
 
 from proofs.faults.checks import judge
 from proofs.faults.evidence import Beside, Evidence, Incident, Mail, Order
-from proofs.load.oracle import Case
+from proofs.load.reference_policy import OpenedIncident
 
-CASE = Case("key", "", 20, "request-1", 1_000_000, 2_000_000)
+CASE = OpenedIncident("key", "", 20, "request-1", 1_000_000, 2_000_000)
 INCIDENT = Incident("case-1", "pk_old", CASE, True, "regenerated", "order-2", "not_us")
 FIRST = Order("order-1", "account-1", "first", None, "pk_old", "done", True)
 SECOND = Order("order-2", "account-1", "incident", "pk_old", "pk_new", "done", True)

@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proofs.conformance.answers import describe
-from proofs.conformance.wire import Answer
+from proofs.conformance.raw_http import Response
+from proofs.conformance.response_text import describe
 from proofs.fuzz.reference import RATE_LIMITED
 
 INVALID = "invalid"
@@ -42,7 +42,7 @@ def read(answer: Answered) -> Said:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
     if answer.status == 429:
         return _read_throttled(dict(headers), answer)
-    words = describe(Answer(answer.status, headers, answer.body, b"", answer.head)).split(" ", 1)[1]
+    words = describe(Response(answer.status, headers, answer.body, b"", answer.head)).split(" ", 1)[1]
     return Said(words.removesuffix(" as problem"), words.endswith(" as problem"))
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from support.world import World
 
-from proofs.conformance.servers import SERVERS, Running
-from proofs.conformance.wire import Answer, Closed, Garbled, Wire
+from proofs.conformance.raw_http import ConnectionClosed, NotHttp, RawConnection, Response
+from proofs.conformance.servers import SERVERS, RunningServer
 from proofs.fuzz.answers import Answered
 from proofs.fuzz.installation import environment
 from proofs.fuzz.lanes import Input, joined
@@ -39,7 +39,7 @@ _OWN = (b"date", b"server", b"connection")
 class Sockets:
     """One connection to each server. `turns`: of a thousand inputs, those that come here."""
 
-    def __init__(self, wires: dict[str, Wire], turns: tuple[int, ...]) -> None:
+    def __init__(self, wires: dict[str, RawConnection], turns: tuple[int, ...]) -> None:
         self._wires = wires
         self._next = cycle(wires)
         self._used = dict.fromkeys(wires, time.monotonic())
@@ -57,14 +57,14 @@ class Sockets:
         wire.send(_raw(sent))
         try:
             found = wire.answer(head=sent.around.method == "HEAD")
-        except (Closed, Garbled):
+        except (ConnectionClosed, NotHttp):
             wire.reconnect()
             return name, sent, None
         if found.status in _REFUSALS or found.fields.get("connection") == "close":
             wire.reconnect()
         return name, joined(sent) if name.startswith("gunicorn") else sent, _ours(found)
 
-    def _fresh(self, name: str) -> Wire:
+    def _fresh(self, name: str) -> RawConnection:
         """Return the connection, a new one if the server may be about to hang up for want of requests."""
         if time.monotonic() - self._used[name] > _IDLE:
             self._wires[name].reconnect()
@@ -85,10 +85,10 @@ def serve(world: World, folder: Path, names: tuple[str, ...], turns: tuple[int, 
         for server in (server for server in SERVERS if server.name in names):
             app, *options = _APPS[server.name]
             (folder / server.name).mkdir()
-            running = Running(server, app, folder / server.name, environment(world), *options)
+            running = RunningServer(server, app, folder / server.name, environment(world), *options)
             stack.callback(running.stop)
             running.wait()
-            wires[server.name] = stack.enter_context(Wire(running.port))
+            wires[server.name] = stack.enter_context(RawConnection(running.port))
         yield Sockets(wires, turns)
 
 
@@ -119,7 +119,7 @@ def _raw(sent: Input) -> bytes:
     return b"\r\n".join([*lines, *(name + b": " + value for name, value in sent.headers), b"", b""])
 
 
-def _ours(found: Answer) -> Answered | None:
+def _ours(found: Response) -> Answered | None:
     """Return what the middleware or the app behind it said; None for a server's own refusal."""
     ours = "cache-control" in found.fields or found.status == 200
     if found.status in _REFUSALS and not ours:

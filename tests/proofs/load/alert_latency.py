@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from proofs.load.alert_loads import LOADS, Course
-from proofs.load.alert_rig import Pair, Rig, opened
+from proofs.load.alert_loads import LOADS, LoadProgress
+from proofs.load.alert_rig import AccountKeys, Rig, alert_rig
 from proofs.load.report import Report, conclude, in_ms, percentile
 
 LIMIT = 1.0  # seconds
@@ -34,7 +34,7 @@ _LONGEST_PREPARATION = 900.0
 
 def measure(rig: Rig, name: str, incidents: int, *, quick: bool, report: Report) -> list[float]:
     """Let the load begin, then attack one customer after the other; return how long each alert took."""
-    course, faults = Course(quick), list[BaseException]()
+    course, faults = LoadProgress(quick), list[BaseException]()
     pairs = rig.accounts("customer", incidents * _MOST + 1)
 
     def keep_busy() -> None:
@@ -62,10 +62,12 @@ def measure(rig: Rig, name: str, incidents: int, *, quick: bool, report: Report)
     return taken
 
 
-def _attack_all(rig: Rig, pairs: Sequence[Pair], incidents: int, course: Course, report: Report) -> list[float]:
+def _attack_all(
+    rig: Rig, pairs: Sequence[AccountKeys], incidents: int, course: LoadProgress, report: Report
+) -> list[float]:
     statuses: Counter[int] = Counter()
 
-    def attack(pair: Pair, at: float) -> float:
+    def attack(pair: AccountKeys, at: float) -> float:
         """Attack a customer at a time; return how long the alert took, or infinity when it did not come."""
         time.sleep(max(0.0, at - _AHEAD - time.monotonic()))
         with rig.attack(pair) as made:
@@ -94,7 +96,7 @@ def run(names: Sequence[str], incidents: int, *, store: str, quick: bool, limit:
     reports = []
     for name in names:
         report = Report(f"{name}, {store}")
-        with tempfile.TemporaryDirectory() as folder, opened(Path(folder), store) as rig:
+        with tempfile.TemporaryDirectory() as folder, alert_rig(Path(folder), store) as rig:
             taken = measure(rig, name, incidents, quick=quick, report=report)
         report.figure("20th failure → accepted by SMTP", in_ms(taken))
         report.expect(percentile(taken, 0.99) <= limit, f"p99 is {percentile(taken, 0.99):.2f} s")

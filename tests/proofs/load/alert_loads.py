@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain.webhook_events import WebhookEvent, enqueue_webhook
-from proofs.load.alert_rig import Pair, Rig
+from proofs.load.alert_rig import AccountKeys, Rig
 
 _FIRST_MINUTE = 20_000_000  # of counters past their time: in 2008
 _KEYS = 1_000
@@ -27,7 +27,7 @@ _BUILD = 1_000_000  # counters a statement
 
 
 @dataclass
-class Course:
+class LoadProgress:
     """How far a load is. `complete` is set when what it is about has happened once from beginning to end."""
 
     quick: bool
@@ -40,21 +40,21 @@ class Course:
         return quick if self.quick else full
 
 
-Load = Callable[[Rig, Course], None]
+Load = Callable[[Rig, LoadProgress], None]
 
 
-def no_load(_rig: Rig, course: Course) -> None:
+def no_load(_rig: Rig, course: LoadProgress) -> None:
     course.ready.set()
     course.complete.set()
     course.stop.wait()
 
 
-def contact_changes(rig: Rig, course: Course) -> None:
+def contact_changes(rig: Rig, course: LoadProgress) -> None:
     """Many customers change the contact address five times each, and one tries as often as all of them together."""
     many, eager = rig.accounts("changing", course.size(20, 600)), rig.accounts("eager", 1)[0]
     answers: dict[int, int] = {}
 
-    def change(client: httpx2.Client, pair: Pair, number: int) -> None:
+    def change(client: httpx2.Client, pair: AccountKeys, number: int) -> None:
         body = {"contact_email_address": f"a{number}@new.example"}
         answer = client.post("/v1/configurations/account/set", auth=(pair.public_key, pair.secret), json=body)
         answers[answer.status_code] = answers.get(answer.status_code, 0) + 1
@@ -79,7 +79,7 @@ def contact_changes(rig: Rig, course: Course) -> None:
     course.said["answers to changes"] = answers
 
 
-def hanging_mail_server(rig: Rig, course: Course) -> None:
+def hanging_mail_server(rig: Rig, course: LoadProgress) -> None:
     """For every alert that is measured another goes to a server that hangs; before the first, sixty of them do."""
     at_once = course.size(5, 60)
     pairs = iter(rig.accounts("hang", at_once + course.size(50, 500)))
@@ -94,7 +94,7 @@ def hanging_mail_server(rig: Rig, course: Course) -> None:
                 course.stop.wait(1.0)
 
 
-def idle_connections(rig: Rig, course: Course) -> None:
+def idle_connections(rig: Rig, course: LoadProgress) -> None:
     """Connections to the pages send half a header and nothing more; one that is closed is opened again."""
     host, port = "127.0.0.1", int(rig.stack.env["OCTY_PAGES_PORT"])
     opened: list[socket.socket] = []
@@ -116,7 +116,7 @@ def idle_connections(rig: Rig, course: Course) -> None:
     course.said["connections"] = made
 
 
-def dead_webhooks(rig: Rig, course: Course) -> None:
+def dead_webhooks(rig: Rig, course: LoadProgress) -> None:
     """One customer's server takes connections and says nothing; sixty events of that customer are for it."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as silent:
         pair = rig.accounts("hooked", 1, webhook_url=f"https://localhost:{silent.getsockname()[1]}/")[0]
@@ -132,7 +132,7 @@ def dead_webhooks(rig: Rig, course: Course) -> None:
         course.said["tries of webhooks"] = run(connection, tries, pair.account_id).scalar_one()
 
 
-def importing(rig: Rig, course: Course) -> None:
+def importing(rig: Rig, course: LoadProgress) -> None:
     """A file of 100,000 pairs is imported, then another one."""
     rows = course.size(2_000, 100_000)
     for number in count():
@@ -158,7 +158,7 @@ def _write_file(file: Path, number: int, rows: int) -> None:
             lines.write(json.dumps(pair) + "\n")
 
 
-def retention(rig: Rig, course: Course) -> None:
+def retention(rig: Rig, course: LoadProgress) -> None:
     """Ten million counters are past their time, and are dropped."""
     rows = course.size(100_000, 10_000_000)
     for first in range(0, rows, _BUILD):
@@ -195,7 +195,7 @@ def _build_counters(rig: Rig, first: int, end: int) -> None:
         )
 
 
-def _octy(rig: Rig, course: Course, *command: str) -> bool:
+def _octy(rig: Rig, course: LoadProgress, *command: str) -> bool:
     """Run an octy command; tell whether it came to its end before it was told to stop."""
     whole = [sys.executable, "-m", "octy_worker", *command]
     process = subprocess.Popen(

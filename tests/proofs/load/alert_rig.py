@@ -31,13 +31,13 @@ from octy_worker.dev.processes import is_listening
 from octy_worker.dev.stack import Stack
 
 THRESHOLD = 20
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 _CHUNK = 500
 _PATH = "/v1/account/authenticate"
 
 
 @dataclass(frozen=True)
-class Pair:
+class AccountKeys:
     """An account with a pair in use."""
 
     account_id: str
@@ -56,7 +56,7 @@ class HangingStack(Stack):
         command[command.index("octy_worker.dev.mail_sink")] = "proofs.load.hanging_mail_sink"
         path = {"PYTHONPATH": str(TESTS)}
         self.processes.start("mail", command, path).wait_until(
-            lambda: is_listening(smtp) and is_listening(page), PATIENCE
+            lambda: is_listening(smtp) and is_listening(page), TIMEOUT
         )
 
 
@@ -74,18 +74,20 @@ class Rig:
         return time.time()
 
     def client(self) -> httpx2.Client:
-        return http_client(self._tls, base_url=self.stack.api, timeout=PATIENCE)
+        return http_client(self._tls, base_url=self.stack.api, timeout=TIMEOUT)
 
-    def accounts(self, name: str, many: int, **contact: str) -> list[Pair]:
+    def accounts(self, name: str, many: int, **contact: str) -> list[AccountKeys]:
         """Add so many accounts, each with a pair in use."""
         made = [self._account(f"{name}-{next(self._numbers)}", contact) for _ in range(many)]
         for start in range(0, many, _CHUNK):
-            with self.stack.database.write(timeout=PATIENCE) as connection:
+            with self.stack.database.write(timeout=TIMEOUT) as connection:
                 connection.execute(insert(Account), [account for _, account, _ in made[start : start + _CHUNK]])
                 connection.execute(insert(KeyPair), [row for _, _, row in made[start : start + _CHUNK]])
         return [pair for pair, _, _ in made]
 
-    def _account(self, reference: str, contact: dict[str, str]) -> tuple[Pair, dict[str, object], dict[str, object]]:
+    def _account(
+        self, reference: str, contact: dict[str, str]
+    ) -> tuple[AccountKeys, dict[str, object], dict[str, object]]:
         now, pair_id, keys = time.time(), uuid7(time.time()), make_key_pair()
         address = f"{reference}@customers.example"
         account = account_values(reference, {"contact_email_address": address, **contact}, now - 30 * 86_400)
@@ -99,10 +101,10 @@ class Rig:
             "created_at": utc(now),
             "activated_at": utc(now),
         }
-        return Pair(account["id"], address, keys.public_key, keys.secret.reveal()), account, row
+        return AccountKeys(account["id"], address, keys.public_key, keys.secret.reveal()), account, row
 
     @staticmethod
-    def fail(client: httpx2.Client, pair: Pair) -> None:
+    def fail(client: httpx2.Client, pair: AccountKeys) -> None:
         """Cause an incident, one request after the other."""
         for _ in range(THRESHOLD):
             answer = client.get(_PATH, auth=(pair.public_key, "sk_wrong"))
@@ -110,7 +112,7 @@ class Rig:
                 raise RuntimeError(f"a wrong secret was answered {answer.status_code}")
 
     @contextmanager
-    def attack(self, pair: Pair) -> Iterator["Attack"]:
+    def attack(self, pair: AccountKeys) -> Iterator["Attack"]:
         """Open the attack's connections; each sends one request."""
         with ExitStack() as stack:
             yield Attack([stack.enter_context(self._connection()) for _ in range(THRESHOLD)], pair)
@@ -119,16 +121,16 @@ class Rig:
     def _connection(self) -> Iterator[ssl.SSLSocket]:
         host, port = self.stack.api.removeprefix("https://").split(":")
         with (
-            socket.create_connection((host, int(port)), timeout=PATIENCE) as plain,
+            socket.create_connection((host, int(port)), timeout=TIMEOUT) as plain,
             self._tls.wrap_socket(plain, server_hostname=host) as connection,
         ):
             yield connection
 
-    def alert_at(self, pair: Pair) -> datetime | None:
+    def alert_at(self, pair: AccountKeys) -> datetime | None:
         """Return when the mail server accepted the alert, or None when it did not come."""
         with suppress(TimeoutError):
             return self.stack.mails.wait_for(
-                lambda mail: mail.to == pair.address and mail.kind == "alert", PATIENCE
+                lambda mail: mail.to == pair.address and mail.kind == "alert", TIMEOUT
             ).received_at
         return None
 
@@ -136,7 +138,7 @@ class Rig:
 class Attack:
     """Twenty requests with a wrong secret, sent at once: what holds the server up is waited for, not avoided."""
 
-    def __init__(self, connections: Sequence[ssl.SSLSocket], pair: Pair) -> None:
+    def __init__(self, connections: Sequence[ssl.SSLSocket], pair: AccountKeys) -> None:
         self._connections = connections
         credentials = base64.b64encode(f"{pair.public_key}:sk_wrong".encode()).decode()
         self._request = (
@@ -156,7 +158,7 @@ class Attack:
 
 
 @contextmanager
-def opened(folder: Path, store: str) -> Iterator[Rig]:
+def alert_rig(folder: Path, store: str) -> Iterator[Rig]:
     """Run the stack on an empty database."""
     with ExitStack() as stack:
         url = make_empty_database(folder, store) if store == "postgresql" else None

@@ -23,7 +23,7 @@ from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
-from proofs.load.oracle import Line
+from proofs.load.reference_policy import LoggedOutcome
 
 _NUMBER = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgresql": "BIGSERIAL PRIMARY KEY"}
 _ADD = "INSERT INTO commit_log (process, crowd, batch) VALUES (?, ?, ?)"
@@ -37,7 +37,7 @@ class Commit(NamedTuple):
 
     process: int
     crowd: bool
-    batch: tuple[Line, ...]
+    batch: tuple[LoggedOutcome, ...]
 
 
 class LoggedDatabase(Database):
@@ -65,17 +65,18 @@ def log_batches() -> None:
     OutcomeWriter.write = write  # type: ignore[method-assign]
 
 
-def make_log(database: Database) -> None:
+def create_commit_log(database: Database) -> None:
     kind = _NUMBER[database.engine.dialect.name]
     with database.write() as connection:
         run(connection, f"CREATE TABLE commit_log (seq {kind}, process BIGINT, crowd INTEGER, batch TEXT)")
 
 
-def read_log(database: Database) -> list[Commit]:
+def read_commit_log(database: Database) -> list[Commit]:
     with database.read() as connection:
         rows = run(connection, _READ).all()
     return [
-        Commit(process, bool(crowd), tuple(Line(*line) for line in json.loads(batch))) for process, crowd, batch in rows
+        Commit(process, bool(crowd), tuple(LoggedOutcome(*line) for line in json.loads(batch)))
+        for process, crowd, batch in rows
     ]
 
 

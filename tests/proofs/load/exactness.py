@@ -25,11 +25,11 @@ from support.world import World
 from octy_middleware import Authenticator, Settings
 from octy_middleware.http.client_address import counted_source
 from octy_middleware.recording import outcome_writer
-from proofs.load.commit_log import Commit, LoggedDatabase, log_batches, make_log, read_log
-from proofs.load.oracle import Case, Oracle
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.commit_log import Commit, LoggedDatabase, create_commit_log, log_batches, read_commit_log
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
+from proofs.load.reference_policy import OpenedIncident, ReferencePolicy
 from proofs.load.report import Report, conclude
-from proofs.load.traffic import Cast, attempts, sources
+from proofs.load.traffic import TrafficKeys, attempts, sources
 
 _PATIENCE = 120.0  # seconds for a commit: nothing may be given up, however slow the machine is
 _CROWD = 100  # keys; with more of them, some commits must have more than are locked one by one
@@ -45,7 +45,7 @@ class Share:
 
     url: str
     peppers: str
-    cast: Cast
+    cast: TrafficKeys
     threads: range
     requests: int  # of each thread
     seed: int
@@ -99,8 +99,8 @@ def measure(world: World, processes: int, threads: int, requests: int, *, cold: 
     """Run it and compare; `requests` is the sum over all threads."""
     each = max(1, requests // (processes * threads))
     report = Report(f"{world.store}: {processes} processes x {threads} threads x {each} requests (seed {seed})")
-    cast = Cast.of(world, cold)
-    make_log(world.database)
+    cast = TrafficKeys.of(world, cold)
+    create_commit_log(world.database)
     parts = [range(n * threads, (n + 1) * threads) for n in range(processes)]
     shares = [Share(world.url, world.peppers.export(), cast, part, each, seed) for part in parts]
     context = multiprocessing.get_context("spawn")
@@ -114,14 +114,14 @@ def measure(world: World, processes: int, threads: int, requests: int, *, cold: 
         seconds = time.monotonic() - begun
     faults = [fault for _, some in ends for fault in some]
     report.expect(not faults, f"{len(faults)} wrong answers: {faults[:_SHOWN]}")
-    log = read_log(world.database)
+    log = read_commit_log(world.database)
     _describe(report, log, cast, processes * threads * each / seconds)
     _check_log(report, log, dict(chain.from_iterable(sent.items() for sent, _ in ends)))
     _check_tables(report, world, log)
     return report
 
 
-def _describe(report: Report, log: Sequence[Commit], cast: Cast, rate: float) -> None:
+def _describe(report: Report, log: Sequence[Commit], cast: TrafficKeys, rate: float) -> None:
     """Say how hard it was: what never met can't go wrong."""
     report.figure("requests a second", round(rate))
     sizes = [len(commit.batch) for commit in log]
@@ -150,7 +150,7 @@ def _check_log(report: Report, log: Sequence[Commit], sent: Mapping[int, list[Do
 
 
 def _check_tables(report: Report, world: World, log: Sequence[Commit]) -> None:
-    oracle = Oracle()
+    oracle = ReferencePolicy()
     for commit in log:
         oracle.read(commit.batch)
     counts = world.rows("SELECT public_key, minute, source, outcome, count FROM outcome_minute")
@@ -162,14 +162,14 @@ def _check_tables(report: Report, world: World, log: Sequence[Commit]) -> None:
         "FROM incident WHERE closed_at IS NULL"
     )
     report.same("keys with more than one case", len(incidents) - len({key for key, *_ in incidents}), 0)
-    _compare(report, "cases", {key: Case(*rest) for key, *rest in incidents}, oracle.cases)
+    _compare(report, "cases", {key: OpenedIncident(*rest) for key, *rest in incidents}, oracle.cases)
     _compare_sums(report, world, oracle)
     report.figure("cases by rule", dict(Counter(case.rule for case in oracle.cases.values())))
     _compare(report, "openings told", _told(world, "incident_opened"), {key: [None] for key in oracle.cases})
     _compare(report, "doublings told", _told(world, "incident_grew"), oracle.told)
 
 
-def _compare_sums(report: Report, world: World, oracle: Oracle) -> None:
+def _compare_sums(report: Report, world: World, oracle: ReferencePolicy) -> None:
     """The sums of each case, by source and by time, hold all its attempts and no earlier ones."""
     rows = world.rows(
         "SELECT i.public_key, c.bucket < 0, SUM(c.count) FROM incident i JOIN incident_count c ON c.subject = i.id "
@@ -211,7 +211,7 @@ def _compare(report: Report, what: str, found: Mapping[Hashable, object], wanted
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--threads", type=int, default=50, help="of each process")
     parser.add_argument("--requests", type=int, default=100_000, help="of all threads together")
@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     reports = []
-    for store in stores_of(options):
+    for store in chosen_databases(options):
         with fresh_world(store) as world:
             sizes = options.processes, options.threads, options.requests
             reports.append(measure(world, *sizes, cold=options.cold, seed=options.seed))

@@ -38,7 +38,7 @@ from octy_worker.pages import build_pages
 from octy_worker.reports.queries import show_incident, show_key
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, SendMailInput
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
 from proofs.load.report import Report, conclude
 
 LIMITS_MS = {"page": 150.0, "alert": 150.0, "incidents show": 150.0, "keys show": 1_000.0}
@@ -266,12 +266,12 @@ def _time(report: Report, name: str, look: Callable[[], str]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--attempts", type=int, default=10_002_048)
     parser.add_argument("--sources", type=int, default=1_000_000)
     options = parser.parse_args(arguments)
     reports = []
-    for store in stores_of(options):
+    for store in chosen_databases(options):
         with fresh_world(store) as world:
             reports.append(measure(world, options.attempts, options.sources))
     return conclude("proofs.load.heavy_incident", reports)

@@ -18,7 +18,7 @@ from support.world import FakeRequest, Keys, World, basic
 from octy_middleware import Authenticator, Outcome
 from octy_middleware.auth import key_cache
 from octy_middleware.http.decision import AuthDecision
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
 from proofs.load.report import Report, conclude
 
 KNOWN = 3  # pairs in use during the flood; memory has room for no other
@@ -162,12 +162,12 @@ def _resident() -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     reports = []
-    for store in stores_of(options):
+    for store in chosen_databases(options):
         with fresh_world(store) as world:
             reports.append(measure(world, options.keys, options.seed))
     return conclude("proofs.load.key_cache_flood", reports)

@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from support.postgres import PostgresServer
 from support.world import Keys, World, basic
 
-from proofs.load.books import check_case, check_file
-from proofs.load.clients import PATIENCE, UNANSWERED, Connection, Shot, statuses, times, until
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
+from proofs.load.http_clients import TIMEOUT, UNANSWERED, Connection, Exchange, statuses, times, until
+from proofs.load.record_checks import check_incident, check_sqlite_file
 from proofs.load.report import Report, conclude, in_ms
-from proofs.load.servers import ADAPTERS, OWN, Server, serving
+from proofs.load.servers import ADAPTERS, LOAD_APP, Server, serving
 
 _WORKERS = {"starlette": 3, "flask": 2}  # those that start anew take longer to come back
 _ATTACKERS, _OWNERS = 8, 3  # connections to each server
@@ -36,20 +36,20 @@ _OUTAGE = 1.5  # seconds at most
 _STRANGER = basic("pk_" + "0" * 28, "sk_guess")
 
 
-class Siege:
+class KillRun:
     """All clients of all servers, and what they were answered."""
 
     def __init__(self, servers: list[Server], attacked: Keys, other: Keys, seed: int) -> None:
         self._servers = servers
         self._asks = {"wrong": attacked.basic("sk_wrong"), "right": other.basic(), "unknown": _STRANGER}
         self.chance = random.Random(seed)
-        self.shots: dict[tuple[str, Server], list[Shot]] = {(r, s): [] for r in self._asks for s in servers}
+        self.shots: dict[tuple[str, Server], list[Exchange]] = {(r, s): [] for r in self._asks for s in servers}
         self.forgotten = 0  # right pairs that a process refused which had accepted them before
         self.killed: Counter[str] = Counter()
         self._served: set[int] = set()  # workers that have accepted the right pair
         self._done = False
 
-    def of(self, role: str) -> list[Shot]:
+    def of(self, role: str) -> list[Exchange]:
         return [shot for (asked, _), shots in self.shots.items() if asked == role for shot in shots]
 
     async def lay(self, events: "Events", kills: int, pace: float) -> None:
@@ -69,7 +69,7 @@ class Siege:
 
     async def working(self) -> float:
         """Return how long it takes until every server does all that it should."""
-        begun, before = time.monotonic(), {place: len(shots) for place, shots in self.shots.items()}
+        begun, before = time.monotonic(), {durable_world: len(shots) for durable_world, shots in self.shots.items()}
         right = {"wrong": 401, "right": 200, "unknown": 401}
 
         def served() -> bool:
@@ -78,7 +78,7 @@ class Siege:
                 for (role, server), shots in self.shots.items()
             )
 
-        await until(served, PATIENCE)
+        await until(served, TIMEOUT)
         return time.monotonic() - begun
 
     async def _kill_one(self) -> None:
@@ -119,13 +119,13 @@ class Events:
         self.outages: Counter[str] = Counter()
         self.recoveries: list[float] = []
 
-    async def after(self, number: int, siege: Siege) -> None:
+    async def after(self, number: int, siege: KillRun) -> None:
         if self._world.server is not None and number % self._every == 0:
             await self._outage(self._world.server, siege)
         if self._world.store == "sqlite" and number % self._check_every == 0:
-            await asyncio.to_thread(check_file, self._report, self._world)
+            await asyncio.to_thread(check_sqlite_file, self._report, self._world)
 
-    async def _outage(self, server: PostgresServer, siege: Siege) -> None:
+    async def _outage(self, server: PostgresServer, siege: KillRun) -> None:
         """End the database server in one of two rude ways, and start it again; each server must recover by itself."""
         way = ("stopped at once", "killed")[self.outages.total() % 2]
         self.outages[way] += 1
@@ -145,10 +145,10 @@ def measure(
     events = Events(world, report, every=every, check_every=check_every)
     with serving(world) as fleet:
         servers = [
-            fleet.launch(adapter, app=OWN, processes=number, preload=True) for adapter, number in _WORKERS.items()
+            fleet.launch(adapter, app=LOAD_APP, processes=number, preload=True) for adapter, number in _WORKERS.items()
         ]
         fleet.wait(*servers)
-        siege = Siege(servers, attacked, other, seed)
+        siege = KillRun(servers, attacked, other, seed)
         begun = time.monotonic()
         asyncio.run(siege.lay(events, kills, pace))
         report.figure("seconds", round(time.monotonic() - begun))
@@ -161,11 +161,11 @@ def measure(
     _check_answers(report, siege, lost=events.outages.total())
     _check_books(report, world, attacked, siege, lost=events.outages.total())
     if world.store == "sqlite":
-        check_file(report, world)
+        check_sqlite_file(report, world)
     return report
 
 
-def _check_answers(report: Report, siege: Siege, lost: int) -> None:
+def _check_answers(report: Report, siege: KillRun, lost: int) -> None:
     """Nobody is told anything but the truth, or nothing, or, while the database is away, to come again."""
     away = {503} if lost else set()
     for role, right in (("wrong", 401), ("unknown", 401), ("right", 200)):
@@ -175,12 +175,12 @@ def _check_answers(report: Report, siege: Siege, lost: int) -> None:
         allowed = {right, UNANSWERED} | away
         report.expect(right in seen and set(seen) <= allowed, f"{role} got {seen}, not only {allowed}")
         report.figure(f"{role} took", in_ms(times(shots)))
-        report.expect(max(times(shots)) < PATIENCE, f"{role}: a server hung")
+        report.expect(max(times(shots)) < TIMEOUT, f"{role}: a server hung")
     report.expect(statuses(siege.of("wrong"))[UNANSWERED] > 0, "no connection was ever broken: nothing was shown")
     report.same("right pairs refused by a process that knew them", siege.forgotten, 0)
 
 
-def _check_books(report: Report, world: World, attacked: Keys, siege: Siege, lost: int) -> None:
+def _check_books(report: Report, world: World, attacked: Keys, siege: KillRun, lost: int) -> None:
     """What was told 503 was judged by a worker that remembered the pair, and counts, or could not be judged."""
     books, away, unsure, unseen = world.recorded(), 0, 0, 0
     for role, outcome, connections in (("wrong", "wrong_secret", _ATTACKERS), ("unknown", "unknown_key", 1)):
@@ -196,11 +196,11 @@ def _check_books(report: Report, world: World, attacked: Keys, siege: Siege, los
     report.between("told 503 or nothing, recorded", unseen, 0, away + unsure)
     failures = world.recorded(attacked.public_key)["wrong_secret"]
     behind = failures - statuses(siege.of("wrong"))[401] + _ATTACKERS * len(ADAPTERS)
-    check_case(report, world, attacked, failures, at_once=_ATTACKERS * len(ADAPTERS), behind=behind if lost else 0)
+    check_incident(report, world, attacked, failures, at_once=_ATTACKERS * len(ADAPTERS), behind=behind if lost else 0)
 
 
 @contextmanager
-def place(store: str) -> Iterator[World]:
+def durable_world(store: str) -> Iterator[World]:
     """Make a world that survives what is done to it: PostgreSQL with a durable server of its own."""
     if store == "sqlite":
         with fresh_world(store) as world:
@@ -212,14 +212,14 @@ def place(store: str) -> Iterator[World]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--kills", type=int, default=200, help="on each store")
     parser.add_argument("--pace", type=float, default=0.5, help="seconds between two kills, on the average")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     reports = []
-    for store in stores_of(options):
-        with place(store) as world:
+    for store in chosen_databases(options):
+        with durable_world(store) as world:
             reports.append(measure(world, options.kills, pace=options.pace, seed=options.seed))
     return conclude("proofs.load.kills", reports)
 

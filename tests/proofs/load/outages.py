@@ -14,16 +14,16 @@ from pathlib import Path
 from support.postgres import PostgresServer
 from support.world import Keys, World
 
-from proofs.load import database_servers, stores
-from proofs.load.clients import statuses, times
+from proofs.load import postgres_outages, sqlite_outages
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
+from proofs.load.http_clients import statuses, times
 from proofs.load.kinds import Kind
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.outage_run import RECOVERY_TIMEOUT, WELL, Limits, OutageRun, Requests
 from proofs.load.report import Report, conclude, in_ms
 from proofs.load.servers import ADAPTERS, serving
-from proofs.load.stores import with_small_disk
-from proofs.load.watch import PATIENCE, WELL, Crowd, Limits, Watch
+from proofs.load.sqlite_outages import with_small_disk
 
-KINDS = {"sqlite": stores.KINDS, "postgresql": database_servers.KINDS}
+KINDS = {"sqlite": sqlite_outages.KINDS, "postgresql": postgres_outages.KINDS}
 
 _EARLY, _LATE = 0.75, 0.05  # seconds: the feed is read four times a second, by a thread that has to get its turn
 _RETRY = 0.5  # seconds that the recorder rests after a failed commit
@@ -35,14 +35,14 @@ _MORE_THREADS = 16  # all that gunicorn has, and has made only as many of as wer
 def measure(world: World, adapter: str, name: str, limits: Limits) -> Report:
     report, kind = Report(f"{name}, {adapter}"), KINDS[world.store][name]
     people = [world.register(role) for role in ("remembered", "fresh", "attacked", "other")]
-    crowd = Crowd.of(*people)
+    crowd = Requests.of(*people)
     with serving(world, limits.settings()) as fleet:
         server = fleet.start(adapter)
-        watch = Watch(crowd, server)
+        watch = OutageRun(crowd, server)
         try:
             asyncio.run(watch.run(world, kind, limits))
         except TimeoutError:
-            report.expect(False, f"not back {PATIENCE:g} s later: {_last(crowd)}")
+            report.expect(False, f"not back {RECOVERY_TIMEOUT:g} s later: {_last(crowd)}")
             report.figure("the server's last words", server.process.log_tail())
         fleet.stop()
     _check_outage(report, crowd, watch, kind, limits)
@@ -50,11 +50,11 @@ def measure(world: World, adapter: str, name: str, limits: Limits) -> Report:
     return report
 
 
-def _last(crowd: Crowd) -> dict[str, int]:
+def _last(crowd: Requests) -> dict[str, int]:
     return {role: shots[-1].status for role, shots in crowd.shots.items()}
 
 
-def _check_outage(report: Report, crowd: Crowd, watch: Watch, kind: Kind, limits: Limits) -> None:
+def _check_outage(report: Report, crowd: Requests, watch: OutageRun, kind: Kind, limits: Limits) -> None:
     during = {role: dict(statuses(watch.during(role))) for role in crowd.asks}
     report.figure("while the store was away", during)
     right = {200, 503} if kind.blind else {200}
@@ -78,7 +78,7 @@ def _check_outage(report: Report, crowd: Crowd, watch: Watch, kind: Kind, limits
     report.figure("all back after", f"{max(back, default=float('nan')):.2f} s")
 
 
-def _check_grace(report: Report, watch: Watch, grace: float) -> None:
+def _check_grace(report: Report, watch: OutageRun, grace: float) -> None:
     """Remembered pairs pass as long as the feed's last look is no older than the grace, and not longer.
 
     The last look was after the outage began to come, which takes its time, and before it was there.
@@ -90,7 +90,7 @@ def _check_grace(report: Report, watch: Watch, grace: float) -> None:
     report.expect(refused > grace - _EARLY, f"the grace of {grace:g} s was over after {refused:.2f} s")
 
 
-def _check_books(report: Report, world: World, watch: Watch, people: Sequence[Keys], kind: Kind) -> None:
+def _check_books(report: Report, world: World, watch: OutageRun, people: Sequence[Keys], kind: Kind) -> None:
     """Every answer is on disk as what was judged, whatever its client was told, and nothing else is.
 
     A 503 whose secret could be judged, by the store or by memory, counts as wrong; one that nobody could judge is
@@ -172,7 +172,7 @@ def _on_servers(adapters: Sequence[str], kinds: Sequence[str], limits: Limits) -
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument(
         "--kind", action="append", choices=[*KINDS["sqlite"], *KINDS["postgresql"]], help="default: all"
     )
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where to put SQLite databases; its disk may be filled up")
     options = parser.parse_args(arguments)
     limits = Limits(options.grace, options.commit_timeout, options.length, options.attackers)
-    adapters, places = options.adapter or ADAPTERS, stores_of(options)
+    adapters, places = options.adapter or ADAPTERS, chosen_databases(options)
     kinds = [kind for place in places for kind in KINDS[place] if kind in (options.kind or KINDS[place])]
     if options.folder is not None:
         return conclude("proofs.load.outages", _on_files(options.folder, adapters, kinds, limits))

@@ -14,9 +14,9 @@ from itertools import product
 
 from support.world import Keys, World
 
-from proofs.load.books import check_case
-from proofs.load.clients import Connection, Shot, keep_asking, statuses, times
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
+from proofs.load.http_clients import Connection, Exchange, keep_asking, statuses, times
+from proofs.load.record_checks import check_incident
 from proofs.load.report import Report, conclude, in_ms
 from proofs.load.servers import ADAPTERS, Server, serving
 
@@ -28,8 +28,8 @@ DETAILS = 60  # attempts kept a key and minute
 class Flood:
     """One phase: what the attackers and the right pair's owner were answered."""
 
-    wrong: list[Shot]
-    right: list[Shot]
+    wrong: list[Exchange]
+    right: list[Exchange]
     seconds: float
 
 
@@ -48,7 +48,7 @@ class _Quota:
         return self._left < 0
 
 
-async def alone(port: int, keys: Keys, requests: int) -> list[Shot]:
+async def alone(port: int, keys: Keys, requests: int) -> list[Exchange]:
     """Use a right pair while nothing else goes on."""
     connection = Connection(port)
     shots = [await connection.ask(keys.basic()) for _ in range(requests)]
@@ -75,7 +75,7 @@ def measure(world: World, adapter: str, processes: int, refusals: int) -> Report
         first = _phase(report, "another account's pair", server, attacked, other, refusals=refusals)
         # Nothing but failures has happened to this key: every figure is known.
         report.same("recorded", world.recorded(attacked.public_key), {"wrong_secret": refusals})
-        check_case(report, world, attacked, refusals, at_once=CONNECTIONS)
+        check_incident(report, world, attacked, refusals, at_once=CONNECTIONS)
         second = _phase(report, "its own pair", server, attacked, attacked, refusals=refusals)
         fleet.stop()
     report.figure("right pair without the flood", in_ms(times(calm)))
@@ -90,7 +90,7 @@ def measure(world: World, adapter: str, processes: int, refusals: int) -> Report
     return report
 
 
-def _outcomes(wrong: int, right: list[Shot]) -> dict[str, int]:
+def _outcomes(wrong: int, right: list[Exchange]) -> dict[str, int]:
     return {"wrong_secret": wrong, "accepted": len(right)}
 
 
@@ -122,11 +122,11 @@ VARIANTS = [(adapter, processes) for processes in (1, 2) for adapter in ADAPTERS
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--refusals", type=int, default=20_000, help="in each of the two phases")
     options = parser.parse_args(arguments)
     reports = []
-    for store, (adapter, processes) in product(stores_of(options), VARIANTS):
+    for store, (adapter, processes) in product(chosen_databases(options), VARIANTS):
         with fresh_world(store) as world:
             reports.append(measure(world, adapter, processes, options.refusals))
     return conclude("proofs.load.refusals", reports)

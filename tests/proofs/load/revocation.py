@@ -18,10 +18,10 @@ from support.world import Keys, World
 
 from octy_middleware import Database
 from octy_worker.staff import key_orders
-from proofs.load.clients import Connection, Shot, keep_asking, until
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
+from proofs.load.http_clients import Connection, Exchange, keep_asking, until
 from proofs.load.report import Report, conclude, percentile
-from proofs.load.servers import OWN, Server, serving
+from proofs.load.servers import LOAD_APP, Server, serving
 
 ADAPTERS = ("starlette", "starlette", "flask", "flask")
 LIMIT = 1.0  # seconds: invariant 4
@@ -64,7 +64,7 @@ class Stop:
     returned: int
 
     @classmethod
-    def of(cls, shots: Sequence[Shot], cut_at: float) -> "Stop":
+    def of(cls, shots: Sequence[Exchange], cut_at: float) -> "Stop":
         last = max(shot.answered for shot in shots if shot.status == 200)
         first = min(shot.answered for shot in shots if shot.status == 401)
         return cls(last - cut_at, sum(shot.status == 200 and shot.sent > first for shot in shots))
@@ -74,7 +74,7 @@ class _Users:
     """The pair's owner: connections to each server that use it until told."""
 
     def __init__(self, servers: Sequence[Server], keys: Keys, connections: int) -> None:
-        self.shots: list[list[Shot]] = [[] for _ in servers]
+        self.shots: list[list[Exchange]] = [[] for _ in servers]
         self._done = False
         self._tasks = [
             asyncio.create_task(keep_asking(server.port, keys.basic(), some, lambda: self._done, pause=_PAUSE))
@@ -120,7 +120,7 @@ async def here(server: Server, keys: Keys, admin: Keys) -> Stop:
     )
 
 
-async def _call(server: Server, admin: Keys, path: str) -> Shot:
+async def _call(server: Server, admin: Keys, path: str) -> Exchange:
     connection = Connection(server.port)
     shot = await connection.ask(admin.basic(), method="POST", path=path)
     connection.close()
@@ -139,7 +139,7 @@ class Rig:
         self._number = 0
         self._admin = world.register("admin")
         self._attacked = world.register("attacked")
-        self.refused: list[Shot] = []
+        self.refused: list[Exchange] = []
 
     async def run(self, report: Report, rounds: int) -> None:
         done = False
@@ -204,7 +204,7 @@ def measure(world: World, rounds: int) -> Report:
     cutter.start()
     try:
         with serving(world) as fleet:
-            servers = [fleet.launch(adapter, app=OWN) for adapter in ADAPTERS]
+            servers = [fleet.launch(adapter, app=LOAD_APP) for adapter in ADAPTERS]
             fleet.wait(*servers)
             rig = Rig(world, servers, mine)
             asyncio.run(rig.run(report, rounds))
@@ -218,11 +218,11 @@ def measure(world: World, rounds: int) -> Report:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--rounds", type=int, default=24)
     options = parser.parse_args(arguments)
     reports = []
-    for store in stores_of(options):
+    for store in chosen_databases(options):
         with fresh_world(store) as world:
             reports.append(measure(world, options.rounds))
     return conclude("proofs.load.revocation", reports)

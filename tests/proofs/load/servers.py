@@ -30,8 +30,8 @@ class App:
     flask: str
 
 
-EXAMPLE = App(EXAMPLES, "starlette_app:app", "flask_app:app")
-OWN = App(TESTS, "proofs.load.apps:starlette_app", "proofs.load.apps:flask_app")
+EXAMPLE_APP = App(EXAMPLES, "starlette_app:app", "flask_app:app")
+LOAD_APP = App(TESTS, "proofs.load.apps:starlette_app", "proofs.load.apps:flask_app")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def command(adapter: str, app: App, port: int, processes: int, *, preload: bool 
 
 
 @contextmanager
-def serving(world: World, environment: Mapping[str, str] | None = None) -> Iterator["Fleet"]:
+def serving(world: World, environment: Mapping[str, str] | None = None) -> Iterator["ServerGroup"]:
     """Serve the world's database by as many servers as are started in the block."""
     settings = {
         "OCTY_DATABASE_URL": world.url,
@@ -83,17 +83,17 @@ def serving(world: World, environment: Mapping[str, str] | None = None) -> Itera
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
     with ProcessGroup(world.folder / "logs", {**inherited, **settings}) as group:
-        yield Fleet(group)
+        yield ServerGroup(group)
 
 
-class Fleet:
+class ServerGroup:
     """Servers of one database."""
 
     def __init__(self, group: ProcessGroup) -> None:
         self._group = group
 
-    def launch(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1, preload: bool = False) -> Server:
-        """Begin to start a server; `Fleet.wait` returns when it listens."""
+    def launch(self, adapter: str, *, app: App = EXAMPLE_APP, processes: int = 1, preload: bool = False) -> Server:
+        """Begin to start a server; `ServerGroup.wait` returns when it listens."""
         port = free_port()
         arguments = command(adapter, app, port, processes, preload=preload)
         return Server(adapter, port, self._group.start(f"{adapter}-{port}", [sys.executable, "-m", *arguments]))
@@ -102,7 +102,7 @@ class Fleet:
         for server in servers:
             server.process.wait_until(lambda port=server.port: is_listening(port), _START)
 
-    def start(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1) -> Server:
+    def start(self, adapter: str, *, app: App = EXAMPLE_APP, processes: int = 1) -> Server:
         server = self.launch(adapter, app=app, processes=processes)
         self.wait(server)
         return server

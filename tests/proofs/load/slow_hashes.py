@@ -22,9 +22,9 @@ from support.world import Keys, World, basic
 
 from octy_middleware import Settings
 from octy_worker.dev.processes import LOOPBACK
-from proofs.load.places import add_store_option, fresh_world, stores_of
+from proofs.load.databases import add_database_option, chosen_databases, fresh_world
 from proofs.load.report import Report, conclude, in_ms, percentile
-from proofs.load.servers import OWN, Server, serving
+from proofs.load.servers import LOAD_APP, Server, serving
 
 _PATH = "/v1/account/authenticate"
 _PACE = 0.004  # seconds between two requests of the right pair
@@ -138,7 +138,7 @@ def measure(
     seen: set[int] = set()
     told: list[int] = []
     with serving(world) as fleet:
-        server = fleet.start("starlette", app=OWN)
+        server = fleet.start("starlette", app=LOAD_APP)
         probe(server, fast, 0.5)
         for _ in range(turns):
             took, statuses = probe(server, fast, seconds)
@@ -172,14 +172,14 @@ def measure(
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_store_option(parser)
+    add_database_option(parser)
     parser.add_argument("--rounds", type=int, default=656_000)
     parser.add_argument("--strangers", type=int, default=4)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args(arguments)
     reports = []
-    for store in stores_of(options):
+    for store in chosen_databases(options):
         with fresh_world(store) as world:
             reports.append(
                 measure(

@@ -31,16 +31,16 @@ from octy_worker.dev.environment import inherited_environment
 from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.staff.registration import register
-from proofs.load.places import fresh_world
+from proofs.load.databases import fresh_world
 from proofs.load.report import Report, conclude, percentile
 
-KINDS = ("mail", "twice", "away", "waiting", "half")
+SITUATIONS = ("mail", "twice", "away", "waiting", "half")
 _PATIENCE = 40.0  # seconds; a mail that Temporal has given to a worker which is gone comes again after 60
 _STOPPED = 35.0  # seconds in which the worker must have ended: what its grace and its time-outs allow
 _DATA = 0.5  # seconds that the mail server takes for one mail
 
 
-class SlowMail:
+class SlowMailServer:
     """A mail server that takes its time, and counts each mail by its Message-ID."""
 
     def __init__(self, seconds: float = _DATA) -> None:
@@ -56,10 +56,10 @@ class SlowMail:
         return "250 kept"
 
 
-class Site:
+class WorkerSetup:
     """Everything that a worker needs, and one worker after another."""
 
-    def __init__(self, world: World, group: ProcessGroup, mail: SlowMail, temporal: int) -> None:
+    def __init__(self, world: World, group: ProcessGroup, mail: SlowMailServer, temporal: int) -> None:
         self.world = world
         self.mail = mail
         self.group = group
@@ -95,13 +95,15 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path | None = None, mail: SlowMail | None = None, **settings: str) -> Iterator[Site]:
+def worker_setup(
+    folder: Path | None = None, mail: SlowMailServer | None = None, **settings: str
+) -> Iterator[WorkerSetup]:
     """Start everything but the worker, with these OCTY_* variables beside those that are needed."""
     with ExitStack() as stack:
         home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world = stack.enter_context(fresh_world("sqlite", folder=home / "world"))
         certificate, temporal, smtp = ensure_certificate(home / "tls"), free_port(), free_port()
-        mail = mail or SlowMail()
+        mail = mail or SlowMailServer()
         controller = Controller(mail, hostname="127.0.0.1", port=smtp, tls_context=_serving(certificate))
         controller.start()
         stack.callback(controller.stop)
@@ -118,7 +120,7 @@ def site(folder: Path | None = None, mail: SlowMail | None = None, **settings: s
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = {**inherited_environment(), "PYTHONPATH": paths, **variables}
         group = stack.enter_context(ProcessGroup(home / "logs", environment, grace_period=_PATIENCE))
-        place = Site(world, group, mail, temporal)
+        place = WorkerSetup(world, group, mail, temporal)
         place.start_temporal()
         yield place
 
@@ -129,7 +131,7 @@ def _serving(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
-def stop_once(place: Site, kind: str, mails: int) -> tuple[int | None, float]:
+def stop_once(place: WorkerSetup, kind: str, mails: int) -> tuple[int | None, float]:
     """Play one round; return the worker's exit status, None when it did not end, and the seconds from SIGTERM on."""
     with ExitStack() as stack:
         if kind == "waiting":
@@ -167,7 +169,7 @@ def _half_a_form(port: int) -> Iterator[None]:
         yield
 
 
-def measure(place: Site, rounds: int, kinds: tuple[str, ...] = KINDS, mails: int = 3) -> Report:
+def measure(place: WorkerSetup, rounds: int, kinds: tuple[str, ...] = SITUATIONS, mails: int = 3) -> Report:
     """Stop so many workers, one kind after the other; then let one finish what they left."""
     report = Report(f"{rounds} stops")
     ends: Counter[str] = Counter()
@@ -194,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args(arguments)
-    with site() as place:
+    with worker_setup() as place:
         return conclude("proofs.load.stops", [measure(place, options.rounds)])
 
 

@@ -10,7 +10,7 @@ from octy_middleware.http.client_address import network_of
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from proofs.load.exactness import measure
-from proofs.load.oracle import Line, Oracle
+from proofs.load.reference_policy import LoggedOutcome, ReferencePolicy
 
 
 def test_processes_and_threads_at_the_same_keys_are_exact(world: World) -> None:
@@ -32,11 +32,11 @@ def _told(world: World, events: list[AuthEvent], sizes: list[int]) -> tuple[list
         max_networks=1000,
         clock=lambda: 1e9,
     )
-    oracle = Oracle()
+    oracle = ReferencePolicy()
     for size in sizes:
         batch, events = events[:size], events[size:]
         ledger.write(batch)
-        oracle.read(Line(str(e.outcome), e.at, e.source, e.public_key, e.request_id) for e in batch)
+        oracle.read(LoggedOutcome(str(e.outcome), e.at, e.source, e.public_key, e.request_id) for e in batch)
     rows = world.rows("SELECT failures FROM incident ORDER BY id")
     return rows, [told[-1] for told in oracle.told.values()]
 

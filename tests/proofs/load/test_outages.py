@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from support.postgres import PostgresServer
 
+from proofs.load.databases import fresh_world
+from proofs.load.outage_run import Limits
 from proofs.load.outages import full_disk, measure
-from proofs.load.places import fresh_world
-from proofs.load.watch import Limits
 
 LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
 

@@ -30,7 +30,7 @@ class Attempt(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cast:
+class TrafficKeys:
     """The pairs: few that all want at once, some, many for batches of many keys, and some that are no longer in use."""
 
     hot: list[Keys]
@@ -39,7 +39,7 @@ class Cast:
     retired: list[Keys]
 
     @classmethod
-    def of(cls, world: World, cold: int) -> "Cast":
+    def of(cls, world: World, cold: int) -> "TrafficKeys":
         sizes = {"hot": _HOT, "warm": _WARM, "cold": cold, "retired": _RETIRED}
         cast = cls(**{role: [world.register(f"{role}-{n}") for n in range(size)] for role, size in sizes.items()})
         for keys in cast.retired:
@@ -54,7 +54,7 @@ def sources(thread: int) -> list[str]:
     return [str(ip_address(text)) for text in (own, f"198.51.{100 + thread // _HOSTS}.{1 + thread % _HOSTS}", *shared)]
 
 
-def attempts(cast: Cast, thread: int, requests: int, seed: int) -> Iterator[Attempt]:
+def attempts(cast: TrafficKeys, thread: int, requests: int, seed: int) -> Iterator[Attempt]:
     """Yield what one thread sends, in order."""
     chance = random.Random(f"{seed}/{thread}")
     own, *shared = sources(thread)
@@ -77,7 +77,7 @@ def attempts(cast: Cast, thread: int, requests: int, seed: int) -> Iterator[Atte
             yield _attempt(outcome, keys.public_key, source, keys.basic(secret), number)
 
 
-def _pick(cast: Cast, chance: random.Random, *, crowd: bool) -> tuple[Keys, float]:
+def _pick(cast: TrafficKeys, chance: random.Random, *, crowd: bool) -> tuple[Keys, float]:
     """Return a pair, and how often its secret is right: the hottest never, the next now and then."""
     if crowd:
         place = chance.randrange(len(cast.cold))

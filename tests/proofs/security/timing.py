@@ -19,8 +19,8 @@ from types import MappingProxyType
 from rich.console import Console
 from rich.table import Table
 
-from proofs.conformance.servers import SERVERS, Running
-from proofs.conformance.wire import Answer, Wire
+from proofs.conformance.raw_http import RawConnection, Response
+from proofs.conformance.servers import SERVERS, RunningServer
 from proofs.security.arms import ARMS, CONTROL, WRONG, Prepared, prepare
 from proofs.security.figures import Figures, compare, verdict
 
@@ -51,9 +51,9 @@ class Line:
     """A connection to the server. Where it hangs up after an answer, the next one is made before the clock starts."""
 
     def __init__(self, port: int) -> None:
-        self._wire = Wire(port)
+        self._wire = RawConnection(port)
 
-    def ask(self, token: bytes) -> tuple[float, Answer]:
+    def ask(self, token: bytes) -> tuple[float, Response]:
         """Return the microseconds from the request's first byte to the answer's last, and the answer."""
         request = (
             f"GET {_PATH} HTTP/1.1\r\nHost: api.example\r\nX-Forwarded-Proto: https\r\nAuthorization: Basic ".encode()
@@ -79,7 +79,7 @@ def serving(
     """Start the target over a fresh database in `folder`."""
     prepared = prepare(folder)
     [server] = [server for server in SERVERS if server.name == target.server]
-    running = Running(server, target.app, folder, {**prepared.environment, **environment})
+    running = RunningServer(server, target.app, folder, {**prepared.environment, **environment})
     try:
         running.wait()
         line = Line(running.port)
@@ -103,7 +103,7 @@ def measure(prepared: Prepared, line: Line, rounds: int, rng: Random) -> Measure
     return measured
 
 
-def _without_date(answer: Answer) -> bytes:
+def _without_date(answer: Response) -> bytes:
     """Return the whole answer but for the one line that changes with the clock."""
     head, blank, body = answer.raw.partition(b"\r\n\r\n")
     lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"date:")]

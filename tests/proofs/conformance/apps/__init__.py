@@ -27,7 +27,7 @@ OPEN = b'{"open": true}'
 Build = Callable[..., Any]
 
 
-def variants() -> dict[str, dict[str, Any]]:
+def options_by_host() -> dict[str, dict[str, Any]]:
     """Return each site's options beyond the environment's."""
     return {
         "api.example": {},
@@ -38,11 +38,11 @@ def variants() -> dict[str, dict[str, Any]]:
         "methods.example": {"exempt_paths": ("GET /open", "OPTIONS *")},
         "hsts.example": {"hsts": 31_536_000},
         "rate-limited.example": {"rate_limit": 1},
-        "shaped.example": {"on_refusal": shape},
+        "shaped.example": {"on_refusal": custom_response},
     }
 
 
-def shape(refusal: ErrorResponse, request: Request) -> ErrorResponse:
+def custom_response(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     """Say a refusal in the host's own form."""
     body = json.dumps({"refused": refusal.status, "method": request.method}).encode()
     return replace(refusal, headers=((b"content-type", b"application/json"),), body=body)

@@ -6,7 +6,7 @@ from bottle import Bottle, HTTPResponse, request
 
 from octy_middleware import OctyWSGIMiddleware
 from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.sites import wsgi_sites
+from proofs.conformance.apps.by_host import wsgi_app_by_host
 
 JSON = "application/json"
 
@@ -27,4 +27,4 @@ def build(**options: Any) -> Any:
     return OctyWSGIMiddleware(app, **options)
 
 
-app = wsgi_sites(build)
+app = wsgi_app_by_host(build)

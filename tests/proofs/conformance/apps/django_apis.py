@@ -1,4 +1,4 @@
-"""Django with REST framework, as it comes with its own authentication, and with django-ninja: set-up and routes."""
+"""Django with REST framework and its own authentication, and with django-ninja: set-up and routes."""
 
 from typing import Any
 

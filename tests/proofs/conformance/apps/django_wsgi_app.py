@@ -8,7 +8,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 import proofs.conformance.apps.django_urls  # noqa: F401 - Django's set-up
 from octy_middleware import OctyWSGIMiddleware
 from proofs.conformance.apps import MOUNT
-from proofs.conformance.apps.sites import wsgi_sites
+from proofs.conformance.apps.by_host import wsgi_app_by_host
 
 
 def build(**options: Any) -> Any:
@@ -16,4 +16,4 @@ def build(**options: Any) -> Any:
     return DispatcherMiddleware(app, {MOUNT: app})
 
 
-app = wsgi_sites(build)
+app = wsgi_app_by_host(build)

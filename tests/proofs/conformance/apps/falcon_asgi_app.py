@@ -7,7 +7,7 @@ from falcon import MEDIA_JSON
 
 from octy_middleware import OctyASGIMiddleware
 from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.sites import asgi_mounted, asgi_sites
+from proofs.conformance.apps.by_host import asgi_app_by_host, asgi_mounted
 
 
 class Who:
@@ -47,4 +47,4 @@ def build(**options: Any) -> Any:
     return asgi_mounted(OctyASGIMiddleware(app, **options))
 
 
-app = asgi_sites(build)
+app = asgi_app_by_host(build)

@@ -8,7 +8,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from octy_middleware import OctyWSGIMiddleware
 from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.sites import wsgi_sites
+from proofs.conformance.apps.by_host import wsgi_app_by_host
 
 
 class Who:
@@ -42,4 +42,4 @@ def build(**options: Any) -> Any:
     return DispatcherMiddleware(guarded, {MOUNT: guarded})
 
 
-app = wsgi_sites(build)
+app = wsgi_app_by_host(build)

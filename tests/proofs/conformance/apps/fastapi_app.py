@@ -6,7 +6,7 @@ from fastapi import Body, FastAPI, Request, Response, WebSocket
 
 from octy_middleware import OctyASGIMiddleware
 from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.sites import asgi_mounted, asgi_sites
+from proofs.conformance.apps.by_host import asgi_app_by_host, asgi_mounted
 
 JSON = "application/json"
 
@@ -42,4 +42,4 @@ def build(**options: Any) -> Any:
     return asgi_mounted(app, outer)
 
 
-app = asgi_sites(build)
+app = asgi_app_by_host(build)

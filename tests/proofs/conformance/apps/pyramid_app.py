@@ -8,7 +8,7 @@ from pyramid.response import Response
 
 from octy_middleware import OctyWSGIMiddleware
 from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.sites import wsgi_sites
+from proofs.conformance.apps.by_host import wsgi_app_by_host
 
 JSON = "application/json"
 
@@ -31,4 +31,4 @@ def build(**options: Any) -> Any:
         return OctyWSGIMiddleware(config.make_wsgi_app(), **options)
 
 
-app = wsgi_sites(build)
+app = wsgi_app_by_host(build)

@@ -6,7 +6,7 @@ from quart import Quart, Response, request
 
 from octy_middleware import OctyASGIMiddleware
 from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.sites import asgi_sites
+from proofs.conformance.apps.by_host import asgi_app_by_host
 
 JSON = "application/json"
 
@@ -27,4 +27,4 @@ def build(**options: Any) -> Any:
     return app
 
 
-app = asgi_sites(build)
+app = asgi_app_by_host(build)

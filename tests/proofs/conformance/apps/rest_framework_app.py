@@ -5,8 +5,8 @@ from typing import Any
 from django.core.wsgi import get_wsgi_application
 
 from octy_middleware import OctyWSGIMiddleware
+from proofs.conformance.apps.by_host import wsgi_app_by_host
 from proofs.conformance.apps.django_apis import rest_urls, urlpatterns
-from proofs.conformance.apps.sites import wsgi_sites
 
 urlpatterns.extend(rest_urls)
 
@@ -15,4 +15,4 @@ def build(**options: Any) -> Any:
     return OctyWSGIMiddleware(get_wsgi_application(), **options)
 
 
-app = wsgi_sites(build)
+app = wsgi_app_by_host(build)

@@ -7,7 +7,7 @@ from sanic.response import HTTPResponse
 
 from octy_middleware import OctyASGIMiddleware
 from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.sites import asgi_sites
+from proofs.conformance.apps.by_host import asgi_app_by_host
 
 JSON = "application/json"
 
@@ -29,4 +29,4 @@ def build(**options: Any) -> Any:
     return OctyASGIMiddleware(_sanic, **options)
 
 
-app = asgi_sites(build)
+app = asgi_app_by_host(build)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from proofs.conformance.answers import CLOSED, GARBLED, SILENT, describe
-from proofs.conformance.pairs import Pairs
-from proofs.conformance.wire import Closed, Garbled, Silent, Wire
+from proofs.conformance.accounts import KeyPairs
+from proofs.conformance.raw_http import ConnectionClosed, NoResponse, NotHttp, RawConnection
+from proofs.conformance.response_text import CLOSED, GARBLED, SILENT, describe
 
 NOTHING = ""
 HOST = b"api.example"
@@ -23,10 +23,10 @@ THEN = b"<then>"
 """Between the requests of one connection."""
 
 
-class Play(Protocol):
+class Conversation(Protocol):
     """How a case goes: it sends the request, by and by if need be, and tells each answer."""
 
-    def __call__(self, wire: Wire, request: bytes) -> Iterator[str]: ...
+    def __call__(self, wire: RawConnection, request: bytes) -> Iterator[str]: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Case:
     request: bytes
     answers: tuple[str, ...]
     recorded: str
-    play: Play
+    conversation: Conversation
     adapter: str = ""  # asgi or wsgi, where the case exists at one of them only
     number: int = 0
 
@@ -63,28 +63,28 @@ class Case:
         return self.request.replace(b"<source>", self.source.encode()).replace(b"<id>", self.request_id.encode())
 
     def run(self, port: int) -> tuple[str, ...]:
-        """Play it on a connection of its own, and return what was answered."""
+        """Conversation it on a connection of its own, and return what was answered."""
         told: list[str] = []
-        with Wire(port) as wire:
+        with RawConnection(port) as wire:
             try:
-                told.extend(self.play(wire, self.bytes))
-            except Closed:
+                told.extend(self.conversation(wire, self.bytes))
+            except ConnectionClosed:
                 told.append(CLOSED)
-            except Silent:
+            except NoResponse:
                 told.append(SILENT)
-            except Garbled:
+            except NotHttp:
                 told.append(GARBLED)
         return tuple(told)
 
 
-def in_turn(wire: Wire, request: bytes) -> Iterator[str]:
+def on_one_connection(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Send request after request on one connection, each after the answer to the one before."""
     for part in request.split(THEN):
         wire.send(part)
         yield describe(wire.answer(head=part.startswith(b"HEAD ")))
 
 
-def each_anew(wire: Wire, request: bytes) -> Iterator[str]:
+def on_new_connections(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Send request after request, each on a connection of its own."""
     for part in request.split(THEN):
         wire.send(part)
@@ -112,14 +112,16 @@ def case(
     answers: str | tuple[str, ...],
     recorded: str,
     *,
-    play: Play = in_turn,
+    conversation: Conversation = on_one_connection,
     adapter: str = "",
 ) -> Case:
     """Make a row."""
-    return Case(group, name, request, (answers,) if isinstance(answers, str) else answers, recorded, play, adapter)
+    return Case(
+        group, name, request, (answers,) if isinstance(answers, str) else answers, recorded, conversation, adapter
+    )
 
 
-def table(pairs: Pairs) -> tuple[Case, ...]:
+def table(key_pairs: KeyPairs) -> tuple[Case, ...]:
     """Return all rows, numbered, for these pairs."""
     from proofs.conformance.cases import (
         authorization,
@@ -133,7 +135,7 @@ def table(pairs: Pairs) -> tuple[Case, ...]:
     )
 
     subjects = (authorization, paths, connections, uploads, forwarding, options, websockets, stops)
-    rows = [row for subject in subjects for row in subject.cases(pairs)]
+    rows = [row for subject in subjects for row in subject.cases(key_pairs)]
     titles = [row.title for row in rows]
     assert len(titles) == len(set(titles)), "two cases have one title"
     return tuple(replace(row, number=number) for number, row in enumerate(rows, 1))

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from support.world import basic
 
-from proofs.conformance.answers import AMBIGUOUS, INVALID, MALFORMED, MISSING, OVERSIZE, SERVER, WHO
+from proofs.conformance.accounts import UNKNOWN, KeyPairs
 from proofs.conformance.cases import NOTHING, Case, case, http
-from proofs.conformance.pairs import UNKNOWN, Pairs
+from proofs.conformance.response_text import AMBIGUOUS, INVALID, MALFORMED, MISSING, OVERSIZE, SERVER, WHO
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _RECORDED = {
@@ -20,22 +20,22 @@ _RECORDED = {
 }
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return them in the order of the table."""
-    for name, value, outcome in _keys(pairs):
+    for name, value, outcome in _keys(key_pairs):
         answer = WHO if outcome == "accepted" else INVALID
         yield case("keys", name, http(b"Authorization: " + value.encode()), answer, outcome)
-    for group, rows in (("header", _headers(pairs)), ("decoded text", _decoded(pairs))):
+    for group, rows in (("header", _headers(key_pairs)), ("decoded text", _decoded(key_pairs))):
         for name, (value, answer) in rows.items():
             yield case(group, name, http(b"Authorization: " + value), answer, _RECORDED[answer])
-    for name, (lines, answer) in _lines(pairs).items():
+    for name, (lines, answer) in _lines(key_pairs).items():
         yield case("header lines", name, http(*lines), answer, _RECORDED[answer])
-    for name, lines in _broken(pairs).items():
+    for name, lines in _broken(key_pairs).items():
         yield case("broken lines", name, http(*lines), SERVER, NOTHING)
 
 
-def _keys(pairs: Pairs) -> Iterator[tuple[str, str, str]]:
-    right, old = pairs.right, pairs.retired
+def _keys(key_pairs: KeyPairs) -> Iterator[tuple[str, str, str]]:
+    right, old = key_pairs.right, key_pairs.retired
     yield "right pair", right.basic(), "accepted"
     yield "wrong secret", right.basic("sk_wrong"), "wrong_secret"
     yield "empty secret", right.basic(""), "wrong_secret"
@@ -50,11 +50,11 @@ def _keys(pairs: Pairs) -> Iterator[tuple[str, str, str]]:
     yield "unknown key of 64 hex digits", basic("pk_" + "0af9" * 16, "x"), "unknown_key"
     yield "retired pair", old.basic(), "retired"
     yield "retired key, wrong secret", old.basic("sk_wrong"), "retired_wrong"
-    yield "the neighbour's pair", pairs.neighbour.basic(), "unknown_key"
+    yield "the neighbour's pair", key_pairs.neighbour.basic(), "unknown_key"
 
 
-def _headers(pairs: Pairs) -> dict[str, tuple[bytes, str]]:
-    token, pair = pairs.token, pairs.pair
+def _headers(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
+    token, pair = key_pairs.token, key_pairs.pair
     padded, twice = b64encode(pair[:-1]), b64encode(pair[:-2])  # a wrong secret that ends in "=", in "=="
     return {
         "scheme in lower case": (b"basic " + token, WHO),
@@ -119,8 +119,8 @@ def _headers(pairs: Pairs) -> dict[str, tuple[bytes, str]]:
     }
 
 
-def _decoded(pairs: Pairs) -> dict[str, tuple[bytes, str]]:
-    key, secret = pairs.right.public_key, pairs.right.secret
+def _decoded(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
+    key, secret = key_pairs.right.public_key, key_pairs.right.secret
     texts: dict[str, tuple[str | bytes, str]] = {
         "no colon": (key, MALFORMED),
         "colon only": (":", MALFORMED),
@@ -166,9 +166,9 @@ def _decoded(pairs: Pairs) -> dict[str, tuple[bytes, str]]:
     }
 
 
-def _lines(pairs: Pairs) -> dict[str, tuple[tuple[bytes, ...], str]]:
-    right, token = pairs.basic, pairs.token
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+def _lines(key_pairs: KeyPairs) -> dict[str, tuple[tuple[bytes, ...], str]]:
+    right, token = key_pairs.basic, key_pairs.token
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
     return {
         "no header": ((), MISSING),
         "two equal lines": ((right, right), AMBIGUOUS),
@@ -186,16 +186,16 @@ def _lines(pairs: Pairs) -> dict[str, tuple[tuple[bytes, ...], str]]:
         "name of the WSGI variable": ((b"HTTP_AUTHORIZATION: Basic " + token,), MISSING),
         "proxy-authorization": ((b"Proxy-Authorization: Basic " + token,), MISSING),
         "x-authorization": ((b"X-Authorization: Basic " + token,), MISSING),
-        "right pair in the address": ((b"Referer: https://" + pairs.pair + b"@api.example/who",), MISSING),
+        "right pair in the address": ((b"Referer: https://" + key_pairs.pair + b"@api.example/who",), MISSING),
         "remote user": ((b"Remote-User: acme", b"X-Remote-User: acme", b"REMOTE_USER: acme"), MISSING),
         "accepts problem+json": ((b"Accept: application/problem+json",), MISSING + " as problem"),
         "accepts anything": ((b"Accept: */*",), MISSING),
     }
 
 
-def _broken(pairs: Pairs) -> dict[str, tuple[bytes, ...]]:
+def _broken(key_pairs: KeyPairs) -> dict[str, tuple[bytes, ...]]:
     """Return lines that RFC 9110 5.5 and RFC 9112 5 forbid: a server should not even ask an app."""
-    right, token = pairs.basic, pairs.token
+    right, token = key_pairs.basic, key_pairs.token
     return {
         "NUL": (right + b"\x00",),
         "NUL in another header": (b"X-First: \x00", right),

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 from support.world import basic
 
-from proofs.conformance.answers import (
+from proofs.conformance.accounts import UNKNOWN, KeyPairs
+from proofs.conformance.cases import ID, SOURCE, THEN, Case, case, http
+from proofs.conformance.raw_http import RawConnection
+from proofs.conformance.response_text import (
     AMBIGUOUS,
     CLOSED,
     INVALID,
@@ -17,30 +20,27 @@ from proofs.conformance.answers import (
     WHO,
     describe,
 )
-from proofs.conformance.cases import ID, SOURCE, THEN, Case, case, http
-from proofs.conformance.pairs import UNKNOWN, Pairs
-from proofs.conformance.wire import Wire
 
 SAME = "the same bytes"
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return them in the order of the table."""
-    yield from _heads(pairs)
-    yield from _kept(pairs)
-    yield from _several(pairs)
+    yield from _heads(key_pairs)
+    yield from _kept(key_pairs)
+    yield from _several(key_pairs)
 
 
-def _heads(pairs: Pairs) -> Iterator[Case]:
-    right = THEN + http(pairs.basic)
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+def _heads(key_pairs: KeyPairs) -> Iterator[Case]:
+    right = THEN + http(key_pairs.basic)
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
     for name, lines, answer, outcome in (
         ("HEAD without credentials", (), MISSING, "missing"),
         ("HEAD and a wrong secret", (wrong,), INVALID, "wrong_secret"),
-        ("HEAD and two lines", (pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
+        ("HEAD and two lines", (key_pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
     ):
         yield case("HEAD", name, http(*lines, method=b"HEAD") + right, (answer, WHO), f"accepted, {outcome}")
-    request = http(pairs.basic, method=b"HEAD") + right
+    request = http(key_pairs.basic, method=b"HEAD") + right
     yield case(
         "HEAD", "HEAD and the right pair", request, (f"200 with no body of {len(WHO) - 4} bytes", WHO), "2 × accepted"
     )
@@ -50,20 +50,20 @@ def _heads(pairs: Pairs) -> Iterator[Case]:
     )
 
 
-def _kept(pairs: Pairs) -> Iterator[Case]:
-    right = http(pairs.basic)
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+def _kept(key_pairs: KeyPairs) -> Iterator[Case]:
+    right = http(key_pairs.basic)
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
     unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
     body = b'{"a": "body"}'
     posted = http(wrong, b"Content-Length: %d" % len(body), method=b"POST", path=b"/upload", body=body)
     for name, request, answer, outcome in (
         ("missing", http(), MISSING, "missing"),
         ("malformed", http(b"Authorization: Bearer x"), MALFORMED, "malformed"),
-        ("ambiguous", http(pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
+        ("ambiguous", http(key_pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
         ("oversize", http(b"Authorization: " + b"x" * 2000), OVERSIZE, "oversize"),
         ("a wrong secret", http(wrong), INVALID, "wrong_secret"),
         ("an unknown key", http(unknown), INVALID, "unknown_key"),
-        ("plain HTTP", http(pairs.basic, front=(SOURCE, ID)), PLAIN, "plain_http"),
+        ("plain HTTP", http(key_pairs.basic, front=(SOURCE, ID)), PLAIN, "plain_http"),
         ("a refused body", posted, INVALID, "wrong_secret"),
     ):
         yield case(
@@ -81,19 +81,21 @@ def _kept(pairs: Pairs) -> Iterator[Case]:
     yield case("keep-alive", "refused over HTTP/1.0", request, (MISSING, CLOSED), "missing")
 
 
-def _several(pairs: Pairs) -> Iterator[Case]:
-    right, none = http(pairs.basic), http()
+def _several(key_pairs: KeyPairs) -> Iterator[Case]:
+    right, none = http(key_pairs.basic), http()
     values = (
         basic(UNKNOWN, "x"),
-        pairs.right.basic("x"),
-        pairs.right.basic(""),
-        pairs.retired.basic(),
-        pairs.retired.basic("x"),
+        key_pairs.right.basic("x"),
+        key_pairs.right.basic(""),
+        key_pairs.retired.basic(),
+        key_pairs.retired.basic("x"),
     )
     request = THEN.join(http(b"Authorization: " + value.encode()) for value in values)
     recorded = "retired, retired_wrong, unknown_key, 2 × wrong_secret"
-    yield case("equal bytes", "unknown, wrong, empty, retired: whole answers", request, SAME, recorded, play=same_bytes)
-    wrong = http(b"Authorization: " + pairs.right.basic("x").encode())
+    yield case(
+        "equal bytes", "unknown, wrong, empty, retired: whole answers", request, SAME, recorded, conversation=same_bytes
+    )
+    wrong = http(b"Authorization: " + key_pairs.right.basic("x").encode())
     request = THEN.join((none, right, wrong))
     yield case(
         "pipelining",
@@ -101,23 +103,28 @@ def _several(pairs: Pairs) -> Iterator[Case]:
         request,
         (MISSING, WHO, INVALID),
         "accepted, missing, wrong_secret",
-        play=at_once,
+        conversation=at_once,
     )
     posted = http(b"Content-Length: 5", method=b"POST", path=b"/upload", body=b"hello")
     request = posted + THEN + right
     yield case(
-        "pipelining", "a refused body, then right, at once", request, (MISSING, WHO), "accepted, missing", play=at_once
+        "pipelining",
+        "a refused body, then right, at once",
+        request,
+        (MISSING, WHO),
+        "accepted, missing",
+        conversation=at_once,
     )
 
 
-def at_once(wire: Wire, request: bytes) -> Iterator[str]:
+def at_once(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Send all requests in one go, and read as many answers."""
     wire.send(request.replace(THEN, b""))
     for _ in request.split(THEN):
         yield describe(wire.answer())
 
 
-def same_bytes(wire: Wire, request: bytes) -> Iterator[str]:
+def same_bytes(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Compare whole answers, all but the Date, each on a connection of its own."""
     raw = set()
     for part in request.split(THEN):

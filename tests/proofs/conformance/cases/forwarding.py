@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from proofs.conformance.answers import MISSING, OPEN, PLAIN
+from proofs.conformance.accounts import KeyPairs
 from proofs.conformance.cases import ID, NOTHING, SECURE, SOURCE, Case, case, http
-from proofs.conformance.pairs import Pairs
+from proofs.conformance.response_text import MISSING, OPEN, PLAIN
 
 _ALONE, _FORWARDED = b"alone.example", b"forwarded.example"
 _PEER, _USER, _USER6 = "127.0.0.1", "198.51.100.7", "2001:db8:1:2::7"
@@ -12,13 +12,13 @@ _NETWORK6 = "2001:db8:1:2::/64"  # as which an IPv6 source is recorded
 _LIE = "203.0.113.66"  # what a client writes into the headers by itself
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return them in the order of the table."""
     for name, lines, source in _SOURCES:
         request = http(*(line.encode("latin-1") for line in lines), front=(SECURE, ID))
         yield case("source", name, request, MISSING, _from("missing", source))
-    yield from _plain(pairs)
-    yield from _alone(pairs)
+    yield from _plain(key_pairs)
+    yield from _alone(key_pairs)
     for name, lines, source in _ELEMENTS:
         request = http(*(line.encode() for line in lines), front=(ID,), host=_FORWARDED)
         yield case(
@@ -34,19 +34,19 @@ def _from(outcome: str, source: str) -> str:
     return f"{outcome} from {source}"
 
 
-def _plain(pairs: Pairs) -> Iterator[Case]:
+def _plain(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return requests that came to the proxy without TLS."""
     for name, lines in _SCHEMES.items():
-        request = http(*(line.encode() for line in lines), pairs.basic, front=(SOURCE, ID))
+        request = http(*(line.encode() for line in lines), key_pairs.basic, front=(SOURCE, ID))
         yield case("plain HTTP", name, request, PLAIN, "plain_http")
     yield case("plain HTTP", "no credentials over plain HTTP", http(front=(SOURCE, ID)), PLAIN, "plain_http")
     yield case("plain HTTP", "HEAD over plain HTTP", http(front=(SOURCE, ID), method=b"HEAD"), PLAIN, "plain_http")
     yield case("plain HTTP", "exempt path over plain HTTP", http(front=(SOURCE, ID), path=b"/open"), OPEN, NOTHING)
-    request = http(pairs.basic, front=(SOURCE, ID), path=b"https://api.example/who")
+    request = http(key_pairs.basic, front=(SOURCE, ID), path=b"https://api.example/who")
     yield case("plain HTTP", "https in the request line", request, PLAIN, "plain_http")
 
 
-def _alone(pairs: Pairs) -> Iterator[Case]:
+def _alone(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return lies to a site that trusts nobody: the answer is our own setting's, whatever the server trusts."""
     for name, lines in {
         "the usual headers of a proxy": (f"X-Forwarded-For: {_LIE}", "X-Forwarded-Proto: https"),
@@ -57,7 +57,7 @@ def _alone(pairs: Pairs) -> Iterator[Case]:
         "X-Forwarded-Ssl": ("X-Forwarded-Ssl: on",),
         "X-Forwarded-Protocol": ("X-Forwarded-Protocol: ssl",),
     }.items():
-        request = http(*(line.encode() for line in lines), pairs.basic, front=(ID,), host=_ALONE)
+        request = http(*(line.encode() for line in lines), key_pairs.basic, front=(ID,), host=_ALONE)
         yield case("nobody trusted", name, request, PLAIN, _from("plain_http", _PEER))
 
 

@@ -2,39 +2,39 @@
 
 from collections.abc import Iterator
 
-from proofs.conformance.answers import HSTS, INVALID, MALFORMED, MISSING, OPEN, PLAIN, RATE_LIMITED, WHO
-from proofs.conformance.cases import ID, NOTHING, SOURCE, THEN, Case, case, each_anew, http
-from proofs.conformance.pairs import Pairs
+from proofs.conformance.accounts import KeyPairs
+from proofs.conformance.cases import ID, NOTHING, SOURCE, THEN, Case, case, http, on_new_connections
+from proofs.conformance.response_text import HSTS, INVALID, MALFORMED, MISSING, OPEN, PLAIN, RATE_LIMITED, WHO
 
 _OPTIONAL, _METHODS, _HSTS = b"optional.example", b"methods.example", b"hsts.example"
 _RATE_LIMITED, _SHAPED = b"rate-limited.example", b"shaped.example"
 _STRANGER = '200 {"account": ""}'
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return them in the order of the table."""
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
-    yield from _optional(pairs, wrong)
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    yield from _optional(key_pairs, wrong)
     yield from _methods()
-    yield from _hsts(pairs, wrong)
-    yield _throttled(pairs, wrong)
+    yield from _hsts(key_pairs, wrong)
+    yield _throttled(key_pairs, wrong)
     for name, lines, method, answer, outcome in (
         ("a refusal in the host's form", (wrong,), b"GET", '401 {"refused": 401, "method": "GET"}', "wrong_secret"),
         ("a HEAD in the host's form", (), b"HEAD", "401 with no body of 34 bytes", "missing"),
-        ("the right pair", (pairs.basic,), b"GET", WHO, "accepted"),
+        ("the right pair", (key_pairs.basic,), b"GET", WHO, "accepted"),
     ):
         yield case("shaped refusals", name, http(*lines, method=method, host=_SHAPED), answer, outcome)
 
 
-def _optional(pairs: Pairs, wrong: bytes) -> Iterator[Case]:
+def _optional(key_pairs: KeyPairs, wrong: bytes) -> Iterator[Case]:
     for name, lines, answer, outcome in (
         ("no credentials", (), _STRANGER, NOTHING),
         ("an empty header", (b"Authorization:",), _STRANGER, NOTHING),
         ("a forged remote user", (b"Remote-User: acme", b"REMOTE_USER: acme"), _STRANGER, NOTHING),
-        ("the right pair", (pairs.basic,), WHO, "accepted"),
+        ("the right pair", (key_pairs.basic,), WHO, "accepted"),
         ("a wrong secret", (wrong,), INVALID, "wrong_secret"),
         ("another scheme", (b"Authorization: Bearer x",), MALFORMED, "malformed"),
-        ("two lines", (wrong, pairs.basic), "400 ambiguous", "ambiguous"),
+        ("two lines", (wrong, key_pairs.basic), "400 ambiguous", "ambiguous"),
     ):
         yield case("optional", name, http(*lines, host=_OPTIONAL), answer, outcome)
     request = http(host=_OPTIONAL, front=(SOURCE, ID))
@@ -58,10 +58,10 @@ def _methods() -> Iterator[Case]:
         yield case("exempt methods", name, request, answer, "missing" if answer == MISSING else NOTHING)
 
 
-def _hsts(pairs: Pairs, wrong: bytes) -> Iterator[Case]:
+def _hsts(key_pairs: KeyPairs, wrong: bytes) -> Iterator[Case]:
     for name, request, answer, outcome in (
         ("a refusal over https", http(wrong, host=_HSTS), INVALID + HSTS, "wrong_secret"),
-        ("a success over https", http(pairs.basic, host=_HSTS), WHO + HSTS, "accepted"),
+        ("a success over https", http(key_pairs.basic, host=_HSTS), WHO + HSTS, "accepted"),
         ("an exempt path over https", http(path=b"/open", host=_HSTS), OPEN + HSTS, NOTHING),
         ("a refusal over plain HTTP", http(host=_HSTS, front=(SOURCE, ID)), PLAIN, "plain_http"),
         ("an exempt path over plain HTTP", http(path=b"/open", host=_HSTS, front=(SOURCE, ID)), OPEN, NOTHING),
@@ -69,12 +69,19 @@ def _hsts(pairs: Pairs, wrong: bytes) -> Iterator[Case]:
         yield case("HSTS", name, request, answer, outcome)
 
 
-def _throttled(pairs: Pairs, wrong: bytes) -> Case:
+def _throttled(key_pairs: KeyPairs, wrong: bytes) -> Case:
     """Return one story of one source: 429 where it is wrong, never where it is right.
 
     Octy's own clients, which send no scheme, know no 429: to them a wrong key stays 401.
     """
-    lines = (wrong, wrong, wrong.replace(b"Basic ", b""), pairs.basic)
+    lines = (wrong, wrong, wrong.replace(b"Basic ", b""), key_pairs.basic)
     request = THEN.join(http(line, host=_RATE_LIMITED) for line in lines)
     answers, recorded = (INVALID, RATE_LIMITED, INVALID, WHO), "accepted, 3 × wrong_secret"
-    return case("rate limit", "wrong, wrong, wrong without a scheme, right", request, answers, recorded, play=each_anew)
+    return case(
+        "rate limit",
+        "wrong, wrong, wrong without a scheme, right",
+        request,
+        answers,
+        recorded,
+        conversation=on_new_connections,
+    )

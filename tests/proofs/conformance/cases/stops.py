@@ -5,13 +5,13 @@ The accepted outcome is not written yet at that moment, for it waits a second fo
 
 from collections.abc import Iterator
 
-from proofs.conformance.answers import WHO
+from proofs.conformance.accounts import KeyPairs
 from proofs.conformance.cases import Case, case, http
-from proofs.conformance.pairs import Pairs
+from proofs.conformance.response_text import WHO
 
 STOP = "stop"
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return it."""
-    yield case(STOP, "a right pair just before", http(pairs.basic), WHO, "accepted")
+    yield case(STOP, "a right pair just before", http(key_pairs.basic), WHO, "accepted")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from proofs.conformance.answers import INVALID, MISSING, WHO, describe
+from proofs.conformance.accounts import KeyPairs
 from proofs.conformance.cases import Case, case, http
-from proofs.conformance.pairs import Pairs
-from proofs.conformance.wire import Wire
+from proofs.conformance.raw_http import RawConnection
+from proofs.conformance.response_text import INVALID, MISSING, WHO, describe
 
 _LARGE = 10_000_000
 _IMPATIENCE = 1.5  # seconds: an answer that waits for the body would never come
@@ -13,19 +13,19 @@ _BODY = bytes(range(256)) * 1200
 _HEADERS_END = b"\r\n\r\n"
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return them in the order of the table."""
-    yield from _refused(pairs)
-    yield from _accepted(pairs)
-    yield from _trailers(pairs)
+    yield from _refused(key_pairs)
+    yield from _accepted(key_pairs)
+    yield from _trailers(key_pairs)
 
 
 def _upload(*lines: bytes, body: bytes = b"") -> bytes:
     return http(*lines, method=b"POST", path=b"/upload", body=body)
 
 
-def _refused(pairs: Pairs) -> Iterator[Case]:
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+def _refused(key_pairs: KeyPairs) -> Iterator[Case]:
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
     length, chunked, expect = b"Content-Length: %d" % _LARGE, b"Transfer-Encoding: chunked", b"Expect: 100-continue"
     for name, request, answer, outcome in (
         ("5 bytes of 10 MB, no credentials", _upload(length, body=b"hello"), MISSING, "missing"),
@@ -34,25 +34,25 @@ def _refused(pairs: Pairs) -> Iterator[Case]:
         ("asked whether to continue with 10 MB", _upload(length, expect, wrong), INVALID, "wrong_secret"),
         ("asked whether to continue with chunks", _upload(chunked, expect, wrong), INVALID, "wrong_secret"),
     ):
-        yield case("refused uploads", name, request, answer, outcome, play=impatient)
+        yield case("refused uploads", name, request, answer, outcome, conversation=unfinished_body)
 
 
-def _accepted(pairs: Pairs) -> Iterator[Case]:
+def _accepted(key_pairs: KeyPairs) -> Iterator[Case]:
     whole, length = f'200 {{"length": {len(_BODY)}}}', b"Content-Length: %d" % len(_BODY)
     chunked = b"Transfer-Encoding: chunked"
-    yield case("accepted uploads", "of a known length", _upload(pairs.basic, length, body=_BODY), whole, "accepted")
-    request = _upload(pairs.basic, chunked, body=_chunks(_BODY))
+    yield case("accepted uploads", "of a known length", _upload(key_pairs.basic, length, body=_BODY), whole, "accepted")
+    request = _upload(key_pairs.basic, chunked, body=_chunks(_BODY))
     yield case("accepted uploads", "in chunks", request, whole, "accepted")
-    request = _upload(pairs.basic, length, b"Expect: 100-continue", body=_BODY)
-    yield case("accepted uploads", "after 100", request, ("100", whole), "accepted", play=after_continue)
+    request = _upload(key_pairs.basic, length, b"Expect: 100-continue", body=_BODY)
+    yield case("accepted uploads", "after 100", request, ("100", whole), "accepted", conversation=after_continue)
 
 
-def _trailers(pairs: Pairs) -> Iterator[Case]:
+def _trailers(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return chunked requests with fields after the body: no server may take them for headers (RFC 9110 6.5.1)."""
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
     for name, line, trailer, answer, outcome in (
-        ("right pair as a trailer", b"", pairs.basic, MISSING, "missing"),
-        ("wrong secret as a trailer of the right pair", pairs.basic, wrong, WHO, "accepted"),
+        ("right pair as a trailer", b"", key_pairs.basic, MISSING, "missing"),
+        ("wrong secret as a trailer of the right pair", key_pairs.basic, wrong, WHO, "accepted"),
         ("forged source as a trailer", b"", b"X-Forwarded-For: 203.0.113.66", MISSING, "missing"),
         ("forged scheme as a trailer", b"", b"X-Forwarded-Proto: http", MISSING, "missing"),
     ):
@@ -66,13 +66,13 @@ def _chunks(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-def impatient(wire: Wire, request: bytes) -> Iterator[str]:
+def unfinished_body(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Send the beginning of a body and never the rest: the answer must come all the same."""
     wire.send(request)
     yield describe(wire.answer(patience=_IMPATIENCE))
 
 
-def after_continue(wire: Wire, request: bytes) -> Iterator[str]:
+def after_continue(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Send the body when the server has said 100."""
     head, _, body = request.partition(_HEADERS_END)
     wire.send(head + _HEADERS_END)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from support.world import basic
 
-from proofs.conformance.answers import AMBIGUOUS, HSTS, INVALID, MALFORMED, MISSING, PLAIN, describe
+from proofs.conformance.accounts import UNKNOWN, KeyPairs
 from proofs.conformance.cases import ID, SOURCE, Case, case, http
-from proofs.conformance.pairs import UNKNOWN, Pairs
-from proofs.conformance.wire import Wire
+from proofs.conformance.raw_http import RawConnection
+from proofs.conformance.response_text import AMBIGUOUS, HSTS, INVALID, MALFORMED, MISSING, PLAIN, describe
 
 _UPGRADE = (
     b"Connection: Upgrade",
@@ -18,14 +18,14 @@ _UPGRADE = (
 _CLOSE = 8  # the opcode
 
 
-def cases(pairs: Pairs) -> Iterator[Case]:
+def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return them in the order of the table."""
-    wrong = b"Authorization: " + pairs.right.basic("sk_wrong").encode()
+    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
     unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
     for name, lines, answer, outcome in (
         ("socket without credentials", (), MISSING, "missing"),
         ("socket and a malformed header", (b"Authorization: Bearer x",), MALFORMED, "malformed"),
-        ("socket and two lines", (pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
+        ("socket and two lines", (key_pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
         ("socket and a wrong secret", (wrong,), INVALID, "wrong_secret"),
         ("socket and an unknown key", (unknown,), INVALID, "unknown_key"),
     ):
@@ -33,20 +33,20 @@ def cases(pairs: Pairs) -> Iterator[Case]:
         yield case("WebSocket", name, request, answer, outcome, adapter="asgi")
     request = http(*_UPGRADE, path=b"/mounted/ws")
     yield case("WebSocket", "mounted socket without credentials", request, MISSING, "missing", adapter="asgi")
-    request = http(*_UPGRADE, pairs.basic, path=b"/ws", front=(SOURCE, ID))
+    request = http(*_UPGRADE, key_pairs.basic, path=b"/ws", front=(SOURCE, ID))
     yield case("WebSocket", "socket in clear", request, PLAIN, "plain_http", adapter="asgi")
     lies = (b"X-Forwarded-Proto: https", b"X-Forwarded-For: 203.0.113.66")
-    request = http(*_UPGRADE, *lies, pairs.basic, path=b"/ws", front=(ID,), host=b"alone.example")
+    request = http(*_UPGRADE, *lies, key_pairs.basic, path=b"/ws", front=(ID,), host=b"alone.example")
     yield case("WebSocket", "socket, nobody trusted", request, PLAIN, "plain_http from 127.0.0.1", adapter="asgi")
     request = http(*_UPGRADE, path=b"/ws", host=b"hsts.example")
     yield case("WebSocket", "socket and HSTS", request, MISSING + HSTS, "missing", adapter="asgi")
     said = ("101", "acme", "hi", "the end")
     for name, path in (("socket and the right pair", b"/ws"), ("mounted socket and the right pair", b"/mounted/ws")):
-        request = http(*_UPGRADE, pairs.basic, path=path)
-        yield case("WebSocket", name, request, said, "accepted", play=talk, adapter="asgi")
+        request = http(*_UPGRADE, key_pairs.basic, path=path)
+        yield case("WebSocket", name, request, said, "accepted", conversation=websocket_echo, adapter="asgi")
 
 
-def talk(wire: Wire, request: bytes) -> Iterator[str]:
+def websocket_echo(wire: RawConnection, request: bytes) -> Iterator[str]:
     """Open the socket, hear who one is, say hi, hear it back, and see it closed."""
     wire.send(request)
     answer = wire.answer()

@@ -14,11 +14,11 @@ from support.stores import STORES
 from support.world import World
 
 
-def add_store_option(parser: argparse.ArgumentParser) -> None:
+def add_database_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", choices=[*STORES, "both"], default="both")
 
 
-def stores_of(options: argparse.Namespace) -> tuple[str, ...]:
+def chosen_databases(options: argparse.Namespace) -> tuple[str, ...]:
     return STORES if options.store == "both" else (options.store,)
 
 

@@ -13,7 +13,7 @@ THRESHOLD = 20
 _KEY_WIDE = ""  # the network under which the policy's own streak stands
 
 
-class Line(NamedTuple):
+class LoggedOutcome(NamedTuple):
     """One outcome as a batch of the commit log has it."""
 
     outcome: str
@@ -23,7 +23,7 @@ class Line(NamedTuple):
     request_id: str
 
 
-class Case(NamedTuple):
+class OpenedIncident(NamedTuple):
     """How a case was opened; times are whole microseconds."""
 
     rule: str
@@ -34,18 +34,18 @@ class Case(NamedTuple):
     opened_at: int
 
 
-class Oracle:
+class ReferencePolicy:
     """Reads batches in order. All that it says is by public key."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, int, str, str]] = Counter()
-        self.cases: dict[str, Case] = {}
+        self.cases: dict[str, OpenedIncident] = {}
         self.told: defaultdict[str, list[int]] = defaultdict(list)
         self._failures: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # times since the last success
         self._failed: defaultdict[str, list[int]] = defaultdict(list)  # times of all failures of a key
         self._next: dict[str, int] = {}  # the doubling of each case that nobody has heard of yet
 
-    def read(self, batch: Iterable[Line]) -> None:
+    def read(self, batch: Iterable[LoggedOutcome]) -> None:
         """Take one commit in. It tells of a case at most once: the longest that a streak has been in it."""
         longest: Counter[str] = Counter()
         for line in batch:
@@ -77,7 +77,7 @@ class Oracle:
         """Return length, first and last time of each streak that has not ended."""
         return {streak: (len(times), times[0], max(times)) for streak, times in self._failures.items() if times}
 
-    def _open(self, line: Line, streaks: Iterable[tuple[str, str]]) -> None:
+    def _open(self, line: LoggedOutcome, streaks: Iterable[tuple[str, str]]) -> None:
         """Open the case of a key at the first streak that has reached the threshold, the key's own before others."""
         if line.public_key in self.cases:
             return
@@ -86,7 +86,7 @@ class Oracle:
             if len(times) >= THRESHOLD:
                 rule = "source" if network else "key"
                 opened_at = round(line.at * 1_000_000)
-                self.cases[public_key] = Case(rule, network, len(times), line.request_id, times[0], opened_at)
+                self.cases[public_key] = OpenedIncident(rule, network, len(times), line.request_id, times[0], opened_at)
                 self._next[public_key] = 2 * THRESHOLD
                 return
 

@@ -14,11 +14,11 @@ from math import inf
 
 from support.world import Keys, World, basic
 
-from proofs.load.clients import Connection, Shot, keep_asking, until
+from proofs.load.http_clients import Connection, Exchange, keep_asking, until
 from proofs.load.kinds import Kind
 from proofs.load.servers import Server
 
-PATIENCE = 10.0  # seconds in which the service must be back
+RECOVERY_TIMEOUT = 10.0  # seconds in which the service must be back
 _IMPATIENT, _MOMENT = 4, 0.1  # clients who give up, and after how many seconds
 _STRANGER = basic("pk_" + "0" * 28, "sk_guess")
 
@@ -51,30 +51,30 @@ class Limits:
 
 
 @dataclass
-class Crowd:
+class Requests:
     """Everybody who asks, and how they were answered: by role."""
 
     asks: dict[str, str]
     impatient: str  # what those send who don't wait for an answer
-    shots: dict[str, list[Shot]] = field(default_factory=dict)
+    shots: dict[str, list[Exchange]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, remembered: Keys, fresh: Keys, attacked: Keys, other: Keys) -> "Crowd":
+    def of(cls, remembered: Keys, fresh: Keys, attacked: Keys, other: Keys) -> "Requests":
         right = {"remembered": remembered.basic(), "fresh": fresh.basic()}
         wrong = {"wrong": attacked.basic("sk_wrong"), "unknown": _STRANGER, "none": ""}
         return cls({**right, **wrong}, other.basic("sk_wrong"))
 
-    def everyone(self, status: int | None = None) -> list[Shot]:
+    def everyone(self, status: int | None = None) -> list[Exchange]:
         return [shot for some in self.shots.values() for shot in some if status in (None, shot.status)]
 
 
 WELL = {"remembered": 200, "fresh": 200, "wrong": 401, "unknown": 401, "none": 401}
 
 
-class Watch:
+class OutageRun:
     """One outage, from a working service to a working service."""
 
-    def __init__(self, crowd: Crowd, server: Server) -> None:
+    def __init__(self, crowd: Requests, server: Server) -> None:
         self.crowd = crowd
         self._server = server
         self._done = False
@@ -114,9 +114,9 @@ class Watch:
 
     async def _until(self, wanted: dict[str, int]) -> None:
         """Wait until each role had so many right answers to what it sent since the outage, if there was one."""
-        await until(lambda: all(len(self.well(role)) >= count for role, count in wanted.items()), PATIENCE)
+        await until(lambda: all(len(self.well(role)) >= count for role, count in wanted.items()), RECOVERY_TIMEOUT)
 
-    def well(self, role: str) -> list[Shot]:
+    def well(self, role: str) -> list[Exchange]:
         shots = self.crowd.shots.get(role, [])
         return [shot for shot in shots if shot.sent > self.ended and shot.status == WELL[role]]
 
@@ -145,7 +145,7 @@ class Watch:
         refused = [shot for shot in self.crowd.shots[role] if shot.status == 503]
         return 0, len(refused) - sum(shot.status == 503 for shot in self.during(role))
 
-    def during(self, role: str) -> list[Shot]:
+    def during(self, role: str) -> list[Exchange]:
         """Return what was asked and answered while the store was away."""
         return [
             shot for shot in self.crowd.shots.get(role, []) if shot.sent > self.begun and shot.answered < self.ended

@@ -1,11 +1,11 @@
 """Cases wait on the embedded server, are answered, and go all the way to new keys; a small run of the measurement."""
 
-from proofs.load.stops import SlowMail, site
-from proofs.load.waiting import measure
+from proofs.load.stops import SlowMailServer, worker_setup
+from proofs.load.waiting_incidents import measure
 
 
 def test_waiting_cases_are_answered_and_their_histories_are_small() -> None:
-    with site(mail=SlowMail(0), OCTY_OVERLAP="0.1") as place:
+    with worker_setup(mail=SlowMailServer(0), OCTY_OVERLAP="0.1") as place:
         report, figures = measure(place, 2)
     assert report.faults == []
     assert max(history["events"] for history in figures["whole_case"].values()) < 100

@@ -6,7 +6,7 @@ by itself. Not here: which answer a case expects (`cases`).
 
 import json
 
-from proofs.conformance.wire import Answer
+from proofs.conformance.raw_http import Response
 
 WHO = '200 {"account": "acme"}'
 OPEN = '200 {"open": true}'
@@ -80,7 +80,7 @@ def _headers(status: int, length: int, content_type: str, retry_after: str | Non
     return headers
 
 
-def describe(answer: Answer) -> str:
+def describe(answer: Response) -> str:
     """Return what the answer says; whatever is not as it must be is part of it."""
     words = [*(f"{status}, then" for status in answer.interim), str(answer.status), _meaning(answer)]
     if "location" in answer.fields:
@@ -90,7 +90,7 @@ def describe(answer: Answer) -> str:
     return " ".join(filter(None, words))
 
 
-def _meaning(answer: Answer) -> str:
+def _meaning(answer: Response) -> str:
     if answer.status == 101:
         return ""
     name = _name(answer)
@@ -102,7 +102,7 @@ def _meaning(answer: Answer) -> str:
     return name[4:] + _faults(answer, _BODIES[name])
 
 
-def _name(answer: Answer) -> str | None:
+def _name(answer: Response) -> str | None:
     """Return which refusal it is: by its body, or where a HEAD has none by its length."""
     for name, body in _BODIES.items():
         same = len(body) == int(answer.fields.get("content-length", -1)) if answer.head else body == answer.body
@@ -111,7 +111,7 @@ def _name(answer: Answer) -> str | None:
     return None
 
 
-def _faults(answer: Answer, body: bytes) -> str:
+def _faults(answer: Response, body: bytes) -> str:
     """Return nothing when all our headers are there, once each and as they must be."""
     ours = sorted((name, value) for name, value in answer.headers if name not in _OWN)
     for word, content_type in (("", "application/json; charset=utf-8"), (" as problem", "application/problem+json")):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 PATH = "/v1/account/authenticate"
-PATIENCE = 30.0  # seconds for an answer; a server that needs longer hangs
+TIMEOUT = 30.0  # seconds for an answer; a server that needs longer hangs
 UNANSWERED = 0
 """The status of a request whose connection ended before its answer came."""
 
@@ -19,7 +19,7 @@ Until = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class Exchange:
     """One request: when it was sent and answered (monotonic seconds), and how."""
 
     sent: float
@@ -42,18 +42,18 @@ class Connection:
         """How often it was opened: while this stays, the same process answers."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, authorization: str = "", *, method: str = "GET", path: str = PATH) -> Shot:
+    async def ask(self, authorization: str = "", *, method: str = "GET", path: str = PATH) -> Exchange:
         """Send one request; a connection that is refused or lost is a Shot of its own kind."""
         credentials = f"Authorization: {authorization}\r\n" if authorization else ""
         request = f"{method} {path} HTTP/1.1\r\nHost: api\r\n{credentials}Content-Length: 0\r\n\r\n".encode()
         sent = time.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 status, fields, body = await self._exchange(request)
         except (OSError, asyncio.IncompleteReadError):
             self.close()
-            return Shot(sent, time.monotonic(), UNANSWERED)
-        return Shot(sent, time.monotonic(), status, fields.get("retry-after", ""), body)
+            return Exchange(sent, time.monotonic(), UNANSWERED)
+        return Exchange(sent, time.monotonic(), status, fields.get("retry-after", ""), body)
 
     async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:
@@ -75,7 +75,9 @@ class Connection:
             self._streams = None
 
 
-async def keep_asking(port: int, authorization: str, shots: list[Shot], until: Until, *, pause: float = 0.0) -> None:
+async def keep_asking(
+    port: int, authorization: str, shots: list[Exchange], until: Until, *, pause: float = 0.0
+) -> None:
     """Ask one after the other on one connection, until told."""
     connection = Connection(port)
     try:
@@ -94,9 +96,9 @@ async def until(ready: Until, patience: float) -> None:
             await asyncio.sleep(0.005)
 
 
-def statuses(shots: Iterable[Shot]) -> Counter[int]:
+def statuses(shots: Iterable[Exchange]) -> Counter[int]:
     return Counter(shot.status for shot in shots)
 
 
-def times(shots: Iterable[Shot]) -> list[float]:
+def times(shots: Iterable[Exchange]) -> list[float]:
     return [shot.took for shot in shots]

@@ -20,7 +20,7 @@ NAMES = ("octy", "neighbour")
 
 
 @dataclass(frozen=True)
-class Pairs:
+class KeyPairs:
     """A live pair of acme's, a retired one, and a live one of the neighbour installation."""
 
     right: Keys
@@ -43,10 +43,10 @@ class Pairs:
         return b"Authorization: Basic " + self.token
 
 
-def sample() -> Pairs:
+def sample_key_pairs() -> KeyPairs:
     """Return pairs of the right shape that nobody has: for a look at the table without a database."""
     keys = Keys("acme", "", "", "pk_" + "a" * 28, "sk_" + "b" * 49)
-    return Pairs(keys, keys, keys)
+    return KeyPairs(keys, keys, keys)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Accounts:
     """The originals."""
 
     worlds: dict[str, World]
-    pairs: Pairs
+    key_pairs: KeyPairs
 
     def copy_to(self, folder: Path) -> dict[str, World]:
         """Return worlds of a cell's own: the same accounts, the same peppers, nothing recorded."""
@@ -76,9 +76,9 @@ def accounts(folder: Path) -> Iterator[Accounts]:
         (folder / name).mkdir(parents=True)
         worlds[name] = World(folder / name, peppers=peppers)
     octy, neighbour = worlds.values()
-    pairs = Pairs(octy.register("acme"), octy.register("old"), neighbour.register("neighbour"))
+    key_pairs = KeyPairs(octy.register("acme"), octy.register("old"), neighbour.register("neighbour"))
     with octy.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", pairs.retired.public_key)
+        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", key_pairs.retired.public_key)
     for world in worlds.values():
         world.database.close()  # the last connection folds the log into the file
-    yield Accounts(worlds, pairs)
+    yield Accounts(worlds, key_pairs)

@@ -6,14 +6,14 @@ what the sites are (`apps`) and the apps.
 
 from typing import Any
 
-from proofs.conformance.apps import MOUNT, Build, variants
+from proofs.conformance.apps import MOUNT, Build, options_by_host
 
 _FIRST = "api.example"
 
 
-def asgi_sites(build: Build) -> Any:
+def asgi_app_by_host(build: Build) -> Any:
     """Return the ASGI app of all sites. A lifespan is the first site's."""
-    apps = {host.encode(): build(**options) for host, options in variants().items()}
+    apps = {host.encode(): build(**options) for host, options in options_by_host().items()}
 
     async def sites(scope: Any, receive: Any, send: Any) -> None:
         host = dict(scope.get("headers", ())).get(b"host", b"")
@@ -22,9 +22,9 @@ def asgi_sites(build: Build) -> Any:
     return sites
 
 
-def wsgi_sites(build: Build) -> Any:
+def wsgi_app_by_host(build: Build) -> Any:
     """Return the WSGI app of all sites."""
-    apps = {host: build(**options) for host, options in variants().items()}
+    apps = {host: build(**options) for host, options in options_by_host().items()}
 
     def sites(environ: Any, start_response: Any) -> Any:
         return apps.get(environ.get("HTTP_HOST"), apps[_FIRST])(environ, start_response)

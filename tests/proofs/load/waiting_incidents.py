@@ -1,4 +1,4 @@
-"""`python -m proofs.load.waiting --cases 1000`: so many cases wait on the embedded Temporal server; what that costs.
+"""`python -m proofs.load.waiting_incidents --cases 1000`: so many incidents wait on the embedded Temporal server.
 
 Cases are opened as the recorder opens them, at one and the same time, and wait once their customers have mail. Then
 some are answered, one after the other, through the database as the customers' page does it; and one goes all the way to
@@ -25,7 +25,7 @@ from octy_worker.domain.incidents import Answer, answer_incident
 from octy_worker.domain.regenerations import collect
 from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
 from proofs.load.report import Report, conclude, percentile
-from proofs.load.stops import Site, SlowMail, site
+from proofs.load.stops import SlowMailServer, WorkerSetup, worker_setup
 
 _PATIENCE = 60.0
 _ANSWERED = 20  # cases, for the time to answer one
@@ -60,7 +60,7 @@ def attack(world: World, cases: int) -> list[str]:
     return [row[0] for row in world.rows("SELECT id FROM incident ORDER BY id")]
 
 
-def measure(place: Site, cases: int) -> tuple[Report, Figures]:
+def measure(place: WorkerSetup, cases: int) -> tuple[Report, Figures]:
     report = Report(f"{cases} waiting cases")
     incidents = attack(place.world, cases)
     server = place.group["temporal"]
@@ -107,7 +107,7 @@ def waiting(world: World) -> int:
     return int(world.rows(statement)[0][0])
 
 
-def answered(place: Site, worker: Process, incident_id: str) -> float:
+def answered(place: WorkerSetup, worker: Process, incident_id: str) -> float:
     """Say that it was us; return the seconds until the case is closed."""
     begun = time.monotonic()
     answer_incident(place.world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
@@ -115,7 +115,7 @@ def answered(place: Site, worker: Process, incident_id: str) -> float:
     return time.monotonic() - begun
 
 
-def whole_case(place: Site, worker: Process, incident_id: str) -> Figures:
+def whole_case(place: WorkerSetup, worker: Process, incident_id: str) -> Figures:
     """Have the keys replaced and collected; return the sizes of both histories."""
     world = place.world
     answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
@@ -166,10 +166,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=1000)
     options = parser.parse_args(arguments)
-    with site(mail=SlowMail(0), OCTY_OVERLAP="1") as place:
+    with worker_setup(mail=SlowMailServer(0), OCTY_OVERLAP="1") as place:
         report, figures = measure(place, options.cases)
     sys.stdout.write(json.dumps(figures) + "\n")
-    return conclude("proofs.load.waiting", [report])
+    return conclude("proofs.load.waiting_incidents", [report])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,17 @@
-"""Where a server or framework is known to differ from the table, what is seen there, and why. Asserted as exactly.
+"""Where a server or framework is known to differ from the table: what it does, and why. Asserted exactly.
 
-Here: every such case by name, so that a server that is mended shows up as a failure. Not here: excuses for the
-middleware; what it decides is the same everywhere. A defect of its own begins with that word.
+Every case is named, so that a server that changes shows up as a failure. What the middleware decides is the same
+everywhere.
 """
 
-from proofs.conformance.answers import (
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proofs.conformance.accounts import sample_key_pairs
+from proofs.conformance.cases import NOTHING, table
+from proofs.conformance.cases.stops import STOP
+from proofs.conformance.cells import Cell
+from proofs.conformance.response_text import (
     AMBIGUOUS,
     CLOSED,
     GARBLED,
@@ -18,10 +25,29 @@ from proofs.conformance.answers import (
     SILENT,
     WHO,
 )
-from proofs.conformance.cases import NOTHING, table
-from proofs.conformance.cases.stops import STOP
-from proofs.conformance.difference import Difference, Results
-from proofs.conformance.pairs import sample
+
+Results = Mapping[str, tuple[str | tuple[str, ...], str]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What these servers, or these frameworks on them, make of some cases: answers and record, by title."""
+
+    servers: tuple[str, ...]
+    why: str
+    results: Results
+    frameworks: tuple[str, ...] = ()
+
+    @property
+    def is_defect(self) -> bool:
+        """Tell whether it is the middleware that differs from what it should do."""
+        return self.why.startswith("DEFECT")
+
+    def holds(self, cell: Cell) -> bool:
+        """Tell whether it is about this cell. A server default settings differs as it does with our options, too."""
+        server = cell.server.name
+        named = server in self.servers or server.partition(",")[0] in self.servers
+        return named and (not self.frameworks or cell.framework in self.frameworks)
 
 
 def _with_handshake(answer: str) -> str:
@@ -220,7 +246,7 @@ DIFFERENCES = (
         },
     ),
     Difference(
-        tuple(f"{name}, as it comes" for name in _GUNICORN),
+        tuple(f"{name}, default settings" for name in _GUNICORN),
         "The server refuses contradictory scheme headers of a proxy that it trusts by itself.",
         _by_server(
             "plain HTTP: https, then http in another line",
@@ -228,12 +254,12 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        ("waitress, as it comes",),
+        ("waitress, default settings",),
         "The server removes all forwarding headers unless told otherwise (--no-clear-untrusted-proxy-headers): every "
         "request comes over plain HTTP from the proxy.",
         {
             case.title: (PLAIN, f"plain_http from {_PEER}")
-            for case in table(sample())
+            for case in table(sample_key_pairs())
             if case.group in ("source", "plain HTTP", "Forwarded", STOP)
             and case.answers != (OPEN,)
             and case.recorded != f"plain_http from {_PEER}"

@@ -10,25 +10,25 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-PATIENCE = 10.0  # seconds for an answer that must come
+TIMEOUT = 10.0  # seconds for an answer that must come
 _BODILESS = (101, 204, 304)
 _MASK = b"\x11\x22\x33\x44"
 
 
-class Closed(Exception):  # noqa: N818 - an event of the conversation, not always a fault
+class ConnectionClosed(Exception):  # noqa: N818 - an event of the conversation, not always a fault
     """The server closed the connection before a whole answer came."""
 
 
-class Silent(Exception):  # noqa: N818
+class NoResponse(Exception):  # noqa: N818
     """Nothing came in time."""
 
 
-class Garbled(Exception):  # noqa: N818
+class NotHttp(Exception):  # noqa: N818
     """What came is no HTTP, such as a body after the answer to a HEAD."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One final answer. `interim`: the statuses of the 1xx answers before it."""
 
     status: int
@@ -43,7 +43,7 @@ class Answer:
         object.__setattr__(self, "fields", dict(self.headers))
 
 
-class Wire:
+class RawConnection:
     """One connection."""
 
     def __init__(self, port: int) -> None:
@@ -51,7 +51,7 @@ class Wire:
         self._open()
 
     def _open(self) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         self._raw = bytearray()
@@ -74,7 +74,7 @@ class Wire:
         except (ConnectionError, TimeoutError):
             return
 
-    def answer(self, *, head: bool = False, patience: float = PATIENCE) -> Answer:
+    def answer(self, *, head: bool = False, patience: float = TIMEOUT) -> Response:
         """Read one final answer; `head` says that it answers a HEAD. Raises Closed or Silent."""
         self._socket.settimeout(patience)
         interim: list[int] = []
@@ -85,13 +85,13 @@ class Wire:
                 interim.append(status)
                 continue
             body = b"" if head or status in _BODILESS else self._read_body(headers)
-            return Answer(status, headers, body, bytes(self._raw), head, tuple(interim))
+            return Response(status, headers, body, bytes(self._raw), head, tuple(interim))
 
     def interim(self) -> int:
         """Read one answer that has no body and is not the last: 100."""
         return self._read_head()[0]
 
-    def is_closed(self, patience: float = PATIENCE) -> bool:
+    def is_closed(self, patience: float = TIMEOUT) -> bool:
         """Tell whether the server closes the connection, saying no more."""
         self._socket.settimeout(patience)
         try:
@@ -114,7 +114,7 @@ class Wire:
     def _read_head(self) -> tuple[int, list[tuple[str, str]]]:
         version, status, *_ = (*self._line().split(b" ", 2), b"")
         if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-            raise Garbled
+            raise NotHttp
         headers = []
         while line := self._line():
             name, _, value = line.decode("latin-1").partition(":")
@@ -142,7 +142,7 @@ class Wire:
         try:
             while True:
                 self._fill()
-        except Closed:
+        except ConnectionClosed:
             return self._take(len(self._buffer))
 
     def _line(self) -> bytes:
@@ -163,9 +163,9 @@ class Wire:
         try:
             data = self._socket.recv(65_536)
         except TimeoutError:
-            raise Silent from None
+            raise NoResponse from None
         except ConnectionError:
-            raise Closed from None
+            raise ConnectionClosed from None
         if not data:
-            raise Closed
+            raise ConnectionClosed
         self._buffer += data

@@ -15,7 +15,7 @@ _NETWORK = "127.0.0.0/24"  # of all clients on this machine
 _GROWN = "SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id"
 
 
-def check_case(report: Report, world: World, keys: Keys, failures: int, *, at_once: int, behind: int = 0) -> None:
+def check_incident(report: Report, world: World, keys: Keys, failures: int, *, at_once: int, behind: int = 0) -> None:
     """So many failures were recorded, at most `at_once` by one commit: every other figure follows.
 
     `behind`: so many had waited for a store that was away, and commits wrote them with the others.
@@ -51,7 +51,7 @@ def doublings(length: int) -> list[int]:
     return [THRESHOLD * 2**n for n in range(1, 30) if n == 1 or THRESHOLD * 2**n <= length]
 
 
-def check_file(report: Report, world: World) -> None:
+def check_sqlite_file(report: Report, world: World) -> None:
     """Have SQLite look at all of its file."""
     with world.database.read() as connection:
         for check, good in (("integrity_check", [("ok",)]), ("foreign_key_check", [])):
