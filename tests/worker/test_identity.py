@@ -22,19 +22,18 @@ from octy_worker import daemon
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.domain import regenerations
-from octy_worker.identity import PURPOSES
 from octy_worker.maintenance.reconciliation.subjects import Subject, open_page
-from octy_worker.settings import WorkerSettings
+from octy_worker.settings import KEY_SETTINGS, WorkerSettings
 from octy_worker.staff.registration import register
 
-NAMES = {purpose: f"OCTY_{purpose.upper()}" for purpose in PURPOSES}
+NAMES = {purpose: f"OCTY_{purpose.upper()}" for purpose in KEY_SETTINGS}
 
 
 def chains(world: World) -> dict[str, Keychain]:
     return {
         "peppers": world.peppers,
         "sealing_keys": world.sealing_keys,
-        **{purpose: Keychain.generate() for purpose in PURPOSES[2:]},
+        **{purpose: Keychain.generate() for purpose in KEY_SETTINGS[2:]},
     }
 
 
@@ -53,7 +52,7 @@ def test_the_first_start_registers_every_chain_and_the_next_only_what_is_new(wor
     keys = chains(world)
     assert start(world.url, keys) == INSTALLATION
     first = registered(world)
-    assert {purpose for purpose, _ in first} == set(PURPOSES)
+    assert {purpose for purpose, _ in first} == set(KEY_SETTINGS)
     keys["link_keys"] = Keychain({**keys["link_keys"], **Keychain.generate()})
     start(world.url, keys)
     assert len(registered(world)) == len(first) + 1
@@ -62,14 +61,14 @@ def test_the_first_start_registers_every_chain_and_the_next_only_what_is_new(wor
     assert len(registered(world)) == len(first) + 1
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", KEY_SETTINGS)
 def test_a_worker_with_a_foreign_chain_does_not_start_and_registers_nothing(world: World, purpose: str) -> None:
     keys = chains(world)
     start(world.url, keys)
     before = registered(world)
     new = {**keys, "link_keys": Keychain({**keys["link_keys"], **Keychain.generate()})}
     for foreign in (Keychain.generate(keys[purpose].newest[0]), Keychain.generate()):
-        with pytest.raises(KeyMismatchError, match=f"set {NAMES[purpose]} to the value of the hosts that use"):
+        with pytest.raises(KeyMismatchError, match=f"set {NAMES[purpose]} to the value on the hosts that use"):
             start(world.url, {**new, purpose: foreign})
     assert registered(world) == before
 

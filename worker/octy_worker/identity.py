@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import Installation, record_location, register_installation
 from octy_middleware.domain.key_checks import (
-    PEPPERS,
     KeyCheckResult,
     compare_keys,
     describe_foreign,
@@ -17,10 +16,8 @@ from octy_middleware.domain.key_checks import (
 )
 from octy_middleware.errors import ConfigurationError, KeyMismatchError
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.settings import WorkerSettings
+from octy_worker.settings import KEY_SETTINGS, WorkerSettings
 
-PURPOSES = (PEPPERS, "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")
-"""The settings with keys; each has check values in the database."""
 _COPIED = (
     "this database is not at the location recorded for installation {id}, and a copy must not act for the original → "
     "if the database was moved, run `octy db adopt --moved`; if this is a copy, run `octy db adopt --copy`"
@@ -29,7 +26,7 @@ _COPIED = (
 
 def keychains_of(settings: WorkerSettings) -> dict[str, Keychain]:
     """Return the keychains that are set, by purpose."""
-    chains = {purpose: getattr(settings, purpose) for purpose in PURPOSES}
+    chains = {purpose: getattr(settings, purpose) for purpose in KEY_SETTINGS}
     return {purpose: chain for purpose, chain in chains.items() if chain is not None}
 
 
@@ -38,7 +35,7 @@ def keychains_from_environment(variables: Mapping[str, str], *purposes: str) -> 
 
     Raises ConfigurationError for one that can't be parsed.
     """
-    names = {purpose: f"OCTY_{purpose.upper()}" for purpose in purposes or PURPOSES}
+    names = {purpose: f"OCTY_{purpose.upper()}" for purpose in purposes or KEY_SETTINGS}
     return {
         purpose: Keychain.parse(variables[name], name=name) for purpose, name in names.items() if variables.get(name)
     }

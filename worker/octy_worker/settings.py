@@ -1,7 +1,4 @@
-"""The worker's settings: the middleware's own, and what only the worker knows.
-
-Here: names, defaults with their units, checks. Not here: clients and connections made from them (`daemon`).
-"""
+"""The settings of the worker: names, defaults with their units, checks."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
@@ -35,12 +32,15 @@ def _base_url(value: str) -> str:
 
 
 def _mail_address(value: str) -> str:
-    """Return an address as it goes over SMTP; none is fine. The fault does not repeat it."""
+    """Return the address as it is sent over SMTP; "" stays "". The error does not repeat it."""
     address = normalize_mail_address(value) if value else ""
     if address is None:
         raise ValueError("needs a mail address, or nothing")
     return address
 
+
+KEY_SETTINGS = ("peppers", "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")
+"""The settings with keys of ours: `octy secrets` prints them, and the database has check values of each."""
 
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
@@ -53,7 +53,7 @@ DigestAddress = Annotated[str, AfterValidator(_mail_address)]
 
 
 class RetentionSettings(BaseSettings):
-    """How long what is kept, and that part of the worker's settings which tells what may go."""
+    """The settings of retention: how long rows are kept."""
 
     keep_attempts_days: int = Field(default=90, ge=1, le=36_500)  # refused attempts in detail
     keep_counters_days: int = Field(default=400, ge=31, le=36_500)  # exact counts; reports look 30 days back
@@ -62,10 +62,10 @@ class RetentionSettings(BaseSettings):
 
 
 class WebhookSettings(BaseSettings):
-    """How webhooks are signed and where they may go: that part of the worker's settings which `octy webhooks` needs."""
+    """The settings of webhooks: signatures, retries, allowed addresses."""
 
-    webhook_keys: Keys | None = None  # each account's secret is derived from these; not set: webhooks are off
-    webhook_timeout: float = Field(default=10.0, gt=0, le=30)  # of one try, from the name's look-up to the answer
+    webhook_keys: Keys | None = None  # each account's secret is derived from these; not set: no webhooks
+    webhook_timeout: float = Field(default=10.0, gt=0, le=30)  # of one try, from the DNS query to the response
     webhook_retry_period: float = Field(default=3 * DAY, ge=60)  # tried for so long, after 1 s, 2 s, 4 s … at most 1 h
     webhook_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
     webhook_allow_http: bool = False  # for development only
@@ -73,7 +73,7 @@ class WebhookSettings(BaseSettings):
 
 
 class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
-    """What a worker host needs. Times are seconds unless the name says otherwise."""
+    """The settings of a worker. Times are in seconds unless the name says otherwise."""
 
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
     peppers: Keys
@@ -82,16 +82,18 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     threshold: int = Field(default=20, ge=2, le=10_000)
 
     temporal_task_queue: str = "octy"  # queue names begin with it and the installation's id
-    temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
-    codec_url: CodecUrl = "http://127.0.0.1:8081"  # where who reads payloads reaches `octy codec-server`; none: nobody
+    temporal_keys: Keys | None = None  # encrypt payloads (AES-256-GCM); not set: Temporal can read them
+    codec_url: CodecUrl = (
+        "http://127.0.0.1:8081"  # where readers of payloads reach `octy codec-server`; "none": nowhere
+    )
     temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
-    temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
-    temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
+    temporal_build_id: str = Field(default=RELEASE, max_length=200)  # the version of this worker in its deployment
+    temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: workers may not add them
     relay_poll_interval: float = Field(
         default=1.0, gt=0, le=60
-    )  # between two looks at an outbox whose alarm says nothing
+    )  # between two polls of the outbox without notifications
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # alerts at a time; a quarter as many notices a second
-    relay_lease: float = Field(default=30.0, ge=10, le=3600)  # after that others take what a killed worker had claimed
+    relay_lease: float = Field(default=30.0, ge=10, le=3600)  # then other relays take the messages of a killed worker
 
     smtp_host: str = "127.0.0.1"
     smtp_port: int = Field(default=587, ge=1, le=65_535)
@@ -102,53 +104,55 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     smtp_timeout: float = Field(default=10.0, gt=0, le=15)  # of a step; two copies of a mail must fit into one try
     mail_from: str = "Octy Security <security@octy.invalid>"
     mail_daily_cap: int = Field(default=3, ge=1)  # reminders and notices an account and day; alerts have no cap
-    alert_join_window: float = Field(default=300.0, ge=0, le=300)  # later alerts of an account join so long; 0: none
-    mail_templates: str = ""  # a folder whose files win over our templates; `octy mail preview --help` tells which
-    mail_language: Language = "en"  # its folder of that name is looked into first; also the language that mails claim
+    alert_group_interval: float = Field(default=300.0, ge=0, le=300)  # between two alert mails of an account; 0: none
+    mail_templates: str = ""  # a folder whose files replace our templates; `octy mail preview --help` lists them
+    mail_language: Language = "en"  # its folder of that name is searched first; also the `lang` of HTML mails
     mail_accent_colour: Colour = "#1f4fd8"  # buttons and links
-    mail_alert_colour: Colour = "#c2410c"  # what is about wrong attempts
-    mail_calm_colour: Colour = "#2e7d4f"  # its opposite
+    mail_alert_colour: Colour = "#c2410c"  # failed attempts
+    mail_calm_colour: Colour = "#2e7d4f"  # good news
     dkim_domain: str = ""  # these three together sign every mail; `octy mail record` prints the entry for the DNS
     dkim_selector: str = ""
     dkim_private_key_file: str = ""  # PEM, RSA or Ed25519
     product_name: str = "Octy"
     support_contact: str = "support@octy.invalid"
 
-    public_url: BaseUrl = "http://127.0.0.1:8025"  # where customers reach the pages, as written in mails
+    public_url: BaseUrl = "http://127.0.0.1:8025"  # where customers reach the pages; links in mails begin with it
     pages_host: str = "127.0.0.1"
     pages_port: int = Field(default=8025, ge=0, le=65_535)
     pages_certificate: str = ""  # PEM files; empty: plain HTTP, behind a proxy that ends TLS
     pages_private_key: str = ""
-    pages_max_connections: int = Field(default=256, ge=8, le=100_000)  # each takes up to 0.3 MB while TLS is ours
+    pages_max_connections: int = Field(default=256, ge=8, le=100_000)  # each takes up to 0.3 MB with TLS
     pages_max_connections_per_address: int = Field(default=32, ge=1, le=100_000)  # an IPv4 address, a /64 of IPv6
-    pages_proxies: Networks = ()  # peers without that limit, since they speak for many; without a certificate: all
+    pages_proxies: Networks = ()  # proxies, to which that limit does not apply; without a certificate: all
 
     incident_remind_after: Times = (DAY, 3 * DAY)
     incident_staff_after: Time = 7 * DAY
     incident_close_after: Time = 14 * DAY
-    alert_link_grace_period: Time = 7 * DAY  # the alert's link shows a closed case for so long
+    alert_link_grace_period: Time = 7 * DAY  # the alert's link shows a closed incident for so long
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
-    reveal_link_ttl: Time = DAY  # a one-time link; re-sent links get a fresh life
-    deliver: DeliveryMethod = DeliveryMethod.LINK  # "mail": the new secret stands in the mail itself
-    overlap: Time = DAY  # old pair lives on after the new secret was collected
-    overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old pair is still in use; 0: none
+    reveal_link_ttl: Time = DAY  # of a one-time link; a renewed link starts anew
+    deliver: DeliveryMethod = DeliveryMethod.LINK  # "mail": the mail contains the new secret
+    overlap: Time = DAY  # the old key pair stays valid after the new secret was collected
+    overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old key pair is still used; 0: none
     resend_after: Times = (DAY, 3 * DAY)
-    collect_staff_after: Time = 7 * DAY  # and given up after `collect_abandon_after`
+    collect_staff_after: Time = 7 * DAY  # and abandoned after `collect_abandon_after`
 
-    retention_interval: float = Field(default=DAY, ge=60)  # between two runs that drop what is past its time
+    retention_interval: float = Field(default=DAY, ge=60)  # between two runs that delete expired rows
     reconcile_interval: float = Field(default=HOUR, ge=60)  # between two comparisons of SQL with Temporal
-    support_digest_to: DigestAddress = Field(default="", repr=False)  # who reads once a day what waits; empty: nobody
+    support_digest_to: DigestAddress = Field(default="", repr=False)  # gets the daily digest; empty: no digest
     support_digest_hour: int = Field(default=6, ge=0, le=23)  # UTC
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)  # Prometheus reads /metrics there; 0: not served
-    metrics_sdk_port: int = Field(default=0, ge=0, le=65_535)  # the Temporal SDK's own, without limits; 0: not served
-    tracing: bool = False  # spans by OpenTelemetry; where they go, OTEL_* variables say
+    metrics_sdk_port: int = Field(
+        default=0, ge=0, le=65_535
+    )  # the Temporal SDK's metrics, without connection limits; 0: not served
+    tracing: bool = False  # OpenTelemetry spans; OTEL_* variables configure the exporter
 
     @property
     def incident_times(self) -> IncidentTimes:
-        """The waits of a case, in the workflow's own words."""
+        """The times of an incident, as its workflow takes them."""
         return IncidentTimes(
             remind_after=self.incident_remind_after,
             staff_after=self.incident_staff_after,
@@ -158,7 +162,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
 
     @property
     def regeneration_times(self) -> RegenerationTimes:
-        """The waits of a regeneration, in the workflow's own words."""
+        """The times of a regeneration, as its workflow takes them."""
         return RegenerationTimes(
             overlap=self.overlap,
             resend_after=self.resend_after,

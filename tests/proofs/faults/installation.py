@@ -43,7 +43,7 @@ _APP = App(TESTS, "proofs.faults.apps:starlette_app", "proofs.faults.apps:flask_
 _PATIENCE = 60.0  # seconds for a part's start; a busy machine, else one or two
 _SHORT = {  # whole lives of cases within the run; what is not here is as in production
     "OCTY_INCIDENT_REMIND_AFTER": "20,60",
-    "OCTY_ALERT_JOIN_WINDOW": "10",
+    "OCTY_ALERT_GROUP_INTERVAL": "10",
     "OCTY_SMTP_TIMEOUT": "4",
     "OCTY_COMMIT_TIMEOUT": "3",
     "OCTY_RELAY_LEASE": "10",

@@ -431,7 +431,7 @@ def test_only_the_missing_copy_is_sent_again(moved, delayed):
 def test_the_first_address_decides_the_report(moved):
     refused = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
     first, second = moved.incident(), moved.incident()
-    told = moved.activities(Told(SENT, refused, refused, SENT), alert_join_window=0)
+    told = moved.activities(Told(SENT, refused, refused, SENT), alert_group_interval=0)
     assert told.send_mail(alert(first)) == SendMailResult("sent", "a copy failed: rcpt-550")
     assert told.send_mail(alert(second)) == SendMailResult("failed", "rcpt-550")
 

@@ -248,7 +248,7 @@ def test_incidents_of_other_accounts_do_not_join(world):
 
 
 def test_window_of_zero_sends_each_alert_at_once(world):
-    activities = world.activities(mailer := Told(), alert_join_window=0)
+    activities = world.activities(mailer := Told(), alert_group_interval=0)
     for _ in range(3):
         [(incident_id, _)] = attack(world, 1)
         assert activities.send_mail(order(incident_id)) == SendMailResult("sent")

@@ -81,7 +81,7 @@ class MailActivities:
         self._sealer = sealer
         self._renderer = renderer
         self._cap = settings.mail_daily_cap
-        self._join_window = settings.alert_join_window
+        self._group_interval = settings.alert_group_interval
         self._peppers = settings.peppers
         self._hold_notice = HoldNotice(database, mailer, renderer, settings, clock)
         self._domain = Sender.parse(settings.mail_from).domain
@@ -111,7 +111,7 @@ class MailActivities:
         self, mail: SendMailInput, found: MailDraft, facts: IncidentFacts, first: _Copy, others: list[_Copy]
     ) -> SendMailResult:
         """Send an incident's first alert with those grouped with it, or return when it is due."""
-        waiting = GroupWait(self._join_window, facts.opened_at.timestamp(), mail.delayed_for)
+        waiting = GroupWait(self._group_interval, facts.opened_at.timestamp(), mail.delayed_for)
         with self._database.write_session() as session:
             held = self._hold_for(session, first.spec, waiting)
             slot = claim_alert(session, first.spec, waiting, self._clock()) if held <= 0 else _HELD

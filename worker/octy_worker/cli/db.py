@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 database = typer.Typer(no_args_is_help=True, help="The database: schema, migration, retention and restored backups.")
 
-_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")
-_OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation without them has none to rotate
-
 CURRENT_JSON = "url, schema, needed"
 DOCTOR_JSON = "ok, checks[name, state: ok | problem | unchecked, found, to_do, code]"
 DOCTOR_HELP = help_text(
@@ -192,13 +189,16 @@ def secrets(
 
 def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
     from octy_middleware.keys.keychain import Keychain
+    from octy_middleware.settings import PREFIX
+    from octy_worker.settings import KEY_SETTINGS, WorkerSettings
 
     lines = []
-    for name in _SECRETS:
+    for setting in KEY_SETTINGS:
+        name = f"{PREFIX}{setting.upper()}"
         if not rotate:
             lines.append(f"{name}={Keychain.generate().export()}")
             continue
-        if name in _OPTIONAL and not variables.get(name):
+        if not variables.get(name) and not WorkerSettings.model_fields[setting].is_required():
             continue
         if not variables.get(name):
             raise UsageError(

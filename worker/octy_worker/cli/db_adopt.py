@@ -49,8 +49,9 @@ def adopt(  # one option for each way
 ) -> None:
     """Adopt the database, in one transaction for each option."""
     from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.identity import PURPOSES, keychains_from_environment
+    from octy_worker.identity import keychains_from_environment
     from octy_worker.maintenance import adoption
+    from octy_worker.settings import KEY_SETTINGS
     from octy_worker.staff.audit import record
 
     who, wanted = staff_actor(context, actor), keys or []
@@ -59,8 +60,8 @@ def adopt(  # one option for each way
     check_staff(who, reason)
     chains = keychains_from_environment(variables_of(context))
     for purpose in wanted:
-        if purpose not in PURPOSES:
-            raise UsageError(f"there are no keys of the name {purpose!r}", f"use one of {', '.join(PURPOSES)}")
+        if purpose not in KEY_SETTINGS:
+            raise UsageError(f"there are no keys of the name {purpose!r}", f"use one of {', '.join(KEY_SETTINGS)}")
         if purpose not in chains:
             raise UsageError(f"OCTY_{purpose.upper()} is not set", "name the worker's settings file with --env-file")
     way = "moved" if moved else "copy" if copy else None

@@ -8,15 +8,16 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.settings import PREFIX
 from octy_worker.env_file import EnvFileError, parse, write_value
+from octy_worker.settings import KEY_SETTINGS
 
-_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS")
 _HEAD = "# Settings of this embedded stack, with secrets. Load them with: set -a; . {path}; set +a\n"
 
 
 def load_or_create_secrets(path: Path) -> dict[str, str]:
     """Return the secrets of the file; missing ones are created."""
     known = read(path) if path.exists() else {}
-    return {name: known.get(name) or Keychain.generate().export() for name in _SECRETS}
+    names = [f"{PREFIX}{name.upper()}" for name in KEY_SETTINGS if name != "temporal_keys"]  # payloads stay readable
+    return {name: known.get(name) or Keychain.generate().export() for name in names}
 
 
 def read(path: Path) -> dict[str, str]:

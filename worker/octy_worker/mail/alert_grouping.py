@@ -1,7 +1,7 @@
 """Groups the first alerts of an account's incidents into one mail. The daily cap does not apply to them.
 
-The first alert of an account is sent at once. A later one waits until the group window since the account's last alert
-is over, at most one window since its incident was opened. The mail then carries the alert of every open, unanswered
+The first alert of an account is sent at once. A later one waits until the group interval since the account's last alert
+is over, at most one interval since its incident was opened. The mail then carries the alert of every open, unanswered
 incident of the account that has no row yet; their rows are written in the same transaction. A mail that was tried once
 keeps its group: a server that accepted it knows its Message-ID and may drop a second mail with more keys.
 """
@@ -30,10 +30,10 @@ class GroupWait:
     """How long an alert waits for its group. Seconds; `opened_at` is the incident's time.
 
     `waited` is what its workflow has waited so far: clocks of hosts may be wrong, and still no alert waits longer than
-    the window.
+    the interval.
     """
 
-    window: float
+    interval: float
     opened_at: float
     waited: float
 
@@ -41,8 +41,8 @@ class GroupWait:
         """Return the remaining wait in seconds when the account's last alert was sent at `last`."""
         if last is None:
             return 0.0
-        due = min(last.timestamp(), self.opened_at) + self.window
-        return max(0.0, min(due - now, self.window - self.waited))
+        due = min(last.timestamp(), self.opened_at) + self.interval
+        return max(0.0, min(due - now, self.interval - self.waited))
 
 
 @dataclass(frozen=True, slots=True)
