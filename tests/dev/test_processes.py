@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.until import until
 
 from octy_worker.dev import child
 from octy_worker.dev.processes import Process, ProcessError, ProcessGroup, free_port, interrupt_on_termination, is_free
@@ -36,18 +37,12 @@ def said_something(process: Process):
     return lambda: process.log_tail() != ""
 
 
-def gone(pid: int, within: float = 5) -> bool:
-    """A zombie counts as gone: a container's first process need not reap the orphans it inherits."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone or a zombie: a container's first process need not reap the orphans it inherits."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_child_is_awaited_and_stopped(group, tmp_path):
@@ -75,7 +70,7 @@ def test_the_childs_own_children_go_too(group):
     process.wait_until(said_something(process), 10)
     grandchild = int(process.log_tail())
     group.stop()
-    assert gone(grandchild)
+    until(lambda: has_ended(grandchild))
 
 
 def test_the_youngest_is_stopped_first(group, monkeypatch):
@@ -156,9 +151,9 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 3
-        assert not any(gone(pid, within=0.1) for pid in pids)
+        assert not any(has_ended(pid) for pid in pids)
         parent.kill()
-    assert all(gone(pid) for pid in pids)
+    until(lambda: all(has_ended(pid) for pid in pids))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from support import postgres, postgres_binaries, postgres_keeper
 from support.descriptors import is_readable
 from support.paths import TESTS
 from support.postgres import PostgresServer, shared_server
+from support.until import until
 
 IS_ROOT = os.geteuid() == 0
 
@@ -48,15 +48,6 @@ def ask(server: PostgresServer, statement: str, database: str = "postgres"):
 def pause_and_kill(server: PostgresServer) -> None:
     server.pause()  # now no child ends by itself because its postmaster did
     server.kill()
-
-
-def gone(folder: Path, within: float = 5) -> bool:
-    deadline = time.monotonic() + within
-    while folder.exists() or postgres_keeper.members(folder):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def shared_memory_of(folder: Path) -> str:
@@ -209,7 +200,7 @@ def run(code: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
 def test_the_server_does_not_outlive_a_process_that_is_killed():
     folder, done = run("os.kill(os.getpid(), 9)")
     assert done.returncode == -signal.SIGKILL
-    assert gone(folder)
+    until(lambda: not folder.exists() and not postgres_keeper.members(folder))
 
 
 def test_the_shared_server_ends_with_its_process_but_not_with_a_forked_child_of_that():

@@ -10,13 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+from support.until import until
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
 FIRST, *STEPS = BLOCKS
@@ -84,10 +84,10 @@ def session(tmp_path: Path) -> Iterator[list[int]]:
     groups: list[int] = []
     yield groups
     for group in groups:
-        for end, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 30)):
-            until = time.monotonic() + patience
-            while is_there(group, end) and time.monotonic() < until:
-                time.sleep(0.05)
+        try:
+            until(lambda: not is_there(group, signal.SIGTERM), timeout=30)  # noqa: B023
+        except AssertionError:
+            until(lambda: not is_there(group, signal.SIGKILL), timeout=30)  # noqa: B023
 
 
 def is_there(group: int, end: signal.Signals) -> bool:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from sqlalchemy import text
+from support.until import TIMEOUT, until
 
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.stack import Stack
 from octy_worker.staff.registration import register
-
-PATIENCE = 90.0  # a busy machine takes its time
 
 
 class Api:
@@ -65,7 +64,7 @@ class Crew:
 
     def wait_for_mail(self, kind: str, number: int = 1) -> ReceivedMail:
         """Return the account's n-th mail of the kind."""
-        self.stack.wait_for_mail(f"{kind} mail {number}", lambda _: len(self.mails(kind)) >= number, PATIENCE)
+        self.stack.wait_for_mail(f"{kind} mail {number}", lambda _: len(self.mails(kind)) >= number, TIMEOUT)
         return self.mails(kind)[number - 1]
 
     def rows(self, statement: str, **values: object) -> list[tuple]:
@@ -80,10 +79,5 @@ class Crew:
         )
 
     def wait_for_state(self, state: str) -> tuple:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            [incident] = self.incidents()
-            if incident[1] == state:
-                return incident
-            time.sleep(0.05)
-        raise AssertionError(f"the case is {self.incidents()}, not {state}")
+        until(lambda: [incident[1] for incident in self.incidents()] == [state], message=f"incident not {state}")
+        return self.incidents()[0]

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
+from support.until import TIMEOUT, until
 
 from octy_middleware.domain.installation import installation_id
 from octy_worker.dev.customer import CustomerError, Keys
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_workflows.messages import notice_workflow_id
-from story.api import PATIENCE, Api, Crew
+from story.api import Api, Crew
 from story.test_canary import contents, histories
 
 Connect = Callable[[str], Api]
@@ -30,7 +31,7 @@ def order_new_keys(crew: Crew, mail: ReceivedMail, *, leaked: bool = False) -> s
 
 
 def mail_to(crew: Crew, address: str, kind: str) -> ReceivedMail:
-    return crew.stack.wait_for_mail(f"{kind} mail", lambda mail: (mail.to, mail.kind) == (address, kind), PATIENCE)
+    return crew.stack.wait_for_mail(f"{kind} mail", lambda mail: (mail.to, mail.kind) == (address, kind), TIMEOUT)
 
 
 def set_contact(crew: Crew, adapter: str, keys: Keys, address: str) -> int:
@@ -82,9 +83,7 @@ def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, ad
     addresses = [f"victim-{number}-{crew.address}" for number in range(6)]
     answers = [set_contact(crew, adapter, keys, address) for address in addresses]
     assert answers == [200] * 5 + [422]
-    deadline = time.monotonic() + PATIENCE
-    while len(crew.rows("SELECT 1 FROM outbox WHERE delivered_at IS NULL")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not crew.rows("SELECT 1 FROM outbox WHERE delivered_at IS NULL"))
     crew.wait_for_mail("contact_changed")
     time.sleep(1)  # whatever else would come
     sent = Counter(mail.to for mail in crew.stack.mails.messages() if mail.to in [*addresses, crew.address])

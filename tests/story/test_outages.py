@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 from support.paths import EXAMPLES
+from support.until import until
 
 from octy_worker.dev.customer import Keys
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
@@ -72,9 +73,7 @@ def test_every_401_that_a_client_saw_survives_a_killed_app(crew: Crew, answers: 
     for client in clients:
         client.start()
     go.set()
-    while sum(map(len, seen)) < answers:
-        process.check()
-        time.sleep(0.001)
+    until(lambda: sum(map(len, seen)) >= answers or process.returncode is not None, interval=0.001)
     os.kill(process.pid, signal.SIGKILL)
     for client in clients:
         client.join()

@@ -2,14 +2,14 @@
 
 import json
 import ssl
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.until import until
 from support.webhooks import Receiver, receiver
 
 from octy_worker.dev.stack import Stack
-from story.api import PATIENCE, Api, Crew
+from story.api import Api, Crew
 
 
 def certificate(stack: Stack) -> ssl.SSLContext:
@@ -22,13 +22,6 @@ def certificate(stack: Stack) -> ssl.SSLContext:
 def server(stack: Stack) -> Iterator[Receiver]:
     with receiver(certificate(stack)) as served:
         yield served
-
-
-def until(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_case_is_told_from_beginning_to_end(crew: Crew, connect: Callable[[str], Api], server: Receiver) -> None:

@@ -6,7 +6,6 @@ Here: starting it once for a file of tests, and cases whose workflows run. Not h
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import find_temporal, start_temporal
 from support.cli_rig import Ended, Octy, octy_for, open_case
+from support.until import TIMEOUT
 from support.world import INSTALLATION, Keys, World
 
-PATIENCE = 90.0  # a busy machine takes its time
 _START = """
 import asyncio, os, sys
 from octy_middleware.keys.keychain import Keychain
@@ -80,16 +79,13 @@ class Office:
         """End the worker as a service manager does; it must say that all went well."""
         self.octy.close()
         assert self.worker is not None
-        self.worker.stop(PATIENCE)
+        self.worker.stop(TIMEOUT)
         assert self.worker.returncode == 0, self.worker.log_tail()
 
     def until(self, ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not ready():
-            assert self.worker is not None
-            self.worker.check()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        """Wait for a condition; raise ProcessError when the worker ends first."""
+        assert self.worker is not None
+        self.worker.wait_until(ready, TIMEOUT)
 
     def start(self) -> None:
         """Decide about a first case before there is a worker; then start it."""
@@ -113,7 +109,7 @@ class Office:
             ],
             check=True,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
 
     def wait_for_end(self, incident_id: str) -> None:
@@ -123,13 +119,11 @@ class Office:
     def found(self, query: str) -> str:
         """Return what Temporal lists for a query."""
         command = [find_temporal(), "workflow", "list", "--query", query, "--address", self.temporal]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
 
     def _temporal(self, verb: str, incident_id: str, *words: str) -> None:
         command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-{INSTALLATION}-incident-{incident_id}"]
-        subprocess.run(
-            [*command, "--address", self.temporal, *words], check=True, capture_output=True, timeout=PATIENCE
-        )
+        subprocess.run([*command, "--address", self.temporal, *words], check=True, capture_output=True, timeout=TIMEOUT)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Here: requests that the tests of the pages share; every response is judged by `p
 import asyncio
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from support.pages_rules import check_response
+from support.until import until
 
 BASE = "http://pages.localhost"  # in clear on this machine only
 
@@ -89,8 +89,7 @@ def serving(app: Starlette) -> Iterator[httpx2.Client]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.005)
+        until(lambda: server.started)
         host, port = server.servers[0].sockets[0].getsockname()
         with httpx2.Client(base_url=f"http://{host}:{port}", verify=False, timeout=30) as client:
             yield client

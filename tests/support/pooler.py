@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 from octy_worker.dev.processes import LOOPBACK, free_port, is_listening
 from support.postgres import USER, PostgresServer
 from support.postgres_binaries import SERVANT
+from support.until import until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") or "pgbouncer"
-_PATIENCE = 90.0  # seconds for a start
 _CONFIGURATION = """
 [databases]
 * = host={host} port={server_port} user={user}
@@ -45,11 +44,8 @@ def pgbouncer(folder: Path, server: PostgresServer, *, sessions: int = 3, mode: 
         command = [PROGRAM, f"/dev/fd/{given.fileno()}"]
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", pass_fds=[given.fileno()], **user)
     try:
-        deadline = time.monotonic() + _PATIENCE
-        while not is_listening(port):
-            assert process.poll() is None, (folder / "pgbouncer.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: is_listening(port) or process.poll() is not None)
+        assert process.poll() is None, (folder / "pgbouncer.log").read_text()
         yield port
     finally:
         process.kill()

@@ -10,9 +10,8 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import outbox
 from octy_worker.outbox.relay import DeliveryCounts, Relay
 from octy_worker.settings import WorkerSettings
+from support.until import until_async
 from support.world import World
-
-PATIENCE = 45.0  # seconds; a busy machine takes its time
 
 
 class FakeClock:
@@ -89,13 +88,14 @@ def rpc_error(status: RPCStatusCode) -> RPCError:
     return RPCError("ann@customer.example is not known here", status, b"")
 
 
-async def until(ready: Callable[[], bool], *running: asyncio.Task[None]) -> None:
-    """Wait for something that no event tells of; tasks that must go on meanwhile may not end."""
-    async with asyncio.timeout(PATIENCE):
-        while not ready():  # what is awaited calls nobody
-            for task in running:
-                assert not task.done(), task
-            await asyncio.sleep(0.005)
+async def until_undelivered(world: World, count: int, *running: asyncio.Task[None]) -> None:
+    """Wait until so many outbox messages are undelivered; none of the running tasks may end before."""
+
+    def reached() -> bool:
+        assert not any(task.done() for task in running), running
+        return undelivered(world) == count
+
+    await until_async(reached)
 
 
 async def stop(*running: asyncio.Task[None]) -> None:

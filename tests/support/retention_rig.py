@@ -3,7 +3,6 @@
 Here: what the tests of retention share. Not here: tests.
 """
 
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -147,10 +146,3 @@ def busy_world(world: World) -> None:
             for number in range(450)
         ),
     )
-
-
-def wait_until(true, patience: float = 90.0) -> None:
-    deadline = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

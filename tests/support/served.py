@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -17,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from octy_worker.dev.processes import free_port, is_listening
 from support.paths import TESTS
+from support.until import until
 from support.world import World
 
 _START = 60.0  # seconds
@@ -68,11 +68,8 @@ def served(world: World, url: str | None = None, **settings: object) -> Iterator
         child = subprocess.Popen([sys.executable, "-m", "support.served", str(port)], env=environment, stderr=log)
     app = Served(child, port)
     try:
-        deadline = time.monotonic() + _START
-        while not is_listening(port):
-            assert child.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: is_listening(port) or child.poll() is not None)
+        assert child.poll() is None, Path(log.name).read_text()
         yield app
     finally:
         app.end()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client
@@ -16,8 +16,6 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.schedules import ensure_search_attributes_and_schedules, maintain_schedules
 from support.mail_rig import Told
 from support.world import World
-
-PATIENCE = 90.0  # a busy machine takes its time
 
 
 def settings_of(world: World, **options: object) -> WorkerSettings:
@@ -67,9 +65,3 @@ class Works:
 
     def rows(self, statement: str, **values: object) -> list[tuple]:
         return self.world.rows(statement, **values)
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110  # rows call nobody
-            await asyncio.sleep(0.01)

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.temporal import Temporal, open_temporal
+from support.until import until
 from support.world import INSTALLATION, World
 from temporalio import activity
 
@@ -164,8 +164,7 @@ def test_a_worker_that_is_told_to_stop_says_nothing(
 @pytest.mark.sqlite
 def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     def terminate() -> None:
-        while "retrying" not in caplog.text:
-            time.sleep(0.01)
+        until(lambda: "retrying" in caplog.text)
         os.kill(os.getpid(), signal.SIGTERM)
 
     asked = settings(world, temporal_address="127.0.0.1:9")  # the discard port: nothing listens there

@@ -4,7 +4,6 @@ Workers keep no workflow in memory here: each task replays the whole history, so
 must be decided the same way again.
 """
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 from google.protobuf.message import Message
+from support.until import until_async
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Replayer, Worker
@@ -22,7 +22,7 @@ from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_books import Books
-from workflows.workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played, working_beside
+from workflows.workflow_stage import WORKFLOWS, Play, Stage, played, working_beside
 
 K1 = Keychain({"k1": b"\x01" * 32})
 K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})
@@ -79,7 +79,7 @@ class Theatre:
         await Play(self.stage.env, self.case(None), self.books, self.stage.hands).rest()
 
     async def tells(self, *lines: str) -> None:
-        await eventually(lambda: self.books.story == [*OPENED, *lines], self.books.story)
+        await until_async(lambda: self.books.story == [*OPENED, *lines], message=self.books.story)
         await self.rest()
 
     async def payloads(self) -> list[Payload]:
@@ -118,7 +118,7 @@ async def test_a_case_is_encrypted_from_its_input_to_its_result_and_replays(stag
     theatre.books.broken.add("send_mail")  # a failure is in the history, too
     case = await theatre.start(K1)
     async with theatre.worker(K1):
-        await eventually(lambda: "0h note mail_failed needs_staff" in theatre.books.story, theatre.books.story)
+        await until_async(lambda: "0h note mail_failed needs_staff" in theatre.books.story, message=theatre.books.story)
         await case.execute_update(Case.decide, theatre.books.order(DAN))
         assert await case.result() == "false_alarm"
     payloads = await theatre.payloads()
@@ -159,7 +159,7 @@ async def test_a_signal_decides_alike_whether_a_replay_can_read_it_or_not(stage:
         await theatre.tells()
         await theatre.case(K2).signal(STAFF_DECISION, theatre.books.order(DAN))  # under a key that is not there yet
         await theatre.case(K2).signal("customer_answered", "anything")
-        await eventually(lambda: len(theatre.books.ignored) == 1, theatre.books.ignored)
+        await until_async(lambda: len(theatre.books.ignored) == 1, message=theatre.books.ignored)
         await theatre.rest()
     await theatre.replays(K1)
     await theatre.replays(K1_K2)
@@ -204,11 +204,13 @@ async def test_a_missing_key_is_named_and_what_was_said_meanwhile_is_heard_when_
 
 async def failed_task(case: WorkflowHandle, keys: Keychain | None) -> str:
     """Wait for a workflow task that failed; return why, as those read it who hold these keys."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            for event in (await case.fetch_history()).events:
-                if event.HasField("workflow_task_failed_event_attributes"):
-                    failure = event.workflow_task_failed_event_attributes.failure
-                    await encrypting_converter(keys, secrets.token_bytes).payload_codec.decode_failure(failure)
-                    return f"{failure} {failure.encoded_attributes.data} {failure.cause.encoded_attributes.data}"
-            await asyncio.sleep(0.02)
+
+    async def failed() -> str:
+        for event in (await case.fetch_history()).events:
+            if event.HasField("workflow_task_failed_event_attributes"):
+                failure = event.workflow_task_failed_event_attributes.failure
+                await encrypting_converter(keys, secrets.token_bytes).payload_codec.decode_failure(failure)
+                return f"{failure} {failure.encoded_attributes.data} {failure.cause.encoded_attributes.data}"
+        return ""
+
+    return await until_async(failed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from support.until import until_async
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
@@ -42,7 +43,7 @@ from octy_workflows.staff_requests import Choice, StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_books import Books
-from workflows.workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_beside
+from workflows.workflow_stage import WORKFLOWS, Play, Stage, played, working_beside
 
 KEYS = Keychain({"k1": b"\x01" * 32})
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
@@ -231,13 +232,13 @@ async def test_a_forged_signal_changes_nothing_and_the_workflow_goes_on(
     kind, really = KINDS[name]
     target = Target(stage, kind, keys)
     async with target.running() as play:
-        await eventually(lambda: lines(play) == kind.before, play.books.story)
+        await until_async(lambda: lines(play) == kind.before, message=play.books.story)
         sent = 0
         for signal, contents in itertools.product(SIGNALS, FORMS[form]):
             await target.forge(signal, contents)
             sent += 1
         refused = lambda: sum(" refused " in line for line in play.books.story)  # noqa: E731
-        await eventually(lambda: len(play.books.ignored) + refused() == sent, play.books.ignored)
+        await until_async(lambda: len(play.books.ignored) + refused() == sent, message=play.books.ignored)
         await play.rest(but=kind.waits_for)
         assert lines(play) == kind.before
         assert (await play.handle.describe()).close_time is None
@@ -270,7 +271,7 @@ async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: S
         for order in ("d-2", "d-1"):
             for signal in ("staff_decision", "staff_extension", "staff_resend"):
                 await target.forge(signal, [{"request": order}])
-        await eventually(lambda: sum(" refused " in line for line in play.books.story) == 6, play.books.story)
+        await until_async(lambda: sum(" refused " in line for line in play.books.story) == 6, message=play.books.story)
         await play.rest()
         assert lines(play) == before
         assert play.books.standing is None

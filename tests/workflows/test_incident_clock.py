@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.staff_requests import Choice, StaffDecision
-from workflows.workflow_stage import SLACK, Stage, eventually, played
+from workflows.workflow_stage import SLACK, Stage, played
 
 MINUTE = 60.0
 DOWN_FOR_GOOD = ["down"] * 1000
@@ -104,7 +105,7 @@ async def test_an_activity_that_fails_for_a_while_delays_no_deadline(stage: Stag
     play = await stage.incident(mail_ends={"reminder-1": ["down"] * 4})
     await play.until(3 * DAY + 1)
     await play.comes("mail reminder-2")
-    await eventually(lambda: play.books.tries["reminder-2"] == 1, play.books)
+    await until_async(lambda: play.books.tries["reminder-2"] == 1, message=play.books)
     assert 3 * DAY <= play.when("mail reminder-2")[0] < 3 * DAY + SLACK
 
 

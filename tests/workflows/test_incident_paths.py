@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.staff_requests import Choice, StaffDecision
-from workflows.workflow_stage import Play, Stage, eventually, played
+from workflows.workflow_stage import Play, Stage, played
 
 Event = Callable[[Play], Awaitable[Any]]
 
@@ -101,7 +102,9 @@ def rejoined(regeneration_id: str) -> Event:
 
     async def waits(play: Play) -> None:
         key = f"regenerating-{regeneration_id}"
-        await eventually(lambda: any(getattr(told, "key", "") == key for told in play.books.orders), play.books.orders)
+        await until_async(
+            lambda: any(getattr(told, "key", "") == key for told in play.books.orders), message=play.books.orders
+        )
 
     return waits
 

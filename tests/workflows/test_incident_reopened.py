@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from support.until import until_async
 from temporalio.client import WorkflowUpdateFailedError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision
-from workflows.workflow_stage import Play, Stage, eventually, played
+from workflows.workflow_stage import Play, Stage, played
 
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
 EVE = StaffDecision("regenerate", "eve", "the keys leaked", decision_id="d-3")
@@ -55,8 +56,8 @@ async def test_a_new_order_in_the_same_activation_as_the_abandonment_replaces_th
     async with play.one_activation():
         await abandons(play)
         await customer_answers(play, Choice.REGENERATE)
-    await eventually(lambda: play.books.regeneration_id != first, play.books.story)
-    await eventually(lambda: play.books.story[-1].endswith("note regenerating regenerating"), play.books.story)
+    await until_async(lambda: play.books.regeneration_id != first, message=play.books.story)
+    await until_async(lambda: play.books.story[-1].endswith("note regenerating regenerating"), message=play.books.story)
     assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
     details = await play.details()
     assert "Answer: regenerate, decided by customer" in details
@@ -172,7 +173,7 @@ async def test_cases_that_supersede_each_other_come_to_an_end(stage: Stage) -> N
     for _ in range(3):
         before = play.books.regeneration_id
         await play.regeneration_ends("superseded")
-        await eventually(lambda before=before: play.books.regeneration_id != before, play.books.story)
+        await until_async(lambda before=before: play.books.regeneration_id != before, message=play.books.story)
         await play.rest()
     await play.regeneration_ends("superseded")
     assert await play.result() == "regenerated"

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from support.until import until_async
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.common import RawValue
@@ -21,7 +22,7 @@ from octy_workflows.messages import (
     StatusResult,
 )
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
-from workflows.workflow_stage import Play, Stage, eventually, played
+from workflows.workflow_stage import Play, Stage, played
 
 EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
@@ -95,7 +96,7 @@ async def test_malformed_signals_are_answered_in_timeline_and_details(stage: Sta
     play = await stage.incident()
     for said in MALFORMED.values():
         await play.handle.signal(STAFF_DECISION, said)
-    await eventually(lambda: len(refusals(play)) == len(MALFORMED), play.books)
+    await until_async(lambda: len(refusals(play)) == len(MALFORMED), message=play.books)
     assert all("a request id" in why for why in refusals(play))
     assert refusals(play)[-1] in await play.details()
     assert await dismissed(play)
@@ -106,7 +107,7 @@ async def test_unreadable_signals_are_answered_in_timeline_and_details(stage: St
     play = await stage.incident()
     for contents in UNREADABLE.values():
         await play.handle.signal(STAFF_DECISION, args=contents)
-    await eventually(lambda: len(refusals(play)) == len(UNREADABLE), play.books)
+    await until_async(lambda: len(refusals(play)) == len(UNREADABLE), message=play.books)
     assert refusals(play)[-1] in await play.details()
     assert await dismissed(play)
 
@@ -115,7 +116,9 @@ async def test_unreadable_signals_are_answered_in_timeline_and_details(stage: St
 async def test_a_signal_of_an_unknown_name_is_answered_in_the_timeline(stage: Stage) -> None:
     play = await stage.incident()
     await play.handle.signal("staf_decision", play.books.order(DAN))
-    await eventually(lambda: [one.reason for one in play.books.ignored] == [RefusalReason.UNKNOWN_NAME], play.books)
+    await until_async(
+        lambda: [one.reason for one in play.books.ignored] == [RefusalReason.UNKNOWN_NAME], message=play.books
+    )
     assert "staff_decision" in await play.details()
     assert await dismissed(play)
 
@@ -126,7 +129,7 @@ async def test_a_machine_signal_sent_by_hand_does_not_kill_the_case(stage: Stage
     for name in ("customer_answered", "failures_increased", "regeneration_finished"):
         await play.handle.signal(name, args=[])
         await play.handle.signal(name, args=[None, None])
-    await eventually(lambda: len(play.books.ignored) == 6, play.books)
+    await until_async(lambda: len(play.books.ignored) == 6, message=play.books)
     assert {one.reason for one in play.books.ignored} == {RefusalReason.NO_ROW}
     assert await dismissed(play)
 

@@ -1,12 +1,13 @@
 """A workflow whose subject is not in the database: tried for minutes, then staff is told, and it heals by itself."""
 
 import pytest
+from support.until import until_async
 from temporalio.api.enums.v1 import EventType
 
 from octy_workflows.messages import NoticeKind
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
 from octy_workflows.staff_requests import Choice
-from workflows.workflow_stage import Play, Stage, eventually, played
+from workflows.workflow_stage import Play, Stage, played
 
 HOUR = 3600.0
 LONG = SUBJECT_MISSING_TIMEOUT.total_seconds()
@@ -72,7 +73,7 @@ async def test_staff_is_told_once_of_a_subject_that_is_missing_and_the_task_ends
     assert await activities_scheduled(play) == scheduled  # tries are no events of the history
     play.books.missing.clear()
     await play.until(4 * HOUR + 2 * SELDOM_SECONDS)
-    await eventually(lambda: FIRST[kind] in lines(play), play.books.story)
+    await until_async(lambda: FIRST[kind] in lines(play), message=play.books.story)
     assert [line for line in lines(play) if line.endswith(f" {kind}")] == [f"missing {kind}", f"over {kind}"]
     assert "Support staff is needed: there is no row" not in await play.details()
 

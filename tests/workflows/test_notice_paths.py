@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, NoticeKind
-from workflows.workflow_stage import SLACK, Play, Stage, eventually, played
+from workflows.workflow_stage import SLACK, Play, Stage, played
 
 Event = Callable[[Play], Awaitable[Any]]
 CHANGED = NoticeKind.CONTACT_CHANGED
@@ -33,7 +34,7 @@ def at(seconds: float) -> Event:
 
 def tried(mail: str) -> Event:
     """Wait, in real time, for a first try."""
-    return lambda play: eventually(lambda: play.books.tries[mail] > 0, play.books.tries)
+    return lambda play: until_async(lambda: play.books.tries[mail] > 0, message=play.books.tries)
 
 
 PATHS = [

@@ -1,12 +1,12 @@
 """A new release of the worker while cases wait, on a real server, with versions and without: all cases finish."""
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 import pytest
+from support.until import until_async
 from temporalio.common import VersioningBehavior
 from temporalio.worker import Worker
 
@@ -16,7 +16,7 @@ from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.staff_requests import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_books import Books
-from workflows.workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_beside
+from workflows.workflow_stage import WORKFLOWS, Play, Stage, played, working_beside
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 _numbers = itertools.count(1)
@@ -86,15 +86,16 @@ class Site:
     async def promote(self, build_id: str) -> None:
         """As `octy temporal promote`: as soon as Temporal has seen a worker of it."""
         last: list[str] = []
-        for _ in range(int(PATIENCE / 0.05)):
+
+        async def promoted() -> bool:
             try:
                 await make_current(self.client, self.queue, build_id, "test")
             except NotReadyError as error:
-                last = [str(error)]
-                await asyncio.sleep(0.05)
-            else:
-                return
-        raise AssertionError(last)
+                last[:] = [str(error)]
+                return False
+            return True
+
+        await until_async(promoted, message=last, interval=0.05)
 
     async def build_ids(self) -> set[str]:
         """Return the versions that the cases are bound to."""

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, webhook_workflow_id
-from workflows.workflow_stage import SLACK, Stage, eventually, played
+from workflows.workflow_stage import SLACK, Stage, played
 
 NEVER = ["down"] * 1000
 
@@ -33,7 +34,7 @@ async def test_a_webhook_ends_as_its_activity_says(
 @played
 async def test_a_server_that_is_away_is_tried_again_within_the_hour(stage: Stage) -> None:
     play = await stage.webhook(posts=["down"] * 14)  # 1 s, 2 s, … 4096 s is cut to an hour
-    await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
+    await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
     await play.until(6 * HOUR)
     assert await play.result() == "sent"
     assert play.books.tries["post"] == 15
@@ -42,7 +43,7 @@ async def test_a_server_that_is_away_is_tried_again_within_the_hour(stage: Stage
 @played
 async def test_trying_ends_with_its_life_and_not_before(stage: Stage) -> None:
     play = await stage.webhook(posts=list(NEVER))
-    await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
+    await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
     await play.until(3 * DAY - 2 * HOUR)  # the last try is that after which no other would fit
     assert (await play.handle.describe()).close_time is None
     await play.until(3 * DAY + SLACK)
@@ -56,7 +57,7 @@ async def test_trying_ends_with_its_life_and_not_before(stage: Stage) -> None:
 async def test_a_last_try_that_arrived_is_no_failure(stage: Stage) -> None:
     """Its worker died before it could say so, but not before it wrote it down."""
     play = await stage.webhook(ttl=60.0, posts=list(NEVER), ending="sent")
-    await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
+    await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
     await play.until(60 + SLACK)
     assert await play.result() == "sent"
 

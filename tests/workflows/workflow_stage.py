@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from support.until import TIMEOUT, until_async
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
@@ -64,7 +65,6 @@ from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_books import Books, Recorder
 
 TASK_QUEUE = "octy-tests"
-PATIENCE = 90.0  # a busy machine takes its time
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
 WORKFLOWS = [
@@ -100,12 +100,10 @@ class Play:
         await self.rest()
         busy = threading.Event()
         for _ in range(HANDS):
-            self.hands.submit(busy.wait, PATIENCE)
+            self.hands.submit(busy.wait, TIMEOUT)
         try:
             await self.handle.signal("failures_increased", args=[])  # too little content: it only begins a task
-            async with asyncio.timeout(PATIENCE):
-                while not _started((await self.handle.describe()).raw_description):  # noqa: ASYNC110  # the server calls nobody
-                    await asyncio.sleep(0.005)
+            await until_async(self._has_started_task)
             yield
         finally:
             busy.set()
@@ -115,7 +113,7 @@ class Play:
         await self.rest()
         now = await self.now() - self.books.start
         if now < seconds:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self.env.fast_forward(self.handle, timedelta(seconds=seconds - now))
 
     async def rest(self, but: str = "") -> None:
@@ -123,13 +121,20 @@ class Play:
 
         Else a jump of the clock could come between one activity and the next.
         """
-        async with asyncio.timeout(PATIENCE):
-            while _busy((await self.handle.describe()).raw_description, but):  # noqa: ASYNC110  # the server calls nobody
-                await asyncio.sleep(0.005)
+
+        async def idle() -> bool:
+            return not _busy((await self.handle.describe()).raw_description, but)
+
+        await until_async(idle, interval=0.005)
+
+    async def _has_started_task(self) -> bool:
+        return _started((await self.handle.describe()).raw_description)
 
     async def comes(self, line: str) -> None:
         """Wait, in real time, for a line of the story, whatever its hour."""
-        await eventually(lambda: any(told.partition(" ")[2] == line for told in self.books.story), self.books.story)
+        await until_async(
+            lambda: any(told.partition(" ")[2] == line for told in self.books.story), message=self.books.story
+        )
 
     def when(self, line: str) -> list[float]:
         """Return the seconds after the start at which such a line was told, by the workflow's clock."""
@@ -138,12 +143,12 @@ class Play:
 
     async def tells(self, *story: str) -> None:
         """Check the whole story so far."""
-        await eventually(lambda: len(self.books.story) >= len(story), self.books.story)
+        await until_async(lambda: len(self.books.story) >= len(story), message=self.books.story)
         assert self.books.story == list(story)
 
     async def result(self) -> Any:
         """Wait for the workflow's end."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return await self.handle.result()
 
     async def told(self, *signals: str) -> None:
@@ -179,16 +184,6 @@ class Play:
         """Return what support staff reads in the Web UI."""
         metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
         return metadata.current_details
-
-
-async def eventually(condition: Callable[[], bool], shown: object) -> None:
-    """Wait in real time; what is shown explains a failure."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not condition():  # noqa: ASYNC110  # books are rows, they call nobody
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"it never came: {shown}") from None
 
 
 def _busy(described: DescribeWorkflowExecutionResponse, but: str) -> bool:
@@ -334,7 +329,7 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
     )
     # Two seconds by itself: too few for tests that hold the worker, and on a busy machine for any.
     assert worker._workflow_worker is not None
-    worker._workflow_worker._deadlock_timeout_seconds = int(PATIENCE)
+    worker._workflow_worker._deadlock_timeout_seconds = int(TIMEOUT)
     workers = [worker, *workers_beside(env.client, TASK_QUEUE, recorder)]
     for each in workers:
         await each.__aenter__()

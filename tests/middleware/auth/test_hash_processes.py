@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +15,7 @@ import pytest
 from passlib.context import CryptContext
 from passlib.hash import sha512_crypt
 from support.imported_pairs import have, slow
+from support.until import until
 from support.world import FakeRequest, World
 
 from octy_middleware.auth import hash_processes
@@ -53,13 +54,6 @@ def computes(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE or "hash_child" in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return False
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def verify(processes: HashProcesses, secret: str = SECRET, stored: str = QUICK) -> bool:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.until import until
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Authenticator, Outcome
@@ -185,8 +186,7 @@ def test_concurrent_requests_are_loaded_in_one_statement(world: World) -> None:
         threads = [threading.Thread(target=authenticator.decide, args=(FakeRequest(header),)) for header in headers]
         for thread in threads:
             thread.start()
-        while len(authenticator._key_loader._batch_queue) + sum(asked) < len(headers):
-            time.sleep(0.001)
+        until(lambda: len(authenticator._key_loader._batch_queue) + sum(asked) >= len(headers))
         held.set()
         for thread in threads:
             thread.join()

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from passlib.hash import argon2
 from support.adapters import asgi
 from support.imported_pairs import OLD, have, pair_id_of, rename, slow
 from support.stores import taken_away
+from support.until import until
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome
@@ -147,10 +147,7 @@ def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world
             Outcome.RETIRED_WRONG,
         ]
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        deadline = time.monotonic() + 60
-        while work_of(authenticator, headers["unknown"]) == "slow":  # none is left: the feed tells
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: work_of(authenticator, headers["unknown"]) != "slow")  # none is left: the feed tells
 
 
 def world_shape(world: World) -> str:
@@ -234,7 +231,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(_until, lambda: authenticator._verifier._hash_limiter._by_source.total() == 6)
+        await asyncio.to_thread(until, lambda: authenticator._verifier._hash_limiter._by_source.total() == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401
@@ -247,13 +244,6 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         asyncio.run(story(authenticator))
     assert world.recorded(old.public_key)["wrong_secret"] == 6
     assert world.recorded("") == {"database_unavailable": 1}
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)  # else the threads that are waited for run only now and then
 
 
 def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
@@ -308,7 +298,7 @@ def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Ke
             authenticator._key_cache._seq = 10_000
             return False
 
-        _until(brought_back)
+        until(brought_back)
         assert len(authenticator._key_cache.imported_hashes) == 1
 
 

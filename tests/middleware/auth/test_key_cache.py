@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 from support.stores import taken_away
+from support.until import until
 from support.world import Keys, World
 
 from octy_middleware import Database, DatabaseUnavailableError
@@ -99,8 +100,7 @@ def _watch(url: str, public_key: str, pipe: Connection) -> None:
     key_cache = make_key_cache(Database(url), interval=0.25)
     key_cache.load(public_key)
     pipe.send("ready")
-    while key_cache.get(public_key) is not None:
-        time.sleep(0.005)
+    until(lambda: key_cache.get(public_key) is None, interval=0.005)
     pipe.send(time.time())
 
 
@@ -172,10 +172,7 @@ def test_closed_key_cache_starts_again_and_follows_the_feed(world: World) -> Non
     key_cache.load(keys.public_key)
     with world.database.write() as connection:  # as another process would: by the feed only
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
-    deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while key_cache.get(keys.public_key) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: key_cache.get(keys.public_key) is None)
     key_cache.close()
 
 
@@ -192,10 +189,7 @@ def test_feed_reader_goes_on_after_an_unexpected_error(world: World, monkeypatch
     monkeypatch.setattr(key_cache, "_read_feed", stumble)
     with world.database.write() as connection:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
-    deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while key_cache.get(keys.public_key) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: key_cache.get(keys.public_key) is None)
     key_cache.close()
 
 
@@ -216,10 +210,7 @@ def test_restored_backup_drops_all_cached_records(world: World, caplog: pytest.L
         copy.backup(live)
     for connection in (live, copy):
         connection.close()
-    deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while key_cache.get(keys.public_key) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: key_cache.get(keys.public_key) is None)
     assert key_cache.restores_detected == 1
     [told] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "the database went back" in told.message
@@ -236,8 +227,5 @@ def test_gap_in_the_change_feed_drops_all_cached_records(world: World) -> None:
         for _ in range(3):
             run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_another', 0)")
         run(connection, "DELETE FROM key_change WHERE seq < (SELECT MAX(seq) FROM key_change)")
-    deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while key_cache.get(keys.public_key) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: key_cache.get(keys.public_key) is None)
     key_cache.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.imported_pairs import OLD, have, rename, slow
 from support.stores import taken_away
+from support.until import until
 from support.world import FakeRequest, Keys, World, basic, look_into
 
 from octy_middleware import Authenticator, DatabaseUnavailableError, OctyASGIMiddleware, Outcome
@@ -20,13 +21,6 @@ from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.recording.commit_waiter import ThreadWaiter
 
 UNKNOWN = "pk_" + "0" * 28
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def told(authenticator: Authenticator, header: str) -> Outcome | None:

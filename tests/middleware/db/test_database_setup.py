@@ -1,12 +1,12 @@
 """A database that answers and refuses: what it said and what to do, not an outage that ends by itself."""
 
 import logging
-import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 from support.postgres import shared_server
+from support.until import until
 from support.world import FakeRequest, World
 
 from octy_middleware import Database
@@ -76,10 +76,7 @@ def test_missing_right_is_logged_at_a_request(world: World, powerless: str, capl
     ) as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.DATABASE_UNAVAILABLE
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-        deadline = time.monotonic() + 60
-        while "permission denied for table" not in caplog.text:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: "permission denied for table" in caplog.text)
     assert "→ GRANT this role the missing right" in caplog.text
     with world.database.write() as connection:
         connection.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {powerless}")

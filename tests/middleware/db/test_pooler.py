@@ -12,6 +12,7 @@ import pytest
 from support.pooler import PROGRAM, pgbouncer
 from support.postgres import shared_server
 from support.stores import make_empty_database, remove_database
+from support.until import until
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database
@@ -68,10 +69,7 @@ def test_a_revoked_pair_is_refused_behind_a_transaction_pooler(world: World) -> 
         with world.database.write() as connection:
             pair_id = connection.exec_driver_sql("SELECT id FROM key_pair").scalar_one()
             key_pairs.retire(connection, pair_id, time.time())
-        deadline = time.monotonic() + 60
-        while authenticator.decide(FakeRequest(keys.basic())).outcome is not Outcome.RETIRED:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.RETIRED)
 
 
 def test_commits_are_durable_behind_a_transaction_pooler(world: World) -> None:

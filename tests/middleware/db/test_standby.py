@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -11,6 +11,7 @@ from proofs.faults.tcp_proxy import Mode, Proxy
 from sqlalchemy import text
 from support.postgres import PostgresServer
 from support.served import Served, served
+from support.until import until
 from support.world import Keys, World
 
 from octy_middleware import Database, DatabaseUnavailableError
@@ -55,10 +56,8 @@ def by_way_of(world: World, port: int, options: str = "") -> str:
 def catch_up(world: World, standby: PostgresServer, keys: Keys) -> None:
     """Wait until the standby has the pair, then let it learn nothing more."""
     with psycopg.connect(by_way_of(world, standby.port), autocommit=True) as driver:
-        deadline = time.monotonic() + 30
-        while not driver.execute("SELECT 1 FROM key_pair WHERE public_key = %s", [keys.public_key]).fetchall():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        statement = "SELECT 1 FROM key_pair WHERE public_key = %s"
+        until(lambda: driver.execute(statement, [keys.public_key]).fetchall())
         driver.execute("SELECT pg_wal_replay_pause()")
 
 
@@ -72,13 +71,6 @@ def retire(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key).all()
         assert key_pairs.retire(connection, pair_id, time.time())
-
-
-def within(seconds: float, done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asked(app: Served, keys: Keys) -> int:
@@ -95,11 +87,11 @@ def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_le
         assert [asked(app, some) for some in (keys, other) for _ in range(2)] == [200] * 4
         fail_over(proxy, standby.port)
         retire(world, keys)
-        within(6.0, lambda: asked(app, keys) == 503)  # after the grace, not the standby's "active"
+        until(lambda: asked(app, keys) == 503, timeout=6.0)  # after the grace, not the standby's "active"
         assert asked(app, other) == 503
         proxy.lead_to(primary.port)  # connections to the standby, had there been any, stay
-        within(HEALED, lambda: asked(app, keys) == 401)
-        within(HEALED, lambda: asked(app, other) == 200)
+        until(lambda: asked(app, keys) == 401, HEALED)
+        until(lambda: asked(app, other) == 200, HEALED)
         assert app.ask(other.basic("sk_wrong")) == 401  # recorded
 
 

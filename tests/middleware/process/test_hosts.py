@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.served import Served, served
+from support.until import until
 from support.world import FakeRequest, World
 
 from octy_middleware import Authenticator, ConfigurationError, Database, DatabaseUnavailableError
@@ -136,9 +137,7 @@ def test_beside_a_process_stopped_inside_a_transaction_right_pairs_pass_and_refu
         ]
         assert answers == [Outcome.DATABASE_UNAVAILABLE, Outcome.ACCEPTED, Outcome.DATABASE_UNAVAILABLE]
         threading.Timer(0.2, holder.kill).start()  # its end ends its lock, as SIGCONT would
-        deadline = time.monotonic() + 60
-        while authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is not Outcome.WRONG_SECRET:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wrong = FakeRequest(keys.basic("sk_wrong"))
+        until(lambda: authenticator.decide(wrong).outcome is Outcome.WRONG_SECRET, interval=0.1)
     holder.join(60)
     assert world.recorded(keys.public_key)["wrong_secret"] >= 3

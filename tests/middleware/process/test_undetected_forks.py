@@ -5,7 +5,6 @@ import random
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.forks import fork_untold
+from support.until import until
 from support.world import FakeRequest, World
 
 from octy_middleware import Authenticator
@@ -144,7 +144,5 @@ def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> Non
         with ThreadPoolExecutor(8) as pool:
             assert Counter(pool.map(query, range(200))) == {200: 180, 401: 20}
         os.kill(process.pid, signal.SIGTERM)  # to the master alone: uWSGI hangs when its workers get it as well
-        deadline = time.monotonic() + TIMEOUT
-        while process.returncode is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: process.returncode is not None)
     assert world.recorded()["wrong_secret"] == 20

@@ -2,8 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+
+from support.until import until
 
 from octy_middleware import DatabaseUnavailableError, Outcome
 from octy_middleware.http.decision import AuthDecision
@@ -103,12 +105,6 @@ def test_failed_commit_is_503_and_its_events_are_written_later() -> None:
     assert told(submit(recorder, one(Outcome.UNKNOWN_KEY))) is Outcome.UNKNOWN_KEY
     recorder.close()
     assert sorted(store.outcomes) == ["accepted", "unknown_key", "wrong_secret"]
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not true():
-        assert time.monotonic() < deadline
 
 
 def test_unverified_refusals_leave_half_of_the_queue_to_accepted_events() -> None:
@@ -312,7 +308,7 @@ def test_single_items_are_handled_at_once_and_a_flood_in_batches() -> None:
     queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10, min_interval=pace)
     for number in range(100):
         queue.put_urgent(number)
-        until(lambda: sum(size for _, size in began) == number + 1)  # noqa: B023
+        until(lambda: sum(size for _, size in began) == number + 1, interval=0.001)  # noqa: B023
     alone = began[-1][0] - began[0][0]
     began.clear()
     for number in range(300):

@@ -3,13 +3,14 @@
 Here: which cells there are, playing them, and reading the record afterwards. Not here: which results are right.
 """
 
-import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from support.until import until
 from support.world import World
 
 from proofs.conformance.accounts import Accounts, KeyPairs
@@ -17,7 +18,7 @@ from proofs.conformance.cases import NOTHING, Case, table
 from proofs.conformance.cases.stops import STOP
 from proofs.conformance.servers import DEFAULT_SETTINGS, FURTHER, SERVERS, WITHOUT_LIFESPAN, RunningServer, Server
 
-_PATIENCE = 30.0  # seconds until the record must be complete; waited for only where it is not
+_TIMEOUT = 30.0  # seconds until the record must be complete; waited for only where it is not
 
 _TRUST = ("source", "plain HTTP", "nobody trusted", "Forwarded", "WebSocket", STOP)
 _END = ("keys", STOP)
@@ -163,12 +164,13 @@ class CellRun:
 
     def _settle(self, cases: list[Case], answers: dict[str, tuple[str, ...]], expected: dict[str, CaseResult]) -> None:
         """Wait until all is recorded as expected: accepted outcomes wait a moment for others."""
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
+
+        def recorded() -> bool:
             seen = self._seen(cases, answers)
-            if all(seen.get(case.title) == expected[case.title] for case in cases):
-                return
-            time.sleep(0.05)
+            return all(seen.get(case.title) == expected[case.title] for case in cases)
+
+        with suppress(AssertionError):  # the report says which cell differs
+            until(recorded, _TIMEOUT, interval=0.05)
 
     def _seen(self, cases: Iterable[Case], answers: dict[str, tuple[str, ...]]) -> dict[str, CaseResult]:
         """Read the record."""

@@ -7,12 +7,13 @@ and once default settings. Not here: children in general (`octy_worker.dev.proce
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.paths import TESTS
+from support.until import until
 
 from octy_worker.dev.processes import Process, free_port, is_listening
 from proofs.conformance import apache
@@ -137,9 +138,8 @@ class RunningServer:
         """Ask it to stop, and return when it has, however slow the machine is."""
         if self.process.returncode is None:
             os.kill(self.process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _START
-        while self.process.returncode is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        with suppress(AssertionError):  # stop() kills it
+            until(lambda: self.process.returncode is not None, _START)
         self.stop()
 
     def stop(self) -> None:

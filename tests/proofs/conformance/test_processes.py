@@ -3,13 +3,13 @@
 import contextlib
 import os
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.until import until
 from support.world import Keys
 
 from proofs.conformance.accounts import Accounts, accounts
@@ -18,7 +18,6 @@ from proofs.conformance.cells import Cell, CellRun
 from proofs.conformance.raw_http import ConnectionClosed, RawConnection
 from proofs.conformance.servers import SERVERS, RunningServer, Server
 
-PATIENCE = 60.0
 PRELOADED = [server for server in SERVERS if server.distribution == "gunicorn"]
 
 
@@ -39,13 +38,6 @@ def ask(port: int, header: str) -> tuple[int, int]:
 def ask_often(port: int, header: str, times: int) -> Counter[tuple[int, int]]:
     with ThreadPoolExecutor(8) as clients:
         return Counter(clients.map(lambda _: ask(port, header), range(times)))
-
-
-def until(holds: object, *, timeout: float = PATIENCE) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def recorded(session: CellRun, keys: Keys, expected: dict[str, int]) -> None:

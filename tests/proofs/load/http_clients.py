@@ -89,13 +89,6 @@ async def keep_asking(
         connection.close()
 
 
-async def until(ready: Until, patience: float) -> None:
-    """Return once this holds; raise TimeoutError when it never does."""
-    async with asyncio.timeout(patience):
-        while not ready():  # noqa: ASYNC110 - what is waited for comes from many tasks and is cheap to look at
-            await asyncio.sleep(0.005)
-
-
 def statuses(shots: Iterable[Exchange]) -> Counter[int]:
     return Counter(shot.status for shot in shots)
 

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from support.postgres import PostgresServer
+from support.until import until_async
 from support.world import Keys, World, basic
 
 from proofs.load.databases import add_database_option, chosen_databases, fresh_world
-from proofs.load.http_clients import TIMEOUT, UNANSWERED, Connection, Exchange, statuses, times, until
+from proofs.load.http_clients import TIMEOUT, UNANSWERED, Connection, Exchange, statuses, times
 from proofs.load.record_checks import check_incident, check_sqlite_file
 from proofs.load.report import Report, conclude, in_ms
 from proofs.load.servers import ADAPTERS, LOAD_APP, Server, serving
@@ -78,13 +79,13 @@ class KillRun:
                 for (role, server), shots in self.shots.items()
             )
 
-        await until(served, TIMEOUT)
+        await until_async(served, TIMEOUT)
         return time.monotonic() - begun
 
     async def _kill_one(self) -> None:
         """Kill a worker that is in use, of either server alike: one has them back sooner than the other."""
         server = self.chance.choice(self._servers)
-        await until(lambda: bool(self._in_use(server)), _RESTART)
+        await until_async(lambda: bool(self._in_use(server)), _RESTART)
         pid = self.chance.choice(self._in_use(server))
         os.kill(pid, signal.SIGKILL)
         self._served.discard(pid)

@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 
+from support.until import until_async
 from support.world import Keys, World, basic
 
-from proofs.load.http_clients import Connection, Exchange, keep_asking, until
+from proofs.load.http_clients import Connection, Exchange, keep_asking
 from proofs.load.kinds import Kind
 from proofs.load.servers import Server
 
@@ -114,7 +115,9 @@ class OutageRun:
 
     async def _until(self, wanted: dict[str, int]) -> None:
         """Wait until each role had so many right answers to what it sent since the outage, if there was one."""
-        await until(lambda: all(len(self.well(role)) >= count for role, count in wanted.items()), RECOVERY_TIMEOUT)
+        await until_async(
+            lambda: all(len(self.well(role)) >= count for role, count in wanted.items()), RECOVERY_TIMEOUT
+        )
 
     def well(self, role: str) -> list[Exchange]:
         shots = self.crowd.shots.get(role, [])

@@ -3,7 +3,6 @@
 Here: what is done to the database's server, its connections and its locks. Not here: what clients must see meanwhile.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
@@ -11,13 +10,13 @@ from typing import TypeAlias
 import psycopg
 from psycopg import sql
 from support.postgres import PostgresServer
+from support.until import until
 from support.world import World
 
 from proofs.load.kinds import Kind
 from proofs.load.servers import Server
 
 _LAST = 30  # connections: more than the product's users have
-_PATIENCE = 90.0
 _END_OTHERS = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = %s"
 
 Administration: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -133,14 +132,16 @@ def _end_others(connection: Administration, world: World) -> None:
 
 def _take(number: int, taken: ExitStack, world: World) -> None:
     """Take so many; a slot may be in use for a moment by somebody who is being refused."""
-    deadline = time.monotonic() + _PATIENCE
-    while number:
+
+    def take_one() -> bool:
         try:
             taken.enter_context(_administration(world))
-            number -= 1
         except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
+            return False
+        return True
+
+    for _ in range(number):
+        until(take_one)
 
 
 def _set_read_only(connection: Administration, world: World, word: str) -> None:

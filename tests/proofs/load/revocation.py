@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 
+from support.until import until_async
 from support.world import Keys, World
 
 from octy_middleware import Database
 from octy_worker.staff import key_orders
 from proofs.load.databases import add_database_option, chosen_databases, fresh_world
-from proofs.load.http_clients import Connection, Exchange, keep_asking, until
+from proofs.load.http_clients import Connection, Exchange, keep_asking
 from proofs.load.report import Report, conclude, percentile
 from proofs.load.servers import LOAD_APP, Server, serving
 
@@ -93,11 +94,11 @@ class _Users:
 async def elsewhere(servers: Sequence[Server], keys: Keys, admin: Keys, order: Callable[[], float]) -> list[Stop]:
     """Use a pair everywhere, let another process cut it, and return when each server stopped."""
     users = _Users(servers, keys, CONNECTIONS)
-    await until(lambda: min(users.count(200)) >= _WARM, _PATIENCE)
+    await until_async(lambda: min(users.count(200)) >= _WARM, _PATIENCE)
     for server, days in zip(servers, (1, -1, 400, -400), strict=True):
         await _call(server, admin, f"/jump?of={days * _DAY}")
     cut_at = await asyncio.to_thread(order)
-    await until(lambda: min(users.count(401)) > 0, _PATIENCE)
+    await until_async(lambda: min(users.count(401)) > 0, _PATIENCE)
     await asyncio.sleep(_WATCH)
     await users.end()
     for server in servers:
@@ -108,9 +109,9 @@ async def elsewhere(servers: Sequence[Server], keys: Keys, admin: Keys, order: C
 async def here(server: Server, keys: Keys, admin: Keys) -> Stop:
     """Have a server cut the pair itself, by a route of its app; count 200s to what was sent after its answer."""
     users = _Users([server], keys, 4 * CONNECTIONS)
-    await until(lambda: users.count(200)[0] >= _WARM, _PATIENCE)
+    await until_async(lambda: users.count(200)[0] >= _WARM, _PATIENCE)
     done = await _call(server, admin, f"/revoke?of={keys.public_key}")
-    await until(lambda: users.count(401)[0] >= 8 * CONNECTIONS, _PATIENCE)
+    await until_async(lambda: users.count(401)[0] >= 8 * CONNECTIONS, _PATIENCE)
     await users.end()
     [shots] = users.shots
     late = [shot for shot in shots if shot.sent > done.answered]

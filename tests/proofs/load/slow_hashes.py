@@ -12,12 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Self
 
 from passlib.hash import sha512_crypt
 from support.imported_pairs import have
+from support.until import until
 from support.world import Keys, World, basic
 
 from octy_middleware import Settings
@@ -87,13 +88,6 @@ class Strangers:
                 self.statuses.append(status)
                 if status == 503:  # there was no room: real clients wait
                     self._stop.wait(0.05)
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 from support.cli_rig import DENIED
 from support.doctor_rig import fits
 from support.temporal import Temporal, open_temporal
+from support.until import until, until_async
 from support.upkeep_rig import settings_of
 from support.world import World
 from temporalio.api.enums.v1 import IndexedValueType
@@ -115,12 +116,13 @@ def poll_with_another_release(ground: Ground) -> list[Check]:
         namespace="default", task_queue=TaskQueue(name=queue), identity="7@old (octy 0.0.1, schema 0001)"
     )
 
+    async def polling() -> bool:
+        return any(each.pollers for each in await fetch_pollers(ground.temporal.client, queue))
+
     async def act() -> list[Check]:
         asking = asyncio.create_task(ground.temporal.client.workflow_service.poll_activity_task_queue(request))
         try:
-            async with asyncio.timeout(30):
-                while not any(each.pollers for each in await fetch_pollers(ground.temporal.client, queue)):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await until_async(polling)
             return await looks._check_workers(ground.temporal.client, queue)
         finally:
             asking.cancel()
@@ -172,9 +174,11 @@ def failing_workflow_task(ground: Ground) -> list[Check]:
             task = await client.workflow_service.poll_workflow_task_queue(poll)
             failed = RespondWorkflowTaskFailedRequest(namespace="default", task_token=task.task_token, cause=1)  # type: ignore[arg-type]
             await client.workflow_service.respond_workflow_task_failed(failed)
-        async with asyncio.timeout(30):  # lists are a moment late
-            while not [each async for each in client.list_workflows(f"TaskQueue = '{queue}'")]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+
+        async def listed() -> bool:  # lists are a moment late
+            return bool([each async for each in client.list_workflows(f"TaskQueue = '{queue}'")])
+
+        await until_async(listed)
 
     ground.temporal.run(act())
     return ground.look()
@@ -186,11 +190,12 @@ def restored(ground: Ground) -> list[Check]:
     ground.temporal.run(
         ground.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody")
     )
-    deadline = time.monotonic() + 30
-    while (found := check_restored_backup(ground.settings(), ground.installation)).state is State.OK:
-        assert time.monotonic() < deadline  # lists are a moment late
-        time.sleep(0.01)
-    return [found]
+
+    def problem() -> Check | None:  # lists are a moment late
+        found = check_restored_backup(ground.settings(), ground.installation)
+        return None if found.state is State.OK else found
+
+    return [until(problem)]
 
 
 def lost_keys(ground: Ground) -> list[Check]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 from support.cli_rig import open_case
 from support.temporal import Temporal, open_temporal
+from support.until import until_async
 from support.world import INSTALLATION, World
 from temporalio.client import Client, WorkflowUpdateFailedError
 
@@ -30,7 +31,6 @@ from octy_workflows.messages import StaffAction, incident_workflow_id, regenerat
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
-PATIENCE = 90.0  # a busy machine takes its time
 LONG = 1000.0
 SOON = 0.2
 REGENERATE = StaffDecision(Choice.REGENERATE, "eve", "called them", decision_id="d-1")
@@ -69,14 +69,10 @@ class Case:
     incident_id: str
 
     async def comes_to(self, state: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while self.state() != state:  # noqa: ASYNC110  # rows call nobody
-                await asyncio.sleep(0.01)
+        await until_async(lambda: self.state() == state)
 
     async def hears_of(self, what: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while what not in self.events():  # noqa: ASYNC110  # rows call nobody
-                await asyncio.sleep(0.01)
+        await until_async(lambda: what in self.events())
 
     def state(self) -> str:
         return self.world.rows("SELECT state FROM incident WHERE id = :id", id=self.incident_id)[0][0]
@@ -189,10 +185,13 @@ Story = Callable[[Case], Awaitable[None]]
 async def sent_again(case: Case) -> None:
     before = len(case.post.renderer)
     case.post.closed = False
-    async with asyncio.timeout(PATIENCE):
-        while not case.post.renderer[before:]:
-            with contextlib.suppress(WorkflowUpdateFailedError):  # too early: it has not heard of its first mail's end
-                await case.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
+
+    async def resent() -> bool:
+        with contextlib.suppress(WorkflowUpdateFailedError):  # too early: it has not heard of its first mail's end
+            await case.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
+        return bool(case.post.renderer[before:])
+
+    await until_async(resent)
     await case.comes_to("waiting")
 
 
@@ -281,9 +280,7 @@ def test_a_case_whose_keys_are_on_their_way_comes_to_staff_and_back(
 ) -> None:
     async def story(case: Case) -> None:
         await case.comes_to("waiting")
-        async with asyncio.timeout(PATIENCE):
-            while not case.alert_sent():  # noqa: ASYNC110  # rows call nobody
-                await asyncio.sleep(0.01)
+        await until_async(case.alert_sent)
         if cause == "pair_failed":
             case.spoil_new_pairs(until=False)
         case.post.closed = cause == "mail_failed"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.cli_rig import open_case
 from support.relay_rig import Ear, FakeClock, settings
+from support.until import TIMEOUT, until_async
 from support.world import World
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
@@ -16,8 +17,6 @@ from octy_worker.outbox.relay import Relay
 from octy_workflows.messages import MailKind, SendMailInput
 from octy_workflows.task_queues import TaskQueueKind
 from worker.outbox.test_outbox_priority import give_many
-
-PATIENCE = 90.0  # a busy machine takes its time
 
 
 class Observed(AlertsInProgress):
@@ -57,12 +56,6 @@ async def run(alerts: AlertsInProgress, work: TaskQueueKind, order: SendMailInpu
     await chain.execute_activity(ExecuteActivityInput(print, [order], None, {}))
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # lists call nobody
-            await asyncio.sleep(0.01)
-
-
 def order(kind: MailKind, subject_id: str) -> SendMailInput:
     return SendMailInput(subject_id, kind, 1, time.time())
 
@@ -80,10 +73,10 @@ def test_the_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) 
         alerts = Observed()
         relay = Relay(world.database, ear, settings(world), time.time, alerts=alerts)  # type: ignore[arg-type]
         running = asyncio.create_task(relay.run())
-        await until(lambda: alerts.waiting or notices())
+        await until_async(lambda: alerts.waiting or notices())
         assert not notices()
         alerts.end(incident_id)
-        await until(lambda: len(notices()) == 3)
+        await until_async(lambda: len(notices()) == 3)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -100,7 +93,7 @@ def test_the_relay_starts_notices_at_a_limited_rate_and_no_other_message(world: 
         async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
             heard.append((id, asyncio.get_running_loop().time()))
             if "notice" in id:  # not done before every other message was sent: none of them waits for notices
-                await until(lambda: sum("notice" not in each for each, _ in heard) == others)
+                await until_async(lambda: sum("notice" not in each for each, _ in heard) == others)
 
     relay = Relay(world.database, Timed(), settings(world, relay_concurrency=40), time.time)  # type: ignore[arg-type]
     asyncio.run(relay.deliver_pending())
@@ -121,7 +114,7 @@ def test_mails_of_notices_are_begun_when_the_alerts_first_try_is_over(error: Exc
         begun = asyncio.create_task(
             run(alerts, TaskQueueKind.NOTICES, order(MailKind.CONTACT_CHANGED, "notice"), notices)
         )
-        await until(lambda: alerts.waiting)
+        await until_async(lambda: alerts.waiting)
         assert not notices.orders
         await asyncio.gather(
             run(alerts, TaskQueueKind.ALERTS, order(MailKind.ALERT, "case"), mails), return_exceptions=True
@@ -138,12 +131,12 @@ def test_alerts_without_end_delay_a_notice_no_longer_than_its_limit() -> None:
         alerts.begin("first")
         alerts.begin("second")
         waiting = asyncio.create_task(alerts.wait())
-        await until(lambda: alerts.waiting)
+        await until_async(lambda: alerts.waiting)
         alerts.clock.now += MAX_DELAY
         alerts.begin("third")
         alerts.end("first")
         alerts.end("second")
-        await asyncio.wait_for(waiting, PATIENCE)
+        await asyncio.wait_for(waiting, TIMEOUT)
 
     asyncio.run(play())
 

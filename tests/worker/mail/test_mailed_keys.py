@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 from sqlmodel import Session, select
 from support.mail_rig import PUBLIC_KEY, SECRET, SENT, START, Told, opened
-from support.relay_rig import stop, until
+from support.relay_rig import stop
 from support.smtp_servers import Authority, Inbox, Server, running
 from support.temporal import Temporal, open_temporal
+from support.until import until_async
 from support.world import INSTALLATION, FakeRequest, World, basic
 from temporalio.exceptions import ApplicationError
 
@@ -347,12 +348,12 @@ async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, se
     parts = daemon.WorkerComponents(settings)
     async with parts.run_workers(temporal.client):
         relaying = asyncio.create_task(Relay(parts.database, temporal.client, settings, time.time).run())
-        await until(lambda: finished(world) == ["done"], relaying)
+        await until_async(lambda: finished(world) == ["done"] or relaying.done())
         [text] = mails(relay, "new_keys_inside")
         assert await asyncio.to_thread(accepts, world, *keys_in(text))
         use_old_pair(world, keys_in(text)[0])
         regenerate(world.database, "acme", actor="ann", reason="asked for", leaked=False, now=time.time())
-        await until(lambda: finished(world) == ["done", "done"], relaying)
+        await until_async(lambda: finished(world) == ["done", "done"] or relaying.done())
         await stop(relaying)
     parts.close()
     ids = [

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from support.cli_rig import open_case
 from support.relay_rig import change, put
-from support.upkeep_rig import Works, until
+from support.until import until_async
+from support.upkeep_rig import Works
 from support.world import INSTALLATION, QUEUE, World
 from temporalio.client import Client, WorkflowExecutionStatus
 
@@ -69,11 +70,11 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
 
     async def before() -> str:
         async with works.run(await Client.connect(f"127.0.0.1:{port}")):
-            await until(lambda: len(works.told.envelopes) == 2)
+            await until_async(lambda: len(works.told.envelopes) == 2)
             works.answer(mailed, Answer.NOT_US)
-            await until(lambda: works.rows(state_of, id=mailed, state="regenerating"))
-            await until(lambda: any(".new_keys." in message for message in works.mails))
-            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            await until_async(lambda: works.rows(state_of, id=mailed, state="regenerating"))
+            await until_async(lambda: any(".new_keys." in message for message in works.mails))
+            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
             return works.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=mailed)[0][0]
 
     regeneration = asyncio.run(before())
@@ -86,11 +87,11 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
         assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
         async with works.run(client):
             # Its schedule was lost as well; it comes back, and is due at once.
-            await until(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
-            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            await until_async(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
+            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
             works.answer(waiting, Answer.IT_WAS_US)
             assert regenerations.collect(file_world.database, file_world.sealer, regeneration, 1, time.time())
-            await until(lambda: len(works.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
+            await until_async(lambda: len(works.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
             await runs_though_it_is_closed(file_world, client, waiting)
 
     asyncio.run(after())
@@ -109,13 +110,14 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
         task_queue=incident_task_queue(QUEUE),
     )
     run = reconciliation(world, client)
-    while not await run._workflows.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody
-        await asyncio.sleep(0.01)
-    ended = 0
-    while not ended:  # the index comes a moment after the fact
+    await until_async(lambda: run._workflows.is_idle(Subject.INCIDENT, incident_id))
+
+    async def terminated() -> int:  # the index comes a moment after the fact
         found = await reconciliation(world, client).run()
         assert found is not None
-        ended = found.terminated
+        return found.terminated
+
+    await until_async(terminated)
     assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
 
 

@@ -18,7 +18,8 @@ import pytest
 from sqlmodel import select
 from support.cli_rig import Ended, Octy, fail, octy_for, open_case
 from support.temporal import Temporal, open_temporal
-from support.upkeep_rig import PATIENCE, Works, settings_of, until
+from support.until import until, until_async
+from support.upkeep_rig import Works, settings_of
 from support.world import FakeRequest, Keys, World
 from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
@@ -179,12 +180,12 @@ def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
     async def live() -> tuple[Keys, Backup]:
         client = await connect(works.settings, for_worker=True)
         async with works.run(client):
-            await until(lambda: len(works.told.envelopes) == 1)
+            await until_async(lambda: len(works.told.envelopes) == 1)
             incidents.answer_incident(
                 world.database, incident_id, Answer.NOT_US, leaked=leaked, by=incidents.CUSTOMER, now=time.time()
             )
-            await until(lambda: any(".new_keys." in message for message in works.mails))
-            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            await until_async(lambda: any(".new_keys." in message for message in works.mails))
+            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
             [(regeneration,)] = works.rows("SELECT regeneration_id FROM incident")
             kept = backup or Backup(world)
             new = collected(works, regeneration, keys.reference)
@@ -237,10 +238,8 @@ def assert_unproven(restored: Callable[..., Ended]) -> None:
 
 def until_seen(world: World, temporal: Temporal, code: str) -> None:
     """Wait until the doctor finds it: Temporal's lists are a moment late."""
-    settings, deadline = settings_of(world, temporal_address=temporal.address), time.monotonic() + PATIENCE
-    while check_restored_backup(settings, world.installation).code != code:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    settings = settings_of(world, temporal_address=temporal.address)
+    until(lambda: check_restored_backup(settings, world.installation).code == code)
 
 
 # What the drill does not reach
@@ -457,9 +456,11 @@ def test_forged_workflows_are_listed_and_change_nothing(
             for kind, one, given, result in forged:
                 await temporal.client.execute_workflow(kind, args=[given, result], id=one, task_queue=queue)
         histories = Histories(temporal.client, world.installation)
-        async with asyncio.timeout(PATIENCE):  # lists are a moment late
-            while (await find_backup_gap(world.database, histories)).total != len(forged):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+
+        async def listed() -> bool:  # lists are a moment late
+            return (await find_backup_gap(world.database, histories)).total == len(forged)
+
+        await until_async(listed)
 
     temporal.run(forge())
     before = contents(world)
@@ -544,7 +545,7 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_no_restored_backup(
             collected(works, second, keys.reference)
             for one in (first, second):
                 await client.get_workflow_handle(regeneration_workflow_id(world.installation, one)).result()
-            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
 
     temporal.run(live())
     with world.database.write() as connection:
@@ -575,5 +576,5 @@ async def order(works: Works) -> str:
             session, account_id, KeyPairCause.STAFF, old_pair_id=pair_id, leaked=False, actor="ada", now=time.time()
         ).regeneration_id
     sent = "SELECT id FROM regeneration WHERE id = :id AND state = 'sent'"
-    await until(lambda: works.rows(sent, id=regeneration))
+    await until_async(lambda: works.rows(sent, id=regeneration))
     return regeneration

@@ -22,8 +22,8 @@ from support.retention_rig import (
     everything,
     fresh,
     prune,
-    wait_until,
 )
+from support.until import until
 from support.world import World
 
 from octy_middleware import Database, DatabaseUnavailableError, Outcome
@@ -171,10 +171,10 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        wait_until(lambda: written["n"] > 5)
+        until(lambda: written["n"] > 5)
         for number in range(5):
             assert run_of(world, step_rows=50, step_pause=0.002, now=NOW + number).run() is RunStatus.DONE
-        wait_until(lambda: written["n"] > 60)
+        until(lambda: written["n"] > 60)
     finally:
         stop.set()
         thread.join()

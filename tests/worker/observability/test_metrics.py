@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from support.cli_rig import fail, open_case
 from support.relay_rig import change, put
+from support.until import until_async
 from support.upkeep_rig import settings_of
 from support.world import FakeRequest, World, listening
 
@@ -230,8 +231,7 @@ def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> N
         stop = asyncio.Event()
         own = settings_of(world, metrics_port=port)
         serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
-        while not await asyncio.to_thread(is_listening, port):  # noqa: ASYNC110  # a server calls nobody
-            await asyncio.sleep(0.01)
+        await until_async(lambda: asyncio.to_thread(is_listening, port))
         found = await asyncio.to_thread(look, metrics_port=port)
         stop.set()
         await serving

@@ -17,7 +17,8 @@ from support.paths import DEPLOY
 from support.prometheus_rig import queries_without_data, series_of
 from support.retention_rig import add_webhooks
 from support.temporal import open_temporal
-from support.upkeep_rig import Works, until
+from support.until import until_async
+from support.upkeep_rig import Works
 from support.world import FakeRequest, World
 
 from octy_middleware.metrics import exposition
@@ -64,14 +65,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             runtime, interceptors = sdk_runtime(works.settings), works.parts.tracing.interceptors()
             client = await connect(works.settings, runtime=runtime, interceptors=interceptors)
             serving = asyncio.create_task(works.parts.metrics.serve(works.settings, stop))
-            while not await asyncio.to_thread(is_listening, ports["metrics_port"]):  # noqa: ASYNC110  # a server calls nobody
-                await asyncio.sleep(0.01)
+            await until_async(lambda: asyncio.to_thread(is_listening, ports["metrics_port"]))
             await asyncio.to_thread(read, ports["metrics_port"])  # attempts are counted from the first reading
             fail(world, keys)
             async with works.run(client):
-                await until(lambda: any(".alert." in message for message in works.mails))
-                await until(lambda: len(works.rows("SELECT 1 FROM outbox WHERE delivered_at IS NOT NULL")) == 3)
-                await until(lambda: works.rows(f"SELECT 1 FROM job WHERE name = '{JOB}' AND finished_at IS NOT NULL"))
+                await until_async(lambda: any(".alert." in message for message in works.mails))
+                await until_async(lambda: len(works.rows("SELECT 1 FROM outbox WHERE delivered_at IS NOT NULL")) == 3)
+                await until_async(
+                    lambda: works.rows(f"SELECT 1 FROM job WHERE name = '{JOB}' AND finished_at IS NOT NULL")
+                )
                 await asyncio.sleep(1.1)  # for so long figures are good
                 await asyncio.to_thread(read, ports["metrics_port"])
                 await asyncio.sleep(1.1)

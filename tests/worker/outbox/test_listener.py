@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from support.relay_rig import PATIENCE, Ear, change, put, relay, stop, undelivered, until
+from support.relay_rig import Ear, change, put, relay, stop, until_undelivered
+from support.until import TIMEOUT
 from support.world import INSTALLATION, World
 
 from octy_middleware.db.backend import Listener
@@ -43,7 +44,7 @@ async def _deliver_one_by_one(world: World, interval: float, between: Callable[[
     for number in range(4):
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, f"i{number}")
         async with asyncio.timeout(NEVER / 2):
-            await until(lambda: undelivered(world) == 0, running)
+            await until_undelivered(world, 0, running)
         await asyncio.to_thread(between)
     await stop(running)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i{number}" for number in range(4)]
@@ -87,9 +88,9 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
         ear = Ear()
         running = asyncio.create_task(relay(world, ear, relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
-        await until(lambda: undelivered(world) == 1, running)
+        await until_undelivered(world, 1, running)
         await asyncio.to_thread(retry_dead_letters, world.database, None, actor="ada", reason="worker updated")
-        await until(lambda: undelivered(world) == 0, running)
+        await until_undelivered(world, 0, running)
         await stop(running)
         return ear.ids
 
@@ -102,8 +103,8 @@ def test_idle_relay_stops_at_once(world: World) -> None:
     async def rest_and_stop() -> None:
         running = asyncio.create_task(relay(world, Ear(), relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
-        await until(lambda: undelivered(world) == 0, running)
-        async with asyncio.timeout(PATIENCE):
+        await until_undelivered(world, 0, running)
+        async with asyncio.timeout(TIMEOUT):
             await stop(running)
 
     asyncio.run(rest_and_stop())

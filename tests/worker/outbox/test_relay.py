@@ -6,7 +6,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.relay_rig import Ear, FakeClock, change, deliver, put, relay, row, rpc_error, stop, undelivered, until
+from support.relay_rig import (
+    Ear,
+    FakeClock,
+    change,
+    deliver,
+    put,
+    relay,
+    row,
+    rpc_error,
+    stop,
+    until_undelivered,
+)
 from support.temporal import Temporal, open_temporal
 from support.world import INSTALLATION, World
 from temporalio.api.enums.v1 import EventType
@@ -259,7 +270,7 @@ def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sen
 
 async def _until_delivered(world: World, ear: Ear) -> None:
     running = asyncio.create_task(relay(world, ear).run())
-    await until(lambda: undelivered(world) == 0, running)
+    await until_undelivered(world, 0, running)
     await stop(running)
 
 

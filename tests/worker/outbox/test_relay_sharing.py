@@ -21,8 +21,7 @@ from support.relay_rig import (
     rpc_error,
     settings,
     stop,
-    undelivered,
-    until,
+    until_undelivered,
 )
 from support.temporal import Temporal, open_temporal
 from support.world import INSTALLATION, World
@@ -121,7 +120,7 @@ def test_relays_share_the_messages_and_each_is_delivered_once(world: World, coun
         for _ in range(count):
             Company(clients, everybody)
         async with relays(world, clients) as running:
-            await until(lambda: undelivered(world) == 0, *running)
+            await until_undelivered(world, 0, *running)
         return clients
 
     put_all(world, [(MessageKind.INCIDENT_OPENED, f"i{number}", {}) for number in range(200)])
@@ -138,7 +137,7 @@ def test_messages_of_a_subject_stay_in_order_whoever_delivers_them(world: World)
         busy: Counter[str] = Counter()
         heard: list[tuple] = []
         async with relays(world, [Slow(busy, heard) for _ in range(4)]) as running:
-            await until(lambda: undelivered(world) == 0, *running)
+            await until_undelivered(world, 0, *running)
         return heard
 
     put_all(world, [(event, f"i{subject}", DETAILS[event]) for event in ORDER for subject in range(10)])
@@ -153,10 +152,10 @@ def test_a_subject_without_an_answer_holds_no_other_one_back(world: World) -> No
     async def share() -> list[str]:
         stuck = Stuck(f"octy-{INSTALLATION}-incident-stuck")
         async with relays(world, [stuck]) as running:
-            await until(lambda: undelivered(world) == 2, *running)
+            await until_undelivered(world, 2, *running)
             heard = stuck.ids
             stuck.free.set()
-            await until(lambda: undelivered(world) == 0, *running)
+            await until_undelivered(world, 0, *running)
         assert stuck.ids[-2:] == [f"octy-{INSTALLATION}-incident-stuck"] * 2
         return heard
 
@@ -227,7 +226,7 @@ def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world:
 
     async def share() -> None:
         async with relays(world, [cut_off, ear]) as running:
-            await until(lambda: undelivered(world) == 0, *running)
+            await until_undelivered(world, 0, *running)
 
     asyncio.run(share())
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
@@ -291,7 +290,7 @@ def test_two_relays_and_a_real_server_deliver_each_signal_once_and_in_order(worl
 
     async def share() -> list[list[str]]:
         async with relays(world, [temporal.client] * 2) as running:
-            await until(lambda: undelivered(world) == 0, *running)
+            await until_undelivered(world, 0, *running)
         return [await _signals(temporal.client, f"octy-{INSTALLATION}-incident-{subject}") for subject in subjects]
 
     assert temporal.run(share()) == [[str(SIGNALS[event]) for event in ORDER[:4]]] * 20

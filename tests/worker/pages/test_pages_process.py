@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.until import until, until_async
 from support.world import World
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -63,9 +64,7 @@ def healthy(port: int, *, source: str = "127.0.0.1", context: ssl.SSLContext | N
 
 
 async def until_healthy(port: int) -> None:
-    async with asyncio.timeout(30):
-        while not await asyncio.to_thread(healthy, port):  # noqa: ASYNC110  # a process calls nobody
-            await asyncio.sleep(0.05)
+    await until_async(lambda: asyncio.to_thread(healthy, port))
 
 
 def process_ids(parent: int, words: bytes = b"spawn_main") -> list[int]:
@@ -107,8 +106,7 @@ def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
         [child] = process_ids(os.getpid())
         arguments = command_line(child)
         os.kill(child, signal.SIGKILL)
-        while counters[ConnectionCounter.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
-            await asyncio.sleep(0.01)
+        await until_async(lambda: counters[ConnectionCounter.STARTS] >= 2)
         await until_healthy(port)
         [second] = process_ids(os.getpid())
         assert second != child
@@ -134,9 +132,7 @@ def test_pages_whose_port_is_taken_do_not_stop_the_worker(
     async def act(own: WorkerSettings, taken: socket.socket) -> None:
         stop = asyncio.Event()
         watching = asyncio.create_task(pages_process.supervise(own, stop, counters))
-        async with asyncio.timeout(60):
-            while counters[ConnectionCounter.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
-                await asyncio.sleep(0.01)
+        await until_async(lambda: counters[ConnectionCounter.STARTS] >= 2)
         taken.close()
         await until_healthy(own.pages_port)
         stop.set()
@@ -173,10 +169,7 @@ def test_the_pages_end_soon_when_the_worker_is_killed(world: World) -> None:
             [child] = process_ids(worker.pid)
         finally:
             worker.kill()
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+    until(lambda: not Path(f"/proc/{child}").exists())
     assert not healthy(port)
 
 
@@ -184,8 +177,7 @@ def test_the_pages_end_soon_when_the_worker_is_killed(world: World) -> None:
 async def serving(server: WebServer):
     stop = asyncio.Event()
     task = asyncio.create_task(serve_until(stop, server, "the pages"))
-    while not server.started:  # noqa: ASYNC110  # uvicorn calls nobody
-        await asyncio.sleep(0.01)
+    await until_async(lambda: server.started)
     try:
         yield server.port
     finally:
@@ -228,9 +220,7 @@ def test_a_connection_that_keeps_us_waiting_is_closed(
                 await asyncio.wait_for(reader.read(), 10)
             writer.close()
             took = time.monotonic() - begun
-            async with asyncio.timeout(5):
-                while counters[ConnectionCounter.OPEN]:  # noqa: ASYNC110  # figures call nobody
-                    await asyncio.sleep(0.01)
+            await until_async(lambda: not counters[ConnectionCounter.OPEN])
             return took
 
     assert 0.3 <= asyncio.run(act()) < 5

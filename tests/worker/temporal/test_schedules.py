@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from support.temporal import Temporal, open_temporal
+from support.until import until_async
 from support.upkeep_rig import settings_of
 from support.world import INSTALLATION, World
 from temporalio.client import ScheduleDescription, ScheduleOverlapPolicy
@@ -56,9 +57,11 @@ def test_each_task_has_its_time_and_never_overtakes_itself(temporal: Temporal, s
         }
         assert {one.schedule.policy.overlap for one in found.values()} == {ScheduleOverlapPolicy.SKIP}
         assert DIGEST_TO not in str(found)
-        async with asyncio.timeout(10):
-            while not (await described(temporal, settings, MaintenanceTask.RECONCILIATION)).info.num_actions:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+
+        async def started() -> bool:
+            return (await described(temporal, settings, MaintenanceTask.RECONCILIATION)).info.num_actions > 0
+
+        await until_async(started)
         assert (await described(temporal, settings, MaintenanceTask.DIGEST)).info.num_actions == 0
 
     temporal.run(act())
@@ -70,9 +73,11 @@ def test_search_attributes_are_made_known_with_them(temporal: Temporal, settings
     async def act() -> None:
         assert await missing_attributes(temporal.client) == list(TYPES)
         keeping = asyncio.create_task(maintain_schedules(temporal.client, settings, INSTALLATION))
-        async with asyncio.timeout(10):
-            while await missing_attributes(temporal.client):  # noqa: ASYNC110  # the server calls nobody
-                await asyncio.sleep(0.02)
+
+        async def registered() -> bool:
+            return not await missing_attributes(temporal.client)
+
+        await until_async(registered)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 
@@ -128,28 +133,23 @@ def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         off = settings.model_copy(update={"support_digest_to": ""})
         keeping = asyncio.create_task(maintain_schedules(temporal.client, off, INSTALLATION, interval=0.05))
-        await is_gone(MaintenanceTask.DIGEST)
+        await until_async(lambda: is_gone(MaintenanceTask.DIGEST))
         lost = maintenance_schedule_id(main_queue(settings, INSTALLATION), MaintenanceTask.RECONCILIATION)
         await temporal.client.get_schedule_handle(lost).delete()
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await described(temporal, settings, MaintenanceTask.RECONCILIATION)
-                    break
-                except RPCError:
-                    await asyncio.sleep(0.02)
+        await until_async(lambda: exists(MaintenanceTask.RECONCILIATION))
         keeping.cancel()
         assert isinstance((await asyncio.gather(keeping, return_exceptions=True))[0], asyncio.CancelledError)
 
-    async def is_gone(task: MaintenanceTask) -> None:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    await described(temporal, settings, task)
-                except RPCError as error:
-                    assert error.status is RPCStatusCode.NOT_FOUND  # noqa: PT017
-                    return
-                await asyncio.sleep(0.02)
+    async def exists(task: MaintenanceTask) -> bool:
+        try:
+            await described(temporal, settings, task)
+        except RPCError as error:
+            assert error.status is RPCStatusCode.NOT_FOUND  # noqa: PT017
+            return False
+        return True
+
+    async def is_gone(task: MaintenanceTask) -> bool:
+        return not await exists(task)
 
     temporal.run(act())
 

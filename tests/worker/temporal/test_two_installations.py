@@ -1,6 +1,5 @@
 """Two installations with databases of their own on one Temporal server, namespace and default settings (T24)."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import pytest
 from support.cli_rig import open_case
 from support.temporal import Temporal, open_temporal
-from support.upkeep_rig import Works, until
+from support.until import until_async
+from support.upkeep_rig import Works
 from support.world import World
 
 from octy_middleware.domain.installation import new_installation_id
@@ -63,11 +63,15 @@ def test_each_worker_sends_every_alert_of_its_own_installation_and_no_other(
     async def play() -> None:
         left, right = works.values()
         async with left.run(temporal.client), right.run(temporal.client):
-            await until(lambda: all(len(alerted(one)) >= INCIDENTS for one in works.values()))
+            await until_async(lambda: all(len(alerted(one)) >= INCIDENTS for one in works.values()))
             for one in works.values():
                 assert await has_worker(temporal.client, one.parts.task_queue, time.time())
-                while (found := await compare(one, temporal)).differences:  # noqa: ASYNC110  # a workflow may just be ending
-                    await asyncio.sleep(0.1)
+
+                async def consistent(one: Works = one) -> object:  # a workflow may just be ending
+                    found = await compare(one, temporal)
+                    return None if found.differences else found
+
+                found = await until_async(consistent, interval=0.1)
                 assert found.unknown == 0
                 assert found.checked >= INCIDENTS
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.until import until, until_async
 from support.world import World
 
 from octy_worker.dev.customer import Customer
@@ -48,9 +49,7 @@ class Attacker:
         for thread in threads:
             thread.start()
         try:
-            while self.opened < CONNECTIONS:
-                assert any(thread.is_alive() for thread in threads)
-                time.sleep(0.05)
+            until(lambda: self.opened >= CONNECTIONS)
             yield
         finally:
             self._stop.set()
@@ -161,8 +160,7 @@ def test_idle_connections_to_the_metrics_take_no_threads(tmp_path: Path) -> None
         serving = asyncio.create_task(
             Metrics(world.database, time.time).serve(settings(world, metrics_port=port), stop)
         )
-        while not await asyncio.to_thread(is_listening, port):  # noqa: ASYNC110  # a server calls nobody
-            await asyncio.sleep(0.01)
+        await until_async(lambda: asyncio.to_thread(is_listening, port))
         before = threading.active_count()
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
         for _, writer in held:

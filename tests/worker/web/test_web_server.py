@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from support.until import until_async
 
 from octy_worker.dev.processes import free_port
 from octy_worker.web import web_server
@@ -30,8 +31,7 @@ def test_a_request_that_never_ends_does_not_hold_up_the_stop(
         app = Starlette(routes=[Route("/", read, methods=["POST"])])
         server = web_server.web_server(app, host="127.0.0.1", port=port)
         serving = asyncio.create_task(web_server.serve_until(stop, server, "the pages"))
-        while not server.started:  # noqa: ASYNC110  # uvicorn calls nobody
-            await asyncio.sleep(0.01)
+        await until_async(lambda: server.started)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HEAD)
         await reading.wait()

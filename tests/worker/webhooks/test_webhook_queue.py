@@ -9,6 +9,7 @@ import pytest
 from support.mail_rig import Told
 from support.relay_rig import settings
 from support.temporal import Temporal, open_temporal
+from support.until import TIMEOUT, until_async
 from support.webhook_rig import NOW, subscribe, tell
 from support.world import World
 
@@ -23,8 +24,6 @@ from octy_workflows.messages import NoticeInput, WebhookInput
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.task_queues import background_task_queue
 from octy_workflows.webhook import KeyWebhookWorkflow
-
-PATIENCE = 90.0  # a busy machine takes its time
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ class Silent:
 
     def post(self, _parcel: object, *, first_try: bool = False) -> PostResult:
         self.waiting += 1
-        assert self.let_go.wait(PATIENCE)
+        assert self.let_go.wait(TIMEOUT)
         return PostResult(None, 200)
 
 
@@ -77,7 +76,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
                 for post in posts:
                     await _ordered(post)
                 mail = await start(KeyNoticeWorkflow.run, NoticeInput(notice, messages.NoticeKind.EXPOSED), notice)
-                async with asyncio.timeout(PATIENCE / 2):
+                async with asyncio.timeout(TIMEOUT / 2):
                     assert await mail.result() == "sent"
                 assert silent.waiting == MAX_PER_ACCOUNT  # of one account
             finally:
@@ -90,6 +89,8 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
 
 async def _ordered(handle: Any) -> None:
     """Wait until the workflow has asked for its activity."""
-    async with asyncio.timeout(PATIENCE):
-        while not (await handle.describe()).raw_description.pending_activities:  # noqa: ASYNC110  # the server calls nobody
-            await asyncio.sleep(0.01)
+
+    async def pending() -> bool:
+        return bool((await handle.describe()).raw_description.pending_activities)
+
+    await until_async(pending)
