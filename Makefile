@@ -4,13 +4,16 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 p
 	&& { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+TESTED := $(VENV)/wheel
+SOURCES := pyproject.toml README.md LICENSE $(shell find octy_middleware workflows/octy_workflows worker/octy_worker -type f -not -name '*.pyc')
+VERSIONS := python3.11 python3.12 python3.13 python3.14
 DATA ?= examples/data/login-attempts.csv
 REPORT ?= demo-report.json
 HEADERS ?= 10000000
 KILLS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test dist bench conformance fuzz load faults check format lock clean
+.PHONY: help install demo dev test test-all coverage dist bench conformance fuzz load faults check format lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,9 +35,28 @@ demo: install ## The main job on real input, from nothing (DATA=file.csv REPORT=
 dev: install ## The whole stack, left running; Ctrl-C stops it
 	@$(BIN)/octy dev
 
-test: install ## All tests, on every processor (TESTS="tests/worker -k mail" for some)
-	@$(BIN)/python -m compileall -q octy_middleware worker workflows tests  # else every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set
-	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
+# Tests run the wheel, in an environment of its own that takes all other packages from $(VENV).
+$(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
+	@rm -rf $(TESTED) $(VENV)/dist
+	@$(BIN)/python -m build --quiet --no-isolation --wheel --outdir $(VENV)/dist .
+	@$(BIN)/python -m venv --without-pip $(TESTED)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(TESTED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
+	@$(BIN)/python -m pip --python $(TESTED)/bin/python install --quiet --disable-pip-version-check --no-deps $(VENV)/dist/*.whl
+	@for program in $(BIN)/*; do copy=$(TESTED)/bin/$${program##*/}; test ! -e $$copy || continue; cp $$program $$copy; \
+		! head -c 2 $$program | grep -q '#!' || sed -i '1s#$(BIN)/python#$(TESTED)/bin/python#' $$copy; done
+	@touch $@
+
+test: $(TESTED)/.installed ## All tests, on the built wheel and every processor (TESTS="tests/worker -k mail" for some)
+	@$(BIN)/python -m compileall -q tests  # else every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set
+	@PYTHONSAFEPATH=1 OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with an environment of its own
+	@for python in $(VERSIONS); do command -v $$python >/dev/null && $$python -c 'import venv' 2>/dev/null || \
+		{ echo "octy: $$python is not installed: left out"; continue; }; \
+		echo "octy: testing on $$($$python --version)"; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || exit 1; done
+	@echo "octy: all tests passed on every Python that was found"
 
 dist: install ## Build the wheel and the sdist into dist/, and say how to install them
 	@rm -f dist/octy_middleware-*
@@ -82,4 +104,4 @@ lock: install ## Renew requirements.lock (hashes, no hosts)
 	@echo "octy: requirements.lock and worker/deploy/requirements.lock are renewed"
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .octy dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-report.json bench-report.json faults-report.json
+	rm -rf $(VENV) $(VERSIONS:%=.venv-%) .octy dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-report.json bench-report.json faults-report.json

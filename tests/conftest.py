@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import octy_middleware
+import octy_worker
+import octy_workflows
 import pytest
 from hypothesis import settings
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
@@ -21,6 +24,15 @@ __all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
 use_memory_folder()
+
+
+def pytest_report_header() -> str:
+    """Say which code is tested; `make test` sets OCTY_TEST_WHEEL and refuses the sources."""
+    sources = {Path(str(module.__file__)).parents[1] for module in (octy_middleware, octy_workflows, octy_worker)}
+    listed = ", ".join(sorted(map(str, sources)))
+    if "OCTY_TEST_WHEEL" in os.environ and not all(source.is_relative_to(sys.prefix) for source in sources):
+        raise pytest.UsageError(f"the wheel is not tested: packages were imported from {listed}")
+    return f"octy: packages of {listed}"
 
 
 @pytest.fixture(params=STORES)
