@@ -2,8 +2,7 @@
 
 `python -m proofs.benchmarks [--quick] [--only name,…] [--seed n] [--report FILE] [--write FOLDER]`.
 
-Exit status 0 when everything was measured, whether goals are reached or not: a goal that is missed is a figure. A bench
-that fails is told, and the others go on.
+Exit status 0 when everything was measured, whether goals are reached or not. When a bench fails, the others go on.
 """
 
 import argparse
@@ -28,8 +27,7 @@ from rich.table import Table as RichTable
 
 from octy_worker.dev.processes import interrupt_on_termination
 from proofs.benchmarks import goals, machine
-from proofs.benchmarks.catalogue import BENCHES
-from proofs.benchmarks.document import documents
+from proofs.benchmarks.document import BENCHES, documents
 from proofs.benchmarks.lab import NAMES, Lab
 from proofs.benchmarks.presentation import Table
 from proofs.benchmarks.sizes import SIZES
@@ -50,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report["seconds"] = round(time.monotonic() - began, 1)
-    options.report.write_text(json.dumps(report, indent=2, default=asdict) + "\n", encoding="utf-8")
-    report = json.loads(options.report.read_text(encoding="utf-8"))  # what is shown is what machines read
+    report = _write_report(options.report, report)
     _show(report, console)
     if options.write:
         for name, text in documents(report).items():
@@ -71,7 +68,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="a look, in two minutes")
     size.add_argument("--size", choices=SIZES, help="how much of everything; full by default")
     for name, known in (("--only", BENCHES), ("--stores", NAMES)):
-        parser.add_argument(name, type=_words(known), default=tuple(known), metavar="NAME,…", help=", ".join(known))
+        parser.add_argument(name, type=_names(known), default=tuple(known), metavar="NAME,…", help=", ".join(known))
     parser.add_argument("--seed", type=int, default=None, help="of the rounds' orders")
     parser.add_argument("--report", type=Path, default=Path("bench-report.json"), help="figures for machines")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write benchmarks.md and its plots there")
@@ -84,13 +81,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _words(known: Any) -> Any:
+def _names(known: Any) -> Any:
     def read(text: str) -> tuple[str, ...]:
-        words = tuple(word.strip() for word in text.split(","))
-        unknown = [word for word in words if word not in known]
+        names = tuple(name.strip() for name in text.split(","))
+        unknown = [name for name in names if name not in known]
         if unknown:
             raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are only {', '.join(known)}")
-        return words
+        return names
 
     return read
 
@@ -99,7 +96,7 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     benches: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    load = round(os.getloadavg()[0], 1)  # of others, before this run adds its own
+    load = round(os.getloadavg()[0], 1)  # before this run adds its own
     with Progress(*columns, console=console) as bar:
         lab = Lab(folder, SIZES[options.size], Random(options.seed), options.stores, bar)
         try:
@@ -112,7 +109,8 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
                     failed[name] = f"{type(error).__name__}: {error}"
                     continue
                 benches[name] = {**figures, "took_seconds": round(time.monotonic() - began, 1)}
-                _keep(options.report, benches)
+                # A run that is interrupted loses one bench, not all.
+                _write_report(options.report, {"unfinished": True, "benches": benches})
         finally:
             lab.close()
     plain = json.loads(json.dumps(benches, default=asdict))
@@ -130,10 +128,10 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
     }
 
 
-def _keep(report: Path, benches: dict[str, Any]) -> None:
-    """Write down what there is: a run that is broken off loses one bench, not all."""
-    text = json.dumps({"unfinished": True, "benches": benches}, indent=2, default=asdict)
-    report.write_text(text + "\n", encoding="utf-8")
+def _write_report(path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Write a report and return it as machines read it: spreads are plain values."""
+    path.write_text(json.dumps(report, indent=2, default=asdict) + "\n", encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _show(report: dict[str, Any], console: Console) -> None:

@@ -8,7 +8,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from octy_middleware import Authenticator
-from proofs.benchmarks.apps.asgi_apps import PATH
+from proofs.benchmarks.apps.bare import PATH
 
 _FLUSH_TIMEOUT = 60.0  # seconds for the queue: far more than it ever takes
 PEER = "203.0.113.9"
@@ -136,12 +136,12 @@ class WsgiArm(Arm):
     def run(self, requests: int) -> float:
         begun = time.perf_counter()
         for _ in range(requests):
-            self.ask(self._authorization)
+            self.send(self._authorization)
         taken = time.perf_counter() - begun
         self.check(int(self._status[:3]))
         return taken
 
-    def ask(self, authorization: str) -> str:
+    def send(self, authorization: str) -> str:
         """Send one request, as a server does; return the status line."""
         answer = self.app({**self._environ, "HTTP_AUTHORIZATION": authorization}, self._start_response)
         for _chunk in answer:

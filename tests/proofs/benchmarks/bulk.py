@@ -1,8 +1,8 @@
-"""Many keys and many outcomes, by SQL of our own: what years would bring, in a minute or two.
+"""Many keys and many outcomes, inserted in bulk: what years would bring, in a minute or two.
 
-Keys have real digests, and numbers instead of chance, so that any process knows the n-th pair. Outcomes lie as real
-ones do: attempts in bursts on one key and minute and in the order of time, counts by key, minute and source, over
-ninety days. Here: rows. Not here: what is measured on them (`keys`, `tables`).
+Keys have real digests and numbers in place of randomness, so that any process knows the n-th key pair. Outcomes are
+distributed as real ones: attempts in bursts on one key and minute and in the order of time, counters by key, minute
+and source, over ninety days.
 """
 
 import time
@@ -34,12 +34,12 @@ def secret(number: int) -> str:
 
 
 def authorization(number: int, *, wrong: bool = False) -> str:
-    """Return the n-th pair's header, or one with a wrong secret."""
+    """Return the n-th key pair's header, or one with a wrong secret."""
     return basic(public_key(number), "sk_wrong" if wrong else secret(number))
 
 
 def insert_keys(world: World, number: int) -> None:
-    """Put so many accounts down, each with an active pair."""
+    """Insert so many accounts, each with an active key pair."""
     now = int(time.time() * 1e6)
     accounts = ((_id(n), f"customer-{n}", f"c{n}@bulk.example", f"c{n}@bulk.example", now) for n in range(number))
     pairs = (
@@ -55,23 +55,17 @@ def insert_keys(world: World, number: int) -> None:
         )
         for n in range(number)
     )
+    empty = dict.fromkeys(("contact_name", "contact_surname", "webhook_url", "authenticated_id_key"), "")
+    account_columns = ("id", "reference", "contact_email_address", "security_email", "created_at")
+    pair_columns = ("id", "account_id", "public_key", "secret_digest", "state", "cause", "created_at", "activated_at")
     with _loading(world) as load:
-        load.rows(
-            "account",
-            ("id", "reference", "contact_email_address", "security_email", "created_at"),
-            accounts,
-            {
-                **dict.fromkeys(("contact_name", "contact_surname", "webhook_url", "authenticated_id_key"), ""),
-                "contact_history": "[]",
-            },
-        )
-        columns = ("id", "account_id", "public_key", "secret_digest", "state", "cause", "created_at", "activated_at")
-        load.rows("key_pair", columns, pairs, {})
+        load.rows("account", account_columns, accounts, {**empty, "contact_history": "[]"})
+        load.rows("key_pair", pair_columns, pairs, {})
         load.finish()
 
 
 def insert_outcomes(world: World, number: int) -> None:
-    """Put so many rows down, half of them attempts and half of them counts, and the keys that they are of."""
+    """Insert so many rows, half of them attempts and half of them counters, and their keys."""
     keys = keys_of(number)
     insert_keys(world, keys)
     half, last = number // 2, int(time.time()) // 60 - 60
@@ -89,7 +83,7 @@ def insert_outcomes(world: World, number: int) -> None:
 
 
 def keys_of(outcomes: int) -> int:
-    """Return how many keys so many rows are of; never fewer than are attacked when it is measured."""
+    """Return how many keys so many rows have; never fewer than a measurement attacks."""
     return max(50, outcomes // _MOST_A_KEY)
 
 

@@ -1,14 +1,25 @@
-"""PURE. A report as Markdown, with its plots beside it.
+"""The benches by name, and a report of them as Markdown with its plots beside it."""
 
-Here: the document. Not here: its tables and plots (each bench's), the report (`__main__`).
-"""
-
+from types import MappingProxyType
 from typing import Any
 
-from proofs.benchmarks import goals
-from proofs.benchmarks.catalogue import BENCHES
+from proofs.benchmarks import alerts, flood, goals, in_process, keys, over_http, refusals, tables
 from proofs.benchmarks.plot import svg
-from proofs.benchmarks.presentation import Plot, Table, shown
+from proofs.benchmarks.presentation import markdown, shown
+
+BENCHES = MappingProxyType(
+    {
+        "in_process": in_process,
+        "over_http": over_http,
+        "refusals": refusals,
+        "flood": flood,
+        "alerts": alerts,
+        "keys": keys,
+        "tables": tables,
+    }
+)
+"""In the order of runs and of the document. Each module has `measure(lab)`, which returns its part of a report and
+raises when it did not do what it says, and `tables(figures)` and `plots(figures)` of that part."""
 
 _HEAD = """# Benchmarks
 
@@ -23,42 +34,22 @@ ratio by CPU still tells what a request costs.
 
 
 def documents(report: dict[str, Any]) -> dict[str, str]:
-    """Return the files of a docs folder by name."""
-    benches = {name: figures for name, figures in report["benches"].items() if name in BENCHES}
-    plots = {name: BENCHES[name].plots(figures) for name, figures in benches.items()}
-    parts = [_HEAD, _machine(report), markdown(goals.table(report["goals"]))]
-    for name, figures in benches.items():
+    """Return the text of each file of a docs folder, by name."""
+    parts, drawings = [_HEAD, _describe_machine(report), markdown(goals.table(report["goals"]))], {}
+    for name, figures in report["benches"].items():
         parts += [markdown(table) for table in BENCHES[name].tables(figures)]
-        parts += [f"![{plot.title}]({_file(plot)})\n" for plot in plots[name]]
-    drawings = {_file(plot): svg(plot) for some in plots.values() for plot in some}
+        for plot in BENCHES[name].plots(figures):
+            parts.append(f"![{plot.title}]({plot.file})\n")
+            drawings[plot.file] = svg(plot)
     return {"benchmarks.md": "\n".join(parts), **drawings}
 
 
-def markdown(table: Table) -> str:
-    """Return a table under its title."""
-    lines = [f"## {table.title}", ""]
-    lines += [_row(table.columns), _row(["---", *["---:"] * (len(table.columns) - 1)])]
-    lines += [_row(row) for row in table.rows]
-    if table.note:
-        lines += ["", table.note]
-    return "\n".join([*lines, ""])
-
-
-def _row(cells: Any) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
-
-
-def _machine(report: dict[str, Any]) -> str:
+def _describe_machine(report: dict[str, Any]) -> str:
     machine = dict(report["machine"])
     kind = f"{machine.pop('cores')} cores ({machine.pop('processor')}), {machine.pop('system')}"
     versions = ", ".join(f"{name} {version}" for name, version in machine.items())
-    sync = shown(report["sync_ms"])
     return (
         f"Run on {report['date']} in {report['seconds'] / 60:.0f} minutes by `{report['command']}`, size "
         f"{report['size']}, seed {report['seed']}: {kind}; {versions}. Load average before it: "
-        f"{report['load_before']}. One fdatasync of 4 KiB took {sync} ms.\n"
+        f"{report['load_before']}. One fdatasync of 4 KiB took {shown(report['sync_ms'])} ms.\n"
     )
-
-
-def _file(plot: Plot) -> str:
-    return f"bench-{plot.name}.svg"

@@ -1,12 +1,12 @@
-"""The load generator: one process of its own with plain sockets, epoll, and kept connections without pipelining.
+"""The load generator: a process of its own, with plain sockets and epoll.
 
-Two ways to ask. `Closed`: each connection asks again as soon as it was answered, for so many seconds. `Open`: streams
-ask at fixed rates whatever the answers do; a request's time begins when it was due, so a server that falls behind
-hides nothing (no coordinated omission). Beside the answers' times the job returns what CPU the server's processes
-used, by their kernel clocks, read until a moment after the last answer, so that what was left for later is counted.
+A closed loop sends again on each connection as soon as it has a response: that gives throughput. At a fixed rate,
+requests are sent when they are due, whatever the responses do, and their time runs from then, so a server that falls
+behind hides nothing (no coordinated omission). CPU is that of the server's processes by their kernel clocks, until a
+moment after the last response, so that deferred work is counted.
 
-asyncio, or an HTTP library, would take as much time a request as the servers do. Here: asking. Not here: what is asked
-of whom (`over_http`, `refusals`, `flood`).
+asyncio or an HTTP library would take as much time a request as the servers do; wrk has no fixed rate, so both kinds
+stand on one connection class.
 """
 
 import heapq
@@ -17,16 +17,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Self
 
-from proofs.benchmarks.wire import PATIENCE, Line, LoadError
+from proofs.benchmarks.wire import RESPONSE_TIMEOUT, Line, LoadError
 
 
 @dataclass(frozen=True)
-class Closed:
-    """Ask on so many connections for so many seconds. Each connection has one of the requests for its own."""
+class ClosedLoop:
+    """Send on so many connections for so many seconds. Each connection has one of the requests for its own."""
 
     port: int
     requests: tuple[bytes, ...]
@@ -34,12 +34,12 @@ class Closed:
     connections: int
     seconds: float
     pids: tuple[int, ...] = ()
-    settle_seconds: float = 0.0  # after the last answer until the CPU clocks of the processes are read
+    settle_seconds: float = 0.0  # after the last response until the CPU clocks of the processes are read
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Requests of one kind at a fixed rate a second, on connections of their own; each status must be this one."""
+    """Requests of one kind at a fixed rate a second, on connections of their own; each must have this status."""
 
     requests: tuple[bytes, ...]
     status: int
@@ -48,54 +48,53 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Open:
-    """Streams at the same server for so many seconds."""
+class FixedRate:
+    """Streams to one server for so many seconds."""
 
     port: int
     streams: tuple[Stream, ...]
     seconds: float
     seed: int
     pids: tuple[int, ...] = ()
-    settle_seconds: float = 0.0  # after the last answer until the CPU clocks of the processes are read
+    settle_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Load:
-    """What was answered: seconds a request of each stream, how long all took, and the servers' CPU seconds."""
+    """Seconds of each request by stream, seconds of the whole run, and the servers' CPU seconds."""
 
     times: tuple[list[float], ...]
     seconds: float
     cpu: float
 
 
-def closed(job: Closed) -> Load:
-    """Ask again and again."""
+def run_closed_loop(job: ClosedLoop) -> Load:
     lines = [Line(job.port, job.requests[n % len(job.requests)], job.status, 0) for n in range(job.connections)]
     times: list[float] = []
     clock = time.perf_counter
     with _watching(lines) as (epoll, by_number):
-        before = _cpu(job.pids)
-        begun = clock()
+        before, begun = _cpu(job.pids), clock()
         end, waiting = begun + job.seconds, len(lines)
         for line in lines:
-            line.ask(clock())
+            line.send(clock())
         while waiting:
-            for number, _ in _events(epoll):
+            events = epoll.poll(RESPONSE_TIMEOUT)
+            if not events:
+                raise LoadError(f"no response within {RESPONSE_TIMEOUT:g} s")
+            for number, _ in events:
                 line = by_number[number]
                 if line.read():
                     now = clock()
-                    times.append(now - line.began)
+                    times.append(now - line.begun)
                     if now < end:
-                        line.ask(now)
+                        line.send(now)
                     else:
                         waiting -= 1
-        seconds = clock() - begun
-        time.sleep(job.settle_seconds)
-        return Load((times,), seconds, _cpu(job.pids) - before)
+        return _load((times,), clock() - begun, job, before)
 
 
-def paced(job: Open) -> Load:
-    """Ask when it is due, on a free connection of the stream, or as soon as there is one."""
+def run_fixed_rate(job: FixedRate) -> Load:
+    """Send each request when it is due, on a free connection of its stream, or as soon as there is one."""
     lines = [
         Line(job.port, stream.requests[n % len(stream.requests)], stream.status, place)
         for place, stream in enumerate(job.streams)
@@ -106,50 +105,45 @@ def paced(job: Open) -> Load:
     late: tuple[deque[float], ...] = tuple(deque() for _ in job.streams)
     clock = time.perf_counter
     with _watching(lines) as (epoll, by_number):
-        before = _cpu(job.pids)
-        begun = clock()
+        before, begun = _cpu(job.pids), clock()
         due = deque((begun + at, place) for at, place in _schedule(job))
         left = len(due)
         while left:
             while due and due[0][0] <= clock():
                 at, place = due.popleft()
                 if free[place]:
-                    free[place].popleft().ask(at)
+                    free[place].popleft().send(at)
                 else:
                     late[place].append(at)
             # epoll counts in milliseconds, select in microseconds
-            wait = max(0.0, due[0][0] - clock()) if due else PATIENCE
+            wait = max(0.0, due[0][0] - clock()) if due else RESPONSE_TIMEOUT
             if not select.select([epoll], [], [], wait)[0] and not due:
-                raise LoadError(f"{left} requests were not answered within {PATIENCE:g} s")
+                raise LoadError(f"{left} requests had no response within {RESPONSE_TIMEOUT:g} s")
             for number, _ in epoll.poll(0):
                 line = by_number[number]
                 if line.read():
                     left -= 1
-                    times[line.stream].append(clock() - line.began)
+                    times[line.stream].append(clock() - line.begun)
                     if late[line.stream]:
-                        line.ask(late[line.stream].popleft())
+                        line.send(late[line.stream].popleft())
                     else:
                         free[line.stream].append(line)
-        seconds = clock() - begun
-        time.sleep(job.settle_seconds)
-        return Load(times, seconds, _cpu(job.pids) - before)
+        return _load(times, clock() - begun, job, before)
 
 
-def _schedule(job: Open) -> Iterator[tuple[float, int]]:
-    """Yield when each request is due: evenly, each somewhere within its slot, so that no two streams march in step."""
+def _load(times: tuple[list[float], ...], seconds: float, job: ClosedLoop | FixedRate, cpu_before: float) -> Load:
+    time.sleep(job.settle_seconds)
+    return Load(times, seconds, _cpu(job.pids) - cpu_before)
+
+
+def _schedule(job: FixedRate) -> Iterator[tuple[float, int]]:
+    """Yield when each request is due: evenly, each at random within its slot, so that streams are not in step."""
     rng = random.Random(job.seed)
     slots = (
         [((number + rng.random()) / stream.rate, place) for number in range(int(stream.rate * job.seconds))]
         for place, stream in enumerate(job.streams)
     )
     return heapq.merge(*slots)
-
-
-def _events(epoll: select.epoll) -> list[tuple[int, int]]:
-    events = epoll.poll(PATIENCE)
-    if not events:
-        raise LoadError(f"no answer within {PATIENCE:g} s")
-    return events
 
 
 @contextmanager
@@ -169,11 +163,8 @@ def _cpu(pids: tuple[int, ...]) -> float:
     return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
 
 
-@dataclass
 class Generator:
-    """The process that asks. A context manager; it lives as long as the block."""
-
-    _process: multiprocessing.process.BaseProcess | None = field(default=None, init=False)
+    """The process that sends the requests; it lives as long as the block."""
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
@@ -185,11 +176,10 @@ class Generator:
 
     def __exit__(self, *_: object) -> None:
         self._pipe.send(None)
-        assert self._process is not None
         self._process.join()
         self._pipe.close()
 
-    def run(self, job: Closed | Open) -> Load:
+    def run(self, job: ClosedLoop | FixedRate) -> Load:
         """Run one job; raise LoadError when it measured nothing."""
         self._pipe.send(job)
         found = self._pipe.recv()
@@ -201,6 +191,6 @@ class Generator:
 def _serve(pipe: Pipe) -> None:
     while (job := pipe.recv()) is not None:
         try:
-            pipe.send(closed(job) if isinstance(job, Closed) else paced(job))
+            pipe.send(run_closed_loop(job) if isinstance(job, ClosedLoop) else run_fixed_rate(job))
         except (LoadError, OSError, ValueError) as error:
             pipe.send(f"{type(error).__name__}: {error}")

@@ -1,7 +1,6 @@
-"""PURE. The goals, and what the figures say of each.
+"""PURE. The goals, compared with the medians of a report.
 
-A goal is held against medians. Where a run did not measure it, or not at the size that the goal names, it says so:
-nothing is concluded from less. Here: the goals. Not here: the figures (the benches).
+A goal that a run did not measure, or not at the size that the goal names, is "not measured".
 """
 
 from collections.abc import Callable, Iterator
@@ -19,9 +18,13 @@ GRANIAN = "granian (ASGI)"
 REACHED, MISSED, NOT_MEASURED = "reached", "NOT reached", "not measured"
 
 
+Benches = dict[str, Any]
+"""The figures of a report by the benches' names; those that did not run are missing."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One figure beside its limit. `at_least`: which side of the limit is the good one."""
+    """One figure beside its limit, which is a maximum unless `at_least`."""
 
     where: str
     value: float
@@ -29,30 +32,26 @@ class Finding:
     unit: str
     at_least: bool = False
 
-    @property
-    def reached(self) -> bool:
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        return f"{_short(self.value)} {self.unit}".rstrip()
-
-    @property
-    def wanted(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {_short(self.limit)} {self.unit}".rstrip()
+    def row(self) -> dict[str, object]:
+        """Return it for a report: what was wanted, what was measured, and whether the goal is reached."""
+        reached = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return {
+            "where": self.where,
+            "wanted": f"{'≥' if self.at_least else '≤'} {_short(self.limit)} {self.unit}".rstrip(),
+            "measured": f"{_short(self.value)} {self.unit}".rstrip(),
+            "value": self.value,
+            "verdict": REACHED if reached else MISSED,
+        }
 
 
 def _short(value: float) -> str:
-    """Write three digits that count, or all of a bigger number."""
+    """Write three significant digits, or all of a bigger number."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-Benches = dict[str, Any]
-"""The figures of a report by the benches' names; those that did not run are not there."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted, and where a report has it."""
+    """`find` raises KeyError where a report lacks the figures."""
 
     text: str
     find: Callable[[Benches], Iterator[Finding]]
@@ -98,7 +97,7 @@ def _added_latency(benches: Benches) -> Iterator[Finding]:
 
 
 def _accepted_meanwhile(benches: Benches) -> Iterator[Finding]:
-    """Noise is how far the control's second self was from its first, at most; ours may be as far."""
+    """Ours may differ as much as the control's second run did from its first, at most."""
     for store, found in benches["flood"]["stores"].items():
         if found["rate"] >= 2000:
             noise = max(found["accepted_p99_noise"]["most"], 1.0)
@@ -150,32 +149,16 @@ GOALS = (
 )
 
 
-def findings(goal: Goal, benches: Benches) -> list[Finding]:
-    """Return a goal's figures; none when its bench did not run, or not at that size."""
-    try:
-        return list(goal.find(benches))
-    except KeyError:
-        return []
-
-
 def verdicts(benches: Benches) -> list[dict[str, object]]:
-    """Return one row a figure, for machines and for the table."""
+    """Return one row a figure, for machines and for the table; one without figures for a goal that has none."""
     rows: list[dict[str, object]] = []
     for goal in GOALS:
-        found = findings(goal, benches)
-        rows += [
-            {
-                "goal": goal.text,
-                "where": finding.where,
-                "wanted": finding.wanted,
-                "measured": str(finding),
-                "value": finding.value,
-                "verdict": REACHED if finding.reached else MISSED,
-            }
-            for finding in found
-        ]
-        if not found:
-            rows.append({"goal": goal.text, "where": "", "wanted": "", "measured": "", "verdict": NOT_MEASURED})
+        try:
+            found = [finding.row() for finding in goal.find(benches)]
+        except KeyError:
+            found = []
+        missing = {"where": "", "wanted": "", "measured": "", "verdict": NOT_MEASURED}
+        rows += [{"goal": goal.text, **row} for row in found or [missing]]
     return rows
 
 

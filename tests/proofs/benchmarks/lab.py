@@ -1,9 +1,6 @@
-"""What every bench works with: a folder, databases of its own, one source of chance, a bar that moves.
+"""What every bench works with: a folder, databases of its own, one source of randomness, a progress bar."""
 
-Here: opening and closing these. Not here: what is measured.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +11,14 @@ from support.postgres import PostgresServer
 from support.world import World
 
 from proofs.benchmarks.sizes import Sizes
+from proofs.benchmarks.spread import Figures, Series, play
 
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 @dataclass
 class Lab:
-    """One run's folder and PostgreSQL server, which commits to disk as in earnest; closed with its block."""
+    """One run's folder, and a PostgreSQL server that commits to disk as in production."""
 
     folder: Path
     sizes: Sizes
@@ -37,7 +35,9 @@ class Lab:
         self._worlds += 1
         folder = self.folder / f"{store}-{self._worlds}"
         folder.mkdir()
-        world = World(folder, store, None if store == "sqlite" else self._postgres())
+        if store != "sqlite" and self._server is None:
+            self._server = self._opened.enter_context(PostgresServer(durable=True))
+        world = World(folder, store, None if store == "sqlite" else self._server)
         try:
             yield world
         finally:
@@ -49,22 +49,28 @@ class Lab:
         with ExitStack() as stack:
             yield {store: stack.enter_context(self.world(store)) for store in self.stores}
 
+    def play(self, what: str, arms: Sequence[str], rounds: int, measure: Callable[[str], Figures]) -> dict[str, Series]:
+        """Measure every arm in every round after one that warms up (`spread.play`), and show the progress."""
+        with self.steps(what, len(arms) * (rounds + 1)) as step:
+
+            def turn(arm: str) -> Figures:
+                figures = measure(arm)
+                step()
+                return figures
+
+            return play(arms, rounds, self.rng, turn)
+
     @contextmanager
     def steps(self, what: str, number: int) -> Iterator[Callable[[], None]]:
-        """Show a bar of so many steps; call what you get after each."""
+        """Show a progress bar; call the function after each step."""
         task = self.bar.add_task(what, total=number)
         try:
             yield lambda: self.bar.advance(task)
         finally:
             self.bar.stop_task(task)
-            if not self.bar.console.is_terminal:  # a bar is drawn in the end only: say that there is life
+            if not self.bar.console.is_terminal:  # a bar is drawn at the end only
                 self.bar.console.print(f"octy: {what}: {self.bar.tasks[task].completed:.0f} of {number}")
 
     def close(self) -> None:
-        """End the PostgreSQL server, if one was needed."""
+        """Stop the PostgreSQL server, if one was needed."""
         self._opened.close()
-
-    def _postgres(self) -> PostgresServer:
-        if self._server is None:
-            self._server = self._opened.enter_context(PostgresServer(durable=True))
-        return self._server

@@ -1,7 +1,4 @@
-"""What ran the benches: cores, kernel, Python, versions; and what the disk takes to keep a page.
-
-Here: facts. Not here: what they are compared with.
-"""
+"""What ran the benches: cores, kernel, Python, versions; and how long its disk takes to sync a page."""
 
 import os
 import platform
@@ -13,8 +10,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-PAGE = b"x" * 4096
-_PARTS = (
+_PAGE = b"x" * 4096
+_PACKAGES = (
     *("uvicorn", "httptools", "h11", "uvloop", "granian", "gunicorn"),
     *("starlette", "fastapi", "flask", "flask-httpauth", "django", "djangorestframework-api-key"),
     *("sqlalchemy", "psycopg", "temporalio"),
@@ -22,40 +19,37 @@ _PARTS = (
 
 
 def facts() -> dict[str, object]:
-    """Return what somebody needs to read the figures by, and nothing that names the machine."""
-    return {
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        **{part: version(part) for part in _PARTS},
-    }
-
-
-def _processor() -> str:
+    """Return what a reader of the figures needs, and nothing that names the machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return {
+        "cores": os.cpu_count(),
+        "processor": next(models, platform.machine()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        **{package: version(package) for package in _PACKAGES},
+    }
 
 
 def sync_seconds(folder: Path, times: int) -> list[float]:
-    """Return what each of so many fdatasyncs of 4 KiB took, one after the other."""
+    """Return the seconds of so many fdatasyncs of 4 KiB, one after the other."""
     with (folder / "probe").open("wb", buffering=0) as file:
         return [_sync(file.fileno()) for _ in range(times)]
 
 
 @contextmanager
-def probing(folder: Path, *, pause: float = 0.02) -> Iterator[list[float]]:
-    """Sync a page every so often while the block runs; the list fills meanwhile."""
+def probing(folder: Path, *, interval: float = 0.02) -> Iterator[list[float]]:
+    """Sync a page at intervals while the block runs, at least once; the list is filled with the seconds."""
     taken: list[float] = []
     over = threading.Event()
 
     def probe() -> None:
         with (folder / "probe").open("wb", buffering=0) as file:
-            while not over.wait(pause) or not taken:
+            while not over.wait(interval) or not taken:
                 taken.append(_sync(file.fileno()))
 
     thread = threading.Thread(target=probe, name="probe")
@@ -69,6 +63,6 @@ def probing(folder: Path, *, pause: float = 0.02) -> Iterator[list[float]]:
 
 def _sync(descriptor: int) -> float:
     begun = time.perf_counter()
-    os.pwrite(descriptor, PAGE, 0)
+    os.pwrite(descriptor, _PAGE, 0)
     os.fdatasync(descriptor)
     return time.perf_counter() - begun

@@ -44,16 +44,14 @@ from octy_middleware.keys.key_record import KeyRecord
 from octy_middleware.keys.secret import row_binding
 from octy_middleware.recording.batch_queue import BatchQueue
 from octy_middleware.recording.recorder import Recorder
-from proofs.benchmarks.apps.asgi_apps import Bare
+from proofs.benchmarks.apps.bare import Bare
 from proofs.benchmarks.arms import AsgiArm
 from proofs.benchmarks.bulk import authorization, insert_keys, public_key
-from proofs.benchmarks.document import markdown
 from proofs.benchmarks.in_process import figures_of
 from proofs.benchmarks.lab import NAMES, Lab
-from proofs.benchmarks.presentation import Table
-from proofs.benchmarks.rounds import Series, length, play
+from proofs.benchmarks.presentation import Table, markdown
 from proofs.benchmarks.sizes import TINY
-from proofs.benchmarks.spread import ratios
+from proofs.benchmarks.spread import Series, ratios
 
 ON, AGAIN = "on", "on again (A/A)"
 KEYS = 400  # in the database
@@ -251,8 +249,7 @@ def measure(lab: Lab, piece: Piece, kind: RequestKind, store: str, *, rounds: in
             with replaced(replacements[name]):
                 return figures_of(arms[name], requests, warm_up=kind.warm_up)
 
-        with lab.steps(f"{kind.name}, {NAMES[store]}", length(list(arms), rounds)) as step:
-            series = play(list(arms), rounds, lab.rng, turn, step=step)
+        series = lab.play(f"{kind.name}, {NAMES[store]}", list(arms), rounds, turn)
         gc.unfreeze()
         recorded, wanted = world.recorded(), len(arms) * (rounds + 1) * (requests + kind.warm_up)
         if recorded != {kind.outcome: wanted}:

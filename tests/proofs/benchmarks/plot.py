@@ -1,7 +1,4 @@
-"""PURE. Horizontal bars with their spread, as SVG that needs no script, no font and no colour scheme of its own.
-
-Here: drawing. Not here: what is drawn (each bench's `plots`).
-"""
+"""PURE. Horizontal bars with their spread as SVG, without scripts and fonts of its own."""
 
 import math
 from collections.abc import Iterator

@@ -1,9 +1,6 @@
-"""PURE. Tables and plots as values, and how a figure is written.
+"""PURE. Tables and plots as values, tables as Markdown, and how a figure is written."""
 
-Here: these values. Not here: how they look on a terminal (`__main__`), as Markdown (`document`) or as SVG (`plot`).
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +9,7 @@ from proofs.benchmarks.spread import Spread
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under columns; the first column names, the others are figures."""
+    """Rows of text under columns; the first column has names, the others figures."""
 
     title: str
     columns: Sequence[str]
@@ -22,7 +19,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar, with the quartiles around its median. `ours`: drawn in the colour of what is ours."""
+    """One bar, with the quartiles around its median. `ours`: in the colour of Octy."""
 
     label: str
     spread: Spread
@@ -31,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Plot:
-    """Bars of one unit. `mark`: where a line is drawn, 1 for ratios to a bare app; None for no line."""
+    """Bars of one unit. `mark`: where a line is drawn, 1 for ratios to a bare app."""
 
     name: str
     title: str
@@ -39,14 +36,39 @@ class Plot:
     bars: Sequence[Bar]
     mark: float | None = None
 
+    @property
+    def file(self) -> str:
+        return f"bench-{self.name}.svg"
 
-def shown(figures: dict[str, Any], digits: int = 2, *, scale: float = 1.0) -> str:
-    """Write a spread: its median, and the quartiles in brackets."""
-    spread = Spread.read(figures)
-    median, low, high = (f"{value * scale:,.{digits}f}" for value in (spread.median, spread.low, spread.high))
+
+def spread_table(  # one argument for each part of a table
+    title: str,
+    first: str,
+    columns: Sequence[tuple[str, str, int]],
+    rows: Mapping[str, Mapping[str, Any]],
+    note: str,
+) -> Table:
+    """Return a table of spreads. Columns: heading, the figure's name, digits; a row without that figure has a dash."""
+    cells = {
+        name: [shown(figures[key], digits) if key in figures else "–" for _, key, digits in columns]
+        for name, figures in rows.items()
+    }
+    return Table(title, (first, *(each[0] for each in columns)), [(name, *row) for name, row in cells.items()], note)
+
+
+def shown(figures: Mapping[str, Any], digits: int = 2, *, scale: float = 1.0) -> str:
+    """Write a spread of a report: its median, and the quartiles in brackets."""
+    median, low, high = (f"{figures[key] * scale:,.{digits}f}" for key in ("median", "low", "high"))
     return f"{median} [{low} – {high}]"
 
 
 def bar(label: str, figures: dict[str, Any]) -> Bar:
-    """Return the bar of a spread as it stands in a report."""
-    return Bar(label, Spread.read(figures), ours="octy" in label)
+    """Return the bar of a spread of a report."""
+    return Bar(label, Spread(**figures), ours="octy" in label)
+
+
+def markdown(table: Table) -> str:
+    """Return a table under its title."""
+    rows = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
+    lines = [f"## {table.title}", "", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+    return "\n".join([*lines, *(["", table.note] if table.note else []), ""])

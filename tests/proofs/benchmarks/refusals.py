@@ -1,25 +1,21 @@
-"""Refusals a second, each answered after its commit, against the same refusals that nobody writes down.
+"""Refusals a second, each answered after its commit, against the same refusals without recording.
 
-One uvicorn process, 64 connections that ask again as soon as they are answered. Attackers try one key, or as many keys
-as there are connections. The unrecorded control reads, verifies and answers alike (`apps.control`), so the ratio is
-the price of the store alone. After the run every refusal that was answered must be on disk.
-
-Here: the arms, their ratios. Not here: asking (`generator`), latency at a fixed rate (`flood`).
+One uvicorn process, 64 connections that send again as soon as they have a response. Attackers try one key, or as many
+keys as there are connections. The control reads, verifies and answers alike (`apps.bare.Unrecorded`), so the ratio is
+the price of recording alone. After the run every refusal that was answered must be in the database.
 """
 
 from typing import Any
 
 from support.world import Keys, World
 
-from proofs.benchmarks.apps.asgi_apps import PATH
+from proofs.benchmarks.apps.bare import CONTROL, PATH
 from proofs.benchmarks.apps.contenders import recording
-from proofs.benchmarks.apps.control import CONTROL
-from proofs.benchmarks.generator import Closed, Generator, Load
+from proofs.benchmarks.generator import ClosedLoop, Generator, Load
 from proofs.benchmarks.lab import NAMES, Lab
-from proofs.benchmarks.presentation import Plot, Table, bar, shown
-from proofs.benchmarks.rounds import Series, length, play
-from proofs.benchmarks.servers import UVICORN, Hall, Served, hall
-from proofs.benchmarks.spread import Spread, ratios
+from proofs.benchmarks.presentation import Plot, Table, bar, spread_table
+from proofs.benchmarks.servers import UVICORN, ServerGroup, running_servers
+from proofs.benchmarks.spread import Series, Spread, ratios, spreads
 from proofs.benchmarks.wire import request
 from proofs.load.report import percentile
 
@@ -35,8 +31,9 @@ def many_keys(store: str) -> str:
 
 
 def measure(lab: Lab) -> dict[str, Any]:
+    rounds = lab.sizes.refusal_rounds
     answered = dict.fromkeys(lab.stores, 0)
-    with lab.worlds() as worlds, Generator() as generator, hall(lab.folder / "refusals") as group:
+    with lab.worlds() as worlds, Generator() as generator, running_servers(lab.folder / "refusals") as group:
         jobs = {}
         for store, world in worlds.items():
             jobs |= _jobs(lab, store, world, group)
@@ -48,11 +45,11 @@ def measure(lab: Lab) -> dict[str, Any]:
                     answered[store] += len(load.times[0])
             return figures_of(load)
 
-        rounds = lab.sizes.refusal_rounds
-        with lab.steps("refusals", length(list(jobs), rounds)) as step:
-            series = play(list(jobs), rounds, lab.rng, turn, step=step)
+        series = lab.play("refusals", list(jobs), rounds, turn)
         for store, world in worlds.items():
-            _check_records(store, world, answered[store])
+            found = world.recorded().get("wrong_secret", 0)
+            if found != answered[store]:
+                raise RuntimeError(f"{store}: {answered[store]} refusals were answered, {found} are recorded")
     return {
         "rounds": rounds,
         "seconds": lab.sizes.refusal_seconds,
@@ -61,30 +58,22 @@ def measure(lab: Lab) -> dict[str, Any]:
     }
 
 
-def _jobs(lab: Lab, store: str, world: World, group: Hall) -> dict[str, Closed]:
-    """Start the store's server, and the control with the first one; return what to ask of each."""
-    attacked = [world.register(f"attacked-{number}") for number in range(lab.sizes.connections)]
+def _jobs(lab: Lab, store: str, world: World, group: ServerGroup) -> dict[str, ClosedLoop]:
+    """Start the store's server, and the control with the first one; return the load of each arm."""
+    sizes = lab.sizes
+    attacked = [world.register(f"attacked-{number}") for number in range(sizes.connections)]
     contenders = {one_key(store): recording(store)}
     if store == lab.stores[0]:
         contenders |= {UNRECORDED: CONTROL, AGAIN: CONTROL}
     served = {arm: group.launch(UVICORN, name, world, attacked[0], "") for arm, name in contenders.items()}
     group.wait(*served.values())
-    jobs = {arm: _job(lab, server, attacked[:1]) for arm, server in served.items()}
-    return jobs | {many_keys(store): _job(lab, served[one_key(store)], attacked)}
 
+    def job(arm: str, keys: list[Keys]) -> ClosedLoop:
+        requests = tuple(request(PATH, each.basic("sk_wrong")) for each in keys)
+        port, pids = served[arm].port, served[arm].pids()
+        return ClosedLoop(port, requests, 401, sizes.connections, sizes.refusal_seconds, pids, sizes.settle_seconds)
 
-def _job(lab: Lab, served: Served, attacked: list[Keys]) -> Closed:
-    asked = tuple(request(PATH, keys.basic("sk_wrong")) for keys in attacked)
-    sizes = lab.sizes
-    return Closed(
-        served.port,
-        asked,
-        401,
-        sizes.connections,
-        sizes.refusal_seconds,
-        served.pids(),
-        settle_seconds=sizes.settle_seconds,
-    )
+    return {arm: job(arm, attacked[:1]) for arm in served} | {many_keys(store): job(one_key(store), attacked)}
 
 
 def figures_of(load: Load) -> dict[str, float]:
@@ -97,18 +86,12 @@ def figures_of(load: Load) -> dict[str, float]:
     }
 
 
-def _check_records(store: str, world: World, answered: int) -> None:
-    found = world.recorded().get("wrong_secret", 0)
-    if found != answered:
-        raise RuntimeError(f"{store}: {answered} refusals were answered, {found} are recorded")
-
-
 def summary(series: dict[str, Series]) -> dict[str, Any]:
-    """Return each arm's spreads and its rate against the unrecorded one's of the same round."""
+    """Return each arm's spreads and its ratios to the unrecorded one of the same round."""
     base = series[UNRECORDED]
     return {
-        name: {key: Spread.of(values) for key, values in mine.items()}
-        | {
+        name: {
+            **spreads(mine),
             "ratio": Spread.of(ratios(mine["per_second"], base["per_second"])),
             "cpu_ratio": Spread.of(ratios(base["cpu_us"], mine["cpu_us"])),
         }
@@ -117,24 +100,19 @@ def summary(series: dict[str, Series]) -> dict[str, Any]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    columns = ("refusals of", "a second", "ratio to unrecorded", "p50 ms", "p99 ms", "CPU µs a refusal", "ratio by CPU")
-    rows = [
-        (
-            name,
-            shown(arm["per_second"], 0),
-            shown(arm["ratio"]),
-            shown(arm["p50_ms"], 1),
-            shown(arm["p99_ms"], 1),
-            shown(arm["cpu_us"], 0),
-            shown(arm["cpu_ratio"]),
-        )
-        for name, arm in figures["arms"].items()
-    ]
+    columns = (
+        ("a second", "per_second", 0),
+        ("ratio to unrecorded", "ratio", 2),
+        ("p50 ms", "p50_ms", 1),
+        ("p99 ms", "p99_ms", 1),
+        ("CPU µs a refusal", "cpu_us", 0),
+        ("ratio by CPU", "cpu_ratio", 2),
+    )
     note = (
         f"{figures['rounds']} rounds of {figures['seconds']:g} s, {figures['connections']} connections, one uvicorn "
         "process (httptools, uvloop). Every refusal that was answered was found on disk after the run."
     )
-    return [Table("Refusals answered after their commit", columns, rows, note)]
+    return [spread_table("Refusals answered after their commit", "refusals of", columns, figures["arms"], note)]
 
 
 def plots(figures: dict[str, Any]) -> list[Plot]:

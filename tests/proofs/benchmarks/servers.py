@@ -1,7 +1,4 @@
-"""Contenders behind real servers, one process of workers each, on loopback.
-
-Here: command lines as users write them, and which processes a server is. Not here: what is asked (`generator`).
-"""
+"""Contenders behind real servers, by command lines as users write them: one worker process each, on loopback."""
 
 import os
 import sys
@@ -11,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from support.paths import TESTS
 from support.world import Keys, World
 
 from octy_middleware.http.credentials import Secret
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
-from proofs.load.servers import TESTS
 
 _APP = "proofs.benchmarks.apps.served:app"
-_START = 60.0  # seconds until it listens
+_START_TIMEOUT = 60.0
 _THREADS = "16"  # of a gthread worker: so many requests of 64 connections are under way at once
 _QUIET = ("--log-level", "error")
 _UVICORN = (*("uvicorn", _APP, "--no-access-log", "--no-proxy-headers"), *_QUIET)
@@ -49,8 +46,8 @@ class Served:
         return (family.pid, *(child.pid for child in family.children(recursive=True)))
 
 
-class Hall:
-    """Servers that are left running side by side; an idle one costs next to nothing."""
+class ServerGroup:
+    """Servers that run side by side; an idle one costs next to nothing."""
 
     def __init__(self, group: ProcessGroup, folder: Path) -> None:
         self._group = group
@@ -58,7 +55,7 @@ class Hall:
         self._number = 0
 
     def launch(self, server: str, contender: str, world: World, keys: Keys, authorization: str) -> Served:
-        """Begin to start one; `wait` returns when it listens."""
+        """Start one without waiting; `wait` returns when it listens."""
         self._number += 1
         folder = self._folder / f"server-{self._number}"
         folder.mkdir()
@@ -82,13 +79,13 @@ class Hall:
     @staticmethod
     def wait(*served: Served) -> None:
         for one in served:
-            one.process.wait_until(lambda port=one.port: is_listening(port), _START)
+            one.process.wait_until(lambda port=one.port: is_listening(port), _START_TIMEOUT)
 
 
 @contextmanager
-def hall(folder: Path) -> Iterator[Hall]:
-    """Open a hall; its servers end with the block."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OCTY_", "BENCH_"))}
+def running_servers(folder: Path) -> Iterator[ServerGroup]:
+    """Open a group; its servers end with the block."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OCTY_", "BENCH_"))}
     folder.mkdir(exist_ok=True)
-    with ProcessGroup(folder / "logs", {**kept, "PYTHONPATH": str(TESTS)}) as group:
-        yield Hall(group, folder)
+    with ProcessGroup(folder / "logs", {**environment, "PYTHONPATH": str(TESTS)}) as group:
+        yield ServerGroup(group, folder)

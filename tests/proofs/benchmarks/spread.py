@@ -1,18 +1,35 @@
-"""PURE. Figures of rounds: medians with their spread, and ratios within a round.
+"""PURE. Rounds and their figures: medians with their spread, and ratios within a round.
 
-In each round every arm runs once under the same weather, so an arm is compared with the base of its own round; a slow
-minute of the machine takes no side. Here: arithmetic. Not here: the rounds themselves (`rounds`).
+Each round runs every arm once, in random order, and an arm is compared with the base of the same round. So a slow
+minute of the machine favours none.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from random import Random
+
+Figures = Mapping[str, float]
+Series = dict[str, list[float]]
+"""One arm's figures by name, each a list in the order of the rounds."""
+
+
+def play(
+    arms: Sequence[str], rounds: int, rng: Random, measure: Callable[[str], Figures], *, warm_up: int = 1
+) -> dict[str, Series]:
+    """Measure every arm in every round and return the arms' series, without the first `warm_up` rounds."""
+    series: dict[str, Series] = {arm: {} for arm in arms}
+    for number in range(-warm_up, rounds):
+        for arm in rng.sample(arms, len(arms)):
+            for name, value in measure(arm).items():
+                if number >= 0:
+                    series[arm].setdefault(name, []).append(value)
+    return series
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What rounds gave: the median, the quartiles around it, and the extremes."""
+    """The median of rounds, the quartiles around it, and the extremes."""
 
     median: float
     low: float
@@ -23,30 +40,24 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Raise ValueError of none: a bench without rounds has measured nothing."""
+        """Raise ValueError without values: a bench without rounds has measured nothing."""
         if not values:
             raise ValueError("no rounds, no figures")
-        low, median, high = _quartiles(values)
+        several = values if len(values) > 1 else [*values, *values]
+        low, median, high = statistics.quantiles(several, n=4, method="inclusive")
         return cls(median, low, high, min(values), max(values), len(values))
 
-    @classmethod
-    def read(cls, figures: dict[str, Any]) -> "Spread":
-        """Read what stands in a report."""
-        return cls(**figures)
 
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, median, high
+def spreads(series: Series) -> dict[str, Spread]:
+    """Return the spread of each of an arm's figures."""
+    return {name: Spread.of(values) for name, values in series.items()}
 
 
 def ratios(some: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Return some/base of each round. Raises ValueError when the rounds are not the same ones."""
+    """Return some/base of each round. Raises ValueError when the numbers of rounds differ."""
     return [one / other for one, other in zip(some, base, strict=True)]
 
 
 def differences(some: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Return some - base of each round. Raises ValueError when the rounds are not the same ones."""
+    """Return some - base of each round. Raises ValueError when the numbers of rounds differ."""
     return [one - other for one, other in zip(some, base, strict=True)]

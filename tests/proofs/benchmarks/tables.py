@@ -1,9 +1,7 @@
 """What full tables cost: the latency of a refusal with a thousand, and with ten million, recorded outcomes.
 
-Half of the rows are attempts and half of them counts. Wrong secrets come one after the other for keys that have a
-history, each answered after its commit; databases of all sizes are asked in turns.
-
-Here: the measurement. Not here: the rows (`bulk`), rates (`refusals`).
+Half of the rows are attempts and half of them counters. Wrong secrets come one after the other for keys that have a
+history, each answered after its commit; databases of all sizes take turns.
 """
 
 from collections.abc import Sequence
@@ -11,10 +9,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from proofs.benchmarks.bulk import authorization, insert_outcomes
-from proofs.benchmarks.keys import ATTACKED, app, ask, summary
+from proofs.benchmarks.keys import ATTACKED, app, send_each, summary
 from proofs.benchmarks.lab import NAMES, Lab
-from proofs.benchmarks.presentation import Plot, Table, bar, shown
-from proofs.benchmarks.rounds import length, play
+from proofs.benchmarks.presentation import Plot, Table, bar, spread_table
 from proofs.load.report import percentile
 
 
@@ -27,7 +24,7 @@ def measure(lab: Lab) -> dict[str, Any]:
 
 
 def _one_store(lab: Lab, store: str) -> dict[str, Any]:
-    sizes, rounds = lab.sizes.outcomes, lab.sizes.outcome_rounds
+    sizes = lab.sizes.outcomes
     with ExitStack() as stack:
         arms = {}
         with lab.steps(f"tables, {NAMES[store]}: filling", len(sizes)) as step:
@@ -38,9 +35,11 @@ def _one_store(lab: Lab, store: str) -> dict[str, Any]:
                 stack.callback(arm.stop)
                 step()
         wrong = [authorization(number % ATTACKED, wrong=True) for number in range(lab.sizes.outcome_refusals)]
-        with lab.steps(f"tables, {NAMES[store]}", length(list(arms), rounds)) as step:
-            series = play(list(arms), rounds, lab.rng, lambda name: figures_of(ask(arms[name], wrong, 401)), step=step)
-    return summary(series, sizes)
+
+        def turn(size: str) -> dict[str, float]:
+            return figures_of(send_each(arms[size], wrong, 401))
+
+        return summary(lab.play(f"tables, {NAMES[store]}", list(arms), lab.sizes.outcome_rounds, turn), sizes)
 
 
 def figures_of(microseconds: Sequence[float]) -> dict[str, float]:
@@ -48,17 +47,17 @@ def figures_of(microseconds: Sequence[float]) -> dict[str, float]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    columns = ("recorded outcomes", "p50 ms", "ratio", "p99 ms", "ratio")
-    keys = ("p50_ms", "p50_ratio", "p99_ms", "p99_ratio")
+    columns = (("p50 ms", "p50_ms", 2), ("ratio", "p50_ratio", 2), ("p99 ms", "p99_ms", 2), ("ratio", "p99_ratio", 2))
     note = (
         f"{figures['rounds']} rounds of {figures['refusals']} refusals, one after the other; ratios to the smallest "
         "size of the same round. Half of the rows are in `attempt`, half in `outcome_minute`."
     )
     return [
-        Table(
+        spread_table(
             f"Latency of a refusal against what is recorded already: {NAMES[store]}",
+            "recorded outcomes",
             columns,
-            [(f"{int(size):,}", *(shown(row[key]) for key in keys)) for size, row in found.items()],
+            {f"{int(size):,}": row for size, row in found.items()},
             note,
         )
         for store, found in figures["stores"].items()

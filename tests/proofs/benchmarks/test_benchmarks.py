@@ -1,6 +1,6 @@
-"""One run of everything, so small that its figures mean nothing: every bench must yield all of them, and the pages.
+"""One run of everything, as small as can be, in a process of its own as `make bench` is: all figures and pages.
 
-It is a process of its own, as `make bench` is. Nothing here looks at how long anything took.
+Nothing here depends on how long anything took.
 """
 
 import json
@@ -14,7 +14,7 @@ from support.paths import TESTS
 
 from proofs.benchmarks import flood, goals, refusals
 from proofs.benchmarks.apps.contenders import BARE, CONTENDERS
-from proofs.benchmarks.catalogue import BENCHES
+from proofs.benchmarks.document import BENCHES
 from proofs.benchmarks.lab import NAMES
 from proofs.benchmarks.over_http import contenders_on, stores_on
 from proofs.benchmarks.servers import COMMANDS
@@ -49,7 +49,7 @@ def spreads(figures):
             yield from spreads(value)
 
 
-def test_every_bench_has_run_and_the_run_can_be_repeated(report):
+def test_report_has_every_bench_and_says_how_to_repeat_the_run(report):
     assert list(report["benches"]) == list(BENCHES)
     assert (report["seed"], report["size"]) == (7, "tiny")
     assert report["command"].startswith("python -m proofs.benchmarks --size tiny --seed 7")
@@ -57,7 +57,7 @@ def test_every_bench_has_run_and_the_run_can_be_repeated(report):
 
 
 @pytest.mark.parametrize("name", BENCHES)
-def test_every_figure_comes_from_rounds(report, name):
+def test_every_spread_comes_from_rounds(report, name):
     found = list(spreads(report["benches"][name]))
     assert found
     for spread in found:
@@ -65,7 +65,7 @@ def test_every_figure_comes_from_rounds(report, name):
         assert spread["least"] <= spread["low"] <= spread["median"] <= spread["high"] <= spread["most"]
 
 
-def test_in_process_every_contender_is_there_and_compared_with_its_base(report):
+def test_in_process_compares_every_contender_with_its_base(report):
     arms = report["benches"]["in_process"]["arms"]
     assert set(arms) == {contender.name for contender in CONTENDERS}
     for arm in arms.values():
@@ -75,7 +75,7 @@ def test_in_process_every_contender_is_there_and_compared_with_its_base(report):
         assert base["wall_ratio"]["least"] == base["wall_ratio"]["most"] == 1.0
 
 
-def test_over_http_every_server_has_its_contenders_and_a_control(report):
+def test_over_http_has_contenders_and_a_control_on_every_server(report):
     servers = report["benches"]["over_http"]["servers"]
     assert set(servers) == set(COMMANDS)
     for server, arms in servers.items():
@@ -88,14 +88,14 @@ def test_over_http_every_server_has_its_contenders_and_a_control(report):
     assert BARE in servers["granian (ASGI)"]
 
 
-def test_refusals_are_measured_on_both_databases_beside_the_control(report):
+def test_refusals_has_both_databases_and_the_control(report):
     arms = report["benches"]["refusals"]["arms"]
     ours = {name(store) for store in NAMES for name in (refusals.one_key, refusals.many_keys)}
     assert set(arms) == {*ours, refusals.UNRECORDED, refusals.AGAIN}
     assert arms[refusals.UNRECORDED]["ratio"]["median"] == 1.0
 
 
-def test_a_flood_is_measured_on_both_databases_with_and_without(report):
+def test_flood_has_both_databases_with_and_without_a_flood(report):
     stores = report["benches"]["flood"]["stores"]
     assert set(stores) == set(NAMES)
     for found in stores.values():
@@ -114,7 +114,7 @@ def test_alerts_keys_and_tables_have_their_sizes(report):
         assert set(benches["tables"]["stores"][store]) == {str(size) for size in TINY.outcomes}
 
 
-def test_goals_name_what_so_small_a_run_has_not_measured(report):
+def test_goals_of_larger_sizes_are_not_measured(report):
     verdicts = {goal.text: set() for goal in goals.GOALS}
     for row in report["goals"]:
         verdicts[row["goal"]].add(row["verdict"])
@@ -123,7 +123,7 @@ def test_goals_name_what_so_small_a_run_has_not_measured(report):
     assert all((found == {goals.NOT_MEASURED}) == (text in sized) for text, found in verdicts.items())
 
 
-def test_the_page_has_every_table_and_shows_every_plot(report, folder):
+def test_page_has_every_table_and_plot(report, folder):
     page = (folder / "benchmarks.md").read_text()
     for name, bench in BENCHES.items():
         for table in bench.tables(report["benches"][name]):

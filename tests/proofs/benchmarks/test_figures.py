@@ -1,20 +1,17 @@
-"""The arithmetic and the pages, on figures whose answers are known. Nothing is timed here."""
+"""The arithmetic and the pages, on figures with known results. Nothing is timed here."""
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from itertools import count
 from random import Random
 
 import pytest
 
 from proofs.benchmarks import flood, goals, over_http, refusals, spread
 from proofs.benchmarks.apps.contenders import BARE, BY_NAME, CONTENDERS, STARLETTE, recording
-from proofs.benchmarks.document import markdown
 from proofs.benchmarks.plot import scale, svg
-from proofs.benchmarks.presentation import Bar, Plot, Table, shown
-from proofs.benchmarks.rounds import length, play, turns
+from proofs.benchmarks.presentation import Bar, Plot, Table, markdown, shown
 from proofs.benchmarks.servers import UVICORN
-from proofs.benchmarks.spread import Spread
+from proofs.benchmarks.spread import Spread, play
 
 
 @pytest.mark.parametrize(
@@ -27,38 +24,32 @@ from proofs.benchmarks.spread import Spread
     ],
     ids=["one round", "two rounds", "any order", "an outlier moves the extremes alone"],
 )
-def test_a_spread(values, expected):
+def test_spread_has_median_quartiles_and_extremes(values, expected):
     assert Spread.of(values) == expected
 
 
-def test_no_rounds_are_no_figures():
+def test_spread_of_no_rounds_raises():
     with pytest.raises(ValueError, match="no rounds"):
         Spread.of([])
 
 
 @pytest.mark.parametrize("compare", [spread.ratios, spread.differences])
-def test_rounds_that_are_not_the_same_are_not_compared(compare):
+def test_comparing_different_numbers_of_rounds_raises(compare):
     with pytest.raises(ValueError, match="zip"):
         compare([1.0, 2.0], [1.0])
 
 
-def test_every_arm_has_its_turn_in_every_round_in_an_order_that_changes():
-    arms = ["a", "b", "c", "d"]
-    played = list(turns(arms, 20, Random(1), warm_up=2))
-    assert len(played) == length(arms, 20, warm_up=2)
-    rounds = [tuple(arm for number, arm in played if number == wanted) for wanted in range(-2, 20)]
+def test_play_runs_every_arm_in_every_round_in_changing_order_and_drops_the_warm_up():
+    arms, played = ["a", "b", "c", "d"], []
+    series = play(arms, 20, Random(1), lambda arm: {"turn": played.append(arm) or len(played)}, warm_up=2)
+    rounds = [tuple(played[start : start + 4]) for start in range(0, len(played), 4)]
+    assert len(rounds) == 22
     assert all(sorted(order) == arms for order in rounds)
     assert len(set(rounds)) > 5
-    assert [number for number, _ in played] == sorted(number for number, _ in played)
+    assert sorted(turn for arm in arms for turn in series[arm]["turn"]) == list(range(9, 89))
 
 
-def test_warm_up_is_played_and_not_counted():
-    turn = count()
-    series = play(["a", "b"], 3, Random(2), lambda _: {"number": next(turn)}, warm_up=2)
-    assert sorted(series["a"]["number"] + series["b"]["number"]) == [4, 5, 6, 7, 8, 9]
-
-
-def test_weather_takes_no_side_because_ratios_are_taken_within_a_round():
+def test_ratios_within_a_round_do_not_depend_on_the_machines_speed():
     """Each round the machine is twice as slow; the slow arm is three times as slow as the base in each of them."""
     played = Counter()
 
@@ -72,7 +63,7 @@ def test_weather_takes_no_side_because_ratios_are_taken_within_a_round():
     assert compared["base again"] == compared["base"] == Spread(1, 1, 1, 1, 1, 6)
 
 
-def test_over_http_a_base_is_one_and_less_throughput_or_more_cpu_is_less_than_one():
+def test_over_http_ratios_are_below_one_for_less_throughput_or_more_cpu():
     series = {
         BARE: {"per_second": [1000.0, 2000.0], "cpu_us": [10.0, 20.0]},
         STARLETTE: {"per_second": [500.0, 1500.0], "cpu_us": [40.0, 40.0]},
@@ -83,7 +74,7 @@ def test_over_http_a_base_is_one_and_less_throughput_or_more_cpu_is_less_than_on
     assert found[STARLETTE]["cpu_ratio"] == Spread.of([0.25, 0.5])
 
 
-def test_refusals_are_compared_with_unrecorded_ones_of_the_same_round():
+def test_refusals_are_compared_with_the_control_of_the_same_round():
     arm = {"p50_ms": [1.0, 1.0], "p99_ms": [2.0, 2.0], "cpu_us": [50.0, 50.0]}
     series = {
         refusals.UNRECORDED: {**arm, "per_second": [100.0, 400.0]},
@@ -94,7 +85,7 @@ def test_refusals_are_compared_with_unrecorded_ones_of_the_same_round():
     assert found["cpu_ratio"] == Spread.of([0.5, 0.25])
 
 
-def test_a_flood_adds_what_the_control_does_not_have():
+def test_flood_summary_subtracts_the_control():
     row = {"accepted_p50_ms": [1.0], "accepted_p99_ms": [2.0], "sync_ms": [0.5]}
     series = {
         flood.OURS: {**row, "refused_p50_ms": [3.0], "refused_p99_ms": [9.0], "accepted_p99_ms": [3.0]},
@@ -113,13 +104,13 @@ def test_a_flood_adds_what_the_control_does_not_have():
     }
 
 
-def test_the_highest_rate_that_is_sustained_is_taken():
+def test_highest_takes_the_first_sustained_rate():
     assert flood.highest((2000, 1500, 500), lambda rate: rate < 1600) == 1500
     with pytest.raises(RuntimeError, match="not even 500"):
         flood.highest((2000, 500), lambda _rate: False)
 
 
-def test_every_contender_has_a_base_that_is_its_own():
+def test_every_base_of_a_contender_is_its_own_base():
     assert len(BY_NAME) == len(CONTENDERS)
     assert all(
         BY_NAME[each.base].base == each.base and BY_NAME[each.base].adapter == each.adapter for each in CONTENDERS
@@ -166,12 +157,12 @@ BENCHES = {
     ],
     ids=[goal.text[:50] for goal in goals.GOALS],
 )
-def test_goals_are_held_against_the_medians(goal, expected):
+def test_goals_are_compared_with_medians(goal, expected):
     rows = [row for row in goals.verdicts(BENCHES) if row["goal"] == goals.GOALS[goal].text]
     assert [row["verdict"] for row in rows] == expected
 
 
-def test_a_flood_within_the_controls_own_noise_reaches_its_goal():
+def test_flood_goal_allows_the_noise_of_the_control():
     arms = {flood.CONTROL_ARM: {"accepted_p99_ms": of(2.0)}, flood.OURS: {"accepted_p99_ms": of(2.2)}}
     added = {"added_p50_syncs": of(4.1), "added_p99_ms": of(2.5)}
     for ratio, most, verdict in ((1.1, 1.2, "reached"), (1.3, 1.2, "NOT reached"), (1.0, 0.9, "reached")):
@@ -181,22 +172,22 @@ def test_a_flood_within_the_controls_own_noise_reaches_its_goal():
         assert [row["verdict"] for row in rows] == ["NOT reached", "reached", verdict]
 
 
-def test_nothing_measured_reaches_nothing():
+def test_goals_without_figures_are_not_measured():
     assert {row["verdict"] for row in goals.verdicts({})} == {"not measured"}
 
 
-def test_a_goal_stands_once_in_its_table():
+def test_goals_table_names_each_goal_once():
     table = goals.table(goals.verdicts(BENCHES))
     assert [row[0] for row in table.rows if row[0]] == [goal.text for goal in goals.GOALS]
     assert ("", "p99", "≤ 1,000 ms", "1,200 ms", "NOT reached") in table.rows
 
 
-def test_a_figure_is_written_with_its_quartiles():
+def test_shown_has_median_and_quartiles():
     assert shown(of(1234.5, low=1000.0, high=2000.25), 1) == "1,234.5 [1,000.0 – 2,000.2]"
     assert shown(of(0.1), 0, scale=1e3) == "100 [100 – 100]"
 
 
-def test_a_table_as_markdown():
+def test_markdown_of_a_table():
     table = Table("Title", ("who", "µs"), [("a", "1"), ("b", "2")], "A note.")
     assert markdown(table).splitlines() == [
         *("## Title", "", "| who | µs |", "| --- | ---: |", "| a | 1 |", "| b | 2 |", "", "A note."),
@@ -207,15 +198,15 @@ def test_a_table_as_markdown():
     ("largest", "expected"),
     [(1.0, (0.2, 1.0)), (0.93, (0.2, 1.0)), (1234.0, (500.0, 1500.0)), (0.0, (1.0, 1.0)), (7.0, (2.0, 8.0))],
 )
-def test_the_scale_has_round_steps_and_holds_everything(largest, expected):
+def test_scale_has_round_steps_and_contains_the_largest_value(largest, expected):
     assert scale(largest) == pytest.approx(expected)
 
 
-def test_a_plot_is_well_formed_and_bars_are_as_long_as_their_figures():
+def test_svg_is_well_formed_and_bars_are_in_proportion():
     bars = [
-        Bar("a <b> & c", Spread.read(of(1.0, low=0.5, high=1.5))),
-        Bar("octy", Spread.read(of(2.0)), ours=True),
-        Bar("below nothing", Spread.read(of(-1.0))),
+        Bar("a <b> & c", Spread(**of(1.0, low=0.5, high=1.5))),
+        Bar("octy", Spread(**of(2.0)), ours=True),
+        Bar("below nothing", Spread(**of(-1.0))),
     ]
     root = ET.fromstring(svg(Plot("name", 'A "title"', "µs", bars, mark=1.0)))
     space = "{http://www.w3.org/2000/svg}"

@@ -1,14 +1,15 @@
-"""The load generator against a small server whose answers, pauses and faults are known."""
+"""The load generator against a small server whose responses, pauses and errors are known."""
 
 import os
 import socket
 import socketserver
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from proofs.benchmarks.generator import Closed, Generator, Open, Stream, closed, paced
+from proofs.benchmarks.generator import ClosedLoop, FixedRate, Generator, Stream, run_closed_loop, run_fixed_rate
 from proofs.benchmarks.wire import LoadError, request
 from proofs.load.report import percentile
 
@@ -19,7 +20,7 @@ NO = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 3\r\n\r\nno!"
 class Handler(socketserver.BaseRequestHandler):
     def handle(self):
         while head := self._read():
-            self.server.asked.append(head)
+            self.server.received.append(head)
             self.server.answer(self.request, head)
 
     def _read(self):
@@ -39,7 +40,7 @@ def serve():
     def start(answer):
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
-        server.answer, server.asked = answer, []
+        server.answer, server.received = answer, []
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         opened.append(server)
         return server
@@ -60,88 +61,84 @@ def in_pieces(connection, _head):
         time.sleep(0.002)
 
 
-def test_every_answer_is_counted_once(serve):
+def test_closed_loop_counts_every_response_once(serve):
     server = serve(by_credentials)
-    load = closed(Closed(server.server_address[1], (request("/", "right"),), 200, 3, 0.2))
-    assert len(load.times[0]) == len(server.asked) > 3
+    load = run_closed_loop(ClosedLoop(server.server_address[1], (request("/", "right"),), 200, 3, 0.2))
+    assert len(load.times[0]) == len(server.received) > 3
     assert load.seconds >= 0.2
     assert all(0 < taken < 5 for taken in load.times[0])
 
 
-def test_each_connection_has_a_request_of_its_own(serve):
+def test_closed_loop_has_one_request_for_each_connection(serve):
     server = serve(by_credentials)
-    asked = tuple(request(f"/{number}", "right") for number in range(3))
-    closed(Closed(server.server_address[1], asked, 200, 3, 0.1))
-    assert set(server.asked) == set(asked)
+    requests = tuple(request(f"/{number}", "right") for number in range(3))
+    run_closed_loop(ClosedLoop(server.server_address[1], requests, 200, 3, 0.1))
+    assert set(server.received) == set(requests)
 
 
-def test_an_answer_may_come_in_pieces(serve):
+def test_response_in_pieces_is_read_whole(serve):
     server = serve(in_pieces)
-    load = closed(Closed(server.server_address[1], (request("/", "right"),), 200, 2, 0.1))
-    assert len(load.times[0]) == len(server.asked)
+    load = run_closed_loop(ClosedLoop(server.server_address[1], (request("/", "right"),), 200, 2, 0.1))
+    assert len(load.times[0]) == len(server.received)
 
 
-def test_another_status_measures_nothing(serve):
+def test_another_status_raises_load_error(serve):
     port = serve(by_credentials).server_address[1]
     with pytest.raises(LoadError, match=r"200 was expected, not .* 401 Unauthorized"):
-        closed(Closed(port, (request("/", "wrong"),), 200, 1, 0.1))
+        run_closed_loop(ClosedLoop(port, (request("/", "wrong"),), 200, 1, 0.1))
 
 
-def test_a_closed_connection_measures_nothing(serve):
+def test_closed_connection_raises_load_error(serve):
     port = serve(lambda connection, _: connection.shutdown(socket.SHUT_RDWR)).server_address[1]
     with pytest.raises(LoadError, match="closed a connection"):
-        closed(Closed(port, (request("/", "right"),), 200, 1, 0.1))
+        run_closed_loop(ClosedLoop(port, (request("/", "right"),), 200, 1, 0.1))
 
 
-def test_streams_keep_their_rates_and_their_statuses(serve):
+def test_streams_have_their_rates_and_statuses(serve):
     server = serve(by_credentials)
     streams = (
         Stream((request("/", "wrong"),), 401, 200, 4),
         Stream((request("/", "right"),), 200, 50, 2),
     )
-    load = paced(Open(server.server_address[1], streams, 0.5, seed=1))
+    load = run_fixed_rate(FixedRate(server.server_address[1], streams, 0.5, seed=1))
     assert [len(times) for times in load.times] == [100, 25]
-    assert len(server.asked) == 125
+    assert len(server.received) == 125
     assert 0.4 < load.seconds < 5
 
 
-def test_a_server_that_stalls_hides_nothing(serve):
-    """While it hangs, requests fall due all the same: their time runs from then, not from when they could be sent."""
-    stalls = iter([0.4])
+def test_stalled_server_counts_from_when_requests_were_due(serve):
+    """Requests fall due while the server hangs; their time runs from then, not from when they could be sent."""
+    pauses = iter([0.4])
 
     def answer(connection, head):
-        time.sleep(next(stalls, 0))
+        time.sleep(next(pauses, 0))
         by_credentials(connection, head)
 
     port = serve(answer).server_address[1]
-    load = paced(Open(port, (Stream((request("/", "right"),), 200, 100, 1),), 0.6, seed=1))
+    load = run_fixed_rate(FixedRate(port, (Stream((request("/", "right"),), 200, 100, 1),), 0.6, seed=1))
     assert len(load.times[0]) == 60
     assert sum(taken > 0.1 for taken in load.times[0]) >= 20
     assert percentile(load.times[0], 0.99) > 0.3
 
 
-def test_cpu_is_that_of_the_processes_that_are_named(serve):
+def test_cpu_is_that_of_the_given_processes(serve):
     port = serve(by_credentials).server_address[1]
-    job = Closed(port, (request("/", "right"),), 200, 1, 0.2)
+    job = ClosedLoop(port, (request("/", "right"),), 200, 1, 0.2)
     with Generator() as generator:
-        mine = generator.run(Closed(*vars_of(job), pids=(os.getpid(),)))
-        nobody = generator.run(job)
+        mine = generator.run(replace(job, pids=(os.getpid(),)))
+        none = generator.run(job)
     assert mine.cpu > 0  # the server is a thread of this process
-    assert nobody.cpu == 0
+    assert none.cpu == 0
 
 
-def vars_of(job):
-    return job.port, job.requests, job.status, job.connections, job.seconds
-
-
-def test_a_fault_in_the_generators_process_is_told_and_it_lives_on(serve):
+def test_generator_reports_an_error_and_goes_on(serve):
     port = serve(by_credentials).server_address[1]
     with Generator() as generator:
         with pytest.raises(LoadError, match="was expected"):
-            generator.run(Closed(port, (request("/", "wrong"),), 200, 1, 0.1))
+            generator.run(ClosedLoop(port, (request("/", "wrong"),), 200, 1, 0.1))
         with pytest.raises(LoadError, match="ConnectionRefusedError"):
-            generator.run(Closed(unused_port(), (request("/", "right"),), 200, 1, 0.1))
-        assert generator.run(Closed(port, (request("/", "right"),), 200, 1, 0.1)).times[0]
+            generator.run(ClosedLoop(unused_port(), (request("/", "right"),), 200, 1, 0.1))
+        assert generator.run(ClosedLoop(port, (request("/", "right"),), 200, 1, 0.1)).times[0]
 
 
 def unused_port():

@@ -1,4 +1,4 @@
-"""What the benches stand on: the control answers as the middleware does, rows in bulk are as they say."""
+"""What the benches use: the control, rows in bulk, arms, and the command's options."""
 
 import asyncio
 from contextlib import closing
@@ -9,10 +9,8 @@ from support.world import FakeRequest, World
 from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome
 from octy_middleware.http.credentials import Secret
 from proofs.benchmarks.__main__ import main
-from proofs.benchmarks.apps.asgi_apps import Bare
+from proofs.benchmarks.apps.bare import Bare, Unrecorded, bare_wsgi
 from proofs.benchmarks.apps.contenders import without_recording
-from proofs.benchmarks.apps.control import Unrecorded
-from proofs.benchmarks.apps.wsgi_apps import bare_wsgi
 from proofs.benchmarks.arms import AsgiArm, WsgiArm
 from proofs.benchmarks.bulk import authorization, insert_keys, insert_outcomes, keys_of, public_key
 
@@ -30,7 +28,7 @@ def answer(app, authorization):
 
 
 @pytest.mark.parametrize("credentials", ["right", "wrong", "unknown", "garbage", None])
-def test_the_control_answers_as_the_middleware_does_and_writes_nothing(world: World, credentials):
+def test_control_answers_as_the_middleware_and_records_nothing(world: World, credentials):
     keys = world.register()
     digest = world.hasher.digest(Secret(keys.secret), b"")
     control = Unrecorded(Bare(), world.settings(), keys.public_key, digest)
@@ -41,7 +39,7 @@ def test_the_control_answers_as_the_middleware_does_and_writes_nothing(world: Wo
     assert sum(world.recorded().values()) == 1  # by ours
 
 
-def test_pairs_in_bulk_are_pairs_like_any_other(world: World):
+def test_key_pairs_in_bulk_work_like_others(world: World):
     insert_keys(world, 30)
     with world.authenticator() as authenticator:
         for number in (0, 7, 29):
@@ -53,14 +51,14 @@ def test_pairs_in_bulk_are_pairs_like_any_other(world: World):
     assert world.recorded(public_key(7)) == {"accepted": 1, "wrong_secret": 1}
 
 
-def test_outcomes_in_bulk_lie_as_real_ones_do(world: World):
+def test_outcomes_in_bulk_are_distributed_as_real_ones(world: World):
     insert_outcomes(world, 4000)
     assert world.rows("SELECT COUNT(*) FROM attempt") == world.rows("SELECT COUNT(*) FROM outcome_minute") == [(2000,)]
     [(keys,)] = world.rows("SELECT COUNT(*) FROM key_pair")
     assert keys == keys_of(4000) == 50
     for table in ("attempt", "outcome_minute"):
-        strangers = f"SELECT COUNT(*) FROM {table} WHERE public_key NOT IN (SELECT public_key FROM key_pair)"
-        assert world.rows(strangers) == [(0,)]
+        unknown = f"SELECT COUNT(*) FROM {table} WHERE public_key NOT IN (SELECT public_key FROM key_pair)"
+        assert world.rows(unknown) == [(0,)]
         [(minutes, sources)] = world.rows(f"SELECT COUNT(DISTINCT minute), COUNT(DISTINCT source) FROM {table}")
         assert minutes >= 90
         assert sources > 200
@@ -72,7 +70,7 @@ def test_outcomes_in_bulk_lie_as_real_ones_do(world: World):
 
 
 @pytest.mark.parametrize("kind", [AsgiArm, WsgiArm])
-def test_an_arm_whose_pair_is_refused_measures_nothing(world: World, kind):
+def test_arm_raises_at_an_unexpected_status(world: World, kind):
     adapter = OctyASGIMiddleware(Bare(), settings=world.settings())
     arm = kind(adapter, authorization(1)) if kind is AsgiArm else kind(refusing_wsgi, "")
     with closing(adapter.authenticator), pytest.raises(RuntimeError, match="the response was 401, not 200"):
@@ -85,7 +83,7 @@ def refusing_wsgi(_environ, start_response):
     return []
 
 
-def test_an_arm_asks_as_often_as_it_says():
+def test_arm_sends_as_many_requests_as_it_should():
     seen = []
 
     def counting(environ, start_response):
@@ -100,22 +98,22 @@ def test_authenticator_without_recording_still_rejects(world: World):
     keys = world.register()
     authenticator = without_recording(Authenticator(world.settings()))
     with closing(authenticator):
-        for _ in range(3):  # looked up, remembered, and by whatever is still faster
+        for _ in range(3):  # loaded, from the key cache, from the header cache
             assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
         assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded() == {"wrong_secret": 1}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--only", "keys,nothing"], "nothing: there are only in_process"),
         (["--stores", "sqlite,oracle"], "oracle: there are only sqlite, postgresql"),
         (["--quick", "--size", "full"], "not allowed with"),
     ],
 )
-def test_the_command_says_what_there_is(arguments, told, capsys):
-    with pytest.raises(SystemExit) as ended:
+def test_command_lists_the_known_names(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exited:
         main(arguments)
-    assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert exited.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,16 +1,13 @@
-"""One connection of the load generator: the least HTTP/1.1 that asks and finds the end of an answer.
-
-Here: bytes. Not here: when is asked (`generator`).
-"""
+"""One connection of the load generator: the least HTTP/1.1 that sends a request and finds the end of a response."""
 
 import socket
 
-PATIENCE = 20.0  # seconds for any answer
+RESPONSE_TIMEOUT = 20.0
 _RECEIVED = 65_536
 
 
 class LoadError(Exception):
-    """An answer that should not be, or none at all: such a run has measured nothing."""
+    """A wrong response or none: such a run has measured nothing."""
 
 
 def request(path: str, authorization: str) -> bytes:
@@ -20,29 +17,29 @@ def request(path: str, authorization: str) -> bytes:
 
 
 class Line:
-    """One connection: what it asks, since when, and what it has been answered so far."""
+    """One connection: its request, since when that is under way, and the response so far."""
 
-    __slots__ = ("began", "request", "size", "socket", "stream", "text", "wanted")
+    __slots__ = ("begun", "request", "size", "socket", "stream", "text", "wanted")
 
     def __init__(self, port: int, request: bytes, status: int, stream: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=RESPONSE_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.request = request
         self.wanted = b"HTTP/1.1 %d" % status
         self.stream = stream
-        self.began = 0.0
-        self.size = 0  # bytes of the last answer; the next one is mostly as long
+        self.begun = 0.0
+        self.size = 0  # bytes of the last response; the next one is mostly as long
         self.text = b""
 
-    def ask(self, began: float) -> None:
-        self.began = began
+    def send(self, begun: float) -> None:
+        self.begun = begun
         self.socket.sendall(self.request)
 
     def read(self) -> bool:
-        """Read what came; tell whether the answer is complete."""
+        """Read what came; return whether the response is complete."""
         got = self.socket.recv(_RECEIVED)
         if not got:
-            raise LoadError(f"the server closed a connection; before that it said {self.text[:200]!r}")
+            raise LoadError(f"the server closed a connection; before that it sent {self.text[:200]!r}")
         text = self.text = self.text + got if self.text else got
         if len(text) != self.size and not self._is_whole(text):
             return False

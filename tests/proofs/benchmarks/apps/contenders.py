@@ -1,8 +1,4 @@
-"""The contenders by name: how each is built, and which bare app it is compared with.
-
-Here: the list, and the one place where an authenticator is kept from recording. Not here: the apps (`asgi_apps`,
-`wsgi_apps`, `django_apps`), how they are asked (`in_process`, `over_http`).
-"""
+"""The contenders by name: how each is built, and the bare app that it is compared with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
-from proofs.benchmarks.apps.asgi_apps import Bare, fastapi_app, starlette_around
-from proofs.benchmarks.apps.django_apps import AUTHORIZATION, django_app
-from proofs.benchmarks.apps.wsgi_apps import bare_wsgi, flask_app
+from proofs.benchmarks.apps.bare import Bare, bare_wsgi
+from proofs.benchmarks.apps.django_app import AUTHORIZATION, django_app
+from proofs.benchmarks.apps.frameworks import fastapi_app, flask_app, starlette_app
 
 
 @dataclass(frozen=True)
-class Site:
-    """What a contender is built from: the middleware's settings, the pair that is asked with, a folder for files."""
+class Setup:
+    """What a contender is built from: the middleware's settings, the key pair of its requests, a folder for files."""
 
     settings: Settings
     public_key: str
@@ -28,12 +24,12 @@ class Site:
 
 @dataclass(frozen=True)
 class Contender:
-    """`base`: whom it is compared with; its own name for a bare app. `store`: which database its settings are of."""
+    """`base`: what it is compared with; its own name for a bare app. `store`: which database its settings are of."""
 
     name: str
     base: str
     adapter: str
-    build: Callable[[Site], Any]
+    build: Callable[[Setup], Any]
     store: str = ""
 
     def header(self, authorization: str) -> str:
@@ -43,7 +39,7 @@ class Contender:
 
 def without_recording(authenticator: Authenticator) -> Authenticator:
     """Let an authenticator verify and not record. Only here: the product has no such switch, and must have none."""
-    authenticator._recorder.record = lambda _event: True  # taken, it says
+    authenticator._recorder.record = lambda _event: True  # as if it were queued
     return authenticator
 
 
@@ -57,37 +53,37 @@ def recording(store: str) -> str:
     return f"octy, verify + record, {store}"
 
 
-def _asgi(inner: Callable[[], Any]) -> Callable[[Site], Any]:
-    return lambda site: OctyASGIMiddleware(inner(), settings=site.settings)
+def _asgi(inner: Callable[[], Any]) -> Callable[[Setup], Any]:
+    return lambda setup: OctyASGIMiddleware(inner(), settings=setup.settings)
 
 
-def _wsgi(inner: Callable[[Site], Any]) -> Callable[[Site], Any]:
-    return lambda site: OctyWSGIMiddleware(inner(site), settings=site.settings)
+def _wsgi(inner: Callable[[], Any]) -> Callable[[Setup], Any]:
+    return lambda setup: OctyWSGIMiddleware(inner(), settings=setup.settings)
 
 
-def _verify(site: Site) -> Any:
-    return OctyASGIMiddleware(Bare(), authenticator=without_recording(Authenticator(site.settings)))
+def _verify(setup: Setup) -> Any:
+    return OctyASGIMiddleware(Bare(), authenticator=without_recording(Authenticator(setup.settings)))
 
 
 CONTENDERS = (
     Contender(BARE, BARE, "asgi", lambda _: Bare()),
     Contender("bare app again (A/A)", BARE, "asgi", lambda _: Bare()),
-    Contender(STARLETTE, BARE, "asgi", lambda site: starlette_around(site.authorization)),
+    Contender(STARLETTE, BARE, "asgi", lambda setup: starlette_app(setup.authorization)),
     Contender(VERIFY, BARE, "asgi", _verify, "sqlite"),
     Contender(recording("sqlite"), BARE, "asgi", _asgi(Bare), "sqlite"),
     Contender(recording("postgresql"), BARE, "asgi", _asgi(Bare), "postgresql"),
     Contender(FASTAPI, FASTAPI, "asgi", lambda _: fastapi_app()),
-    Contender("FastAPI, HTTPBasic dependency", FASTAPI, "asgi", lambda site: fastapi_app(site.public_key, site.secret)),
+    Contender("FastAPI, HTTPBasic dependency", FASTAPI, "asgi", lambda s: fastapi_app(s.public_key, s.secret)),
     Contender("FastAPI behind octy, sqlite", FASTAPI, "asgi", _asgi(fastapi_app), "sqlite"),
     Contender(BARE_WSGI, BARE_WSGI, "wsgi", lambda _: bare_wsgi),
     Contender("bare WSGI app again (A/A)", BARE_WSGI, "wsgi", lambda _: bare_wsgi),
-    Contender("octy WSGI, sqlite", BARE_WSGI, "wsgi", _wsgi(lambda _: bare_wsgi), "sqlite"),
-    Contender("octy WSGI, postgresql", BARE_WSGI, "wsgi", _wsgi(lambda _: bare_wsgi), "postgresql"),
+    Contender("octy WSGI, sqlite", BARE_WSGI, "wsgi", _wsgi(lambda: bare_wsgi), "sqlite"),
+    Contender("octy WSGI, postgresql", BARE_WSGI, "wsgi", _wsgi(lambda: bare_wsgi), "postgresql"),
     Contender(FLASK, FLASK, "wsgi", lambda _: flask_app()),
-    Contender("Flask-HTTPAuth", FLASK, "wsgi", lambda site: flask_app(site.public_key, site.secret)),
-    Contender("Flask behind octy, sqlite", FLASK, "wsgi", _wsgi(lambda _: flask_app()), "sqlite"),
-    Contender(DJANGO, DJANGO, "wsgi", lambda site: django_app(site.folder, protected=False)),
-    Contender("djangorestframework-api-key", DJANGO, "wsgi", lambda site: django_app(site.folder, protected=True)),
+    Contender("Flask-HTTPAuth", FLASK, "wsgi", lambda s: flask_app(s.public_key, s.secret)),
+    Contender("Flask behind octy, sqlite", FLASK, "wsgi", _wsgi(flask_app), "sqlite"),
+    Contender(DJANGO, DJANGO, "wsgi", lambda setup: django_app(setup.folder, protected=False)),
+    Contender("djangorestframework-api-key", DJANGO, "wsgi", lambda setup: django_app(setup.folder, protected=True)),
 )
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 

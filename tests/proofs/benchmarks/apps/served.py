@@ -1,15 +1,11 @@
-"""What a server imports: the contender that BENCH_CONTENDER names, by variables that the bench sets.
-
-Here: variables -> app. Not here: the contenders.
-"""
+"""What a server imports: the contender of the environment variable BENCH_CONTENDER."""
 
 import os
 from pathlib import Path
 
 from octy_middleware import Settings
-from proofs.benchmarks.apps.asgi_apps import Bare
-from proofs.benchmarks.apps.contenders import BY_NAME, Site
-from proofs.benchmarks.apps.control import CONTROL, Unrecorded
+from proofs.benchmarks.apps.bare import CONTROL, Bare, Unrecorded
+from proofs.benchmarks.apps.contenders import BY_NAME, Setup
 
 
 def _build() -> object:
@@ -18,8 +14,7 @@ def _build() -> object:
     if name == CONTROL:
         return Unrecorded(Bare(), settings, public_key, os.environ["BENCH_DIGEST"])
     folder, secret = Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_SECRET"]
-    site = Site(settings, public_key, secret, os.environ["BENCH_AUTHORIZATION"], folder)
-    return BY_NAME[name].build(site)
+    return BY_NAME[name].build(Setup(settings, public_key, secret, os.environ["BENCH_AUTHORIZATION"], folder))
 
 
 app = _build()

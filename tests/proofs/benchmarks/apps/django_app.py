@@ -1,19 +1,16 @@
-"""Django REST framework with and without djangorestframework-api-key, on a SQLite file of its own.
-
-Here: Django's set-up and the views. Not here: their names and what each is compared with (`apps.contenders`).
-"""
+"""Django REST framework with and without djangorestframework-api-key, on a SQLite file of its own."""
 
 from pathlib import Path
 from typing import Any
 
-from proofs.benchmarks.apps.asgi_apps import PATH
+from proofs.benchmarks.apps.bare import PATH
 
 API_KEY = "benchpre.benchsecretbenchsecretbench"
 AUTHORIZATION = f"Api-Key {API_KEY}"
 
 
 def django_app(folder: Path, *, protected: bool) -> Any:
-    """Return the WSGI app; both kinds live in one Django, told apart by their path's first part."""
+    """Return the WSGI app; one Django has both kinds, under different first parts of the path."""
     _set_up(folder)
     from django.core.wsgi import get_wsgi_application
 
@@ -27,7 +24,7 @@ def django_app(folder: Path, *, protected: bool) -> Any:
 
 
 def _set_up(folder: Path) -> None:
-    """Configure Django, once a process; its connections stay open, as a host under load would have it."""
+    """Configure Django, once a process; its connections stay open, as under load."""
     import django
     from django.conf import settings
 

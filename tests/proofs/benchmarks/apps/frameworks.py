@@ -1,52 +1,28 @@
-"""The least ASGI app, Starlette's own middleware around it, and FastAPI with and without its Basic dependency.
-
-Here: the apps. Not here: their names and what each is compared with (`apps.contenders`).
-"""
+"""Starlette's middleware around the bare app, FastAPI and Flask with and without their Basic authentication."""
 
 from secrets import compare_digest
 from typing import Annotated, Any
 
-START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
-BODY = {"type": "http.response.body", "body": b"ok"}
-PATH = "/v1/things"
+from proofs.benchmarks.apps.bare import PATH, Bare
 
 
-class Bare:
-    """An app that answers two bytes. A class, because uvicorn takes a plain function for ASGI 2."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await lifespan(receive, send)
-            return
-        await send(START)
-        await send(BODY)
-
-
-async def lifespan(receive: Any, send: Any) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return
-
-
-def starlette_around(expected: str) -> Any:
-    """Return Starlette's middleware with the least that a Basic backend can do; it records nothing."""
+def starlette_app(expected: str) -> Any:
+    """Return Starlette's middleware with the smallest Basic backend; it records nothing."""
     from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
     from starlette.middleware.authentication import AuthenticationMiddleware
     from starlette.requests import HTTPConnection
 
-    class Trivial(AuthenticationBackend):
+    class Backend(AuthenticationBackend):
         async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
             if conn.headers.get("authorization") != expected:
                 return None
             return AuthCredentials(["authenticated"]), SimpleUser("acme")
 
-    return AuthenticationMiddleware(Bare(), backend=Trivial())
+    return AuthenticationMiddleware(Bare(), backend=Backend())
 
 
 def fastapi_app(public_key: str = "", secret: str = "") -> Any:
-    """Return a FastAPI app; with a pair, behind its HTTPBasic dependency in its usual form, a plain function."""
+    """Return a FastAPI app; with a key pair, behind its HTTPBasic dependency in its usual form, a plain function."""
     from fastapi import Depends, FastAPI, HTTPException, Response
     from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
@@ -64,4 +40,24 @@ def fastapi_app(public_key: str = "", secret: str = "") -> Any:
     async def things() -> Response:
         return Response(b"ok")
 
+    return app
+
+
+def flask_app(public_key: str = "", secret: str = "") -> Any:
+    """Return a Flask app; with a key pair, behind Flask-HTTPAuth's Basic authentication."""
+    from flask import Flask
+    from flask_httpauth import HTTPBasicAuth
+
+    app = Flask("bench")
+    auth = HTTPBasicAuth()
+
+    @auth.verify_password
+    def verify(username: str, password: str) -> str | None:
+        right = compare_digest(username.encode(), public_key.encode())
+        return username if compare_digest(password.encode(), secret.encode()) and right else None
+
+    def things() -> bytes:
+        return b"ok"
+
+    app.add_url_rule(PATH, view_func=auth.login_required(things) if public_key else things)
     return app

@@ -1,8 +1,4 @@
-"""The unrecorded control: reads, verifies and answers as the middleware does, and writes nothing down.
-
-It is made of the middleware's own pure rooms, so that what it lacks is the store: look-up, streaks, counts, commit.
-Here: that middleware. Not here: what it is compared with.
-"""
+"""The smallest ASGI and WSGI apps, and the control that refuses and records nothing."""
 
 from typing import Any
 
@@ -11,11 +7,35 @@ from octy_middleware.http.credentials import Credentials, parse_credentials
 from octy_middleware.http.response import build_error_response
 from octy_middleware.keys.secret import KeyHasher
 
+PATH = "/v1/things"
 CONTROL = "refuses, records nothing"
+_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+_BODY = {"type": "http.response.body", "body": b"ok"}
+
+
+class Bare:
+    """An app that answers two bytes. A class, because uvicorn takes a plain function for ASGI 2."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while scope["type"] == "lifespan":
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+        await send(_START)
+        await send(_BODY)
+
+
+def bare_wsgi(_environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
 
 
 class Unrecorded:
-    """Knows one pair by its digest; whoever has not that one is refused with the middleware's own bytes."""
+    """Reads, verifies and answers as the middleware does, by its own functions, and records nothing.
+
+    Accepts one key pair, by its digest. What it lacks is look-up, streaks, counters and commit.
+    """
 
     def __init__(self, app: Any, settings: Settings, public_key: str, digest: str) -> None:
         self._app = app
@@ -30,9 +50,9 @@ class Unrecorded:
             await self._app(scope, receive, send)
             return
         accept = next((value for name, value in scope["headers"] if name == b"accept"), None)
-        refusal = build_error_response(outcome, realm=self._settings.realm, accept=accept)
-        await send({"type": "http.response.start", "status": refusal.status, "headers": list(refusal.headers)})
-        await send({"type": "http.response.body", "body": refusal.body})
+        response = build_error_response(outcome, realm=self._settings.realm, accept=accept)
+        await send({"type": "http.response.start", "status": response.status, "headers": list(response.headers)})
+        await send({"type": "http.response.body", "body": response.body})
 
     def _outcome(self, scope: Any) -> Outcome:
         values = [value for name, value in scope["headers"] if name == b"authorization"]
