@@ -22,6 +22,7 @@ from octy_middleware.http.request import Request
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.recording.commit_waiter import ThreadWaiter
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
 from octy_worker.staff.registration import register
@@ -86,6 +87,11 @@ class World:
             yield authenticator
         finally:
             authenticator.close()
+
+    def outcome_writer(self, at: float) -> OutcomeWriter:
+        """Return one with the settings' defaults, whose clock stands still."""
+        limits = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
+        return OutcomeWriter(self.database, clock=lambda: at, **limits)
 
     def register(self, reference: str = "acme", now: float | None = None, *, address: str | None = None) -> Keys:
         """Open an account and go all the way to a collected pair."""

@@ -3,7 +3,6 @@
 Options, one run a store, the JSON report, and one clear last line. The exit status is 0 only when all holds.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from octy_worker.dev.processes import interrupt_on_termination
 from proofs.faults.resource_faults import keep, small_disk
 from proofs.faults.run import Plan, Result, Siege, say
-from proofs.load.databases import add_database_option, chosen_databases
+from proofs.load.databases import chosen_databases, proof_parser
 
 _SHOWN = 20
 
@@ -83,15 +82,14 @@ def _sum(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_database_option(parser)
+    parser = proof_parser(__doc__)
     parser.add_argument("--kills", type=int, default=60, help="of all runs together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("faults-report.json"))
     parser.add_argument("--lives", type=int, default=Plan.lives, help="accounts that are attacked at a time")
     parser.add_argument("--pace", type=float, default=Plan.pace, help="seconds between two faults, on the average")
     options = parser.parse_args(arguments)
-    begun, stores = time.monotonic(), chosen_databases(options)
+    begun, stores = time.monotonic(), chosen_databases(options.database)
     results = {}
     for number, store in enumerate(stores):
         kills = options.kills // len(stores) + (number < options.kills % len(stores))

@@ -107,10 +107,10 @@ class Rows:
 
 def expected_cases(place: Place) -> Mapping[str, OpenedIncident]:
     """Return the cases that the policy demands for the outcomes in the order of their commits."""
-    oracle = ReferencePolicy()
+    policy = ReferencePolicy()
     for commit in read_commit_log(place.database):
-        oracle.read(commit.batch)
-    return oracle.cases
+        policy.add(commit.batch)
+    return policy.incidents
 
 
 async def running_workflows(place: Place) -> frozenset[str]:

@@ -1,8 +1,4 @@
-"""The stack on which alerts are measured, its accounts, and attacks on them.
-
-Here: parts that are real, and one attack. Not here: when attacks begin (`alert_latency`), what else goes on
-(`alert_loads`).
-"""
+"""The stack on which alerts are measured, its accounts, and one attack on them."""
 
 import base64
 import socket
@@ -38,7 +34,7 @@ _PATH = "/v1/account/authenticate"
 
 @dataclass(frozen=True)
 class AccountKeys:
-    """An account with a pair in use."""
+    """An account with a key pair in use."""
 
     account_id: str
     address: str
@@ -47,17 +43,14 @@ class AccountKeys:
 
 
 class HangingStack(Stack):
-    """The embedded stack with a mail sink that can hang."""
+    """The embedded stack with `hanging_mail_sink` in place of the usual mail sink."""
 
     def start_mail(self) -> None:
-        """Start the sink of `hanging_mail_sink` in place of the usual one."""
         smtp, page = self._ports.smtp, self._ports.inbox
         command = sink_command(self.mails.folder, self._certificate, smtp_port=smtp, page_port=page)
         command[command.index("octy_worker.dev.mail_sink")] = "proofs.load.hanging_mail_sink"
-        path = {"PYTHONPATH": str(TESTS)}
-        self.processes.start("mail", command, path).wait_until(
-            lambda: is_listening(smtp) and is_listening(page), TIMEOUT
-        )
+        process = self.processes.start("mail", command, {"PYTHONPATH": str(TESTS)})
+        process.wait_until(lambda: is_listening(smtp) and is_listening(page), TIMEOUT)
 
 
 class Rig:
@@ -69,27 +62,23 @@ class Rig:
         self._numbers = count(1)
         self._tls = stack.tls_context()
 
-    @staticmethod
-    def now() -> float:
-        return time.time()
-
     def client(self) -> httpx2.Client:
         return http_client(self._tls, base_url=self.stack.api, timeout=TIMEOUT)
 
     def accounts(self, name: str, many: int, **contact: str) -> list[AccountKeys]:
-        """Add so many accounts, each with a pair in use."""
+        """Add so many accounts, each with a key pair in use."""
         made = [self._account(f"{name}-{next(self._numbers)}", contact) for _ in range(many)]
         for start in range(0, many, _CHUNK):
             with self.stack.database.write(timeout=TIMEOUT) as connection:
                 connection.execute(insert(Account), [account for _, account, _ in made[start : start + _CHUNK]])
                 connection.execute(insert(KeyPair), [row for _, _, row in made[start : start + _CHUNK]])
-        return [pair for pair, _, _ in made]
+        return [keys for keys, _, _ in made]
 
     def _account(
         self, reference: str, contact: dict[str, str]
     ) -> tuple[AccountKeys, dict[str, object], dict[str, object]]:
-        now, pair_id, keys = time.time(), uuid7(time.time()), make_key_pair()
-        address = f"{reference}@customers.example"
+        now, keys = time.time(), make_key_pair()
+        pair_id, address = uuid7(now), f"{reference}@customers.example"
         account = account_values(reference, {"contact_email_address": address, **contact}, now - 30 * 86_400)
         row = {
             "id": pair_id,
@@ -104,43 +93,38 @@ class Rig:
         return AccountKeys(account["id"], address, keys.public_key, keys.secret.reveal()), account, row
 
     @staticmethod
-    def fail(client: httpx2.Client, pair: AccountKeys) -> None:
+    def fail(client: httpx2.Client, keys: AccountKeys) -> None:
         """Cause an incident, one request after the other."""
         for _ in range(THRESHOLD):
-            answer = client.get(_PATH, auth=(pair.public_key, "sk_wrong"))
-            if answer.status_code not in {401, 503}:
-                raise RuntimeError(f"a wrong secret was answered {answer.status_code}")
+            response = client.get(_PATH, auth=(keys.public_key, "sk_wrong"))
+            if response.status_code not in {401, 503}:
+                raise RuntimeError(f"a wrong secret was answered {response.status_code}")
 
     @contextmanager
-    def attack(self, pair: AccountKeys) -> Iterator["Attack"]:
+    def attack(self, keys: AccountKeys) -> Iterator["Attack"]:
         """Open the attack's connections; each sends one request."""
-        with ExitStack() as stack:
-            yield Attack([stack.enter_context(self._connection()) for _ in range(THRESHOLD)], pair)
-
-    @contextmanager
-    def _connection(self) -> Iterator[ssl.SSLSocket]:
         host, port = self.stack.api.removeprefix("https://").split(":")
-        with (
-            socket.create_connection((host, int(port)), timeout=TIMEOUT) as plain,
-            self._tls.wrap_socket(plain, server_hostname=host) as connection,
-        ):
-            yield connection
+        with ExitStack() as stack:
+            connections = []
+            for _ in range(THRESHOLD):
+                plain = stack.enter_context(socket.create_connection((host, int(port)), timeout=TIMEOUT))
+                connections.append(stack.enter_context(self._tls.wrap_socket(plain, server_hostname=host)))
+            yield Attack(connections, keys)
 
-    def alert_at(self, pair: AccountKeys) -> datetime | None:
+    def alert_at(self, keys: AccountKeys) -> datetime | None:
         """Return when the mail server accepted the alert, or None when it did not come."""
         with suppress(TimeoutError):
-            return self.stack.mails.wait_for(
-                lambda mail: mail.to == pair.address and mail.kind == "alert", TIMEOUT
-            ).received_at
+            mail = self.stack.mails.wait_for(lambda m: m.to == keys.address and m.kind == "alert", TIMEOUT)
+            return mail.received_at
         return None
 
 
 class Attack:
     """Twenty requests with a wrong secret, sent at once: what holds the server up is waited for, not avoided."""
 
-    def __init__(self, connections: Sequence[ssl.SSLSocket], pair: AccountKeys) -> None:
+    def __init__(self, connections: Sequence[ssl.SSLSocket], keys: AccountKeys) -> None:
         self._connections = connections
-        credentials = base64.b64encode(f"{pair.public_key}:sk_wrong".encode()).decode()
+        credentials = base64.b64encode(f"{keys.public_key}:sk_wrong".encode()).decode()
         self._request = (
             f"GET {_PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n"
             "Accept-Encoding: identity\r\n\r\n"
@@ -158,10 +142,10 @@ class Attack:
 
 
 @contextmanager
-def alert_rig(folder: Path, store: str) -> Iterator[Rig]:
+def alert_rig(folder: Path, database: str) -> Iterator[Rig]:
     """Run the stack on an empty database."""
     with ExitStack() as stack:
-        url = make_empty_database(folder, store) if store == "postgresql" else None
+        url = make_empty_database(folder, database) if database == "postgresql" else None
         if url is not None:
             stack.callback(remove_database, url)
         yield Rig(stack.enter_context(HangingStack(folder / "stack", fixed_ports=False, database=url)))

@@ -1,7 +1,4 @@
-"""The apps whose pairs are revoked under load: one behind each adapter, and a route that revokes the caller's own pair.
-
-Here: the routes, and a wall clock that a client can set, for what must not depend on it. Not here: the measurement.
-"""
+"""The apps under load: one behind each adapter, with routes that revoke a key pair and set the process's wall clock."""
 
 import os
 import time
@@ -33,7 +30,7 @@ database = Database(settings.database_url)  # not the middleware's own object: t
 
 
 def revoke(public_key: str) -> str:
-    """Cut a pair as `octy keys revoke` does, in this very process."""
+    """Revoke a key pair as `octy keys revoke` does, in this very process."""
     key_orders.revoke(database, public_key, actor="staff", reason="under load", now=_real())
     return "revoked"
 
@@ -45,13 +42,8 @@ def jump(seconds: str) -> str:
     return "jumped"
 
 
-def whoami(_text: str) -> str:
+def process_id(_text: str) -> str:
     return str(os.getpid())
-
-
-ROUTES: dict[str, Callable[[str], str]] = {"/v1/account/authenticate": whoami, "/revoke": revoke, "/jump": jump}
-
-flask_app = Flask(__name__)
 
 
 def _for_flask(act: Callable[[str], str]) -> Callable[[], str]:
@@ -62,8 +54,9 @@ def _for_starlette(act: Callable[[str], str]) -> Callable[[Request], PlainTextRe
     return lambda request: PlainTextResponse(act(request.query_params.get("of", "")))
 
 
-for path, act in ROUTES.items():
+flask_app, routes = Flask(__name__), []
+for path, act in {"/v1/account/authenticate": process_id, "/revoke": revoke, "/jump": jump}.items():
     flask_app.add_url_rule(path, path, _for_flask(act), methods=["GET", "POST"])
+    routes.append(Route(path, _for_starlette(act), methods=["GET", "POST"]))
 flask_app.wsgi_app = OctyWSGIMiddleware(flask_app.wsgi_app, settings=settings)
-routes = [Route(path, _for_starlette(act), methods=["GET", "POST"]) for path, act in ROUTES.items()]
 starlette_app = Starlette(routes=routes, middleware=[Middleware(OctyASGIMiddleware, settings=settings)])

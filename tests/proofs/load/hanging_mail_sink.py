@@ -1,4 +1,4 @@
-"""The mail sink, but DATA for recipients whose address begins with "hang" gets no answer for 30 s. A child process."""
+"""The mail sink, but DATA for recipients whose address begins with "hang" gets no response for 30 s: a program."""
 
 import asyncio
 import sys
@@ -7,15 +7,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from octy_worker.dev import mail_sink
 
-HANGS = 30.0  # seconds
-
 
 class HangingSink(mail_sink.SinkHandler):
-    """Keeps mails of some recipients, and hangs for others."""
-
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         if any(recipient.startswith("hang") for recipient in envelope.rcpt_tos):
-            await asyncio.sleep(HANGS)
+            await asyncio.sleep(30.0)
             return "451 4.3.0 that took long"
         return await super().handle_DATA(server, session, envelope)
 

@@ -7,15 +7,13 @@ take longer than 150 ms, nor any noticeably more memory than for an incident of 
 reads up to 100,000 counters, has a second.
 """
 
-import argparse
 import asyncio
 import io
 import json
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import NamedTuple
 
@@ -27,7 +25,6 @@ from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES
-from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.output import print_parts, to_json
 from octy_worker.cli.views import incidents as incident_views
 from octy_worker.cli.views import keys as key_views
@@ -38,11 +35,11 @@ from octy_worker.pages import build_pages
 from octy_worker.reports.queries import show_incident, show_key
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, SendMailInput
-from proofs.load.databases import add_database_option, chosen_databases, fresh_world
-from proofs.load.report import Report, conclude
+from proofs.load.databases import proof_parser, run_proof
+from proofs.load.report import Report
 
 LIMITS_MS = {"page": 150.0, "alert": 150.0, "incidents show": 150.0, "keys show": 1_000.0}
-_FLAT = 2_000_000  # bytes more than for a small incident, at most
+_MORE_BYTES = 2_000_000  # bytes more than for a small incident, at most
 _ROUNDS = 25
 _SOURCES_A_MINUTE, _DETAILS_A_MINUTE = 256, 60
 _RECORDED = 2_048  # attempts that go through the recorder, each from a source of its own
@@ -54,43 +51,21 @@ _SOURCE = "'10.' || (n / 65536) || '.' || (n / 256 % 256) || '.' || (n % 256)"
 def attack(world: World, attempts: int, sources: int) -> tuple[Keys, str]:
     """Open an incident of so many attempts, one minute after the other; return its key and its id."""
     keys = world.register(f"attacked-{attempts}")
-    minutes = max(1, -(-sources // _SOURCES_A_MINUTE))
-    first = int(time.time()) // 60 - minutes
+    first = int(time.time()) // 60 - max(1, -(-sources // _SOURCES_A_MINUTE))
     recorded = min(attempts, _RECORDED)
-    _record(world, keys, recorded, min(sources, recorded), first * 60.0)
+    writer = world.outcome_writer(first * 60.0)
+    for start in range(0, recorded, 64):
+        batch = []
+        for number in range(start, min(start + 64, recorded)):
+            network, host = divmod(number % min(sources, recorded), 256)
+            source = (f"192.0.{network}.{host}", f"192.0.{network}.0/24", keys.public_key)
+            event = AuthEvent(Outcome.WRONG_SECRET, first * 60.0, *source, user_agent="curl/8", request_id=f"r{number}")
+            batch.append(event)
+        writer.write(batch)
     [(incident_id,)] = world.rows("SELECT id FROM incident WHERE public_key = :key", key=keys.public_key)
     if attempts > recorded:
         _fill(world, keys.public_key, incident_id, Rest(attempts - recorded, sources, first))
     return keys, incident_id
-
-
-def _record(world: World, keys: Keys, attempts: int, sources: int, at: float) -> None:
-    ledger = OutcomeWriter(
-        world.database,
-        threshold=20,
-        attempts_per_minute=_DETAILS_A_MINUTE,
-        sources_per_minute=_SOURCES_A_MINUTE,
-        max_networks=1000,
-        clock=lambda: at,
-    )
-    for start in range(0, attempts, 64):
-        batch = []
-        for number in range(start, min(start + 64, attempts)):
-            source = f"192.0.{number % sources // 256}.{number % sources % 256}"
-            network = source.rsplit(".", 1)[0] + ".0/24"
-            request_id = f"r{number}"
-            batch.append(
-                AuthEvent(
-                    Outcome.WRONG_SECRET,
-                    at,
-                    source,
-                    network,
-                    keys.public_key,
-                    user_agent="curl/8",
-                    request_id=request_id,
-                )
-            )
-        ledger.write(batch)
 
 
 class Rest(NamedTuple):
@@ -102,12 +77,14 @@ class Rest(NamedTuple):
 
 
 def _fill(world: World, public_key: str, incident_id: str, rest: Rest) -> None:
-    """Put further attempts down as the recorder would have left them, spread evenly over sources and minutes."""
+    """Insert further attempts as the recorder would have left them, spread evenly over sources and minutes."""
     attempts, sources, first = rest
     minutes = -(-sources // _SOURCES_A_MINUTE)
     each, odd = divmod(attempts, sources)
     assert odd == 0, "attempts must be a multiple of the sources"
     last = (first + minutes) * 60_000_000
+    sum_up = "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count"
+    columns = "INSERT INTO incident_count (subject, bucket, source, count, last_at, user_agent)"
     with world.database.write() as connection:
         run(
             connection,
@@ -122,21 +99,13 @@ def _fill(world: World, public_key: str, incident_id: str, rest: Rest) -> None:
             f"'wrong_secret', {_SOURCE}, 'curl/8', 'GET', '/', 'r' FROM numbers",
             *(minutes * _DETAILS_A_MINUTE - 1, first + 1, public_key, first + 1),
         )
-        run(
+        total = (incident_id, ALL_TIME, OVERFLOW, attempts, last, "curl/8")
+        run(connection, f"{columns} VALUES (?, ?, ?, ?, ?, ?) {sum_up}", *total)
+        run(  # the first day by the minute, then by the hour
             connection,
-            "INSERT INTO incident_count (subject, bucket, source, count, last_at, user_agent) "
-            "VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count",
-            *(incident_id, ALL_TIME, OVERFLOW, attempts, last, "curl/8"),
-        )
-        # The first day by the minute, then by the hour.
-        run(
-            connection,
-            f"{_NUMBERS} INSERT INTO incident_count (subject, bucket, source, count, last_at, user_agent) "
-            "SELECT ?, bucket, '', SUM(part), ?, '' FROM (SELECT CASE WHEN n < 1439 THEN ? + n "
+            f"{_NUMBERS} {columns} SELECT ?, bucket, '', SUM(part), ?, '' FROM (SELECT CASE WHEN n < 1439 THEN ? + n "
             "ELSE (? + n) - (? + n) % 60 END AS bucket, CASE WHEN n = 0 THEN ? ELSE ? END AS part FROM numbers) AS m "
-            "WHERE true GROUP BY bucket "
-            "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count",
+            f"WHERE true GROUP BY bucket {sum_up}",
             *(minutes - 1, incident_id, last, *(first + 1,) * 3),
             *(attempts - attempts // minutes * (minutes - 1), attempts // minutes),
         )
@@ -145,7 +114,7 @@ def _fill(world: World, public_key: str, incident_id: str, rest: Rest) -> None:
         run(connection, "ANALYZE")
 
 
-def looks(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], str]]:
+def views(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], str]]:
     """Return all that people are shown of an incident, by name."""
     settings = WorkerSettings(
         database_url=world.url,
@@ -195,86 +164,65 @@ def _drawn(parts: object) -> str:
     return written.getvalue()
 
 
-def peak_of(look: Callable[[], str]) -> int:
-    """Return how many bytes one look needed at most."""
+def peak_bytes(view: Callable[[], str]) -> int:
+    """Return how many bytes a second call needed at most."""
+    view()
     tracemalloc.start()
     try:
-        look()
+        view()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
-@contextmanager
-def reading(world: World) -> Iterator[list[str]]:
-    """Yield the statements that read every counter of an incident, if there are any."""
-    found: list[str] = []
-    with listening(world.database) as heard:
-        yield found
-    found.extend(each for each in heard if "outcome_minute" in each and "LIMIT" not in each.upper())
-
-
 def measure(world: World, attempts: int, sources: int, *, timed: bool = True) -> Report:
-    """Attack and look. Untimed, only what holds on any machine is checked."""
+    """Attack and make all views. Untimed, only what holds on any machine is checked."""
     report = Report(f"{world.store}: {attempts:,} attempts from {sources:,} sources")
-    small = looks(world, *attack(world, 20, 1))
-    before = {name: _peaks(look) for name, look in small.items()}
+    before = {name: peak_bytes(view) for name, view in views(world, *attack(world, 20, 1)).items()}
     keys, incident_id = attack(world, attempts, sources)
     [(rows,)] = world.rows("SELECT COUNT(*) FROM outcome_minute WHERE public_key = :key", key=keys.public_key)
     report.figure("counters of the incident", rows)
     [(sums,)] = world.rows("SELECT COUNT(*) FROM incident_count WHERE subject = :id", id=incident_id)
-    most = NAMED_SOURCES + 64 + 1 + 1_440 + 24 * 400
-    report.between("sums of the incident", sums, 1, most)
-    heavy = looks(world, keys, incident_id)
-    with reading(world) as unbounded:
-        texts = {name: look() for name, look in heavy.items() if name != "keys show"}
+    report.between("sums of the incident", sums, 1, NAMED_SOURCES + 64 + 1 + 1_440 + 24 * 400)
+    heavy = views(world, keys, incident_id)
+    with listening(world.database) as statements:
+        texts = {name: view() for name, view in heavy.items() if name != "keys show"}
+    unbounded = [each for each in statements if "outcome_minute" in each and "LIMIT" not in each.upper()]
     report.same("statements that read its counters", unbounded, [])
     _check_texts(report, texts, attempts, sources)
-    for name, look in heavy.items():
-        more = _peaks(look) - before[name]
+    for name, view in heavy.items():
+        more = peak_bytes(view) - before[name]
         report.figure(f"{name}: bytes more than for twenty attempts", more)
-        report.expect(more <= _FLAT, f"{name} takes {more} bytes more than for twenty attempts")
+        report.expect(more <= _MORE_BYTES, f"{name} takes {more} bytes more than for twenty attempts")
         if timed:
-            _time(report, name, look)
+            _time(report, name, view)
     return report
-
-
-def _peaks(look: Callable[[], str]) -> int:
-    look()
-    return peak_of(look)
 
 
 def _check_texts(report: Report, texts: Mapping[str, str], attempts: int, sources: int) -> None:
     for name, text in texts.items():
-        report.expect(
-            f"{attempts:,}" in text or str(attempts) in text, f"{name} does not tell the exact number of attempts"
-        )
-        if sources > NAMED_SOURCES:
-            report.expect("at least" in " ".join(text.split()), f"{name} does not say that sources are a lower bound")
+        exact = f"{attempts:,}" in text or str(attempts) in text
+        report.expect(exact, f"{name} does not tell the exact number of attempts")
+        bound = sources <= NAMED_SOURCES or "at least" in " ".join(text.split())
+        report.expect(bound, f"{name} does not say that sources are a lower bound")
 
 
-def _time(report: Report, name: str, look: Callable[[], str]) -> None:
+def _time(report: Report, name: str, view: Callable[[], str]) -> None:
     times = []
     for _ in range(_ROUNDS):
         begun = time.perf_counter()
-        look()
+        view()
         times.append((time.perf_counter() - begun) * 1e3)
     report.figure(f"{name}: best, median of {_ROUNDS}", f"{min(times):.1f} ms, {median(times):.1f} ms")
     # The best: whatever else runs on this machine only adds to it.
     report.expect(min(times) <= LIMITS_MS[name], f"{name} takes {min(times):.0f} ms")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_database_option(parser)
+def main() -> int:
+    parser = proof_parser(__doc__)
     parser.add_argument("--attempts", type=int, default=10_002_048)
     parser.add_argument("--sources", type=int, default=1_000_000)
-    options = parser.parse_args(arguments)
-    reports = []
-    for store in chosen_databases(options):
-        with fresh_world(store) as world:
-            reports.append(measure(world, options.attempts, options.sources))
-    return conclude("proofs.load.heavy_incident", reports)
+    return run_proof("heavy_incident", parser, measure)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Clients that keep their connection, ask again and again, and write down how each request ended.
+"""HTTP clients that keep their connection, ask again and again, and write down how each request ended.
 
-Here: the least HTTP/1.1 that reads an answer with a length; libraries would take more time than the servers do. Not
-here: what the answers should have been.
+They speak the least HTTP/1.1 that reads a response with a length; a library would take more time than the servers do.
 """
 
 import asyncio
@@ -11,11 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 PATH = "/v1/account/authenticate"
-TIMEOUT = 30.0  # seconds for an answer; a server that needs longer hangs
+TIMEOUT = 30.0  # seconds for a response; a server that needs longer hangs
 UNANSWERED = 0
-"""The status of a request whose connection ended before its answer came."""
-
-Until = Callable[[], bool]
+"""The status of a request whose connection ended before its response came."""
+UNKNOWN_KEY = "pk_" + "0" * 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +26,6 @@ class Exchange:
     retry_after: str = ""
     body: bytes = b""
 
-    @property
-    def took(self) -> float:
-        return self.answered - self.sent
-
 
 class Connection:
     """One connection to a port of this machine, opened anew when the server has closed it."""
@@ -43,17 +37,17 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, authorization: str = "", *, method: str = "GET", path: str = PATH) -> Exchange:
-        """Send one request; a connection that is refused or lost is a Shot of its own kind."""
+        """Send one request; where the connection is refused or lost, the status is UNANSWERED."""
         credentials = f"Authorization: {authorization}\r\n" if authorization else ""
         request = f"{method} {path} HTTP/1.1\r\nHost: api\r\n{credentials}Content-Length: 0\r\n\r\n".encode()
         sent = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT):
-                status, fields, body = await self._exchange(request)
+                status, headers, body = await self._exchange(request)
         except (OSError, asyncio.IncompleteReadError):
             self.close()
             return Exchange(sent, time.monotonic(), UNANSWERED)
-        return Exchange(sent, time.monotonic(), status, fields.get("retry-after", ""), body)
+        return Exchange(sent, time.monotonic(), status, headers.get("retry-after", ""), body)
 
     async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:
@@ -63,11 +57,11 @@ class Connection:
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.split("\r\n")[:-2]
-        fields = dict(line.lower().split(": ", 1) for line in lines)
-        body = await reader.readexactly(int(fields["content-length"]))
-        if fields.get("connection") == "close":
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        body = await reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
             self.close()
-        return int(status.split(" ")[1]), fields, body
+        return int(status.split(" ")[1]), headers, body
 
     def close(self) -> None:
         if self._streams is not None:
@@ -76,22 +70,23 @@ class Connection:
 
 
 async def keep_asking(
-    port: int, authorization: str, shots: list[Exchange], until: Until, *, pause: float = 0.0
+    port: int, authorization: str, exchanges: list[Exchange], done: Callable[[], bool], *, pause: float = 0.0
 ) -> None:
-    """Ask one after the other on one connection, until told."""
+    """Ask one request after the other on one connection, until `done`."""
     connection = Connection(port)
     try:
-        while not until():
-            shots.append(await connection.ask(authorization))
-            if pause or shots[-1].status == UNANSWERED:
+        while not done():
+            exchanges.append(await connection.ask(authorization))
+            if pause or exchanges[-1].status == UNANSWERED:
                 await asyncio.sleep(pause or 0.01)
     finally:
         connection.close()
 
 
-def statuses(shots: Iterable[Exchange]) -> Counter[int]:
-    return Counter(shot.status for shot in shots)
+def statuses(exchanges: Iterable[Exchange]) -> Counter[int]:
+    return Counter(exchange.status for exchange in exchanges)
 
 
-def times(shots: Iterable[Exchange]) -> list[float]:
-    return [shot.took for shot in shots]
+def times(exchanges: Iterable[Exchange]) -> list[float]:
+    """Return the seconds that each took."""
+    return [exchange.answered - exchange.sent for exchange in exchanges]

@@ -1,129 +1,131 @@
 """`python -m proofs.load.outages`: take the database away under load and bring it back, in every way.
 
-While it is away, remembered pairs pass (for the grace, if the store can't even be read), everything else that needs it
-is 503 with Retry-After in bounded time, and no counted 401 is sent. Afterwards all is back by itself, and what is on
-disk equals what clients were answered, to the last request.
+While it is away, remembered key pairs are accepted (for the grace period, if the database can't even be read),
+everything else that needs it is 503 with Retry-After in bounded time, and no counted 401 is sent. Afterwards all is
+back by itself, and what is on disk equals what clients were answered, to the last request.
 """
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 from support.postgres import PostgresServer
-from support.world import Keys, World
+from support.world import World
 
 from proofs.load import postgres_outages, sqlite_outages
-from proofs.load.databases import add_database_option, chosen_databases, fresh_world
+from proofs.load.databases import chosen_databases, fresh_world, proof_parser
 from proofs.load.http_clients import statuses, times
-from proofs.load.kinds import Kind
-from proofs.load.outage_run import RECOVERY_TIMEOUT, WELL, Limits, OutageRun, Requests
+from proofs.load.outage_run import RECOVERY_TIMEOUT, RIGHT_STATUS, KeyPairs, Limits, OutageRun
 from proofs.load.report import Report, conclude, in_ms
 from proofs.load.servers import ADAPTERS, serving
-from proofs.load.sqlite_outages import with_small_disk
 
 KINDS = {"sqlite": sqlite_outages.KINDS, "postgresql": postgres_outages.KINDS}
-
+_UNREADABLE = sqlite_outages.UNREADABLE | postgres_outages.UNREADABLE
 _EARLY, _LATE = 0.75, 0.05  # seconds: the feed is read four times a second, by a thread that has to get its turn
-_RETRY = 0.5  # seconds that the recorder rests after a failed commit
+_RETRY = 0.5  # seconds that the recorder waits after a failed commit
 _SLACK = 1.0  # seconds that a busy machine may add
-_BATCH = 20  # outcomes: more than this crowd sends during one commit
+_BATCH = 20  # outcomes: more than these clients send during one commit
 _MORE_THREADS = 16  # all that gunicorn has, and has made only as many of as were needed
 
 
-def measure(world: World, adapter: str, name: str, limits: Limits) -> Report:
-    report, kind = Report(f"{name}, {adapter}"), KINDS[world.store][name]
-    people = [world.register(role) for role in ("remembered", "fresh", "attacked", "other")]
-    crowd = Requests.of(*people)
-    with serving(world, limits.settings()) as fleet:
-        server = fleet.start(adapter)
-        watch = OutageRun(crowd, server)
+def measure(world: World, adapter: str, kind: str, limits: Limits) -> Report:
+    report, unreadable = Report(f"{kind}, {adapter}"), kind in _UNREADABLE
+    roles = ("remembered", "fresh", "attacked", "other")
+    key_pairs = KeyPairs(**{role: world.register(role) for role in roles})
+    with serving(world, limits.settings()) as group:
+        server = group.start(adapter)
+        run = OutageRun(key_pairs, server)
         try:
-            asyncio.run(watch.run(world, kind, limits))
+            asyncio.run(run.run(KINDS[world.store][kind](world, server), limits))
         except AssertionError:
-            report.expect(False, f"not back {RECOVERY_TIMEOUT:g} s later: {_last(crowd)}")
-            report.figure("the server's last words", server.process.log_tail())
-        fleet.stop()
-    _check_outage(report, crowd, watch, kind, limits)
-    _check_books(report, world, watch, people, kind)
+            last = {role: some[-1].status for role, some in run.exchanges.items()}
+            report.expect(False, f"not back {RECOVERY_TIMEOUT:g} s later: {last}")
+            report.figure("the end of the server's log", server.process.log_tail())
+        group.stop()
+    _check_outage(report, run, limits, unreadable=unreadable)
+    _check_records(report, world, run, key_pairs, unreadable=unreadable)
     return report
 
 
-def _last(crowd: Requests) -> dict[str, int]:
-    return {role: shots[-1].status for role, shots in crowd.shots.items()}
-
-
-def _check_outage(report: Report, crowd: Requests, watch: OutageRun, kind: Kind, limits: Limits) -> None:
-    during = {role: dict(statuses(watch.during(role))) for role in crowd.asks}
-    report.figure("while the store was away", during)
-    right = {200, 503} if kind.blind else {200}
-    allowed = {"remembered": right, "fresh": {503} if kind.blind else {200}, "wrong": {503}, "unknown": {503}}
-    for role, some in {**allowed, "none": {401}}.items():
+def _check_outage(report: Report, run: OutageRun, limits: Limits, *, unreadable: bool) -> None:
+    during = {role: dict(statuses(run.during(role))) for role in RIGHT_STATUS}
+    report.figure("while the database was away", during)
+    allowed = {
+        "remembered": {200, 503} if unreadable else {200},
+        "fresh": {503} if unreadable else {200},
+        "wrong": {503},
+        "unknown": {503},
+        "none": {401},
+    }
+    for role, some in allowed.items():
         report.expect(bool(during[role]) and set(during[role]) <= some, f"{role} got {during[role]}, not only {some}")
-    odd = set(statuses(crowd.everyone())) - {200, 401, 503}
+    odd = set(statuses(run.all())) - {200, 401, 503}
     report.expect(not odd, f"somebody got {odd}")
-    if kind.blind:
-        _check_grace(report, watch, limits.grace)
-    report.figure("remembered pair took", in_ms(times(watch.during("remembered"))))
-    refused = crowd.everyone(503)
-    report.expect(all(shot.retry_after for shot in refused), "a 503 without Retry-After")
+    if unreadable:
+        _check_grace_period(report, run, limits.grace)
+    report.figure("remembered key pair took", in_ms(times(run.during("remembered"))))
+    refused = run.all(503)
+    report.expect(all(one.retry_after for one in refused), "a 503 without Retry-After")
     report.figure("time to a 503", in_ms(times(refused)))
-    # A batch that has begun waits for its lock (half the time), the next one rests and waits once more.
+    # A batch that has begun waits for its lock (half the time), the next one waits for its retry and once more.
     most = 1.5 * limits.commit_timeout + _RETRY + _SLACK
     report.expect(max(times(refused), default=0.0) < most, f"a 503 took more than {most:g} s")
-    back = [watch.well(role)[0].answered - watch.ended for role in WELL if watch.well(role)]
-    report.figure("server's threads, as the outage began and as it ended", watch.threads)
-    report.expect(watch.threads[1] <= watch.threads[0] + _MORE_THREADS, f"threads piled up: {watch.threads}")
+    back = [run.right(role)[0].answered - run.ended for role in RIGHT_STATUS if run.right(role)]
+    report.figure("server's threads, as the outage began and as it ended", run.threads)
+    report.expect(run.threads[1] <= run.threads[0] + _MORE_THREADS, f"threads piled up: {run.threads}")
     report.figure("all back after", f"{max(back, default=float('nan')):.2f} s")
 
 
-def _check_grace(report: Report, watch: OutageRun, grace: float) -> None:
-    """Remembered pairs pass as long as the feed's last look is no older than the grace, and not longer.
+def _check_grace_period(report: Report, run: OutageRun, grace: float) -> None:
+    """Remembered key pairs are accepted while the feed's last read is no older than the grace period, and not longer.
 
-    The last look was after the outage began to come, which takes its time, and before it was there.
+    The last read was after the outage began to come, which takes its time, and before it was there.
     """
-    accepted, refused = watch.last_accepted() - watch.begun, watch.first_refused() - watch.came
+    accepted, refused = run.last_accepted() - run.begun, run.first_refused() - run.coming_at
     figures = f"accepted until {accepted:.2f} s, refused from {refused:.2f} s on"
-    report.figure(f"remembered pair, with a grace of {grace:g} s", figures)
-    report.expect(accepted < grace + _LATE, f"the grace of {grace:g} s lasted {accepted:.2f} s")
-    report.expect(refused > grace - _EARLY, f"the grace of {grace:g} s was over after {refused:.2f} s")
+    report.figure(f"remembered key pair, with a grace period of {grace:g} s", figures)
+    report.expect(accepted < grace + _LATE, f"the grace period of {grace:g} s lasted {accepted:.2f} s")
+    report.expect(refused > grace - _EARLY, f"the grace period of {grace:g} s was over after {refused:.2f} s")
 
 
-def _check_books(report: Report, world: World, watch: OutageRun, people: Sequence[Keys], kind: Kind) -> None:
-    """Every answer is on disk as what was judged, whatever its client was told, and nothing else is.
+def _check_records(report: Report, world: World, run: OutageRun, key_pairs: KeyPairs, *, unreadable: bool) -> None:
+    """Every response is on disk as what was judged, whatever its client was told, and nothing else is.
 
-    A 503 whose secret could be judged, by the store or by memory, counts as wrong; one that nobody could judge is
-    `database_unavailable`. What was being committed at the very moment when the store went away is written again, for
-    nobody could know what became of it: then up to `twice` outcomes may stand there twice. None is ever missing.
+    A 503 whose secret could be judged, by the database or by memory, counts as wrong; one that nobody could judge is
+    `database_unavailable`. What was being committed when the database went away is written again, for nobody could know
+    what became of it: then up to `twice` outcomes may stand there twice. None is ever missing.
     """
-    remembered, fresh, attacked, other = people
-    twice = _BATCH if kind.blind else 0
-    seen = {role: statuses(shots) for role, shots in watch.crowd.shots.items()}
-    recorded = {**world.recorded(), "wrong_secret": world.recorded(attacked.public_key).get("wrong_secret", 0)}
+    twice = _BATCH if unreadable else 0
+    seen = {role: statuses(some) for role, some in run.exchanges.items()}
+    wrong_secrets = world.recorded(key_pairs.attacked.public_key).get("wrong_secret", 0)
+    recorded = {**world.recorded(), "wrong_secret": wrong_secrets}
     report.between("missing", recorded.get("missing", 0), seen["none"][401], seen["none"][401] + twice)
     judged = 0  # of those who were told 503
-    for outcome, role, (least, most) in (
-        ("wrong_secret", "wrong", watch.judged_by_memory("wrong") if kind.blind else (seen["wrong"][503],) * 2),
-        ("unknown_key", "unknown", watch.judged_by_store("unknown") if kind.blind else (seen["unknown"][503],) * 2),
+    for outcome, role, bounds in (
+        ("wrong_secret", "wrong", run.judged_by_memory),
+        ("unknown_key", "unknown", run.judged_by_database),
     ):
+        least, most = bounds(role) if unreadable else (seen[role][503],) * 2
         told, count = seen[role][401], recorded.get(outcome, 0)
         report.between(outcome, count, told + least, told + most + twice)
         judged += count - told
     report.figure("of them told 503", judged)
-    impatient = world.recorded(other.public_key).get("wrong_secret", 0)
+    impatient = world.recorded(key_pairs.other.public_key).get("wrong_secret", 0)
     unjudged = recorded.get("database_unavailable", 0)
-    if not kind.blind:
-        report.between("database_unavailable", unjudged, 0, watch.given_up)
-    away = len(watch.crowd.everyone(503))
-    report.between("told 503 or nothing", unjudged + judged + impatient, away - twice, away + twice + watch.given_up)
-    for keys, role in ((remembered, "remembered"), (fresh, "fresh")):
-        accepted = world.recorded(keys.public_key).get("accepted", 0)
+    if not unreadable:
+        report.between("database_unavailable", unjudged, 0, run.given_up)
+    away = len(run.all(503))
+    report.between("told 503 or nothing", unjudged + judged + impatient, away - twice, away + twice + run.given_up)
+    for role in ("remembered", "fresh"):
+        accepted = world.recorded(getattr(key_pairs, role).public_key).get("accepted", 0)
         report.between(f"accepted, {role}", accepted, seen[role][200], seen[role][200] + twice)
-    streak = world.rows("SELECT length FROM streak WHERE public_key = :key AND network = ''", key=attacked.public_key)
-    report.same("streak", streak, [(recorded["wrong_secret"],)])
-    cases = world.rows("SELECT length FROM incident WHERE public_key = :key", key=attacked.public_key)
-    report.same("incidents", cases, [(20,)])
+    attacked = {"key": key_pairs.attacked.public_key}
+    streak = world.rows("SELECT length FROM streak WHERE public_key = :key AND network = ''", **attacked)
+    report.same("streak", streak, [(wrong_secrets,)])
+    report.same("incidents", world.rows("SELECT length FROM incident WHERE public_key = :key", **attacked), [(20,)])
 
 
 def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
@@ -132,20 +134,10 @@ def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
     Where the kernel lets nobody have one, the refused writes stand for it, which are measured anyway.
     """
     report = Report("disk_full")
-    places = [option for adapter in adapters for option in ("--adapter", adapter)]
-    done = with_small_disk(
-        [
-            sys.executable,
-            "-m",
-            "proofs.load.outages",
-            "--store",
-            "sqlite",
-            "--kind",
-            "disk_full",
-            *places,
-            *limits.options(),
-        ]
-    )
+    seconds = (f"--grace={limits.grace}", f"--commit-timeout={limits.commit_timeout}", f"--length={limits.length}")
+    options = [*seconds, f"--attackers={limits.attackers}", *(f"--adapter={adapter}" for adapter in adapters)]
+    proof = [sys.executable, "-m", "proofs.load.outages", "--database=sqlite", "--kind=disk_full"]
+    done = sqlite_outages.with_small_disk([*proof, *options])
     if done is None:
         report.figure("a disk of its own", "not allowed here; the refused writes stand for it")
     else:
@@ -153,48 +145,30 @@ def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
     return report
 
 
-def _on_files(folder: Path | None, adapters: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
-    reports = []
-    for kind, adapter in ((kind, adapter) for kind in kinds for adapter in adapters):
-        with fresh_world("sqlite", folder=None if folder is None else folder / f"{adapter}-{kind}") as world:
-            reports.append(measure(world, adapter, kind, limits))
-    return reports
-
-
-def _on_servers(adapters: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
-    reports = []
-    with PostgresServer() as server:
-        for kind, adapter in ((kind, adapter) for kind in kinds for adapter in adapters):
-            with fresh_world("postgresql", server) as world:
-                reports.append(measure(world, adapter, kind, limits))
-    return reports
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_database_option(parser)
-    parser.add_argument(
-        "--kind", action="append", choices=[*KINDS["sqlite"], *KINDS["postgresql"]], help="default: all"
-    )
+def main() -> int:
+    parser = proof_parser(__doc__)
+    parser.add_argument("--kind", action="append", choices=[k for kinds in KINDS.values() for k in kinds])
     parser.add_argument("--adapter", action="append", choices=ADAPTERS, help="default: both")
     parser.add_argument("--grace", type=float, default=2.0)
     parser.add_argument("--commit-timeout", type=float, default=1.0)
-    parser.add_argument("--length", type=float, default=4.0, help="seconds that the store is away")
+    parser.add_argument("--length", type=float, default=4.0, help="seconds that the database is away")
     parser.add_argument("--attackers", type=int, default=4, help="connections that send wrong secrets")
     parser.add_argument("--folder", type=Path, help="where to put SQLite databases; its disk may be filled up")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     limits = Limits(options.grace, options.commit_timeout, options.length, options.attackers)
-    adapters, places = options.adapter or ADAPTERS, chosen_databases(options)
-    kinds = [kind for place in places for kind in KINDS[place] if kind in (options.kind or KINDS[place])]
-    if options.folder is not None:
-        return conclude("proofs.load.outages", _on_files(options.folder, adapters, kinds, limits))
-    reports = _on_files(
-        None, adapters, [kind for kind in kinds if kind in KINDS["sqlite"] and kind != "disk_full"], limits
-    )
-    if "disk_full" in kinds:
-        reports.append(full_disk(adapters, limits))
-    reports += _on_servers(adapters, [kind for kind in kinds if kind in KINDS["postgresql"]], limits)
-    return conclude("proofs.load.outages", reports)
+    adapters, reports = options.adapter or ADAPTERS, []
+    for database in chosen_databases(options.database):
+        kinds = [kind for kind in KINDS[database] if kind in (options.kind or KINDS[database])]
+        if "disk_full" in kinds and options.folder is None:
+            kinds.remove("disk_full")
+            reports.append(full_disk(adapters, limits))
+        with ExitStack() as stack:
+            server = stack.enter_context(PostgresServer()) if database == "postgresql" else None
+            for kind, adapter in product(kinds, adapters):
+                folder = None if options.folder is None else options.folder / f"{adapter}-{kind}"
+                with fresh_world(database, server, folder=folder) as world:
+                    reports.append(measure(world, adapter, kind, limits))
+    return conclude("outages", reports)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
-"""Ways in which PostgreSQL goes away under a running server, each real, each undone at the end of its block.
-
-Here: what is done to the database's server, its connections and its locks. Not here: what clients must see meanwhile.
-"""
+"""Ways in which PostgreSQL goes away under a running server, each real, each undone at the end of its block."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeAlias
 
 import psycopg
@@ -13,10 +10,10 @@ from support.postgres import PostgresServer
 from support.until import until
 from support.world import World
 
-from proofs.load.kinds import Kind
 from proofs.load.servers import Server
 
 _LAST = 30  # connections: more than the product's users have
+_TIMEOUT = 90.0
 _END_OTHERS = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = %s"
 
 Administration: TypeAlias = psycopg.Connection[tuple[object, ...]]
@@ -46,28 +43,26 @@ def server_paused(world: World, _server: Server) -> Iterator[None]:
 
 @contextmanager
 def connections_refused(world: World, _server: Server) -> Iterator[None]:
-    """Close the database to everybody; the server stands, and says no."""
+    """Close the database to everybody; the server runs, and refuses."""
     with _administration(world) as connection:
-        _allow(connection, world, allowed=False)
-        _end_others(connection, world)
+        _alter(connection, world, "ALLOW_CONNECTIONS false")
         try:
             yield
         finally:
-            _allow(connection, world, allowed=True)
+            _alter(connection, world, "ALLOW_CONNECTIONS true", end_others=False)
 
 
 @contextmanager
 def connections_used_up(world: World, _server: Server) -> Iterator[None]:
-    """Take every connection that the server has to give; its users are kept away only while the last ones are taken."""
+    """Take every connection that the server has; its users are kept away only while the last ones are taken."""
     with ExitStack() as taken, _administration(world) as connection:
         free = int(str(connection.execute("SHOW max_connections").fetchall()[0][0])) - 1
         _take(free - _LAST, taken, world)
-        _allow(connection, world, allowed=False)
         try:
-            _end_others(connection, world)
+            _alter(connection, world, "ALLOW_CONNECTIONS false")
             _take(_LAST, taken, world)
         finally:
-            _allow(connection, world, allowed=True)
+            _alter(connection, world, "ALLOW_CONNECTIONS true", end_others=False)
         yield
 
 
@@ -79,18 +74,17 @@ def writer_stuck(world: World, _server: Server) -> Iterator[None]:
 
 
 @contextmanager
-def table_locked(world: World, _server: Server) -> Iterator[None]:
+def table_locked(world: World, _server: Server, tables: str = "outcome_minute") -> Iterator[None]:
     """Be a tool that rewrites a table which every commit needs."""
     with world.database.write() as connection:
-        connection.exec_driver_sql("ROLLBACK; BEGIN; LOCK TABLE outcome_minute IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql(f"ROLLBACK; BEGIN; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 @contextmanager
-def keys_locked(world: World, _server: Server) -> Iterator[None]:
-    """Be a tool that rewrites the table of pairs: nobody can even read it."""
-    with world.database.write() as connection:
-        connection.exec_driver_sql("ROLLBACK; BEGIN; LOCK TABLE key_pair, key_change IN ACCESS EXCLUSIVE MODE")
+def keys_locked(world: World, server: Server) -> Iterator[None]:
+    """Be a tool that rewrites the table of key pairs: nobody can even read it."""
+    with table_locked(world, server, "key_pair, key_change"):
         yield
 
 
@@ -98,11 +92,11 @@ def keys_locked(world: World, _server: Server) -> Iterator[None]:
 def read_only(world: World, _server: Server) -> Iterator[None]:
     """Refuse every write, as a standby does that was not promoted, or a service whose disk is nearly full."""
     with _administration(world) as connection:
-        _set_read_only(connection, world, "on")
+        _alter(connection, world, "SET default_transaction_read_only = on")
         try:
             yield
         finally:
-            _set_read_only(connection, world, "off")
+            _alter(connection, world, "SET default_transaction_read_only = off")
 
 
 def _own_server(world: World) -> PostgresServer:
@@ -112,51 +106,40 @@ def _own_server(world: World) -> PostgresServer:
 
 
 def _administration(world: World) -> Administration:
-    place = world.database.url.set(drivername="postgresql", database="postgres")
-    return psycopg.connect(place.render_as_string(hide_password=False), autocommit=True)
+    url = world.database.url.set(drivername="postgresql", database="postgres")
+    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
 
 
-def _database(world: World) -> str:
-    return str(world.database.url.database)
-
-
-def _allow(connection: Administration, world: World, *, allowed: bool) -> None:
-    name, word = sql.Identifier(_database(world)), sql.SQL("true" if allowed else "false")
-    connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, word))
-
-
-def _end_others(connection: Administration, world: World) -> None:
-    """End all connections of the product's, and wait until they are gone."""
-    connection.execute(_END_OTHERS, (_database(world),))
+def _alter(connection: Administration, world: World, change: str, *, end_others: bool = True) -> None:
+    """Alter the database, end all connections of the product's, and wait until they are gone."""
+    name = str(world.database.url.database)
+    connection.execute(sql.SQL("ALTER DATABASE {} {}").format(sql.Identifier(name), sql.SQL(change)))
+    if end_others:
+        connection.execute(_END_OTHERS, (name,))
 
 
 def _take(number: int, taken: ExitStack, world: World) -> None:
-    """Take so many; a slot may be in use for a moment by somebody who is being refused."""
+    """Take so many connections; a slot may be in use for a moment by somebody who is being refused."""
 
     def take_one() -> bool:
-        try:
+        with suppress(psycopg.OperationalError):
             taken.enter_context(_administration(world))
-        except psycopg.OperationalError:
-            return False
-        return True
+            return True
+        return False
 
     for _ in range(number):
-        until(take_one)
-
-
-def _set_read_only(connection: Administration, world: World, word: str) -> None:
-    name = sql.Identifier(_database(world))
-    connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}").format(name, sql.SQL(word)))
-    _end_others(connection, world)
+        until(take_one, _TIMEOUT)
 
 
 KINDS = {
-    "server_stopped": Kind(server_stopped, blind=True),
-    "server_paused": Kind(server_paused, blind=True),
-    "connections_refused": Kind(connections_refused, blind=True),
-    "connections_used_up": Kind(connections_used_up, blind=True),
-    "writer_stuck": Kind(writer_stuck, blind=False),
-    "table_locked": Kind(table_locked, blind=False),
-    "keys_locked": Kind(keys_locked, blind=True),
-    "read_only": Kind(read_only, blind=True),  # only what takes writes is read, too
+    "server_stopped": server_stopped,
+    "server_paused": server_paused,
+    "connections_refused": connections_refused,
+    "connections_used_up": connections_used_up,
+    "writer_stuck": writer_stuck,
+    "table_locked": table_locked,
+    "keys_locked": keys_locked,
+    "read_only": read_only,
 }
+UNREADABLE = frozenset(KINDS) - {"writer_stuck", "table_locked"}
+"""As in `sqlite_outages`; with `read_only` the product reads only databases that take writes."""

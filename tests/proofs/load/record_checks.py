@@ -1,7 +1,4 @@
-"""What must stand in the tables of a key of which nothing but failures was sent, and in a file that was treated badly.
-
-Here: checks that several measurements share. Not here: what clients saw.
-"""
+"""What the tables must hold of a key of which only failures were sent, and that a badly treated file is whole."""
 
 import json
 
@@ -11,38 +8,31 @@ from support.world import Keys, World
 from proofs.load.report import Report
 
 THRESHOLD = 20
-_NETWORK = "127.0.0.0/24"  # of all clients on this machine
-_GROWN = "SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id"
 
 
 def check_incident(report: Report, world: World, keys: Keys, failures: int, *, at_once: int, behind: int = 0) -> None:
     """So many failures were recorded, at most `at_once` by one commit: every other figure follows.
 
-    `behind`: so many had waited for a store that was away, and commits wrote them with the others.
+    `behind`: so many had waited for a database that was away, and commits wrote them with the others.
     """
     streaks = dict(world.rows("SELECT network, length FROM streak WHERE public_key = :key", key=keys.public_key))
-    report.same("streaks", streaks, {"": failures, _NETWORK: failures})
+    report.same("streaks", streaks, {"": failures, "127.0.0.0/24": failures})  # all clients are on this machine
     report.same("incidents (rule, length)", world.rows("SELECT rule, length FROM incident"), [("key", THRESHOLD)])
     kinds = dict(world.rows("SELECT kind, COUNT(*) FROM outbox WHERE kind LIKE 'incident%' GROUP BY kind"))
     report.same("opened in the outbox", kinds.get("incident_opened"), 1)
-    _check_told(report, [_failures(row[0]) for row in world.rows(_GROWN)], failures, at_once, behind)
+    messages = world.rows("SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id")
+    _check_growth(report, [int(json.loads(row[0])["failures"]) for row in messages], failures, at_once, behind)
 
 
-def _failures(detail: object) -> int:
-    read = json.loads(detail) if isinstance(detail, str) else detail  # as each driver has it
-    assert isinstance(read, dict)
-    return int(read["failures"])
-
-
-def _check_told(report: Report, told: list[int], failures: int, at_once: int, behind: int) -> None:
+def _check_growth(report: Report, lengths: list[int], failures: int, at_once: int, behind: int) -> None:
     """A commit takes many failures at once and tells of the last: each doubling once, by the commit that reached it."""
-    report.figure("told of", told)
-    reached = [doublings(length)[-1] for length in told]
-    report.expect(told == sorted(set(told)), "a length was told twice, or out of order")
+    report.figure("told of", lengths)
+    reached = [doublings(length)[-1] for length in lengths]
+    report.expect(lengths == sorted(set(lengths)), "a length was told twice, or out of order")
     report.expect(len(set(reached)) == len(reached), "a doubling was told twice")
     wanted = [doubling for doubling in doublings(failures) if THRESHOLD + 2 * at_once < doubling <= failures]
     for doubling in set(wanted) - set(reached):  # one commit reached it and the next one
-        over = min((length - doubling for length in told if length > doubling), default=failures)
+        over = min((length - doubling for length in lengths if length > doubling), default=failures)
         report.expect(over < behind, f"told at {reached}, not at every one of {wanted}")
 
 

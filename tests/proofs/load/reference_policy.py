@@ -1,7 +1,6 @@
-"""What the policy promises for outcomes in the order of their commits: one thread, plain dicts, one by one.
+"""The policy once more, apart from the product's code: what outcomes in the order of their commits must lead to.
 
-Here: the policy once more, written apart from the product's fold, so that a fault there is not repeated here. Not
-here: how the order of commits is known (`commit_log`), what was found in the tables (`exactness`).
+One thread, plain dicts, one outcome after the other. `commit_log` knows the order, `exactness` compares the tables.
 """
 
 from collections import Counter, defaultdict
@@ -10,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 THRESHOLD = 20
-_KEY_WIDE = ""  # the network under which the policy's own streak stands
+_KEY_WIDE = ""  # the network under which a key's own streak stands
 
 
 class LoggedOutcome(NamedTuple):
@@ -24,7 +23,7 @@ class LoggedOutcome(NamedTuple):
 
 
 class OpenedIncident(NamedTuple):
-    """How a case was opened; times are whole microseconds."""
+    """How an incident was opened; times are whole microseconds."""
 
     rule: str
     network: str
@@ -35,66 +34,65 @@ class OpenedIncident(NamedTuple):
 
 
 class ReferencePolicy:
-    """Reads batches in order. All that it says is by public key."""
+    """Takes batches in order. All results are by public key.
+
+    `growth`: the streak lengths that the outbox must tell of an incident, in order.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, int, str, str]] = Counter()
-        self.cases: dict[str, OpenedIncident] = {}
-        self.told: defaultdict[str, list[int]] = defaultdict(list)
+        self.incidents: dict[str, OpenedIncident] = {}
+        self.growth: defaultdict[str, list[int]] = defaultdict(list)
         self._failures: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # times since the last success
         self._failed: defaultdict[str, list[int]] = defaultdict(list)  # times of all failures of a key
-        self._next: dict[str, int] = {}  # the doubling of each case that nobody has heard of yet
+        self._next: dict[str, int] = {}  # the doubling of each incident that has not been told of yet
 
-    def read(self, batch: Iterable[LoggedOutcome]) -> None:
-        """Take one commit in. It tells of a case at most once: the longest that a streak has been in it."""
+    def add(self, batch: Iterable[LoggedOutcome]) -> None:
+        """Take one commit in. It tells of an incident at most once: the longest that a streak has been in it."""
         longest: Counter[str] = Counter()
-        for line in batch:
-            self.counts[line.public_key, int(line.at // 60), line.source, line.outcome] += 1
-            streaks = (line.public_key, _KEY_WIDE), (line.public_key, _network(line.source))
-            if line.outcome == "accepted":
+        for one in batch:
+            self.counts[one.public_key, int(one.at // 60), one.source, one.outcome] += 1
+            streaks = (one.public_key, _KEY_WIDE), (one.public_key, _network(one.source))
+            if one.outcome == "accepted":
                 for streak in streaks:
                     self._failures.pop(streak, None)
-            elif line.outcome == "wrong_secret":
-                self._failed[line.public_key].append(round(line.at * 1_000_000))
+            elif one.outcome == "wrong_secret":
+                self._failed[one.public_key].append(round(one.at * 1_000_000))
                 for streak in streaks:
-                    self._failures[streak].append(round(line.at * 1_000_000))
-                    longest[line.public_key] = max(longest[line.public_key], len(self._failures[streak]))
-                self._open(line, streaks)
+                    self._failures[streak].append(round(one.at * 1_000_000))
+                    longest[one.public_key] = max(longest[one.public_key], len(self._failures[streak]))
+                self._open(one, streaks)
         for public_key, length in longest.items():
-            self._tell(public_key, length)
+            if length >= self._next.get(public_key, length + 1):
+                self.growth[public_key].append(length)
+                while self._next[public_key] <= length:
+                    self._next[public_key] *= 2
 
     def attempts(self) -> dict[str, tuple[int, int]]:
-        """Return the bounds of how many attempts each case has: since its first failure, or since that one's minute."""
+        """Return the least and most attempts of each incident: since its first failure, or since that one's minute."""
         return {
             key: (
-                sum(at >= case.first_at for at in self._failed[key]),
-                sum(at >= case.first_at // 60_000_000 * 60_000_000 for at in self._failed[key]),
+                sum(at >= incident.first_at for at in self._failed[key]),
+                sum(at >= incident.first_at // 60_000_000 * 60_000_000 for at in self._failed[key]),
             )
-            for key, case in self.cases.items()
+            for key, incident in self.incidents.items()
         }
 
     def streaks(self) -> dict[tuple[str, str], tuple[int, int, int]]:
         """Return length, first and last time of each streak that has not ended."""
         return {streak: (len(times), times[0], max(times)) for streak, times in self._failures.items() if times}
 
-    def _open(self, line: LoggedOutcome, streaks: Iterable[tuple[str, str]]) -> None:
-        """Open the case of a key at the first streak that has reached the threshold, the key's own before others."""
-        if line.public_key in self.cases:
+    def _open(self, one: LoggedOutcome, streaks: Iterable[tuple[str, str]]) -> None:
+        """Open a key's incident at the first streak that has reached the threshold, the key's own before others."""
+        if one.public_key in self.incidents:
             return
         for public_key, network in streaks:
             times = self._failures[public_key, network]
             if len(times) >= THRESHOLD:
-                rule = "source" if network else "key"
-                opened_at = round(line.at * 1_000_000)
-                self.cases[public_key] = OpenedIncident(rule, network, len(times), line.request_id, times[0], opened_at)
+                opened = ("source" if network else "key", network, len(times), one.request_id, times[0])
+                self.incidents[public_key] = OpenedIncident(*opened, round(one.at * 1_000_000))
                 self._next[public_key] = 2 * THRESHOLD
                 return
-
-    def _tell(self, public_key: str, length: int) -> None:
-        if public_key in self._next and length >= self._next[public_key]:
-            self.told[public_key].append(length)
-            while self._next[public_key] <= length:
-                self._next[public_key] *= 2
 
 
 def _network(source: str) -> str:

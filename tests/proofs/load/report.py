@@ -1,10 +1,7 @@
-"""What a measurement says: its figures, what did not hold, and one clear last line.
-
-Here: collecting and printing. Not here: measuring.
-"""
+"""What a measurement prints: its figures, what did not hold, and one clear last line."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Report:
@@ -13,16 +10,16 @@ class Report:
     def __init__(self, name: str) -> None:
         self.name = name
         self.faults: list[str] = []
-        self._say(f"{name}:")
+        _print(f"{name}:")
 
     def figure(self, what: str, value: object) -> None:
-        self._say(f"  {what}: {value}")
+        _print(f"  {what}: {value}")
 
     def expect(self, holds: bool, fault: str) -> None:
         """Note a fault unless this holds."""
         if not holds:
             self.faults.append(f"{self.name}: {fault}")
-            self._say(f"  BROKEN: {fault}")
+            _print(f"  BROKEN: {fault}")
 
     def same(self, what: str, found: object, wanted: object) -> None:
         """Print a figure that must be exactly this."""
@@ -34,16 +31,16 @@ class Report:
         self.figure(what, found)
         self.expect(least <= found <= most, f"{what} should be {least}{f' to {most}' * (most > least)}, not {found}")
 
-    @staticmethod
-    def _say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
-def conclude(measurement: str, reports: Sequence[Report]) -> int:
+def conclude(measurement: str, reports: Iterable[Report]) -> int:
     """Print the last line and return the exit status."""
     faults = [fault for report in reports for fault in report.faults]
-    sys.stdout.write(f"{measurement}: {'BROKEN: ' + '; '.join(faults) if faults else 'everything held'}\n")
+    _print(f"{measurement}: {'BROKEN: ' + '; '.join(faults) if faults else 'everything held'}")
     return 1 if faults else 0
 
 

@@ -1,7 +1,4 @@
-"""The servers that are put under load: uvicorn and gunicorn, with one process or several, on one database.
-
-Here: how they are started. Not here: what is sent to them.
-"""
+"""The servers that are put under load: uvicorn and gunicorn, with one process or several, on one database."""
 
 import os
 import sys
@@ -15,10 +12,9 @@ from support.world import World
 
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
 
-EXAMPLES = TESTS.parent / "examples"
 ADAPTERS = ("starlette", "flask")
 _THREADS = 16  # of a gunicorn worker: as many refusals can share one commit
-_START = 30.0
+_START_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class App:
     flask: str
 
 
-EXAMPLE_APP = App(EXAMPLES, "starlette_app:app", "flask_app:app")
+EXAMPLE_APP = App(TESTS.parent / "examples", "starlette_app:app", "flask_app:app")
 LOAD_APP = App(TESTS, "proofs.load.apps:starlette_app", "proofs.load.apps:flask_app")
 
 
@@ -54,7 +50,7 @@ class Server:
 
 
 def _is_worker(pid: str) -> bool:
-    """Tell workers from the process with which Python's own multiprocessing cleans up, which serves nobody."""
+    """Tell workers from the process with which Python's own multiprocessing cleans up."""
     try:
         return b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):  # it is gone, or going
@@ -63,27 +59,13 @@ def _is_worker(pid: str) -> bool:
 
 def command(adapter: str, app: App, port: int, processes: int, *, preload: bool = False) -> list[str]:
     """Return what to type after `python -m`. `preload`: gunicorn imports the app once, and forks its workers."""
+    common = ["--workers", str(processes), "--log-level", "error"]
     if adapter == "starlette":
-        options = ["--http", "h11", "--no-proxy-headers", "--log-level", "error", "--no-access-log"]
-        place = ["--app-dir", str(app.folder), "--port", str(port), "--workers", str(processes)]
-        return ["uvicorn", app.starlette, *place, *options]
-    options = ["--worker-class", "gthread", "--threads", str(_THREADS), "--log-level", "error"]
-    place = ["--chdir", str(app.folder), "--bind", f"{LOOPBACK}:{port}", "--workers", str(processes)]
-    return ["gunicorn", app.flask, *place, *options, "--forwarded-allow-ips", "", *["--preload"] * preload]
-
-
-@contextmanager
-def serving(world: World, environment: Mapping[str, str] | None = None) -> Iterator["ServerGroup"]:
-    """Serve the world's database by as many servers as are started in the block."""
-    settings = {
-        "OCTY_DATABASE_URL": world.url,
-        "OCTY_PEPPERS": world.peppers.export(),
-        "OCTY_REQUIRE_HTTPS": "0",
-        **(environment or {}),
-    }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
-    with ProcessGroup(world.folder / "logs", {**inherited, **settings}) as group:
-        yield ServerGroup(group)
+        options = ["--app-dir", str(app.folder), "--port", str(port), "--http", "h11", "--no-proxy-headers"]
+        return ["uvicorn", app.starlette, *common, *options, "--no-access-log"]
+    options = ["--chdir", str(app.folder), "--bind", f"{LOOPBACK}:{port}", "--worker-class", "gthread"]
+    threads = ["--threads", str(_THREADS), "--forwarded-allow-ips", ""]
+    return ["gunicorn", app.flask, *common, *options, *threads, *["--preload"] * preload]
 
 
 class ServerGroup:
@@ -93,14 +75,14 @@ class ServerGroup:
         self._group = group
 
     def launch(self, adapter: str, *, app: App = EXAMPLE_APP, processes: int = 1, preload: bool = False) -> Server:
-        """Begin to start a server; `ServerGroup.wait` returns when it listens."""
+        """Begin to start a server; `wait` returns when it listens."""
         port = free_port()
         arguments = command(adapter, app, port, processes, preload=preload)
         return Server(adapter, port, self._group.start(f"{adapter}-{port}", [sys.executable, "-m", *arguments]))
 
     def wait(self, *servers: Server) -> None:
         for server in servers:
-            server.process.wait_until(lambda port=server.port: is_listening(port), _START)
+            server.process.wait_until(lambda port=server.port: is_listening(port), _START_TIMEOUT)
 
     def start(self, adapter: str, *, app: App = EXAMPLE_APP, processes: int = 1) -> Server:
         server = self.launch(adapter, app=app, processes=processes)
@@ -110,3 +92,12 @@ class ServerGroup:
     def stop(self) -> None:
         """End all servers in order; what they have queued is written."""
         self._group.stop()
+
+
+@contextmanager
+def serving(world: World, settings: Mapping[str, str] | None = None) -> Iterator[ServerGroup]:
+    """Serve the world's database by as many servers as are started in the block, with these OCTY_* variables."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
+    needed = {"OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export(), "OCTY_REQUIRE_HTTPS": "0"}
+    with ProcessGroup(world.folder / "logs", {**inherited, **needed, **(settings or {})}) as group:
+        yield ServerGroup(group)

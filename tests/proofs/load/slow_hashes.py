@@ -1,35 +1,31 @@
-"""`python -m proofs.load.slow_hashes`: right pairs with a fast digest while unknown keys cost slow hashes.
+"""`python -m proofs.load.slow_hashes`: right key pairs with a fast digest while unknown keys cost slow hashes.
 
-One pair with a SHA-crypt hash of so many rounds is imported, so each made-up key takes such a hash in vain. Rounds with
-and without strangers take turns, and p99 of the right pair must stay within 1.5 of that without. Two controls tell what
-the machine itself does: rounds without strangers against each other, and rounds beside unrelated processes of the
-lowest priority that compute the same hashes. Not here: how fast hashes are, which is nobody's wish.
+One key pair with a SHA-crypt hash of so many rounds is imported, so each made-up key takes such a hash in vain. Turns
+with and without made-up keys alternate, and p99 of the right key pair must stay within 1.5 of that without. Two
+controls show what the machine itself does: turns without made-up keys against each other, and turns beside unrelated
+processes of the lowest priority that compute the same hashes. How fast hashes are does not matter.
 """
 
-import argparse
-import http.client
+import asyncio
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import Self
+from contextlib import contextmanager
 
 from passlib.hash import sha512_crypt
 from support.imported_pairs import have
-from support.until import until
+from support.until import until_async
 from support.world import Keys, World, basic
 
 from octy_middleware import Settings
-from octy_worker.dev.processes import LOOPBACK
-from proofs.load.databases import add_database_option, chosen_databases, fresh_world
-from proofs.load.report import Report, conclude, in_ms, percentile
+from proofs.load.databases import proof_parser, run_proof
+from proofs.load.http_clients import Connection, Exchange, keep_asking, statuses, times
+from proofs.load.report import Report, in_ms, percentile
 from proofs.load.servers import LOAD_APP, Server, serving
 
-_PATH = "/v1/account/authenticate"
-_PACE = 0.004  # seconds between two requests of the right pair
-_ALIKE = 0.0005  # seconds that no two rounds on a shared machine are closer
+_PAUSE = 0.004  # seconds between two requests of the right key pair
+_ALIKE = 0.0005  # seconds that no two turns on a shared machine are closer
 _UNRELATED = """
 import sys
 from octy_middleware.auth.hash_child import _lower_priority
@@ -41,57 +37,38 @@ while True:
 """
 
 
-def ask(connection: http.client.HTTPConnection, header: str) -> int:
-    connection.request("GET", _PATH, headers={"Authorization": header})
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status
+class Turns:
+    """Turns of the right key pair on one server."""
 
+    def __init__(self, server: Server, keys: Keys, seconds: float) -> None:
+        self._port, self._authorization, self._seconds = server.port, keys.basic(), seconds
+        self.right: list[Exchange] = []
+        self.made_up: list[Exchange] = []
 
-def probe(server: Server, keys: Keys, seconds: float) -> tuple[list[float], set[int]]:
-    """Ask with a right pair; return what each request took, and which statuses came."""
-    took, statuses, end = [], set(), time.monotonic() + seconds
-    with closing(http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)) as connection:
-        while time.monotonic() < end:
-            begun = time.perf_counter()
-            statuses.add(ask(connection, keys.basic()))
-            took.append(time.perf_counter() - begun)
-            time.sleep(_PACE)
-    return took, statuses
+    async def run(self, clients: int = 0, seconds: float | None = None) -> list[float]:
+        """Use the right key pair while so many clients send made-up keys; return how long its requests took."""
+        self._done, before, turn = False, len(self.made_up), list[Exchange]()
+        tasks = [asyncio.create_task(self._send_made_up_keys(number)) for number in range(clients)]
+        await until_async(lambda: not clients or len(self.made_up) > before, 60)
+        end = time.monotonic() + (seconds or self._seconds)
+        await keep_asking(self._port, self._authorization, turn, lambda: time.monotonic() >= end, pause=_PAUSE)
+        self._done = True
+        await asyncio.gather(*tasks)
+        self.right += turn
+        return times(turn)
 
-
-class Strangers:
-    """So many connections that send made-up keys of an old shape, one after the other, until they are stopped."""
-
-    def __init__(self, server: Server, number: int) -> None:
-        self._server = server
-        self._stop = threading.Event()
-        self.statuses: list[int] = []
-        self._threads = [threading.Thread(target=self._run, args=(index,)) for index in range(number)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, index: int) -> None:
-        number = 0
-        with closing(http.client.HTTPConnection(LOOPBACK, self._server.port, timeout=60)) as connection:
-            while not self._stop.is_set():
-                number += 1
-                status = ask(connection, basic(f"pk_{index:032x}{number:032x}", "x"))
-                self.statuses.append(status)
-                if status == 503:  # there was no room: real clients wait
-                    self._stop.wait(0.05)
+    async def _send_made_up_keys(self, client: int) -> None:
+        connection = Connection(self._port)
+        while not self._done:
+            public_key = f"pk_{client:032x}{len(self.made_up):032x}"
+            self.made_up.append(await connection.ask(basic(public_key, "x")))
+            if self.made_up[-1].status == 503:  # there was no room: real clients wait
+                await asyncio.sleep(0.05)
+        connection.close()
 
 
 @contextmanager
-def unrelated(number: int, stored: str) -> Iterator[None]:
+def unrelated_processes(number: int, stored: str) -> Iterator[None]:
     """Let so many processes that have nothing to do with a server compute a hash all the time."""
     command = [sys.executable, "-c", _UNRELATED, stored]
     running = [
@@ -113,79 +90,57 @@ def measure(
     world: World,
     *,
     rounds: int,
-    strangers: int,
+    clients: int,
     turns: int,
     seconds: float,
     part: float = 0.99,
     limit: float = 1.5,
-    controls: bool = False,
+    controls: bool = True,
 ) -> Report:
-    """Let rounds with and without strangers take turns, and compare: this part of the requests, so many times."""
-    report = Report(f"{strangers} strangers against SHA-crypt of {rounds:,} rounds on {world.store}")
+    """Let turns with and without made-up keys alternate, and compare: this part of the requests, so many times."""
+    report = Report(f"{clients} clients with made-up keys against SHA-crypt of {rounds:,} rounds on {world.store}")
     slow, fast = world.register("imported"), world.register("fast")
     stored = str(sha512_crypt.using(rounds=rounds).hash(slow.secret))
     have(world, slow, stored, "sha512_crypt-2^19")
+    processes = Settings.model_fields["max_slow_hashes"].get_default(call_default_factory=True)
     alone: list[float] = []
-    again: list[float] = []
     beside: list[float] = []
-    unbidden: list[float] = []
-    seen: set[int] = set()
-    told: list[int] = []
-    with serving(world) as fleet:
-        server = fleet.start("starlette", app=LOAD_APP)
-        probe(server, fast, 0.5)
+    again: list[float] = []
+    beside_others: list[float] = []
+    with serving(world) as group:
+        turn = Turns(group.start("starlette", app=LOAD_APP), fast, seconds)
+        asyncio.run(turn.run(seconds=0.5))
         for _ in range(turns):
-            took, statuses = probe(server, fast, seconds)
-            alone += took
-            seen |= statuses
-            with Strangers(server, strangers) as crowd:
-                until(lambda crowd=crowd: bool(crowd.statuses))
-                took, statuses = probe(server, fast, seconds)
-            beside += took
-            seen |= statuses
-            told += crowd.statuses
+            alone += asyncio.run(turn.run())
+            beside += asyncio.run(turn.run(clients))
             if controls:
-                again += probe(server, fast, seconds)[0]
-                with unrelated(Settings.model_fields["max_slow_hashes"].get_default(call_default_factory=True), stored):
-                    unbidden += probe(server, fast, seconds)[0]
-        fleet.stop()
-    report.figure("without strangers", in_ms(alone))
-    report.figure("beside strangers", in_ms(beside))
-    report.figure("strangers were told", {status: told.count(status) for status in sorted(set(told))})
-    report.same("statuses of the right pair", seen, {200})
-    report.expect(set(told) <= {401, 503} and 401 in told, "strangers were told something else")
+                again += asyncio.run(turn.run())
+                with unrelated_processes(processes, stored):
+                    beside_others += asyncio.run(turn.run())
+        group.stop()
+    told = statuses(turn.made_up)
+    report.figure("without made-up keys", in_ms(alone))
+    report.figure("beside made-up keys", in_ms(beside))
+    report.figure("made-up keys were told", dict(told))
+    report.same("statuses of the right key pair", set(statuses(turn.right)), {200})
+    report.expect(set(told) <= {401, 503} and 401 in told, "made-up keys were told something else")
     quiet, crowded = percentile(alone, part), percentile(beside, part)
     report.figure(f"p{part:.0%} beside them, of that without", round(crowded / quiet, 2))
     if controls:
-        report.figure("without strangers, again", f"{in_ms(again)}, {percentile(again, part) / quiet:.2f} of that")
-        beside_others = percentile(unbidden, part) / quiet
-        report.figure("beside unrelated processes", f"{in_ms(unbidden)}, {beside_others:.2f} of that")
+        report.figure("without made-up keys, again", f"{in_ms(again)}, {percentile(again, part) / quiet:.2f} of that")
+        ratio = percentile(beside_others, part) / quiet
+        report.figure("beside unrelated processes", f"{in_ms(beside_others)}, {ratio:.2f} of that")
     report.expect(crowded - limit * quiet < _ALIKE, f"it grew {crowded / quiet:.2f} times")
     return report
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_database_option(parser)
+def main() -> int:
+    parser = proof_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=656_000)
-    parser.add_argument("--strangers", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=4, help="connections that send made-up keys")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    options = parser.parse_args(arguments)
-    reports = []
-    for store in chosen_databases(options):
-        with fresh_world(store) as world:
-            reports.append(
-                measure(
-                    world,
-                    rounds=options.rounds,
-                    strangers=options.strangers,
-                    turns=options.turns,
-                    seconds=options.seconds,
-                    controls=True,
-                )
-            )
-    return conclude("proofs.load.slow_hashes", reports)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each turn")
+    return run_proof("slow_hashes", parser, measure)
 
 
 if __name__ == "__main__":

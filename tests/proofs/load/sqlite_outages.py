@@ -1,8 +1,4 @@
-"""Ways in which a SQLite file goes away under a running server, each real, each undone at the end of its block.
-
-Here: what is done to file, disk and locks. Not here: what clients must see meanwhile; a server of the database's own
-(`database_servers`).
-"""
+"""Ways in which a SQLite file goes away under a running server, each real, each undone at the end of its block."""
 
 import fcntl
 import os
@@ -13,35 +9,34 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
 
+from support.paths import TESTS
 from support.world import World
 
-from proofs.load.kinds import Kind
-from proofs.load.servers import TESTS, Server
+from proofs.load.servers import Server
 
 _DISK = 16  # MiB of the small disk: room for the database and its log, quickly filled
 
 
 @contextmanager
-def file_moved(world: World, _server: Server) -> Iterator[None]:
-    """Move the database file away, and back: its log and lock file stay where they are."""
-    path = world.folder / "octy.db"
-    away = path.rename(world.folder / "octy.db.away")
+def _moved(path: Path, away: Path) -> Iterator[None]:
+    path.rename(away)
     try:
         yield
     finally:
         away.rename(path)
 
 
-@contextmanager
-def folder_moved(world: World, _server: Server) -> Iterator[None]:
+def file_moved(world: World, _server: Server) -> AbstractContextManager[None]:
+    """Move the database file away, and back: its log and lock file stay where they are."""
+    return _moved(world.folder / "octy.db", world.folder / "octy.db.away")
+
+
+def folder_moved(world: World, _server: Server) -> AbstractContextManager[None]:
     """Take the whole folder away, as an unmounted volume does."""
-    away = world.folder.rename(world.folder.with_name("away"))
-    try:
-        yield
-    finally:
-        away.rename(world.folder)
+    return _moved(world.folder, world.folder.with_name("away"))
 
 
 @contextmanager
@@ -66,14 +61,13 @@ def lock_file_held(world: World, _server: Server) -> Iterator[None]:
 @contextmanager
 def writes_refused(_world: World, server: Server) -> Iterator[None]:
     """Let the kernel refuse the server's writes (EFBIG): a full disk that needs no disk and no privileges."""
-    pids = [server.process.pid, *server.pids()]
-    limits = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids]
-    for pid, (_, hard) in zip(pids, limits, strict=True):
+    before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in [server.process.pid, *server.pids()]}
+    for pid, (_, hard) in before.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
     try:
         yield
     finally:
-        for pid, limit in zip(pids, limits, strict=True):
+        for pid, limit in before.items():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
 
 
@@ -98,27 +92,26 @@ def with_small_disk(command: list[str]) -> subprocess.CompletedProcess[str] | No
 
     That is a mount namespace, with a user namespace around it for those who are not root.
     """
-    spaces = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}  # as pytest was told to import
+    namespaces = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}  # as pytest imports
+    script = f'mount -t tmpfs -o size={_DISK}m octy "$0" || exit 99; exec "$@" --folder "$0"'
     with tempfile.TemporaryDirectory() as folder:
-        script = f'mount -t tmpfs -o size={_DISK}m octy "$0" || exit 99; exec "$@" --folder "$0"'
+        whole = [*namespaces, "sh", "-c", script, folder, *command]
         try:
-            done = subprocess.run([*spaces, "sh", "-c", script, folder, *command], env=path, text=True, check=False)
+            done = subprocess.run(whole, env=environment, text=True, check=False)
         except FileNotFoundError:
             return None
-    refused = done.returncode == 99 or (done.returncode == 1 and not _allowed(spaces))
-    return None if refused else done
-
-
-def _allowed(spaces: list[str]) -> bool:
-    return subprocess.run([*spaces, "true"], capture_output=True, check=False).returncode == 0
+    allowed = subprocess.run([*namespaces, "true"], capture_output=True, check=False).returncode == 0
+    return None if done.returncode == 99 or (done.returncode == 1 and not allowed) else done
 
 
 KINDS = {
-    "file_moved": Kind(file_moved, blind=True),
-    "folder_moved": Kind(folder_moved, blind=True),
-    "database_locked": Kind(database_locked, blind=False),
-    "lock_file_held": Kind(lock_file_held, blind=False),
-    "writes_refused": Kind(writes_refused, blind=False),
-    "disk_full": Kind(disk_full, blind=False),
+    "file_moved": file_moved,
+    "folder_moved": folder_moved,
+    "database_locked": database_locked,
+    "lock_file_held": lock_file_held,
+    "writes_refused": writes_refused,
+    "disk_full": disk_full,
 }
+UNREADABLE = frozenset({"file_moved", "folder_moved"})
+"""While these last, the database can't even be read, so remembered key pairs are accepted for the grace period only."""

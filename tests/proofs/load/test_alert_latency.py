@@ -5,6 +5,6 @@ from proofs.load.alert_loads import LOADS
 
 
 def test_alerts_leave_while_a_mail_server_hangs_and_an_import_runs() -> None:
-    reports = run(["hanging-mail-server", "import"], 3, store="sqlite", quick=True, limit=30.0)
+    reports = run(["hanging-mail-server", "import"], 3, database="sqlite", quick=True, limit=30.0)
     assert [fault for report in reports for fault in report.faults] == []
     assert len(LOADS) == 7  # a control, and six loads

@@ -1,4 +1,4 @@
-"""Processes of threads at the same keys: every figure is the oracle's; and so is what is told of single batches."""
+"""Processes of threads at the same keys: every figure is as the reference policy says, for single batches too."""
 
 import random
 
@@ -8,7 +8,6 @@ from support.world import Keys, World
 from octy_middleware import Outcome
 from octy_middleware.http.client_address import network_of
 from octy_middleware.http.event import AuthEvent
-from octy_middleware.recording.outcome_writer import OutcomeWriter
 from proofs.load.exactness import measure
 from proofs.load.reference_policy import LoggedOutcome, ReferencePolicy
 
@@ -23,22 +22,14 @@ def _event(keys: Keys, number: int, *, right: bool) -> AuthEvent:
 
 
 def _told(world: World, events: list[AuthEvent], sizes: list[int]) -> tuple[list[tuple], list[int]]:
-    """Write the events in batches of these sizes; return the rows of the cases, and what the oracle has told."""
-    ledger = OutcomeWriter(
-        world.database,
-        threshold=20,
-        attempts_per_minute=60,
-        sources_per_minute=256,
-        max_networks=1000,
-        clock=lambda: 1e9,
-    )
-    oracle = ReferencePolicy()
+    """Write the events in batches of these sizes; return incidents' failures and the policy's last growth."""
+    writer, policy = world.outcome_writer(1e9), ReferencePolicy()
     for size in sizes:
         batch, events = events[:size], events[size:]
-        ledger.write(batch)
-        oracle.read(LoggedOutcome(str(e.outcome), e.at, e.source, e.public_key, e.request_id) for e in batch)
+        writer.write(batch)
+        policy.add(LoggedOutcome(str(e.outcome), e.at, e.source, e.public_key, e.request_id) for e in batch)
     rows = world.rows("SELECT failures FROM incident ORDER BY id")
-    return rows, [told[-1] for told in oracle.told.values()]
+    return rows, [told[-1] for told in policy.growth.values()]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +46,7 @@ def test_a_doubling_is_told_also_when_a_success_ends_it_in_the_same_commit(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_batches_tell_what_the_oracle_tells(world: World, seed: int) -> None:
+def test_batches_tell_what_the_reference_policy_tells(world: World, seed: int) -> None:
     chance, keys = random.Random(seed), world.register()
     events = [_event(keys, number, right=chance.random() < 0.02) for number in range(400)]
     sizes = [chance.randrange(1, 60) for _ in range(60)]

@@ -1,9 +1,7 @@
-"""Page, alert and command of an incident read a bounded number of rows, however many attempts it has."""
-
 from support.world import World
 
 from proofs.load.heavy_incident import measure
 
 
-def test_a_heavy_incident_is_shown_from_a_bounded_number_of_rows(world: World) -> None:
+def test_heavy_incident_is_shown_from_a_bounded_number_of_rows(world: World) -> None:
     assert measure(world, attempts=2_048 + 20_000, sources=2_000, timed=False).faults == []

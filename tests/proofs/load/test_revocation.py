@@ -1,9 +1,7 @@
-"""A pair that is cut stops at once here and within a second in every other process, under load."""
-
 from support.world import World
 
 from proofs.load.revocation import measure
 
 
-def test_a_cut_pair_stops_in_every_process_whatever_their_clocks_say(world: World) -> None:
+def test_revoked_key_pair_stops_in_every_process_whatever_their_clocks_say(world: World) -> None:
     assert measure(world, rounds=3).faults == []

@@ -1,8 +1,6 @@
-"""A worker that is told to stop in the middle of a mail, and told again, ends with 0 and loses nothing."""
-
 from proofs.load.stops import measure, worker_setup
 
 
-def test_a_worker_that_is_told_to_stop_ends_with_0_and_its_mails_are_sent_once() -> None:
-    with worker_setup() as place:
-        assert measure(place, rounds=1, kinds=("twice",), mails=1).faults == []
+def test_worker_stopped_twice_within_a_mail_exits_with_0_and_sends_mails_once() -> None:
+    with worker_setup() as setup:
+        assert measure(setup, rounds=1, situations=("second signal",), mails=1).faults == []
