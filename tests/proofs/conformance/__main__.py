@@ -4,16 +4,15 @@ The exit status is 1 when a case is neither as the table says nor as a known dif
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from proofs.conformance import apache
-from proofs.conformance.cells import CELLS, DEFAULT_SETTINGS_CELLS, FURTHER_CELLS, Cell
+from proofs.conformance.cells import ALL_CELLS, Cell
 from proofs.conformance.pipeline import Report, pipeline
-from proofs.conformance.table import as_markdown, as_text, columns, legend, matrix
+from proofs.conformance.table import as_markdown, as_text
 
 
 def main() -> int:
@@ -22,54 +21,42 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("words", nargs="*", metavar="WORD", help="run only cells with this in their names")
     options = parser.parse_args()
-    named = [cell for cell in (*CELLS, *DEFAULT_SETTINGS_CELLS, *FURTHER_CELLS) if _is_named(cell, options.words)]
+    words = [word.lower() for word in options.words]
+    named = [cell for cell in ALL_CELLS if not words or any(word in str(cell).lower() for word in words)]
     cells = [cell for cell in named if cell.server.is_installed]
     for cell in named:
         if cell not in cells:
-            _say(f"left out: {cell} (needs {apache.NEEDS})")
+            _print(f"left out: {cell} (needs {apache.NEEDS})")
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="octy-conformance-"))
-    try:
-        reports = _run(folder, cells)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    red = _show(reports, time.monotonic() - began)
-    if options.write and not options.words and cells != named:
-        _say("not written: something was left out")
-    elif options.write and not options.words:
-        options.write.write_text(as_markdown(red), encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="octy-conformance-", ignore_cleanup_errors=True) as folder:
+        reports = _run(Path(folder), cells)
+    wrong = {(report.cell, title) for report in reports for title in report.wrong}
+    _print(f"\n{as_text(cells, wrong)}\n")
+    sent = sum(len(report.cases) for report in reports)
+    _print(f"octy: {sent} cases in {len(reports)} cells, {len(wrong)} red, {time.monotonic() - began:.0f} s")
+    if options.write and (words or cells != named):
+        _print("not written: something was left out")
+    elif options.write:
+        options.write.write_text(as_markdown(wrong), encoding="utf-8")
     return 1 if any(report.faults for report in reports) else 0
-
-
-def _is_named(cell: Cell, words: list[str]) -> bool:
-    return not words or any(word.lower() in str(cell).lower() for word in words)
 
 
 def _run(folder: Path, cells: list[Cell]) -> list[Report]:
     reports = []
-    with pipeline(folder, cells) as line:
+    with pipeline(folder, cells) as runs:
         for number, cell in enumerate(cells, 1):
-            report = line.report(cell)
+            report = runs.report(cell)
             reports.append(report)
             state = f"{len(report.faults)} RED" if report.faults else f"{len(report.cases)} cases ✓"
-            _say(f"{number:>3}/{len(cells)}  {cell}: {state}")
+            _print(f"{number:>3}/{len(cells)}  {cell}: {state}")
             for fault in report.faults:
-                _say(f"       {fault}")
+                _print(f"       {fault}")
     return reports
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-def _show(reports: list[Report], seconds: float) -> set[tuple[Cell, str]]:
-    red = {(report.cell, title) for report in reports for title in report.red}
-    rows = matrix(columns(report.cell for report in reports), red)
-    _say(f"\n{as_text(rows)}\n\n{legend(rows)}\n")
-    played = sum(len(report.cases) for report in reports)
-    _say(f"octy: {played} cases in {len(reports)} cells, {len(red)} red, {seconds:.0f} s")
-    return red
 
 
 if __name__ == "__main__":

@@ -42,6 +42,11 @@ class KeyPairs:
         """The right header."""
         return b"Authorization: Basic " + self.token
 
+    @property
+    def wrong(self) -> bytes:
+        """The header with a wrong secret."""
+        return b"Authorization: " + self.right.basic("sk_wrong").encode()
+
 
 def sample_key_pairs() -> KeyPairs:
     """Return pairs of the right shape that nobody has: for a look at the table without a database."""

@@ -1,7 +1,4 @@
-"""A framework on a server: all cases of it, and what was recorded of them.
-
-Here: which cells there are, playing them, and reading the record afterwards. Not here: which results are right.
-"""
+"""A framework on a server: which cells there are, all cases of one, and what was recorded of them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,14 +11,11 @@ from support.until import until
 from support.world import World
 
 from proofs.conformance.accounts import Accounts, KeyPairs
-from proofs.conformance.cases import NOTHING, Case, table
+from proofs.conformance.cases import NOTHING, Case, CaseResult, table
 from proofs.conformance.cases.stops import STOP
 from proofs.conformance.servers import DEFAULT_SETTINGS, FURTHER, SERVERS, WITHOUT_LIFESPAN, RunningServer, Server
 
 _TIMEOUT = 30.0  # seconds until the record must be complete; waited for only where it is not
-
-_TRUST = ("source", "plain HTTP", "nobody trusted", "Forwarded", "WebSocket", STOP)
-_END = ("keys", STOP)
 
 FRAMEWORKS = {
     "Starlette": ("asgi", "starlette_app"),
@@ -32,7 +26,7 @@ FRAMEWORKS = {
     "Django (WSGI)": ("wsgi", "django_wsgi_app"),
     "Falcon (WSGI)": ("wsgi", "falcon_wsgi_app"),
 }
-# Those of the smaller table, each on one server.
+# Those of the short table, each on one server.
 FURTHER_FRAMEWORKS = {
     "Litestar": ("asgi", "litestar_app"),
     "Quart": ("asgi", "quart_app"),
@@ -53,6 +47,7 @@ SHORT_TABLE = (
     "shaped refusals",
     STOP,
 )
+_FORWARDING = ("source", "plain HTTP", "nobody trusted", "Forwarded", "WebSocket", STOP)
 
 
 @dataclass(frozen=True)
@@ -66,52 +61,39 @@ class Cell:
         return f"{self.framework} on {self.server.name}"
 
     def cases(self, key_pairs: KeyPairs) -> tuple[Case, ...]:
-        """Return what is played here. A server default settings differs in whom it trusts by itself: this is asked."""
-        here = (case for case in table(key_pairs) if case.adapter in ("", self.server.adapter))
-        groups = self._groups
-        return tuple(case for case in here if groups is None or case.group in groups)
-
-    @property
-    def _groups(self) -> tuple[str, ...] | None:
+        """Return what is played here. A server with its default settings differs in whom it trusts: this is asked."""
+        groups = None
         if self.server in WITHOUT_LIFESPAN:
-            return _END
-        if self.server in FURTHER or self.framework in FURTHER_FRAMEWORKS:
-            return SHORT_TABLE
-        return _TRUST if self.server in DEFAULT_SETTINGS else None
+            groups = ("keys", STOP)
+        elif self.server in FURTHER or self.framework in FURTHER_FRAMEWORKS:
+            groups = SHORT_TABLE
+        elif self.server in DEFAULT_SETTINGS:
+            groups = _FORWARDING
+        here = (case for case in table(key_pairs) if case.adapter in ("", self.server.adapter))
+        return tuple(case for case in here if groups is None or case.group in groups)
 
     @property
     def app(self) -> str:
         return f"proofs.conformance.apps.{(FRAMEWORKS | FURTHER_FRAMEWORKS)[self.framework][1]}:app"
 
 
+def _small_cells(servers: Iterable[Server]) -> tuple[Cell, ...]:
+    return tuple(Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in servers)
+
+
+_ONE = {"asgi": SERVERS[0], "wsgi": next(server for server in SERVERS if server.name == "waitress")}
 CELLS = tuple(
     Cell(framework, server)
     for server in SERVERS
     for framework, (adapter, _) in FRAMEWORKS.items()
     if adapter == server.adapter
 )
-DEFAULT_SETTINGS_CELLS = tuple(
-    Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in DEFAULT_SETTINGS
-)
-_ONE = {
-    "asgi": next(one for one in SERVERS if one.adapter == "asgi"),
-    "wsgi": next(one for one in SERVERS if one.name == "waitress"),
-}
+DEFAULT_SETTINGS_CELLS = _small_cells(DEFAULT_SETTINGS)
 FURTHER_CELLS = (
     *(Cell(framework, _ONE[adapter]) for framework, (adapter, _) in FURTHER_FRAMEWORKS.items()),
-    *(Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in (*FURTHER, *WITHOUT_LIFESPAN)),
+    *_small_cells((*FURTHER, *WITHOUT_LIFESPAN)),
 )
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What one case came to in one cell."""
-
-    answers: tuple[str, ...]
-    recorded: str
-
-    def __str__(self) -> str:
-        return f"{' · '.join(self.answers)} [{self.recorded or 'nothing recorded'}]"
+ALL_CELLS = (*CELLS, *DEFAULT_SETTINGS_CELLS, *FURTHER_CELLS)
 
 
 @dataclass
@@ -124,14 +106,14 @@ class CellRun:
     running: RunningServer = field(init=False)
 
     @classmethod
-    def prepared(cls, cell: Cell, accounts: Accounts, folder: Path) -> Self:
+    def prepare(cls, cell: Cell, accounts: Accounts, folder: Path) -> Self:
         """Return one with a copy of the accounts, and nothing running yet."""
         folder.mkdir(parents=True)
         return cls(cell, folder, accounts.copy_to(folder))
 
-    def start(self, **variables: str) -> None:
+    def start(self, app: str | None = None, *options: str) -> None:
         """Start the server, from the main thread."""
-        self.running = RunningServer(self.cell.server, self.cell.app, self.folder, {**self.environment(), **variables})
+        self.running = RunningServer(self.cell.server, app or self.cell.app, self.folder, self.environment(), *options)
 
     def environment(self) -> dict[str, str]:
         """Return what the apps read: the middleware's settings, and the neighbour's database."""
@@ -147,58 +129,53 @@ class CellRun:
             "OCTY_SOURCES_PER_MINUTE": "100000",
         }
 
-    def play(self, cases: tuple[Case, ...], expected: dict[str, CaseResult]) -> dict[str, CaseResult]:
+    def run(self, cases: tuple[Case, ...], expected: dict[str, CaseResult]) -> dict[str, CaseResult]:
         """Run the cases, stop the server after the last one, and return what each came to."""
         try:
             self.running.wait()
             *others, last = cases
-            answers = {case.title: case.run(self.running.port) for case in others}
-            self._settle(others, answers, expected)
-            answers[last.title] = last.run(self.running.port)
-            self.running.end()
-            return self._seen(cases, answers)
+            responses = {case.title: case.run(self.running.port) for case in others}
+            with suppress(AssertionError):  # accepted outcomes wait a moment for others; the report tells what differs
+                until(
+                    lambda: all(self.results(others, responses)[c.title] == expected[c.title] for c in others),
+                    _TIMEOUT,
+                    interval=0.05,
+                )
+            responses[last.title] = last.run(self.running.port)
+            self.running.terminate()
+            return self.results(cases, responses)
         finally:
-            self.running.stop()
-            for world in self.worlds.values():
-                world.database.close()
+            self.close()
 
-    def _settle(self, cases: list[Case], answers: dict[str, tuple[str, ...]], expected: dict[str, CaseResult]) -> None:
-        """Wait until all is recorded as expected: accepted outcomes wait a moment for others."""
-
-        def recorded() -> bool:
-            seen = self._seen(cases, answers)
-            return all(seen.get(case.title) == expected[case.title] for case in cases)
-
-        with suppress(AssertionError):  # the report says which cell differs
-            until(recorded, _TIMEOUT, interval=0.05)
-
-    def _seen(self, cases: Iterable[Case], answers: dict[str, tuple[str, ...]]) -> dict[str, CaseResult]:
-        """Read the record."""
+    def results(self, cases: Iterable[Case], responses: dict[str, tuple[str, ...]]) -> dict[str, CaseResult]:
+        """Return what each case came to, and what is on record that no case explains: there must be nothing."""
         record = RecordedOutcomes(self.worlds)
-        return {**{case.title: CaseResult(answers[case.title], record.of(case)) for case in cases}, **record.rest()}
+        results = {case.title: CaseResult(responses[case.title], record.take(case)) for case in cases}
+        left = {f"unexplained: {place}": CaseResult((), ", ".join(found)) for place, found in record.by_place.items()}
+        return {**results, **left}
+
+    def close(self) -> None:
+        if hasattr(self, "running"):
+            self.running.stop()
+        for world in self.worlds.values():
+            world.database.close()
 
 
 class RecordedOutcomes:
-    """What the databases of a cell hold, by case."""
+    """What the databases of a cell hold, by request id or source."""
 
     def __init__(self, worlds: dict[str, World]) -> None:
-        self._attempts: dict[str, Counter[str]] = {}
-        self._accepted: dict[str, Counter[str]] = {}
+        self.by_place: dict[str, Counter[str]] = {}
         for name, world in worlds.items():
             prefix = "" if name == "octy" else f"{name}: "
             for request_id, outcome, source in world.rows("SELECT request_id, outcome, source FROM attempt"):
-                self._attempts.setdefault(request_id, Counter())[f"{prefix}{outcome} from {source}"] += 1
+                self.by_place.setdefault(request_id, Counter())[f"{prefix}{outcome} from {source}"] += 1
             for source, count in world.rows("SELECT source, count FROM outcome_minute WHERE outcome = 'accepted'"):
-                self._accepted.setdefault(source, Counter())[f"{prefix}accepted"] += count
+                self.by_place.setdefault(source, Counter())[f"{prefix}accepted"] += count
 
-    def of(self, case: Case) -> str:
-        found = self._attempts.pop(case.request_id, Counter()) + self._accepted.pop(case.source, Counter())
+    def take(self, case: Case) -> str:
+        """Return what is on record of a case, once."""
+        found = self.by_place.pop(case.request_id, Counter()) + self.by_place.pop(case.source, Counter())
         words = {word.removesuffix(f" from {case.source}"): count for word, count in found.items()}
-        return (
-            ", ".join(word if count == 1 else f"{count} × {word}" for word, count in sorted(words.items())) or NOTHING
-        )
-
-    def rest(self) -> dict[str, CaseResult]:
-        """Return what no case explains, by where it stands. There must be nothing."""
-        left = {**self._attempts, **self._accepted}
-        return {f"unexplained: {place}": CaseResult((), ", ".join(found)) for place, found in left.items()}
+        counted = [word if count == 1 else f"{count} × {word}" for word, count in sorted(words.items())]
+        return ", ".join(counted) or NOTHING

@@ -1,15 +1,16 @@
-"""The table's requests without a server: bytes -> scope or environ -> app -> the same words as over TCP.
+"""The table's requests without a server: bytes → scope or environ → app → the same words as over TCP.
 
-Here: a server's work in its plainest form, for the checkers of both specifications. Not here: the checks.
+This is a server's work in its plainest form, for the checkers of both specifications.
 """
 
 import asyncio
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
+from wsgiref.util import setup_testing_defaults
 
 from proofs.conformance.cases import THEN, Case, on_new_connections, on_one_connection
 from proofs.conformance.cases.stops import STOP
@@ -62,7 +63,7 @@ def _joined(chunks: bytes) -> bytes:
 
 
 def runs_in_process(case: Case) -> bool:
-    """Tell whether a case is about requests, not about connections, framing, or what only a server refuses."""
+    """Return whether a case is about requests, not about connections, framing, or what only a server refuses."""
     if case.conversation not in (on_one_connection, on_new_connections, websocket_echo) or case.group in (
         "broken lines",
         "keep-alive",
@@ -98,17 +99,16 @@ async def _ask_asgi(app: Any, request: ParsedRequest) -> list[str]:
         "client": PEER,
         "server": ("127.0.0.1", 80),
         "state": {},
-        **(
-            {"subprotocols": [], "extensions": {"websocket.http.response": {}}}
-            if upgrade
-            else {"method": request.method}
-        ),
     }
+    if upgrade:
+        scope |= {"subprotocols": [], "extensions": {"websocket.http.response": {}}}
+    else:
+        scope["method"] = request.method
     headers = [header for header in scope["headers"] if header[0] != b"authorization"]
-    said = await (_talk(app, scope) if upgrade else _exchange(app, scope, request.body))
+    words = await (_websocket(app, scope) if upgrade else _exchange(app, scope, request.body))
     left = [header for header in scope["headers"] if header[0] != b"authorization"]
     assert left == headers, "a request's headers are the app's, too, but for hidden credentials"
-    return said
+    return words
 
 
 async def _exchange(app: Any, scope: dict[str, Any], body: bytes) -> list[str]:
@@ -130,9 +130,9 @@ async def _exchange(app: Any, scope: dict[str, Any], body: bytes) -> list[str]:
     return [_described(sent, head=scope["method"] == "HEAD")]
 
 
-async def _talk(app: Any, scope: dict[str, Any]) -> list[str]:
-    """Be the client that `cases.websockets.talk` is."""
-    said: list[str] = []
+async def _websocket(app: Any, scope: dict[str, Any]) -> list[str]:
+    """Be the client that `cases.websockets.websocket_echo` is."""
+    words: list[str] = []
     sent: list[Any] = []
     received: asyncio.Queue[Any] = asyncio.Queue()
     received.put_nowait({"type": "websocket.connect"})
@@ -140,24 +140,29 @@ async def _talk(app: Any, scope: dict[str, Any]) -> list[str]:
     async def send(message: Any) -> None:
         sent.append(message)
         if message["type"] == "websocket.accept":
-            said.append("101")
+            words.append("101")
         elif message["type"] == "websocket.send":
-            said.append(message["text"])
-            if len(said) == 2:
+            words.append(message["text"])
+            if len(words) == 2:
                 received.put_nowait({"type": "websocket.receive", "text": "hi"})
         elif message["type"] == "websocket.close":
-            said.append("the end")
+            words.append("the end")
             received.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
     await app(scope, received.get, send)
-    return said or [_described(sent, head=False)]
+    return words or [_described(sent, head=False)]
 
 
 def _described(sent: list[Any], *, head: bool) -> str:
     start, *bodies = sent
-    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
-    body = b"".join(message.get("body", b"") for message in bodies)
-    return describe(Response(start["status"], headers, b"" if head else body, b"", head))
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+    return said(start["status"], headers, b"".join(message.get("body", b"") for message in bodies), head=head)
+
+
+def said(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head: bool) -> str:
+    """Return what a response says; a HEAD's body goes nowhere."""
+    lower = [(name.lower(), value) for name, value in headers]
+    return describe(Response(status, lower, b"" if head else body, b"", head))
 
 
 def wsgi(app: Any) -> Ask:
@@ -171,9 +176,7 @@ def wsgi(app: Any) -> Ask:
         finally:
             result.close()
         [(status, headers)] = begun
-        head = request.method == "HEAD"
-        lower = [(name.lower(), value) for name, value in headers]
-        return [describe(Response(int(status[:3]), lower, b"" if head else body, b"", head))]
+        return [said(int(status[:3]), headers, body, head=request.method == "HEAD")]
 
     return ask
 
@@ -184,18 +187,12 @@ def _environ(request: ParsedRequest) -> dict[str, Any]:
         "SCRIPT_NAME": "",
         "PATH_INFO": request.path.decode("latin-1"),
         "QUERY_STRING": request.query.decode("latin-1"),
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": PEER[0],
         "CONTENT_LENGTH": str(len(request.body)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(request.body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
     }
     for name, value in request.headers:
         if name in (b"content-length", b"content-type", b"transfer-encoding") or b"_" in name:
@@ -203,4 +200,5 @@ def _environ(request: ParsedRequest) -> dict[str, Any]:
         variable = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
         text = value.decode("latin-1")
         environ[variable] = f"{environ[variable]},{text}" if variable in environ else text
+    setup_testing_defaults(environ)  # adds what is missing
     return environ

@@ -1,7 +1,4 @@
-"""Cells run one beside another: while the cases of one are played, the servers of the next are starting.
-
-Here: what runs when. Not here: what a cell does (`cells`).
-"""
+"""Cells run one beside another: while the cases of one are played, the servers of the next are starting."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proofs.conformance.accounts import Accounts, accounts
-from proofs.conformance.cases import Case
-from proofs.conformance.cells import CaseResult, Cell, CellRun
-from proofs.conformance.expectations import expected
+from proofs.conformance.cases import Case, CaseResult
+from proofs.conformance.cells import Cell, CellRun
+from proofs.conformance.known_differences import expected
 
 AHEAD = 4  # servers at work or starting; more would only wait for the two cores
 
@@ -23,22 +20,21 @@ class Report:
 
     cell: Cell
     cases: tuple[Case, ...]
-    seen: dict[str, CaseResult]
+    expected: dict[str, CaseResult]
+    results: dict[str, CaseResult]
     log: str
 
     @property
-    def red(self) -> dict[str, CaseResult]:
+    def wrong(self) -> dict[str, CaseResult]:
         """What the cases that went wrong should have come to, by title."""
-        wanted = {case.title: expected(case, self.cell) for case in self.cases}
-        return {title: right for title, right in wanted.items() if self.seen[title] != right}
+        return {title: right for title, right in self.expected.items() if self.results[title] != right}
 
     @property
     def faults(self) -> list[str]:
-        """One line for each case that went wrong, naming cell and case, and for what nobody asked for."""
-        lines = [f"{self.cell} · {title}: {self.seen[title]}, not {right}" for title, right in self.red.items()]
-        lines += [
-            f"{self.cell} · {title}: {seen}" for title, seen in self.seen.items() if title.startswith("unexplained")
-        ]
+        """One line for each case that went wrong, naming cell and case, and for what no case explains."""
+        lines = [f"{self.cell} · {title}: {self.results[title]}, not {right}" for title, right in self.wrong.items()]
+        unexplained = self.results.keys() - self.expected.keys()
+        lines += [f"{self.cell} · {title}: {self.results[title]}" for title in sorted(unexplained)]
         if "Traceback" in self.log:
             lines.append(f"{self.cell} · the server's log has a traceback:\n{self.log[-3000:]}")
         return lines
@@ -64,15 +60,14 @@ class Pipeline:
         return self._running[cell].result()
 
     def _start(self, cell: Cell) -> None:
-        session = CellRun.prepared(cell, self.accounts, self.folder / str(len(self._running)))
-        session.start()
-        self._running[cell] = self._threads.submit(self._play, session)
+        run = CellRun.prepare(cell, self.accounts, self.folder / str(len(self._running)))
+        run.start()
+        self._running[cell] = self._threads.submit(self._run, run)
 
-    def _play(self, session: CellRun) -> Report:
-        cell = session.cell
-        cases = cell.cases(self.accounts.key_pairs)
-        seen = session.play(cases, {case.title: expected(case, cell) for case in cases})
-        return Report(cell, cases, seen, session.running.log())
+    def _run(self, run: CellRun) -> Report:
+        cases = run.cell.cases(self.accounts.key_pairs)
+        right = {case.title: expected(case, run.cell) for case in cases}
+        return Report(run.cell, cases, right, run.run(cases, right), run.running.log())
 
     def close(self) -> None:
         """Wait for what runs."""
@@ -83,8 +78,8 @@ class Pipeline:
 def pipeline(folder: Path, cells: Iterable[Cell]) -> Iterator[Pipeline]:
     """Open a pipeline for these cells, with its files in `folder`."""
     with accounts(folder / "accounts") as made:
-        line = Pipeline(made, folder, list(cells))
+        opened = Pipeline(made, folder, list(cells))
         try:
-            yield line
+            yield opened
         finally:
-            line.close()
+            opened.close()

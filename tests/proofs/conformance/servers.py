@@ -1,7 +1,7 @@
-"""How each server is started, and the processes that are.
+"""How each server is started, and the process of one.
 
-Here: command lines, as users write them, with the server's own reading of forwarding headers off as the README says,
-and once default settings. Not here: children in general (`octy_worker.dev.processes`), the cells.
+Command lines are as users write them: with the server's own reading of forwarding headers off, as the README says, and
+once with default settings.
 """
 
 import os
@@ -18,8 +18,8 @@ from support.until import until
 from octy_worker.dev.processes import Process, free_port, is_listening
 from proofs.conformance import apache
 
-_START = 30.0  # seconds until a server must listen
-_GRACE = 5.0  # seconds for its end
+_START_TIMEOUT = 90.0
+_GRACE_PERIOD = 5.0  # seconds for its end
 Command = Callable[[str, int], Sequence[str]]
 """From the app, as module:name, and the port; `{folder}` becomes the cell's own."""
 
@@ -74,19 +74,19 @@ def _uwsgi(app: str, port: int) -> Sequence[str]:
 
 _HYPERCORN = ("hypercorn", "--worker-class", "trio")
 UWSGI = str(Path(sys.executable).with_name("uwsgi"))
-_MINE = "--no-proxy-headers"
-_NOBODY = ("--forwarded-allow-ips", "")
+_NO_PROXY_HEADERS = "--no-proxy-headers"
+_TRUST_NONE = ("--forwarded-allow-ips", "")
 _UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
 
 SERVERS = (
-    Server("uvicorn-h11", "asgi", "uvicorn", _uvicorn("h11", _MINE)),
-    Server("uvicorn-httptools", "asgi", "uvicorn", _uvicorn("httptools", _MINE)),
+    Server("uvicorn-h11", "asgi", "uvicorn", _uvicorn("h11", _NO_PROXY_HEADERS)),
+    Server("uvicorn-httptools", "asgi", "uvicorn", _uvicorn("httptools", _NO_PROXY_HEADERS)),
     Server("hypercorn", "asgi", "hypercorn", lambda app, port: ("hypercorn", app, "--bind", f"127.0.0.1:{port}")),
     Server("granian-asgi", "asgi", "granian", _granian("asgi")),
-    Server("gunicorn-uvicorn", "asgi", "gunicorn", _gunicorn(_UVICORN_WORKER, *_NOBODY)),
-    Server("gunicorn-asgi", "asgi", "gunicorn", _gunicorn("asgi", *_NOBODY)),
-    Server("gunicorn-sync", "wsgi", "gunicorn", _gunicorn("sync", *_NOBODY)),
-    Server("gunicorn-gthread", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4", *_NOBODY)),
+    Server("gunicorn-uvicorn", "asgi", "gunicorn", _gunicorn(_UVICORN_WORKER, *_TRUST_NONE)),
+    Server("gunicorn-asgi", "asgi", "gunicorn", _gunicorn("asgi", *_TRUST_NONE)),
+    Server("gunicorn-sync", "wsgi", "gunicorn", _gunicorn("sync", *_TRUST_NONE)),
+    Server("gunicorn-gthread", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4", *_TRUST_NONE)),
     Server("waitress", "wsgi", "waitress", _waitress("--no-clear-untrusted-proxy-headers")),
     Server("granian-wsgi", "wsgi", "granian", _granian("wsgi")),
 )
@@ -104,15 +104,15 @@ DEFAULT_SETTINGS = (
 FURTHER = (
     Server("hypercorn-trio", "asgi", "hypercorn", lambda app, port: (*_HYPERCORN, app, "--bind", f"127.0.0.1:{port}")),
     Server("daphne", "asgi", "daphne", lambda app, port: ("daphne", "-b", "127.0.0.1", "-p", str(port), app)),
-    Server("gunicorn-gevent", "wsgi", "gunicorn", _gunicorn("gevent", *_NOBODY)),
+    Server("gunicorn-gevent", "wsgi", "gunicorn", _gunicorn("gevent", *_TRUST_NONE)),
     Server("cheroot", "wsgi", "cheroot", lambda app, port: ("cheroot", app, "--bind", f"127.0.0.1:{port}")),
     Server("uwsgi", "wsgi", "pyuwsgi", _uwsgi),
     Server("mod_wsgi", "wsgi", "", apache.command),
 )
 # Ways to serve without a lifespan: what is asked is whether the last outcomes are written at a stop.
 WITHOUT_LIFESPAN = (
-    Server("uvicorn without lifespan", "asgi", "uvicorn", _uvicorn("h11", _MINE, "--lifespan", "off")),
-    Server("uvicorn over WSGI", "wsgi", "uvicorn", _uvicorn("h11", _MINE, "--interface", "wsgi")),
+    Server("uvicorn without lifespan", "asgi", "uvicorn", _uvicorn("h11", _NO_PROXY_HEADERS, "--lifespan", "off")),
+    Server("uvicorn over WSGI", "wsgi", "uvicorn", _uvicorn("h11", _NO_PROXY_HEADERS, "--interface", "wsgi")),
 )
 
 
@@ -124,29 +124,29 @@ class RunningServer:
         module, *arguments = server.command(app, self.port)
         program = [module] if Path(module).is_absolute() else [sys.executable, "-m", module]
         command = [part.replace("{folder}", str(folder)) for part in (*program, *arguments, *options)]
-        self.process = Process(server.name, command, folder / "server.log", _surroundings(environment, folder))
+        self.process = Process(server.name, command, folder / "server.log", _environment(environment, folder))
 
     def wait(self) -> None:
         """Return when it takes connections; raise ProcessError with the end of its log when it never does."""
-        self.process.wait_until(lambda: is_listening(self.port), _START)
+        self.process.wait_until(lambda: is_listening(self.port), _START_TIMEOUT)
 
     def log(self) -> str:
-        """Return all that it has said."""
+        """Return its whole log."""
         return self.process.log.read_text(errors="replace")
 
-    def end(self) -> None:
+    def terminate(self) -> None:
         """Ask it to stop, and return when it has, however slow the machine is."""
         if self.process.returncode is None:
             os.kill(self.process.pid, signal.SIGTERM)
         with suppress(AssertionError):  # stop() kills it
-            until(lambda: self.process.returncode is not None, _START)
+            until(lambda: self.process.returncode is not None, _START_TIMEOUT)
         self.stop()
 
     def stop(self) -> None:
-        self.process.stop(_GRACE)
+        self.process.stop(_GRACE_PERIOD)
 
 
-def _surroundings(environment: dict[str, str], folder: Path) -> dict[str, str]:
+def _environment(environment: dict[str, str], folder: Path) -> dict[str, str]:
     """Return nothing of this process's own that a server or the middleware would read as a setting."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
     return {**kept, "HOME": str(folder), "PYTHONPATH": str(TESTS), **environment}

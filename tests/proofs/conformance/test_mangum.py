@@ -1,7 +1,7 @@
 """The table's requests as events of API Gateway, through Mangum, in this process."""
 
 import importlib
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,10 @@ from mangum import Mangum
 from support.event_loops import own_event_loop
 
 from octy_middleware.auth.sharing import close_authenticators
-from proofs.conformance.accounts import Accounts, accounts
+from proofs.conformance.accounts import accounts
 from proofs.conformance.cases import SECURE, THEN, Case, table
-from proofs.conformance.cells import SERVERS, SHORT_TABLE, CaseResult, Cell, CellRun, RecordedOutcomes
-from proofs.conformance.in_process import PEER, ParsedRequest, run, runs_in_process
-from proofs.conformance.raw_http import Response
-from proofs.conformance.response_text import describe
-
-
-@pytest.fixture
-def originals(tmp_path: Path) -> Iterator[Accounts]:
-    with accounts(tmp_path / "accounts") as made:
-        yield made
+from proofs.conformance.cells import SERVERS, SHORT_TABLE, Cell, CellRun
+from proofs.conformance.in_process import PEER, ParsedRequest, run, runs_in_process, said
 
 
 def _is_of_a_gateway(case: Case) -> bool:
@@ -50,34 +42,27 @@ def _event(request: ParsedRequest) -> dict[str, Any]:
     }
 
 
-def test_cases_of_the_smaller_table_come_to_the_same(
-    originals: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_cases_of_the_short_table_come_to_the_same_through_mangum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = CellRun.prepared(Cell("", SERVERS[0]), originals, tmp_path / "cell")
-    for name, value in session.environment().items():
+    with accounts(tmp_path / "accounts") as originals:
+        cell_run = CellRun.prepare(Cell("", SERVERS[0]), originals, tmp_path / "cell")
+    for name, value in cell_run.environment().items():
         monkeypatch.setenv(name, value)
-    module = importlib.import_module("proofs.conformance.apps.starlette_app")
-    app = module.asgi_sites(module.build)
+    app = importlib.import_module("proofs.conformance.apps.starlette_app").app
 
     def ask(request: ParsedRequest) -> list[str]:
         context: Any = None
-        said = Mangum(app, lifespan="off")(_event(request), context)
-        head = request.method == "HEAD"
-        headers = [(name.lower(), value) for name, value in said["headers"].items()]
-        body = said["body"].encode()
-        return [describe(Response(said["statusCode"], headers, b"" if head else body, b"", head))]
+        response = Mangum(app, lifespan="off")(_event(request), context)
+        headers, body = response["headers"].items(), response["body"].encode()
+        return [said(response["statusCode"], headers, body, head=request.method == "HEAD")]
 
-    all_cases = table(originals.key_pairs)
-    cases = [
-        case for case in all_cases if case.group in SHORT_TABLE and runs_in_process(case) and _is_of_a_gateway(case)
-    ]
-    with own_event_loop():
-        answers = {case.title: run(case, ask) for case in cases}
-    for world in session.worlds.values():
-        close_authenticators(world.url)
-    record = RecordedOutcomes(session.worlds)
-    seen = {case.title: CaseResult(answers[case.title], record.of(case)) for case in cases}
-    for world in session.worlds.values():
-        world.database.close()
-    assert {**seen, **record.rest()} == {case.title: CaseResult(case.answers, case.recorded) for case in cases}
+    of_the_table = (case for case in table(originals.key_pairs) if case.group in SHORT_TABLE)
+    cases = [case for case in of_the_table if runs_in_process(case) and _is_of_a_gateway(case)]
     assert len(cases) > 30
+    with closing(cell_run):
+        with own_event_loop():
+            responses = {case.title: run(case, ask) for case in cases}
+        for world in cell_run.worlds.values():
+            close_authenticators(world.url)
+        assert cell_run.results(cases, responses) == {case.title: case.expected for case in cases}

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 from wsgiref.validate import validator
@@ -10,18 +11,27 @@ from wsgiref.validate import validator
 import pytest
 
 from octy_middleware import OctyASGIMiddleware, OctyWSGIMiddleware
-from proofs.conformance.accounts import accounts
+from proofs.conformance.accounts import KeyPairs, accounts
 from proofs.conformance.asgi_checker import BreachError, checked
 from proofs.conformance.cases import table
-from proofs.conformance.cells import FRAMEWORKS, SERVERS, CaseResult, Cell, CellRun, RecordedOutcomes
-from proofs.conformance.expectations import expected_of_the_middleware
+from proofs.conformance.cells import FRAMEWORKS, SERVERS, Cell, CellRun
 from proofs.conformance.in_process import ParsedRequest, asgi, run, runs_in_process, wsgi
 
 
-class CheckedASGI(OctyASGIMiddleware):
-    """The adapter with a checker on either side, wherever a framework builds it in."""
+class _Checked:
+    """What both checked adapters share: the authenticators that they made."""
 
     made: ClassVar[list[Any]] = []
+
+    @classmethod
+    def close_all(cls) -> None:
+        while cls.made:
+            cls.made.pop().close()
+
+
+class CheckedASGI(_Checked, OctyASGIMiddleware):
+    """The adapter with a checker on either side, wherever a framework builds it in."""
+
     lower_case = True
 
     def __init__(self, app: Any, **options: Any) -> None:
@@ -33,10 +43,8 @@ class CheckedASGI(OctyASGIMiddleware):
         await self._above(scope, receive, send)
 
 
-class CheckedWSGI(OctyWSGIMiddleware):
+class CheckedWSGI(_Checked, OctyWSGIMiddleware):
     """The same with the standard library's own checker."""
-
-    made: ClassVar[list[Any]] = []
 
     def __init__(self, app: Any, **options: Any) -> None:
         super().__init__(validator(app), **options)
@@ -48,51 +56,44 @@ class CheckedWSGI(OctyWSGIMiddleware):
 
 
 ADAPTERS = {
-    "asgi": ("OctyASGIMiddleware", CheckedASGI, "asgi_sites", asgi),
-    "wsgi": ("OctyWSGIMiddleware", CheckedWSGI, "wsgi_sites", wsgi),
+    "asgi": ("OctyASGIMiddleware", CheckedASGI, "asgi_app_by_host", asgi),
+    "wsgi": ("OctyWSGIMiddleware", CheckedWSGI, "wsgi_app_by_host", wsgi),
 }
 
 
 @pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return the accounts' pairs, and a cell's databases with this process's own environment set to them."""
+def cell_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[KeyPairs, CellRun]]:
+    """Return the accounts' key pairs, and a cell's databases with this process's own environment set to them."""
     with accounts(tmp_path / "accounts") as made:
-        session = CellRun.prepared(Cell("", SERVERS[0]), made, tmp_path / "cell")
-        for name, value in session.environment().items():
+        run = CellRun.prepare(Cell("", SERVERS[0]), made, tmp_path / "cell")
+        for name, value in run.environment().items():
             monkeypatch.setenv(name, value)
-        yield made.key_pairs, session.worlds
-        for checker in (CheckedASGI, CheckedWSGI):
-            for authenticator in checker.made:
-                authenticator.close()
-            checker.made.clear()
-        for world in session.worlds.values():
-            world.database.close()
+        with closing(run):
+            yield made.key_pairs, run
+            _Checked.close_all()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_every_request_of_the_table_keeps_the_specification(
-    framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
+    framework: str, cell_run: tuple[KeyPairs, CellRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key_pairs, worlds = session
+    key_pairs, in_databases = cell_run
     adapter, name = FRAMEWORKS[framework]
-    original, checker, sites, ask = ADAPTERS[adapter]
+    original, checker, by_host, ask = ADAPTERS[adapter]
     module = importlib.import_module(f"proofs.conformance.apps.{name}")
     monkeypatch.setattr(module, original, checker)
     monkeypatch.setattr(CheckedASGI, "lower_case", not framework.startswith("Django"))
-    app = ask(getattr(module, sites)(module.build))
+    app = ask(getattr(module, by_host)(module.build))
     cases = [case for case in table(key_pairs) if case.adapter in ("", adapter) and runs_in_process(case)]
     assert len(cases) > 250
-    answers = {case.title: run(case, app) for case in cases}
-    for authenticator in checker.made:
-        authenticator.close()
-    record = RecordedOutcomes(worlds)
-    seen = {case.title: CaseResult(answers[case.title], record.of(case)) for case in cases}
-    assert {**seen, **record.rest()} == {case.title: expected_of_the_middleware(case) for case in cases}
+    responses = {case.title: run(case, app) for case in cases}
+    _Checked.close_all()
+    assert in_databases.results(cases, responses) == {case.title: case.expected for case in cases}
 
 
 @pytest.mark.parametrize("framework", [name for name, (adapter, _) in FRAMEWORKS.items() if adapter == "asgi"])
 def test_a_lifespan_passes_or_is_served_for_an_app_that_knows_none(
-    framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
+    framework: str, cell_run: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module(f"proofs.conformance.apps.{FRAMEWORKS[framework][1]}")
     monkeypatch.setattr(module, "OctyASGIMiddleware", CheckedASGI)

@@ -56,7 +56,7 @@ class Sockets:
         wire = self._fresh(name)
         wire.send(_raw(sent))
         try:
-            found = wire.answer(head=sent.around.method == "HEAD")
+            found = wire.read_response(head=sent.around.method == "HEAD")
         except (ConnectionClosed, NotHttp):
             wire.reconnect()
             return name, sent, None

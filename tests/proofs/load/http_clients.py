@@ -30,8 +30,8 @@ class Exchange:
 class Connection:
     """One connection to a port of this machine, opened anew when the server has closed it."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
+        self._port, self._timeout = port, timeout
         self.opened = 0
         """How often it was opened: while this stays, the same process answers."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -42,7 +42,7 @@ class Connection:
         request = f"{method} {path} HTTP/1.1\r\nHost: api\r\n{credentials}Content-Length: 0\r\n\r\n".encode()
         sent = time.monotonic()
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 status, headers, body = await self._exchange(request)
         except (OSError, asyncio.IncompleteReadError):
             self.close()

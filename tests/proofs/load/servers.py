@@ -14,7 +14,7 @@ from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port
 
 ADAPTERS = ("starlette", "flask")
 _THREADS = 16  # of a gunicorn worker: as many refusals can share one commit
-_START_TIMEOUT = 30.0
+_START_TIMEOUT = 90.0
 
 
 @dataclass(frozen=True)

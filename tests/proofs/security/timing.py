@@ -62,7 +62,7 @@ class Line:
         )
         begun = time.perf_counter_ns()
         self._wire.send(request)
-        answer = self._wire.answer()
+        answer = self._wire.read_response()
         taken = (time.perf_counter_ns() - begun) / 1000
         if answer.fields.get("connection", "").lower() == "close":
             self._wire.reconnect()

@@ -1,7 +1,6 @@
 """THE table: what is sent, what must be answered, what must be on record afterwards. The same for every cell.
 
-Here: what a case is, how its bytes are written, and the table put together. Not here: the cases, by subject in the
-modules beside, and what differs where (`differences`).
+The cases are in the modules beside, by subject; what differs where is in `known_differences`.
 """
 
 from collections.abc import Iterator
@@ -18,33 +17,42 @@ SECURE, SOURCE, ID = b"X-Forwarded-Proto: https", b"X-Forwarded-For: <source>", 
 FRONT = (SECURE, SOURCE, ID)
 """What the TLS proxy in front writes. The marks become an address and an id of the case's own."""
 
-
 THEN = b"<then>"
 """Between the requests of one connection."""
 
 
 class Conversation(Protocol):
-    """How a case goes: it sends the request, by and by if need be, and tells each answer."""
+    """How a case goes: it sends the request, in pieces if need be, and yields what each response says."""
 
-    def __call__(self, wire: RawConnection, request: bytes) -> Iterator[str]: ...
+    def __call__(self, connection: RawConnection, request: bytes) -> Iterator[str]: ...
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What a case comes to: responses in order; outcomes, with "from <source>" where that is not the case's own."""
+
+    responses: tuple[str, ...]
+    recorded: str
+
+    def __str__(self) -> str:
+        return f"{' · '.join(self.responses)} [{self.recorded or 'nothing recorded'}]"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row. `answers`: in order. `recorded`: outcomes, with "from <source>" where that is not the case's own."""
+    """One row of the table."""
 
     group: str
     name: str
     request: bytes
-    answers: tuple[str, ...]
-    recorded: str
+    expected: CaseResult
     conversation: Conversation
     adapter: str = ""  # asgi or wsgi, where the case exists at one of them only
     number: int = 0
 
     @property
     def title(self) -> str:
-        """What names it in reports and in `differences`."""
+        """What names it in reports and in `known_differences`."""
         return f"{self.group}: {self.name}"
 
     @property
@@ -63,33 +71,29 @@ class Case:
         return self.request.replace(b"<source>", self.source.encode()).replace(b"<id>", self.request_id.encode())
 
     def run(self, port: int) -> tuple[str, ...]:
-        """Conversation it on a connection of its own, and return what was answered."""
-        told: list[str] = []
-        with RawConnection(port) as wire:
+        """Have the conversation on a connection of its own, and return what was answered."""
+        responses: list[str] = []
+        with RawConnection(port) as connection:
             try:
-                told.extend(self.conversation(wire, self.bytes))
-            except ConnectionClosed:
-                told.append(CLOSED)
-            except NoResponse:
-                told.append(SILENT)
-            except NotHttp:
-                told.append(GARBLED)
-        return tuple(told)
+                responses.extend(self.conversation(connection, self.bytes))
+            except (ConnectionClosed, NoResponse, NotHttp) as end:
+                responses.append({ConnectionClosed: CLOSED, NoResponse: SILENT, NotHttp: GARBLED}[type(end)])
+        return tuple(responses)
 
 
-def on_one_connection(wire: RawConnection, request: bytes) -> Iterator[str]:
-    """Send request after request on one connection, each after the answer to the one before."""
+def on_one_connection(connection: RawConnection, request: bytes) -> Iterator[str]:
+    """Send request after request on one connection, each after the response to the one before."""
     for part in request.split(THEN):
-        wire.send(part)
-        yield describe(wire.answer(head=part.startswith(b"HEAD ")))
+        connection.send(part)
+        yield describe(connection.read_response(head=part.startswith(b"HEAD ")))
 
 
-def on_new_connections(wire: RawConnection, request: bytes) -> Iterator[str]:
+def on_new_connections(connection: RawConnection, request: bytes) -> Iterator[str]:
     """Send request after request, each on a connection of its own."""
     for part in request.split(THEN):
-        wire.send(part)
-        yield describe(wire.answer())
-        wire.reconnect()
+        connection.send(part)
+        yield describe(connection.read_response())
+        connection.reconnect()
 
 
 def http(
@@ -109,20 +113,19 @@ def case(
     group: str,
     name: str,
     request: bytes,
-    answers: str | tuple[str, ...],
+    responses: str | tuple[str, ...],
     recorded: str,
     *,
     conversation: Conversation = on_one_connection,
     adapter: str = "",
 ) -> Case:
     """Make a row."""
-    return Case(
-        group, name, request, (answers,) if isinstance(answers, str) else answers, recorded, conversation, adapter
-    )
+    expected = CaseResult((responses,) if isinstance(responses, str) else responses, recorded)
+    return Case(group, name, request, expected, conversation, adapter)
 
 
 def table(key_pairs: KeyPairs) -> tuple[Case, ...]:
-    """Return all rows, numbered, for these pairs."""
+    """Return all rows, numbered, for these key pairs."""
     from proofs.conformance.cases import (
         authorization,
         connections,
@@ -136,6 +139,5 @@ def table(key_pairs: KeyPairs) -> tuple[Case, ...]:
 
     subjects = (authorization, paths, connections, uploads, forwarding, options, websockets, stops)
     rows = [row for subject in subjects for row in subject.cases(key_pairs)]
-    titles = [row.title for row in rows]
-    assert len(titles) == len(set(titles)), "two cases have one title"
+    assert len(rows) == len({row.title for row in rows}), "two cases have one title"
     return tuple(replace(row, number=number) for number, row in enumerate(rows, 1))

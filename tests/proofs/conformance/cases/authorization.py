@@ -21,7 +21,6 @@ _RECORDED = {
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
     for name, value, outcome in _keys(key_pairs):
         answer = WHO if outcome == "accepted" else INVALID
         yield case("keys", name, http(b"Authorization: " + value.encode()), answer, outcome)
@@ -168,7 +167,7 @@ def _decoded(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
 
 def _lines(key_pairs: KeyPairs) -> dict[str, tuple[tuple[bytes, ...], str]]:
     right, token = key_pairs.basic, key_pairs.token
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     return {
         "no header": ((), MISSING),
         "two equal lines": ((right, right), AMBIGUOUS),

@@ -25,7 +25,6 @@ SAME = "the same bytes"
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
     yield from _heads(key_pairs)
     yield from _kept(key_pairs)
     yield from _several(key_pairs)
@@ -33,7 +32,7 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
 
 def _heads(key_pairs: KeyPairs) -> Iterator[Case]:
     right = THEN + http(key_pairs.basic)
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     for name, lines, answer, outcome in (
         ("HEAD without credentials", (), MISSING, "missing"),
         ("HEAD and a wrong secret", (wrong,), INVALID, "wrong_secret"),
@@ -52,7 +51,7 @@ def _heads(key_pairs: KeyPairs) -> Iterator[Case]:
 
 def _kept(key_pairs: KeyPairs) -> Iterator[Case]:
     right = http(key_pairs.basic)
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
     body = b'{"a": "body"}'
     posted = http(wrong, b"Content-Length: %d" % len(body), method=b"POST", path=b"/upload", body=body)
@@ -117,18 +116,18 @@ def _several(key_pairs: KeyPairs) -> Iterator[Case]:
     )
 
 
-def at_once(wire: RawConnection, request: bytes) -> Iterator[str]:
+def at_once(connection: RawConnection, request: bytes) -> Iterator[str]:
     """Send all requests in one go, and read as many answers."""
-    wire.send(request.replace(THEN, b""))
+    connection.send(request.replace(THEN, b""))
     for _ in request.split(THEN):
-        yield describe(wire.answer())
+        yield describe(connection.read_response())
 
 
-def same_bytes(wire: RawConnection, request: bytes) -> Iterator[str]:
+def same_bytes(connection: RawConnection, request: bytes) -> Iterator[str]:
     """Compare whole answers, all but the Date, each on a connection of its own."""
     raw = set()
     for part in request.split(THEN):
-        wire.send(part)
-        raw.add(re.sub(rb"(?i)\r\ndate: [^\r]*", b"", wire.answer().raw))
-        wire.reconnect()
+        connection.send(part)
+        raw.add(re.sub(rb"(?i)\r\ndate: [^\r]*", b"", connection.read_response().raw))
+        connection.reconnect()
     yield SAME if len(raw) == 1 else f"{len(raw)} different answers"

@@ -13,7 +13,6 @@ _LIE = "203.0.113.66"  # what a client writes into the headers by itself
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
     for name, lines, source in _SOURCES:
         request = http(*(line.encode("latin-1") for line in lines), front=(SECURE, ID))
         yield case("source", name, request, MISSING, _from("missing", source))

@@ -8,33 +8,37 @@ from proofs.conformance.response_text import HSTS, INVALID, MALFORMED, MISSING, 
 
 _OPTIONAL, _METHODS, _HSTS = b"optional.example", b"methods.example", b"hsts.example"
 _RATE_LIMITED, _SHAPED = b"rate-limited.example", b"shaped.example"
-_STRANGER = '200 {"account": ""}'
+_ANONYMOUS = '200 {"account": ""}'
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
-    yield from _optional(key_pairs, wrong)
+    yield from _optional(key_pairs)
     yield from _methods()
-    yield from _hsts(key_pairs, wrong)
-    yield _throttled(key_pairs, wrong)
+    yield from _hsts(key_pairs)
+    yield _rate_limited(key_pairs)
     for name, lines, method, answer, outcome in (
-        ("a refusal in the host's form", (wrong,), b"GET", '401 {"refused": 401, "method": "GET"}', "wrong_secret"),
+        (
+            "a refusal in the host's form",
+            (key_pairs.wrong,),
+            b"GET",
+            '401 {"refused": 401, "method": "GET"}',
+            "wrong_secret",
+        ),
         ("a HEAD in the host's form", (), b"HEAD", "401 with no body of 34 bytes", "missing"),
         ("the right pair", (key_pairs.basic,), b"GET", WHO, "accepted"),
     ):
         yield case("shaped refusals", name, http(*lines, method=method, host=_SHAPED), answer, outcome)
 
 
-def _optional(key_pairs: KeyPairs, wrong: bytes) -> Iterator[Case]:
+def _optional(key_pairs: KeyPairs) -> Iterator[Case]:
     for name, lines, answer, outcome in (
-        ("no credentials", (), _STRANGER, NOTHING),
-        ("an empty header", (b"Authorization:",), _STRANGER, NOTHING),
-        ("a forged remote user", (b"Remote-User: acme", b"REMOTE_USER: acme"), _STRANGER, NOTHING),
+        ("no credentials", (), _ANONYMOUS, NOTHING),
+        ("an empty header", (b"Authorization:",), _ANONYMOUS, NOTHING),
+        ("a forged remote user", (b"Remote-User: acme", b"REMOTE_USER: acme"), _ANONYMOUS, NOTHING),
         ("the right pair", (key_pairs.basic,), WHO, "accepted"),
-        ("a wrong secret", (wrong,), INVALID, "wrong_secret"),
+        ("a wrong secret", (key_pairs.wrong,), INVALID, "wrong_secret"),
         ("another scheme", (b"Authorization: Bearer x",), MALFORMED, "malformed"),
-        ("two lines", (wrong, key_pairs.basic), "400 ambiguous", "ambiguous"),
+        ("two lines", (key_pairs.wrong, key_pairs.basic), "400 ambiguous", "ambiguous"),
     ):
         yield case("optional", name, http(*lines, host=_OPTIONAL), answer, outcome)
     request = http(host=_OPTIONAL, front=(SOURCE, ID))
@@ -58,9 +62,9 @@ def _methods() -> Iterator[Case]:
         yield case("exempt methods", name, request, answer, "missing" if answer == MISSING else NOTHING)
 
 
-def _hsts(key_pairs: KeyPairs, wrong: bytes) -> Iterator[Case]:
+def _hsts(key_pairs: KeyPairs) -> Iterator[Case]:
     for name, request, answer, outcome in (
-        ("a refusal over https", http(wrong, host=_HSTS), INVALID + HSTS, "wrong_secret"),
+        ("a refusal over https", http(key_pairs.wrong, host=_HSTS), INVALID + HSTS, "wrong_secret"),
         ("a success over https", http(key_pairs.basic, host=_HSTS), WHO + HSTS, "accepted"),
         ("an exempt path over https", http(path=b"/open", host=_HSTS), OPEN + HSTS, NOTHING),
         ("a refusal over plain HTTP", http(host=_HSTS, front=(SOURCE, ID)), PLAIN, "plain_http"),
@@ -69,12 +73,12 @@ def _hsts(key_pairs: KeyPairs, wrong: bytes) -> Iterator[Case]:
         yield case("HSTS", name, request, answer, outcome)
 
 
-def _throttled(key_pairs: KeyPairs, wrong: bytes) -> Case:
-    """Return one story of one source: 429 where it is wrong, never where it is right.
+def _rate_limited(key_pairs: KeyPairs) -> Case:
+    """Return four requests of one source: 429 where it is wrong, never where it is right.
 
     Octy's own clients, which send no scheme, know no 429: to them a wrong key stays 401.
     """
-    lines = (wrong, wrong, wrong.replace(b"Basic ", b""), key_pairs.basic)
+    lines = (key_pairs.wrong, key_pairs.wrong, key_pairs.wrong.replace(b"Basic ", b""), key_pairs.basic)
     request = THEN.join(http(line, host=_RATE_LIMITED) for line in lines)
     answers, recorded = (INVALID, RATE_LIMITED, INVALID, WHO), "accepted, 3 × wrong_secret"
     return case(

@@ -10,8 +10,7 @@ _NEIGHBOUR = b"neighbour.example"
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     yield case("paths", "exempt path", http(path=b"/open"), OPEN, NOTHING)
     yield case("paths", "exempt path and a wrong secret", http(wrong, path=b"/open"), OPEN, NOTHING)
     yield case("paths", "exempt path and a query", http(path=b"/open?x=/who"), OPEN, NOTHING)

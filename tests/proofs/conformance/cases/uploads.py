@@ -8,13 +8,12 @@ from proofs.conformance.raw_http import RawConnection
 from proofs.conformance.response_text import INVALID, MISSING, WHO, describe
 
 _LARGE = 10_000_000
-_IMPATIENCE = 1.5  # seconds: an answer that waits for the body would never come
+_TIMEOUT = 1.5  # seconds: an answer that waits for the body would never come
 _BODY = bytes(range(256)) * 1200
 _HEADERS_END = b"\r\n\r\n"
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
     yield from _refused(key_pairs)
     yield from _accepted(key_pairs)
     yield from _trailers(key_pairs)
@@ -25,7 +24,7 @@ def _upload(*lines: bytes, body: bytes = b"") -> bytes:
 
 
 def _refused(key_pairs: KeyPairs) -> Iterator[Case]:
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     length, chunked, expect = b"Content-Length: %d" % _LARGE, b"Transfer-Encoding: chunked", b"Expect: 100-continue"
     for name, request, answer, outcome in (
         ("5 bytes of 10 MB, no credentials", _upload(length, body=b"hello"), MISSING, "missing"),
@@ -49,7 +48,7 @@ def _accepted(key_pairs: KeyPairs) -> Iterator[Case]:
 
 def _trailers(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return chunked requests with fields after the body: no server may take them for headers (RFC 9110 6.5.1)."""
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     for name, line, trailer, answer, outcome in (
         ("right pair as a trailer", b"", key_pairs.basic, MISSING, "missing"),
         ("wrong secret as a trailer of the right pair", key_pairs.basic, wrong, WHO, "accepted"),
@@ -66,16 +65,16 @@ def _chunks(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-def unfinished_body(wire: RawConnection, request: bytes) -> Iterator[str]:
+def unfinished_body(connection: RawConnection, request: bytes) -> Iterator[str]:
     """Send the beginning of a body and never the rest: the answer must come all the same."""
-    wire.send(request)
-    yield describe(wire.answer(patience=_IMPATIENCE))
+    connection.send(request)
+    yield describe(connection.read_response(timeout=_TIMEOUT))
 
 
-def after_continue(wire: RawConnection, request: bytes) -> Iterator[str]:
+def after_continue(connection: RawConnection, request: bytes) -> Iterator[str]:
     """Send the body when the server has said 100."""
     head, _, body = request.partition(_HEADERS_END)
-    wire.send(head + _HEADERS_END)
-    yield str(wire.interim())
-    wire.send(body)
-    yield describe(wire.answer())
+    connection.send(head + _HEADERS_END)
+    yield str(connection.read_interim())
+    connection.send(body)
+    yield describe(connection.read_response())

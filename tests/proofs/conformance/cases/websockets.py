@@ -19,8 +19,7 @@ _CLOSE = 8  # the opcode
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return them in the order of the table."""
-    wrong = b"Authorization: " + key_pairs.right.basic("sk_wrong").encode()
+    wrong = key_pairs.wrong
     unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
     for name, lines, answer, outcome in (
         ("socket without credentials", (), MISSING, "missing"),
@@ -46,15 +45,15 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
         yield case("WebSocket", name, request, said, "accepted", conversation=websocket_echo, adapter="asgi")
 
 
-def websocket_echo(wire: RawConnection, request: bytes) -> Iterator[str]:
+def websocket_echo(connection: RawConnection, request: bytes) -> Iterator[str]:
     """Open the socket, hear who one is, say hi, hear it back, and see it closed."""
-    wire.send(request)
-    answer = wire.answer()
+    connection.send(request)
+    answer = connection.read_response()
     yield describe(answer)
     if answer.status != 101:
         return
-    yield wire.frame()[1].decode()
-    wire.send_text(b"hi")
-    yield wire.frame()[1].decode()
-    opcode, _ = wire.frame()
+    yield connection.read_frame()[1].decode()
+    connection.send_text(b"hi")
+    yield connection.read_frame()[1].decode()
+    opcode, _ = connection.read_frame()
     yield "the end" if opcode == _CLOSE else f"a frame of kind {opcode}"
