@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from proofs.faults.tcp_proxy import Mode, Proxy
+from proofs.faults.tcp_proxy import TcpProxy
 from sqlalchemy import text
 from support.postgres import PostgresServer
 from support.served import Served, served
@@ -44,8 +44,8 @@ def standby(primary: PostgresServer, world: World) -> Iterator[PostgresServer]: 
 
 
 @pytest.fixture
-def proxy(primary: PostgresServer) -> Iterator[Proxy]:
-    with Proxy(primary.port) as proxy:
+def proxy(primary: PostgresServer) -> Iterator[TcpProxy]:
+    with TcpProxy(primary.port) as proxy:
         yield proxy
 
 
@@ -61,12 +61,6 @@ def catch_up(world: World, standby: PostgresServer, keys: Keys) -> None:
         driver.execute("SELECT pg_wal_replay_pause()")
 
 
-def fail_over(proxy: Proxy, port: int) -> None:
-    proxy.set(Mode.REFUSE)
-    proxy.lead_to(port)
-    proxy.set(Mode.PASS)
-
-
 def retire(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key).all()
@@ -78,18 +72,18 @@ def asked(app: Served, keys: Keys) -> int:
 
 
 def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_leads_to_the_primary(
-    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
     """Open connections stay: whoever made one to the standby would read its old state for ever."""
     keys, other = world.register(), world.register("other")
     catch_up(world, standby, other)
     with served(world, by_way_of(world, proxy.port), grace_period=2.0, commit_timeout=2.0) as app:
         assert [asked(app, some) for some in (keys, other) for _ in range(2)] == [200] * 4
-        fail_over(proxy, standby.port)
+        proxy.fail_over(standby.port)
         retire(world, keys)
         until(lambda: asked(app, keys) == 503, timeout=6.0)  # after the grace, not the standby's "active"
         assert asked(app, other) == 503
-        proxy.lead_to(primary.port)  # connections to the standby, had there been any, stay
+        proxy.set_target(primary.port)  # connections to the standby, had there been any, stay
         until(lambda: asked(app, keys) == 401, HEALED)
         until(lambda: asked(app, other) == 200, HEALED)
         assert app.ask(other.basic("sk_wrong")) == 401  # recorded
@@ -122,19 +116,19 @@ def put(database: Database) -> None:
 
 
 def test_pool_discards_connections_to_a_standby(
-    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
     """As with a connection pooler whose server was exchanged: the first use of one of them finds out."""
     keys = world.register()
     catch_up(world, standby, keys)
-    proxy.lead_to(standby.port)
+    proxy.set_target(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
     key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
     raw = [database.engine.connect() for _ in range(4)]
     for connection in raw:
         connection.exec_driver_sql("SELECT 1")
         connection.close()  # four open connections to the standby stand in the pool
-    proxy.lead_to(primary.port)
+    proxy.set_target(primary.port)
     with database.read() as connection:
         assert connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one() is False
     put(database)
@@ -146,16 +140,16 @@ def test_pool_discards_connections_to_a_standby(
 
 
 def test_pinned_connection_to_a_standby_is_discarded(
-    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
     keys = world.register()
     catch_up(world, standby, keys)
     retire(world, keys)
-    proxy.lead_to(standby.port)
+    proxy.set_target(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
     key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
     database.query(key_cache._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
-    proxy.lead_to(primary.port)
+    proxy.set_target(primary.port)
     record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.state == "retired"
@@ -187,18 +181,18 @@ def test_read_only_server_is_discarded_and_used_again_once_it_takes_writes(world
 
 
 def test_listener_leaves_a_standby(
-    world: World, primary: PostgresServer, standby: PostgresServer, proxy: Proxy
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
     catch_up(world, standby, world.register())
     database = Database(by_way_of(world, proxy.port))
     listener = database.listen()
     assert listener.wait(0.1)
-    fail_over(proxy, standby.port)
+    proxy.fail_over(standby.port)
     with pytest.raises(DatabaseUnavailableError):
         listener.wait(1.5)
     with pytest.raises(DatabaseUnavailableError, match="read-only"):
         listener.wait(0.1)
-    proxy.lead_to(primary.port)
+    proxy.set_target(primary.port)
     assert listener.wait(0.1)
     ringer = threading.Timer(0.2, lambda: ring(world))
     ringer.start()

@@ -1,18 +1,12 @@
-"""`make faults`: everything is killed and hindered while people use it, and nothing may be lost.
+"""`make faults`: kills and disturbs every part of an installation under real traffic; nothing may be lost.
 
-Here: a whole installation of real parts, customers and attackers, those who break it, and a judge who looks at it from
-the outside. Not here: one part under load (`load`), whole stories without faults (`story`).
-
-    __main__    `python -m proofs.faults`: options, one run a store, the JSON report, the exit status
-    siege       one run: traffic, faults, healing, calm, evidence, verdict
-    place       the installation: every part as a process, with a proxy in front of each server
-    proxy       what refuses, stalls and delays connections
-    shifted     a process whose wall clock is moved from the outside; apps: the host apps, with a log of commits
-    disk        a small disk of the run's own, for filling
-    chaos       who is killed or hindered when; steps: the named moments between two effects
-    callers     clients of the API, and their books; attackers: many of them at one pair
-    customers   whole lives of accounts; diary: what they leave
-    witness     what is seen in tables and mails while it happens
-    evidence    all that is known in the end; gathering: where from; leaks: the search for secrets
-    judge       PURE. what the evidence says of every invariant
+__main__          options, one run on each database, JSON report, exit status
+run               one run: traffic, faults, waiting for the end of all work, checks
+context           what all parts of a run share, and what they record
+installation      the parts as processes; second_installation: another one on the same servers
+tcp_proxy, clock_offset, resource_faults    the faults; apps: the host apps, with a commit log
+fault_injector    which fault comes when; kill_points: the points between two effects
+api_clients       requests and attacks; customers: accounts; side_scenarios, message_forger: everybody else
+observer          reads tables and mails during the run
+collection        collects the evidence, secret_search part of it; checks compares it with the invariants
 """

@@ -1,84 +1,73 @@
-"""`python -m proofs.faults`: kill and hinder every part under load, then check all invariants.
+"""`python -m proofs.faults`: kill and disturb every part under load, then check all invariants.
 
-Options, one run a store, the JSON report, and one clear last line. The exit status is 0 only when all holds.
+One run on each database, a JSON report, and one clear last line. The exit status is 0 only when everything holds.
 """
 
 import json
 import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from octy_worker.dev.processes import interrupt_on_termination
-from proofs.faults.resource_faults import keep, small_disk
-from proofs.faults.run import Plan, Result, Siege, say
+from proofs.faults.checks import CheckResult
+from proofs.faults.options import RunOptions
+from proofs.faults.resource_faults import small_disk
+from proofs.faults.run import FaultRun
 from proofs.load.databases import chosen_databases, proof_parser
 
-_SHOWN = 20
+_MOST_FINDINGS = 20  # on the terminal; the report has all
 
 
-def run_store(plan: Plan) -> Result:
-    """Run a plan in a folder of its own, which stays, and is named, when something did not hold."""
-    folder = Path(tempfile.mkdtemp(prefix=f"octy-faults-{plan.store}-"))
-    store_folder = folder / "store"
-    store_folder.mkdir()
-    with removed(folder) as kept, small_disk(store_folder, wanted=plan.store == "sqlite") as small:
-        if plan.store == "sqlite" and not small:
-            say("sqlite: no disk is filled in this run: this system lets us mount none (`make load` refuses writes)")
-        result = Siege(plan, folder, store_folder=store_folder, small_disk=small, say=say).run()
-        for finding in result.verdict.findings[:_SHOWN]:
-            say(f"{plan.store} BROKEN: {finding}")
-        say(f"{plan.store}: {dict(sorted(result.trouble.by_kind.items()))}")
-        if not result.verdict.good:
-            keep(store_folder, small=small)
-            kept.append(folder)
-            say(f"{plan.store}: logs, mails and tables are kept in {folder}")
+def run_store(options: RunOptions) -> CheckResult:
+    """Run in a temporary folder. When something does not hold, a copy of it is kept, and named."""
+    store = options.store
+    with TemporaryDirectory(prefix=f"octy-faults-{store}-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        store_folder = folder / "store"
+        store_folder.mkdir()
+        with small_disk(store_folder, wanted=store == "sqlite") as mounted:
+            if store == "sqlite" and not mounted:
+                say("sqlite: no disk is filled: this system mounts none for us (`make load` refuses writes)")
+            result = FaultRun(options, folder, store_folder=store_folder, small_disk=mounted, report=say).run()
+            for finding in result.findings[:_MOST_FINDINGS]:
+                say(f"{store} BROKEN: {finding}")
+            say(f"{store}: {dict(sorted(result.evidence.by_kind.items()))}")
+            if result.findings:
+                kept = shutil.copytree(folder, f"{folder}-kept")
+                say(f"{store}: logs, mails and tables are kept in {kept}")
     return result
 
 
-@contextmanager
-def removed(folder: Path) -> Iterator[list[Path]]:
-    """Remove the folder after the block, also after Ctrl-C, unless the block puts it down as kept."""
-    kept: list[Path] = []
-    try:
-        yield kept
-    finally:
-        if folder not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def report_of(results: dict[str, Result], seed: int, seconds: float) -> dict[str, object]:
-    """Sum the figures up, in the order that the issue names them; what is more stands behind."""
-    all_of = list(results.values())
+def report_of(results: dict[str, CheckResult], seed: int, seconds: float) -> dict[str, object]:
+    """Sum the figures of all runs: first those that matter most."""
+    runs = [result.evidence for result in results.values()]
     return {
-        **_sum([result.verdict.figures for result in all_of]),
+        **_sum(result.figures for result in results.values()),
         "seconds": round(seconds, 1),
         "seed": seed,
         "stores": list(results),
-        "requests": sum(result.requests for result in all_of),
-        **_sum([result.verdict.more for result in all_of]),
-        "secrets_nobody_saw": sum(len(result.diary.unseen) for result in all_of),
-        "longest_use_after_cut": round(
-            max((late for r in all_of for late in r.evidence.late.values()), default=0.0), 2
-        ),
-        "worker_ended_by_itself": [end for result in all_of for end in result.worker_ends],
-        "moments_missed": sum(result.trouble.missed for result in all_of),
-        "by_kind": dict(sorted(_sum([result.trouble.by_kind for result in all_of]).items())),
-        "findings": [f"{store}: {text}" for store, result in results.items() for text in result.verdict.findings],
+        "requests": sum(run.requests for run in runs),
+        **_sum(result.more for result in results.values()),
+        "secrets_nobody_saw": sum(len(run.unseen) for run in runs),
+        "longest_use_after_cut": round(max((late for run in runs for late in run.late.values()), default=0.0), 2),
+        "worker_ended_by_itself": [line for run in runs for line in run.worker_exits],
+        "moments_missed": sum(run.missed for run in runs),
+        "by_kind": dict(sorted(_sum(run.by_kind for run in runs).items())),
+        "findings": [f"{store}: {text}" for store, result in results.items() for text in result.findings],
     }
 
 
-def _sum(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """Add up by name; a name stays where it came first."""
-    summed: dict[str, int] = {}
-    for name, count in chain.from_iterable(some.items() for some in counts):
-        summed[name] = summed.get(name, 0) + count
-    return summed
+def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Add up by name, in the order of first occurrence; zeros stay."""
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    return total
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,23 +75,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=60, help="of all runs together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("faults-report.json"))
-    parser.add_argument("--lives", type=int, default=Plan.lives, help="accounts that are attacked at a time")
-    parser.add_argument("--pace", type=float, default=Plan.pace, help="seconds between two faults, on the average")
     options = parser.parse_args(arguments)
     begun, stores = time.monotonic(), chosen_databases(options.database)
     results = {}
     for number, store in enumerate(stores):
         kills = options.kills // len(stores) + (number < options.kills % len(stores))
-        results[store] = run_store(Plan(store, kills, options.seed, lives=options.lives, pace=options.pace))
+        results[store] = run_store(RunOptions(store, kills, options.seed))
     report = report_of(results, options.seed, time.monotonic() - begun)
     options.report.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    findings = [finding for result in results.values() for finding in result.verdict.findings]
-    say(json.dumps({name: report[name] for name in [*next(iter(results.values())).verdict.figures, "seconds"]}))
-    say(f"faults: {f'BROKEN: {len(findings)} findings' if findings else 'nothing was lost'} ({options.report})")
+    findings = sum(len(result.findings) for result in results.values())
+    say(json.dumps({name: report[name] for name in [*next(iter(results.values())).figures, "seconds"]}))
+    say(f"faults: {f'BROKEN: {findings} findings' if findings else 'nothing was lost'} ({options.report})")
     return 1 if findings else 0
 
 
-def _run() -> int:
+def say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+def _main() -> int:
     try:
         with interrupt_on_termination():
             return main()
@@ -112,7 +103,7 @@ def _run() -> int:
 
 
 if __name__ == "__main__":
-    status = _run()
+    status = _main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # this process had a Temporal client, see `octy_worker.daemon`

@@ -1,94 +1,82 @@
-"""Clients of the API, and the books they keep: what each was answered, by public key.
-
-Here: one request and its line in the books. Not here: who asks for what (`customers`).
-"""
+"""Clients of the API: single requests, and attacks with wrong secrets on several connections at once."""
 
 import http.client
 import threading
 import time
 from base64 import b64encode
-from collections import Counter, defaultdict
 
 from octy_worker.dev.customer import Keys
 from octy_worker.dev.processes import LOOPBACK
+from proofs.faults.context import NO_RESPONSE, Responses, RunContext
 
-UNANSWERED = 0
-WRONG = "sk_canary" + "0123456789" * 4
-"""What attackers send as a secret; it must be found nowhere."""
-_PATH = "/v1/account/authenticate"
-_PATIENCE = 20.0
-
-
-class Books:
-    """What all clients were answered. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.wrong: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        self.right: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        self.refused_right: list[str] = []  # a pair in use that was told anything but yes, or to come again
-        self.accepted_wrong: list[str] = []
-        self.last_accepted: dict[str, float] = {}  # when the last accepted request of a pair was sent
-
-    def note_wrong(self, public_key: str, status: int) -> None:
-        with self._lock:
-            self.wrong[public_key][status] += 1
-            if status not in (401, 503, UNANSWERED):
-                self.accepted_wrong.append(f"{public_key}: a wrong secret was answered {status}")
-
-    def note_right(self, public_key: str, status: int, sent: float, *, in_use: bool) -> None:
-        with self._lock:
-            self.right[public_key][status] += 1
-            if status == 200:
-                self.last_accepted[public_key] = max(sent, self.last_accepted.get(public_key, 0.0))
-            if in_use and status not in (200, 503, UNANSWERED):
-                self.refused_right.append(f"{public_key}: the right secret of a pair in use was answered {status}")
-
-    def seen(self) -> int:
-        """Return how many answers there were, for the line of progress."""
-        with self._lock:
-            return sum(statuses.total() for book in (self.wrong, self.right) for statuses in book.values())
+WRONG_SECRET = "sk_canary" + "0123456789" * 4
+"""What attackers send as a secret. It must be found nowhere."""
+_TIMEOUT = 20.0
+_PAUSE = 0.1  # seconds after a request that was not refused
 
 
-class Caller:
-    """One client with a connection to one app, behind a proxy that ends TLS, as the app is told."""
+class ApiClient:
+    """One client with a connection to one app, through a proxy that terminates TLS, as its headers say."""
 
-    def __init__(self, port: int, source: str, books: Books) -> None:
-        self.port, self.source, self._books = port, source, books
-        self._connection: http.client.HTTPConnection | None = None
+    def __init__(self, port: int, address: str, responses: Responses) -> None:
+        self._responses = responses
+        self._headers = {"X-Forwarded-For": address, "X-Forwarded-Proto": "https"}
+        self._connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_TIMEOUT)
 
-    def wrong(self, keys: Keys) -> int:
-        status = self._ask(keys.public_key, WRONG)
-        self._books.note_wrong(keys.public_key, status)
+    def send_wrong(self, keys: Keys) -> int:
+        status = self._send(keys.public_key, WRONG_SECRET)
+        self._responses.record_wrong(keys.public_key, status)
         return status
 
-    def right(self, keys: Keys, *, in_use: bool) -> int:
-        """Ask with the right secret. `in_use`: it must be accepted, unless the store is away."""
+    def send_right(self, keys: Keys, *, in_use: bool) -> int:
         sent = time.monotonic()
-        status = self._ask(keys.public_key, keys.secret)
-        self._books.note_right(keys.public_key, status, sent, in_use=in_use)
+        status = self._send(keys.public_key, keys.secret)
+        self._responses.record_right(keys.public_key, status, sent, in_use=in_use)
         return status
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()
 
-    def _ask(self, public_key: str, secret: str) -> int:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=_PATIENCE)
-        headers = {
-            "Authorization": "Basic " + b64encode(f"{public_key}:{secret}".encode()).decode(),
-            "X-Forwarded-For": self.source,
-            "X-Forwarded-Proto": "https",
-        }
+    def _send(self, public_key: str, secret: str) -> int:
+        """Return the status. A connection that was closed is opened again."""
+        credentials = b64encode(f"{public_key}:{secret}".encode()).decode()
         try:
-            self._connection.request("GET", _PATH, headers=headers)
-            answer = self._connection.getresponse()
-            answer.read()
+            self._connection.request(
+                "GET", "/v1/account/authenticate", headers={**self._headers, "Authorization": f"Basic {credentials}"}
+            )
+            response = self._connection.getresponse()
+            response.read()
         except (OSError, http.client.HTTPException):
             self.close()
-            return UNANSWERED
-        if answer.will_close:
-            self.close()
-        return answer.status
+            return NO_RESPONSE
+        return response.status
+
+
+class Attack:
+    """Sends wrong secrets of one key pair. Each connection ends after `refusals` responses 401."""
+
+    def __init__(self, run: RunContext, keys: Keys, address: str, refusals: int) -> None:
+        self._run, self._keys, self._address, self._refusals = run, keys, address, refusals
+        self._threads: list[threading.Thread] = []
+
+    def connect(self, app: str) -> None:
+        """Add a connection to this app. It gives up when nobody waits any longer."""
+        deadline = time.monotonic() + self._run.remaining()
+        self._threads.append(threading.Thread(target=self._send, args=(app, deadline), daemon=True))
+        self._threads[-1].start()
+
+    def in_progress(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _send(self, app: str, deadline: float) -> None:
+        client = ApiClient(self._run.installation.port_of(app), self._address, self._run.responses)
+        active, refused = self._run.installation.attackers[app], 0
+        while refused < self._refusals and time.monotonic() < deadline:
+            if client.send_wrong(self._keys) == 401:
+                refused += 1
+                active.add(client)
+            else:
+                active.discard(client)
+                time.sleep(_PAUSE)
+        active.discard(client)
+        client.close()

@@ -1,4 +1,4 @@
-"""The host apps under fault: those of `load.apps`, whose recorders also log the order of their commits."""
+"""The host apps: those of `proofs.load.apps`, whose recorders also log the order of their commits."""
 
 from octy_middleware.auth import authenticator
 from proofs.load.commit_log import LoggedDatabase, log_batches

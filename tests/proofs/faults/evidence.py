@@ -1,7 +1,4 @@
-"""PURE. All that is known at the end of a run: values, as the judge reads them.
-
-Here: shapes. Not here: where each comes from (`gathering`), what it means (`judge`).
-"""
+"""PURE. What is known at the end of a run: values, which `checks` compares."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,11 +8,11 @@ from proofs.load.reference_policy import OpenedIncident
 
 @dataclass(frozen=True)
 class Incident:
-    """A row of `incident`, with its answer. `case` is what the oracle would say of it."""
+    """A row of `incident` with its answer. `opening`: the columns that the reference policy predicts."""
 
     id: str
     public_key: str
-    case: OpenedIncident
+    opening: OpenedIncident
     closed: bool
     resolution: str | None = None
     regeneration_id: str | None = None
@@ -23,65 +20,60 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Order:
-    """A row of `regeneration`; pairs by their public keys."""
+class Regeneration:
+    """A row of `regeneration`, with the public key of the old key pair."""
 
     id: str
-    account: str
     cause: str
     old: str | None
-    new: str | None
     state: str
     finished: bool
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail in the sink."""
+    """A mail that the mail server stored at the Unix time `at`. `keys`: the public keys that it names."""
 
     message_id: str
     kind: str
     subject: str
     at: float
-    keys: frozenset[str] = frozenset()  # public keys that it names
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What those left who are no part of the installation. `forged`: how many forgeries of each form were sent."""
-
-    forged: Mapping[str, int] = field(default_factory=dict)
-    taken: tuple[str, ...] = ()  # forged updates that were answered as genuine
-    acts: Mapping[str, int] = field(default_factory=dict)  # by name: how often each did what it is there for
-    findings: tuple[str, ...] = ()
+    keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run, seen from the outside."""
+    """One run, seen from the outside. Mappings are by public key unless they say otherwise."""
 
     kills: int = 0
-    refused: Mapping[str, int] = field(default_factory=dict)  # by public key: 401s that clients read
-    unsure: Mapping[str, int] = field(default_factory=dict)  # requests without an answer, or told to come again
-    recorded: Mapping[str, int] = field(default_factory=dict)  # by public key: refusals in the tables
-    misjudged: tuple[str, ...] = ()  # right pairs refused, wrong ones accepted
-    expected: Mapping[str, OpenedIncident] = field(default_factory=dict)  # by public key, by the order of commits
+    by_kind: Mapping[str, int] = field(default_factory=dict)  # kind of fault -> how many
+    missed: int = 0  # waits for a kill point that ended without one
+    requests: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)  # responses 401 that clients received
+    uncertain: Mapping[str, int] = field(default_factory=dict)  # requests without a response or with 503
+    recorded: Mapping[str, int] = field(default_factory=dict)  # refusals in the tables
+    unexpected: tuple[str, ...] = ()  # right secrets refused, wrong ones accepted
+    expected: Mapping[str, OpenedIncident] = field(default_factory=dict)  # incidents, by the order of commits
     incidents: tuple[Incident, ...] = ()
-    orders: tuple[Order, ...] = ()
+    regenerations: tuple[Regeneration, ...] = ()
     mails: tuple[Mail, ...] = ()
-    unsent: Mapping[str, str] = field(default_factory=dict)  # Message-IDs of rows neither sent nor skipped: subjects
-    undelivered: tuple[str, ...] = ()  # messages of the outbox
+    unsent: Mapping[str, str] = field(default_factory=dict)  # Message-ID -> subject of rows neither sent nor skipped
+    undelivered: tuple[str, ...] = ()  # outbox messages
     running: frozenset[str] = frozenset()  # workflow ids
-    capped: frozenset[str] = frozenset()  # notices with a mail that the daily cap holds back until next day
-    answered: tuple[tuple[str, str, bool], ...] = ()  # incident, answer, leaked: what customers pressed
-    unseen: tuple[str, ...] = ()  # regenerations whose secret left the tables and reached nobody
-    stopped: tuple[str, ...] = ()  # lives that ended early
-    states: Mapping[str, str] = field(default_factory=dict)  # of pairs, by public key
-    probes: Mapping[str, int] = field(default_factory=dict)  # status of each collected pair in the end
-    in_use: frozenset[str] = frozenset()  # pairs that customers hold in the end
-    late: Mapping[str, float] = field(default_factory=dict)  # seconds after its end in which a pair was accepted
-    troubled: tuple[float, ...] = ()  # when something was done to a part
-    ended: tuple[str, ...] = ()  # host apps that ended by themselves
+    capped: frozenset[str] = frozenset()  # notices whose mail waits for the next day, because of the daily cap
+    answers: tuple[tuple[str, str, bool], ...] = ()  # by customers: incident, answer, leaked
+    unseen: tuple[str, ...] = ()  # regenerations whose secret was collected, but not displayed
+    failures: tuple[str, ...] = ()  # scenarios that ended early
+    states: Mapping[str, str] = field(default_factory=dict)
+    statuses: Mapping[str, int] = field(default_factory=dict)  # response to each collected key pair in the end
+    in_use: frozenset[str] = frozenset()  # key pairs that customers have in the end
+    late: Mapping[str, float] = field(default_factory=dict)  # seconds after its retirement of the last acceptance
+    faults: tuple[float, ...] = ()  # Unix times
+    exits: tuple[str, ...] = ()  # of host apps, without a kill
+    worker_exits: tuple[str, ...] = ()
     leaks: tuple[str, ...] = ()
-    beside: Beside = field(default_factory=Beside)
-    withheld: tuple[str, ...] = ()  # alerts whose rows say that they were withheld
+    withheld: tuple[str, ...] = ()  # alerts whose rows say that the daily cap prevented them
+    forgeries: Mapping[str, int] = field(default_factory=dict)  # form -> how many forged messages were sent
+    accepted_forgeries: tuple[str, ...] = ()  # updates that were answered as if they were genuine
+    side_actions: Mapping[str, int] = field(default_factory=dict)  # side scenario -> how often it did what it is for
+    side_findings: tuple[str, ...] = ()

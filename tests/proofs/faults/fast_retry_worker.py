@@ -1,6 +1,6 @@
-"""The worker of the test suite's small run: as the product's, but what a killed worker had in hand is tried again soon.
+"""The product's worker with short retry policies, for the short run of the test suite.
 
-Here: two times of `octy_workflows.retry`. `make faults` runs the product's own, where that takes up to a minute.
+`make faults` runs the product's own, which retry the work of a killed worker after up to a minute.
 """
 
 import runpy
@@ -10,9 +10,9 @@ from temporalio.common import RetryPolicy
 
 from octy_workflows.retry import DEFAULT_RETRY, MAIL_RETRY
 
-for patience, seconds in ((DEFAULT_RETRY, 3), (MAIL_RETRY, 5)):
-    patience["start_to_close_timeout"] = timedelta(seconds=seconds)
-    patience["retry_policy"] = RetryPolicy(
+for options, seconds in ((DEFAULT_RETRY, 3), (MAIL_RETRY, 5)):
+    options["start_to_close_timeout"] = timedelta(seconds=seconds)
+    options["retry_policy"] = RetryPolicy(
         initial_interval=timedelta(seconds=0.3), maximum_interval=timedelta(seconds=1)
     )
 

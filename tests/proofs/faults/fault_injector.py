@@ -1,243 +1,209 @@
-"""Who is killed or hindered, and when: at random, and at every named moment, the rarest first.
+"""Chooses from a seed which part is killed or disturbed when: at random, and at kill points, the rarest first.
 
-Here: the choice, from a seed, and the doing, from the main thread. Not here: what is done to a part (`place`,
-`proxy`, `disk`).
+All of it runs in the main thread.
 """
 
-import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 from octy_middleware.errors import OctyError
 from proofs.faults import clock_offset, resource_faults
-from proofs.faults.idle import IdleConnections
-from proofs.faults.installation import Place
-from proofs.faults.kill_points import STEPS, Step
+from proofs.faults.context import RunContext
+from proofs.faults.kill_points import KILL_POINTS, KillPoint
 from proofs.faults.tcp_proxy import Mode
 
-_POLL = 0.003
-_BREATHLESS, _BREATH = 8, 5.0  # faults in a row, and seconds after them
-_SLOW = {"temporal": 0.15, "smtp": 0.06}  # on these wires moments are made long enough to be met, each way
-_FUSSY = 4  # how many times more a moment may have been met than the rarest, at the end of the wait
-_JUMPS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # the worker's would only make old keys live longer
-
-_CROWD = 500  # connections
-
-Tick = Callable[[], None]
+_POLL_INTERVAL = 0.003
+_FAULTS_IN_A_ROW, _PAUSE = 8, 5.0  # seconds without faults after so many: traffic must go on
+_DELAYED = {"temporal": 0.15, "smtp": 0.06}  # seconds each way, so that kill points last long enough to be seen
+_FREQUENCY_RANGE = 4  # a kill point may have been met so many times more than the rarest, at the end of the wait
+_CLOCK_OFFSETS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # more would only extend old keys in the worker
+_IDLE_CONNECTIONS = 500
+_RECOVERY = 3.0  # seconds in which apps may not reach the database after an outage
 
 
-@dataclass
-class Trouble:
-    """What was done, for the report and the judge."""
+class FaultInjector:
+    """`tick` is called all the time, whatever is waited for. `small_disk` is the folder that may be filled."""
 
-    by_kind: Counter[str] = field(default_factory=Counter)
-    missed: int = 0  # how often no named moment came in time
-    killed_at: list[float] = field(default_factory=list)  # wall clock: after each, a mail may come twice
-    store_away: list[tuple[float, float]] = field(default_factory=list)  # monotonic
-    kills: int = 0
+    def __init__(self, run: RunContext, tick: Callable[[], None], small_disk: Path | None) -> None:
+        self._options, self._installation, self._faults = run.options, run.installation, run.faults
+        self._random, self._tick, self._small_disk = run.random("faults"), tick, small_disk
+        self._met: Counter[str] = Counter()  # kill points
+        self._active: list[tuple[float, Callable[[], None]]] = []  # disturbances: when each ends, and how
 
-
-class Chaos:
-    """Breaks things, `pace` seconds after each other on the average. A named moment is waited for `moment` seconds.
-
-    `tick` is called again and again from the main thread, whatever is waited for.
-    """
-
-    def __init__(
-        self, place: Place, seed: str, *, tick: Tick, small_disk: Path | None, pace: float, moment: float
-    ) -> None:
-        self._place = place
-        self._chance = random.Random(seed)
-        self._tick, self._small_disk, self._pace, self._moment = tick, small_disk, pace, moment
-        self.trouble = Trouble()
-        self._met: Counter[str] = Counter()  # named moments
-        self._undo: list[tuple[float, ExitStack]] = []
-        self._left = 0  # kills to come
-
-    def run(self, kills: int) -> None:
-        """Go on until so many processes were killed. Now and then there is time to breathe: traffic must go on."""
-        self._left = kills
-        for number in count(1):
-            kind = self._chance.random()
-            if kind < 0.45:
-                self._kill_at_a_moment()
-            elif kind < 0.8:
-                self._kill_some()
-            else:
-                self._hinder()
-            if self._left <= 0:
-                return
-            self._wait(self._chance.uniform(0.2, 1.8) * self._pace + _BREATH * (number % _BREATHLESS == 0))
+    def run(self) -> None:
+        """Go on until enough processes were killed. No disturbance lasts longer."""
+        try:
+            for number in count(1):
+                kind = self._random.random()
+                if kind < 0.45:
+                    self._kill_at_point()
+                elif kind < 0.8:
+                    self._kill_any()
+                else:
+                    self._disturb()
+                if not self._kills_left:
+                    return
+                pause = _PAUSE * (number % _FAULTS_IN_A_ROW == 0)
+                self._wait(self._random.uniform(0.2, 1.8) * self._options.interval + pause)
+        finally:
+            self._end_disturbances(float("inf"))
 
     # Kills
 
-    def _kill_at_a_moment(self) -> None:
-        """Wait for a named moment, on slow wires, and kill one of those who are in the middle of it."""
-        for name, seconds in _SLOW.items():
-            self._place.proxies[name].set(Mode.DELAY, seconds)
-        step = self._meet()
-        if step is not None:
-            victim = self._chance.choice(step.within_reach(self._place))
-            later = [0.0] if step.passing else [0.0, 0.0, 0.1, 0.3]
-            self._wait(self._chance.choice(later))
-            self._met[step.name] += 1
-            self._kill(victim, f"between {step.name}: {victim}")
-        for name in _SLOW:
-            self._place.proxies[name].set(Mode.PASS)
-        if step is None:
-            self.trouble.missed += 1
-            self._kill_some()
+    @property
+    def _kills_left(self) -> int:
+        return self._options.kills - self._faults.kills
 
-    def _meet(self) -> Step | None:
-        """Return the first moment that comes; for a while only such as were met least often are waited for."""
-        watches = {step: step.watch(self._place) for step in STEPS}
-        begun = time.monotonic()
-        while (waited := time.monotonic() - begun) < self._moment:
-            most = min(self._met[step.name] for step in STEPS) + int(waited / self._moment * _FUSSY)
+    def _kill_at_point(self) -> None:
+        """Wait for a kill point on slow connections, and kill one of the parts that take part in it."""
+        for name, delay in _DELAYED.items():
+            self._installation.proxies[name].set(Mode.DELAY, delay)
+        reached = self._wait_for_kill_point()
+        if reached is not None:
+            point, targets = reached
+            target = self._random.choice(targets)
+            self._wait(0.0 if point.brief else self._random.choice([0.0, 0.0, 0.1, 0.3]))
+            self._met[point.name] += 1
+            self._kill(target, f"between {point.name}: {target}")
+        for name in _DELAYED:
+            self._installation.proxies[name].set(Mode.PASS)
+        if reached is None:
+            self._faults.missed += 1
+            self._kill_any()
+
+    def _wait_for_kill_point(self) -> tuple[KillPoint, list[str]] | None:
+        """Return the first kill point that is reached, and its targets. At first only the rarest ones count."""
+        watched = {point: point.watch(self._installation) for point in KILL_POINTS}
+        begun, timeout = time.monotonic(), self._options.kill_point_timeout
+        while (waited := time.monotonic() - begun) < timeout:
+            most = min(self._met[point.name] for point in KILL_POINTS) + int(waited / timeout * _FREQUENCY_RANGE)
             try:
-                for step in sorted(STEPS, key=lambda step: self._met[step.name]):
-                    if self._met[step.name] <= most and watches[step]():
-                        return step
-            except OctyError:  # the store is away: whoever was in the middle of something waits as well
+                for point in sorted(KILL_POINTS, key=lambda point: self._met[point.name]):
+                    rare = self._met[point.name] <= most
+                    if rare and watched[point]() and (targets := point.targets_in(self._installation)):
+                        return point, targets
+            except OctyError:  # the database is down
                 self._wait(0.05)
-            self._wait(_POLL)
+            self._wait(_POLL_INTERVAL)
         return None
 
-    def _kill_some(self) -> None:
-        """Kill one part, now and then several at once, and sometimes one that has just come back."""
-        victims = list(self._place.victims)
-        for victim in self._chance.sample(victims, self._chance.choice([1, 1, 1, 2, 3])):
-            if victim == "wsgi" and self._left > 0 and self._chance.random() < 0.4:
-                self._count("a forked child of wsgi", done=self._place.kill_child("wsgi"))
+    def _kill_any(self) -> None:
+        """Kill one part, or several at once; some have just started again."""
+        for target in self._random.sample(self._installation.targets, self._random.choice([1, 1, 1, 2, 3])):
+            if target == "wsgi" and self._random.random() < 0.4:
+                if self._kills_left:
+                    self._count_kill("a forked child of wsgi", done=self._installation.kill_child("wsgi"))
             else:
-                self._kill(victim, victim)
+                self._kill(target, target)
 
-    def _kill(self, victim: str, kind: str) -> None:
-        downtime = self._chance.choice([0.0, 0.3, 1.0, 2.0])
+    def _kill(self, target: str, kind: str) -> None:
+        downtime = self._random.choice([0.0, 0.3, 1.0, 2.0])
         begun = time.monotonic()
-        if self._left > 0:
-            self._count(kind, done=self._place.kill(victim, downtime))
-        if victim == "database":
-            self.trouble.store_away.append((begun, time.monotonic() + downtime + 3.0))
+        if self._kills_left:
+            self._count_kill(kind, done=self._installation.kill(target, downtime))
+        if target == "database":
+            self._faults.outages.append((begun, time.monotonic() + downtime + _RECOVERY))
 
-    def _count(self, kind: str, *, done: bool) -> None:
+    def _count_kill(self, kind: str, *, done: bool) -> None:
         if done:
-            self._left -= 1
-            self.trouble.kills += 1
-            self.trouble.killed_at.append(time.time())
-            self.trouble.by_kind[f"killed {kind}"] += 1
+            self._faults.kills += 1
+            self._faults.times.append(time.time())
+            self._faults.by_kind[f"killed {kind}"] += 1
 
-    # Hindrances: each lasts a while, beside whatever else happens
+    # Disturbances: each lasts a while, during other faults
 
-    def _hinder(self) -> None:
-        hindrances = [self._block_a_wire, self._block_a_wire, self._move_a_clock, self._freeze, self._crowd_the_pages]
-        hindrances += [self._spoil_the_file if self._place.store == "sqlite" else self._fail_over]
-        self._chance.choice(hindrances)()
+    def _disturb(self) -> None:
+        disturb = [self._disturb_connections, self._disturb_connections, self._move_clock, self._suspend]
+        disturb += [self._open_idle_connections]
+        disturb += [self._disturb_file if self._options.store == "sqlite" else self._fail_over]
+        self._random.choice(disturb)()
 
-    def _block_a_wire(self) -> None:
-        name = self._chance.choice(sorted(self._place.proxies))
-        mode = self._chance.choice([Mode.REFUSE, Mode.STALL, Mode.DELAY])
-        proxy, length = self._place.proxies[name], self._chance.uniform(0.5, 4.0)
+    def _disturb_connections(self) -> None:
+        name = self._random.choice(sorted(self._installation.proxies))
+        mode = self._random.choice([Mode.REFUSE, Mode.STALL, Mode.DELAY])
+        proxy, length = self._installation.proxies[name], self._random.uniform(0.5, 4.0)
         if name == "database":
-            self._wait_for_an_attack()
-        proxy.set(mode, self._chance.uniform(0.05, 0.5))
-        self._lasting(f"{name}: {mode}", length, lambda: proxy.set(Mode.PASS), store=name == "database")
+            self._wait_for_attack()
+        proxy.set(mode, self._random.uniform(0.05, 0.5))
+        self._end_after(length, f"{name}: {mode}", lambda: proxy.set(Mode.PASS), database=name == "database")
 
-    def _freeze(self) -> None:
-        """Stop a part's processes for longer than memory is trusted; they go on as if no time had passed."""
-        name = self._chance.choice([*_JUMPS])
-        if (go_on := self._place.freeze(name)) is not None:
-            self._lasting(f"{name} stopped", self._chance.uniform(0.5, 5.0), go_on, store=False)
+    def _suspend(self) -> None:
+        """Stop a part's processes for longer than caches are valid; they go on as if no time had passed."""
+        name = self._random.choice([*_CLOCK_OFFSETS])
+        if (resume := self._installation.suspend(name)) is not None:
+            self._end_after(self._random.uniform(0.5, 5.0), f"{name} stopped", resume)
 
-    def _crowd_the_pages(self) -> None:
-        """Hold so many connections to the pages open that send half a header."""
-        crowd = IdleConnections(self._place.port_of("worker"), _CROWD)
-        self._lasting(
-            f"{_CROWD} idle connections to the pages", self._chance.uniform(2.0, 5.0), crowd.close, store=False
+    def _open_idle_connections(self) -> None:
+        connections = ExitStack()
+        connections.enter_context(
+            resource_faults.idle_connections(self._installation.port_of("worker"), _IDLE_CONNECTIONS)
         )
+        kind = f"{_IDLE_CONNECTIONS} idle connections to the pages"
+        self._end_after(self._random.uniform(2.0, 5.0), kind, connections.close)
 
     def _fail_over(self) -> None:
-        """Let the database's address lead to a standby for a while."""
-        self._wait_for_an_attack()
-        self._place.lead_to_standby(wanted=True)
-        self._lasting(
+        self._wait_for_attack()
+        self._installation.fail_over(to_standby=True)
+        self._end_after(
+            self._random.uniform(1.0, 4.0),
             "database: standby",
-            self._chance.uniform(1.0, 4.0),
-            lambda: self._place.lead_to_standby(wanted=False),
-            store=True,
+            lambda: self._installation.fail_over(to_standby=False),
+            database=True,
         )
 
-    def _move_a_clock(self) -> None:
-        """Set a wall clock ahead or back; it stays so until it is set again."""
-        name, most = self._chance.choice(sorted(_JUMPS.items()))
-        clock_offset.move(self._place.clocks[name], self._chance.uniform(-most, most))
-        self.trouble.by_kind[f"clock of {name} moved"] += 1
+    def _move_clock(self) -> None:
+        """Set a wall clock ahead or back. It stays so until it is set again."""
+        name, most = self._random.choice(sorted(_CLOCK_OFFSETS.items()))
+        clock_offset.write(self._installation.clocks[name], self._random.uniform(-most, most))
+        self._faults.by_kind[f"clock of {name} moved"] += 1
 
-    def _spoil_the_file(self) -> None:
-        folder = self._place.store_folder
-        ways: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
-            "file locked by a stranger": resource_faults.locked,
+    def _disturb_file(self) -> None:
+        faults = {
+            "file locked by a stranger": resource_faults.foreign_write_lock,
             "lock file held": resource_faults.lock_file_held,
         }
         if self._small_disk is not None:
-            ways["disk full"] = resource_faults.full
-        kind = self._chance.choice(sorted(ways))
-        self._wait_for_an_attack()
+            faults["disk full"] = resource_faults.full_disk
+        kind = self._random.choice(sorted(faults))
+        self._wait_for_attack()
         stack = ExitStack()
         try:
-            stack.enter_context(ways[kind](folder))
-        except (OSError, sqlite3.Error):  # somebody else is faster, or nothing is there to be locked yet
+            stack.enter_context(faults[kind](self._installation.store_folder))
+        except (OSError, sqlite3.Error):  # another process has the lock, or the file does not exist yet
             return
-        self._lasting(kind, self._chance.uniform(0.5, 2.5), stack.close, store=True)
+        self._end_after(self._random.uniform(0.5, 2.5), kind, stack.close, database=True)
 
-    def _wait_for_an_attack(self) -> None:
-        """Spoil the store when that is hardest: with refusals on their way to it."""
-        deadline = time.monotonic() + self._moment
-        while not any(self._place.attackers.values()) and time.monotonic() < deadline:
-            self._wait(_POLL)
+    def _wait_for_attack(self) -> None:
+        """Disturb the database when that is hardest: while refusals are about to be written."""
+        deadline = time.monotonic() + self._options.kill_point_timeout
+        while not any(self._installation.attackers.values()) and time.monotonic() < deadline:
+            self._wait(_POLL_INTERVAL)
 
-    def _lasting(self, kind: str, length: float, undo: Callable[[], None], *, store: bool) -> None:
+    def _end_after(self, length: float, kind: str, end: Callable[[], None], *, database: bool = False) -> None:
+        """Record a disturbance that has begun, and end it after `length` seconds."""
         now = time.monotonic()
-        self.trouble.by_kind[kind] += 1
-        self.trouble.killed_at.append(time.time())
-        if store:
-            self.trouble.store_away.append((now, now + length + 3.0))
-        stack = ExitStack()
-        stack.callback(undo)
-        self._undo.append((now + length, stack))
-
-    # Time
+        self._faults.by_kind[kind] += 1
+        self._faults.times.append(time.time())
+        if database:
+            self._faults.outages.append((now, now + length + _RECOVERY))
+        self._active.append((now + length, end))
 
     def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             self._tick()
-            self._undo_until(time.monotonic())
-            left = until - time.monotonic()
+            self._end_disturbances(time.monotonic())
+            left = deadline - time.monotonic()
             if left <= 0:
                 return
             time.sleep(min(left, 0.02))
 
-    def undo(self) -> None:
-        """End every hindrance now."""
-        self._undo_until(None)
-
-    def _undo_until(self, now: float | None) -> None:
-        for end in [entry for entry in self._undo if now is None or entry[0] <= now]:
-            self._undo.remove(end)
-            end[1].close()
-
-
-@contextmanager
-def undone(chaos: Chaos) -> Iterator[Chaos]:
-    """Whatever happens in the block, no hindrance lasts longer."""
-    try:
-        yield chaos
-    finally:
-        chaos.undo()
+    def _end_disturbances(self, now: float) -> None:
+        for entry in [entry for entry in self._active if entry[0] <= now]:
+            self._active.remove(entry)
+            entry[1]()

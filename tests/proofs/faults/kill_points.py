@@ -1,7 +1,6 @@
-"""The named moments between two effects, and how each is seen from the outside.
+"""The points between two effects at which a process is killed, and how each is seen from the outside.
 
-Here: what the tables or the sink show at such a moment, and who may be killed then. Not here: the killing (`chaos`).
-A moment lasts some milliseconds; a proxy's delay makes it long enough to be met.
+A point lasts some milliseconds; a proxy's delay makes it long enough to be seen.
 """
 
 from collections.abc import Callable
@@ -9,52 +8,56 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from proofs.faults.installation import Place
+from proofs.faults.installation import Installation
 
 _SERVERS = ("worker", "worker", "temporal", "database")
-_MAILING = ("worker", "worker", "mail", "database")
+_MAIL_SERVERS = ("worker", "worker", "mail", "database")
 
 
 @dataclass(frozen=True)
-class Step:
-    """Between which effects; what the tables show then; whom to kill; whether it passes at once."""
+class KillPoint:
+    """A point that is reached when the statement returns a row.
+
+    `targets`: the parts that take part in it; one that is named more often is killed more often. `brief`: it is over
+    before a part could be killed a moment later.
+    """
 
     name: str
-    statement: str
-    victims: tuple[str, ...]
-    passing: bool = False
+    targets: tuple[str, ...]
+    statement: str = ""
+    brief: bool = False
 
-    def watch(self, place: Place) -> Callable[[], bool]:
-        """Return what tells whether somebody is in this moment now. Raises DatabaseUnavailableError."""
+    def watch(self, installation: Installation) -> Callable[[], bool]:
+        """Return what tells whether the point is reached now. It raises DatabaseUnavailableError."""
 
-        def now() -> bool:
-            with place.database.read() as connection:
+        def reached() -> bool:
+            with installation.database.read() as connection:
                 return connection.execute(text(self.statement)).first() is not None
 
-        return now
+        return reached
 
-    def within_reach(self, place: Place) -> list[str]:
-        """Return whom to choose from, now that it is so."""
-        return [name for name in self.victims if name in place.victims]
-
-
-class AttackStep(Step):
-    """Wrong secrets are being sent to an app: it has answered some, and others wait for their commit."""
-
-    def watch(self, place: Place) -> Callable[[], bool]:
-        return lambda: any(place.attackers.values())
-
-    def within_reach(self, place: Place) -> list[str]:
-        asked = [app for app, some in place.attackers.items() if some]
-        return [*asked, *asked, *asked, *super().within_reach(place)]
+    def targets_in(self, installation: Installation) -> list[str]:
+        """Return the parts to choose from now."""
+        return [target for target in self.targets if target in installation.targets]
 
 
-class MailStep(Step):
-    """The sink has the mail, and its row does not know yet: a new file tells, while the answer is on its slow way."""
+class AttackPoint(KillPoint):
+    """An app has refused wrong secrets, and others wait for their commit."""
 
-    def watch(self, place: Place) -> Callable[[], bool]:
+    def watch(self, installation: Installation) -> Callable[[], bool]:
+        return lambda: any(installation.attackers.values())
+
+    def targets_in(self, installation: Installation) -> list[str]:
+        attacked = [app for app, active in installation.attackers.items() if active]
+        return [*attacked, *attacked, *attacked, *super().targets_in(installation)]
+
+
+class MailPoint(KillPoint):
+    """The mail server has stored a mail, and its row does not say so yet, because the response is delayed."""
+
+    def watch(self, installation: Installation) -> Callable[[], bool]:
         def count() -> int:
-            return sum(1 for _ in place.inbox.folder.glob("*.eml"))
+            return len([*installation.inbox.folder.glob("*.eml")])
 
         before = count()
         return lambda: count() > before
@@ -64,38 +67,38 @@ def _undelivered(kind: str) -> str:
     return f"SELECT 1 FROM outbox WHERE kind = '{kind}' AND delivered_at IS NULL"
 
 
-STEPS = (
-    AttackStep("request, commit", "", ("database",), passing=True),
-    MailStep("SMTP accept, row", "", _MAILING, passing=True),
-    Step("commit, start", _undelivered("incident_opened"), ("asgi", "wsgi", *_SERVERS)),
-    Step(
+KILL_POINTS = (
+    AttackPoint("request, commit", ("database",), brief=True),
+    MailPoint("SMTP accept, row", _MAIL_SERVERS, brief=True),
+    KillPoint("commit, start", ("asgi", "wsgi", *_SERVERS), _undelivered("incident_opened")),
+    KillPoint(
         "start, mail",
-        "SELECT 1 FROM incident i WHERE i.closed_at IS NULL AND NOT EXISTS "
-        "(SELECT 1 FROM outbox o WHERE o.subject_id = i.id AND o.delivered_at IS NULL) AND NOT EXISTS "
-        "(SELECT 1 FROM mail m WHERE m.incident_id = i.id AND m.state = 'sent')",
         _SERVERS,
+        """SELECT 1 FROM incident i WHERE i.closed_at IS NULL AND NOT EXISTS
+            (SELECT 1 FROM outbox o WHERE o.subject_id = i.id AND o.delivered_at IS NULL) AND NOT EXISTS
+            (SELECT 1 FROM mail m WHERE m.incident_id = i.id AND m.state = 'sent')""",
     ),
-    Step("click, signal", _undelivered("incident_answered"), _SERVERS),
-    Step("order, issue", _undelivered("regeneration_opened"), _SERVERS),
-    Step(
+    KillPoint("click, signal", _SERVERS, _undelivered("incident_answered")),
+    KillPoint("order, issue", _SERVERS, _undelivered("regeneration_opened")),
+    KillPoint(
         "issue, prove, activate",
-        "SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.new_pair_id "
-        "WHERE p.state = 'pending' AND r.finished_at IS NULL",
         _SERVERS,
+        """SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.new_pair_id
+            WHERE p.state = 'pending' AND r.finished_at IS NULL""",
     ),
-    Step(
+    KillPoint(
         "activate, mail",
-        "SELECT 1 FROM regeneration r WHERE r.state = 'sent' AND NOT EXISTS "
-        "(SELECT 1 FROM mail m WHERE m.kind = 'new_keys' AND m.state = 'sent' AND m.key LIKE r.id || '/%')",
-        _MAILING,
+        _MAIL_SERVERS,
+        """SELECT 1 FROM regeneration r WHERE r.state = 'sent' AND NOT EXISTS
+            (SELECT 1 FROM mail m WHERE m.kind = 'new_keys' AND m.state = 'sent' AND m.key LIKE r.id || '/%')""",
     ),
-    Step("collect, signal", _undelivered("regeneration_collected"), _SERVERS),
-    Step("overlap, retire", "SELECT 1 FROM key_pair WHERE state = 'retiring'", _SERVERS),
-    Step(
+    KillPoint("collect, signal", _SERVERS, _undelivered("regeneration_collected")),
+    KillPoint("overlap, retire", _SERVERS, "SELECT 1 FROM key_pair WHERE state = 'retiring'"),
+    KillPoint(
         "retire, finish",
-        "SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.old_pair_id WHERE p.state = 'retired' "
-        "AND r.collected_at IS NOT NULL AND r.finished_at IS NULL",
         _SERVERS,
+        """SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.old_pair_id
+            WHERE p.state = 'retired' AND r.collected_at IS NOT NULL AND r.finished_at IS NULL""",
     ),
-    Step("finish, close", _undelivered("regeneration_finished"), _SERVERS),
+    KillPoint("finish, close", _SERVERS, _undelivered("regeneration_finished")),
 )

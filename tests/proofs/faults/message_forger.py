@@ -1,15 +1,12 @@
-"""Somebody who reaches Temporal: forged, content-less and replayed signals and updates to every kind of workflow.
+"""Sends forged, empty, damaged and replayed signals and updates to running workflows, as whoever reaches Temporal can.
 
-Here: sending them while everything else goes on, and counting what was sent and what was taken. Not here: what they
-must not bring about, which the judge sees in the tables.
+The checks find in the tables what these must not cause.
 """
 
 import asyncio
 import os
-import random
 import threading
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -23,19 +20,15 @@ from temporalio.client import (
 from temporalio.common import RawValue
 from temporalio.service import RPCError
 
-_PAUSE = 0.25  # seconds between two forgeries
-_UPDATE_TIMEOUT = 3.0  # seconds: no worker may be there to refuse it
-SIGNALS = (
-    *(
-        "customer_answered",
-        "answer_amended",
-        "regeneration_finished",
-        "keys_collected",
-        "superseded",
-        "failures_increased",
-    ),
-    *("staff_decision", "staff_extension", "staff_resend", "look", "no_such_signal"),
-)
+from octy_worker.dev import LOOPBACK
+from octy_workflows.messages import Signal
+from octy_workflows.staff_requests import STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND
+from proofs.faults.context import RunContext
+
+_INTERVAL = 0.25  # seconds between two messages
+_UPDATE_TIMEOUT = 3.0  # seconds: without a worker nobody rejects it
+_SIGNALS = (*map(str, Signal), STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND, "look", "no_such_signal")
+_UPDATES = ("decide", "extend", "resend")
 _CONTENTS: tuple[object, ...] = (
     {"choice": "dismiss", "leaked": False, "by": "customer"},
     {"choice": "regenerate", "leaked": True, "by": "customer"},
@@ -45,70 +38,63 @@ _CONTENTS: tuple[object, ...] = (
     {"failures": 1_000_000},
     str(uuid4()),
 )
-_UPDATES = ("decide", "extend", "resend")
+_FORMS = ("without content", "plaintext", "too much content", "damaged ciphertext", "replayed", "update")
 
 
-class Forger:
-    """Sends one forgery after another to running workflows, from a thread."""
+class MessageForger:
+    """Sends one message after the other, from a thread of its own. `sent` counts them by form."""
 
-    def __init__(self, temporal_port: int, seed: str) -> None:
-        self._address = f"127.0.0.1:{temporal_port}"
-        self._chance = random.Random(seed)
+    def __init__(self, run: RunContext) -> None:
+        self._address = f"{LOOPBACK}:{run.installation.port_of('temporal')}"
+        self._random = run.random("message forger")
         self.sent: Counter[str] = Counter()
-        self.taken: list[str] = []  # updates that were answered as if they were genuine
+        self.accepted: list[str] = []  # updates that were answered as if they were genuine
 
     def run(self, stop: threading.Event) -> None:
-        """Forge until told to stop; Temporal may be away meanwhile."""
-        asyncio.run(self._forge(stop))
+        asyncio.run(self._send_until(stop))
 
-    async def _forge(self, stop: threading.Event) -> None:
+    async def _send_until(self, stop: threading.Event) -> None:
         client: Client | None = None
         while not stop.is_set():
-            try:
+            with suppress(RPCError, RuntimeError):  # Temporal is down, or the workflow has just ended
                 client = client or await Client.connect(self._address)
                 running = [one.id async for one in client.list_workflows("ExecutionStatus = 'Running'", limit=50)]
                 if running:
-                    await self._forge_one(client, running)
-            except (RPCError, RuntimeError):  # Temporal is killed now and then, or the workflow has just ended
-                client = None if client is None else client
-            await asyncio.sleep(_PAUSE)
+                    form = self._random.choice(_FORMS)
+                    await self._send(client, running, form)
+                    self.sent[form] += 1
+            await asyncio.sleep(_INTERVAL)
 
-    async def _forge_one(self, client: Client, running: list[str]) -> None:
-        handle = client.get_workflow_handle(self._chance.choice(running))
-        ways: dict[str, Callable[[], object]] = {
-            "without content": lambda: handle.signal(self._name()),
-            "plaintext": lambda: handle.signal(self._name(), self._chance.choice(_CONTENTS)),
-            "too much content": lambda: handle.signal(self._name(), args=[1, 2, 3]),
-            "damaged ciphertext": lambda: handle.signal(self._name(), _damaged()),
-            "replayed": lambda: self._replay(client, handle, self._chance.choice(running)),
-            "update": lambda: self._update(handle),
-        }
-        kind = self._chance.choice(sorted(ways))
-        await ways[kind]()  # type: ignore[misc]
-        self.sent[kind] += 1
+    async def _send(self, client: Client, running: list[str], form: str) -> None:
+        handle = client.get_workflow_handle(self._random.choice(running))
+        name, content = self._random.choice(_SIGNALS), self._random.choice(_CONTENTS)
+        if form == "without content":
+            await handle.signal(name)
+        elif form == "plaintext":
+            await handle.signal(name, content)
+        elif form == "too much content":
+            await handle.signal(name, args=[1, 2, 3])
+        elif form == "damaged ciphertext":
+            metadata = {"encoding": b"binary/encrypted", "key-id": b"k1"}
+            await handle.signal(name, RawValue(Payload(metadata=metadata, data=os.urandom(40))))
+        elif form == "replayed":
+            await self._replay(client.get_workflow_handle(self._random.choice(running)), handle)
+        else:
+            await self._update(handle, self._random.choice(_UPDATES), content)
 
-    def _name(self) -> str:
-        return self._chance.choice(SIGNALS)
-
-    async def _replay(self, client: Client, handle: WorkflowHandle, other: str) -> None:
-        """Send what another workflow was sent, or this one before, byte for byte."""
-        history = await client.get_workflow_handle(other).fetch_history()
+    async def _replay(self, source: WorkflowHandle, target: WorkflowHandle) -> None:
+        """Send a workflow what another one or itself was sent before, byte for byte."""
         signals = [
             event.workflow_execution_signaled_event_attributes
-            for event in history.events
+            for event in (await source.fetch_history()).events
             if event.HasField("workflow_execution_signaled_event_attributes")
         ]
         if signals:
-            chosen = self._chance.choice(signals)
-            await handle.signal(chosen.signal_name, args=[RawValue(payload) for payload in chosen.input.payloads])
+            signal = self._random.choice(signals)
+            await target.signal(signal.signal_name, args=[RawValue(payload) for payload in signal.input.payloads])
 
-    async def _update(self, handle: WorkflowHandle) -> None:
-        name = self._chance.choice(_UPDATES)
+    async def _update(self, handle: WorkflowHandle, name: str, content: object) -> None:
         with suppress(WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError):
             async with asyncio.timeout(_UPDATE_TIMEOUT):
-                await handle.execute_update(name, self._chance.choice(_CONTENTS))
-                self.taken.append(f"the update {name} to {handle.id}")
-
-
-def _damaged() -> RawValue:
-    return RawValue(Payload(metadata={"encoding": b"binary/encrypted", "key-id": b"k1"}, data=os.urandom(40)))
+                await handle.execute_update(name, content)
+                self.accepted.append(f"the update {name} to {handle.id}")

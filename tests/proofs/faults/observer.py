@@ -1,114 +1,86 @@
-"""What can be seen from the outside while it happens: tables by another connection, mails as files.
-
-Here: looking, again and again, and remembering when something was seen first. Not here: what follows from it.
-A store that is away is looked at again a moment later.
-"""
+"""Reads tables and mails from the outside during a run, and records when each retirement was first seen."""
 
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from octy_middleware import Database
 from octy_middleware.errors import OctyError
 from octy_worker.dev.inbox import Inbox, ReceivedMail
 
-_PAUSE = 0.05
+_INTERVAL = 0.05
+_INCIDENTS = "SELECT public_key, id, resolution FROM incident"
+_ANSWERED = "SELECT incident_id FROM incident_answer WHERE answer IS NOT NULL"
+_REGENERATIONS = """SELECT r.id, r.collected_at IS NOT NULL, r.finished_at IS NOT NULL, a.reference
+    FROM regeneration r JOIN account a ON a.id = r.account_id"""
+_RETIRED = "SELECT public_key FROM key_pair WHERE state = 'retired'"
 
 
 @dataclass(frozen=True)
-class Sight:
-    """The tables as they were seen last."""
+class Snapshot:
+    """The tables as they were read last."""
 
-    incidents: dict[str, tuple[str, str | None, str | None]]  # public key -> id, resolution, regeneration
-    answers: dict[str, str]  # incident -> answer
-    regenerations: dict[str, tuple[str, bool, bool]]  # id -> cause, collected, finished
-    orders: dict[str, list[str]]  # account reference -> its regenerations
-
-
-NOTHING = Sight({}, {}, {}, {})
+    incidents: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # public key -> id, resolution
+    answered: frozenset[str] = frozenset()  # incidents
+    regenerations: dict[str, tuple[bool, bool]] = field(default_factory=dict)  # id -> collected, finished
+    by_account: dict[str, set[str]] = field(default_factory=dict)  # account reference -> its regenerations
 
 
-class Witness:
-    """Looks from a thread of its own. A context manager."""
+class Observer:
+    """Reads from a thread of its own; after an error of the database it reads again. A context manager."""
 
     def __init__(self, database: Database, inbox: Inbox) -> None:
         self._database, self._inbox = database, inbox
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, daemon=True)
-        self._mails: dict[str, list[ReceivedMail]] = defaultdict(list)
-        self._files: set[str] = set()
-        self.sight = NOTHING
-        self.cut: dict[str, float] = {}
-        """When each retired pair was seen to be so, by the monotonic clock."""
-        self.faults: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._observe, daemon=True)
+        self._mails: defaultdict[tuple[str, str], dict[str, ReceivedMail]] = defaultdict(dict)
+        self.snapshot = Snapshot()
+        self.retired: dict[str, float] = {}  # public key -> when its retirement was first seen (monotonic)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end.set()
+        self._stop.set()
         self._thread.join(30)
 
     def mails(self, address: str, kind: str) -> list[ReceivedMail]:
-        """Return the address's different mails of a kind, oldest first."""
-        found = {mail.message_id: mail for mail in list(self._mails[address]) if mail.kind == kind}
-        return list(found.values())
+        """Return the address's mails of a kind, oldest first, each Message-ID once."""
+        return list(self._mails[address, kind].values())
 
-    def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_PAUSE)
-        return True
-
-    def _look_on(self) -> None:
-        while not self._end.wait(_PAUSE):
+    def _observe(self) -> None:
+        read: set[Path] = set()
+        while not self._stop.wait(_INTERVAL):
+            for mail in self._inbox.messages():
+                if mail.path not in read:
+                    read.add(mail.path)
+                    self._mails[mail.to, mail.kind][mail.message_id] = mail
             try:
-                self._look()
-            except OctyError:  # the store is away
+                self._read_tables()
+            except OctyError:
                 continue
-            finally:
-                self._read_mails()
 
-    def _look(self) -> None:
+    def _read_tables(self) -> None:
         with self._database.read() as connection:
-            incidents = connection.execute(text("SELECT public_key, id, resolution, regeneration_id FROM incident"))
-            answers = connection.execute(
-                text("SELECT incident_id, answer FROM incident_answer WHERE answer IS NOT NULL")
+            incidents, answered, regenerations, retired = (
+                connection.execute(text(statement)).all()
+                for statement in (_INCIDENTS, _ANSWERED, _REGENERATIONS, _RETIRED)
             )
-            orders = connection.execute(
-                text(
-                    "SELECT r.id, r.cause, r.collected_at, r.finished_at, a.reference FROM regeneration r "
-                    "JOIN account a ON a.id = r.account_id"
-                )
-            ).all()
-            self.sight = Sight(
-                incidents={key: (one, resolution, order) for key, one, resolution, order in incidents},
-                answers=dict(map(tuple, answers)),
-                regenerations={row[0]: (row[1], row[2] is not None, row[3] is not None) for row in orders},
-                orders=_by_account(orders),
-            )
-            cut = connection.execute(text("SELECT public_key FROM key_pair WHERE state = 'retired'")).all()
+        by_account: defaultdict[str, set[str]] = defaultdict(set)
+        for regeneration, _, _, reference in regenerations:
+            by_account[reference].add(regeneration)
+        self.snapshot = Snapshot(
+            incidents={key: (incident, resolution) for key, incident, resolution in incidents},
+            answered=frozenset(incident for (incident,) in answered),
+            regenerations={row[0]: (bool(row[1]), bool(row[2])) for row in regenerations},
+            by_account=dict(by_account),
+        )
         now = time.monotonic()
-        for (public_key,) in cut:
-            self.cut.setdefault(public_key, now)
-
-    def _read_mails(self) -> None:
-        for mail in self._inbox.messages():
-            if mail.path.name not in self._files:
-                self._files.add(mail.path.name)
-                self._mails[mail.to].append(mail)
-
-
-def _by_account(rows: Iterable[Row[Any]]) -> dict[str, list[str]]:
-    orders: dict[str, list[str]] = {}
-    for row in rows:
-        orders.setdefault(row[4], []).append(row[0])
-    return orders
+        for (public_key,) in retired:
+            self.retired.setdefault(public_key, now)

@@ -1,15 +1,14 @@
-"""Who else is there: a host with foreign keys, a second installation, a restless customer, an account with four pairs.
+"""Scenarios beside the accounts: other peppers, a second installation, endless contact changes, four key pairs.
 
-Here: what each does, from a thread of its own, until told to stop; and what each saw that must not be. Not here: who
-reaches Temporal (`forger`), kills and hindrances (`chaos`), the customers whose whole lives are told (`customers`).
+Each runs in a thread of its own until told to stop, and records what must not happen.
 """
 
-import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import ClassVar
 from uuid import uuid4
 
 from octy_middleware import Accounts, InvalidInputError
@@ -20,103 +19,115 @@ from octy_middleware.errors import OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_worker.dev.customer import Keys
-from proofs.faults.api_clients import UNANSWERED, Books, Caller
-from proofs.faults.attackers import Attack
-from proofs.faults.diary import Diary
-from proofs.faults.installation import APPS, Place
-from proofs.faults.observer import Witness
-from proofs.faults.second_installation import SecondInstallation
+from proofs.faults.api_clients import ApiClient, Attack
+from proofs.faults.context import NO_RESPONSE, Responses, RunContext
+from proofs.faults.installation import APPS
+from proofs.load.reference_policy import THRESHOLD
 
-THRESHOLD = 20
-PAIRS = 4
-_PAUSE = 0.5
-_RESTLESS = 0.02  # seconds between two changes of an address
+_KEY_PAIRS = 4
+_ATTACK_INTERVAL = 5.0
+_POLL_INTERVAL = 0.2
+_REQUEST_INTERVAL = 0.5
+_CHANGE_INTERVAL = 0.02  # seconds between two changes of an address
 
 
 @dataclass
-class Bystander:
-    """What all of them leave: what must not be, and how often each did something, so that none is idle unseen."""
+class SideScenario:
+    """`name` says in brackets what its actions are, which are counted: a scenario without actions proves nothing."""
 
+    name: ClassVar[str]
+    context: RunContext
     findings: list[str] = field(default_factory=list)
-    acts: int = 0
-
-
-class ForeignHost(Bystander):
-    """Asks an app whose peppers are not this installation's, with right pairs and wrong secrets: 503 always."""
-
-    def __init__(self, place: Place, diary: Diary, patience: Callable[[], float]) -> None:
-        super().__init__()
-        self._place, self._diary, self._patience = place, diary, patience
+    actions: int = 0
 
     def run(self, stop: threading.Event) -> None:
-        books = Books()  # of its own: nothing of this may be recorded
-        caller = Caller(self._place.port_of("foreign"), "192.0.2.250", books)
-        while not stop.wait(_PAUSE) or (not self.acts and self._patience() > 0):
-            for keys in self._diary.keys[-3:]:
-                for status in (caller.right(keys, in_use=False), caller.wrong(keys)):
-                    self.acts += status == 503
-                    if status not in (503, UNANSWERED):
-                        self.findings.append(f"foreign: a host with other peppers answered {status}")
-        caller.close()
+        raise NotImplementedError
+
+    def wait(self, done: Callable[[], bool], what: Callable[[], str]) -> bool:
+        """Wait as long as anybody does; a timeout is a finding."""
+        deadline = time.monotonic() + self.context.remaining()
+        while not done():
+            if time.monotonic() > deadline:
+                self.findings.append(what())
+                return False
+            time.sleep(_POLL_INTERVAL)
+        return True
+
+    def create_account(self, reference: str, stop: threading.Event) -> str:
+        """Create an account; return its mail address."""
+        address = f"{reference}@customers.example"
+
+        def create() -> None:
+            with self.context.installation.database.write_session() as session:
+                create_account(session, reference, {"contact_email_address": address}, time.time())
+
+        _retry(create, stop)
+        return address
 
 
-class RestlessCustomer(Bystander):
-    """Changes the contact address without end."""
+class ForeignHost(SideScenario):
+    """Sends right and wrong secrets to an app with other peppers: always 503, and nothing is recorded."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self._place = place
+    name = "foreign host (refused by 503)"
+
+    def run(self, stop: threading.Event) -> None:
+        client = ApiClient(self.context.installation.port_of("foreign"), "192.0.2.250", Responses())
+        while not stop.wait(_REQUEST_INTERVAL) or (not self.actions and self.context.remaining() > 0):
+            for keys in self.context.log.keys[-3:]:
+                for status in (client.send_right(keys, in_use=False), client.send_wrong(keys)):
+                    self.actions += status == 503
+                    if status not in (503, NO_RESPONSE):
+                        self.findings.append(f"foreign: response {status} of a host with other peppers")
+        client.close()
+
+
+class ContactChanges(SideScenario):
+    """Changes a contact address without end."""
+
+    name = "restless customer (changed the address)"
 
     def run(self, stop: threading.Event) -> None:
         reference = f"restless-{uuid4()}"
-        contact = {"contact_email_address": f"{reference}@customers.example"}
-        _until_done(lambda: _open_account(self._place, reference, contact), stop)
-        accounts = Accounts(self._place.database)
-        while not stop.wait(_RESTLESS):
-            with suppress(InvalidInputError, OctyError):  # too often, or the store is away
+        self.create_account(reference, stop)
+        accounts = Accounts(self.context.installation.database)
+        while not stop.wait(_CHANGE_INTERVAL):
+            with suppress(OctyError):  # too often, or the database is down
                 accounts.change_contact(reference, {"contact_email_address": f"{uuid4()}@elsewhere.example"})
-            self.acts += 1
+            self.actions += 1
 
 
-class FourPairs(Bystander):
-    """An account whose four pairs are attacked at once: every one of them has to be named in an alert."""
+class FourKeyPairs(SideScenario):
+    """Attacks four key pairs of one account at once: an alert must name each of them."""
 
-    def __init__(
-        self, place: Place, witness: Witness, books: Books, *, seed: str, patience: Callable[[], float]
-    ) -> None:
-        super().__init__()
-        self._place, self._witness, self._books, self._patience = place, witness, books, patience
-        self._chance = random.Random(seed)
-        self._hasher = KeyHasher(Keychain.parse(place.env["OCTY_PEPPERS"], name="OCTY_PEPPERS"))
+    name = "four pairs (had four keys named in alerts)"
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            self._attack_all(stop)
-            stop.wait(5)
+        self._random = self.context.random("four pairs")
+        peppers = Keychain.parse(self.context.installation.env["OCTY_PEPPERS"], name="OCTY_PEPPERS")
+        self._hasher = KeyHasher(peppers)
+        while not stop.is_set() and self._attack(stop):
+            stop.wait(_ATTACK_INTERVAL)
 
-    def _attack_all(self, stop: threading.Event) -> None:
+    def _attack(self, stop: threading.Event) -> bool:
         reference = f"four-pairs-{uuid4()}"
-        address = f"{reference}@customers.example"
-        _until_done(lambda: _open_account(self._place, reference, {"contact_email_address": address}), stop)
+        address = self.create_account(reference, stop)
         held: list[Keys] = []
-        while len(held) < PAIRS and not stop.is_set():
-            _until_done(lambda: held.append(self._add_pair(reference)), stop)
-        attacks = [Attack(self._place, self._books, keys, "198.51.100.77", THRESHOLD) for keys in held]
+        while len(held) < _KEY_PAIRS and not stop.is_set():
+            _retry(lambda: held.append(self._add_key_pair(reference)), stop)
+        attacks = [Attack(self.context, keys, "198.51.100.77", THRESHOLD) for keys in held]
         for attack in attacks:
-            attack.begin(self._chance.choice(list(APPS)), until=time.monotonic() + self._patience())
-        deadline = time.monotonic() + self._patience()
-        while any(attack.goes_on() for attack in attacks) or not self._named(address, held):
-            if time.monotonic() > deadline:
-                missing = [keys.public_key for keys in held if not self._is_named(address, keys)]
-                self.findings.append(f"withheld: {missing} of one account are named in no alert")
-                return
-            time.sleep(0.2)
-        self.acts += 1
+            attack.connect(self._random.choice(list(APPS)))
+        named = self.wait(
+            lambda: not any(attack.in_progress() for attack in attacks) and not self._unnamed(address, held),
+            lambda: f"withheld: no alert names {self._unnamed(address, held)} of one account",
+        )
+        self.actions += named and len(held) == _KEY_PAIRS
+        return named
 
-    def _add_pair(self, reference: str) -> Keys:
-        """Give the account one more pair, as an import does."""
+    def _add_key_pair(self, reference: str) -> Keys:
+        """Add a key pair to the account, as an import does."""
         made, pair_id, now = make_key_pair(), uuid7(time.time()), time.time()
-        with self._place.database.write_session() as session:
+        with self.context.installation.database.write_session() as session:
             account = find_account(session, reference)
             assert account is not None
             known = key_pairs.ImportedKeyPair(
@@ -131,46 +142,39 @@ class FourPairs(Bystander):
             key_pairs.activate(session.connection(), pair_id, now)
         return Keys(made.public_key, made.secret.reveal())
 
-    def _named(self, address: str, held: list[Keys]) -> bool:
-        return all(self._is_named(address, keys) for keys in held)
-
-    def _is_named(self, address: str, keys: Keys) -> bool:
-        return any(keys.public_key in mail.text for mail in self._witness.mails(address, "alert"))
+    def _unnamed(self, address: str, held: Sequence[Keys]) -> list[str]:
+        texts = [mail.text for mail in self.context.observer.mails(address, "alert")]
+        return [keys.public_key for keys in held if not any(keys.public_key in text for text in texts)]
 
 
-class Neighbours(Bystander):
-    """A second installation, with default settings, on the same Temporal server: its alerts are its own."""
+class SecondInstallationAlerts(SideScenario):
+    """Attacks accounts of the second installation, which shares the Temporal server: it sends its own alerts."""
 
-    def __init__(self, second: SecondInstallation, patience: Callable[[], float]) -> None:
-        super().__init__()
-        self._second, self._patience = second, patience
+    name = "second installation (had an alert)"
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            address = self._second.attack_somebody(THRESHOLD)
-            deadline = time.monotonic() + self._patience()
-            while not self._second.alerts_to(address):
-                if time.monotonic() > deadline:
-                    self.findings.append(f"withheld: the second installation's alert to {address} never came")
-                    return
-                time.sleep(0.2)
-            self.acts += 1
-            stop.wait(5)
+        second, alerted = self.context.installation.second, True
+        while not stop.is_set() and alerted:
+            address = second.attack_new_account(THRESHOLD)
+            alerted = self.wait(
+                lambda address=address: second.has_alert(address),
+                lambda address=address: f"withheld: the second installation's alert to {address} did not come",
+            )
+            self.actions += alerted
+            stop.wait(_ATTACK_INTERVAL)
 
 
-def _open_account(place: Place, reference: str, contact: dict[str, str]) -> None:
-    with place.database.write_session() as session:
-        create_account(session, reference, contact, time.time())
+SIDE_SCENARIOS = (ForeignHost, ContactChanges, FourKeyPairs, SecondInstallationAlerts)
 
 
-def _until_done(step: Callable[[], object], stop: threading.Event) -> None:
-    """Do it once the store takes it."""
+def _retry(step: Callable[[], object], stop: threading.Event) -> None:
+    """Repeat the step until the database takes it."""
     while not stop.is_set():
         try:
             step()
-        except InvalidInputError:  # it was done, and the store was away before it said so
+        except InvalidInputError:  # the database took it, and was down before it confirmed that
             return
         except OctyError:
-            time.sleep(0.2)
+            time.sleep(_POLL_INTERVAL)
         else:
             return

@@ -1,44 +1,42 @@
-"""What is planted where it has no business is found there, and not where it belongs."""
+"""What is planted where it must not be is found there."""
 
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
-from proofs.faults.secret_search import Canaries, command_lines, find, find_in_files, find_in_mails
+from proofs.faults.secret_search import Secrets, command_lines, search, search_files, search_mails
 
-SECRET = b"sk_" + b"A1" * 24 + b"b"
-CANARIES = Canaries(frozenset({b"pepper-of-the-run"}), frozenset({b"token-of-a-link"}), frozenset({b"me@here.example"}))
+SECRET_KEY = "sk_" + "A1" * 24 + "b"
+PEPPER, TOKEN, ADDRESS = "pepper-of-the-run", "token-of-a-link", "me@here.example"
+SECRETS = Secrets([PEPPER], [TOKEN], [ADDRESS])
 
 
-@pytest.mark.parametrize("planted", [SECRET, b"pepper-of-the-run", b"token-of-a-link", b"me@here.example"])
-def test_nothing_private_may_stand_in_a_log(tmp_path: Path, planted: bytes) -> None:
+@pytest.mark.parametrize("planted", [SECRET_KEY, PEPPER, TOKEN, ADDRESS])
+def test_secret_in_log_is_found_and_not_repeated(tmp_path: Path, planted: str) -> None:
     log = tmp_path / "worker.log"
-    log.write_bytes(b"all is well\n")
-    assert list(find_in_files([log], CANARIES.for_logs())) == []
-    log.write_bytes(b"error: " + planted + b" was refused\n")
-    [found] = find_in_files([log], CANARIES.for_logs())
-    assert "worker.log" in found
-    assert planted.decode() not in found
+    log.write_text("all is well\n")
+    assert list(search_files([log], SECRETS.in_logs)) == []
+    log.write_text(f"error: {planted} was refused\n")
+    [finding] = search_files([log], SECRETS.in_logs)
+    assert "worker.log" in finding
+    assert planted not in finding
 
 
-@pytest.mark.parametrize(("planted", "count"), [(SECRET, 1), (b"token-of-a-link", 1), (b"me@here.example", 0)])
-def test_the_store_holds_addresses_and_neither_secrets_nor_tokens(planted: bytes, count: int) -> None:
-    assert len(list(find("the table mail", b"x" + b" " + planted, CANARIES.for_store()))) == count
+@pytest.mark.parametrize(("planted", "count"), [(SECRET_KEY, 1), (PEPPER, 1), (TOKEN, 1), (ADDRESS, 0)])
+def test_database_may_have_addresses_but_no_secrets_and_tokens(planted: str, count: int) -> None:
+    assert len(list(search("the table mail", f"x {planted}".encode(), SECRETS.in_database))) == count
 
 
 @pytest.mark.parametrize("encoding", ["7bit", "base64", "quoted-printable"])
-def test_a_secret_in_a_mail_is_found_however_it_travels(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize(("planted", "count"), [(SECRET_KEY, 1), (PEPPER, 1), (TOKEN, 0), (ADDRESS, 0)])
+def test_secret_in_mail_is_found_in_every_encoding(tmp_path: Path, encoding: str, planted: str, count: int) -> None:
     mail = EmailMessage()
-    mail.set_content(f"Your key: {SECRET.decode()} token-of-a-link", cte=encoding)
+    mail.set_content(f"Your key: {planted}", cte=encoding)
     path = tmp_path / "one.eml"
     path.write_bytes(bytes(mail))
-    assert len(list(find_in_mails([path], CANARIES.for_mails()))) == 1
-    path.write_bytes(path.read_bytes().replace(b"Subject", b"X-Subject"))
-    mail.set_content("Open the page: token-of-a-link", cte=encoding)
-    path.write_bytes(bytes(mail))
-    assert list(find_in_mails([path], CANARIES.for_mails())) == []
+    assert len(list(search_mails([path], SECRETS.in_mails))) == count
 
 
-def test_the_list_of_processes_is_read() -> None:
-    assert b"pytest" in command_lines()
+def test_command_lines_of_all_processes_are_read() -> None:
+    assert any(b"pytest" in line for line in command_lines())

@@ -1,6 +1,7 @@
-"""The proxy does to connections what it is told, and leaves servers alone."""
+"""The proxy passes, refuses, stalls and delays connections, and does not disturb the server."""
 
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
@@ -9,47 +10,37 @@ from contextlib import suppress
 import pytest
 
 from octy_worker.dev.processes import LOOPBACK
-from proofs.faults.tcp_proxy import Mode, Proxy
+from proofs.faults.tcp_proxy import Mode, TcpProxy
 
 
-@pytest.fixture
-def echo() -> Iterator[int]:
-    """A server that says back what it hears."""
-    server = socket.create_server((LOOPBACK, 0))
-
-    def say_back(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            while heard := connection.recv(100):
-                connection.sendall(heard)
-
-    def serve() -> None:
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
         with suppress(OSError):
-            while True:
-                threading.Thread(target=say_back, args=(server.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield server.getsockname()[1]
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
+            while data := self.request.recv(100):
+                self.request.sendall(data)
 
 
 @pytest.fixture
-def proxy(echo: int) -> Iterator[Proxy]:
-    with Proxy(echo) as proxy:
-        yield proxy
+def proxy() -> Iterator[TcpProxy]:
+    with socketserver.ThreadingTCPServer((LOOPBACK, 0), Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with TcpProxy(server.server_address[1]) as proxy:
+            yield proxy
+        server.shutdown()
 
 
-def connect(proxy: Proxy) -> socket.socket:
+def connect(proxy: TcpProxy) -> socket.socket:
     return socket.create_connection((LOOPBACK, proxy.port), timeout=0.3)
 
 
-def test_it_passes(proxy: Proxy) -> None:
+def test_pass_forwards(proxy: TcpProxy) -> None:
     with connect(proxy) as client:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
 
 
-def test_it_refuses_and_resets(proxy: Proxy) -> None:
+def test_refuse_resets_connections_until_pass(proxy: TcpProxy) -> None:
     with connect(proxy) as client:
         client.sendall(b"hello")
         client.recv(100)
@@ -64,7 +55,7 @@ def test_it_refuses_and_resets(proxy: Proxy) -> None:
         assert client.recv(100) == b"again"
 
 
-def test_it_stalls_and_goes_on(proxy: Proxy) -> None:
+def test_stall_holds_data_until_pass(proxy: TcpProxy) -> None:
     proxy.set(Mode.STALL)
     with connect(proxy) as client:
         client.sendall(b"hello")
@@ -74,7 +65,7 @@ def test_it_stalls_and_goes_on(proxy: Proxy) -> None:
         assert client.recv(100) == b"hello"
 
 
-def test_it_delays_each_way(proxy: Proxy) -> None:
+def test_delay_applies_each_way(proxy: TcpProxy) -> None:
     proxy.set(Mode.DELAY, 0.1)
     with connect(proxy) as client:
         begun = time.monotonic()
