@@ -23,23 +23,23 @@ from proofs.load.databases import chosen_databases, proof_parser
 _MOST_FINDINGS = 20  # on the terminal; the report has all
 
 
-def run_store(options: RunOptions) -> CheckResult:
+def run_database(options: RunOptions) -> CheckResult:
     """Run in a temporary folder. When something does not hold, a copy of it is kept, and named."""
-    store = options.store
-    with TemporaryDirectory(prefix=f"octy-faults-{store}-", ignore_cleanup_errors=True) as name:
+    database = options.database
+    with TemporaryDirectory(prefix=f"octy-faults-{database}-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        store_folder = folder / "store"
-        store_folder.mkdir()
-        with small_disk(store_folder, wanted=store == "sqlite") as mounted:
-            if store == "sqlite" and not mounted:
+        database_folder = folder / "database"
+        database_folder.mkdir()
+        with small_disk(database_folder, wanted=database == "sqlite") as mounted:
+            if database == "sqlite" and not mounted:
                 say("sqlite: no disk is filled: this system mounts none for us (`make load` refuses writes)")
-            result = FaultRun(options, folder, store_folder=store_folder, small_disk=mounted, report=say).run()
+            result = FaultRun(options, folder, database_folder=database_folder, small_disk=mounted, report=say).run()
             for finding in result.findings[:_MOST_FINDINGS]:
-                say(f"{store} BROKEN: {finding}")
-            say(f"{store}: {dict(sorted(result.evidence.by_kind.items()))}")
+                say(f"{database} BROKEN: {finding}")
+            say(f"{database}: {dict(sorted(result.evidence.by_kind.items()))}")
             if result.findings:
                 kept = shutil.copytree(folder, f"{folder}-kept")
-                say(f"{store}: logs, mails and tables are kept in {kept}")
+                say(f"{database}: logs, mails and tables are kept in {kept}")
     return result
 
 
@@ -58,7 +58,7 @@ def report_of(results: dict[str, CheckResult], seed: int, seconds: float) -> dic
         "worker_ended_by_itself": [line for run in runs for line in run.worker_exits],
         "moments_missed": sum(run.missed for run in runs),
         "by_kind": dict(sorted(_sum(run.by_kind for run in runs).items())),
-        "findings": [f"{store}: {text}" for store, result in results.items() for text in result.findings],
+        "findings": [f"{database}: {text}" for database, result in results.items() for text in result.findings],
     }
 
 
@@ -76,11 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("faults-report.json"))
     options = parser.parse_args(arguments)
-    begun, stores = time.monotonic(), chosen_databases(options.database)
+    begun, databases = time.monotonic(), chosen_databases(options.database)
     results = {}
-    for number, store in enumerate(stores):
-        kills = options.kills // len(stores) + (number < options.kills % len(stores))
-        results[store] = run_store(RunOptions(store, kills, options.seed))
+    for number, database in enumerate(databases):
+        kills = options.kills // len(databases) + (number < options.kills % len(databases))
+        results[database] = run_database(RunOptions(database, kills, options.seed))
     report = report_of(results, options.seed, time.monotonic() - begun)
     options.report.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     findings = sum(len(result.findings) for result in results.values())

@@ -140,7 +140,7 @@ def _leaks(run: RunContext) -> Iterator[str]:
     secrets, folder = Secrets(keys, log.tokens, log.addresses), installation.folder
     yield from search_files([*folder.glob("logs/*"), *folder.glob("temporal.db*")], secrets.in_logs)
     yield from search_mails(folder.glob("mail/*.eml"), secrets.in_mails)
-    yield from search_files(installation.store_folder.glob("octy.db*"), secrets.in_database)
+    yield from search_files(installation.database_folder.glob("octy.db*"), secrets.in_database)
     with installation.database.read() as connection:
         for table in METADATA.sorted_tables:
             content = "\n".join(map(str, connection.execute(table.select())))

@@ -88,4 +88,4 @@ class RunContext:
 
     def random(self, user: object) -> random.Random:
         """Return the random numbers of one part of the run."""
-        return random.Random(f"{self.options.seed}/{self.options.store}/{user}")
+        return random.Random(f"{self.options.seed}/{self.options.database}/{user}")

@@ -120,7 +120,7 @@ class FaultInjector:
     def _disturb(self) -> None:
         disturb = [self._disturb_connections, self._disturb_connections, self._move_clock, self._suspend]
         disturb += [self._open_idle_connections]
-        disturb += [self._disturb_file if self._options.store == "sqlite" else self._fail_over]
+        disturb += [self._disturb_file if self._options.database == "sqlite" else self._fail_over]
         self._random.choice(disturb)()
 
     def _disturb_connections(self) -> None:
@@ -173,7 +173,7 @@ class FaultInjector:
         self._wait_for_attack()
         stack = ExitStack()
         try:
-            stack.enter_context(faults[kind](self._installation.store_folder))
+            stack.enter_context(faults[kind](self._installation.database_folder))
         except (OSError, sqlite3.Error):  # another process has the lock, or the file does not exist yet
             return
         self._end_after(self._random.uniform(0.5, 2.5), kind, stack.close, database=True)

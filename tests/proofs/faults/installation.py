@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+from support.paths import TESTS
 from support.postgres import PostgresServer
 from support.stores import make_empty_database
 from support.until import until
@@ -36,7 +37,7 @@ from proofs.faults.options import RunOptions
 from proofs.faults.second_installation import SecondInstallation
 from proofs.faults.tcp_proxy import Mode, TcpProxy
 from proofs.load.commit_log import create_commit_log
-from proofs.load.servers import TESTS, App, command
+from proofs.load.servers import App, command
 
 APPS = {"asgi": "starlette", "wsgi": "flask"}
 _FAULTLESS = ("foreign", "second")  # parts of others, which are never killed
@@ -72,8 +73,8 @@ class Part:
 class Installation:
     """All parts, in one folder. A context manager: every part serves when it is entered."""
 
-    def __init__(self, options: RunOptions, folder: Path, store_folder: Path) -> None:
-        self._options, self.folder, self.store_folder = options, folder, store_folder
+    def __init__(self, options: RunOptions, folder: Path, database_folder: Path) -> None:
+        self._options, self.folder, self.database_folder = options, folder, database_folder
         self._resources = ExitStack()
         self.parts: dict[str, Part] = {}
         self.proxies: dict[str, TcpProxy] = {}
@@ -243,11 +244,11 @@ class Installation:
 
     def _open_database(self) -> str:
         """Create the database and its commit log. Return the URL that the parts use."""
-        if self._options.store == "sqlite":
-            own_url = url = f"sqlite:///{self.store_folder / 'octy.db'}"
+        if self._options.database == "sqlite":
+            own_url = url = f"sqlite:///{self.database_folder / 'octy.db'}"
         else:
             self.server = self._resources.enter_context(PostgresServer(durable=True))
-            own_url = make_empty_database(self.folder, self._options.store, self.server)
+            own_url = make_empty_database(self.folder, self._options.database, self.server)
             self.proxies["database"] = self._proxy(self.server.port)
             url = own_url.replace(f":{self.server.port}/", f":{self.proxies['database'].port}/")
         self.database = Database(own_url)

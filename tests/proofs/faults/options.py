@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class RunOptions:
     """`make faults` uses the defaults. Times are seconds."""
 
-    store: str
+    database: str
     kills: int
     seed: int
     accounts: int = 10  # at a time

@@ -24,14 +24,20 @@ _LAST_WORKFLOWS = 2.0  # seconds: they end after their rows, and Temporal's list
 
 
 class FaultRun:
-    """Runs in a folder; `store_folder` is that of the SQLite file. `report` takes lines of progress."""
+    """Runs in a folder; `database_folder` is that of the SQLite file. `report` takes lines of progress."""
 
     def __init__(
-        self, options: RunOptions, folder: Path, *, store_folder: Path, small_disk: bool, report: Callable[[str], None]
+        self,
+        options: RunOptions,
+        folder: Path,
+        *,
+        database_folder: Path,
+        small_disk: bool,
+        report: Callable[[str], None],
     ) -> None:
         self._options, self._report = options, report
-        self._small_disk = store_folder if small_disk else None
-        self._installation = Installation(options, folder, store_folder)
+        self._small_disk = database_folder if small_disk else None
+        self._installation = Installation(options, folder, database_folder)
         self._stop, self._deadline = threading.Event(), float("inf")
         self._begun = time.monotonic()
         self._next_progress = self._next_command_lines = 0.0
@@ -93,7 +99,7 @@ class FaultRun:
             snapshot = self._run.observer.snapshot
             closed = sum(resolution is not None for _, resolution in snapshot.incidents.values())
             self._report(
-                f"{self._options.store} {now - self._begun:5.0f} s: "
+                f"{self._options.database} {now - self._begun:5.0f} s: "
                 f"{self._run.faults.kills}/{self._options.kills} kills, {self._run.responses.total()} requests, "
                 f"{len(snapshot.incidents)} incidents ({closed} closed), "
                 f"{sum(finished for _, finished in snapshot.regenerations.values())} regenerations finished"

@@ -19,7 +19,7 @@ OPTIONS = RunOptions(
 
 def test_every_incident_ends_whatever_is_killed(tmp_path: Path) -> None:
     lines: list[str] = []
-    result = FaultRun(OPTIONS, tmp_path, store_folder=tmp_path, small_disk=False, report=lines.append).run()
+    result = FaultRun(OPTIONS, tmp_path, database_folder=tmp_path, small_disk=False, report=lines.append).run()
     assert result.findings == ()
     figures = result.figures
     assert figures["kills"] >= 3
