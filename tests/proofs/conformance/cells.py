@@ -33,8 +33,8 @@ FURTHER_FRAMEWORKS = {
     "Sanic": ("asgi", "sanic_app"),
     "Pyramid": ("wsgi", "pyramid_app"),
     "Bottle": ("wsgi", "bottle_app"),
-    "REST framework": ("wsgi", "rest_framework_app"),
-    "django-ninja": ("wsgi", "ninja_app"),
+    "REST framework": ("wsgi", "django_apis:rest_framework"),
+    "django-ninja": ("wsgi", "django_apis:ninja"),
 }
 SHORT_TABLE = (
     "keys",
@@ -74,7 +74,8 @@ class Cell:
 
     @property
     def app(self) -> str:
-        return f"proofs.conformance.apps.{(FRAMEWORKS | FURTHER_FRAMEWORKS)[self.framework][1]}:app"
+        _, module = (FRAMEWORKS | FURTHER_FRAMEWORKS)[self.framework]
+        return f"proofs.conformance.apps.{module}" if ":" in module else f"proofs.conformance.apps.{module}:app"
 
 
 def _small_cells(servers: Iterable[Server]) -> tuple[Cell, ...]:

@@ -75,16 +75,10 @@ _CONTINUE = (
     "refused uploads: asked whether to continue with 10 MB",
     "refused uploads: asked whether to continue with chunks",
 )
-_SOCKETS = {
-    "WebSocket: socket without credentials": (MISSING, "missing"),
-    "WebSocket: socket and a malformed header": (MALFORMED, "malformed"),
-    "WebSocket: socket and two lines": (AMBIGUOUS, "ambiguous"),
-    "WebSocket: socket and a wrong secret": (INVALID, "wrong_secret"),
-    "WebSocket: socket and an unknown key": (INVALID, "unknown_key"),
-    "WebSocket: mounted socket without credentials": (MISSING, "missing"),
-    "WebSocket: socket in clear": (PLAIN, "plain_http"),
-    "WebSocket: socket, nobody trusted": (PLAIN, f"plain_http from {_PEER}"),
-    "WebSocket: socket and HSTS": (MISSING + HSTS, "missing"),
+_REFUSED_SOCKETS = {
+    case.title: (case.expected.responses[0], case.expected.recorded)
+    for case in table(sample_key_pairs())
+    if case.group == "WebSocket" and len(case.expected.responses) == 1
 }
 _FIRST_ONLY = {
     "HEAD: HEAD without credentials": (MISSING, "missing"),
@@ -165,12 +159,12 @@ DIFFERENCES = (
     Difference(
         ("gunicorn-asgi",),
         "The server has no extension for denying a WebSocket with a response: its own 403 is all that a client gets.",
-        {title: ("403 by the server", recorded) for title, (_, recorded) in _SOCKETS.items()},
+        {title: ("403 by the server", recorded) for title, (_, recorded) in _REFUSED_SOCKETS.items()},
     ),
     Difference(
         ("granian-asgi",),
         "The server adds two headers of an accepted handshake to the refusal of a WebSocket.",
-        {title: (_with_handshake(answer), recorded) for title, (answer, recorded) in _SOCKETS.items()},
+        {title: (_with_handshake(answer), recorded) for title, (answer, recorded) in _REFUSED_SOCKETS.items()},
     ),
     Difference(
         ("hypercorn", "gunicorn-sync", "gunicorn-gthread"),

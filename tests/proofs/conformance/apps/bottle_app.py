@@ -5,25 +5,13 @@ from typing import Any
 from bottle import Bottle, HTTPResponse, request
 
 from octy_middleware import OctyWSGIMiddleware
-from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.by_host import wsgi_app_by_host
-
-JSON = "application/json"
-
-
-def who() -> HTTPResponse:
-    principal = request.environ.get("octy.principal")
-    return HTTPResponse(account(principal.reference if principal else ""), content_type=JSON)
-
-
-def anybody() -> HTTPResponse:
-    return HTTPResponse(OPEN, content_type=JSON)
+from proofs.conformance.apps import JSON, OPEN, account_of, wsgi_app_by_host
 
 
 def build(**options: Any) -> Any:
     app = Bottle()
-    app.route("/who", ["GET", "POST"], who)
-    app.route("/open", "GET", anybody)
+    app.route("/who", ["GET", "POST"], lambda: HTTPResponse(account_of(request.environ), content_type=JSON))
+    app.route("/open", "GET", lambda: HTTPResponse(OPEN, content_type=JSON))
     return OctyWSGIMiddleware(app, **options)
 
 

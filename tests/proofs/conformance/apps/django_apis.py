@@ -1,4 +1,4 @@
-"""Django with REST framework and its own authentication, and with django-ninja: set-up and routes."""
+"""Django with REST framework and its own authentication, and with django-ninja, each behind Django's WSGI adapter."""
 
 from typing import Any
 
@@ -7,24 +7,20 @@ from support.django_site import set_up_django
 
 set_up_django(__name__)
 
+from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.urls import path  # noqa: E402
 from ninja import NinjaAPI  # noqa: E402
 from rest_framework.decorators import api_view  # noqa: E402
 
-from proofs.conformance.apps import OPEN, account  # noqa: E402
+from octy_middleware import OctyWSGIMiddleware  # noqa: E402
+from proofs.conformance.apps import JSON, OPEN, Build, account_of, wsgi_app_by_host  # noqa: E402
 
-JSON = "application/json"
-ninja = NinjaAPI(openapi_url=None)
-
-
-def _who(request: Any) -> HttpResponse:
-    principal = request.META.get("octy.principal")
-    return HttpResponse(account(principal.reference if principal else ""), content_type=JSON)
+_ninja = NinjaAPI(openapi_url=None)
 
 
 @api_view(["GET", "POST"])
 def who(request: Any) -> HttpResponse:
-    return _who(request)
+    return HttpResponse(account_of(request.META), content_type=JSON)
 
 
 @api_view(["GET"])
@@ -32,16 +28,30 @@ def anybody(_request: Any) -> HttpResponse:
     return HttpResponse(OPEN, content_type=JSON)
 
 
-@ninja.api_operation(["GET", "POST"], "/who")
+@_ninja.api_operation(["GET", "POST"], "/who")
 def ninja_who(request: HttpRequest) -> HttpResponse:
-    return _who(request)
+    return HttpResponse(account_of(request.META), content_type=JSON)
 
 
-@ninja.get("/open")
-def ninja_open(request: HttpRequest) -> HttpResponse:
+@_ninja.get("/open")
+def ninja_open(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(OPEN, content_type=JSON)
 
 
-rest_urls = [path("who", who), path("open", anybody)]
-ninja_urls = [path("", ninja.urls)]
-urlpatterns: list[Any] = []
+urlpatterns = [path("rest/who", who), path("rest/open", anybody), path("ninja/", _ninja.urls)]
+
+
+def _below(prefix: str) -> Build:
+    """Return how the app is built whose routes are below this prefix, which is added behind the middleware."""
+
+    def build(**options: Any) -> Any:
+        django = get_wsgi_application()
+        return OctyWSGIMiddleware(
+            lambda environ, start: django({**environ, "PATH_INFO": prefix + environ["PATH_INFO"]}, start), **options
+        )
+
+    return build
+
+
+rest_framework = wsgi_app_by_host(_below("/rest"))
+ninja = wsgi_app_by_host(_below("/ninja"))

@@ -6,7 +6,7 @@ from django.core.asgi import get_asgi_application
 
 import proofs.conformance.apps.django_urls  # noqa: F401 - Django's set-up
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps.by_host import asgi_app_by_host, asgi_mounted
+from proofs.conformance.apps import asgi_app_by_host, asgi_mounted
 
 
 async def talk(scope: Any, receive: Any, send: Any) -> None:

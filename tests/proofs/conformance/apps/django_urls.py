@@ -5,9 +5,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from proofs.conformance.apps import OPEN, account, length
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, OPEN, account, length
 
 if not settings.configured:
     settings.configure(

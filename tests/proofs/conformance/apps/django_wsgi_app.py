@@ -7,8 +7,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 import proofs.conformance.apps.django_urls  # noqa: F401 - Django's set-up
 from octy_middleware import OctyWSGIMiddleware
-from proofs.conformance.apps import MOUNT
-from proofs.conformance.apps.by_host import wsgi_app_by_host
+from proofs.conformance.apps import MOUNT, wsgi_app_by_host
 
 
 def build(**options: Any) -> Any:

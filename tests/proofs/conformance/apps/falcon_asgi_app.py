@@ -3,30 +3,28 @@
 from typing import Any
 
 import falcon.asgi
-from falcon import MEDIA_JSON
 
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.by_host import asgi_app_by_host, asgi_mounted
+from proofs.conformance.apps import JSON, MOUNT, OPEN, account, asgi_app_by_host, asgi_mounted, length
 
 
 class Who:
     async def on_get(self, req: Any, resp: Any) -> None:
-        resp.data, resp.content_type = account(req.scope["user"].display_name), MEDIA_JSON
+        resp.data, resp.content_type = account(req.scope["user"].display_name), JSON
 
     on_head = on_post = on_get
 
 
 class Open:
     async def on_get(self, req: Any, resp: Any) -> None:
-        resp.data, resp.content_type = OPEN, MEDIA_JSON
+        resp.data, resp.content_type = OPEN, JSON
 
     on_head = on_options = on_get
 
 
 class Upload:
     async def on_post(self, req: Any, resp: Any) -> None:
-        resp.data, resp.content_type = length(await req.stream.read()), MEDIA_JSON
+        resp.data, resp.content_type = length(await req.stream.read()), JSON
 
 
 class Talk:
@@ -39,11 +37,9 @@ class Talk:
 
 def build(**options: Any) -> Any:
     app = falcon.asgi.App()
-    for prefix in ("", MOUNT):
-        app.add_route(f"{prefix}/who", Who())
-        app.add_route(f"{prefix}/open", Open())
-        app.add_route(f"{prefix}/upload", Upload())
-        app.add_route(f"{prefix}/ws", Talk())
+    for path, resource in {"/who": Who(), "/open": Open(), "/upload": Upload(), "/ws": Talk()}.items():
+        app.add_route(path, resource)
+        app.add_route(MOUNT + path, resource)
     return asgi_mounted(OctyASGIMiddleware(app, **options))
 
 

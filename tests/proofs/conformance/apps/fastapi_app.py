@@ -5,10 +5,7 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Request, Response, WebSocket
 
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.by_host import asgi_app_by_host, asgi_mounted
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, MOUNT, OPEN, account, asgi_app_by_host, asgi_mounted, length
 
 
 async def who(request: Request) -> Response:

@@ -6,10 +6,7 @@ from flask import Flask, Response, request
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from octy_middleware import OctyWSGIMiddleware
-from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.by_host import wsgi_app_by_host
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, MOUNT, OPEN, account, length, wsgi_app_by_host
 
 
 def who() -> Response:
@@ -27,9 +24,9 @@ def upload() -> Response:
 def build(**options: Any) -> Any:
     app = Flask(__name__)
     app.url_map.merge_slashes = False
-    app.add_url_rule("/who", "who", who, methods=["GET", "POST"])
-    app.add_url_rule("/open", "open", anybody, methods=["GET", "OPTIONS"], provide_automatic_options=False)
-    app.add_url_rule("/upload", "upload", upload, methods=["POST"])
+    app.add_url_rule("/who", view_func=who, methods=["GET", "POST"])
+    app.add_url_rule("/open", view_func=anybody, methods=["GET", "OPTIONS"], provide_automatic_options=False)
+    app.add_url_rule("/upload", view_func=upload, methods=["POST"])
     app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, **options)
     return DispatcherMiddleware(app, {MOUNT: app})
 

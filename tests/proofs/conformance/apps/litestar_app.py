@@ -6,10 +6,7 @@ from litestar import HttpMethod, Litestar, Request, Response, route
 from litestar.middleware import DefineMiddleware
 
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.by_host import asgi_app_by_host
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, OPEN, account, asgi_app_by_host
 
 
 @route("/who", http_method=[HttpMethod.GET, HttpMethod.POST], sync_to_thread=False)

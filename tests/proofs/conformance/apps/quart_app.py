@@ -5,10 +5,7 @@ from typing import Any
 from quart import Quart, Response, request
 
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.by_host import asgi_app_by_host
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, OPEN, account, asgi_app_by_host
 
 
 async def who() -> Response:

@@ -6,10 +6,7 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps import OPEN, account
-from proofs.conformance.apps.by_host import asgi_app_by_host
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, OPEN, account, asgi_app_by_host
 
 
 async def who(request: Request) -> HTTPResponse:

@@ -10,10 +10,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from octy_middleware import OctyASGIMiddleware
-from proofs.conformance.apps import MOUNT, OPEN, account, length
-from proofs.conformance.apps.by_host import asgi_app_by_host, asgi_mounted
-
-JSON = "application/json"
+from proofs.conformance.apps import JSON, MOUNT, OPEN, account, asgi_app_by_host, asgi_mounted, length
 
 
 def who(request: Request) -> Response:
