@@ -1,6 +1,6 @@
 """The accounts whose keys the requests carry, in databases that each cell gets a copy of.
 
-Here: made once a run, so that the bytes of a case are the same in every cell. Not here: what is recorded (`cells`).
+They are made once a run, so that the bytes of a case are the same in every cell.
 """
 
 import shutil
@@ -21,7 +21,7 @@ NAMES = ("octy", "neighbour")
 
 @dataclass(frozen=True)
 class KeyPairs:
-    """A live pair of acme's, a retired one, and a live one of the neighbour installation."""
+    """A key pair of acme's in use, a retired one, and one in use of the neighbour installation."""
 
     right: Keys
     retired: Keys
@@ -29,12 +29,12 @@ class KeyPairs:
 
     @property
     def pair(self) -> bytes:
-        """The right pair in clear."""
+        """The right key pair in clear."""
         return f"{self.right.public_key}:{self.right.secret}".encode()
 
     @property
     def token(self) -> bytes:
-        """The right pair in base64, which needs no padding."""
+        """The right key pair in base64, which needs no padding."""
         return b64encode(self.pair)
 
     @property
@@ -49,7 +49,7 @@ class KeyPairs:
 
 
 def sample_key_pairs() -> KeyPairs:
-    """Return pairs of the right shape that nobody has: for a look at the table without a database."""
+    """Return key pairs of the right shape that no account has: for the table without a database."""
     keys = Keys("acme", "", "", "pk_" + "a" * 28, "sk_" + "b" * 49)
     return KeyPairs(keys, keys, keys)
 

@@ -1,6 +1,6 @@
 """Apache with mod_wsgi, of Debian's packages `apache2` and `libapache2-mod-wsgi-py3`.
 
-Here: where it is, and its configuration by the command line alone. Its column is played where it is found.
+Its configuration is on the command line alone. Its column is run where it is found.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A strict reader of the ASGI 3 specification (HTTP & WebSocket 2.5, lifespan 2.0), to be put around any app.
 
-Here: what each side may say and when; a breach raises BreachError at once. Not here: what an app should answer.
-`checked(app)` watches both sides: what the app sends, and that nobody above it hands it what no server would.
+`checked(app)` watches both sides: what the app sends, and that nobody above it hands it what no server would. A breach
+raises BreachError at once.
 """
 
 import re
@@ -31,26 +31,26 @@ def checked(app: Any, *, lower_case: bool = True) -> Any:
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         _check_scope(scope)
-        talk = _TALKS[scope["type"]](scope, lower_case)
+        protocol = _PROTOCOLS[scope["type"]](scope, lower_case)
 
         async def receive_checked() -> Any:
             message = await receive()
             _must(message["type"] in _RECEIVED[scope["type"]], f"{message['type']} was received by {scope['type']}")
-            talk.received(message)
+            protocol.received(message)
             return message
 
         async def send_checked(message: Any) -> None:
-            talk.sent(message)
+            protocol.sent(message)
             await send(message)
 
         await app(scope, receive_checked, send_checked)
-        talk.ended()
+        protocol.ended()
 
     return watched
 
 
 def _check_scope(scope: Any) -> None:
-    _must(scope["type"] in _TALKS, f"a scope of type {scope['type']!r}")
+    _must(scope["type"] in _PROTOCOLS, f"a scope of type {scope['type']!r}")
     _must(scope["asgi"]["version"].startswith("3."), "asgi version 3")
     if scope["type"] == "lifespan":
         return
@@ -69,10 +69,8 @@ def _check_scope(scope: Any) -> None:
 class _Http:
     """start, then bodies until one without more_body; the length that was promised; nothing after."""
 
-    prefix = "http.response"
-
-    def __init__(self, scope: Any, lower_case: bool) -> None:
-        self._lower_case = lower_case
+    def __init__(self, scope: Any, lower_case: bool, prefix: str = "http.response") -> None:
+        self._lower_case, self._prefix = lower_case, prefix
         self._method = scope.get("method", "GET")
         self._promised: int | None = None
         self._length = 0
@@ -86,11 +84,11 @@ class _Http:
         kind = message["type"]
         _must(self.state != "done", f"{kind} after the last body")
         if self.state == "before":
-            _must(kind == f"{self.prefix}.start", f"{kind} before the start")
+            _must(kind == f"{self._prefix}.start", f"{kind} before the start")
             self._start(message)
             self.state = "started"
             return
-        _must(kind == f"{self.prefix}.body", f"{kind} in place of a body")
+        _must(kind == f"{self._prefix}.body", f"{kind} in place of a body")
         self._body(message)
 
     def _start(self, message: Any) -> None:
@@ -123,7 +121,8 @@ class _WebSocket:
     """connect is received first; then accept, close, or a denial where the server knows it."""
 
     def __init__(self, scope: Any, lower_case: bool) -> None:
-        self._denial = _Denial(scope, lower_case) if "websocket.http.response" in scope.get("extensions", {}) else None
+        denial = "websocket.http.response"
+        self._denial = _Http(scope, lower_case, denial) if denial in scope.get("extensions", {}) else None
         self._connected = False
         self.state = "before"
 
@@ -155,10 +154,6 @@ class _WebSocket:
         _must(self.state == "closed", f"the app returned, and the socket is {self.state}")
 
 
-class _Denial(_Http):
-    prefix = "websocket.http.response"
-
-
 class _Lifespan:
     """startup is answered once, then shutdown."""
 
@@ -177,4 +172,4 @@ class _Lifespan:
         _must(not self._due, f"the app returned without an answer to {self._due}")
 
 
-_TALKS: dict[str, Any] = {"http": _Http, "websocket": _WebSocket, "lifespan": _Lifespan}
+_PROTOCOLS: dict[str, Any] = {"http": _Http, "websocket": _WebSocket, "lifespan": _Lifespan}

@@ -11,8 +11,7 @@ from support.until import until
 from support.world import World
 
 from proofs.conformance.accounts import Accounts, KeyPairs
-from proofs.conformance.cases import NOTHING, Case, CaseResult, table
-from proofs.conformance.cases.stops import STOP
+from proofs.conformance.cases import NOTHING, STOP, Case, CaseResult, table
 from proofs.conformance.servers import DEFAULT_SETTINGS, FURTHER, SERVERS, WITHOUT_LIFESPAN, RunningServer, Server
 
 _TIMEOUT = 30.0  # seconds until the record must be complete; waited for only where it is not

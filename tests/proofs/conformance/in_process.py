@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import setup_testing_defaults
 
-from proofs.conformance.cases import THEN, Case, on_new_connections, on_one_connection
-from proofs.conformance.cases.stops import STOP
+from proofs.conformance.cases import STOP, THEN, Case, on_new_connections, on_one_connection
 from proofs.conformance.cases.websockets import websocket_echo
 from proofs.conformance.raw_http import Response
 from proofs.conformance.response_text import describe

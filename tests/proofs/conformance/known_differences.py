@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proofs.conformance.accounts import sample_key_pairs
-from proofs.conformance.cases import NOTHING, Case, CaseResult, table
-from proofs.conformance.cases.stops import STOP
+from proofs.conformance.cases import NOTHING, STOP, Case, CaseResult, table
 from proofs.conformance.cells import Cell
 from proofs.conformance.response_text import (
     AMBIGUOUS,

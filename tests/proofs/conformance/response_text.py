@@ -1,10 +1,11 @@
-"""An answer's bytes -> what it says, in a few words: "401 malformed", '200 {"account": "acme"}', "400 by the server".
+"""A response's bytes → what it says, in a few words: "401 malformed", '200 {"account": "acme"}', "400 by the server".
 
-Here: what a refusal must look like to the byte, written down once more by hand, so that the middleware is not measured
-by itself. Not here: which answer a case expects (`cases`).
+What a refusal must look like to the byte is written down once more by hand, so that the middleware is not measured by
+itself.
 """
 
 import json
+from http import HTTPStatus
 
 from proofs.conformance.raw_http import Response
 
@@ -16,13 +17,6 @@ HSTS = " for https only, max-age=31536000"
 CLOSED, SILENT, GARBLED = "closed", "silent", "garbled"
 SERVER = "400 by the server"
 
-_REASONS = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-}
 _TEXTS = {
     MISSING: (
         "No API keys were sent.",
@@ -59,9 +53,9 @@ def _body(status: int, text: str, help_text: str) -> bytes:
     return json.dumps(
         {
             "request_meta": {"request_status": "Failed", "message": text},
-            "error": {"code": status, "reason": _REASONS[status], "errors": errors},
+            "error": {"code": status, "reason": HTTPStatus(status).phrase, "errors": errors},
             "type": "about:blank",
-            "title": _REASONS[status],
+            "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": text,
         }
@@ -80,42 +74,44 @@ def _headers(status: int, length: int, content_type: str, retry_after: str | Non
     return headers
 
 
-def describe(answer: Response) -> str:
-    """Return what the answer says; whatever is not as it must be is part of it."""
-    words = [*(f"{status}, then" for status in answer.interim), str(answer.status), _meaning(answer)]
-    if "location" in answer.fields:
+def describe(response: Response) -> str:
+    """Return what the response says; whatever is not as it must be is part of it."""
+    words = [*(f"{status}, then" for status in response.interim), str(response.status), _meaning(response)]
+    if "location" in response.fields:
         words.append("redirected")
-    if "strict-transport-security" in answer.fields:
-        words.append(f"for https only, {answer.fields['strict-transport-security']}")
+    if "strict-transport-security" in response.fields:
+        words.append(f"for https only, {response.fields['strict-transport-security']}")
     return " ".join(filter(None, words))
 
 
-def _meaning(answer: Response) -> str:
-    if answer.status == 101:
+def _meaning(response: Response) -> str:
+    if response.status == 101:
         return ""
-    name = _name(answer)
+    name = _name(response)
     if name is None:
-        if answer.head:
-            return f"with no body of {answer.fields.get('content-length', 'unknown')} bytes"
-        own = answer.body.startswith(b"{") and len(answer.body) < 80
-        return answer.body.decode() if own else "by the server"
-    return name[4:] + _faults(answer, _BODIES[name])
+        if response.head:
+            return f"with no body of {response.fields.get('content-length', 'unknown')} bytes"
+        own = response.body.startswith(b"{") and len(response.body) < 80
+        return response.body.decode() if own else "by the server"
+    return name[4:] + _faults(response, _BODIES[name])
 
 
-def _name(answer: Response) -> str | None:
+def _name(response: Response) -> str | None:
     """Return which refusal it is: by its body, or where a HEAD has none by its length."""
     for name, body in _BODIES.items():
-        same = len(body) == int(answer.fields.get("content-length", -1)) if answer.head else body == answer.body
-        if same and int(name[:3]) == answer.status:
+        same = len(body) == int(response.fields.get("content-length", -1)) if response.head else body == response.body
+        if same and int(name[:3]) == response.status:
             return name
     return None
 
 
-def _faults(answer: Response, body: bytes) -> str:
+def _faults(response: Response, body: bytes) -> str:
     """Return nothing when all our headers are there, once each and as they must be."""
-    ours = sorted((name, value) for name, value in answer.headers if name not in _OWN)
+    ours = sorted((name, value) for name, value in response.headers if name not in _OWN)
     for word, content_type in (("", "application/json; charset=utf-8"), (" as problem", "application/problem+json")):
-        expected = sorted(_headers(answer.status, len(body), content_type, answer.fields.get("retry-after")).items())
+        expected = sorted(
+            _headers(response.status, len(body), content_type, response.fields.get("retry-after")).items()
+        )
         if ours == expected:
             return word
         besides = [name for name, value in ours if (name, value) not in expected]

@@ -64,7 +64,7 @@ def _granian(interface: str) -> Command:
 
 
 def _uwsgi(app: str, port: int) -> Sequence[str]:
-    """As a deployment has it: master, a forked worker (throttles are by process), threads; a stop waits."""
+    """As a deployment has it: master, a forked worker (rate limits are by process), threads; a stop waits."""
     return (
         *(UWSGI, "--http-socket", f"127.0.0.1:{port}", "--module", app, "--master", "--workers", "1", "--threads", "2"),
         *("--enable-threads", "--disable-logging", "--buffer-size", "32768"),

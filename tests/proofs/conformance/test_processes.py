@@ -17,6 +17,8 @@ from proofs.conformance.cases import http
 from proofs.conformance.cells import Cell, CellRun
 from proofs.conformance.raw_http import ConnectionClosed, RawConnection
 from proofs.conformance.servers import SERVERS, Server
+from proofs.load.http_clients import PATH
+from proofs.load.servers import LOAD_APP
 
 PRELOADED = [server for server in SERVERS if server.distribution == "gunicorn"]
 
@@ -30,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
 def ask(port: int, header: str) -> tuple[int, int]:
     """Return the status and, when it is 200, the process that answered."""
     with RawConnection(port) as connection:
-        connection.send(http(b"Authorization: " + header.encode()))
+        connection.send(http(b"Authorization: " + header.encode(), path=PATH.encode()))
         response = connection.read_response()
     return response.status, int(response.body) if response.status == 200 else 0
 
@@ -52,7 +54,7 @@ def recorded(run: CellRun, keys: Keys, expected: dict[str, int]) -> None:
 def preloaded(server: Server, originals: Accounts, folder: Path) -> Iterator[CellRun]:
     """Start three workers that fork from a process in which the middleware was built already."""
     run = CellRun.prepare(Cell("", server), originals, folder)
-    run.start(f"proofs.conformance.apps.process_app:{server.adapter}", "--preload", "--workers", "3")
+    run.start(LOAD_APP.starlette if server.adapter == "asgi" else LOAD_APP.flask, "--preload", "--workers", "3")
     with contextlib.closing(run):
         run.running.wait()
         yield run

@@ -34,7 +34,7 @@ def ninja_who(request: HttpRequest) -> HttpResponse:
 
 
 @_ninja.get("/open")
-def ninja_open(_request: HttpRequest) -> HttpResponse:
+def ninja_open(request: HttpRequest) -> HttpResponse:
     return HttpResponse(OPEN, content_type=JSON)
 
 

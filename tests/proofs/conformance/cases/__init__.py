@@ -5,13 +5,14 @@ The cases are in the modules beside, by subject; what differs where is in `known
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from proofs.conformance.accounts import KeyPairs
 from proofs.conformance.raw_http import ConnectionClosed, NoResponse, NotHttp, RawConnection
-from proofs.conformance.response_text import CLOSED, GARBLED, SILENT, describe
+from proofs.conformance.response_text import CLOSED, GARBLED, SILENT, WHO, describe
 
 NOTHING = ""
+STOP = "stop"
 HOST = b"api.example"
 SECURE, SOURCE, ID = b"X-Forwarded-Proto: https", b"X-Forwarded-For: <source>", b"X-Request-Id: <id>"
 FRONT = (SECURE, SOURCE, ID)
@@ -124,20 +125,22 @@ def case(
     return Case(group, name, request, expected, conversation, adapter)
 
 
-def table(key_pairs: KeyPairs) -> tuple[Case, ...]:
-    """Return all rows, numbered, for these key pairs."""
-    from proofs.conformance.cases import (
-        authorization,
-        connections,
-        forwarding,
-        options,
-        paths,
-        stops,
-        uploads,
-        websockets,
-    )
+def group(name: str, *rows: tuple[str, bytes, str | tuple[str, ...], str], **options: Any) -> Iterator[Case]:
+    """Yield the rows of a group: each case's name, request, responses and record."""
+    for row in rows:
+        yield case(name, *row, **options)
 
-    subjects = (authorization, paths, connections, uploads, forwarding, options, websockets, stops)
+
+def table(key_pairs: KeyPairs) -> tuple[Case, ...]:
+    """Return all rows, numbered, for these key pairs.
+
+    The last one is sent just before the server is asked to stop: the outcome is not written yet at that moment, for it
+    waits a second for others (`batch_delay`).
+    """
+    from proofs.conformance.cases import authorization, connections, forwarding, options, paths, uploads, websockets
+
+    subjects = (authorization, paths, connections, uploads, forwarding, options, websockets)
     rows = [row for subject in subjects for row in subject.cases(key_pairs)]
+    rows.append(case(STOP, "a right pair just before", http(key_pairs.basic), WHO, "accepted"))
     assert len(rows) == len({row.title for row in rows}), "two cases have one title"
     return tuple(replace(row, number=number) for number, row in enumerate(rows, 1))

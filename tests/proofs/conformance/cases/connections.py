@@ -1,4 +1,4 @@
-"""Cases of connections: HEAD, keep-alive after every kind of answer, pipelining, and answers equal to the byte."""
+"""Cases of connections: HEAD, keep-alive after every kind of response, pipelining, and responses equal to the byte."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from support.world import basic
 
 from proofs.conformance.accounts import UNKNOWN, KeyPairs
-from proofs.conformance.cases import ID, SOURCE, THEN, Case, case, http
+from proofs.conformance.cases import ID, SOURCE, THEN, Case, case, group, http
 from proofs.conformance.raw_http import RawConnection
 from proofs.conformance.response_text import (
     AMBIGUOUS,
@@ -25,109 +25,74 @@ SAME = "the same bytes"
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
-    yield from _heads(key_pairs)
-    yield from _kept(key_pairs)
-    yield from _several(key_pairs)
+    right, wrong = http(key_pairs.basic), http(key_pairs.wrong)
+    unknown = http(b"Authorization: " + basic(UNKNOWN, "x").encode())
+    two_lines = (key_pairs.basic, key_pairs.wrong)
 
+    def head(*lines: bytes, path: bytes = b"/who") -> bytes:
+        return http(*lines, method=b"HEAD", path=path) + THEN + right
 
-def _heads(key_pairs: KeyPairs) -> Iterator[Case]:
-    right = THEN + http(key_pairs.basic)
-    wrong = key_pairs.wrong
-    for name, lines, answer, outcome in (
-        ("HEAD without credentials", (), MISSING, "missing"),
-        ("HEAD and a wrong secret", (wrong,), INVALID, "wrong_secret"),
-        ("HEAD and two lines", (key_pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
-    ):
-        yield case("HEAD", name, http(*lines, method=b"HEAD") + right, (answer, WHO), f"accepted, {outcome}")
-    request = http(key_pairs.basic, method=b"HEAD") + right
-    yield case(
-        "HEAD", "HEAD and the right pair", request, (f"200 with no body of {len(WHO) - 4} bytes", WHO), "2 × accepted"
+    yield from group(
+        "HEAD",
+        ("HEAD without credentials", head(), (MISSING, WHO), "accepted, missing"),
+        ("HEAD and a wrong secret", head(key_pairs.wrong), (INVALID, WHO), "accepted, wrong_secret"),
+        ("HEAD and two lines", head(*two_lines), (AMBIGUOUS, WHO), "accepted, ambiguous"),
+        ("HEAD and the right pair", head(key_pairs.basic), (_bodiless(WHO), WHO), "2 × accepted"),
+        ("HEAD of an exempt path", head(path=b"/open"), (_bodiless(OPEN), WHO), "accepted"),
     )
-    request = http(path=b"/open", method=b"HEAD") + right
-    yield case(
-        "HEAD", "HEAD of an exempt path", request, (f"200 with no body of {len(OPEN) - 4} bytes", WHO), "accepted"
-    )
-
-
-def _kept(key_pairs: KeyPairs) -> Iterator[Case]:
-    right = http(key_pairs.basic)
-    wrong = key_pairs.wrong
-    unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
-    body = b'{"a": "body"}'
-    posted = http(wrong, b"Content-Length: %d" % len(body), method=b"POST", path=b"/upload", body=body)
-    for name, request, answer, outcome in (
+    upload = http(key_pairs.wrong, b"Content-Length: 13", method=b"POST", path=b"/upload", body=b'{"a": "body"}')
+    for name, request, response, outcome in (
         ("missing", http(), MISSING, "missing"),
         ("malformed", http(b"Authorization: Bearer x"), MALFORMED, "malformed"),
-        ("ambiguous", http(key_pairs.basic, wrong), AMBIGUOUS, "ambiguous"),
+        ("ambiguous", http(*two_lines), AMBIGUOUS, "ambiguous"),
         ("oversize", http(b"Authorization: " + b"x" * 2000), OVERSIZE, "oversize"),
-        ("a wrong secret", http(wrong), INVALID, "wrong_secret"),
-        ("an unknown key", http(unknown), INVALID, "unknown_key"),
+        ("a wrong secret", wrong, INVALID, "wrong_secret"),
+        ("an unknown key", unknown, INVALID, "unknown_key"),
         ("plain HTTP", http(key_pairs.basic, front=(SOURCE, ID)), PLAIN, "plain_http"),
-        ("a refused body", posted, INVALID, "wrong_secret"),
+        ("a refused body", upload, INVALID, "wrong_secret"),
     ):
-        yield case(
-            "keep-alive",
-            f"right pair on the same connection after {name}",
-            request + THEN + right,
-            (answer, WHO),
-            f"accepted, {outcome}",
-        )
-    request = right + THEN + http(wrong) + THEN + right
-    yield case("keep-alive", "right, wrong, right", request, (WHO, INVALID, WHO), "2 × accepted, wrong_secret")
-    request = http(b"Connection: close") + THEN + right
-    yield case("keep-alive", "refused and asked to close", request, (MISSING, CLOSED), "missing")
-    request = http().replace(b"HTTP/1.1", b"HTTP/1.0") + THEN + right
-    yield case("keep-alive", "refused over HTTP/1.0", request, (MISSING, CLOSED), "missing")
-
-
-def _several(key_pairs: KeyPairs) -> Iterator[Case]:
-    right, none = http(key_pairs.basic), http()
-    values = (
-        basic(UNKNOWN, "x"),
-        key_pairs.right.basic("x"),
-        key_pairs.right.basic(""),
-        key_pairs.retired.basic(),
-        key_pairs.retired.basic("x"),
+        title, both = f"right pair on the same connection after {name}", request + THEN + right
+        yield case("keep-alive", title, both, (response, WHO), f"accepted, {outcome}")
+    all_three, closing = THEN.join((right, wrong, right)), http(b"Connection: close") + THEN + right
+    old = http().replace(b"HTTP/1.1", b"HTTP/1.0") + THEN + right
+    yield from group(
+        "keep-alive",
+        ("right, wrong, right", all_three, (WHO, INVALID, WHO), "2 × accepted, wrong_secret"),
+        ("refused and asked to close", closing, (MISSING, CLOSED), "missing"),
+        ("refused over HTTP/1.0", old, (MISSING, CLOSED), "missing"),
     )
+    keys, retired = key_pairs.right, key_pairs.retired
+    values = (basic(UNKNOWN, "x"), keys.basic("x"), keys.basic(""), retired.basic(), retired.basic("x"))
     request = THEN.join(http(b"Authorization: " + value.encode()) for value in values)
     recorded = "retired, retired_wrong, unknown_key, 2 × wrong_secret"
-    yield case(
-        "equal bytes", "unknown, wrong, empty, retired: whole answers", request, SAME, recorded, conversation=same_bytes
-    )
-    wrong = http(b"Authorization: " + key_pairs.right.basic("x").encode())
-    request = THEN.join((none, right, wrong))
-    yield case(
+    name = "unknown, wrong, empty, retired: whole answers"
+    yield case("equal bytes", name, request, SAME, recorded, conversation=same_bytes)
+    three, refused = (MISSING, WHO, INVALID), http(b"Content-Length: 5", method=b"POST", path=b"/upload", body=b"hello")
+    yield from group(
         "pipelining",
-        "missing, right, wrong at once",
-        request,
-        (MISSING, WHO, INVALID),
-        "accepted, missing, wrong_secret",
+        ("missing, right, wrong at once", THEN.join((http(), right, wrong)), three, "accepted, missing, wrong_secret"),
+        ("a refused body, then right, at once", refused + THEN + right, (MISSING, WHO), "accepted, missing"),
         conversation=at_once,
     )
-    posted = http(b"Content-Length: 5", method=b"POST", path=b"/upload", body=b"hello")
-    request = posted + THEN + right
-    yield case(
-        "pipelining",
-        "a refused body, then right, at once",
-        request,
-        (MISSING, WHO),
-        "accepted, missing",
-        conversation=at_once,
-    )
+
+
+def _bodiless(response: str) -> str:
+    """Return what the response to a HEAD says, where this is the one to a GET."""
+    return f"200 with no body of {len(response) - 4} bytes"
 
 
 def at_once(connection: RawConnection, request: bytes) -> Iterator[str]:
-    """Send all requests in one go, and read as many answers."""
+    """Send all requests in one go, and read as many responses."""
     connection.send(request.replace(THEN, b""))
     for _ in request.split(THEN):
         yield describe(connection.read_response())
 
 
 def same_bytes(connection: RawConnection, request: bytes) -> Iterator[str]:
-    """Compare whole answers, all but the Date, each on a connection of its own."""
+    """Compare whole responses, all but the Date, each on a connection of its own."""
     raw = set()
     for part in request.split(THEN):
         connection.send(part)
         raw.add(re.sub(rb"(?i)\r\ndate: [^\r]*", b"", connection.read_response().raw))
         connection.reconnect()
-    yield SAME if len(raw) == 1 else f"{len(raw)} different answers"
+    yield SAME if len(raw) == 1 else f"{len(raw)} different responses"
