@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import octy_middleware
-import octy_worker
-import octy_workflows
 import pytest
 from hypothesis import settings
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
@@ -18,6 +15,10 @@ from support.memory_folder import use_memory_folder
 from support.stores import STORES, remove_template
 from support.world import World
 from xdist.scheduler import LoadFileScheduling
+
+import octy_middleware
+import octy_worker
+import octy_workflows
 
 __all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal_summary"]  # pytest finds them here
 
