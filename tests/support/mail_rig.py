@@ -263,13 +263,13 @@ class World:
     def retire_old_key_pair(self, **fields):
         self.update_pair(self.pair_id, **{"state": KeyPairState.RETIRED, "retired_at": utc(self.now), **fields})
 
-    def activities(self, mailer, **values):
+    def activities(self, mailer, *, sealer=None, renderer=None, **values):
         return MailActivities(
             database=self.database,
             mailer=mailer,
-            renderer=_renderer(()),
+            renderer=renderer or _renderer(()),
             links=self.links,
-            sealer=self.sealer,
+            sealer=sealer or self.sealer,
             settings=settings(**values),
             clock=lambda: self.now,
         )

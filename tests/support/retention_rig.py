@@ -28,13 +28,21 @@ class KilledError(BaseException):
 
 
 class MortalDatabase(Database):
-    """A database whose process is killed at its n-th write: before it begins, or right after its commit."""
+    """A database whose process is killed at its n-th write, before it begins or right after its commit, or by `kill`.
 
-    def __init__(self, url: str, *, dies_at: int, committed: bool) -> None:
+    `dies_at` 0: only by `kill`. After that every write raises KilledError.
+    """
+
+    def __init__(self, url: str, *, dies_at: int = 0, committed: bool = False) -> None:
         super().__init__(url)
         self._left = dies_at
         self._committed = committed
         self.dead = False
+
+    def kill(self) -> None:
+        """Kill the process now: raises KilledError."""
+        self.dead = True
+        raise KilledError
 
     @contextmanager
     def write(self, *, timeout: float | None = None, mode: WriteMode = WriteMode.EXCLUSIVE):

@@ -10,4 +10,4 @@ from octy_worker.staff import audit
 @pytest.fixture
 def no_system_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Have audit lines go to stderr, as in a container."""
-    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
+    monkeypatch.setattr(audit, "SYSTEM_LOG_SOCKETS", (tmp_path / "no-such-socket",))

@@ -145,8 +145,8 @@ Part = Callable[[daemon.WorkerComponents, asyncio.Event], Coroutine[None, None, 
 def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  # fixtures and a row of the table
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: Part, pages: Part, why: str
 ) -> None:
-    monkeypatch.setattr(daemon, "_run_worker", work)
-    monkeypatch.setattr(daemon, "_serve_pages", pages)
+    monkeypatch.setattr(daemon, "run_worker", work)
+    monkeypatch.setattr(daemon, "supervise", pages)
     assert daemon.serve(settings(world), pages=True) == 1
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line == f"worker: {why}"
@@ -155,8 +155,8 @@ def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  #
 def test_a_worker_that_is_told_to_stop_says_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(daemon, "_run_worker", _be_stopped)
-    monkeypatch.setattr(daemon, "_serve_pages", _idle)
+    monkeypatch.setattr(daemon, "run_worker", _be_stopped)
+    monkeypatch.setattr(daemon, "supervise", _idle)
     assert daemon.serve(settings(world), pages=True) == 0
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 

@@ -171,11 +171,11 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
 
 async def _serve(components: WorkerComponents, *, pages: bool) -> int:
     stop = stop_on_signals()
-    tasks = [asyncio.create_task(_run_worker(components, stop), name="worker")]
+    tasks = [asyncio.create_task(run_worker(components, stop), name="worker")]
     if components.settings.metrics_port:
         tasks.append(asyncio.create_task(components.metrics.serve(components.settings, stop), name="metrics"))
     if pages:
-        tasks.append(asyncio.create_task(_serve_pages(components, stop), name="pages"))
+        tasks.append(asyncio.create_task(supervise(components.settings, stop, components.metrics.pages), name="pages"))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
     unexpected = [] if stop.is_set() else [task for task in tasks if task.done()]
@@ -200,12 +200,9 @@ def _failure_reason(task: asyncio.Task[None], *, unexpected: bool) -> str:
     return "it ended unexpectedly" if unexpected else ""
 
 
-async def _serve_pages(components: WorkerComponents, stop: asyncio.Event) -> None:
-    await supervise(components.settings, stop, components.metrics.pages)
-
-
-async def _run_worker(components: WorkerComponents, stop: asyncio.Event) -> None:
-    client = await _connect_with_retry(components, stop)
+async def run_worker(components: WorkerComponents, stop: asyncio.Event) -> None:
+    """Run the relay and the Temporal workers until `stop` is set. Waits for Temporal at first."""
+    client = await connect_with_retry(components, stop)
     if client is None:
         return
     relay = components.relay(client)
@@ -226,7 +223,7 @@ async def _run_worker(components: WorkerComponents, stop: asyncio.Event) -> None
                 await relaying
 
 
-async def _connect_with_retry(components: WorkerComponents, stop: asyncio.Event) -> Client | None:
+async def connect_with_retry(components: WorkerComponents, stop: asyncio.Event) -> Client | None:
     """Return a client as soon as Temporal can be reached, or None if `stop` is set before."""
     logged, runtime = "", sdk_runtime(components.settings)
     while not stop.is_set():

@@ -241,7 +241,7 @@ def test_the_system_log_gets_the_line_when_there_is_one(world, octy, monkeypatch
     pair, path = world.register(), tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(path))
-        monkeypatch.setattr(audit, "_SOCKETS", (path,))
+        monkeypatch.setattr(audit, "SYSTEM_LOG_SOCKETS", (path,))
         done = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
         line = log.recv(4096).decode()
     assert "octy-audit" not in done.stderr
@@ -252,5 +252,5 @@ def test_a_dead_system_log_loses_no_line(world, octy, monkeypatch, tmp_path):
     pair, path = world.register(), tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(path))
-    monkeypatch.setattr(audit, "_SOCKETS", (Path(path),))
+    monkeypatch.setattr(audit, "SYSTEM_LOG_SOCKETS", (Path(path),))
     assert audited(octy("keys", "revoke", pair.public_key, "--yes", *WHY).must().stderr)

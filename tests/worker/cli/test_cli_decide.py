@@ -83,7 +83,7 @@ def test_the_second_decision_comes_too_late_and_is_audited(office):
     office.decide(incident_id, "regenerate", *WHY).must()
     late = office.decide(incident_id, "dismiss", "--reason", "no, wait", "--actor", "bob", "--json").must(3)
     assert late.json["accepted"] is False
-    assert "too late, an answer stands: regenerate, decided by ada" in late.json["why"]
+    assert "too late, there is an answer: regenerate, decided by ada" in late.json["why"]
     assert late.json["why"] in late.stderr
     [refused] = office.events(incident_id, "decision_refused")
     assert refused == {"actor": "bob", "decision": "dismiss", "reason": "no, wait", "why": late.json["why"]}
@@ -100,7 +100,7 @@ def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(of
             incident_id,
         )
     late = office.decide(incident_id, "regenerate", *WHY).must(3)
-    assert "somebody was faster: dismiss, decided by customer" in late.stderr
+    assert "too late, there is an earlier answer: dismiss, decided by customer" in late.stderr
     assert len(office.events(incident_id, "decision_refused")) == 1
 
 
@@ -123,7 +123,7 @@ def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
     assert (again["actor"], again["mail"]) == ("ada", "alert-2")
     assert office.world.rows("SELECT state FROM mail WHERE key = :key", key=f"{incident_id}/alert/2") == [("sent",)]
     refused = office.octy.shell("incidents", "resend", incident_id, "--kind", "reminder", *WHY).must(3)
-    assert "no reminder went out yet" in refused.stderr
+    assert "no reminder was sent yet" in refused.stderr
     assert office.events(incident_id, "resend_refused")[-1]["kind"] == "reminder"
     keys = office.octy.shell("incidents", "resend", incident_id, "--kind", "new_keys", *WHY).must(3)
     assert "has no uncollected new keys" in keys.stderr
@@ -139,7 +139,7 @@ def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(o
     office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 2)
     assert office.events(incident_id, "mail_ordered_again")[0]["mail"] == "new_keys-2"
     late = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY).must(3)
-    assert "an answer stands: regenerate, decided by ada" in late.stderr
+    assert "there is an answer: regenerate, decided by ada" in late.stderr
     assert office.events(incident_id, "extension_refused")[0]["days"] == 7
     done = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
     assert set(done.json) == set(incidents_requests.CHANGE_JSON.split(", "))
@@ -236,8 +236,8 @@ def test_a_host_without_the_keys_of_the_payloads_can_not_read_the_answer_to_its_
 def test_without_a_worker_it_says_so_and_the_repeat_is_taken_once(office):
     before, incident_id = office.before_any_worker, office.first_case
     before.must(4)
-    assert f"no worker asks Temporal for work (task queue 'octy-{INSTALLATION}')" in before.stderr
-    assert "start `octy worker`; repeat with --decision-id d-1" in before.stderr
+    assert f"no worker is polling task queue 'octy-{INSTALLATION}'" in before.stderr
+    assert "start one with `octy worker`; repeat with --decision-id d-1" in before.stderr
     office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
     office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
     assert len(office.events(incident_id, "answered")) == 1
@@ -367,7 +367,7 @@ def test_the_doctor_names_a_wrong_key_and_only_that(office, sealed, variables, w
         (
             {"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"},
             ["Temporal"],
-            "does not answer as Temporal does without TLS",
+            "does not answer like Temporal without TLS",
         ),
         ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, ["namespace"], "namespace create --namespace elsewhere"),
         ({"OCTY_TEMPORAL_TASK_QUEUE": "nobody"}, ["worker", "schedules"], "start `octy worker`"),

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.cli_rig import Octy, octy_for, open_case
 from support.world import World
 
+from octy_middleware.db import database
 from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_key_pair
 from octy_worker import dev
@@ -146,8 +148,7 @@ def test_a_store_that_cant_answer_is_unavailable(world, octy):
 
 
 def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
-    monkeypatch.setattr("octy_middleware.db.database._BUSY_TIMEOUT", 0.1)
-    monkeypatch.setattr(Database.__init__, "__kwdefaults__", {"busy_timeout": 0.1})
+    monkeypatch.setattr(database, "Database", partial(Database, busy_timeout=0.1))
     with world.database.write():
         done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(4)
     assert "lock" in done.stderr
@@ -177,7 +178,7 @@ def test_a_command_that_lacks_its_second_word_shows_its_help(lasting, words):
 @pytest.mark.parametrize("command", ["dev", "demo"])
 def test_a_missing_extra_is_named_with_its_remedy(lasting, monkeypatch, command, package):
     monkeypatch.setattr(dev, "find_spec", lambda name: None if name.startswith(package) else object())
-    monkeypatch.setattr(dev, "_TOOLS", (package,))
+    monkeypatch.setattr(dev, "REQUIRED_PACKAGES", (package,))
     done = lasting(command).must(2)
     assert package in done.stderr
     assert "pip install 'octy-middleware[dev]'" in done.stderr

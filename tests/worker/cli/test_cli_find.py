@@ -156,7 +156,7 @@ def test_a_search_without_result_says_why_and_never_repeats_what_was_typed(octy,
 
 def test_full_ids_and_keys_are_searched_through_their_indexes(world):
     """Staff's search must not read the tables of a million customers where an index has the answer."""
-    by_id = search._by_id(search._SearchText("x", "y"))
+    by_id = search.conditions_by_id(search.SearchText("x", "y"))
     tables = {Account: by_id.accounts, KeyPair: by_id.keys, Incident: by_id.incidents}
     queries = [search.select(table.id).where(condition) for table, condition in tables.items()]
     queries.append(search.select(Incident.id).where(search.id_begins(Incident.id, "0199f2c4")))

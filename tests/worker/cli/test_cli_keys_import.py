@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from support.cli_rig import Octy, octy_for
@@ -15,6 +16,7 @@ from support.imports_rig import BCRYPT, as_csv, as_json, content_of, key, person
 from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome
+from octy_middleware.db import database
 from octy_middleware.db.database import Database
 from octy_worker.cli import keys_import
 
@@ -227,7 +229,7 @@ def test_a_missing_library_is_told_before_anything_is_done(world, octy):
 
 
 def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
-    monkeypatch.setattr(Database.__init__, "__kwdefaults__", {"busy_timeout": 0.1})
+    monkeypatch.setattr(database, "Database", partial(Database, busy_timeout=0.1))
     file = put(world, as_csv(person(1)))
     with world.database.write():
         octy("keys", "import", file, *WHY).must(4)
@@ -239,7 +241,7 @@ def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
 
 
 def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
-    monkeypatch.setattr(keys_import, "_PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(keys_import, "PROGRESS_INTERVAL", 0.0)
     content = as_csv(*(person(number) for number in range(2500)))
     done = octy("keys", "import", put(world, content), *WHY).must()
     told = [line for line in done.stderr.splitlines() if "audit" not in line]
@@ -280,7 +282,7 @@ def _read(terminal: int) -> bytes:
 KILLED = """
 import time
 from octy_worker.cli import keys_import, main
-keys_import._PROGRESS_INTERVAL = 0.0
+keys_import.PROGRESS_INTERVAL = 0.0
 keys_import.print_note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
 main()
 """

@@ -72,7 +72,7 @@ def test_the_secret_that_is_handed_over_checks_the_event_that_is_sent(octy, serv
     [heard] = server.heard
     assert documented_check()(printed.stdout.strip(), heard.headers, heard.body)
     assert json.loads(heard.body)["type"] == "webhook.test"
-    assert f"Delivered: the server answered 204. The event was webhook.test, its webhook-id {server.ids[0]}." in (
+    assert f"Delivered: the server responded 204. The event was webhook.test, its webhook-id {server.ids[0]}." in (
         done.stdout
     )
     told = {"what": "webhook_tested", "actor": "ada", "account": keys.account_id, "ended": "delivered"}
@@ -198,7 +198,7 @@ def test_the_list_has_the_newest_first_and_the_failed_ones_alone(world, octy, ke
 
 def test_an_order_that_cant_be_taken_says_so(world, octy, keys):
     order = tell(world, keys.account_id)
-    assert "still being tried" in octy("webhooks", "retry", order.webhook_id, *WHY).must(3).stderr
+    assert "delivered or still retried" in octy("webhooks", "retry", order.webhook_id, *WHY).must(3).stderr
     assert "there is no webhook w-1 → `octy webhooks list`" in octy("webhooks", "retry", "w-1", *WHY).must(2).stderr
     assert "--reason" in octy("webhooks", "retry", order.webhook_id).must(2).stderr
     bad = octy("webhooks", "retry", order.webhook_id, "--reason", "ask ann@customer.example").must(3)

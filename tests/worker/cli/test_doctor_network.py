@@ -13,7 +13,7 @@ from octy_middleware.db.postgres_url import unverified_sslmode
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.cli.doctor.network import check_mail_server
-from octy_worker.cli.views.doctor import _summary
+from octy_worker.cli.views import doctor as doctor_view
 
 NOW = datetime.now(UTC)
 
@@ -71,7 +71,7 @@ def test_certificate_out_of_its_time_is_to_be_renewed(tmp_path, begins, ends, to
     ],
 )
 def test_summary_reports_no_problems_only_when_every_check_was_made(states, summary) -> None:
-    assert _summary([Check("x", state, "") for state in states]) == summary
+    assert doctor_view.summary([Check("x", state, "") for state in states]) == summary
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def unreadable(table: str) -> Callable[[Ground], list[Check]]:
 
 def on_network_disk(ground: Ground) -> list[Check]:
     mounts = ground.file("mountinfo", "22 1 0:40 / / rw,relatime shared:1 - nfs4 nas:/ rw\n")
-    ground.patch.setattr(file_systems, "_MOUNTS", mounts)
+    ground.patch.setattr(file_systems, "MOUNT_TABLE", mounts)
     return ground.store()
 
 
@@ -463,7 +463,7 @@ def integrity_that_raises(ground: Ground) -> list[Check]:
     def fail(*_: object) -> str:
         raise DatabaseUnavailableError("a page can't be read")
 
-    ground.patch.setattr(SqliteBackend, "integrity_fault", fail)
+    ground.patch.setattr(SqliteBackend, "integrity_problem", fail)
     return ground.store()
 
 

@@ -88,12 +88,12 @@ def fails(status: RPCStatusCode) -> Callable[..., Any]:
 
 def refused_namespace(_ground: Ground) -> list[Check]:
     service = SimpleNamespace(describe_namespace=fails(RPCStatusCode.PERMISSION_DENIED))
-    return [asyncio.run(looks._check_namespace(SimpleNamespace(workflow_service=service), "octy"))]  # type: ignore[arg-type]
+    return [asyncio.run(looks.check_namespace(SimpleNamespace(workflow_service=service), "octy"))]  # type: ignore[arg-type]
 
 
 def attributes(answer: Callable[..., Any]) -> Callable[[Ground], list[Check]]:
     client = SimpleNamespace(namespace="octy", operator_service=SimpleNamespace(list_search_attributes=answer))
-    return lambda _ground: [asyncio.run(looks._check_search_attributes(client))]  # type: ignore[arg-type]
+    return lambda _ground: [asyncio.run(looks.check_search_attributes(client))]  # type: ignore[arg-type]
 
 
 async def no_attributes(_request: object) -> ListSearchAttributesResponse:
@@ -123,7 +123,7 @@ def poll_with_another_release(ground: Ground) -> list[Check]:
         asking = asyncio.create_task(ground.temporal.client.workflow_service.poll_activity_task_queue(request))
         try:
             await until_async(polling)
-            return await looks._check_workers(ground.temporal.client, queue)
+            return await looks.check_workers(ground.temporal.client, queue)
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -142,13 +142,13 @@ def polled(seen: float, queues: int = 0, identity: str = "") -> list[TaskQueuePo
 
 def other_clock(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "now", lambda: NOW)
-    return [looks._clock_check(polled(NOW + seconds)) for seconds in (3600, -3600)]
+    return [looks.check_clock(polled(NOW + seconds)) for seconds in (3600, -3600)]
 
 
 def some_queues(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "now", lambda: NOW)
     queues = polled(NOW, 2)
-    return [looks._queue_check(queues, queues[0].queue)]
+    return [looks.check_polling(queues, queues[0].queue)]
 
 
 def paused(ground: Ground) -> list[Check]:
@@ -213,7 +213,7 @@ def version(*known: Version) -> Callable[[Ground], list[Check]]:
     def provoke(ground: Ground) -> list[Check]:
         ground.patch.setattr(looks, "known_versions", tell)
         place = TemporalAccess.of(ground.settings(temporal_deployment="octy"))
-        return [asyncio.run(looks._check_version(ground.temporal.client, place))]
+        return [asyncio.run(looks.check_version(ground.temporal.client, place))]
 
     return provoke
 
@@ -251,7 +251,7 @@ def raises(error: Exception) -> Callable[..., Any]:
 def failing_schedules(ground: Ground) -> list[Check]:
     handle = SimpleNamespace(describe=fails(RPCStatusCode.UNAVAILABLE))
     client = SimpleNamespace(get_schedule_handle=lambda _id: handle)
-    return [asyncio.run(looks._check_schedules(client, ground.settings(), ground.queue))]  # type: ignore[arg-type]
+    return [asyncio.run(looks.check_schedules(client, ground.settings(), ground.queue))]  # type: ignore[arg-type]
 
 
 def failing_list(ground: Ground) -> list[Check]:
@@ -260,13 +260,13 @@ def failing_list(ground: Ground) -> list[Check]:
         yield
 
     client = SimpleNamespace(list_workflows=listed)
-    return [asyncio.run(looks._check_workflow_tasks(client, ground.installation))]  # type: ignore[arg-type]
+    return [asyncio.run(looks.check_workflow_tasks(client, ground.installation))]  # type: ignore[arg-type]
 
 
 def failing_versions(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
     place = TemporalAccess.of(ground.settings(temporal_deployment="octy"))
-    return [asyncio.run(looks._check_version(ground.temporal.client, place))]
+    return [asyncio.run(looks.check_version(ground.temporal.client, place))]
 
 
 def unreachable(error: Exception) -> Callable[[Ground], list[Check]]:

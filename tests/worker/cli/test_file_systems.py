@@ -42,7 +42,7 @@ def test_doctor_reports_a_sqlite_file_on_a_network_file_system(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"22 1 0:40 / / rw,relatime shared:1 - {kind} nas:/ rw\n")
-    monkeypatch.setattr(file_systems, "_MOUNTS", mounts)
+    monkeypatch.setattr(file_systems, "MOUNT_TABLE", mounts)
     chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.sealing_keys}
     settings = WorkerSettings.build(database_url=world.url, **chains)
     [first] = [check for check in check_database(settings) if check.name == "database"]

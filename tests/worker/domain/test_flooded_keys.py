@@ -21,7 +21,7 @@ def flood(world: World, outcome: str) -> tuple[str, int]:
 
 def test_keys_show_tells_from_when_on_it_has_read(world, monkeypatch):
     public_key, minute = flood(world, "wrong_secret")
-    monkeypatch.setattr(usage, "_COUNTERS", 35)
+    monkeypatch.setattr(usage, "MAX_COUNTERS", 35)
     with world.database.read_session() as session:
         report = show_key(session, public_key, time.time())
     assert report.since.timestamp() == (minute - 3) * 60
@@ -32,5 +32,5 @@ def test_uses_of_an_old_pair_are_those_of_the_newest_minutes(world, monkeypatch)
     public_key, minute = flood(world, "accepted")
     with world.database.read_session() as session:
         assert sum(use.count for use in uses_by_source(session, public_key, minute - 10, NO_END)) == 100
-        monkeypatch.setattr(usage, "_COUNTERS", 35)
+        monkeypatch.setattr(usage, "MAX_COUNTERS", 35)
         assert sum(use.count for use in uses_by_source(session, public_key, minute - 10, NO_END)) == 30

@@ -1,6 +1,7 @@
 """Imports: files read line by line, rows checked, all of a file or nothing, and pairs that authenticate afterwards."""
 
 import json
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from support.foreign_hashes import FOREIGN, SECRET
 from support.imports_rig import BCRYPT, HEADER, NOW, as_csv, as_json, content_of, imported, key, person, planned
+from support.retention_rig import KilledError, MortalDatabase
 from support.world import FakeRequest, World, basic
 
 from octy_middleware import DatabaseUnavailableError, Outcome
@@ -479,25 +481,18 @@ def test_a_fault_in_the_middle_of_writing_leaves_nothing(world):
     assert world.rows("SELECT COUNT(*) FROM key_pair") == [(200,)]
 
 
-class DiedError(Exception):
-    """The process ended: from here on the store takes nothing of it."""
-
-
 def killed_import(world: World, content: bytes, *, pauses: int) -> None:
-    """Import, and die in the pause of that number."""
-    alive = [None] * pauses
+    """Import, and be killed in the pause of that number."""
+    database, paused = MortalDatabase(world.url), count()
 
     def pause(_seconds: float) -> None:
-        if alive:
-            alive.pop()
-            return
-        raise DiedError
+        if next(paused) == pauses:
+            database.kill()
 
-    writer = ImportWriter(world.database, lambda: NOW, pause=pause)
-    writer._became_valid = lambda *_: False  # a killed process takes nothing back
-    writer._lease.release = lambda *_: None
-    with pytest.raises(DiedError):
-        carry_out(world.database, planned(world, content), now=NOW, progress=lambda *_: None, writer=writer)
+    writer = ImportWriter(database, lambda: NOW, pause=pause)
+    with pytest.raises(KilledError):
+        carry_out(database, planned(world, content), now=NOW, progress=lambda *_: None, writer=writer)
+    database.close()
 
 
 @pytest.mark.parametrize("pauses", [0, 1, 3])
@@ -542,14 +537,15 @@ def test_an_import_beside_another_is_refused_and_harms_neither(world):
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 100)]
 
 
-def test_whoever_gets_a_further_pair_is_told_though_the_import_was_killed_before(world):
+def test_import_killed_before_its_notices_still_notifies_customers_of_added_key_pairs(world, monkeypatch):
     imported(world, as_csv(person(1)))
-    writer = ImportWriter(world.database, lambda: NOW)
-    writer._tell = lambda *_: (_ for _ in ()).throw(DiedError)
-    writer._lease.release = lambda *_: None
+    database = MortalDatabase(world.url)
     plan = planned(world, as_csv(person(reference="c1", public_key=key(2))), into_existing=True)
-    with pytest.raises(DiedError):
-        carry_out(world.database, plan, now=NOW, progress=lambda *_: None, writer=writer)
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr("octy_worker.imports.writer.record_added_keys", lambda *_: database.kill())
+        writer = ImportWriter(database, lambda: NOW)
+        carry_out(database, plan, now=NOW, progress=lambda *_: None, writer=writer)
+    database.close()
     assert world.rows("SELECT COUNT(*) FROM notice") == [(0,)]
     for _ in range(2):
         clear_interrupted(world.database, lambda: NOW + LIFE + 1)

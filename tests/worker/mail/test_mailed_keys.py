@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.exc import NoResultFound
 from sqlmodel import Session, select
 from support.mail_rig import PUBLIC_KEY, SECRET, SENT, START, Told, opened
 from support.relay_rig import stop
@@ -20,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import KeyPair, Outbox, OutcomeMinute, Regeneration, SealedSecret
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
@@ -228,20 +230,35 @@ def test_no_value_on_the_way_shows_the_secret(file_books):
     assert isinstance(found.facts.secret, Secret)
 
 
-@pytest.mark.parametrize("fault", ["no sealing key", "template", "smtp", "row"])
-def test_no_fault_on_the_way_shows_the_secret(file_books, monkeypatch, caplog, fault):
+class FaultyRenderer:
+    def render(self, facts):
+        return facts.no_such_field
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("sealing key", ConfigurationError),
+        ("template", AttributeError),
+        ("smtp", ApplicationError),
+        ("row", NoResultFound),
+    ],
+)
+def test_mail_with_a_key_pair_inside_shows_no_secret_in_the_error_or_log_of_a_failure(
+    file_books, monkeypatch, caplog, fault, error
+):
     caplog.set_level(logging.DEBUG)
     regeneration_id, mailer = file_books.regeneration(), Told(*([LATER] if fault == "smtp" else []))
-    activities = file_books.activities(mailer)
-    if fault == "no sealing key":
-        monkeypatch.setattr(activities, "_sealer", Sealer(Keychain.generate("other"), os.urandom))
-    if fault == "template":
-        monkeypatch.setattr(activities._renderer, "render", lambda facts: facts.no_such_field)
+    activities = file_books.activities(
+        mailer,
+        sealer=Sealer(Keychain.generate("other"), os.urandom) if fault == "sealing key" else None,
+        renderer=FaultyRenderer() if fault == "template" else None,
+    )
     if fault == "row":
         monkeypatch.setattr(
             "octy_worker.activities.mail.record_mailed", lambda session, *_: session.get_one(KeyPair, "")
         )
-    with pytest.raises(Exception) as caught:  # whatever it is
+    with pytest.raises(error) as caught:
         activities.send_mail(order(regeneration_id))
     told = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert SECRET not in told

@@ -120,7 +120,7 @@ def test_an_answered_case_has_the_time_that_its_new_keys_may_take(world: World, 
 
 
 def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digest, "_MOST", 2)
+    monkeypatch.setattr(digest, "MAX_LINES", 2)
     for number in range(4):
         open_case(world, f"acme{number}", at=NOW - DAY)
     change(world, "UPDATE incident SET state = 'needs_staff'")

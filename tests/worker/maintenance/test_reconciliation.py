@@ -28,8 +28,8 @@ from octy_worker.maintenance.reconciliation import subjects
 from octy_worker.maintenance.reconciliation.restart import incident_restart, regeneration_restart
 from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
 from octy_worker.maintenance.reconciliation.subjects import Subject
-from octy_worker.maintenance.reconciliation.workflows import WorkflowState
-from octy_worker.maintenance.restored.histories import Execution
+from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup, WorkflowState
+from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.staff.amendments import Amendment, amend_answer
 from octy_worker.staff.registration import register
 from octy_workflows.incident import KeyIncidentWorkflow
@@ -109,11 +109,11 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
         id=incident_workflow_id(INSTALLATION, incident_id),
         task_queue=incident_task_queue(QUEUE),
     )
-    run = reconciliation(world, client)
-    await until_async(lambda: run._workflows.is_idle(Subject.INCIDENT, incident_id))
+    lookup = WorkflowLookup(client, QUEUE, INSTALLATION)
+    await until_async(lambda: lookup.is_idle(Subject.INCIDENT, incident_id))
 
     async def terminated() -> int:  # the index comes a moment after the fact
-        found = await reconciliation(world, client).run()
+        found = await reconciliation(world, lookup, Histories(client, INSTALLATION)).run()
         assert found is not None
         return found.terminated
 
@@ -158,15 +158,15 @@ class Said:
         self.ends.append((subject_id, reason))
 
 
-def reconciliation(world: World, client: object = None, **options: object) -> Reconciliation:
-    options = {"task_queue": QUEUE, "installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
-    return Reconciliation(world.database, client, time.time, **options)  # type: ignore[arg-type]
+def reconciliation(
+    world: World, workflows: Said | WorkflowLookup, histories: Said | Histories, **options: object
+) -> Reconciliation:
+    options = {"installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
+    return Reconciliation(world.database, workflows, histories, time.time, **options)  # type: ignore[arg-type]
 
 
 def reconcile(world: World, said: Said, **options: object) -> Findings:
-    run = reconciliation(world, **options)
-    run._workflows = run._histories = said  # type: ignore[assignment]
-    found = asyncio.run(run.run())
+    found = asyncio.run(reconciliation(world, said, said, **options).run())
     assert found is not None
     return found
 
@@ -382,9 +382,7 @@ def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) 
 def test_one_worker_at_a_time_and_a_fault_gives_the_job_back(world: World, case: tuple[str, str]) -> None:
     lease = JobLease(world.database, JOB, time.time)
     lease.take()
-    held = reconciliation(world)
-    held._workflows = Said()  # type: ignore[assignment]
-    assert asyncio.run(held.run()) is None
+    assert asyncio.run(reconciliation(world, Said(), Said()).run()) is None
     lease.release()
     failing = Said()
     failing.states = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]

@@ -212,12 +212,10 @@ def test_a_store_that_is_away_is_waited_out_or_given_up(world):
     assert counts(world)[-1] is not None
 
 
-def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world, monkeypatch):
+def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world):
     busy_world(world)
-    run = run_of(world)
-    monkeypatch.setattr(run, "_find_due", lambda _range: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run.run()
+        run_of(world, on_step=lambda _counts: 1 / 0).run()
     assert world.rows("SELECT holder, leased_until, last_error FROM job") == [("", None, "ZeroDivisionError")]
     prune(world)
     assert world.rows("SELECT last_error FROM job") == [("",)]
@@ -237,17 +235,17 @@ def test_prune_for_ends_in_time_and_the_next_call_resumes(world, monkeypatch):
     # Far more steps than fit into the time, on any machine: each pauses for 60 ms.
     add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(2_000)))
     happened: list[str] = []
-    step = RetentionRun._step
+    step = JobLease.step
 
-    def counted(run: RetentionRun, *given) -> None:
+    def counted(lease: JobLease, *given):
         happened.append("step")
-        step(run, *given)
+        return step(lease, *given)
 
     def should_stop() -> bool:
         happened.append("asked")
         return False
 
-    monkeypatch.setattr(RetentionRun, "_step", counted)
+    monkeypatch.setattr(JobLease, "step", counted)
     ends, left = [], []
     while not ends or ends[-1] is not RunStatus.DONE:
         ended, _ = prune_for(world.database, SETTINGS, time.time, should_stop=should_stop, seconds=0.1)

@@ -127,7 +127,7 @@ def test_the_doctor_shows_the_last_reconciliation_and_its_findings(world: World)
     assert checked(world)["reconciliation"][0] is State.OK
     finish(world, JOB, str(Findings(checked=3, restarted=2)))
     state, said = checked(world)["reconciliation"]
-    assert (state, "3 looked at, 2 restarted" in said) == (State.OK, True)
+    assert (state, "3 checked, 2 restarted" in said) == (State.OK, True)
     finish(world, JOB, str(Findings(checked=3, unknown=1)))
     assert checked(world)["reconciliation"][0] is State.PROBLEM
 

@@ -46,7 +46,7 @@ def test_what_waits_is_told_apart(world: World) -> None:
 
 
 def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "_MAX_PROCESSES", 3)
+    monkeypatch.setattr(queries, "MAX_PROCESSES", 3)
     now = int(time.time() * 1e6)
     with world.database.write() as connection:
         for number in range(6):
@@ -93,7 +93,7 @@ def test_whole_tables_are_counted_by_state(world: World) -> None:
 
 
 def test_attempts_are_counted_once_however_often_they_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "_MAX_ATTEMPTS", 7)
+    monkeypatch.setattr(queries, "MAX_ATTEMPTS", 7)
     keys = world.register()
     fail(world, keys, 5)
     attempts = AttemptCounter(world.database)
@@ -207,7 +207,7 @@ def test_a_port_that_is_taken_is_named(
         await stop.wait()
 
     world = World(tmp_path)
-    monkeypatch.setattr(daemon, "_run_worker", idle)
+    monkeypatch.setattr(daemon, "run_worker", idle)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"OCTY_METRICS_SDK_PORT.*{port}"):

@@ -50,7 +50,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with open_temporal() as temporal, pytest.MonkeyPatch.context() as patch, world.authenticator() as authenticator:
-        patch.setattr(collector, "_TOTALS_TTL", 0.5)  # seconds, not a minute
+        patch.setattr(collector, "TOTALS_TTL", 0.5)  # seconds, not a minute
         ports = {"metrics_port": free_port(), "metrics_sdk_port": free_port()}
         works = Works(world, patch, temporal_address=temporal.address, **ports)
         works.parts.tracing = Tracing(provider)

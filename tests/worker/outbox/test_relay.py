@@ -218,8 +218,8 @@ def test_a_store_that_is_away_is_no_try(world: World) -> None:
 def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert relaying._DELIVERY_SHARE <= 0.75
-    monkeypatch.setattr(relaying, "_DELIVERY_SHARE", 0.05)
+    assert relaying.DELIVERY_SHARE <= 0.75
+    monkeypatch.setattr(relaying, "DELIVERY_SHARE", 0.05)
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     deaf = Deaf()
     with pytest.raises(TimeoutError):

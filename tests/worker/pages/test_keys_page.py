@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from support.pages_browser import form_token, path_of, serving
+from support.pages_browser import Browser, form_token, path_of, serving
 from support.pages_rig import START, World, opened
 from support.pages_rules import text_of
 
@@ -207,8 +207,7 @@ def test_secret_is_in_no_log_no_header_and_no_table(world, caplog):
 
 def test_missing_sealing_key_is_a_fault_page_that_consumes_nothing(world, caplog):
     other = Sealer(Keychain({"k9": b"\x99" * 32}), bytes)
-    browser = world.browser()
-    browser._app = build_pages(world.settings, world.database, world.links, other, lambda: world.now)
+    browser = Browser(build_pages(world.settings, world.database, world.links, other, lambda: world.now))
     path = keys_path(world, world.regeneration(SECRET))
     before = world.dump()
     assert browser.press(path, "reveal", "once").status_code == 500

@@ -95,7 +95,7 @@ def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
 def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pages_process, "_FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
     port, counters = free_port(), pages_process.new_counters()
     own = settings(world, pages_port=port, smtp_password="canary-of-the-password")
 
@@ -126,7 +126,7 @@ def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
 def test_pages_whose_port_is_taken_do_not_stop_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pages_process, "_FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
     counters = pages_process.new_counters()
 
     async def act(own: WorkerSettings, taken: socket.socket) -> None:

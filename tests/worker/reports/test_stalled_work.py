@@ -12,8 +12,11 @@ from support.world import FakeRequest, World
 
 from octy_middleware._version import __version__
 from octy_middleware.errors import DatabaseUnavailableError
+from octy_middleware.recording.heartbeat import Heartbeat
+from octy_middleware.recording.recorder import RecorderHealth
 from octy_worker.observability.database_probe import PROBE_JOB, DiskSpace, clock_offset, disk_space, write_probe
 from octy_worker.observability.metrics import collector
+from octy_worker.observability.metrics.collector import DatabaseCollector
 from octy_worker.reports.stalled_work import Backlog, StalledWork, read_stalled_work
 
 DAY = 86_400 * 1_000_000
@@ -114,12 +117,20 @@ def test_result_is_zero_while_all_is_well_and_told_when_it_is_not(world: World, 
 
 
 def test_a_failed_commit_is_told_with_its_time(world: World) -> None:
-    keys = world.register()
-    with world.authenticator() as authenticator:
-        authenticator._recorder._failed_at = authenticator._recorder._monotonic() - 5
-        authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
+    health = RecorderHealth(
+        queued=0,
+        lost=0,
+        last_error="",
+        past_error="",
+        seconds_since_failure=5.0,
+        failures=1,
+        last_commit_seconds=0.1,
+        current_commit_seconds=0.0,
+    )
+    with world.database.write() as connection:
+        Heartbeat(lambda: health, time.time).write_if_due(connection)
     [(seen_at, failed_at)] = world.rows("SELECT seen_at, failed_at FROM app_process")
-    assert 4.5e6 < seen_at - failed_at < 30e6
+    assert seen_at - failed_at == pytest.approx(5e6, abs=2)
     assert results(world).apps_failing == 1
 
 
@@ -133,7 +144,7 @@ def test_a_database_that_takes_no_write_is_told(world: World, monkeypatch: pytes
         raise DatabaseUnavailableError("database or disk is full")
 
     monkeypatch.setattr(collector, "write_probe", full)
-    told = {metric.name: metric for metric in collector._of_probe(collector._run_probe(world.database, time.time))}
+    told = {metric.name: metric for metric in DatabaseCollector(world.database, time.time).collect()}
     assert told["octy_database_writable"].samples[0].value == 0
     assert "octy_database_write_seconds" not in told
 

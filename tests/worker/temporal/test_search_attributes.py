@@ -108,7 +108,7 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
     parts = daemon.WorkerComponents(own)
 
     async def reach() -> list[str]:
-        client = await daemon._connect_with_retry(parts, asyncio.Event())
+        client = await daemon.connect_with_retry(parts, asyncio.Event())
         assert client is not None
         return await missing_attributes(client)
 

@@ -13,6 +13,8 @@ from support.world import World
 
 from octy_middleware.domain.installation import new_installation_id
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
+from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup
+from octy_worker.maintenance.restored.histories import Histories
 from octy_worker.temporal.access import has_worker
 
 INCIDENTS = 6  # of each installation
@@ -43,10 +45,12 @@ def alerted(works: Works) -> list[str]:
 async def compare(works: Works, temporal: Temporal) -> Findings:
     """Compare the database with what runs in Temporal, and change nothing."""
     parts = works.parts
-    names = {"task_queue": parts.task_queue, "installation": parts.installation}
-    found = await Reconciliation(
-        works.world.database, temporal.client, time.time, **names, notice_ttl=3600.0, dry_run=True
-    ).run()
+    workflows = WorkflowLookup(temporal.client, parts.task_queue, parts.installation)
+    histories, options = Histories(temporal.client, parts.installation), {"notice_ttl": 3600.0, "dry_run": True}
+    run = Reconciliation(
+        works.world.database, workflows, histories, time.time, installation=parts.installation, **options
+    )
+    found = await run.run()
     assert found is not None
     return found
 

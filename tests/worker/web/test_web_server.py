@@ -19,7 +19,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 def test_a_request_that_never_ends_does_not_hold_up_the_stop(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(web_server, "_SHUTDOWN_TIMEOUT", 0.2)
+    monkeypatch.setattr(web_server, "SHUTDOWN_TIMEOUT", 0.2)
     reading = asyncio.Event()
 
     async def read(request: Request) -> Response:

@@ -21,6 +21,7 @@ from support.webhooks import Receiver, raw_server, receiver
 
 from octy_middleware import ConfigurationError
 from octy_worker.webhooks import network
+from octy_worker.webhooks.client import tls_context
 from octy_worker.webhooks.failures import FailureReason, PostResult
 from octy_worker.webhooks.signing import Signer
 
@@ -313,7 +314,7 @@ def test_a_log_of_everything_shows_nothing_of_the_server_and_its_answer(
 
 
 def test_tls_is_the_systems_own_with_names_checked(authority: Authority) -> None:
-    tls = client(authority)._tls
+    tls = tls_context(str(authority.file))
     assert tls.verify_mode is ssl.CERT_REQUIRED
     assert tls.check_hostname
     assert tls.minimum_version >= ssl.TLSVersion.TLSv1_2

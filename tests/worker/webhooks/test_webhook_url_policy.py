@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octy_worker.webhooks.client import _host, _url
+from octy_worker.webhooks.client import host_header, request_url
 from octy_worker.webhooks.failures import BLOCKED, DESCRIPTIONS, FailureReason, PostError, PostResult
 from octy_worker.webhooks.url_policy import check_url, is_public
 
@@ -69,8 +69,8 @@ def test_any_text_is_a_place_or_is_refused_with_a_reason(url: str) -> None:
     with suppress(PostError):
         place = check_url(url, allow_http=False, allow_private=False)
         assert place.scheme == "https"
-        assert _url(place).origin.port == place.port
-        assert _host(place).isascii()
+        assert request_url(place).origin.port == place.port
+        assert host_header(place).isascii()
 
 
 def test_settings_let_http_and_any_port_through() -> None:

@@ -13,6 +13,8 @@ from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.maintenance.digest import DigestSender
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
+from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup
+from octy_worker.maintenance.restored.histories import Histories
 from octy_worker.maintenance.retention import RunStatus, prune_for
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
@@ -64,9 +66,9 @@ class MaintenanceActivities:
         """Compare the database with Temporal, and repair differences."""
         run = Reconciliation(
             self._database,
-            self._client,
+            WorkflowLookup(self._client, main_queue(self._settings, self._installation), self._installation),
+            Histories(self._client, self._installation),
             self._clock,
-            task_queue=main_queue(self._settings, self._installation),
             installation=self._installation,
             notice_ttl=self._settings.incident_close_after,
             on_progress=lambda found: activity.heartbeat(found.checked),

@@ -80,6 +80,8 @@ async def _run(database: "Database", place: "TemporalAccess", *, notice_ttl: flo
 
     from octy_middleware.domain.installation import installation_id
     from octy_worker.maintenance.reconciliation.run import Reconciliation
+    from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup
+    from octy_worker.maintenance.restored.histories import Histories
     from octy_worker.temporal.access import open_client
     from octy_worker.temporal.client import main_queue
 
@@ -87,9 +89,9 @@ async def _run(database: "Database", place: "TemporalAccess", *, notice_ttl: flo
     client = await open_client(place)
     run = Reconciliation(
         database,
-        client,
+        WorkflowLookup(client, main_queue(place, installation), installation),
+        Histories(client, installation),
         now,
-        task_queue=main_queue(place, installation),
         installation=installation,
         notice_ttl=notice_ttl,
         dry_run=dry,

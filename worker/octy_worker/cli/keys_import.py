@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from octy_worker.imports.planner import Progress
 
-_PROGRESS_INTERVAL = 2.0  # seconds between two lines of progress
+PROGRESS_INTERVAL = 2.0  # seconds between two lines of progress
 IMPORT_JSON = (
     "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
     "first_faults[line, column, wrong, to_do]"
@@ -159,7 +159,7 @@ class _Lines:
         self._last = time.monotonic()
 
     def report(self, what: str, done: int, total: int | None) -> None:
-        if done != total and time.monotonic() - self._last < _PROGRESS_INTERVAL:
+        if done != total and time.monotonic() - self._last < PROGRESS_INTERVAL:
             return
         self._last = time.monotonic()
         of = "" if total in {None, done} else f" of {total:,}"

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 
 LOOPBACK = "127.0.0.1"
 
-_TOOLS = ("aiosmtpd", "httpx2", "trustme")
+REQUIRED_PACKAGES = ("aiosmtpd", "httpx2", "trustme")
 
 
 def check_extra() -> None:
     """Raise ConfigurationError with the command to run unless the extra `[dev]` is installed."""
-    missing = [name for name in _TOOLS if find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         from octy_middleware.errors import ConfigurationError  # noqa: PLC0415  # half a second for the mail sink
 

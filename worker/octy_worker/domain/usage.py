@@ -26,7 +26,7 @@ LATE_USE_WINDOW = timedelta(days=30)
 _MINUTE = 60  # seconds
 _EXACT_UP_TO = 1_000  # requests whose own times are looked up
 _BURST = 12  # minutes; whatever lasts longer is drawn by whole minutes anyway
-_COUNTERS = 100_000  # of a key that are read at once: ten sources a minute for a week
+MAX_COUNTERS = 100_000  # of a key that are read at once: ten sources a minute for a week
 _NAMED = 20  # sources that are read by name
 
 
@@ -141,7 +141,7 @@ def newest_counters(session: Session, public_key: str, first_minute: int) -> int
         select(OutcomeMinute.minute)
         .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= first_minute)
         .order_by(col(OutcomeMinute.minute).desc())
-        .offset(_COUNTERS)
+        .offset(MAX_COUNTERS)
         .limit(1)
     ).first()
     return first_minute if beyond is None else beyond + 1

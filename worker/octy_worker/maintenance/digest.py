@@ -30,7 +30,7 @@ from octy_worker.mail.unsent import is_capped, unsent_alerts
 from octy_worker.settings import WorkerSettings
 
 JOB = "digest"
-_MOST = 20  # lines of a list; the rest is counted
+MAX_LINES = 20  # lines of a list; the rest is counted
 _DAY = timedelta(days=1)
 _LATE = timedelta(hours=1)  # a mail, or the end of a case
 _UNSENT = 1200.0  # seconds; joined and held alerts leave before
@@ -163,13 +163,17 @@ def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> C
 
 def _list(session: Session, table: type[Incident | Regeneration], condition: ColumnElement[bool]) -> DigestList:
     """Return the oldest ones, each with the time since when it is open."""
-    rows = session.exec(select(table.id, table.opened_at).where(condition).order_by(col(table.id)).limit(_MOST)).all()
+    rows = session.exec(
+        select(table.id, table.opened_at).where(condition).order_by(col(table.id)).limit(MAX_LINES)
+    ).all()
     count = session.exec(select(func.count()).select_from(table).where(condition)).one()
     return DigestList(tuple((found, at) for found, at in rows), count - len(rows))
 
 
 def _mails(session: Session, condition: ColumnElement[bool]) -> DigestList:
-    rows = session.exec(select(Mail.key, Mail.created_at).where(condition).order_by(col(Mail.key)).limit(_MOST)).all()
+    rows = session.exec(
+        select(Mail.key, Mail.created_at).where(condition).order_by(col(Mail.key)).limit(MAX_LINES)
+    ).all()
     count = session.exec(select(func.count()).select_from(Mail).where(condition)).one()
     return DigestList(tuple((key, at) for key, at in rows), count - len(rows))
 

@@ -40,7 +40,7 @@ from octy_worker.temporal.client import permission_advice
 _logger = logging.getLogger(__name__)
 
 _PREFETCH = 4  # messages leased at once for each concurrent delivery
-_DELIVERY_SHARE = 2 / 3  # of a lease is for delivery; a call that timed out may still arrive in the rest
+DELIVERY_SHARE = 2 / 3  # of a lease is for delivery; a call that timed out may still arrive in the rest
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries during an outage
 
 _Arguments = ParamSpec("_Arguments")
@@ -157,7 +157,7 @@ class Relay:
         results = self._results
         if not free and not results:
             return results
-        deadline = asyncio.get_running_loop().time() + self._settings.relay_lease * _DELIVERY_SHARE
+        deadline = asyncio.get_running_loop().time() + self._settings.relay_lease * DELIVERY_SHARE
         self._results = []
         limits = {priority: self._concurrency[priority] * _PREFETCH for priority in free}
         self._leasing = asyncio.create_task(self._record_and_lease(results, limits))

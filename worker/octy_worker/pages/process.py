@@ -35,7 +35,7 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.web.connections import COUNTERS, ConnectionCounter, Limits
 from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
 
-_FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0  # seconds before a restart
+FIRST_BACKOFF, MAX_BACKOFF = 1.0, 30.0  # seconds before a restart
 _HEALTHY_AFTER = 60.0  # seconds of running that reset the backoff
 _GRACE_PERIOD = 10.0  # seconds to stop; open requests get five
 
@@ -108,7 +108,7 @@ async def _serve(server: WebServer) -> None:
 
 async def supervise(settings: WorkerSettings, stop: asyncio.Event, counters: MutableSequence[float]) -> None:
     """Run the pages in a child process until `stop` is set. Pages that can't start do not stop the worker."""
-    backoff = _FIRST_BACKOFF
+    backoff = FIRST_BACKOFF
     while not stop.is_set():
         process, begun = _start(settings, counters), time.monotonic()
         await _wait_until_ended(process, stop)
@@ -118,11 +118,11 @@ async def supervise(settings: WorkerSettings, stop: asyncio.Event, counters: Mut
         status, counters[ConnectionCounter.OPEN] = process.exitcode, 0
         process.close()
         if time.monotonic() - begun >= _HEALTHY_AFTER:
-            backoff = _FIRST_BACKOFF
+            backoff = FIRST_BACKOFF
         _logger.error("pages: process ended with status %s; restarting it in %g s", status, backoff)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), backoff)
-        backoff = min(2 * backoff, _LAST_BACKOFF)
+        backoff = min(2 * backoff, MAX_BACKOFF)
 
 
 def _start(settings: WorkerSettings, counters: MutableSequence[float]) -> multiprocessing.context.SpawnProcess:

@@ -59,7 +59,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _SearchText:
+class SearchText:
     """What is searched for: the text without the label that mails print before it, and the full id in it, if any."""
 
     text: str
@@ -95,7 +95,7 @@ def search(session: Session, text: str, *, limit: int | None) -> SearchResult:
     """
     wanted = _parse(text)
     if wanted.id or is_public_key(wanted.text):
-        found = _read(session, _by_id(wanted), limit)
+        found = _read(session, conditions_by_id(wanted), limit)
         if any(found.totals):
             return found
     found = _read(session, _by_part(wanted), limit)
@@ -124,7 +124,7 @@ def _read(session: Session, matches: _Conditions, limit: int | None) -> SearchRe
     )
 
 
-def _parse(text: str) -> _SearchText:
+def _parse(text: str) -> SearchText:
     text = text.strip(" \t\r\n<>")
     label = _LABEL.match(text)
     text = text[label.end() :] if label else text
@@ -135,10 +135,10 @@ def _parse(text: str) -> _SearchText:
     if "@" in text and not text.isascii():
         text = normalize_mail_address(text) or text  # addresses are stored with their domain in IDNA
     full_id = _UUID.search(text.lower())
-    return _SearchText(text, full_id[0] if full_id else None)
+    return SearchText(text, full_id[0] if full_id else None)
 
 
-def _by_id(wanted: _SearchText) -> _Conditions:
+def conditions_by_id(wanted: SearchText) -> _Conditions:
     """Match a full public key, or the id of an incident, an account, or the subject of a mail or webhook."""
     ids = [select(table.account_id).where(table.id == wanted.id) for table in (Notice, Regeneration, Webhook)]
     return _Conditions(
@@ -149,7 +149,7 @@ def _by_id(wanted: _SearchText) -> _Conditions:
     )
 
 
-def _by_part(wanted: _SearchText) -> _Conditions:
+def _by_part(wanted: SearchText) -> _Conditions:
     """Match a part of an account's reference, addresses or name; the beginning of a public key or an incident's id.
 
     Also the id of the request that opened an incident.
@@ -174,7 +174,7 @@ def _by_part(wanted: _SearchText) -> _Conditions:
     )
 
 
-def _by_request(wanted: _SearchText, last_not_searched: int) -> _Conditions:
+def _by_request(wanted: SearchText, last_not_searched: int) -> _Conditions:
     """Match the id of a refused request, or of one that came over plain HTTP and whose account got a notice."""
     exposed_by = col(Notice.detail)["request_id"].as_string().in_(wanted.exact)
     return _Conditions(

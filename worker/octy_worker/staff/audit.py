@@ -13,13 +13,13 @@ from pathlib import Path
 
 from octy_worker.staff.actor import login_name
 
-_SOCKETS = (Path("/dev/log"), Path("/var/run/syslog"))
+SYSTEM_LOG_SOCKETS = (Path("/dev/log"), Path("/var/run/syslog"))
 
 
 def record(what: str, actor: str, **facts: str | bool | None) -> None:
     """Write one line. It never raises: the command's work is already done."""
     line = "octy-audit: " + json.dumps({"what": what, "actor": actor, "login": login_name(), **facts})
-    if not any(_to_system_log(line, socket) for socket in _SOCKETS if socket.is_socket()):
+    if not any(_to_system_log(line, socket) for socket in SYSTEM_LOG_SOCKETS if socket.is_socket()):
         print(line, file=sys.stderr)  # noqa: T201  # ASCII, by `json.dumps`
 
 

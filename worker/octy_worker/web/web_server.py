@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from octy_worker.web.acceptor import Acceptor, LimitedProtocol, listen
 from octy_worker.web.connections import COUNTERS, ConnectionTable, Limits, Phase
 
-_SHUTDOWN_TIMEOUT = 5  # seconds for open requests: one that never ends must not block the stop of a worker
+SHUTDOWN_TIMEOUT = 5  # seconds for open requests: one that never ends must not block the stop of a worker
 _RESERVED = 64  # file descriptors for everything but connections: database, log, files
 
 _logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def web_server(
         server_header=False,
         log_config=None,
         timeout_keep_alive=int(limits.idle_timeout),
-        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
     return WebServer(config, limits, counters)
 

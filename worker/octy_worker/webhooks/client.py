@@ -35,7 +35,7 @@ class WebhookClient:
         self._settings = settings
         self._clock = clock
         self._signer = None if settings.webhook_keys is None else Signer(settings.webhook_keys)
-        self._tls = _tls_context(settings.webhook_ca_file)
+        self._tls = tls_context(settings.webhook_ca_file)
 
     def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
         """Send it once; the first attempt has a short timeout. Errors of the receiver are results, not exceptions."""
@@ -61,16 +61,19 @@ class WebhookClient:
             message.url, allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private
         )
         network = PublicNetworkBackend(timeout=timeout, allow_private=settings.webhook_allow_private)
-        headers = {**_HEADERS, "host": _host(destination), **signature}
+        headers = {**_HEADERS, "host": host_header(destination), **signature}
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, max_connections=1, network_backend=network) as pool,
-            pool.stream("POST", _url(destination), headers=list(headers.items()), content=message.body) as response,
+            pool.stream(
+                "POST", request_url(destination), headers=list(headers.items()), content=message.body
+            ) as response,
         ):
             _drain(response)
             return _result(response.status)
 
 
-def _tls_context(ca_file: str) -> ssl.SSLContext:
+def tls_context(ca_file: str) -> ssl.SSLContext:
+    """Return the system's TLS settings, with a CA file if one is given. Raises ConfigurationError."""
     context = ssl.create_default_context()
     if ca_file:
         try:
@@ -80,13 +83,15 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def _url(destination: Destination) -> httpcore.URL:
+def request_url(destination: Destination) -> httpcore.URL:
+    """Return the URL of a destination."""
     return httpcore.URL(
         scheme=destination.scheme, host=destination.host, port=destination.port, target=destination.target
     )
 
 
-def _host(destination: Destination) -> str:
+def host_header(destination: Destination) -> str:
+    """Return the value of the Host header: the port only where it is not the scheme's default."""
     host = f"[{destination.host}]" if ":" in destination.host else destination.host
     return host if destination.port == {"https": 443, "http": 80}[destination.scheme] else f"{host}:{destination.port}"
 

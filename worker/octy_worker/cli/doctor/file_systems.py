@@ -6,7 +6,7 @@ Reads Linux's list of mounts; on other systems nothing is found.
 from contextlib import suppress
 from pathlib import Path, PurePath
 
-_MOUNTS = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
+MOUNT_TABLE = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 _NETWORK = frozenset(
     {
         "afs",
@@ -39,7 +39,7 @@ _NETWORK = frozenset(
 def network_file_system(path: Path) -> str:
     """Return the type of network file system that the path is on; "" for a local one."""
     with suppress(OSError, UnicodeDecodeError):
-        return network_type(path.resolve(), _MOUNTS.read_text("utf-8"))
+        return network_type(path.resolve(), MOUNT_TABLE.read_text("utf-8"))
     return ""
 
 

@@ -62,17 +62,17 @@ async def _check_temporal(settings: WorkerSettings, installation: str | None) ->
     except ConfigurationError as error:
         return [_refused_problem("temporal-refused", str(error)), *unavailable]
     found = passed("Temporal", _description(connection))
-    namespace = await _check_namespace(client, connection.namespace)
+    namespace = await check_namespace(client, connection.namespace)
     if namespace.code:
         return [found, namespace, *(unchecked(name, "the namespace is not available") for name in _OF_NAMESPACE)]
     searchable = settings.temporal_search_attributes == "auto"
     attributes = (
-        await _check_search_attributes(client)
+        await check_search_attributes(client)
         if searchable
         else passed(_ATTRIBUTES, "off: OCTY_TEMPORAL_SEARCH_ATTRIBUTES is not auto")
     )
     checks = [found, namespace, attributes, *await _check_installation(client, settings, installation)]
-    return [*checks, await _check_version(client, place)] if place.temporal_deployment else checks
+    return [*checks, await check_version(client, place)] if place.temporal_deployment else checks
 
 
 def _refused_problem(code: str, message: str) -> Check:
@@ -96,7 +96,8 @@ def _unreachable_problem(connection: TemporalConnection, error: UnavailableError
         return problem("temporal-unreachable", address=address, error=error_text(fault), setting=connection.setting)
 
 
-async def _check_namespace(client: Client, name: str) -> Check:
+async def check_namespace(client: Client, name: str) -> Check:
+    """Check that the namespace exists and may be used."""
     try:
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=name))
     except RPCError as error:
@@ -108,7 +109,8 @@ async def _check_namespace(client: Client, name: str) -> Check:
     return passed("namespace", name)
 
 
-async def _check_search_attributes(client: Client) -> Check:
+async def check_search_attributes(client: Client) -> Check:
+    """Check that the search attributes exist with the types that lists need."""
     try:
         names = await search_attributes.missing_attributes(client)
     except ConfigurationError as error:
@@ -130,22 +132,24 @@ async def _check_installation(client: Client, settings: WorkerSettings, installa
         ]
     queue = main_queue(settings, installation)
     return [
-        *await _check_workers(client, queue),
-        await _check_schedules(client, settings, queue),
-        await _check_workflow_tasks(client, installation),
+        *await check_workers(client, queue),
+        await check_schedules(client, settings, queue),
+        await check_workflow_tasks(client, installation),
     ]
 
 
-async def _check_workers(client: Client, queue: str) -> list[Check]:
+async def check_workers(client: Client, queue: str) -> list[Check]:
+    """Check who polls the task queues: whether anybody does, with which release, and with which clock."""
     try:
         polled = await fetch_pollers(client, queue)
     except RPCError as error:
         call = problem("temporal-call-failed", name=_WORKER, error=error.message)
         return [call, *(unchecked(name, "the workers could not be read") for name in (_RELEASES, _CLOCK))]
-    return [_queue_check(polled, queue), _release_check(polled), _clock_check(polled)]
+    return [check_polling(polled, queue), _release_check(polled), check_clock(polled)]
 
 
-def _queue_check(polled: Sequence[TaskQueuePollers], queue: str) -> Check:
+def check_polling(polled: Sequence[TaskQueuePollers], queue: str) -> Check:
+    """Check that every task queue is polled. `queue`: the main one."""
     missing = queues_without_pollers(polled, now())
     if not missing:
         return passed(_WORKER, f"task queue {queue!r} and its sibling queues are polled")
@@ -162,7 +166,7 @@ def _release_check(polled: Sequence[TaskQueuePollers]) -> Check:
     return passed(_RELEASES, f"all polling workers run {worker_release()}")
 
 
-def _clock_check(polled: Sequence[TaskQueuePollers]) -> Check:
+def check_clock(polled: Sequence[TaskQueuePollers]) -> Check:
     """Compare the clocks by the time of a worker's last poll: no call of Temporal returns its time."""
     difference = clock_difference(polled, now())
     if abs(difference) <= _CLOCKS_DIFFER:
@@ -171,7 +175,7 @@ def _clock_check(polled: Sequence[TaskQueuePollers]) -> Check:
     return problem("temporal-clock-differs", minutes=round(abs(difference) / 60), direction=direction)
 
 
-async def _check_schedules(client: Client, settings: WorkerSettings, queue: str) -> Check:
+async def check_schedules(client: Client, settings: WorkerSettings, queue: str) -> Check:
     """Check that each exists and is not paused."""
     missing, paused = [], []
     for task in (task for task, due in planned_schedules(settings).items() if due is not None):
@@ -191,7 +195,7 @@ async def _check_schedules(client: Client, settings: WorkerSettings, queue: str)
     return passed(_SCHEDULES, "all exist, none is paused")
 
 
-async def _check_workflow_tasks(client: Client, installation: str) -> Check:
+async def check_workflow_tasks(client: Client, installation: str) -> Check:
     """Check the newest running workflows: a failing workflow task is retried for ever and reported nowhere else."""
     query = f"WorkflowId STARTS_WITH 'octy-{installation}-' AND ExecutionStatus = 'Running'"
     limiter = asyncio.Semaphore(_CONCURRENT_CALLS)
@@ -217,7 +221,7 @@ async def _check_workflow_tasks(client: Client, installation: str) -> Check:
     return passed(_TASKS, f"none fails in the {len(running)} newest running workflows")
 
 
-async def _check_version(client: Client, place: TemporalAccess) -> Check:
+async def check_version(client: Client, place: TemporalAccess) -> Check:
     """Check that this build is the current one, where worker versioning is on."""
     deployment, ours = place.temporal_deployment, place.temporal_build_id
     try:

@@ -21,10 +21,10 @@ def page(found: Sequence[Check]) -> list[RenderableType]:
     lines.add_column(overflow="fold")
     for check in found:
         lines.add_row(Text(*_MARKS[check.state]), Text(check.name), _text(check))
-    return [lines, Text(_summary(found), "bold")]
+    return [lines, Text(summary(found), "bold")]
 
 
-def _summary(found: Sequence[Check]) -> str:
+def summary(found: Sequence[Check]) -> str:
     """Return the number of problems; without any, that of the checks that could not be made."""
     problems, unchecked = (sum(check.state is state for check in found) for state in (State.PROBLEM, State.UNCHECKED))
     if problems:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from temporalio.client import Client
-
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
@@ -57,18 +55,18 @@ class Reconciliation:
     def __init__(
         self,
         database: Database,
-        client: Client,
+        workflows: WorkflowLookup,
+        histories: Histories,
         clock: Clock,
         *,
-        task_queue: str,
         installation: str,
         notice_ttl: float,
         dry_run: bool = False,
         on_progress: Callable[[Findings], None] = lambda _findings: None,
     ) -> None:
         self._database = database
-        self._workflows = WorkflowLookup(client, task_queue, installation)
-        self._histories = Histories(client, installation)
+        self._workflows = workflows
+        self._histories = histories
         self._installation = installation
         self._clock = clock
         self._notice_ttl = notice_ttl

@@ -32,7 +32,7 @@ from octy_worker.reports.stalled_work import StalledWork
 _logger = logging.getLogger(__name__)
 
 _CURRENT_TTL = 1.0  # seconds, however many servers scrape
-_TOTALS_TTL = 60.0
+TOTALS_TTL = 60.0
 _STATES = [state for state in IncidentState if state is not IncidentState.CLOSED]
 _Labels = tuple[str, ...]
 _Value = TypeVar("_Value")
@@ -63,8 +63,8 @@ class DatabaseCollector(Collector):
         self._lock = threading.Lock()
         self._attempts = AttemptCounter(database)
         self._current = CachedReading(lambda: self._read_current(database, clock), _CURRENT_TTL)
-        self._totals = CachedReading(lambda: read_totals(database, clock()), _TOTALS_TTL)
-        self._probe = CachedReading(lambda: _run_probe(database, clock), _TOTALS_TTL)
+        self._totals = CachedReading(lambda: read_totals(database, clock()), TOTALS_TTL)
+        self._probe = CachedReading(lambda: _run_probe(database, clock), TOTALS_TTL)
 
     def _read_current(self, database: Database, clock: Clock) -> Current:
         self._attempts.read()

@@ -39,8 +39,8 @@ from octy_worker.reports.stalled_work import StalledWork, read_stalled_work
 from octy_workflows.messages import MailKind
 
 _RECENT = timedelta(minutes=10)
-_MAX_PROCESSES = 200  # with a series of their own; the others are only counted
-_MAX_ATTEMPTS = 50_000  # rows of one reading; the rest is read the next time
+MAX_PROCESSES = 200  # with a series of their own; the others are only counted
+MAX_ATTEMPTS = 50_000  # rows of one reading; the rest is read the next time
 _OUTCOMES = frozenset(Outcome)
 
 
@@ -108,7 +108,7 @@ def read_current(database: Database, now: float) -> Current:
     recent = col(AppProcess.seen_at) > utc(now) - _RECENT
     with database.read_session() as session:
         apps = session.exec(
-            select(AppProcess).where(recent).order_by(col(AppProcess.seen_at).desc()).limit(_MAX_PROCESSES)
+            select(AppProcess).where(recent).order_by(col(AppProcess.seen_at).desc()).limit(MAX_PROCESSES)
         ).all()
         jobs = session.exec(select(Job).where(Job.name != PROBE_JOB).order_by(Job.name)).all()
         findings = next((job.cursor for job in jobs if job.name == JOB), "")
@@ -186,7 +186,7 @@ class AttemptCounter:
             newest = session.exec(select(func.max(Attempt.id))).one() or 0
             if self._last is None or newest < self._last:  # a backup was restored
                 self._last = self._seen = newest
-            until = min(self._seen, self._last + _MAX_ATTEMPTS)
+            until = min(self._seen, self._last + MAX_ATTEMPTS)
             new = select(Attempt.outcome).where(
                 col(Attempt.id) > self._last,
                 col(Attempt.id) <= until,
