@@ -82,7 +82,7 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
 
     async def after() -> None:
         client = await Client.connect(f"127.0.0.1:{port}")
-        found = await reconciliation(file_world, client, dry_run=True).run()
+        found = await reconciliation(file_world, *lookups(client), dry_run=True).run()
         assert found == Findings(checked=3, restarted=3)
         assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
         async with works.run(client):
@@ -109,11 +109,11 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
         id=incident_workflow_id(INSTALLATION, incident_id),
         task_queue=incident_task_queue(QUEUE),
     )
-    lookup = WorkflowLookup(client, QUEUE, INSTALLATION)
-    await until_async(lambda: lookup.is_idle(Subject.INCIDENT, incident_id))
+    workflows, histories = lookups(client)
+    await until_async(lambda: workflows.is_idle(Subject.INCIDENT, incident_id))
 
     async def terminated() -> int:  # the index comes a moment after the fact
-        found = await reconciliation(world, lookup, Histories(client, INSTALLATION)).run()
+        found = await reconciliation(world, workflows, histories).run()
         assert found is not None
         return found.terminated
 
@@ -156,6 +156,10 @@ class Said:
 
     async def terminate(self, _kind: Subject, subject_id: str, reason: str) -> None:
         self.ends.append((subject_id, reason))
+
+
+def lookups(client: Client) -> tuple[WorkflowLookup, Histories]:
+    return WorkflowLookup(client, QUEUE, INSTALLATION), Histories(client, INSTALLATION)
 
 
 def reconciliation(
