@@ -54,7 +54,7 @@ def configurations(parts: daemon.WorkerComponents, temporal: Temporal) -> dict[s
     return temporal.run(build())
 
 
-def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
+def test_worker_registers_exactly_the_declared_activities_and_workflows(world: World, temporal: Temporal) -> None:
     own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
     parts = daemon.WorkerComponents(own)
     found = configurations(parts, temporal)
@@ -100,9 +100,7 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
 
 
 @pytest.mark.sqlite
-def test_workers_with_workflows_have_a_version_only_where_a_deployment_is_named(
-    world: World, temporal: Temporal
-) -> None:
+def test_workers_are_versioned_only_with_workflows_and_a_named_deployment(world: World, temporal: Temporal) -> None:
     def versions(**options: object) -> dict[str, str]:
         found = configurations(daemon.WorkerComponents(settings(world, **options)), temporal)
         return {
@@ -142,7 +140,7 @@ Part = Callable[[daemon.WorkerComponents, asyncio.Event], Coroutine[None, None, 
         (_idle, _end, "stopping because component 'pages' failed: it ended unexpectedly"),
     ],
 )
-def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  # fixtures and a row of the table
+def test_worker_that_stops_unexpectedly_logs_the_reason_in_one_line(  # noqa: PLR0917  # fixtures and a row of the table
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: Part, pages: Part, why: str
 ) -> None:
     monkeypatch.setattr(daemon, "run_worker", work)
@@ -152,7 +150,7 @@ def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  #
     assert line == f"worker: {why}"
 
 
-def test_a_worker_that_is_told_to_stop_says_nothing(
+def test_worker_that_is_told_to_stop_logs_no_warning(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(daemon, "run_worker", _be_stopped)
@@ -162,7 +160,9 @@ def test_a_worker_that_is_told_to_stop_says_nothing(
 
 
 @pytest.mark.sqlite
-def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_worker_that_waits_for_temporal_stops_at_once_on_sigterm(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     def terminate() -> None:
         until(lambda: "retrying" in caplog.text)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -174,7 +174,7 @@ def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: py
         told.result()
 
 
-def test_a_worker_that_temporal_does_not_take_stops_with_the_reason(
+def test_worker_rejected_by_temporal_stops_with_the_reason(
     world: World, temporal: Temporal, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A namespace that isn't there is fatal to the SDK's worker, which then cancels the task around it."""
@@ -188,7 +188,7 @@ def test_a_worker_that_temporal_does_not_take_stops_with_the_reason(
 @pytest.mark.parametrize(
     ("certificate", "key"), [("missing.pem", "missing.key"), ("broken.pem", "broken.pem"), ("", "only.key")]
 )
-def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
+def test_unusable_pages_certificate_is_reported_before_the_worker_starts(
     world: World, certificate: str, key: str
 ) -> None:
     (world.folder / "broken.pem").write_text("no certificate", encoding="utf-8")
@@ -207,7 +207,7 @@ def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
         ({"dkim_domain": "octy.example", "dkim_selector": "s1"}, "OCTY_DKIM_PRIVATE_KEY_FILE not set"),
     ],
 )
-def test_mails_that_could_not_be_made_are_told_before_anything_starts(
+def test_mail_template_errors_are_reported_before_the_worker_starts(
     world: World, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], why: str
 ) -> None:
     (world.folder / "templates" / "alert").mkdir(parents=True)

@@ -23,7 +23,7 @@ def panels() -> list[dict]:
     return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 
-def test_the_dashboard_can_be_imported_into_any_grafana() -> None:
+def test_dashboard_can_be_imported_into_any_grafana() -> None:
     [source] = DASHBOARD["__inputs"]
     assert (source["name"], source["type"], source["pluginId"]) == ("DS_PROMETHEUS", "datasource", "prometheus")
     assert DASHBOARD["id"] is None
@@ -36,7 +36,7 @@ def test_the_dashboard_can_be_imported_into_any_grafana() -> None:
     assert sum(len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1 for panel in panels()) > 10
 
 
-def test_no_two_panels_lie_on_each_other() -> None:
+def test_dashboard_panels_do_not_overlap() -> None:
     taken: dict[tuple[int, int], str] = {}
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
@@ -45,7 +45,7 @@ def test_no_two_panels_lie_on_each_other() -> None:
             assert taken.setdefault(cell, panel["title"]) == panel["title"]
 
 
-def test_every_alert_says_what_to_do() -> None:
+def test_every_alert_rule_says_what_to_do() -> None:
     [group] = yaml.safe_load((DEPLOY / "prometheus" / "octy.rules.yml").read_text())["groups"]
     names = [rule["alert"] for rule in group["rules"]]
     assert len(set(names)) == len(names) > 8
@@ -55,13 +55,13 @@ def test_every_alert_says_what_to_do() -> None:
         assert rule["expr"].count("(") == rule["expr"].count(")"), rule["alert"]
 
 
-def test_prometheus_reads_the_rules_and_the_worker() -> None:
+def test_prometheus_configuration_has_the_rules_and_the_worker() -> None:
     told = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     assert [(DEPLOY / "prometheus" / name).is_file() for name in told["rule_files"]] == [True]
     assert {job["job_name"] for job in told["scrape_configs"]} == {"octy-worker", "octy-worker-temporal", "octy-app"}
 
 
-def test_the_unit_starts_a_command_that_there_is_and_gives_nothing_away() -> None:
+def test_systemd_unit_starts_an_existing_command_with_restricted_rights() -> None:
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read(DEPLOY / "systemd" / "octy-worker.service")
@@ -84,7 +84,7 @@ def test_the_unit_starts_a_command_that_there_is_and_gives_nothing_away() -> Non
     assert not any(re.search("secret|password|pepper", line, re.IGNORECASE) for line in service)
 
 
-def test_the_compose_file_pins_images_and_names_settings_that_there_are() -> None:
+def test_compose_file_pins_images_and_uses_existing_settings() -> None:
     told = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = told["services"]
     assert services.keys() == {"postgres", "temporal", "schema", "worker"}
@@ -105,12 +105,12 @@ def test_the_compose_file_pins_images_and_names_settings_that_there_are() -> Non
 @pytest.mark.parametrize(
     "file", sorted(path for path in DEPLOY.rglob("*") if path.is_file()), ids=lambda path: path.name
 )
-def test_no_file_holds_a_key(file: Path) -> None:
+def test_no_deploy_file_has_a_key(file: Path) -> None:
     assert not re.search(r"(?<!--hash=sha256:)\b[0-9a-f]{64}|\bsk_[0-9A-Za-z]", file.read_text())
 
 
 @pytest.mark.parametrize("name", ["octy.env", ".env"])
-def test_keys_beside_the_compose_file_get_into_no_image_and_no_commit(name: str) -> None:
+def test_keys_beside_the_compose_file_are_ignored_by_docker_and_git(name: str) -> None:
     """The image copies the whole repository, in which the compose file says to put them."""
     said = (DEPLOY / "compose.yaml").read_text()
     assert re.search(rf"(> |--out ){re.escape(name)}\b", said)

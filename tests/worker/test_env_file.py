@@ -48,7 +48,7 @@ def read_by_sh(path: Path) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name.startswith("OCTY_")}
 
 
-def test_what_all_readers_agree_on_is_read_as_sh_reads_it(tmp_path: Path) -> None:
+def test_env_file_line_is_read_as_sh_reads_it(tmp_path: Path) -> None:
     file = tmp_path / "octy.env"
     file.write_text(AGREED)
     assert parse(AGREED) == VALUES
@@ -86,7 +86,7 @@ def test_what_all_readers_agree_on_is_read_as_sh_reads_it(tmp_path: Path) -> Non
         ("OTHER=canary\\", "the value does not end on its line"),
     ],
 )
-def test_a_line_that_readers_take_differently_is_refused_without_its_content(line: str, wrong: str) -> None:
+def test_ambiguous_env_file_line_is_rejected_without_its_content(line: str, wrong: str) -> None:
     with pytest.raises(EnvFileError) as caught:
         parse(f"OCTY_B=1\n{line}\n", lambda name: name.startswith("OCTY_"))
     assert wrong in caught.value.wrong
@@ -95,18 +95,18 @@ def test_a_line_that_readers_take_differently_is_refused_without_its_content(lin
     assert "canary" not in f"{caught.value.wrong} {caught.value.to_do}"
 
 
-def test_a_byte_order_mark_is_named() -> None:
+def test_byte_order_mark_in_env_file_is_named_in_the_error() -> None:
     with pytest.raises(EnvFileError, match="byte order mark"):
         parse("\ufeffOCTY_A=1\n")
 
 
-def test_lines_of_other_programs_may_hold_what_they_like() -> None:
+def test_env_file_lines_of_other_programs_are_ignored() -> None:
     text = "export PATH=/x:$PATH\nURL=a?b&c\nWORDS=two words # and a comment\nOCTY_A=1\n"
     assert parse(text, lambda name: name.startswith("OCTY_")) == {"OCTY_A": "1"}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'\"\\$`# ~:\t\n\r"), max_size=12))
-def test_what_is_written_is_read_again(value: str) -> None:
+def test_written_env_file_is_read_back_unchanged(value: str) -> None:
     try:
         written = write_value(value)
     except EnvFileError:
@@ -117,7 +117,7 @@ def test_what_is_written_is_read_again(value: str) -> None:
         assert parse(f"OCTY_A={written}\n") == {"OCTY_A": value}
 
 
-def test_sh_reads_what_is_written(tmp_path: Path) -> None:
+def test_written_env_file_is_read_by_sh(tmp_path: Path) -> None:
     values = {
         f"OCTY_{number}X": value
         for number, value in enumerate(

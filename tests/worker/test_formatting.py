@@ -28,7 +28,7 @@ DAY = 86_400.0
         (90_061, "90,061 seconds"),
     ],
 )
-def test_spans(seconds, words):
+def test_format_duration(seconds, words):
     assert format_duration(seconds) == words
 
 
@@ -43,11 +43,11 @@ def test_spans(seconds, words):
         (20, 100 * DAY, "less than one a day"),
     ],
 )
-def test_paces(count, seconds, words):
+def test_format_rate(count, seconds, words):
     assert rate(count, timedelta(seconds=seconds)) == words
 
 
-def test_words_for_numbers_and_times():
+def test_format_counts_and_times():
     assert (format_count(1, "attempt"), format_count(12_000, "attempt")) == ("1 attempt", "12,000 attempts")
     assert format_time(utc(START)) == "2026-02-02 02:40:00 UTC"
 
@@ -63,11 +63,11 @@ def test_words_for_numbers_and_times():
         (network_of(""), "an unknown address"),
     ],
 )
-def test_words_for_where_requests_came_from(source, shown):
+def test_format_sources(source, shown):
     assert format_source(source) == shown
 
 
-def test_wrapping_keeps_links_whole_and_lists_indented():
+def test_wrap_keeps_links_whole_and_lists_indented():
     url = "https://keys.octy.example/" + "x" * 90
     text = wrap(f"{'word ' * 30}\n\n\n\n{url}\n\n* {'item ' * 30}\n")
     assert url in text.splitlines()

@@ -48,7 +48,7 @@ def registered(world: World) -> list[tuple]:
     return world.rows("SELECT purpose, key_id FROM key_check ORDER BY purpose, key_id")
 
 
-def test_the_first_start_registers_every_chain_and_the_next_only_what_is_new(world: World) -> None:
+def test_first_start_registers_every_keychain_and_later_ones_only_new_keys(world: World) -> None:
     keys = chains(world)
     assert start(world.url, keys) == INSTALLATION
     first = registered(world)
@@ -62,7 +62,7 @@ def test_the_first_start_registers_every_chain_and_the_next_only_what_is_new(wor
 
 
 @pytest.mark.parametrize("purpose", KEY_SETTINGS)
-def test_a_worker_with_a_foreign_chain_does_not_start_and_registers_nothing(world: World, purpose: str) -> None:
+def test_worker_with_a_wrong_keychain_does_not_start_and_registers_nothing(world: World, purpose: str) -> None:
     keys = chains(world)
     start(world.url, keys)
     before = registered(world)
@@ -73,7 +73,7 @@ def test_a_worker_with_a_foreign_chain_does_not_start_and_registers_nothing(worl
     assert registered(world) == before
 
 
-def test_the_steps_of_a_new_installation_let_an_app_start_before_any_worker(tmp_path: Path) -> None:
+def test_host_app_of_a_new_installation_starts_before_any_worker(tmp_path: Path) -> None:
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'octy.db'}"}, tmp_path)
     (tmp_path / "octy.env").write_text(octy("secrets").must().stdout)
     octy("--env-file", str(tmp_path / "octy.env"), "db", "upgrade").must()
@@ -88,7 +88,7 @@ def test_the_steps_of_a_new_installation_let_an_app_start_before_any_worker(tmp_
 
 
 @pytest.mark.parametrize("words", [("secret", "acme"), ("test", "acme")])
-def test_commands_that_sign_refuse_foreign_keys(world: World, words: tuple[str, ...]) -> None:
+def test_signing_commands_reject_wrong_keys(world: World, words: tuple[str, ...]) -> None:
     keys = chains(world)
     start(world.url, keys)
     world.register("acme")
@@ -120,7 +120,7 @@ def copied(world: World, tmp_path: Path):
         (world.server or shared_server()).drop("staging")
 
 
-def test_a_worker_does_not_start_on_a_copied_database(copied: tuple, world: World) -> None:
+def test_worker_does_not_start_on_a_copied_database(copied: tuple, world: World) -> None:
     url, keys = copied
     with pytest.raises(
         ConfigurationError, match=f"not at the location recorded for installation {INSTALLATION}.*octy db adopt --moved"
@@ -149,12 +149,12 @@ SERVED = {"kind": "postgresql", "database": 16384, "system": "7"}
         ({**SERVED, "system": None}, {**SERVED, "database": 1, "system": None}, False),
     ],
 )
-def test_which_places_are_of_one_database(recorded: dict, found: dict, same: bool) -> None:
+def test_database_places_are_compared(recorded: dict, found: dict, same: bool) -> None:
     assert is_same_location(recorded, found) is same
 
 
 @pytest.mark.sqlite
-def test_a_renamed_file_is_the_same_database_and_its_new_place_is_recorded(world: World) -> None:
+def test_renamed_database_file_is_the_same_database_and_its_place_is_recorded(world: World) -> None:
     keys = chains(world)
     start(world.url, keys)
     world.database.close()
@@ -167,7 +167,7 @@ def test_a_renamed_file_is_the_same_database_and_its_new_place_is_recorded(world
     assert str(moved) in location
 
 
-def test_every_new_database_has_an_id_of_its_own(tmp_path: Path) -> None:
+def test_every_new_database_has_its_own_installation_id(tmp_path: Path) -> None:
     ids = set()
     for number in range(3):
         octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / f'{number}.db'}"}, tmp_path)
@@ -191,7 +191,7 @@ def octy_at(url: str, folder: Path, keys: dict[str, Keychain]) -> Octy:
     return Octy({"OCTY_DATABASE_URL": url, "OCTY_ACTOR": "ada", **settings}, folder)
 
 
-def test_a_moved_installation_keeps_its_id_and_what_is_open(world: World, copied: tuple) -> None:
+def test_moved_installation_keeps_its_id_and_open_subjects(world: World, copied: tuple) -> None:
     url, keys = copied
     octy = octy_at(url, world.folder, keys)
     assert octy("db", "adopt", "--moved", *WHY, "--json").must().json == {
@@ -220,7 +220,7 @@ def open_everything(world: World) -> None:
         create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, time.time(), {})
 
 
-def test_what_was_open_ends_in_a_copy_and_goes_on_in_the_original(world: World, tmp_path: Path) -> None:
+def test_open_subjects_end_in_an_adopted_copy_and_continue_in_the_original(world: World, tmp_path: Path) -> None:
     keys = chains(world)
     start(world.url, keys)
     open_everything(world)
@@ -250,7 +250,7 @@ def test_what_was_open_ends_in_a_copy_and_goes_on_in_the_original(world: World, 
     assert start(world.url, keys) == INSTALLATION
 
 
-def test_the_original_is_not_taken_for_a_copy_by_mistake(world: World) -> None:
+def test_original_database_is_not_adopted_as_a_copy(world: World) -> None:
     keys = chains(world)
     start(world.url, keys)
     open_everything(world)
@@ -261,7 +261,7 @@ def test_the_original_is_not_taken_for_a_copy_by_mistake(world: World) -> None:
     assert world.rows("SELECT COUNT(*) FROM incident WHERE closed_at IS NULL") == [(0,)]
 
 
-def test_lost_keys_are_replaced_by_an_explicit_act(world: World) -> None:
+def test_lost_keys_are_replaced_by_an_explicit_command(world: World) -> None:
     keys = chains(world)
     start(world.url, keys)
     keys["link_keys"] = Keychain.generate()
@@ -280,11 +280,11 @@ def test_lost_keys_are_replaced_by_an_explicit_act(world: World) -> None:
         (("--keys", "temporal_keys"), 2, "OCTY_TEMPORAL_KEYS is not set"),
     ],
 )
-def test_an_order_that_says_not_what_to_do_is_refused(world: World, words: tuple, code: int, said: str) -> None:
+def test_adopt_command_without_a_choice_is_rejected(world: World, words: tuple, code: int, said: str) -> None:
     assert said in octy_for(world)("db", "adopt", *words, *WHY).must(code).stderr
 
 
-def test_the_doctor_tells_of_a_copied_database(copied: tuple) -> None:
+def test_doctor_reports_a_copied_database(copied: tuple) -> None:
     url, keys = copied
     settings = WorkerSettings.build(database_url=url, **keys)
     [check] = [check for check in check_database(settings) if check.name == "installation"]
@@ -292,7 +292,7 @@ def test_the_doctor_tells_of_a_copied_database(copied: tuple) -> None:
     assert "octy db adopt --copy" in check.to_do
 
 
-def test_an_import_under_foreign_peppers_is_refused_and_changes_nothing(world: World) -> None:
+def test_import_with_wrong_peppers_is_refused_and_changes_nothing(world: World) -> None:
     keys = chains(world)
     start(world.url, keys)
     (world.folder / "keys.csv").write_text("public_key,secret_hash,reference,email\n")

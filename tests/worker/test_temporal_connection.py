@@ -37,7 +37,7 @@ CLEAR = "would be reached without TLS → set TEMPORAL_ADDRESS with TEMPORAL_TLS
         ),
     ],
 )
-def test_connection_of_settings(variables: dict[str, str], address: str, security: str) -> None:
+def test_temporal_connection_is_read_from_settings(variables: dict[str, str], address: str, security: str) -> None:
     found = connection(**variables)
     assert (found.address, found.security, found.namespace) == (address, security, "default")
 
@@ -54,23 +54,23 @@ def test_connection_of_settings(variables: dict[str, str], address: str, securit
         {"TEMPORAL_ADDRESS": "127.0.0.1.t.example:7233"},
     ],
 )
-def test_connection_in_clear_beyond_this_machine_is_refused_unless_allowed(variables: dict[str, str]) -> None:
+def test_plaintext_connection_to_another_machine_is_rejected_unless_allowed(variables: dict[str, str]) -> None:
     assert CLEAR in refusal(**variables)
     allowed = connection(OCTY_TEMPORAL_PLAINTEXT="allowed", **variables)
     assert allowed.leaves_in_clear
 
 
-def test_plaintext_is_allowed_by_one_word_only() -> None:
+def test_plaintext_setting_accepts_only_the_word_allowed() -> None:
     with pytest.raises(ConfigurationError, match="temporal_plaintext"):
         TemporalSettings.from_environment({"OCTY_TEMPORAL_PLAINTEXT": "yes"})
 
 
 @pytest.mark.parametrize("address", ["temporal", "http://127.0.0.1:7233", "127.0.0.1@t.example:7233", "a:b", ":7233"])
-def test_address_that_is_not_host_and_port_is_refused(address: str) -> None:
+def test_temporal_address_that_is_not_host_and_port_is_rejected(address: str) -> None:
     assert "is not host:port" in refusal(TEMPORAL_ADDRESS=address)
 
 
-def test_profile_gives_what_variables_do_not(tmp_path: Path) -> None:
+def test_temporal_profile_fills_in_what_variables_do_not_set(tmp_path: Path) -> None:
     file = tmp_path / "temporal.toml"
     file.write_text('[profile.a]\naddress = "a.example:1"\nnamespace = "n"\napi_key = "k"\n')
     profile = {"TEMPORAL_CONFIG_FILE": str(file), "TEMPORAL_PROFILE": "a"}
@@ -80,7 +80,7 @@ def test_profile_gives_what_variables_do_not(tmp_path: Path) -> None:
     assert connection(**profile, OCTY_TEMPORAL_NAMESPACE="o", TEMPORAL_NAMESPACE="m").namespace == "o"
 
 
-def test_faults_of_a_profile_are_told_without_its_content(tmp_path: Path) -> None:
+def test_errors_of_a_temporal_profile_are_reported_without_its_content(tmp_path: Path) -> None:
     file = tmp_path / "temporal.toml"
     file.write_text('[profile.default]\napi_key = "canary\n')
     said = refusal(TEMPORAL_CONFIG_FILE=str(file))
@@ -93,6 +93,6 @@ def test_faults_of_a_profile_are_told_without_its_content(tmp_path: Path) -> Non
     assert "missing.pem can't be read" in refusal(TEMPORAL_TLS_CLIENT_CERT_PATH=str(tmp_path / "missing.pem"))
 
 
-def test_secrets_of_a_connection_are_in_no_text() -> None:
+def test_secrets_of_a_temporal_connection_are_in_no_text() -> None:
     settings = TemporalSettings.from_environment({"TEMPORAL_API_KEY": "canary", "TEMPORAL_CONFIG_FILE": "/dev/null"})
     assert "canary" not in f"{settings!r} {settings.temporal_connection()!r} {settings.model_dump()}"

@@ -155,26 +155,26 @@ def declared() -> dict[str, Callable[..., Any]]:
     return {name: value for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")}
 
 
-def test_everything_that_is_declared_is_done_and_nothing_else() -> None:
+def test_worker_implements_exactly_the_declared_activities() -> None:
     assert done().keys() == declared().keys()
 
 
 @pytest.mark.parametrize("name", declared())
-def test_what_is_done_takes_and_returns_what_is_declared(name: str) -> None:
+def test_activity_signatures_match_their_declarations(name: str) -> None:
     assert get_type_hints(done()[name]) == get_type_hints(declared()[name])
     asks_temporal = name == "reconcile_database"  # which has no other way than the loop's
     assert inspect.iscoroutinefunction(done()[name]) is asks_temporal
 
 
 @pytest.mark.parametrize("name", declared())
-def test_no_activity_is_torn_out_of_a_transaction(name: str) -> None:
+def test_every_activity_has_no_thread_cancel_exception(name: str) -> None:
     assert activity._Definition.must_from_callable(done()[name]).no_thread_cancel_exception
 
 
 # Cases
 
 
-def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: Desk) -> None:
+def test_repeated_incident_event_is_recorded_once_and_keeps_the_later_state(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     first = RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
     twice(desk.incidents.record_incident_event, first)
@@ -187,7 +187,7 @@ def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: De
 
 
 @pytest.mark.parametrize("leaked", [True, False])
-def test_a_decision_that_stands_is_reported_and_noted_and_cuts_a_leaked_pair(desk: Desk, leaked: bool) -> None:
+def test_accepted_decision_is_recorded_and_retires_a_leaked_key_pair(desk: Desk, leaked: bool) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
     report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=leaked))
@@ -196,7 +196,7 @@ def test_a_decision_that_stands_is_reported_and_noted_and_cuts_a_leaked_pair(des
     assert desk.pairs() == {keys.public_key: "retired" if leaked else "active"}
 
 
-def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted(desk: Desk) -> None:
+def test_late_decision_gets_the_earlier_answer_and_is_recorded(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.IT_WAS_US)
@@ -209,7 +209,7 @@ def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted
     assert desk.pairs() == {keys.public_key: "active"}
 
 
-def test_a_case_gets_one_regeneration(desk: Desk) -> None:
+def test_open_regeneration_opens_one_regeneration_per_incident(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     before = set(desk.told("regeneration_opened"))
@@ -221,7 +221,7 @@ def test_a_case_gets_one_regeneration(desk: Desk) -> None:
     assert (cause, actor, leaked) == ("incident", "customer", 0)
 
 
-def test_a_case_joins_what_is_on_its_way_and_hears_of_its_end(desk: Desk) -> None:
+def test_incident_joins_an_open_regeneration_and_is_notified_of_its_end(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id, ordered = desk.case(keys), desk.order(keys)
     desk.answer(incident_id, Answer.NOT_US)
@@ -232,7 +232,7 @@ def test_a_case_joins_what_is_on_its_way_and_hears_of_its_end(desk: Desk) -> Non
     assert desk.told("regeneration_finished") == [incident_id]
 
 
-def test_a_case_that_joins_after_the_end_is_told_once(desk: Desk) -> None:
+def test_incident_that_joins_after_the_end_is_notified_once(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id, ordered = desk.case(keys), desk.order(keys)
     desk.answer(incident_id, Answer.NOT_US)
@@ -249,7 +249,7 @@ def test_a_case_that_joins_after_the_end_is_told_once(desk: Desk) -> None:
 
 @pytest.mark.parametrize("state", [RegenerationState.OPEN, RegenerationState.ABANDONED])
 @pytest.mark.parametrize("after", ["", NOBODY])
-def test_a_regeneration_stands_unless_it_is_the_one_that_was_in_vain(
+def test_open_regeneration_keeps_the_regeneration_unless_it_failed(
     desk: Desk, after: str, state: RegenerationState
 ) -> None:
     incident_id = desk.case(desk.world.register())
@@ -261,7 +261,7 @@ def test_a_regeneration_stands_unless_it_is_the_one_that_was_in_vain(
     assert twice(desk.incidents.open_regeneration, again) == first
 
 
-def test_after_one_in_vain_there_is_a_new_one_and_only_one(desk: Desk) -> None:
+def test_open_regeneration_after_a_failed_one_opens_exactly_one(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.NOT_US)
@@ -274,7 +274,7 @@ def test_after_one_in_vain_there_is_a_new_one_and_only_one(desk: Desk) -> None:
     assert desk.told("regeneration_opened").count(second) == 1
 
 
-def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None:
+def test_incident_joins_the_regeneration_that_superseded_its_own(desk: Desk) -> None:
     """Also a case about the pair of the superseded one, which nobody ever collected."""
     keys = desk.world.register()
     incident_id = desk.case(keys)
@@ -320,7 +320,7 @@ def ready_to_close(desk: Desk, resolution: Resolution) -> str:
 
 
 @pytest.mark.parametrize("resolution", list(Resolution))
-def test_a_case_is_closed_once(desk: Desk, resolution: Resolution) -> None:
+def test_close_incident_closes_once(desk: Desk, resolution: Resolution) -> None:
     incident_id = ready_to_close(desk, resolution)
     assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, resolution, NOW))
     assert desk.events(incident_id) == [("closed", "system")]
@@ -331,7 +331,7 @@ def test_a_case_is_closed_once(desk: Desk, resolution: Resolution) -> None:
 
 @pytest.mark.parametrize("asked", list(Resolution))
 @pytest.mark.parametrize("held", [*Resolution, "keys under way"])
-def test_a_case_is_closed_only_as_sql_has_it(desk: Desk, asked: Resolution, held: str) -> None:
+def test_close_incident_follows_the_answer_in_sql(desk: Desk, asked: Resolution, held: str) -> None:
     known = held if held in list(Resolution) else Resolution.REGENERATED
     incident_id = ready_to_close(desk, Resolution(known))
     if held != known:
@@ -345,7 +345,7 @@ def test_a_case_is_closed_only_as_sql_has_it(desk: Desk, asked: Resolution, held
 
 
 @pytest.mark.parametrize("state", list(RegenerationFinalState))
-def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: RegenerationFinalState) -> None:
+def test_finish_regeneration_follows_the_state_in_sql(desk: Desk, state: RegenerationFinalState) -> None:
     """Nobody has collected the keys and no other order has come: only the end of waiting is so."""
     keys = desk.world.register()
     regeneration_id = desk.sent(desk.order(keys))
@@ -358,7 +358,7 @@ def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: RegenerationF
     assert sorted(desk.pairs().values()) == (["active", "retired"] if stands == state else ["active", "active"])
 
 
-def test_an_old_pair_is_not_cut_before_its_time(desk: Desk) -> None:
+def test_old_key_pair_is_not_retired_before_its_overlap_ends(desk: Desk) -> None:
     keys = desk.world.register()
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, NOW)
@@ -409,12 +409,12 @@ ASKED_ELSEWHERE = {
 }
 
 
-def test_every_activity_about_a_subject_is_asked_about_a_missing_one() -> None:
+def test_missing_subject_table_covers_every_activity() -> None:
     assert {*ABOUT_NOBODY, *WITHOUT_SUBJECT, *ASKED_ELSEWHERE} == set(declared())
 
 
 @pytest.mark.parametrize("name", ABOUT_NOBODY)
-def test_an_activity_whose_subject_is_not_in_this_database_is_tried_again_and_says_why(desk: Desk, name: str) -> None:
+def test_activity_with_a_missing_subject_is_retried_and_says_why(desk: Desk, name: str) -> None:
     hooks = WebhookActivities(desk.world.database, None, lambda: NOW)  # type: ignore[arg-type]
     [room] = [room for room in (desk.incidents, desk.regenerations, hooks) if hasattr(room, name)]
     with pytest.raises(ApplicationError, match=f"{NOBODY} in this worker's database") as caught:
@@ -422,7 +422,7 @@ def test_an_activity_whose_subject_is_not_in_this_database_is_tried_again_and_sa
     assert (caught.value.type, caught.value.non_retryable) == (SUBJECT_MISSING, False)
 
 
-def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
+def test_key_pair_is_issued_verified_and_activated_once(desk: Desk) -> None:
     keys = desk.world.register()
     step = RegenerationStepInput(desk.order(keys), NOW)
     twice(desk.regenerations.issue_key_pair, step)
@@ -433,7 +433,7 @@ def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
     assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(1,)]
 
 
-def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
+def test_leaked_key_pair_is_retired_with_the_activation(desk: Desk) -> None:
     """The order has cut it; a pair that is live again, for whatever reason, does not stay so."""
     keys = desk.world.register()
     step = RegenerationStepInput(desk.order(keys, leaked=True), NOW)
@@ -444,7 +444,7 @@ def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
     assert desk.pairs()[keys.public_key] == "retired"
 
 
-def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
+def test_key_pair_that_does_not_verify_fails_without_retry(desk: Desk) -> None:
     step = RegenerationStepInput(desk.order(desk.world.register()), NOW)
     desk.regenerations.issue_key_pair(step)
     with desk.world.database.write() as connection:
@@ -453,14 +453,14 @@ def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
     fails_for_good(desk.regenerations.verify_key_pair, step)
 
 
-def test_a_link_is_renewed_to_the_generation_asked_for_or_a_later_one(desk: Desk) -> None:
+def test_renew_link_returns_the_requested_or_a_later_generation(desk: Desk) -> None:
     regeneration_id = desk.sent(desk.order(desk.world.register()))
     assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 3, NOW)) == 3
     assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 3
 
 
 @pytest.mark.parametrize("end", [COLLECTED, RegenerationFinalState.ABANDONED, "before it was issued"])
-def test_nothing_is_renewed_of_what_was_collected_or_has_ended(desk: Desk, end: str) -> None:
+def test_renew_link_does_nothing_after_collection_or_end(desk: Desk, end: str) -> None:
     regeneration_id = desk.order(desk.world.register())
     if end == COLLECTED:
         desk.world.complete(regeneration_id, NOW)
@@ -473,7 +473,7 @@ def test_nothing_is_renewed_of_what_was_collected_or_has_ended(desk: Desk, end: 
     assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 0
 
 
-def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(desk: Desk) -> None:
+def test_old_key_pair_is_retired_when_the_overlap_ends(desk: Desk) -> None:
     keys = desk.world.register()
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, NOW)
@@ -488,14 +488,14 @@ def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(d
     assert desk.pairs()[keys.public_key] == "retired"
 
 
-def test_a_first_pair_has_no_overlap_and_nothing_to_cut(desk: Desk) -> None:
+def test_first_key_pair_has_no_overlap(desk: Desk) -> None:
     keys = desk.world.register()
     assert twice(desk.regenerations.begin_overlap, BeginOverlapInput(keys.regeneration_id, NOW, HOUR)) == NOW
     twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(keys.regeneration_id, NOW))
     assert desk.pairs() == {keys.public_key: "active"}
 
 
-def test_an_end_is_told_to_the_waiting_cases_once_and_erases_the_secret(desk: Desk) -> None:
+def test_finished_regeneration_notifies_its_incidents_once_and_erases_the_secret(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
@@ -515,7 +515,7 @@ def test_an_end_is_told_to_the_waiting_cases_once_and_erases_the_secret(desk: De
 
 
 @pytest.mark.parametrize("ending", [RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED])
-def test_a_customer_who_was_faster_is_told_and_nothing_ends(desk: Desk, ending: RegenerationFinalState) -> None:
+def test_finish_regeneration_after_a_collection_changes_nothing(desk: Desk, ending: RegenerationFinalState) -> None:
     regeneration_id = desk.order(desk.world.register())
     desk.world.complete(regeneration_id, NOW)
     assert (
@@ -525,7 +525,7 @@ def test_a_customer_who_was_faster_is_told_and_nothing_ends(desk: Desk, ending: 
     assert desk.world.rows("SELECT finished_at FROM regeneration WHERE id = :id", id=regeneration_id) == [(None,)]
 
 
-def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Desk) -> None:
+def test_regeneration_event_is_recorded_once_in_each_waiting_incident(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
@@ -540,7 +540,7 @@ def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Des
     assert desk.state(incident_id) == "regenerating"
 
 
-def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other(desk: Desk) -> None:
+def test_incident_returns_from_needs_staff_to_its_new_keys_once(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
@@ -571,7 +571,7 @@ def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other
     assert desk.state(incident_id) == "closed"
 
 
-def test_a_note_of_a_regeneration_that_nobody_waits_for_is_nothing(desk: Desk) -> None:
+def test_regeneration_event_without_waiting_incidents_records_nothing(desk: Desk) -> None:
     keys = desk.world.register()
     twice(
         desk.regenerations.record_regeneration_event,

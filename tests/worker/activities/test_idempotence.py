@@ -231,7 +231,7 @@ ELSEWHERE = {
 }
 
 
-def test_every_activity_has_a_row() -> None:
+def test_idempotence_table_covers_every_activity() -> None:
     rows = {row.activity for row in ROWS}
     assert rows | ELSEWHERE.keys() == set(declared())
     assert not rows & ELSEWHERE.keys()
@@ -370,7 +370,7 @@ def trials(prepared: tuple[Trial, Any], tmp_path: Path) -> Iterator[Callable[[],
         trial.world.close()
 
 
-def test_twice_and_killed_around_each_commit(
+def test_activity_run_twice_or_killed_around_each_commit_has_one_effect(
     row: Row, prepared: tuple[Trial, Any], trials: Callable[[], Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, order = prepared

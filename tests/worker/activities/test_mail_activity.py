@@ -58,7 +58,7 @@ def smtp(relay):
     )
 
 
-def test_it_is_the_declared_activity(world):
+def test_send_mail_has_the_declared_name(world):
     incident = world.incident()
     run = ActivityEnvironment().run
     assert run(world.activities(Told()).send_mail, alert(incident)) == SendMailResult("sent")
@@ -67,7 +67,7 @@ def test_it_is_the_declared_activity(world):
 
 
 @pytest.mark.parametrize("kind", ORDERED)
-def test_each_kind_goes_out_over_smtp(world, relay, kind):
+def test_send_mail_sends_each_kind_over_smtp(world, relay, kind):
     activities = world.activities(smtp(relay))
     subject = world.subject(kind)
     order = SendMailInput(subject, kind, 1, START)
@@ -87,7 +87,7 @@ def test_each_kind_goes_out_over_smtp(world, relay, kind):
     assert row.message_id == message_id
 
 
-def test_the_row_is_there_before_the_mail_is(world):
+def test_mail_row_is_committed_before_the_mail_is_sent(world):
     incident = world.incident()
     seen = []
 
@@ -101,14 +101,14 @@ def test_the_row_is_there_before_the_mail_is(world):
     assert world.mail(f"{incident}/alert/1").incident_id == incident
 
 
-def test_mails_of_keys_know_the_case_they_belong_to(world):
+def test_mail_rows_of_new_keys_have_their_incident_id(world):
     regeneration = world.regeneration()
     incident = world.incident(regeneration_id=regeneration)
     world.activities(Told()).send_mail(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
     assert world.mail(f"{regeneration}/new_keys/1").incident_id == incident
 
 
-def test_the_same_order_twice_is_one_mail(world, relay):
+def test_repeated_send_mail_sends_one_mail(world, relay):
     incident, activities = world.incident(), world.activities(smtp(relay))
     assert [activities.send_mail(alert(incident)) for _ in range(3)] == [SendMailResult("sent")] * 3
     assert len(relay.handler.sent) == 1
@@ -121,7 +121,7 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-def test_a_crash_between_smtp_and_note_repeats_the_same_message(world, monkeypatch):
+def test_crash_between_smtp_and_commit_repeats_the_same_message(world, monkeypatch):
     incident, mailer = world.incident(), Told()
     with monkeypatch.context() as patch:
         patch.setattr("octy_worker.activities.mail.complete", lambda *_, **__: (_ for _ in ()).throw(Crash))
@@ -136,7 +136,7 @@ def test_a_crash_between_smtp_and_note_repeats_the_same_message(world, monkeypat
     assert world.mail(f"{incident}/alert/1").tries == 2
 
 
-def test_a_transient_fault_raises_until_it_is_over(world):
+def test_transient_smtp_error_raises_until_it_is_over(world):
     incident = world.incident()
     activities = world.activities(Told(LATER, LATER, SENT), mail_daily_cap=1)  # its own row takes no place from it
     for tries in (1, 2):
@@ -150,7 +150,7 @@ def test_a_transient_fault_raises_until_it_is_over(world):
     assert world.mail(f"{incident}/alert/1").last_error == ""
 
 
-def test_a_refusal_is_final(world):
+def test_permanent_smtp_rejection_is_final(world):
     incident, mailer = world.incident(), Told(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"))
     activities = world.activities(mailer)
     assert [activities.send_mail(alert(incident)) for _ in range(2)] == [SendMailResult("failed", "rcpt-550")] * 2
@@ -158,7 +158,7 @@ def test_a_refusal_is_final(world):
     assert world.mail(f"{incident}/alert/1").state == MailState.FAILED
 
 
-def test_an_address_that_is_none_is_never_tried(tmp_path, store):
+def test_invalid_address_is_never_sent_to(tmp_path, store):
     address = "ada@customer.example\r\nBcc: eve@evil.example"
     world = World(tmp_path, store, security_email=address, contact_email_address=address)
     incident, mailer = world.incident(), Told()
@@ -168,13 +168,13 @@ def test_an_address_that_is_none_is_never_tried(tmp_path, store):
 
 
 @pytest.mark.parametrize("kind", list(MailKind))
-def test_a_mail_about_what_is_not_in_this_database_is_tried_again(world, kind):
+def test_mail_with_a_missing_subject_is_retried(world, kind):
     with pytest.raises(ApplicationError, match="in this worker's database") as caught:
         world.activities(Told()).send_mail(SendMailInput(world.new_id(), kind, 1, START))
     assert not caught.value.non_retryable
 
 
-def test_no_mail_about_the_end_of_a_pair_that_lives(world):
+def test_keys_retired_mail_is_skipped_while_the_key_pair_is_active(world):
     order = SendMailInput(world.regeneration(), MailKind.KEYS_RETIRED, 1, START)
     assert world.activities(Told()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
@@ -208,14 +208,14 @@ def test_daily_cap_counts_reminders_and_notices_only(world):
 @pytest.mark.parametrize(
     ("temporal", "dated"), [(START - DAY, START - DAY + 60), (START - 30, START), (START + DAY, START)]
 )
-def test_worker_clock_ahead_does_not_date_mails_into_the_future(world, temporal, dated):
+def test_mail_date_is_not_in_the_future_with_a_fast_worker_clock(world, temporal, dated):
     mailer, environment = Told(), ActivityEnvironment()
     environment.info = dataclasses.replace(environment.info, started_time=utc(temporal))
     assert environment.run(world.activities(mailer).send_mail, alert(world.incident())).state == "sent"
     assert [envelope.at for envelope in mailer.envelopes] == [dated]
 
 
-def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_notice(world):
+def test_links_go_to_the_security_address_only_and_other_addresses_of_14_days_get_a_notice(world):
     for address in ("second@customer.example", "thief@evil.example"):
         world.move_to(address)
         world.now += DAY
@@ -240,7 +240,7 @@ def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_
                     assert absent not in form.replace("http-equiv", "")
 
 
-def test_notice_beside_an_alert_is_true_after_a_change_by_staff(world):
+def test_notice_beside_an_alert_is_correct_after_a_contact_change_by_staff(world):
     world.move_to(NEW_ADDRESS, staff=StaffChange("ada", "ticket 4711"))
     world.now += DAY
     mailer = Told()
@@ -251,7 +251,7 @@ def test_notice_beside_an_alert_is_true_after_a_change_by_staff(world):
         assert "has stood for 7 days, or for 24 hours when support staff set it" in " ".join(form.split())
 
 
-def test_a_thief_s_change_is_told_to_the_owner_s_present_address(world):
+def test_contact_change_by_an_attacker_is_mailed_to_the_security_address(world):
     world.move_to("owner@customer.example")
     world.now += 3 * DAY
     notice, mailer = world.move_to("thief@evil.example"), Told()
@@ -261,7 +261,7 @@ def test_a_thief_s_change_is_told_to_the_owner_s_present_address(world):
     assert told == [(ADDRESS, True), ("owner@customer.example", False), ("thief@evil.example", False)]
 
 
-def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it(world):
+def test_notices_count_under_the_cap_and_new_addresses_get_no_more(world):
     mailer = Told()
     activities = world.activities(mailer)
     for number in range(50):  # somebody who has the keys changes the address again and again
@@ -276,7 +276,7 @@ def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it
     assert activities.send_mail(SendMailInput(world.exposure(), MailKind.EXPOSED, 1, START)).state == "skipped"
 
 
-def test_a_flood_of_changes_is_one_mail_next_day(world):
+def test_many_contact_changes_are_one_mail_on_the_next_day(world):
     mailer = Told()
     activities = world.activities(mailer, mail_daily_cap=1)
     activities.send_mail(reminder(world.incident()))
@@ -302,7 +302,7 @@ def test_a_flood_of_changes_is_one_mail_next_day(world):
     assert "victim-4" in last.rendered.text
 
 
-def test_an_address_that_was_changed_back_is_told_to_nobody(world):
+def test_reverted_contact_change_is_mailed_to_nobody(world):
     notice, mailer = world.move_to(NEW_ADDRESS), Told()
     world.now += 60
     world.move_to(ADDRESS)
@@ -313,7 +313,7 @@ def test_an_address_that_was_changed_back_is_told_to_nobody(world):
     assert mailer.envelopes == []
 
 
-def test_what_was_sent_stays_sent_when_it_is_overtaken(world):
+def test_sent_mail_stays_sent_when_it_becomes_obsolete(world):
     notice, activities = world.move_to(NEW_ADDRESS), world.activities(Told())
     order = SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START)
     assert activities.send_mail(order) == SendMailResult("sent")
@@ -323,7 +323,7 @@ def test_what_was_sent_stays_sent_when_it_is_overtaken(world):
     assert world.mail(f"{notice}/contact_changed/1").sent_at == utc(START)
 
 
-def test_a_late_notice_still_goes_to_the_old_address_and_never_with_a_link_to_the_new_one(world):
+def test_late_contact_notice_goes_to_the_old_address_and_never_links_to_the_new_one(world):
     notice, mailer = world.move_to(NEW_ADDRESS), Told()
     world.now += 8 * DAY  # the mail server was away; by now security mails go to the new address
     activities = world.activities(mailer)
@@ -333,7 +333,7 @@ def test_a_late_notice_still_goes_to_the_old_address_and_never_with_a_link_to_th
     assert told == [(ADDRESS, True), (NEW_ADDRESS, False)]
 
 
-def test_an_exposed_pair_is_told_to_the_addresses_of_alerts_unless_it_has_ended(moved):
+def test_exposed_mail_goes_to_the_alert_addresses_unless_the_key_pair_has_ended(moved):
     mailer = Told()
     activities = moved.activities(mailer)
     notice = moved.exposure()
@@ -355,12 +355,12 @@ def test_an_exposed_pair_is_told_to_the_addresses_of_alerts_unless_it_has_ended(
         (MailKind.CONTACT_CHANGED, MailKind.EXPOSED),
     ],
 )
-def test_a_notice_tells_only_what_it_is_about(world, given, kind):
+def test_notice_mail_has_facts_of_its_own_subject_only(world, given, kind):
     order = SendMailInput(world.subject(given), kind, 1, START)
     assert world.activities(Told()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
 
-def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
+def test_deferred_mail_counts_under_the_cap_for_a_day(world):
     waiting, mailer = world.incident(), Told(LATER, SENT)
     activities = world.activities(mailer, mail_daily_cap=1)
     with pytest.raises(ApplicationError):
@@ -373,13 +373,13 @@ def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
     assert activities.send_mail(reminder(waiting)).state == "sent"
 
 
-def test_refused_mails_leave_room_for_others(world):
+def test_rejected_mails_do_not_count_under_the_cap(world):
     activities = world.activities(Told(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
     assert activities.send_mail(reminder(world.incident())).state == "failed"
     assert activities.send_mail(reminder(world.incident())).state == "sent"
 
 
-def test_many_cases_at_once_do_not_pass_the_cap(world):
+def test_concurrent_mails_do_not_exceed_the_cap(world):
     incidents = [world.incident() for _ in range(12)]
     mailer = Told()
     activities = world.activities(mailer)
@@ -389,7 +389,7 @@ def test_many_cases_at_once_do_not_pass_the_cap(world):
     assert len(mailer.envelopes) == 3
 
 
-def test_after_a_change_of_address_both_are_told(moved, relay):
+def test_alert_after_a_contact_change_goes_to_both_addresses(moved, relay):
     activities = moved.activities(smtp(relay), mail_daily_cap=1)
     incident = moved.incident()
     assert activities.send_mail(alert(incident)) == SendMailResult("sent")
@@ -405,20 +405,20 @@ def test_after_a_change_of_address_both_are_told(moved, relay):
     assert moved.mail(f"{incident}/reminder/2/copy-2") is None
 
 
-def test_copies_do_not_count_against_the_cap(moved):
+def test_copies_do_not_count_under_the_cap(moved):
     activities = moved.activities(Told(), mail_daily_cap=2)
     reports = [activities.send_mail(reminder(moved.incident())).state for _ in range(3)]
     assert reports == ["sent", "sent", "skipped"]
 
 
-def test_keys_go_to_the_first_address_only(moved):
+def test_new_keys_mail_goes_to_the_first_address_only(moved):
     mailer = Told()
     moved.activities(mailer).send_mail(SendMailInput(moved.regeneration(), MailKind.NEW_KEYS, 1, START))
     assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS]
 
 
 @pytest.mark.parametrize("delayed", [0, 1])
-def test_only_the_missing_copy_is_sent_again(moved, delayed):
+def test_retry_sends_only_the_missing_copy(moved, delayed):
     mailer = Told(*([LATER, SENT, SENT] if delayed == 0 else [SENT, LATER, SENT]))
     activities, incident = moved.activities(mailer), moved.incident()
     with pytest.raises(ApplicationError):
@@ -428,7 +428,7 @@ def test_only_the_missing_copy_is_sent_again(moved, delayed):
     assert [envelope.recipient for envelope in mailer.envelopes] == [*addresses, addresses[delayed]]
 
 
-def test_the_first_address_decides_the_report(moved):
+def test_send_mail_result_is_that_of_the_first_address(moved):
     refused = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
     first, second = moved.incident(), moved.incident()
     told = moved.activities(Told(SENT, refused, refused, SENT), alert_group_interval=0)
@@ -437,7 +437,7 @@ def test_the_first_address_decides_the_report(moved):
 
 
 @pytest.mark.parametrize("reply", ["250 ok", "450 4.2.1 <ada@customer.example> later", "550 <ada@customer.example> no"])
-def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog, reply):
+def test_send_mail_logs_and_errors_have_no_address_link_or_secret(world, relay, caplog, reply):
     caplog.set_level(logging.DEBUG)
     mailer = smtp(relay)
     relay.handler.replies = {} if reply.startswith("250") else {"RCPT": reply}
@@ -465,7 +465,7 @@ def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog,
 
 
 @pytest.mark.parametrize(("ours", "level"), [(True, "ERROR"), (False, "WARNING")])
-def test_a_fault_of_our_own_set_up_is_loud(world, caplog, ours, level):
+def test_mail_configuration_error_is_logged_as_an_error(world, caplog, ours, level):
     activities = world.activities(Told(SmtpResult(SmtpStatus.DEFERRED, "auth-535", ours)))
     with pytest.raises(ApplicationError, match="auth-535"):
         activities.send_mail(alert(world.incident()))

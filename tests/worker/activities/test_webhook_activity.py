@@ -68,7 +68,7 @@ def over(world: World, *ends: PostResult | BaseException) -> WebhookActivities:
     return WebhookActivities(world.database, Told(*ends), lambda: 0.0)
 
 
-def test_an_event_arrives_once_however_often_it_is_ordered(
+def test_repeated_post_webhook_sends_one_event(
     world: World, keys: Keys, server: Receiver, authority: Authority
 ) -> None:
     order = tell(world, keys.account_id)
@@ -83,9 +83,7 @@ def test_an_event_arrives_once_however_often_it_is_ordered(
     assert (told["type"], told["timestamp"]) == ("contact.changed", "2026-02-02T02:40:00.000Z")
 
 
-def test_a_server_that_comes_back_gets_the_same_id(
-    world: World, keys: Keys, server: Receiver, authority: Authority
-) -> None:
+def test_retried_webhook_has_the_same_id(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
     server.statuses = [500, 302, 204]
     order, doing = tell(world, keys.account_id), activities(world, authority)
     for number, code in enumerate(("status-500", "redirect-302"), start=1):
@@ -99,7 +97,7 @@ def test_a_server_that_comes_back_gets_the_same_id(
     assert len({request.body for request in server.heard}) == 1
 
 
-def test_a_worker_that_is_killed_after_the_post_posts_again_with_the_same_id(
+def test_worker_killed_after_the_post_repeats_it_with_the_same_id(
     world: World, keys: Keys, server: Receiver, authority: Authority
 ) -> None:
     class Killed(BaseException): ...
@@ -118,7 +116,9 @@ def test_a_worker_that_is_killed_after_the_post_posts_again_with_the_same_id(
     assert status(world, order) == ("sent", 2, "")
 
 
-def test_gone_ends_it_at_once(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
+def test_webhook_status_410_fails_without_retry(
+    world: World, keys: Keys, server: Receiver, authority: Authority
+) -> None:
     server.statuses = [410]
     order, doing = tell(world, keys.account_id), activities(world, authority)
     assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookStepResult("failed", "gone")
@@ -128,14 +128,16 @@ def test_gone_ends_it_at_once(world: World, keys: Keys, server: Receiver, author
 @pytest.mark.parametrize(
     ("url", "chain", "code"), [("", KEYS, "no-url"), ("https://localhost:9/", None, "webhooks-off")]
 )
-def test_what_has_nowhere_to_go_is_skipped(world: World, keys: Keys, url: str, chain: object, code: str) -> None:
+def test_webhook_without_a_url_is_skipped(world: World, keys: Keys, url: str, chain: object, code: str) -> None:
     order = tell(world, keys.account_id)
     subscribe(world, url)
     assert activities(world, webhook_keys=chain).post_webhook(order) == WebhookStepResult("skipped", code)
     assert status(world, order)[0] == "skipped"
 
 
-def test_a_mended_url_gets_what_waits(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
+def test_corrected_webhook_url_gets_pending_events(
+    world: World, keys: Keys, server: Receiver, authority: Authority
+) -> None:
     subscribe(world, "https://127.0.0.1:9/")
     order, doing = tell(world, keys.account_id), activities(world, authority)
     with pytest.raises(ApplicationError, match="no-connection"):
@@ -147,7 +149,7 @@ def test_a_mended_url_gets_what_waits(world: World, keys: Keys, server: Receiver
 @pytest.mark.parametrize(
     "fault", [fault for fault in FailureReason if fault not in (FailureReason.OFF, FailureReason.GONE)]
 )
-def test_every_other_fault_is_tried_again_and_told_without_an_address(
+def test_webhook_errors_are_retried_and_reported_without_the_url(
     world: World, keys: Keys, fault: FailureReason, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -159,7 +161,7 @@ def test_every_other_fault_is_tried_again_and_told_without_an_address(
     assert order.webhook_id in caplog.text
 
 
-def test_giving_up_ends_what_is_pending_and_keeps_its_fault(world: World, keys: Keys) -> None:
+def test_give_up_webhook_fails_a_pending_one_and_keeps_its_last_error(world: World, keys: Keys) -> None:
     order = tell(world, keys.account_id)
     doing = over(world, PostResult(FailureReason.TOO_SLOW))
     with pytest.raises(ApplicationError):
@@ -168,7 +170,7 @@ def test_giving_up_ends_what_is_pending_and_keeps_its_fault(world: World, keys: 
     assert doing.post_webhook(order) == WebhookStepResult("failed", "too-slow")
 
 
-def test_giving_up_what_arrived_changes_nothing(world: World, keys: Keys) -> None:
+def test_give_up_webhook_leaves_a_delivered_one(world: World, keys: Keys) -> None:
     order = tell(world, keys.account_id)
     doing = over(world, PostResult(None, 200))
     doing.post_webhook(order)
@@ -184,7 +186,7 @@ def test_giving_up_what_arrived_changes_nothing(world: World, keys: Keys) -> Non
         (WebhookState.FAILED, WebhookState.SENT, "sent"),
     ],
 )
-def test_of_two_tries_that_overlap_the_better_end_stands(
+def test_overlapping_webhook_attempts_keep_the_successful_result(
     world: World, keys: Keys, first: WebhookState, then: WebhookState, stands: str
 ) -> None:
     order = tell(world, keys.account_id)
@@ -204,7 +206,7 @@ def test_unknown_webhook_is_retried_because_another_worker_may_have_it(world: Wo
 # Orders of staff
 
 
-def test_what_was_given_up_is_ordered_again_under_its_old_id(world: World, keys: Keys) -> None:
+def test_failed_webhook_is_retried_under_its_old_id(world: World, keys: Keys) -> None:
     order = tell(world, keys.account_id)
     change(
         world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", order.webhook_id
@@ -219,9 +221,7 @@ def test_what_was_given_up_is_ordered_again_under_its_old_id(world: World, keys:
 
 
 @pytest.mark.parametrize("state", ["pending", "sent"])
-def test_what_is_not_at_its_end_is_not_ordered_again_nor_is_what_was_named_with_it(
-    world: World, keys: Keys, state: str
-) -> None:
+def test_retry_with_a_pending_webhook_retries_none_of_the_named(world: World, keys: Keys, state: str) -> None:
     orders = [tell(world, keys.account_id, subject) for subject in ("a", "b")]
     change(world, "UPDATE webhook SET state = ? WHERE id = ?", state, orders[0].webhook_id)
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
@@ -231,6 +231,6 @@ def test_what_is_not_at_its_end_is_not_ordered_again_nor_is_what_was_named_with_
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'webhook_due'") == [(2,)]
 
 
-def test_an_unknown_webhook_is_named(world: World) -> None:
+def test_retry_of_an_unknown_webhook_names_it(world: World) -> None:
     with pytest.raises(InvalidInputError, match="no webhook w1, w2, w3, w4, w5 and 2 more"):
         repository.retry(world.database, [f"w{n}" for n in range(1, 8)], actor="ann", reason="x", now=1.0)

@@ -32,7 +32,7 @@ def states(world: World) -> dict[str, str]:
 # Accounts
 
 
-def test_an_account_is_opened_with_its_first_pair_ordered(world, octy):
+def test_accounts_add_creates_an_account_and_orders_its_first_key_pair(world, octy):
     contact = ("--name", "Ada", "--surname", "Byron", "--webhook", "https://hooks.example/x", "--id-key", "id-1")
     done = octy("accounts", "add", "--reference", "acme", "--email", "ada@acme.example", *contact, "--json").must()
     assert set(done.json) == set(accounts.ADD_JSON.split(", "))
@@ -48,7 +48,7 @@ def test_an_account_is_opened_with_its_first_pair_ordered(world, octy):
     assert "acme.example" not in done.stderr
 
 
-def test_it_says_plainly_what_happens_next(octy):
+def test_accounts_add_says_what_happens_next(octy):
     said = octy("accounts", "add", "--reference", "acme", "--email", "ada@acme.example").must().stdout
     assert "The worker mails the public key" in said
     assert "once, to ada@acme.example" in said
@@ -67,7 +67,7 @@ def test_it_says_plainly_what_happens_next(octy):
         ("acme", "ada@acme.example", ("--name", "x" * 501), "contact_name must be"),
     ],
 )
-def test_an_account_that_cant_be_opened_changes_nothing(world, octy, *, reference, email, more, said):
+def test_rejected_accounts_add_changes_nothing(world, octy, *, reference, email, more, said):
     octy("accounts", "add", "--reference", "taken", "--email", "first@acme.example").must()
     before = world.rows("SELECT COUNT(*) FROM account, outbox, regeneration")
     done = octy("accounts", "add", "--reference", reference, "--email", email, *more).must(2)
@@ -79,7 +79,7 @@ def test_an_account_that_cant_be_opened_changes_nothing(world, octy, *, referenc
 # Replacing
 
 
-def test_a_pair_is_replaced_through_the_outbox(world, octy):
+def test_keys_regenerate_orders_a_regeneration_through_the_outbox(world, octy):
     pair = world.register()
     done = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must()
     assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.REGENERATE_JSON).split(", "))
@@ -90,7 +90,7 @@ def test_a_pair_is_replaced_through_the_outbox(world, octy):
     assert audited(done.stderr)[0]["what"] == "regeneration_ordered"
 
 
-def test_a_leaked_pair_is_cut_with_the_order(world, octy):
+def test_keys_regenerate_with_leaked_retires_the_key_pair_at_once(world, octy):
     pair = world.register()
     done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must()
     assert f"{pair.public_key} is revoked" in done.stdout
@@ -112,7 +112,7 @@ def issue(world: World, regeneration_id: str) -> str:
 
 
 @pytest.mark.parametrize("issued", [False, True])
-def test_a_second_order_joins_the_first(world, octy, issued):
+def test_second_keys_regenerate_joins_the_first(world, octy, issued):
     pair = world.register()
     first = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must().json
     if issued:
@@ -124,7 +124,7 @@ def test_a_second_order_joins_the_first(world, octy, issued):
     assert "are being sent already" in octy("keys", "regenerate", "--account", "acme", *WHY).must().stdout
 
 
-def test_an_open_case_is_to_be_decided_instead(world, octy):
+def test_keys_regenerate_is_refused_while_an_incident_is_open(world, octy):
     pair, incident_id = open_case(world)
     done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must(3)
     assert f"octy incidents decide {incident_id} regenerate" in done.stderr
@@ -132,7 +132,7 @@ def test_an_open_case_is_to_be_decided_instead(world, octy):
     assert world.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'staff'") == [(0,)]
 
 
-def test_an_account_without_a_pair_gets_one(world, octy):
+def test_keys_regenerate_for_an_account_without_a_key_pair_issues_one(world, octy):
     pair = world.register()
     octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
     done = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must()
@@ -142,7 +142,7 @@ def test_an_account_without_a_pair_gets_one(world, octy):
 # Cutting
 
 
-def test_a_pair_is_cut_everywhere(world, octy):
+def test_keys_revoke_ends_the_key_pair_in_every_process(world, octy):
     pair = world.register()
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(pair.basic())).principal is not None
@@ -161,7 +161,7 @@ def test_a_pair_is_cut_everywhere(world, octy):
     assert (line["what"], line["actor"], line["reason"]) == ("key_revoked", "ada", "ticket 4711")
 
 
-def test_it_asks_first_and_takes_no_for_an_answer(world, octy):
+def test_keys_revoke_asks_for_confirmation_and_accepts_no(world, octy):
     pair = world.register()
     for typed in ("n\n", "", "\n"):
         done = octy("keys", "revoke", pair.public_key, *WHY, typed=typed).must(1)
@@ -172,7 +172,7 @@ def test_it_asks_first_and_takes_no_for_an_answer(world, octy):
     assert states(world) == {pair.public_key: KeyPairState.RETIRED}
 
 
-def test_cutting_twice_changes_nothing(world, octy):
+def test_second_keys_revoke_changes_nothing(world, octy):
     pair = world.register()
     octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
     again = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
@@ -180,7 +180,7 @@ def test_cutting_twice_changes_nothing(world, octy):
     assert world.rows("SELECT COUNT(*) FROM key_change WHERE public_key = :key", key=pair.public_key) == [(2,)]
 
 
-def test_an_open_case_hears_of_it(world, octy):
+def test_keys_revoke_is_recorded_in_the_open_incident(world, octy):
     pair, incident_id = open_case(world)
     done = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
     assert incident_id in done.stdout
@@ -188,7 +188,7 @@ def test_an_open_case_hears_of_it(world, octy):
     assert (actor, what, json.loads(detail)) == ("ada", "key_revoked", {"reason": "ticket 4711"})
 
 
-def test_cutting_an_uncollected_pair_stops_its_delivery(world, octy):
+def test_keys_revoke_of_an_uncollected_key_pair_stops_its_delivery(world, octy):
     old = world.register()
     ordered = octy("keys", "regenerate", "--account", "acme", *WHY, "--json").must().json["regeneration_id"]
     new_key = issue(world, ordered)
@@ -218,14 +218,14 @@ def test_cutting_an_uncollected_pair_stops_its_delivery(world, octy):
     ],
 )
 @pytest.mark.parametrize("command", ["regenerate", "revoke"])
-def test_actor_and_reason_must_be_fit_to_keep(world, octy, command, given, fault):
+def test_staff_commands_validate_actor_and_reason(world, octy, command, given, fault):
     pair = world.register()
     words = ("--account", "acme") if command == "regenerate" else (pair.public_key, "--yes")
     assert fault in octy("keys", command, *words, *given).must(3).stderr
     assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
 
 
-def test_the_actor_is_the_option_the_variable_or_the_login(world, octy, monkeypatch):
+def test_actor_is_the_option_the_variable_or_the_login(world, octy, monkeypatch):
     monkeypatch.setenv("USER", "forged")
     monkeypatch.setenv("LOGNAME", "forged")
     actors = []
@@ -237,7 +237,7 @@ def test_the_actor_is_the_option_the_variable_or_the_login(world, octy, monkeypa
     assert actors[2]["actor"] == actors[2]["login"] != "forged"
 
 
-def test_the_system_log_gets_the_line_when_there_is_one(world, octy, monkeypatch, tmp_path):
+def test_audit_line_goes_to_the_system_log_when_there_is_one(world, octy, monkeypatch, tmp_path):
     pair, path = world.register(), tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(path))
@@ -248,7 +248,7 @@ def test_the_system_log_gets_the_line_when_there_is_one(world, octy, monkeypatch
     assert re.match(r'<38>octy-audit: \{"what": "key_revoked", "actor": "ada"', line)
 
 
-def test_a_dead_system_log_loses_no_line(world, octy, monkeypatch, tmp_path):
+def test_audit_line_goes_to_stderr_when_the_system_log_is_dead(world, octy, monkeypatch, tmp_path):
     pair, path = world.register(), tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(path))

@@ -25,7 +25,7 @@ def octy(world: World) -> Octy:
     return octy_for(world)
 
 
-def test_changed_address_is_told_to_both_audited_and_gets_links_after_24_hours(world, octy):
+def test_contact_change_notifies_both_addresses_is_audited_and_delays_links_for_24_hours(world, octy):
     before = datetime.now(UTC)
     done = octy(*CHANGE, "--json").must()
     assert set(done.json) == set(accounts.CHANGE_JSON.split(", "))
@@ -43,7 +43,7 @@ def test_changed_address_is_told_to_both_audited_and_gets_links_after_24_hours(w
     assert "@" not in done.stderr
 
 
-def test_changed_address_says_where_mails_go_until_when_and_how_waiting_keys_are_sent(octy):
+def test_contact_change_says_where_mails_go_and_how_uncollected_keys_are_sent(octy):
     octy("keys", "regenerate", "--account", "acme", "--reason", "asked for").must()
     said = octy(*CHANGE).must().stdout
     assert f"Alerts and links to keys go to {OLD} until 20" in said
@@ -55,14 +55,14 @@ def test_changed_address_says_where_mails_go_until_when_and_how_waiting_keys_are
     )
 
 
-def test_change_back_to_the_security_address_holds_at_once_and_is_no_notice(world, octy):
+def test_contact_change_back_to_the_security_address_applies_at_once_without_notice(world, octy):
     octy(*CHANGE).must()
     back = octy("accounts", "change", "acme", "--email", OLD, "--reason", "was right").must().stdout
     assert "Security mails go there already" in back
     assert world.rows("SELECT contact_changed_at, contact_takes_effect_at FROM account") == [(None, None)]
 
 
-def test_change_stands_in_the_timeline_of_the_accounts_open_incidents_and_of_no_other(world):
+def test_contact_change_is_recorded_in_the_open_incidents_of_the_account_only(world):
     _, own = open_case(world)
     _, of_another = open_case(world, "other")
     octy = octy_for(world)
@@ -76,7 +76,7 @@ def test_change_stands_in_the_timeline_of_the_accounts_open_incidents_and_of_no_
     assert "contact_changed" not in octy("incidents", "show", of_another, "--json").must().stdout
 
 
-def test_closed_incident_keeps_its_timeline(world):
+def test_contact_change_leaves_the_timeline_of_closed_incidents(world):
     _, incident_id = open_case(world)
     octy = octy_for(world)
     with world.database.write() as connection:
@@ -85,7 +85,7 @@ def test_closed_incident_keeps_its_timeline(world):
     assert "contact_changed" not in octy("incidents", "show", incident_id, "--json").must().stdout
 
 
-def test_staff_is_not_held_to_the_limit_of_host_apps(world, octy):
+def test_contact_change_by_staff_is_not_rate_limited(world, octy):
     with world.database.write_session() as session:
         account = find_account(session, "acme")
         for number in range(5):
@@ -104,7 +104,7 @@ def test_staff_is_not_held_to_the_limit_of_host_apps(world, octy):
         ("acme", NEW, f"to {NEW}", 3, "no mail address"),
     ],
 )
-def test_refused_change_changes_nothing(world, octy, *, reference, email, reason, code, said):
+def test_rejected_contact_change_changes_nothing(world, octy, *, reference, email, reason, code, said):
     done = octy("accounts", "change", reference, "--email", email, "--reason", reason).must(code)
     assert said in done.stderr
     assert world.rows("SELECT contact_email_address FROM account") == [(OLD,)]

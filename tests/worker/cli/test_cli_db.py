@@ -20,7 +20,7 @@ def octy(world: World) -> Octy:
 # Settings from a file
 
 
-def test_the_file_wins_over_the_environment_and_the_option_over_the_file(world, octy, tmp_path):
+def test_env_file_overrides_the_environment_and_the_option_overrides_the_file(world, octy, tmp_path):
     file = tmp_path / "octy.env"
     file.write_text(
         "# a comment, then what `octy dev` and people write\n\n"
@@ -43,7 +43,7 @@ def test_the_file_wins_over_the_environment_and_the_option_over_the_file(world, 
 
 
 @pytest.mark.parametrize("line", ["OCTY_PEPPERS", "OCTY_PEPPERS=k1:abc def", "x y=1", "OCTY_PEPPERS='k1:abc", "=1"])
-def test_a_line_that_is_no_setting_is_named_without_its_content(octy, tmp_path, line):
+def test_invalid_env_file_line_is_named_without_its_content(octy, tmp_path, line):
     file = tmp_path / "octy.env"
     file.write_text(f"OCTY_ACTOR=ada\n{line}\n")
     done = octy("--env-file", str(file), "accounts", "list").must(2)
@@ -52,7 +52,7 @@ def test_a_line_that_is_no_setting_is_named_without_its_content(octy, tmp_path, 
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o600, False)])
-def test_env_file_that_everybody_can_read_is_warned_of(octy, tmp_path, mode, warned):
+def test_env_file_readable_by_everybody_gives_a_warning(octy, tmp_path, mode, warned):
     file = tmp_path / "octy.env"
     file.write_text("OCTY_ACTOR=ada\n")
     file.chmod(mode)
@@ -60,7 +60,7 @@ def test_env_file_that_everybody_can_read_is_warned_of(octy, tmp_path, mode, war
     assert (f"can read the secrets in {file} → chmod 600" in done.stderr) is warned
 
 
-def test_secrets_file_is_for_its_owner_whatever_the_umask_and_is_never_replaced(octy, tmp_path):
+def test_secrets_file_is_readable_by_its_owner_only_and_never_replaced(octy, tmp_path):
     file, before = tmp_path / "octy.env", os.umask(0)
     try:
         octy("secrets", "--out", str(file)).must()
@@ -75,7 +75,7 @@ def test_secrets_file_is_for_its_owner_whatever_the_umask_and_is_never_replaced(
     assert read_env_file(rotated)["OCTY_PEPPERS"].startswith(made["OCTY_PEPPERS"] + ",")
 
 
-def test_staff_hosts_need_no_keys(octy):
+def test_staff_commands_need_no_keys(octy):
     assert set(octy.variables) == {"OCTY_DATABASE_URL", "OCTY_ACTOR"}
     octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must()
     for words in (("accounts", "list"), ("accounts", "show", "acme"), ("incidents", "list"), ("keys", "list")):
@@ -92,7 +92,7 @@ def test_key_ids_of_two_installations_differ(octy):
     assert all(re.fullmatch("[0-9a-f]{8}", key_id) for key_id in ids)
 
 
-def test_a_database_is_made_and_brought_up_to_date(tmp_path):
+def test_db_upgrade_creates_and_upgrades_a_database(tmp_path):
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
     assert f"from schema none to {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
     assert f"is already at schema {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
@@ -100,7 +100,7 @@ def test_a_database_is_made_and_brought_up_to_date(tmp_path):
     assert octy("db", "check").must().stdout == ""
 
 
-def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
+def test_secrets_command_prints_fresh_complete_secrets_and_rotates_by_adding(octy):
     first, second = octy("secrets").must().stdout, octy("secrets").must().stdout
     assert first != second
     assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 5

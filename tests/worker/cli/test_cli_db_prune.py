@@ -24,7 +24,7 @@ def fill(world: World) -> None:
     add_counts(world, *(("pk_1", int((now - 50 * DAY) // DAY) * 1440 + n, "10.0.0.1", "accepted", 2) for n in range(9)))
 
 
-def test_a_dry_run_counts_and_changes_nothing_and_the_run_does_just_that(world):
+def test_db_prune_dry_run_counts_what_the_run_then_deletes(world):
     fill(world)
     octy = octy_for(world)
     expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 0, 8), strict=True))
@@ -39,7 +39,7 @@ def test_a_dry_run_counts_and_changes_nothing_and_the_run_does_just_that(world):
     assert world.recorded() == {"accepted": 18}
 
 
-def test_the_settings_say_what_is_past_its_time(world):
+def test_db_prune_follows_the_retention_settings(world):
     fill(world)
     octy = octy_for(world, OCTY_KEEP_ATTEMPTS_DAYS="92", OCTY_COMPACT_COUNTERS_AFTER_DAYS="60")
     said = octy("db", "prune").must().stdout
@@ -49,14 +49,14 @@ def test_the_settings_say_what_is_past_its_time(world):
     assert "KEEP_COUNTERS_DAYS" in octy("db", "prune", OCTY_KEEP_COUNTERS_DAYS="30").must(2).stderr
 
 
-def test_a_run_elsewhere_is_left_alone(world):
+def test_db_prune_is_refused_while_another_run_has_the_lease(world):
     fill(world)
     JobLease(world.database, JOB, time.time).take()
     assert "a worker is running" in octy_for(world)("db", "prune").must(3).stderr
     assert len(world.rows("SELECT id FROM attempt")) == 4
 
 
-def test_the_help_documents_the_json(world):
+def test_db_prune_help_documents_the_json(world):
     page = " ".join(octy_for(world)("db", "prune", "--help", COLUMNS="300").must().stdout.split())
     assert f"JSON: {db_prune.PRUNE_JSON}" in page
     assert all(name in db_prune.PRUNE_JSON for name in NAMES)
@@ -73,7 +73,7 @@ def test_the_help_documents_the_json(world):
         (True, True, 3.1, False, State.OK),
     ],
 )
-def test_the_doctor_sees_a_late_run(world, monkeypatch, filled, pruned, later, runs, state):  # noqa: PLR0917
+def test_doctor_reports_a_late_retention_run(world, monkeypatch, filled, pruned, later, runs, state):  # noqa: PLR0917
     if filled:
         fill(world)
     if pruned:

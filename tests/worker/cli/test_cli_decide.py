@@ -29,7 +29,7 @@ def office(tmp_path_factory, request) -> Iterator[Office]:
 # Decisions that stand
 
 
-def test_a_decision_stands_and_is_acted_on_and_its_repeat_is_harmless(office):
+def test_decision_is_applied_and_its_repeat_has_no_effect(office):
     pair, incident_id = office.attacked()
     done = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
     assert set(done.json) == set(incidents.DECIDE_JSON.split(", "))
@@ -48,7 +48,7 @@ def test_a_decision_stands_and_is_acted_on_and_its_repeat_is_harmless(office):
     assert office.events(incident_id, "decision_refused") == []
 
 
-def test_a_dismissed_case_closes_and_stays_closed(office):
+def test_dismissed_incident_closes_and_stays_closed(office):
     _, incident_id = office.attacked()
     done = office.decide(incident_id, "dismiss", *WHY, "--json").must()
     office.wait_for_end(incident_id)
@@ -60,7 +60,7 @@ def test_a_dismissed_case_closes_and_stays_closed(office):
     assert (refused["actor"], refused["decision"]) == ("bob", "regenerate")
 
 
-def test_many_incidents_are_decided_with_one_reason_and_a_closed_one_is_refused(office):
+def test_bulk_decision_decides_open_incidents_and_refuses_a_closed_one(office):
     closed, first, second = (office.attacked()[1] for _ in range(3))
     office.decide(closed, "dismiss", *WHY).must()
     office.wait_for_end(closed)
@@ -78,7 +78,7 @@ def test_many_incidents_are_decided_with_one_reason_and_a_closed_one_is_refused(
 # Refusals, each with its trace
 
 
-def test_the_second_decision_comes_too_late_and_is_audited(office):
+def test_second_decision_is_refused_and_audited(office):
     _, incident_id = office.attacked()
     office.decide(incident_id, "regenerate", *WHY).must()
     late = office.decide(incident_id, "dismiss", "--reason", "no, wait", "--actor", "bob", "--json").must(3)
@@ -90,7 +90,7 @@ def test_the_second_decision_comes_too_late_and_is_audited(office):
     assert '"what": "decision_refused"' in late.stderr
 
 
-def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(office):
+def test_decision_after_the_customers_answer_is_refused_and_recorded_once(office):
     _, incident_id = office.attacked()
     with office.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
         run(
@@ -107,7 +107,7 @@ def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(of
 # More time, mails again, another answer
 
 
-def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
+def test_incident_is_extended_and_its_alert_resent(office):
     _, incident_id = office.attacked()
     office.until(
         lambda: office.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
@@ -129,7 +129,7 @@ def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
     assert "has no uncollected new keys" in keys.stderr
 
 
-def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(office):
+def test_new_keys_are_resent_then_withdrawn_by_an_amendment(office):
     pair, incident_id = office.attacked()
     office.decide(incident_id, "regenerate", *WHY).must()
     keys_mail = "SELECT key FROM mail WHERE incident_id = :id AND kind = 'new_keys' AND state = 'sent' ORDER BY key"
@@ -160,7 +160,7 @@ def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(o
     assert office.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
 
 
-def test_first_keys_whose_link_has_expired_are_sent_again_without_a_case(office):
+def test_first_keys_with_an_expired_link_are_resent_without_an_incident(office):
     contact = ("--reference", "expired", "--email", "expired@acme.example")
     first = office.octy("accounts", "add", *contact, "--json").must().json["regeneration_id"]
     sent = "SELECT key FROM mail WHERE key = :key AND state = 'sent'"
@@ -180,7 +180,7 @@ def test_first_keys_whose_link_has_expired_are_sent_again_without_a_case(office)
     assert office.world.rows(links, id=first) == [(2,)]
 
 
-def test_what_is_no_order_is_refused_unsent_and_audited_without_its_fault(office):
+def test_invalid_staff_request_is_rejected_unsent_and_audited_without_the_invalid_text(office):
     _, incident_id = office.attacked()
     for words in (("extend", "--days", "91"), ("resend",)):
         reason = "they sent sk_1Secret" if words == ("resend",) else "by phone"
@@ -195,7 +195,7 @@ def test_what_is_no_order_is_refused_unsent_and_audited_without_its_fault(office
     assert "sk_1Secret" not in faulty.stderr + str(office.events(incident_id, "change_refused"))
 
 
-def test_lists_in_temporal_can_be_searched_by_state(office):
+def test_temporal_workflows_can_be_listed_by_state(office):
     _, incident_id = office.attacked()
     office.until(
         lambda: (
@@ -216,7 +216,7 @@ def test_lists_in_temporal_can_be_searched_by_state(office):
         ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, 4, "Namespace elsewhere is not found"),
     ],
 )
-def test_a_wrong_way_to_temporal_is_told(office, variables, code, said):
+def test_decision_reports_a_wrong_temporal_connection(office, variables, code, said):
     _, incident_id = office.attacked()
     done = office.decide(incident_id, "dismiss", *WHY, **variables).must(code)
     assert said in done.stderr
@@ -225,7 +225,7 @@ def test_a_wrong_way_to_temporal_is_told(office, variables, code, said):
     assert office.events(incident_id, "decision_refused") == []
 
 
-def test_a_host_without_the_keys_of_the_payloads_can_not_read_the_answer_to_its_order(office):
+def test_decision_without_temporal_keys_is_applied_but_its_result_is_unreadable(office):
     """The order itself stands in SQL, and its id needs no encryption: it is carried out."""
     _, incident_id = office.attacked()
     done = office.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
@@ -233,7 +233,7 @@ def test_a_host_without_the_keys_of_the_payloads_can_not_read_the_answer_to_its_
     office.until(lambda: office.state(incident_id) == "closed")
 
 
-def test_without_a_worker_it_says_so_and_the_repeat_is_taken_once(office):
+def test_decision_without_a_worker_says_so_and_its_repeat_is_applied_once(office):
     before, incident_id = office.before_any_worker, office.first_case
     before.must(4)
     assert f"no worker is polling task queue 'octy-{INSTALLATION}'" in before.stderr
@@ -247,13 +247,13 @@ def test_without_a_worker_it_says_so_and_the_repeat_is_taken_once(office):
 
 
 @pytest.mark.parametrize(("variables", "code"), [({}, 0), ({"OCTY_TEMPORAL_ADDRESS": DENIED}, 4)])
-def test_the_process_ends_with_its_code(office, variables, code):
+def test_cli_process_exits_with_its_code(office, variables, code):
     _, incident_id = office.attacked()
     office.octy.process("incidents", "decide", incident_id, "regenerate", *WHY, **variables).must(code)
 
 
 @pytest.mark.parametrize(("loaded", "way"), [(True, "at once"), (False, "the long way")])
-def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loaded, way):
+def test_cli_process_exits_at_once_when_a_temporal_client_was_loaded(monkeypatch, loaded, way):
     """Else about one in twelve aborts, and one in two after a refused connection: too few for the test above."""
     ends = []
     monkeypatch.setattr(os, "_exit", lambda code: ends.append(("at once", code)))
@@ -303,7 +303,7 @@ def not_well_at(office: Office) -> list[str]:
     return ["durability"] if office.world.store == "postgresql" else []
 
 
-def test_the_doctor_finds_all_well(office, sealed):
+def test_doctor_reports_no_problems_of_a_healthy_installation(office, sealed):
     not_well = not_well_at(office)
     found = office.octy.shell("doctor", "--json").must(len(not_well)).json
     assert found["ok"] is (not not_well)
@@ -314,7 +314,7 @@ def test_the_doctor_finds_all_well(office, sealed):
     assert page.endswith("1 problem found.\n" if not_well else "No problems found.\n")
 
 
-def test_cases_that_run_need_no_reconciliation(office, sealed):
+def test_reconcile_dry_run_finds_no_differences_of_running_incidents(office, sealed):
     found = office.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
     assert (found["checked"] > 0, found["restarted"], found["terminated"], found["unknown"]) == (True, 0, 0, 0)
 
@@ -350,7 +350,7 @@ def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], sa
         ),
     ],
 )
-def test_the_doctor_names_a_wrong_key_and_only_that(office, sealed, variables, wrong, said):
+def test_doctor_reports_exactly_the_wrong_key(office, sealed, variables, wrong, said):
     doctor_finds(office, variables, wrong, said)
 
 
@@ -378,5 +378,5 @@ def test_the_doctor_names_a_wrong_key_and_only_that(office, sealed, variables, w
         ({"OCTY_SMTP_SECURITY": "tls"}, ["mail server"], "wrong version number"),
     ],
 )
-def test_the_doctor_names_what_is_wrong_and_only_that(office, sealed, variables, wrong, said):
+def test_doctor_reports_exactly_the_wrong_setting(office, sealed, variables, wrong, said):
     doctor_finds(office, variables, wrong, said)

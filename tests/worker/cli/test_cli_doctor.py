@@ -58,7 +58,7 @@ def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
 # Settings
 
 
-def test_kubernetes_service_links_are_no_settings(world: World) -> None:
+def test_doctor_ignores_kubernetes_service_variables(world: World) -> None:
     links = dict.fromkeys(
         ("OCTY_PAGES_PORT", "OCTY_METRICS_SDK_PORT_80_TCP", "OCTY_DATABASE_PORT"), "tcp://10.0.0.1:80"
     )
@@ -69,12 +69,12 @@ def test_kubernetes_service_links_are_no_settings(world: World) -> None:
 
 
 @pytest.mark.parametrize(("deliver", "said"), [("link", []), ("mail", [State.OK])])
-def test_secrets_in_mails_are_said_to_be_there(world, deliver, said):
+def test_doctor_mentions_secrets_sent_by_mail(world, deliver, said):
     _, checks = read_settings({**keys(world), "OCTY_DELIVER": deliver})
     assert [check.state for check in checks if check.name == "OCTY_DELIVER"] == said
 
 
-def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world):
+def test_doctor_reports_all_settings_errors_and_uses_the_rest(world):
     variables = {
         **keys(world),
         "OCTY_DATABASE_URL": world.url,
@@ -111,7 +111,7 @@ def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world)
         ({"OCTY_PK": "pk_1", "OCTY_SK": "sk_1", "OCTY_ACTOR": "ada", "OCTY_EXEMPT_PATHS": "/healthz"}, []),
     ],
 )
-def test_settings_that_would_not_serve_customers_are_found(world, variables, faults):
+def test_doctor_reports_settings_that_do_not_reach_customers(world, variables, faults):
     _, checks = read_settings({**keys(world), **variables})
     assert [check.name for check in checks if check.state is State.PROBLEM] == faults
 
@@ -124,7 +124,7 @@ def test_settings_that_would_not_serve_customers_are_found(world, variables, fau
         (f"k1:{SECRET}x", State.PROBLEM, "entry 1 is not '<id>:<64 hex digits>'"),
     ],
 )
-def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
+def test_doctor_says_whether_temporal_payloads_are_encrypted(text, state, found):
     chains = {variable_name(name): f"k1:{SECRET}" for name in KEYS}
     settings, checks = read_settings({**chains, "OCTY_TEMPORAL_KEYS": text})
     [told] = [check for check in checks if check.name == "OCTY_TEMPORAL_KEYS"]
@@ -137,11 +137,11 @@ def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
     ("host", "local"),
     [("localhost", True), ("127.0.0.9", True), ("::1", True), ("a.localhost", True), ("10.0.0.1", False), ("x", False)],
 )
-def test_which_host_is_this_machine(host, local):
+def test_loopback_hosts_are_recognized(host, local):
     assert is_loopback(host) is local
 
 
-def test_passlib_beside_libpass_is_found(monkeypatch):
+def test_doctor_reports_passlib_beside_libpass(monkeypatch):
     assert check_packages().state is State.OK
     monkeypatch.setattr(metadata, "distribution", lambda _name: object())
     found = check_packages()
@@ -152,7 +152,7 @@ def test_passlib_beside_libpass_is_found(monkeypatch):
 # The store
 
 
-def test_a_sound_store_is_found_sound(registered, world):
+def test_doctor_reports_no_problem_of_a_sound_database(registered, world):
     world.register()
     assert wrong(looked_at(world)) == (
         [] if world.store == "sqlite" else ["durability"]
@@ -173,7 +173,7 @@ def test_a_sound_store_is_found_sound(registered, world):
         ("mysql://x/y", "give sqlite:///<file> or postgresql://"),
     ],
 )
-def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
+def test_doctor_reports_an_unusable_database_once(tmp_path, url, said):
     (tmp_path / "empty.db").touch()
     (tmp_path / "text.db").write_text("no database" * 100)
     chain = Keychain.generate()
@@ -184,7 +184,7 @@ def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
     assert {state for name, (state, _) in found.items() if not name.startswith("database")} == {State.UNCHECKED}
 
 
-def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
+def test_doctor_reports_a_write_lock_that_is_held(registered, world, monkeypatch):
     monkeypatch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
     with Database(world.url).write():
         found = looked_at(world)
@@ -192,7 +192,7 @@ def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
 
 
 @pytest.mark.parametrize("purpose", ["peppers", "sealing_keys", "link_keys"])
-def test_foreign_keys_are_found_by_their_value(registered, world, purpose):
+def test_doctor_reports_keys_with_the_same_id_and_another_value(registered, world, purpose):
     mine = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}[purpose]
     for foreign in (Keychain.generate(mine.newest[0]), Keychain.generate()):
         state, told = looked_at(world, **{purpose: foreign})["keys of this database"]
@@ -203,7 +203,7 @@ def test_foreign_keys_are_found_by_their_value(registered, world, purpose):
 
 
 @pytest.mark.sqlite
-def test_a_damaged_file_is_found(world):
+def test_doctor_reports_a_damaged_database_file(world):
     for number in range(30):
         world.register(f"c{number}")
     world.database.close()
@@ -223,7 +223,7 @@ def test_a_damaged_file_is_found(world):
         ("$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234", "k2", True),
     ],
 )
-def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
+def test_doctor_reports_key_pairs_that_no_pepper_fits(world, digest, peppers, fits):
     pair = world.register()
     if digest is not None:
         with world.database.write() as connection:
@@ -234,7 +234,7 @@ def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
     assert pair.public_key not in repr(found)
 
 
-def test_a_hash_that_no_import_has_written_is_found(world):
+def test_doctor_reports_an_invalid_imported_hash(world):
     pair = world.register()
     imported = have(world, pair, slow(pair.secret), "pbkdf2_sha256")
     assert "imported hashes" not in wrong(looked_at(world))
@@ -253,7 +253,7 @@ def test_a_hash_that_no_import_has_written_is_found(world):
         (600, True, "", State.OK),
     ],
 )
-def test_messages_that_wait_too_long_are_found(world, age, delivered, fault, state):
+def test_doctor_reports_old_undelivered_outbox_messages(world, age, delivered, fault, state):
     now = time.time()
     with world.database.write_session() as session:
         session.add(
@@ -272,7 +272,7 @@ def test_messages_that_wait_too_long_are_found(world, age, delivered, fault, sta
     assert ("octy worker" in found[1]) is (state is State.PROBLEM)
 
 
-def test_looking_changes_nothing(world):
+def test_doctor_changes_nothing(world):
     pair = world.register()
     fail(world, pair, 20)
     before = dump(world)
@@ -302,7 +302,7 @@ APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?
         ([(660, 5, 0, "")], "ok", "no app process"),
     ],
 )
-def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], state: str, said: str) -> None:
+def test_doctor_reports_problems_of_app_processes(world: World, rows: list[tuple], state: str, said: str) -> None:
     with world.database.write() as connection:
         for number, (ago, lost, failures, error) in enumerate(rows):
             run(connection, APP, str(number), int((time.time() - ago) * 1e6), lost, failures, error)
@@ -324,7 +324,7 @@ def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], 
         (Keychain.generate(), "https://hooks.acme.example", "ok", "1 accounts have a webhook URL; 1 webhooks"),
     ],
 )
-def test_webhooks_that_nobody_sends_are_found(
+def test_doctor_reports_webhooks_that_nobody_sends(
     world: World, chain: Keychain | None, url: str, state: str, said: str
 ) -> None:
     keys = world.register()
@@ -336,7 +336,7 @@ def test_webhooks_that_nobody_sends_are_found(
 
 
 @pytest.mark.parametrize(("text", "faults"), [("", []), (f"k1:{SECRET}", []), ("k1:abcd", ["OCTY_WEBHOOK_KEYS"])])
-def test_keys_of_webhooks_may_be_missing_but_not_wrong(world: World, text: str, faults: list[str]) -> None:
+def test_doctor_accepts_missing_webhook_keys_but_no_wrong_ones(world: World, text: str, faults: list[str]) -> None:
     settings, checks = read_settings({**keys(world), "OCTY_WEBHOOK_KEYS": text})
     assert [check.name for check in checks if check.state is State.PROBLEM] == faults
     assert (settings.webhook_keys is None) is (text == "")

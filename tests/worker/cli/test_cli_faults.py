@@ -84,7 +84,7 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("demo", "--data", "none.csv"), 2, "none.csv: No such file"),
     ],
 )
-def test_what_was_typed_or_set_wrong_is_told_in_one_line(lasting, words, code, said):
+def test_input_and_settings_errors_are_printed_in_one_line(lasting, words, code, said):
     done = lasting(*words).must(code)
     assert said in done.stderr
     assert done.stdout == ""
@@ -103,21 +103,21 @@ def test_what_was_typed_or_set_wrong_is_told_in_one_line(lasting, words, code, s
         ("pk_" + "ab" * 32, False),
     ],
 )
-def test_a_mistyped_key_is_called_so(lasting, command, key, *, mistyped):
+def test_mistyped_public_key_is_reported_as_such(lasting, command, key, *, mistyped):
     said = lasting(*command, key).must(2).stderr
     assert f"no key pair has the public key '{key}'" in said
     assert ("mistyped" in said) == mistyped
 
 
 @pytest.mark.parametrize("command", [("keys", "show"), ("keys", "revoke", "--yes", *WHY)])
-def test_a_pasted_secret_is_not_echoed(lasting, command):
+def test_pasted_secret_key_is_not_echoed(lasting, command):
     said = lasting(*command, "sk_" + "canary7" * 7).must(2).stderr
     assert "looks like a secret key" in said
     assert "canary" not in said
 
 
 @pytest.mark.parametrize("words", [("accounts", "list"), ("incidents", "list"), ("db", "current"), ("db", "check")])
-def test_a_missing_database_is_told_and_not_made(nowhere, words):
+def test_missing_database_file_is_reported_and_not_created(nowhere, words):
     done = nowhere(*words).must(2)
     assert "there is no database" in done.stderr
     assert "octy db upgrade" in done.stderr
@@ -132,7 +132,7 @@ def test_a_missing_database_is_told_and_not_made(nowhere, words):
         ("UPDATE octy_schema_version SET version_num = '9999'", 2, "install the newer release"),
     ],
 )
-def test_another_schema_is_told(world, octy, damage, code, said):
+def test_other_schema_version_is_reported(world, octy, damage, code, said):
     with world.database.write() as connection:
         connection.exec_driver_sql(damage)
     for words in (("accounts", "list"), ("db", "check")):
@@ -140,14 +140,14 @@ def test_another_schema_is_told(world, octy, damage, code, said):
 
 
 @pytest.mark.sqlite
-def test_a_store_that_cant_answer_is_unavailable(world, octy):
+def test_unreadable_database_exits_with_unavailable(world, octy):
     world.database.close()
     for path in world.folder.glob("octy.db*"):
         path.write_bytes(b"this is no database, but long enough to look at" * 20)
     assert "the database did not answer" in octy("accounts", "list").must(4).stderr
 
 
-def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
+def test_busy_database_exits_with_unavailable(world, octy, monkeypatch):
     monkeypatch.setattr(database, "Database", partial(Database, busy_timeout=0.1))
     with world.database.write():
         done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(4)
@@ -155,13 +155,13 @@ def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
-def test_a_fault_of_ours_keeps_its_traceback(octy, monkeypatch):
+def test_internal_error_prints_its_traceback(octy, monkeypatch):
     monkeypatch.setattr("octy_worker.reports.queries.list_accounts", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         octy("accounts", "list")
 
 
-def test_every_exit_code_is_explained_on_the_first_help_page(lasting):
+def test_every_exit_code_is_explained_in_the_help(lasting):
     page = lasting("--help").must().stdout
     assert set(DESCRIPTIONS) == set(ExitCode)
     for code, meaning in DESCRIPTIONS.items():
@@ -169,14 +169,14 @@ def test_every_exit_code_is_explained_on_the_first_help_page(lasting):
 
 
 @pytest.mark.parametrize("words", [(), ("accounts",), ("incidents",), ("keys",), ("db",)])
-def test_a_command_that_lacks_its_second_word_shows_its_help(lasting, words):
+def test_command_group_without_a_command_shows_its_help(lasting, words):
     done = lasting(*words).must(2)
     assert "Usage: octy" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("package", ["httpx", "aiosmtpd", "trustme"])
 @pytest.mark.parametrize("command", ["dev", "demo"])
-def test_a_missing_extra_is_named_with_its_remedy(lasting, monkeypatch, command, package):
+def test_missing_dev_extra_is_named_with_the_install_command(lasting, monkeypatch, command, package):
     monkeypatch.setattr(dev, "find_spec", lambda name: None if name.startswith(package) else object())
     monkeypatch.setattr(dev, "REQUIRED_PACKAGES", (package,))
     done = lasting(command).must(2)
@@ -199,7 +199,7 @@ def ended(octy: Octy, code: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_help_is_quick_because_it_loads_next_to_nothing(octy):
+def test_help_loads_no_slow_modules(octy):
     done = ended(
         octy,
         "import sys\n"
@@ -213,19 +213,19 @@ def test_help_is_quick_because_it_loads_next_to_nothing(octy):
     assert done.stdout.endswith("loaded: []\n"), done
 
 
-def test_without_the_worker_extra_it_names_the_remedy(octy):
+def test_missing_worker_extra_is_named_with_the_install_command(octy):
     done = ended(octy, "import sys; sys.modules['typer'] = None\nfrom octy_worker.cli import main; main()")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "octy: the packages of the worker are not installed → pip install 'octy-middleware[worker]'\n"
 
 
-def test_a_missing_package_is_named(octy, monkeypatch):
+def test_missing_package_is_named(octy, monkeypatch):
     monkeypatch.setitem(sys.modules, "email_validator", None)
     done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(2)
     assert "the package email_validator is missing → pip install 'octy-middleware[worker]'" in done.stderr
 
 
-def test_ctrl_c_ends_with_130(world, octy):
+def test_ctrl_c_exits_with_130(world, octy):
     pair = world.register()
     command = [sys.executable, "-m", "octy_worker", "keys", "revoke", pair.public_key, *WHY]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -243,7 +243,7 @@ def test_ctrl_c_ends_with_130(world, octy):
     assert world.rows("SELECT state FROM key_pair") == [("active",)]
 
 
-def test_a_reader_who_goes_away_is_no_traceback(world, octy):
+def test_closed_stdout_pipe_prints_no_traceback(world, octy):
     open_case(world)
     reader, writer = os.pipe()
     os.close(reader)
@@ -264,7 +264,7 @@ def test_a_reader_who_goes_away_is_no_traceback(world, octy):
         (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is open"),
     ],
 )
-def test_a_full_disk_is_told_in_one_line(world, octy, words, said, unbuffered):
+def test_full_disk_is_reported_in_one_line(world, octy, words, said, unbuffered):
     command = [sys.executable, "-m", "octy_worker", *words]
     environment = octy.environment(PYTHONUNBUFFERED=unbuffered)
     with Path("/dev/full").open("wb") as full:
@@ -277,7 +277,7 @@ def test_a_full_disk_is_told_in_one_line(world, octy, words, said, unbuffered):
     assert world.rows("SELECT COUNT(*) FROM account") == [(int(words[0] == "accounts"),)]
 
 
-def test_a_mistyped_database_stops_the_worker_before_it_makes_one(octy, nowhere):
+def test_worker_does_not_create_a_missing_database_file(octy, nowhere):
     keys = dict(line.split("=", 1) for line in octy("secrets").must().stdout.splitlines())
     others = {
         "OCTY_PUBLIC_URL": "https://octy.example",
@@ -290,7 +290,7 @@ def test_a_mistyped_database_stops_the_worker_before_it_makes_one(octy, nowhere)
     assert not list(nowhere.folder.glob("none.db*"))
 
 
-def test_a_terminal_of_few_letters_is_no_traceback(octy):
+def test_terminal_with_a_limited_encoding_prints_no_traceback(octy):
     octy("accounts", "add", "--reference", "Zoë-✓", "--email", "a@acme.example").must()
     done = octy.process("accounts", "show", "Zoë-✓", PYTHONIOENCODING="ascii").must()
     assert r"Zo\xeb-\u2713" in done.stdout

@@ -56,7 +56,7 @@ def test_account_is_found_by_an_internationalized_address(octy):
     assert references(octy, "info@bücher.example") == references(octy, "info@xn--bcher-kva.example") == ["books"]
 
 
-def test_account_is_found_by_addresses_that_were_replaced_lately(octy):
+def test_account_is_found_by_recently_replaced_addresses(octy):
     for address in ("new@acme.example", "newer@acme.example"):
         octy("accounts", "change", "acme-4711", "--email", address, "--reason", "asked for").must()
     for address in ("Ada.B_1@acme.example", "new@acme.example", "newer@acme.example"):
@@ -82,7 +82,7 @@ def test_account_is_found_by_the_request_id_in_its_notice_of_plain_http(world, o
     assert references(octy, f"The request that set it off: {REQUEST}") == ["third"]
 
 
-def test_key_pair_is_found_by_the_beginning_of_its_public_key(world, octy):
+def test_key_pair_is_found_by_a_prefix_of_its_public_key(world, octy):
     pair = world.register("third")
     for word in (pair.public_key, pair.public_key[:12]):
         [line] = octy("find", word, "--json").must().json["keys"]
@@ -93,7 +93,7 @@ def test_key_pair_is_found_by_the_beginning_of_its_public_key(world, octy):
     assert "nothing matches" in octy("find", pair.public_key[3:12]).must(2).stderr
 
 
-def test_case_is_found_by_its_id_its_label_and_the_request_that_opened_it(world, octy):
+def test_incident_is_found_by_id_label_and_opening_request_id(world, octy):
     _, incident_id = open_case(world)
     with world.database.write() as connection:
         connection.execute(text("UPDATE incident SET request_id = :id"), {"id": REQUEST})
@@ -119,7 +119,7 @@ def test_refused_requests_are_found_by_their_id(world, octy):
     assert "nothing matches" in octy("find", REQUEST[:-1]).must(2).stderr
 
 
-def test_only_the_newest_refused_requests_are_searched_and_the_answer_says_so(world, octy, monkeypatch):
+def test_find_searches_only_the_newest_refused_requests_and_says_so(world, octy, monkeypatch):
     put_refused(world, "", request_id="old-request")
     put_refused(world, "", "", request_id="new-request")
     monkeypatch.setattr(search, "SEARCHED_REQUESTS", 2)
@@ -148,13 +148,13 @@ def test_find_says_how_many_match_beyond_the_limit(world, octy):
         *[("secret-1234567", "nothing matches"), ("task_1234567", "nothing matches")],
     ],
 )
-def test_a_search_without_result_says_why_and_never_repeats_what_was_typed(octy, word, error):
+def test_find_without_result_says_why_and_never_repeats_the_input(octy, word, error):
     done = octy("find", word).must(2)
     assert error in done.stderr
     assert "1234567" not in done.stdout + done.stderr
 
 
-def test_full_ids_and_keys_are_searched_through_their_indexes(world):
+def test_find_by_full_ids_and_keys_uses_indexes(world):
     """Staff's search must not read the tables of a million customers where an index has the answer."""
     by_id = search.conditions_by_id(search.SearchText("x", "y"))
     tables = {Account: by_id.accounts, KeyPair: by_id.keys, Incident: by_id.incidents}

@@ -61,7 +61,7 @@ def note_mail(world: World, regeneration_id: str, state: MailState, error: str =
         )
 
 
-def test_regenerate_tells_of_keys_whose_mail_was_refused_for_good(world, octy, first_keys):
+def test_regenerate_reports_new_keys_whose_mail_was_rejected_permanently(world, octy, first_keys):
     issue(world, first_keys)
     note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
     said = octy(*REGENERATE).must().stdout
@@ -74,7 +74,7 @@ def test_regenerate_tells_of_keys_whose_mail_was_refused_for_good(world, octy, f
     assert told["delivery"]["mail_error"] == "rcpt-550"
 
 
-def test_accounts_add_of_an_account_whose_mail_was_refused_says_what_to_do(world, octy, first_keys):
+def test_accounts_add_of_an_account_whose_mail_was_rejected_says_what_to_do(world, octy, first_keys):
     issue(world, first_keys)
     note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
     said = octy(*ADD).must(2).stderr
@@ -93,7 +93,7 @@ def test_accounts_add_of_an_account_whose_mail_was_refused_says_what_to_do(world
         (MailState.SENT, "", LINK_LIFE + 1, "expired", "Their link has expired"),
     ],
 )
-def test_regenerate_tells_how_far_keys_ordered_before_have_come(
+def test_regenerate_reports_the_progress_of_keys_ordered_before(
     world, octy, first_keys, *, state, error, age, status, said
 ):
     issue(world, first_keys, issued=time.time() - age)
@@ -103,14 +103,14 @@ def test_regenerate_tells_how_far_keys_ordered_before_have_come(
     assert said in octy(*REGENERATE).must().stdout
 
 
-def test_a_mail_after_the_refused_one_counts(world, octy, first_keys):
+def test_mail_accepted_after_a_rejected_one_counts(world, octy, first_keys):
     issue(world, first_keys)
     note_mail(world, first_keys, MailState.FAILED, "rcpt-550", number=9)
     note_mail(world, first_keys, MailState.SENT, number=10)
     assert octy(*REGENERATE, "--json").must().json["delivery"]["status"] == DeliveryStatus.MAILED
 
 
-def test_resend_of_keys_that_were_collected_names_the_command_for_new_ones(world, octy):
+def test_resend_of_collected_keys_names_the_command_for_new_ones(world, octy):
     world.register()
     done = octy(*RESEND).must(3)
     assert "the customer has collected the last ones, and a secret is shown once" in done.stderr
@@ -123,7 +123,7 @@ def test_resend_refuses_a_reason_that_cannot_be_kept(octy, first_keys, reason):
     assert "reason" in done.stderr
 
 
-def test_resend_of_keys_that_were_given_up_names_the_command_for_new_ones(world, octy, first_keys):
+def test_resend_of_abandoned_keys_names_the_command_for_new_ones(world, octy, first_keys):
     issue(world, first_keys)
     with world.database.write() as connection:
         regenerations.finish(connection, first_keys, regenerations.RegenerationState.ABANDONED, time.time())

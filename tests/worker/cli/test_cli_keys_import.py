@@ -44,7 +44,7 @@ def accepts(world: World, number: int, secret: str = SECRET) -> bool:
 # What is done and said
 
 
-def test_customers_are_imported_and_their_keys_work(world, octy):
+def test_keys_import_imports_accounts_whose_key_pairs_authenticate(world, octy):
     file = put(world, as_csv(person(1), person(2, secret_hash=FOREIGN["scrypt"]), person(3, secret_hash=BCRYPT)))
     done = octy("keys", "import", file, *WHY).must()
     assert done.stdout.splitlines() == [
@@ -59,7 +59,7 @@ def test_customers_are_imported_and_their_keys_work(world, octy):
     assert (shown["account"], shown["state"], shown["cause"]) == ("c2", "active", "import")
 
 
-def test_the_audit_line_says_who_why_and_how_many(world, octy):
+def test_keys_import_audit_line_has_actor_reason_and_counts(world, octy):
     done = octy("keys", "import", put(world, as_csv(person(1), person(2))), *WHY, "--actor", "bob").must()
     [line] = [json.loads(each.removeprefix("octy-audit: ")) for each in done.stderr.splitlines() if "audit" in each]
     facts = {"what": "keys_imported", "actor": "bob", "reason": WHY[1], "accounts": "2", "pairs": "2"}
@@ -72,12 +72,12 @@ def test_the_audit_line_says_who_why_and_how_many(world, octy):
 
 
 @pytest.mark.parametrize("content", [as_csv(person(1)), as_json(person(1))], ids=["CSV", "JSON lines"])
-def test_stdin_is_read_too(world, octy, content):
+def test_keys_import_reads_stdin(world, octy, content):
     octy("keys", "import", "-", *WHY, typed=content.decode()).must()
     assert accepts(world, 1)
 
 
-def test_a_dry_run_checks_all_and_writes_nothing(world, octy):
+def test_keys_import_dry_run_validates_everything_and_writes_nothing(world, octy):
     file, before = put(world, as_csv(person(1), person(2))), content_of(world)
     done = octy("keys", "import", file, "--dry-run").must()
     assert done.stdout.startswith("2 key pairs and 2 new accounts would be imported; nothing was written.\n")
@@ -88,7 +88,7 @@ def test_a_dry_run_checks_all_and_writes_nothing(world, octy):
     assert "differs from what the account has" in octy("keys", "import", wrong, "--dry-run").must(2).stderr
 
 
-def test_the_same_file_again_says_that_all_is_there(world, octy):
+def test_keys_import_of_the_same_file_again_reports_all_as_existing(world, octy):
     file = put(world, as_csv(person(1), person(2)))
     octy("keys", "import", file, *WHY).must()
     said = octy("keys", "import", file, *WHY).must().stdout
@@ -98,7 +98,7 @@ def test_the_same_file_again_says_that_all_is_there(world, octy):
     ]
 
 
-def test_a_further_pair_needs_its_option(world, octy):
+def test_keys_import_of_a_further_key_pair_needs_its_option(world, octy):
     octy("keys", "import", put(world, as_csv(person(1))), *WHY).must()
     file = put(world, as_csv(person(2, reference="c1", contact_email_address="")))
     assert "--into-existing adds the key pair to it" in octy("keys", "import", file, *WHY).must(2).stderr
@@ -111,7 +111,7 @@ def test_a_further_pair_needs_its_option(world, octy):
     assert accepts(world, 2)
 
 
-def test_the_json_has_the_documented_names(world, octy):
+def test_keys_import_json_has_the_documented_names(world, octy):
     good = octy("keys", "import", put(world, as_csv(person(1))), "--dry-run", "--json").must()
     bad = octy("keys", "import", put(world, as_csv(person(1, public_key="x"))), *WHY, "--json").must(2)
     outer = re.sub(r"\[[^]]*\]", "", keys_import.IMPORT_JSON).split(", ")
@@ -134,7 +134,7 @@ def test_the_json_has_the_documented_names(world, octy):
     assert octy("keys", "import", put(world, as_csv(person(1))), *WHY, "--json").must().json["imported"] is True
 
 
-def test_the_example_of_the_help_page_is_right(world, octy):
+def test_example_of_the_keys_import_help_is_a_valid_file(world, octy):
     page = Octy()("keys", "import", "--help", COLUMNS="300").must().stdout
     lines = [line.strip() for line in page.splitlines()]
     start = lines.index("reference,contact_email_address,public_key,secret_hash")
@@ -149,7 +149,7 @@ def test_the_example_of_the_help_page_is_right(world, octy):
 # Faults
 
 
-def test_faults_are_told_with_lines_and_nothing_is_imported(world, octy):
+def test_keys_import_reports_invalid_rows_by_line_and_imports_nothing(world, octy):
     file = put(world, as_csv(person(1), person(2, secret_hash=BCRYPT[:-1]), person(3, webhook_url="ftp://canary")))
     before = content_of(world)
     done = octy("keys", "import", file, *WHY).must(2)
@@ -163,7 +163,7 @@ def test_faults_are_told_with_lines_and_nothing_is_imported(world, octy):
     assert content_of(world) == before
 
 
-def test_the_first_fifty_faults_are_shown_and_all_are_counted(world, octy):
+def test_keys_import_shows_the_first_fifty_errors_and_counts_all(world, octy):
     file = put(world, as_csv(*(person(number, public_key="x") for number in range(60))))
     done = octy("keys", "import", file, *WHY, "--json").must(2)
     told = [line for line in done.stderr.splitlines() if line.startswith("octy: line ")]
@@ -172,7 +172,7 @@ def test_the_first_fifty_faults_are_shown_and_all_are_counted(world, octy):
     assert "60 faults, of which these are the first 50; nothing was imported" in done.stderr
 
 
-def test_clear_secrets_are_told_and_shown_nowhere(world, octy):
+def test_keys_import_rejects_plaintext_secrets_and_shows_none(world, octy):
     secret = "sk_" + "canary7" * 7
     file = put(world, as_csv(person(1), person(2, secret_hash=secret), person(3, contact_name=f"Ada {secret}")))
     for words in (WHY, (*WHY, "--json"), ("--dry-run",)):
@@ -183,7 +183,7 @@ def test_clear_secrets_are_told_and_shown_nowhere(world, octy):
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
-def test_strangers_text_in_a_file_steers_no_terminal(world, octy):
+def test_untrusted_text_in_an_import_file_is_sanitized_for_the_terminal(world, octy):
     hostile = "\x1b[2J\u202ecanary"
     content = as_csv(person(1, **{"reference": hostile, hostile: hostile})) + hostile.encode()
     done = octy("keys", "import", put(world, content), *WHY).must(2)
@@ -198,27 +198,27 @@ def test_strangers_text_in_a_file_steers_no_terminal(world, octy):
         ((*WHY, "--actor", "two words"), 3, "actor must be a staff id"),
     ],
 )
-def test_actor_and_reason_must_be_fit_to_keep(world, octy, words, code, said):
+def test_keys_import_validates_actor_and_reason(world, octy, words, code, said):
     done = octy("keys", "import", put(world, as_csv(person(1))), *words).must(code)
     assert said in done.stderr
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
 @pytest.mark.parametrize("name", ["none.csv", ".", "a\0b"])
-def test_a_file_that_cant_be_read_is_told(world, octy, name):
+def test_unreadable_import_file_is_reported(world, octy, name):
     done = octy("keys", "import", str(world.folder / name), *WHY).must(2)
     assert "can't be read" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_without_peppers_a_file_can_be_tried_out_and_not_imported(world):
+def test_keys_import_without_peppers_allows_a_dry_run_only(world):
     octy, file = octy_for(world), put(world, as_csv(person(1)))
     octy("keys", "import", file, "--dry-run").must()
     assert "OCTY_PEPPERS is not set" in octy("keys", "import", file, *WHY).must(2).stderr
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
-def test_a_missing_library_is_told_before_anything_is_done(world, octy):
+def test_missing_hash_library_is_reported_before_the_import(world, octy):
     file = put(world, as_csv(person(1)))
     code = "import sys; sys.modules['bcrypt'] = None\nfrom octy_worker.cli import main\nmain()"
     command = [sys.executable, "-c", code, "keys", "import", file, *WHY]
@@ -228,7 +228,7 @@ def test_a_missing_library_is_told_before_anything_is_done(world, octy):
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
-def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
+def test_keys_import_into_a_busy_database_changes_nothing(world, octy, monkeypatch):
     monkeypatch.setattr(database, "Database", partial(Database, busy_timeout=0.1))
     file = put(world, as_csv(person(1)))
     with world.database.write():
@@ -240,7 +240,7 @@ def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
 # Progress, and the end of the process
 
 
-def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
+def test_keys_import_prints_progress_lines_without_a_terminal(world, octy, monkeypatch):
     monkeypatch.setattr(keys_import, "PROGRESS_INTERVAL", 0.0)
     content = as_csv(*(person(number) for number in range(2500)))
     done = octy("keys", "import", put(world, content), *WHY).must()
@@ -256,7 +256,7 @@ def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
     assert quiet.json["already_there"] == 2500
 
 
-def test_progress_is_a_bar_on_a_terminal(world, octy):
+def test_keys_import_shows_a_progress_bar_on_a_terminal(world, octy):
     file = put(world, as_csv(*(person(number) for number in range(3000))))
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "octy_worker", "keys", "import", file, *WHY]
@@ -289,7 +289,7 @@ main()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_process_that_is_stopped_while_it_writes_leaves_nothing(world, octy, how):
+def test_keys_import_killed_while_writing_leaves_nothing_after_pruning(world, octy, how):
     file, before = put(world, as_csv(*(person(number) for number in range(3000)))), content_of(world)
     command = [sys.executable, "-c", KILLED, "keys", "import", file, *WHY]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

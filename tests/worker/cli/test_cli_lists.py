@@ -41,7 +41,7 @@ def octy(world: World) -> Octy:
         (("keys", "list"), "keys", "There are no key pairs."),
     ],
 )
-def test_an_empty_list_says_so(octy, words, name, said):
+def test_empty_list_says_so(octy, words, name, said):
     assert octy(*words).must().stdout.startswith(said)
     assert octy(*words, "--json").must().json == {name: [], "more": False, "total": 0}
 
@@ -133,7 +133,7 @@ def busy(world: World) -> tuple[str, str]:
     return pair.public_key, incident_id
 
 
-def test_the_json_has_the_documented_names(octy, busy):
+def test_list_json_has_the_documented_names(octy, busy):
     public_key, incident_id = busy
     compare(octy("accounts", "list", "--json").must().json, documented(accounts.LIST_JSON))
     compare(octy("accounts", "show", "acme", "--json").must().json, documented(accounts.SHOW_JSON))
@@ -163,7 +163,7 @@ def test_every_command_with_json_documents_it(words):
     assert "Examples: octy " in help_page
 
 
-def test_no_secret_digest_or_link_is_ever_shown(world, octy, busy):
+def test_lists_show_no_secret_digest_or_link(world, octy, busy):
     public_key, incident_id = busy
     pages = [("accounts", "show", "acme"), ("incidents", "show", incident_id), ("keys", "show", public_key)]
     shown = "".join(octy(*page, *more).must().stdout for page in pages for more in ((), ("--json",)))
@@ -177,7 +177,7 @@ def test_no_secret_digest_or_link_is_ever_shown(world, octy, busy):
 # What a case shows
 
 
-def test_a_case_tells_who_when_where_what_was_mailed_and_answered(octy, busy):
+def test_incidents_show_has_customer_times_sources_mails_and_answer(octy, busy):
     _, incident_id = busy
     page = octy("incidents", "show", incident_id).must().stdout
     for said in (
@@ -202,13 +202,13 @@ def test_times_are_utc_and_iso(octy, busy):
     assert all(moment.utcoffset() == timedelta(0) for moment in parsed)
 
 
-def test_a_case_is_found_by_id_beginning_or_workflow(octy, busy):
+def test_incident_is_found_by_id_id_prefix_or_workflow_id(octy, busy):
     incident_id = busy[1]
     for text in (incident_id, incident_id.upper(), f"octy-{INSTALLATION}-incident-{incident_id}", incident_id[:18]):
         assert octy("incidents", "show", text, "--json").must().json["incident"]["id"] == incident_id
 
 
-def test_an_ambiguous_beginning_is_refused(world, octy):
+def test_ambiguous_id_prefix_is_rejected(world, octy):
     now = time.time()  # ids begin with their time
     ids = sorted(open_case(world, name, at=now)[1] for name in ("one", "two"))
     common = ids[0][:8]
@@ -249,7 +249,7 @@ def test_lists_are_filtered_newest_first_and_limited(world, octy):
     assert len(octy("accounts", "list", "--limit", "0", "--json").json["accounts"]) == 3
 
 
-def test_list_says_how_many_there_are_and_pages_through_all_of_them(world, octy):
+def test_list_has_a_total_and_pages_through_all_rows(world, octy):
     for number in range(5):
         open_case(world, f"c{number}")
     for command, row in (("accounts", "reference"), ("keys", "account"), ("incidents", "account")):
@@ -266,7 +266,7 @@ def test_list_says_how_many_there_are_and_pages_through_all_of_them(world, octy)
     assert octy("accounts", "list").must().stderr == "5 in total\n"
 
 
-def test_long_lists_cost_no_more_statements_than_short_ones(world, octy):
+def test_long_lists_run_no_more_statements_than_short_ones(world, octy):
     statements: list[str] = []
 
     def counted(*words: str) -> int:
@@ -295,7 +295,7 @@ def test_long_lists_cost_no_more_statements_than_short_ones(world, octy):
 # Keys and accounts
 
 
-def test_a_key_shows_where_it_was_used_from_lately(world, octy):
+def test_keys_show_lists_recent_sources(world, octy):
     pair = world.register()
     fail(world, pair, 2, source="192.0.2.1", outcome=Outcome.ACCEPTED)
     fail(world, pair, 5, source="192.0.2.2")
@@ -311,7 +311,7 @@ def test_a_key_shows_where_it_was_used_from_lately(world, octy):
     assert "192.0.2.3" not in page
 
 
-def test_sources_that_are_no_address_are_worded_as_in_mails(world, octy):
+def test_sources_that_are_no_address_are_described_as_in_mails(world, octy):
     pair, incident_id = open_case(world)
     for source in ("unix", "unknown", "*"):  # the last one: no further source goes by name then
         fail(world, pair, 1, source=source)
@@ -329,7 +329,7 @@ def test_sources_that_are_no_address_are_worded_as_in_mails(world, octy):
         (22 * DAY, "new@acme.example", []),
     ],
 )
-def test_an_account_shows_where_security_mails_go_after_a_change(world, octy, age, everything, copies):
+def test_accounts_show_says_where_security_mails_go_after_a_contact_change(world, octy, age, everything, copies):
     changed = time.time() - age
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": "old@acme.example"}, changed - DAY)
@@ -340,7 +340,7 @@ def test_an_account_shows_where_security_mails_go_after_a_change(world, octy, ag
     assert "go to it after 7 days" in octy("accounts", "show", "acme").must().stdout
 
 
-def test_a_key_tells_that_it_came_over_plain_http(world, octy):
+def test_keys_show_says_that_the_key_pair_was_exposed_over_plain_http(world, octy):
     pair, other = world.register("acme"), world.register("other")
     expose(world, pair.public_key)
     assert (
@@ -350,7 +350,7 @@ def test_a_key_tells_that_it_came_over_plain_http(world, octy):
     assert re.search(r"sent over plain HTTP +–", octy("keys", "show", other.public_key).must().stdout)
 
 
-def test_an_account_lists_its_notices_with_their_mails_and_what_was_ordered(world, octy):
+def test_accounts_show_lists_notices_with_mails_and_regenerations(world, octy):
     pair = world.register("acme")
     exposed = expose(world, pair.public_key)
     with world.database.write_session() as session:
@@ -377,7 +377,7 @@ def test_an_account_lists_its_notices_with_their_mails_and_what_was_ordered(worl
     assert re.search(rf"contact address changed +2026-02-02 02:40:00Z +{told}", page)
 
 
-def test_an_account_says_how_many_notices_and_mails_it_leaves_out(world, octy):
+def test_accounts_show_counts_omitted_notices_and_mails(world, octy):
     pair = world.register("acme")
     with world.database.write_session() as session:
         for number in range(3):
@@ -395,7 +395,7 @@ def test_an_account_says_how_many_notices_and_mails_it_leaves_out(world, octy):
     assert octy("accounts", "show", "acme").must().stderr == ""
 
 
-def test_a_key_says_how_many_sources_it_leaves_out(world, octy):
+def test_keys_show_counts_omitted_sources(world, octy):
     pair = world.register()
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE key_pair SET state = 'retired', retired_at = 1")
@@ -410,7 +410,7 @@ def test_a_key_says_how_many_sources_it_leaves_out(world, octy):
     assert octy("keys", "show", pair.public_key).must().stderr == ""
 
 
-def test_a_case_says_how_many_uses_of_retired_keys_it_leaves_out(world, octy):
+def test_incidents_show_counts_omitted_uses_of_retired_key_pairs(world, octy):
     old, (_, incident_id) = world.register(), open_case(world, "other")
     with world.database.write() as connection:
         retired = "state = 'retired', retired_at = 1, account_id = (SELECT account_id FROM incident)"
@@ -423,7 +423,7 @@ def test_a_case_says_how_many_uses_of_retired_keys_it_leaves_out(world, octy):
     assert (len(report["late_uses"]), report["late_uses_total"]) == (20, 21)
 
 
-def test_a_notice_whose_mail_is_not_ordered_yet_says_so(world, octy):
+def test_accounts_show_says_that_the_mail_of_a_notice_is_not_ordered_yet(world, octy):
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": "old@acme.example"}, NOW)
         change_contact(session, account, {"contact_email_address": "new@acme.example"}, NOW)

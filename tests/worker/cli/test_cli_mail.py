@@ -60,7 +60,7 @@ def signed(octy, tmp_path) -> Octy:
 # Previews
 
 
-def test_all_kinds_in_a_list(octy, tmp_path):
+def test_mail_preview_lists_all_kinds(octy, tmp_path):
     page = octy("mail", "preview").must().stdout
     assert [kind for kind in MailKind if not re.search(rf"^{kind} .* Acme\b", page, re.MULTILINE)] == []
     assert "all built in" in page
@@ -71,7 +71,7 @@ def test_all_kinds_in_a_list(octy, tmp_path):
     assert f"your templates  {tmp_path}/alert/subject.txt" in page
 
 
-def test_one_kind_in_each_form(octy):
+def test_mail_preview_prints_one_kind_in_each_format(octy):
     text = octy("mail", "preview", "alert").must().stdout
     assert text.startswith("Subject: Acme security alert: 20 failed attempts with your API key\n\nHello Ada,\n")
     assert octy("mail", "preview", "alert", "--text").must().stdout == text
@@ -83,7 +83,7 @@ def test_one_kind_in_each_form(octy):
     assert text.endswith(message.get_body(("plain",)).get_content())
 
 
-def test_files_of_all_kinds_or_one(octy, tmp_path):
+def test_mail_preview_writes_files_of_all_kinds_or_one(octy, tmp_path):
     made = octy("mail", "preview", "--out", str(tmp_path / "all")).must().stdout.split()
     assert sorted(made) == sorted(map(str, (tmp_path / "all").iterdir()))
     assert {Path(path).name for path in made} == {
@@ -93,7 +93,7 @@ def test_files_of_all_kinds_or_one(octy, tmp_path):
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["new_keys.html"]
 
 
-def test_previews_and_figures_are_for_their_owner_alone_also_in_place_of_open_files(octy, tmp_path):
+def test_preview_and_report_files_are_readable_by_their_owner_only(octy, tmp_path):
     open_file = tmp_path / "alert.txt"
     open_file.write_text("of yesterday")
     open_file.chmod(0o644)
@@ -112,11 +112,11 @@ def test_previews_and_figures_are_for_their_owner_alone_also_in_place_of_open_fi
         (["--out", "/dev/null/x"], "can't be written"),
     ],
 )
-def test_what_can_not_be_previewed(octy, words, said):
+def test_mail_preview_of_an_unknown_kind_is_rejected(octy, words, said):
     assert said in octy("mail", "preview", *words).must(2).stderr
 
 
-def test_a_fault_of_a_template_is_told_with_file_and_line(octy, tmp_path):
+def test_mail_preview_reports_a_template_error_with_file_and_line(octy, tmp_path):
     (tmp_path / "parts.txt").write_text("\n{{ nothing }}")
     for words in (["preview"], ["preview", "alert"], ["test", "ada@customer.example"]):
         ended = octy("mail", *words, OCTY_MAIL_TEMPLATES=str(tmp_path)).must(2)
@@ -126,7 +126,7 @@ def test_a_fault_of_a_template_is_told_with_file_and_line(octy, tmp_path):
 # A mail that is really sent
 
 
-def test_a_mail_that_arrives(octy, relay):
+def test_mail_test_sends_a_mail(octy, relay):
     ended = octy("mail", "test", "ada@customer.example").must()
     (sent,) = relay.handler.sent
     assert sent.message["Subject"] == "[Test] Acme security alert: 20 failed attempts with your API key"
@@ -135,7 +135,7 @@ def test_a_mail_that_arrives(octy, relay):
     assert sent.message["Message-ID"].strip() in ended.stdout
 
 
-def test_a_signed_one_is_what_the_dns_entry_says(signed, relay):
+def test_mail_test_is_signed_as_the_dns_entry_says(signed, relay):
     report = signed("mail", "test", "ada@customer.example", "--kind", "new_keys", "--json").must().json
     assert set(report) == set(documented(mail.TEST_JSON.replace(": accepted | deferred | refused", "")))
     assert (report["kind"], report["signed"], report["verdict"]) == ("new_keys", True, "accepted")
@@ -160,7 +160,7 @@ def test_a_signed_one_is_what_the_dns_entry_says(signed, relay):
         ({"DATA": "554 spam"}, 3, "it refused the mail (554)"),
     ],
 )
-def test_a_mail_that_does_not(octy, relay, reply, code, said):
+def test_mail_test_that_fails_reports_the_code(octy, relay, reply, code, said):
     relay.handler.replies.update(reply)
     ended = octy("mail", "test", "ada@customer.example").must(code)
     assert f"the mail server localhost:{relay.port}: {said}" in ended.stderr
@@ -179,16 +179,16 @@ def test_a_mail_that_does_not(octy, relay, reply, code, said):
         ({"OCTY_DKIM_DOMAIN": "acme.example"}, 2, "OCTY_DKIM_SELECTOR, OCTY_DKIM_PRIVATE_KEY_FILE not set"),
     ],
 )
-def test_a_set_up_that_does_not_serve(octy, variables, code, said):
+def test_mail_test_with_unusable_settings_is_rejected(octy, variables, code, said):
     assert said in octy("mail", "test", "ada@customer.example", **variables).must(code).stderr
 
 
-def test_an_address_that_is_none(octy, relay):
+def test_mail_test_to_an_invalid_address_is_rejected(octy, relay):
     assert "is not a valid mail address" in octy("mail", "test", "ada").must(2).stderr
     assert relay.connections == 0 or relay.handler.sent == []
 
 
-def test_there_is_no_entry_without_a_key(octy):
+def test_mail_dns_entry_needs_a_dkim_key(octy):
     assert "DKIM is not configured" in octy("mail", "record").must(2).stderr
 
 
@@ -211,7 +211,7 @@ CODES = [
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("status", [SmtpStatus.DEFERRED, SmtpStatus.REFUSED])
-def test_every_code_has_words(code, status):
+def test_every_smtp_code_has_a_description(code, status):
     told = explain(SmtpResult(status, code))
     assert told.action
     assert "{" not in told.problem
@@ -229,7 +229,7 @@ def set_up(octy, **variables):
     return WorkerSettings.from_environment({**octy.variables, **keys, **variables})
 
 
-def test_the_doctor_says_whether_mails_are_signed(signed):
+def test_doctor_says_whether_mails_are_signed(signed):
     signature = check_signature(set_up(signed))
     assert signature.state is State.OK
     assert "RSA, 2048 bits, for s1._domainkey.acme.example" in signature.found
@@ -237,7 +237,7 @@ def test_the_doctor_says_whether_mails_are_signed(signed):
     assert check_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@mail.acme.example>")).state is State.OK
 
 
-def test_the_doctor_finds_signatures_that_would_not_count(signed, tmp_path):
+def test_doctor_reports_dkim_signatures_that_would_not_verify(signed, tmp_path):
     foreign = check_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@acme.org>"))
     assert (foreign.state, "mails are sent from acme.org" in foreign.found) == (State.PROBLEM, True)
     (tmp_path / "dkim.pem").chmod(0o644)
@@ -247,7 +247,7 @@ def test_the_doctor_finds_signatures_that_would_not_count(signed, tmp_path):
     assert (half.state, "OCTY_DKIM_SELECTOR not set" in half.found) == (State.PROBLEM, True)
 
 
-def test_the_doctor_finds_faults_of_templates(octy, tmp_path):
+def test_doctor_reports_template_errors(octy, tmp_path):
     (tmp_path / "parts.txt").write_text("{{ one }}{{ two }}")
     assert check_templates(set_up(octy)).state is State.OK
     templates = check_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path)))

@@ -52,20 +52,20 @@ def names(listed: list[dict]) -> list[str]:
 # The list
 
 
-def test_an_empty_outbox_says_so(octy):
+def test_outbox_list_of_an_empty_outbox_says_so(octy):
     assert octy("outbox", "list").must().stdout == "All messages are delivered.\n"
     assert octy("outbox", "list", "--dead-letters").must().stdout == "There are no dead letters.\n"
     assert octy("outbox", "list", "--json").must().json == {"messages": [], "more": False, "total": 0}
 
 
-def test_the_list_has_pages_and_a_total(octy, mixed):
+def test_outbox_list_has_pages_and_a_total(octy, mixed):
     pages = [octy("outbox", "list", "--limit", "3", "--page", page, "--json").must().json for page in "12"]
     assert [names(page["messages"]) for page in pages] == [["waiting", "dead", "held"], ["lapsed"]]
     assert [(page["more"], page["total"]) for page in pages] == [(True, 4), (False, 4)]
     assert octy("outbox", "list", "--dead-letters").must().stderr == "1 in total\n"
 
 
-def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixed):
+def test_outbox_list_has_undelivered_messages_newest_first_with_state(octy, mixed):
     listed = octy("outbox", "list", "--json").must().json["messages"]
     assert [(line["id"], line["state"]) for line in listed] == [
         (mixed["waiting"], "waiting"),
@@ -78,19 +78,19 @@ def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixe
     assert (dead["id"], dead["tries"], dead["last_error"]) == (mixed["dead"], 5, "RPCError DATA_LOSS")
 
 
-def test_the_json_has_the_documented_names(octy, mixed):
+def test_outbox_list_json_has_the_documented_names(octy, mixed):
     documented = re.findall(r"\w+", outbox.LIST_JSON.partition("[")[2].partition("]")[0])
     assert all(set(line) == set(documented) for line in octy("outbox", "list", "--json").must().json["messages"])
 
 
-def test_table_shows_last_error_and_state(octy, mixed):
+def test_outbox_list_shows_last_error_and_state(octy, mixed):
     page = octy("outbox", "list").must().stdout
     assert re.search(rf"{mixed['dead']} +incident opened +dead +dead letter +5 +RPCError DATA_LOSS +\d{{4}}-", page)
     assert re.search(r"incident opened +held +leased +0 +–", page)
     assert "delivered" not in page
 
 
-def test_the_list_is_limited_and_says_so(octy, mixed):
+def test_outbox_list_is_limited_and_says_so(octy, mixed):
     short = octy("outbox", "list", "--limit", "2").must()
     assert "--limit 0 shows all" in short.stderr
     assert "held" not in short.stdout
@@ -98,7 +98,7 @@ def test_the_list_is_limited_and_says_so(octy, mixed):
 
 
 @pytest.mark.parametrize("name", ["list", "retry"])
-def test_every_command_documents_its_json_with_examples(name):
+def test_every_outbox_command_documents_its_json_with_examples(name):
     page = " ".join(Octy()("outbox", name, "--help", COLUMNS="300").must().stdout.split())
     assert all(said in page for said in ("--json", "JSON: ", f"Examples: octy outbox {name}"))
 
@@ -106,7 +106,7 @@ def test_every_command_documents_its_json_with_examples(name):
 # Trying again
 
 
-def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
+def test_outbox_retry_retries_exactly_the_named_messages(world, octy):
     first, second, third = (add_dead_letter(world, f"i{number}") for number in range(3))
     done = octy("outbox", "retry", str(third), str(first), *WHY, "--json").must()
     assert done.json == {"retried": [first, third], "actor": "ada"}
@@ -120,14 +120,14 @@ def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
     assert row(world, second) == (False, 5, "RPCError DATA_LOSS")
 
 
-def test_retry_all_retries_every_dead_letter(octy, mixed):
+def test_outbox_retry_all_retries_every_dead_letter(octy, mixed):
     done = octy("outbox", "retry", "--all", *WHY).must()
     assert f"To be retried: {mixed['dead']}.\n" in done.stdout
     states = {line["subject_id"]: line["state"] for line in octy("outbox", "list", "--json").json["messages"]}
     assert states == {"waiting": "waiting", "dead": "waiting", "held": "leased", "lapsed": "waiting"}
 
 
-def test_retry_without_dead_letters_does_nothing(octy):
+def test_outbox_retry_without_dead_letters_does_nothing(octy):
     done = octy("outbox", "retry", "--all", *WHY).must()
     assert done.stdout == "There are no dead letters.\n"
     assert audited(done.stderr) == []
@@ -155,7 +155,7 @@ REFUSED: list[tuple[Words, int, str]] = [
 
 
 @pytest.mark.parametrize(("words", "code", "said"), REFUSED)
-def test_an_order_that_cant_be_taken_changes_nothing(world, octy, mixed, *, words, code, said):
+def test_outbox_retry_that_is_not_possible_changes_nothing(world, octy, mixed, *, words, code, said):
     before = world.rows("SELECT id, tries, leased_by, delivered_at FROM outbox ORDER BY id")
     given = words(mixed)
     done = octy("outbox", "retry", *given, *(() if "--reason" in given else WHY)).must(code)
@@ -164,10 +164,10 @@ def test_an_order_that_cant_be_taken_changes_nothing(world, octy, mixed, *, word
     assert world.rows("SELECT id, tries, leased_by, delivered_at FROM outbox ORDER BY id") == before
 
 
-def test_an_order_without_a_reason_is_refused(octy, mixed):
+def test_outbox_retry_without_a_reason_is_rejected(octy, mixed):
     assert "--reason" in octy("outbox", "retry", "--all").must(2).stderr
 
 
-def test_many_unknown_messages_are_told_in_few_words(octy):
+def test_outbox_retry_abbreviates_many_unknown_ids(octy):
     done = octy("outbox", "retry", *map(str, range(1, 21)), *WHY).must(2)
     assert "unknown outbox message 1, 2, 3, 4, 5 and 15 more → `octy outbox list`" in done.stderr

@@ -25,7 +25,7 @@ def octy(world: World) -> Octy:
         (("regenerate", "--decision-id", "a b", *PHONE), "decision_id must be", "by phone"),
     ],
 )
-def test_a_faulty_decision_is_refused_unsent_and_audited_without_its_fault(world, octy, words, why, kept):
+def test_invalid_decision_is_rejected_unsent_and_audited_without_the_invalid_text(world, octy, words, why, kept):
     _, incident_id = open_case(world)
     done = octy("incidents", "decide", incident_id, *words, OCTY_TEMPORAL_ADDRESS=DENIED).must(3)
     assert why in done.stderr

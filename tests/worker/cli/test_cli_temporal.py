@@ -76,7 +76,7 @@ def look(done: Ended, name: str = "version") -> dict[str, str]:
     return found
 
 
-def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy: Octy) -> None:
+def test_promote_sets_the_current_version_once_its_worker_runs(temporal: Temporal, octy: Octy) -> None:
     assert octy.shell("temporal", "versions").must().stdout == "No worker of deployment octy has polled yet.\n"
     early = octy.shell("temporal", "promote", "--timeout", "0").must(4)
     assert "start its `octy worker`, then repeat" in early.stderr
@@ -102,7 +102,7 @@ def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy
     assert page.must().stdout.splitlines()[2].split() == [RELEASE, "yes", "–"]
 
 
-def test_another_release_than_the_current_one_is_found_by_the_doctor(octy: Octy) -> None:
+def test_doctor_reports_a_release_that_is_not_current(octy: Octy) -> None:
     found = look(octy.shell("doctor", "--json", OCTY_TEMPORAL_BUILD_ID="9.9.9"))
     assert (found["state"], found["found"]) == (
         "problem",
@@ -113,7 +113,7 @@ def test_another_release_than_the_current_one_is_found_by_the_doctor(octy: Octy)
 
 
 @pytest.mark.parametrize("name", ["octy.eu", "octy:1", "x" * 201])
-def test_a_deployment_that_temporal_would_not_take_is_refused_before_anything_starts(name: str) -> None:
+def test_invalid_deployment_name_is_rejected_before_the_worker_starts(name: str) -> None:
     chain = Keychain.generate()
     with pytest.raises(ConfigurationError, match="OCTY_TEMPORAL_DEPLOYMENT"):
         WorkerSettings.build(peppers=chain, sealing_keys=chain, link_keys=chain, temporal_deployment=name)
@@ -129,7 +129,7 @@ def test_a_deployment_that_temporal_would_not_take_is_refused_before_anything_st
         (("promote", "--unversioned", "--build-id", "1"), {}, 2, "--build-id and --unversioned exclude each other"),
     ],
 )
-def test_what_can_not_be_done_is_told_in_one_line(
+def test_temporal_command_errors_are_printed_in_one_line(
     octy: Octy, words: tuple[str, ...], variables: dict[str, str], code: int, said: str
 ) -> None:
     done = octy.shell(

@@ -30,7 +30,7 @@ def octy(world: World) -> Octy:
 # Strangers' text
 
 
-def test_hostile_text_is_shown_harmless(world, octy):
+def test_untrusted_text_is_sanitized_for_the_terminal(world, octy):
     """A database may hold what today's checks would refuse: imports, older releases."""
     pair, incident_id = open_case(world, user_agent=HOSTILE)
     with world.database.write_session() as session:
@@ -63,7 +63,7 @@ def test_hostile_text_is_shown_harmless(world, octy):
             assert "\nX-Fake" not in said
 
 
-def test_ids_are_whole_outside_of_terminals_and_on_narrow_ones(world, octy):
+def test_ids_are_printed_whole_without_a_terminal_and_on_narrow_ones(world, octy):
     pair, incident_id = open_case(world, "a-customer-with-" + ".".join(["a-very-long-reference"] * 8))
     assert incident_id in octy("incidents", "list", COLUMNS="40").must().stdout
     assert pair.public_key in octy("keys", "list", COLUMNS="40", FORCE_COLOR="1").must().stdout
@@ -89,7 +89,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
-def test_colour_is_for_terminals_that_want_it(monkeypatch, variables, coloured):
+def test_colour_is_used_only_on_terminals_that_support_it(monkeypatch, variables, coloured):
     for name, value in {"TERM": "xterm-256color", "COLUMNS": "80", **variables}.items():
         monkeypatch.setenv(name, value)
     terminal = Terminal()
@@ -99,7 +99,7 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch, variables, coloured):
     assert "✗" in terminal.getvalue()
 
 
-def test_hostile_answers_to_a_question_are_no():
+def test_untrusted_answers_to_a_confirmation_count_as_no():
     for typed, answer in {"y\n": True, " YES \n": True, "n\n": False, "": False, "\x1b[A\n": False}.items():
         stdin, sys.stdin = sys.stdin, io.StringIO(typed)
         try:
@@ -108,5 +108,5 @@ def test_hostile_answers_to_a_question_are_no():
             sys.stdin = stdin
 
 
-def test_moments_are_utc():
+def test_times_are_printed_in_utc():
     assert output.format_time(datetime(2026, 2, 3, 14, 15, 16, tzinfo=UTC)) == "2026-02-03 14:15:16Z"

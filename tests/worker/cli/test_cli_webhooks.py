@@ -62,7 +62,7 @@ def audited_without_login(stderr: str) -> list[dict]:
 # Secrets and tests
 
 
-def test_the_secret_that_is_handed_over_checks_the_event_that_is_sent(octy, server, keys):
+def test_printed_webhook_secret_verifies_the_test_event(octy, server, keys):
     printed = octy("webhooks", "secret", "acme").must()
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", printed.stdout)
     assert audited_without_login(printed.stderr) == [
@@ -79,7 +79,7 @@ def test_the_secret_that_is_handed_over_checks_the_event_that_is_sent(octy, serv
     assert audited_without_login(done.stderr) == [told]
 
 
-def test_a_test_leaves_no_row(world, octy, keys):
+def test_webhook_test_leaves_no_row(world, octy, keys):
     octy("webhooks", "test", "acme").must()
     assert world.rows("SELECT COUNT(*) FROM webhook") == [(0,)]
 
@@ -104,7 +104,7 @@ def test_a_test_leaves_no_row(world, octy, keys):
         (None, {"OCTY_WEBHOOK_TIMEOUT": "0"}, 2, "OCTY_WEBHOOK_TIMEOUT"),
     ],
 )
-def test_a_test_that_does_not_arrive_says_why(  # noqa: PLR0917  # fixtures and a row of the table
+def test_webhook_test_that_fails_says_why(  # noqa: PLR0917  # fixtures and a row of the table
     world, octy, server, keys, url, variables, code, said
 ):
     if url is not None:
@@ -116,7 +116,7 @@ def test_a_test_that_does_not_arrive_says_why(  # noqa: PLR0917  # fixtures and 
     assert "abcd" not in done.stderr
 
 
-def test_what_the_server_answered_is_told(octy, server, keys):
+def test_webhook_test_reports_the_status_of_the_response(octy, server, keys):
     server.statuses = [500]
     done = octy("webhooks", "test", "acme").must(1)
     assert "not delivered: the server did not respond with 2xx (status 500) → the worker would retry" in done.stderr
@@ -125,7 +125,7 @@ def test_what_the_server_answered_is_told(octy, server, keys):
     assert set(found) == set(webhooks.TEST_JSON.split(", "))
 
 
-def test_one_account_s_secret_is_rotated_alone_with_a_day_of_overlap(world, octy, server, keys):
+def test_webhook_secret_of_one_account_is_rotated_with_a_day_of_overlap(world, octy, server, keys):
     other = world.register("other").account_id
     check = documented_check()
     before, others = (octy("webhooks", "secret", name).must().stdout.strip() for name in ("acme", "other"))
@@ -147,14 +147,14 @@ def test_one_account_s_secret_is_rotated_alone_with_a_day_of_overlap(world, octy
 
 
 @pytest.mark.parametrize("name", ["secret", "test"])
-def test_an_unknown_account_is_told(octy, name):
+def test_webhook_commands_report_an_unknown_account(octy, name):
     assert "no account has the reference 'nobody'" in octy("webhooks", name, "nobody").must(2).stderr
 
 
 # Lists and orders
 
 
-def test_a_host_without_keys_lists_and_orders(world, keys):
+def test_webhook_list_and_retry_need_no_keys(world, keys):
     bare = octy_for(world)
     assert bare("webhooks", "list").must().stdout == "There are no webhooks.\n"
     assert bare("webhooks", "list", "--failed").must().stdout == "No webhook has failed.\n"
@@ -168,7 +168,7 @@ def test_a_host_without_keys_lists_and_orders(world, keys):
     assert status(world, order)[0] == "pending"
 
 
-def test_the_list_has_pages_and_a_total(world, octy, keys):
+def test_webhook_list_has_pages_and_a_total(world, octy, keys):
     orders = [tell(world, keys.account_id, subject) for subject in "abc"]
     pages = [octy("webhooks", "list", "--limit", "2", "--page", page, "--json").must().json for page in "12"]
     newest_first = sorted((each.webhook_id for each in orders), reverse=True)
@@ -178,7 +178,7 @@ def test_the_list_has_pages_and_a_total(world, octy, keys):
     assert octy("find", orders[0].webhook_id, "--json").must().json["accounts"][0]["reference"] == "acme"
 
 
-def test_the_list_has_the_newest_first_and_the_failed_ones_alone(world, octy, keys):
+def test_webhook_list_is_newest_first_and_filters_failed_ones(world, octy, keys):
     first, second = (tell(world, keys.account_id, subject) for subject in ("a", "b"))
     change(
         world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", first.webhook_id
@@ -196,7 +196,7 @@ def test_the_list_has_the_newest_first_and_the_failed_ones_alone(world, octy, ke
     assert octy("webhooks", "list", "--account", "other").must().stdout == "There are no webhooks.\n"
 
 
-def test_an_order_that_cant_be_taken_says_so(world, octy, keys):
+def test_webhook_retry_that_is_not_possible_says_why(world, octy, keys):
     order = tell(world, keys.account_id)
     assert "delivered or still retried" in octy("webhooks", "retry", order.webhook_id, *WHY).must(3).stderr
     assert "there is no webhook w-1 → `octy webhooks list`" in octy("webhooks", "retry", "w-1", *WHY).must(2).stderr
@@ -209,7 +209,7 @@ def test_an_order_that_cant_be_taken_says_so(world, octy, keys):
     ("name", "names"),
     [("list", "LIST_JSON"), ("retry", "RETRY_JSON"), ("rotate-secret", "ROTATE_JSON"), ("test", "TEST_JSON")],
 )
-def test_every_command_documents_its_json_with_examples(name, names):
+def test_every_webhook_command_documents_its_json_with_examples(name, names):
     page = " ".join(Octy()("webhooks", name, "--help", COLUMNS="300").must().stdout.split())
     assert all(
         said in page for said in ("--json", f"JSON: {getattr(webhooks, names)}", f"Examples: octy webhooks {name}")

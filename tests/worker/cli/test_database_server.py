@@ -28,13 +28,13 @@ from octy_worker.observability.database_server import (
         (postgresql_version("18.1 (Debian 18.1-1)", 180_001), False),
     ],
 )
-def test_version_is_too_old_below_the_oldest_that_works(version: DatabaseVersion, too_old: bool) -> None:
+def test_database_version_below_the_minimum_is_too_old(version: DatabaseVersion, too_old: bool) -> None:
     check = version_check(version)
     assert (check.state is State.PROBLEM, check.code == "database-too-old") == (too_old, too_old)
     assert version.name in check.found
 
 
-def test_version_is_asked_of_the_database(world: World) -> None:
+def test_database_version_is_read_from_the_server(world: World) -> None:
     found = read_version(world.database)
     assert not found.is_too_old
     if world.store == "sqlite":
@@ -44,6 +44,6 @@ def test_version_is_asked_of_the_database(world: World) -> None:
         assert (found.product, found.name) == ("PostgreSQL", name)
 
 
-def test_settings_that_are_off_are_named(world: World) -> None:
+def test_durability_settings_that_are_off_are_named(world: World) -> None:
     own = ["fsync", "full_page_writes"]  # the tests' server is fast, not durable
     assert unsafe_settings(world.database) == ([] if world.store == "sqlite" else own)

@@ -32,7 +32,7 @@ def looked_at(world: World, server: Server, authority: Authority, **options: obj
         ("", "other", State.PROBLEM, "refuses the login with 535"),
     ],
 )
-def test_mail_server_that_takes_no_mail_is_a_problem(tmp_path, reply, password, state, said) -> None:
+def test_doctor_reports_a_mail_server_that_accepts_no_mail(tmp_path, reply, password, state, said) -> None:
     world, authority, inbox = World(tmp_path), Authority(tmp_path), Inbox()
     if reply:
         inbox.replies["MAIL"] = reply
@@ -48,7 +48,7 @@ def test_mail_server_that_takes_no_mail_is_a_problem(tmp_path, reply, password, 
     ("begins", "ends", "to_do"),
     [(-2, -1, "renew the certificate"), (1, 2, "check this host's clock")],
 )
-def test_certificate_out_of_its_time_is_to_be_renewed(tmp_path, begins, ends, to_do) -> None:
+def test_doctor_reports_an_expired_or_expiring_certificate(tmp_path, begins, ends, to_do) -> None:
     world, authority = World(tmp_path), Authority(tmp_path)
     own = trustme.CA()
     own.cert_pem.write_to_path(str(authority.file))
@@ -70,7 +70,7 @@ def test_certificate_out_of_its_time_is_to_be_renewed(tmp_path, begins, ends, to
         ([State.PROBLEM, State.UNCHECKED], "1 problem found."),
     ],
 )
-def test_summary_reports_no_problems_only_when_every_check_was_made(states, summary) -> None:
+def test_doctor_summary_reports_no_problems_only_when_every_check_was_made(states, summary) -> None:
     assert doctor_view.summary([Check("x", state, "") for state in states]) == summary
 
 
@@ -86,11 +86,11 @@ def test_summary_reports_no_problems_only_when_every_check_was_made(states, summ
         ("postgresql://octy@db.example/octy?sslmode=disable", "disable"),
     ],
 )
-def test_connection_that_does_not_verify_its_server_is_told(url: str, mode: str) -> None:
+def test_doctor_reports_a_postgresql_connection_that_does_not_verify_its_server(url: str, mode: str) -> None:
     assert unverified_sslmode(make_url(url)) == mode
 
 
-def test_connection_in_clear_that_the_url_allows_is_said_and_is_no_problem(tmp_path) -> None:
+def test_doctor_mentions_a_plaintext_postgresql_connection_that_the_url_allows(tmp_path) -> None:
     world = World(tmp_path)
     url = "postgresql://octy@192.0.2.1:9/octy?sslmode=disable&connect_timeout=1&hostaddr=127.0.0.1"
     settings = settings_of(world).model_copy(update={"database_url": url})

@@ -482,7 +482,7 @@ def test_each_problem_is_provoked_by_one_test() -> None:
     assert sorted(provoked) == sorted(PROBLEMS)
 
 
-def test_docs_doctor_lists_each_problem_with_its_words() -> None:
+def test_doctor_document_lists_each_problem_with_its_text() -> None:
     rows = [
         f"| {code} | {words(each.name)} | {words(each.found)} | {words(each.to_do)} |"
         for code, each in PROBLEMS.items()
@@ -491,7 +491,7 @@ def test_docs_doctor_lists_each_problem_with_its_words() -> None:
     assert listed == rows
 
 
-def test_a_check_that_is_wrong_comes_from_the_list_only() -> None:
+def test_doctor_problems_are_built_only_from_the_problem_table() -> None:
     """The list is whole when nothing else makes such a check, and true when each entry is used."""
     texts: set[str] = set()
     for file in SOURCES.glob("*.py"):
@@ -507,7 +507,7 @@ def test_a_check_that_is_wrong_comes_from_the_list_only() -> None:
 
 
 @pytest.mark.parametrize(("code", "provoke"), [*HERE.items(), *FURTHER])
-def test_problem_is_found_in_its_words(
+def test_doctor_reports_each_problem_with_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, provoke: Callable[[Ground], Iterable[Check]]
 ) -> None:
     folder = tmp_path / "given"

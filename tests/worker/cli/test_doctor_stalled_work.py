@@ -85,7 +85,9 @@ PROVOKED: dict[str, Callable[[World, pytest.MonkeyPatch], object]] = {
 
 
 @pytest.mark.parametrize("code", PROVOKED)
-def test_problem_is_found_alone_and_in_its_words(world: World, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+def test_doctor_reports_each_stalled_work_problem_alone_with_its_text(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
     keys = world.register("sound")
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
@@ -101,6 +103,6 @@ def test_problem_is_found_alone_and_in_its_words(world: World, monkeypatch: pyte
     assert fits(PROBLEMS[code], check)
 
 
-def test_without_a_database_nothing_of_this_is_said_to_be_well(tmp_path: Path, world: World) -> None:
+def test_doctor_reports_stalled_work_as_unchecked_without_a_database(tmp_path: Path, world: World) -> None:
     settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path}/none/none.db"})
     assert {check.state for check in check_stalled_work(settings)} == {State.UNCHECKED}

@@ -290,7 +290,7 @@ FURTHER: list[tuple[str, Callable[[Ground], list[Check]]]] = [
 
 
 @pytest.mark.parametrize(("code", "provoke"), [*PROVOKED.items(), *FURTHER])
-def test_problem_at_temporal_is_found_in_its_words(
+def test_doctor_reports_each_temporal_problem_with_its_text(
     tmp_path: Path,
     temporal: Temporal,
     monkeypatch: pytest.MonkeyPatch,
@@ -308,7 +308,7 @@ def test_problem_at_temporal_is_found_in_its_words(
         assert fits(PROBLEMS[code], check)
 
 
-def test_a_worker_names_its_release_and_a_live_one_of_this_release_is_no_problem() -> None:
+def test_doctor_reports_no_problem_for_a_worker_of_this_release() -> None:
     assert worker_release() in worker_identity()
     alive = polled(NOW - 60)
     assert (queues_without_pollers(alive, NOW), other_releases(alive, NOW), clock_difference(alive, NOW)) == (

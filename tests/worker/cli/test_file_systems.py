@@ -31,7 +31,7 @@ MOUNTS = r"""
         ("/var/twice/octy.db", ""),
     ],
 )
-def test_the_deepest_mount_decides(path: str, kind: str) -> None:
+def test_network_type_is_that_of_the_deepest_mount(path: str, kind: str) -> None:
     assert network_type(PurePosixPath(path), MOUNTS) == kind
 
 

@@ -60,7 +60,7 @@ def case(world, monkeypatch):
     return case
 
 
-def test_only_what_is_new_is_told_until_the_case_is_closed(case):
+def test_follow_prints_new_events_until_the_incident_is_closed(case):
     case.note("seen_before")
     case.meanwhile(
         lambda: case.mail(MailState.PENDING),
@@ -81,7 +81,7 @@ def test_only_what_is_new_is_told_until_the_case_is_closed(case):
     ]
 
 
-def test_ctrl_c_is_the_way_to_stop(case):
+def test_follow_ends_on_ctrl_c(case):
     def interrupt():
         raise KeyboardInterrupt
 
@@ -91,7 +91,7 @@ def test_ctrl_c_is_the_way_to_stop(case):
     assert ended.stderr == ""
 
 
-def test_a_closed_case_is_shown_and_left(case):
+def test_follow_of_a_closed_incident_prints_it_and_ends(case):
     case.close()
     case.meanwhile()
     shown = case.octy("incidents", "show", case.id, "--follow").must().stdout
@@ -99,7 +99,7 @@ def test_a_closed_case_is_shown_and_left(case):
     assert shown.count("resolution: false_alarm") == 1
 
 
-def test_programs_get_the_whole_timeline_line_by_line(case):
+def test_follow_with_json_prints_the_whole_timeline_line_by_line(case):
     case.note("one")
     case.meanwhile(lambda: case.note("two", NOW + 1), case.close)
     lines = case.octy("incidents", "show", case.id, "--follow", "--json").must().stdout.splitlines()

@@ -29,7 +29,7 @@ def counts(found: Plot) -> list[tuple[float, int]]:
     return [(each.at.timestamp() - START, each.count) for each in found.bins]
 
 
-def test_a_burst_is_drawn_by_the_second(world):
+def test_attempts_over_time_of_a_burst_are_drawn_by_the_second(world):
     keys, incident_id = open_case(world, at=START)
     fail(world, keys, 5, at=START + 3)
     fail(world, keys, 7, at=START + 3, outcome=Outcome.ACCEPTED)
@@ -38,7 +38,7 @@ def test_a_burst_is_drawn_by_the_second(world):
     assert counts(found) == [(0, 20), (1, 0), (2, 0), (3, 5)]
 
 
-def test_what_is_not_kept_in_detail_is_drawn_by_the_minute_and_nothing_is_lost(world):
+def test_attempts_over_time_without_details_are_drawn_by_the_minute(world):
     keys, incident_id = open_case(world, at=START)
     fail(world, keys, 80, at=START + 61, source="198.51.100.4")  # 60 of them in detail
     found = plot(world, incident_id)
@@ -46,7 +46,7 @@ def test_what_is_not_kept_in_detail_is_drawn_by_the_minute_and_nothing_is_lost(w
     assert counts(found) == [(0, 20), (60, 80)]
 
 
-def test_from_the_first_failure_to_the_end_of_the_case(world):
+def test_attempts_over_time_span_the_whole_incident(world):
     keys = world.register()
     fail(world, keys, 1, at=START - 300, outcome=Outcome.ACCEPTED)
     fail(world, keys, 4, at=START)
@@ -61,7 +61,7 @@ def test_from_the_first_failure_to_the_end_of_the_case(world):
     assert [each for each in counts(found) if each[1]] == [(0, 4), (600, 16)]
 
 
-def test_counts_that_are_gone_have_no_plot(world):
+def test_attempts_over_time_without_counters_have_no_plot(world):
     _, incident_id = open_case(world, at=START)
     with world.database.write() as connection:
         connection.execute(text("DELETE FROM incident_count"))
@@ -79,7 +79,7 @@ def chart(world) -> Chart:
 
 
 @pytest.mark.sqlite
-def test_the_command_shows_it_plain_outside_of_terminals_and_as_numbers(world):
+def test_incidents_show_draws_attempts_over_time_in_ascii_and_json(world):
     keys, incident_id = open_case(world, at=START)
     fail(world, keys, 10, at=START + 2)
     octy = octy_for(world)
@@ -93,7 +93,7 @@ def test_the_command_shows_it_plain_outside_of_terminals_and_as_numbers(world):
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize(("encoding", "block"), [("utf-8", "██"), ("ascii", "##"), ("latin-1", "##")])
-def test_a_terminal_gets_what_it_can_show(chart, encoding, block):
+def test_incidents_show_draws_attempts_over_time_as_the_terminal_can(chart, encoding, block):
     written = io.BytesIO()
     screen = io.TextIOWrapper(written, encoding=encoding)
     print_parts(Console(file=screen, force_terminal=True, color_system="standard", width=80), [chart])

@@ -20,7 +20,7 @@ generations = st.integers(0, 2**31)
 
 @settings(deadline=None)
 @given(purposes, subjects, generations)
-def test_token_opens_what_it_was_made_for(purpose, subject, generation):
+def test_link_token_verifies_for_its_purpose_and_subject(purpose, subject, generation):
     token = LINKS.token(purpose, subject, generation)
     assert LINKS.check(token, purpose, subject, generation)
     assert len(token) == 32
@@ -29,13 +29,13 @@ def test_token_opens_what_it_was_made_for(purpose, subject, generation):
 
 @settings(deadline=None)
 @given(st.tuples(purposes, subjects, generations), st.tuples(purposes, subjects, generations))
-def test_token_opens_nothing_else(mine, other):
+def test_link_token_verifies_for_nothing_else(mine, other):
     assert LINKS.check(LINKS.token(*mine), *other) == (mine == other)
 
 
 @settings(deadline=None)
 @given(purposes, subjects, st.data())
-def test_changed_token_opens_nothing(purpose, subject, data):
+def test_changed_link_token_does_not_verify(purpose, subject, data):
     token = LINKS.token(purpose, subject)
     place = data.draw(st.integers(0, len(token) - 1))
     letter = data.draw(st.characters().filter(lambda letter: letter != token[place]))
@@ -45,16 +45,16 @@ def test_changed_token_opens_nothing(purpose, subject, data):
 
 @settings(deadline=None)
 @given(st.text(st.characters()))
-def test_any_text_is_refused_without_an_exception(text):
+def test_any_text_as_link_token_is_rejected_without_an_exception(text):
     assert not LINKS.check(text, Purpose.ALERT, "019b76da-b3b8-7000-8000-000000000003")
 
 
-def test_parts_of_a_token_can_not_be_shifted_into_each_other():
+def test_link_token_separates_its_parts_unambiguously():
     assert LINKS.token(Purpose.REVEAL, "a1", 1) != LINKS.token(Purpose.REVEAL, "a", 11)
     assert len({LINKS.token(purpose, "a") for purpose in Purpose}) == len(Purpose)
 
 
-def test_tokens_of_the_older_key_are_good_until_it_leaves_the_chain():
+def test_link_tokens_of_an_older_key_verify_until_the_key_is_removed():
     older = Links(Keychain({"k1": OLD}), URL).token(Purpose.ALERT, "a")
     newer = Links(Keychain({"k2": NEW}), URL)
     assert LINKS.check(older, Purpose.ALERT, "a")
@@ -62,18 +62,18 @@ def test_tokens_of_the_older_key_are_good_until_it_leaves_the_chain():
     assert not newer.check(older, Purpose.ALERT, "a")
 
 
-def test_token_is_the_same_whenever_it_is_rebuilt():
+def test_link_token_is_deterministic():
     again = Links(Keychain({"k1": OLD, "k2": NEW}), "http://other.example")
     assert LINKS.token(Purpose.ALERT, "a") == again.token(Purpose.ALERT, "a")
 
 
-def test_addresses_hold_purpose_subject_and_token():
+def test_link_url_has_purpose_subject_and_token():
     assert LINKS.alert_url("a") == f"{URL}/alert/a/{LINKS.token(Purpose.ALERT, 'a')}"
     assert LINKS.notice_url("a") == f"{URL}/notice/a/{LINKS.token(Purpose.NOTICE, 'a')}"
     assert LINKS.reveal_url("a", 3) == f"{URL}/keys/a/{LINKS.token(Purpose.REVEAL, 'a', 3)}"
 
 
 @pytest.mark.parametrize("key", [OLD, NEW])
-def test_keys_are_not_shown(key):
+def test_repr_of_links_shows_no_keys(key):
     assert key.hex() not in repr(LINKS)
     assert repr(LINKS) == f"Links({URL})"

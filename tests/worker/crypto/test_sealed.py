@@ -18,13 +18,13 @@ ROW = "019b76da-b3b8-7000-8000-000000000003"
 
 @settings(deadline=None)
 @given(st.text(), st.text(min_size=1))
-def test_what_was_sealed_opens_again(plain, context):
+def test_sealed_secret_opens_again(plain, context):
     assert SEALER.open(SEALER.seal(plain, context), context) == plain
 
 
 @settings(deadline=None)
 @given(st.text(min_size=8))
-def test_sealed_text_shows_nothing_of_the_plain_one(plain):
+def test_sealed_secret_shows_no_plaintext(plain):
     sealed = SEALER.seal(plain, ROW)
     assert plain not in sealed
     assert plain.encode() not in b64decode(sealed.split("$")[2])
@@ -41,14 +41,14 @@ def test_nonce_is_twelve_bytes_of_the_given_randomness():
     assert (key_id, b64decode(nonce), asked) == ("k1", b"\x07" * 12, [12])
 
 
-def test_text_of_one_row_does_not_open_as_that_of_another():
+def test_sealed_secret_of_one_row_does_not_open_for_another():
     with pytest.raises(ConfigurationError, match="does not open"):
         SEALER.open(SEALER.seal("sk_x", ROW), ROW[:-1] + "4")
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_changed_text_does_not_open(data):
+def test_changed_sealed_secret_does_not_open(data):
     key_id, nonce, text = SEALER.seal("sk_secret", ROW).split("$")
     parts = {"nonce": bytearray(b64decode(nonce)), "text": bytearray(b64decode(text))}
     part = parts[data.draw(st.sampled_from(sorted(parts)))]
@@ -65,18 +65,18 @@ def test_newest_key_seals_and_older_ones_still_open():
     assert SEALER.seal("sk_x", ROW).startswith("k2$")
 
 
-def test_key_that_left_the_chain_is_named():
+def test_sealing_key_removed_from_the_keychain_is_named_in_the_error():
     newer = Sealer(Keychain({"k2": NEW}), secrets.token_bytes)
     older = Sealer(Keychain({"k1": OLD}), secrets.token_bytes).seal("sk_x", ROW)
     with pytest.raises(ConfigurationError, match="OCTY_SEALING_KEYS lacks the key 'k1'"):
         newer.open(older, ROW)
 
 
-def test_another_key_of_the_same_name_does_not_open():
+def test_sealing_key_with_the_same_id_and_other_bytes_does_not_open():
     other = Sealer(Keychain({"k1": NEW}), secrets.token_bytes)
     with pytest.raises(ConfigurationError, match="the key 'k1' does not open"):
         other.open(Sealer(Keychain({"k1": OLD}), secrets.token_bytes).seal("sk_x", ROW), ROW)
 
 
-def test_keys_are_not_shown():
+def test_repr_of_the_sealer_shows_no_keys():
     assert repr(SEALER) == "Sealer(Keychain(k1, k2))"

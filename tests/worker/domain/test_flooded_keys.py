@@ -19,7 +19,7 @@ def flood(world: World, outcome: str) -> tuple[str, int]:
     return public_key, minute
 
 
-def test_keys_show_tells_from_when_on_it_has_read(world, monkeypatch):
+def test_keys_show_of_a_key_with_many_counters_says_since_when_it_counts(world, monkeypatch):
     public_key, minute = flood(world, "wrong_secret")
     monkeypatch.setattr(usage, "MAX_COUNTERS", 35)
     with world.database.read_session() as session:
@@ -28,7 +28,7 @@ def test_keys_show_tells_from_when_on_it_has_read(world, monkeypatch):
     assert sum(use.count for use in report.uses) == 30
 
 
-def test_uses_of_an_old_pair_are_those_of_the_newest_minutes(world, monkeypatch):
+def test_uses_of_a_key_with_many_counters_are_those_of_the_newest_minutes(world, monkeypatch):
     public_key, minute = flood(world, "accepted")
     with world.database.read_session() as session:
         assert sum(use.count for use in uses_by_source(session, public_key, minute - 10, NO_END)) == 100

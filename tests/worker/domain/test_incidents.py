@@ -57,7 +57,7 @@ def told(world: World, kind: str) -> list[tuple]:
     return world.rows("SELECT detail FROM outbox WHERE kind = :kind", kind=kind)
 
 
-def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
+def test_incident_view_has_what_pages_mails_and_staff_need(world: World) -> None:
     keys = world.register("acme")
     incident_id = open_case(world, keys)
     with world.database.read_session() as session:
@@ -82,7 +82,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
         (Answer.NOT_US, True, "retired", '{"answer": "not_us", "leaked": true}'),
     ],
 )
-def test_one_transaction_holds_answer_leak_and_outbox(
+def test_answer_leak_and_outbox_message_are_one_transaction(
     world: World, said: Answer, leaked: bool, state: str, detail: str
 ) -> None:
     keys = world.register()
@@ -94,7 +94,7 @@ def test_one_transaction_holds_answer_leak_and_outbox(
 
 @pytest.mark.parametrize("end", [None, RegenerationState.SUPERSEDED, RegenerationState.ABANDONED])
 @pytest.mark.parametrize("leaked", [True, False])
-def test_a_leak_on_a_pair_that_nobody_collected_cuts_the_one_in_use(
+def test_leak_of_an_uncollected_key_pair_retires_the_one_in_use(
     world: World, leaked: bool, end: RegenerationState | None
 ) -> None:
     """The customer holds no other secret than the one that the attacked pair was to replace."""
@@ -109,7 +109,7 @@ def test_a_leak_on_a_pair_that_nobody_collected_cuts_the_one_in_use(
     assert pair_state(world, new) == ("retired" if leaked or end else "active")
 
 
-def test_a_leak_on_a_pair_that_was_collected_leaves_its_predecessor_to_its_own_end(world: World) -> None:
+def test_leak_of_a_collected_key_pair_keeps_the_overlap_of_its_predecessor(world: World) -> None:
     old = world.register()
     new = world.complete(replace_uncollected(world, old).regeneration_id)
     answer(world, open_case(world, new), Answer.NOT_US, leaked=True)
@@ -134,7 +134,7 @@ def replace_uncollected(world: World, old: Keys) -> Keys:
     return Keys(old.reference, old.account_id, opened.regeneration_id, public_key, "")
 
 
-def test_fifty_clicks_of_both_buttons_give_one_answer(world: World) -> None:
+def test_fifty_concurrent_answers_give_one_answer(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     said = [Answer.NOT_US if n % 2 else Answer.IT_WAS_US for n in range(50)]
@@ -145,7 +145,7 @@ def test_fifty_clicks_of_both_buttons_give_one_answer(world: World) -> None:
     assert len(told(world, "incident_answered")) == 1
 
 
-def test_staff_and_customer_race_and_the_first_stands(world: World) -> None:
+def test_racing_staff_and_customer_answers_keep_the_first(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     answer(world, incident_id, Answer.NOT_US)
@@ -153,7 +153,7 @@ def test_staff_and_customer_race_and_the_first_stands(world: World) -> None:
     assert (late.taken, late.answer, late.answered_by) == (False, Answer.NOT_US, "customer")
 
 
-def test_a_repeated_decision_is_taken_once_and_reported_the_same(world: World) -> None:
+def test_repeated_decision_is_applied_once_with_the_same_result(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     first = answer(world, incident_id, Answer.NOT_US, by="ann", decision_id="d1", reason="phone")
@@ -163,7 +163,7 @@ def test_a_repeated_decision_is_taken_once_and_reported_the_same(world: World) -
     assert told(world, "incident_answered") == []  # the workflow asked for it
 
 
-def test_no_answer_to_a_closed_or_unknown_case(world: World) -> None:
+def test_closed_or_unknown_incident_accepts_no_answer(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     with world.database.write() as connection:
@@ -175,7 +175,7 @@ def test_no_answer_to_a_closed_or_unknown_case(world: World) -> None:
 
 
 @pytest.mark.parametrize("resolution", list(Resolution))
-def test_closing_starts_streaks_at_zero_and_only_a_false_alarm_is_quiet(world: World, resolution: Resolution) -> None:
+def test_closed_incident_resets_streaks_and_only_a_false_alarm_is_quiet(world: World, resolution: Resolution) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     if resolution is Resolution.FALSE_ALARM:
@@ -194,7 +194,7 @@ def test_closing_starts_streaks_at_zero_and_only_a_false_alarm_is_quiet(world: W
     assert world.rows("SELECT COUNT(*) FROM incident_event WHERE what = 'closed'") == [(1,)]
 
 
-def test_silence_does_not_pass_over_an_answer(world: World) -> None:
+def test_closing_as_unanswered_keeps_an_existing_answer(world: World) -> None:
     incident_id = open_case(world, world.register())
     answer(world, incident_id, Answer.NOT_US)
     with world.database.write() as connection:
@@ -202,7 +202,7 @@ def test_silence_does_not_pass_over_an_answer(world: World) -> None:
     assert world.rows("SELECT closed_at FROM incident") == [(None,)]
 
 
-def test_twenty_more_failures_after_the_end_are_a_new_case(world: World) -> None:
+def test_twenty_failures_after_closing_open_a_new_incident(world: World) -> None:
     keys = world.register()
     first = open_case(world, keys)
     with world.database.write() as connection:
@@ -210,7 +210,7 @@ def test_twenty_more_failures_after_the_end_are_a_new_case(world: World) -> None
     assert open_case(world, keys) != first
 
 
-def test_a_closed_case_does_not_count_what_follows_it(world: World) -> None:
+def test_closed_incident_counts_no_later_failures(world: World) -> None:
     keys = world.register()
     first = open_case(world, keys)
     with world.database.write() as connection:
@@ -224,7 +224,7 @@ def test_a_closed_case_does_not_count_what_follows_it(world: World) -> None:
     assert max(at for at in seen if at is not None) < utc(NOW + 120)
 
 
-def test_a_refused_decision_is_noted_once(world: World) -> None:
+def test_refused_decision_is_recorded_once(world: World) -> None:
     incident_id = open_case(world, world.register())
     for why in ("by the workflow", "by SQL"):
         with world.database.write() as connection:
@@ -236,7 +236,7 @@ def test_a_refused_decision_is_noted_once(world: World) -> None:
     ]
 
 
-def test_the_timeline_takes_an_event_once_and_keeps_order(world: World) -> None:
+def test_timeline_records_an_event_once_in_order(world: World) -> None:
     incident_id = open_case(world, world.register())
     for key in ("a", "b", "a"):
         with world.database.write() as connection:
@@ -246,7 +246,7 @@ def test_the_timeline_takes_an_event_once_and_keeps_order(world: World) -> None:
     assert world.rows("SELECT state FROM incident") == [("waiting",)]
 
 
-def test_a_reported_leak_can_not_become_a_false_alarm(world: World) -> None:
+def test_incident_with_a_reported_leak_cannot_become_a_false_alarm(world: World) -> None:
     """After an abandoned regeneration the case is asked anew, but the leak stays reported."""
     keys = world.register()
     incident_id = open_case(world, keys)

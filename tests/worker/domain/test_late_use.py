@@ -65,7 +65,7 @@ def found(world: World, account_id: str, at: float | None = None) -> list[tuple[
     return [(use.public_key, use.used_by.user_agent, use.used_by.source, use.used_by.count) for use in uses]
 
 
-def test_who_sends_a_retired_pair_with_its_own_secret_is_named(world: World, old: Keys, new: Keys) -> None:
+def test_late_use_names_the_source_of_a_retired_key_pair(world: World, old: Keys, new: Keys) -> None:
     send(world, old, "nightly/1.2", "192.0.2.7", times=3)
     send(world, old, "guesser", "198.51.100.9", times=4, secret="sk_wrong")
     send(world, new, "app/2", "192.0.2.8", times=2)
@@ -73,9 +73,7 @@ def test_who_sends_a_retired_pair_with_its_own_secret_is_named(world: World, old
     assert found(world, world.register("other").account_id) == []
 
 
-def test_a_live_pair_has_no_late_uses_and_one_that_nobody_sent_for_long_is_forgotten(
-    world: World, old: Keys, new: Keys
-) -> None:
+def test_active_or_long_unused_key_pair_has_no_late_uses(world: World, old: Keys, new: Keys) -> None:
     send(world, old, "nightly/1.2", "192.0.2.7", times=1)
     assert found(world, old.account_id, time.time() + LATE_USE_WINDOW.total_seconds() + 120) == []
     with world.database.read_session() as session:
@@ -83,7 +81,7 @@ def test_a_live_pair_has_no_late_uses_and_one_that_nobody_sent_for_long_is_forgo
         assert late_uses_of(session, live, utc(time.time())) == ()
 
 
-def test_it_stands_in_the_case_and_in_keys_show_and_not_for_another_key(world: World, old: Keys, new: Keys) -> None:
+def test_late_use_is_shown_in_its_incident_and_keys_show_only(world: World, old: Keys, new: Keys) -> None:
     send(world, old, "nightly/1.2", "192.0.2.7", times=3)
     fail(world, new)
     ((incident_id,),) = world.rows("SELECT id FROM incident")
@@ -99,7 +97,7 @@ def test_it_stands_in_the_case_and_in_keys_show_and_not_for_another_key(world: W
     assert "still used" not in octy("keys", "show", new.public_key).must().stdout
 
 
-def test_a_pair_that_retires_during_its_use_is_told_from_then_on(world: World, old: Keys) -> None:
+def test_late_use_counts_from_the_retirement_of_the_key_pair(world: World, old: Keys) -> None:
     send(world, old, "app/1", "192.0.2.7", times=2)
     with world.database.write() as connection:
         pair_id = connection.exec_driver_sql("SELECT id FROM key_pair").scalar_one()
@@ -109,7 +107,7 @@ def test_a_pair_that_retires_during_its_use_is_told_from_then_on(world: World, o
     assert found(world, old.account_id) == [(old.public_key, "app/1", "192.0.2.7", 1)]
 
 
-def test_the_customer_is_told_in_the_alert_and_on_the_page_of_the_case(world: World, old: Keys, new: Keys) -> None:
+def test_late_use_is_shown_in_the_alert_and_on_the_incident_page(world: World, old: Keys, new: Keys) -> None:
     send(world, old, "nightly/1.2 <b>", "192.0.2.7", times=3)
     fail(world, new)
     ((incident_id,),) = world.rows("SELECT id FROM incident")

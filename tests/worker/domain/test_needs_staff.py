@@ -254,7 +254,9 @@ def named(value: object) -> str:
     ],
     ids=named,
 )
-def test_a_case_that_waits_comes_to_staff_and_back(office: Office, cause: str, times: dict, way_out: Story) -> None:
+def test_waiting_incident_moves_to_needs_staff_and_back(
+    office: Office, cause: str, times: dict, way_out: Story
+) -> None:
     async def story(case: Case) -> None:
         await case.comes_to("needs_staff")
         assert case.events()[-1] == cause
@@ -275,7 +277,7 @@ def test_a_case_that_waits_comes_to_staff_and_back(office: Office, cause: str, t
     ],
     ids=named,
 )
-def test_a_case_whose_keys_are_on_their_way_comes_to_staff_and_back(
+def test_incident_with_uncollected_keys_moves_to_needs_staff_and_back(
     office: Office, cause: str, times: dict, way_out: Story
 ) -> None:
     async def story(case: Case) -> None:

@@ -79,7 +79,7 @@ def old_uses(world: World, regeneration_id: str) -> list[tuple[str, int, str]]:
         return [(found.source, found.count, found.user_agent) for found in regenerations.old_uses(session, view)]
 
 
-def test_uses_of_the_old_pair_since_the_collection_are_found_by_source(world: World) -> None:
+def test_uses_of_the_old_key_pair_since_the_collection_are_found_by_source(world: World) -> None:
     old = world.register()
     use(world, old, "192.0.2.8", times=2, user_agent="app/1")  # before the overlap: counted, and not described
     regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
@@ -90,7 +90,7 @@ def test_uses_of_the_old_pair_since_the_collection_are_found_by_source(world: Wo
     assert old_uses(world, regeneration_id) == [("192.0.2.7", 3, "nightly/1.3"), ("192.0.2.8", 2, "")]
 
 
-def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memory(world: World) -> None:
+def test_use_of_a_retiring_key_pair_is_recorded_in_detail_from_the_key_cache(world: World) -> None:
     """Also one by a header that was right a moment ago; and many leave no more details than refusals do."""
     old = world.register()
     with world.authenticator(attempts_per_minute=3) as authenticator:
@@ -105,7 +105,7 @@ def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memo
     assert details[-1] == ("app/19", "accepted")
 
 
-def test_activity_counts_uses_of_the_old_pair_and_raises_for_an_unknown_regeneration(tmp_path) -> None:
+def test_count_old_key_uses_raises_for_an_unknown_regeneration(tmp_path) -> None:
     world = World(tmp_path)
     activities = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=DAY)
     old = world.register()
@@ -121,7 +121,7 @@ def test_activity_counts_uses_of_the_old_pair_and_raises_for_an_unknown_regenera
     assert not raised.value.non_retryable
 
 
-def test_uses_before_the_collection_and_of_an_ended_pair_are_nobody_s(world: World) -> None:
+def test_uses_before_the_collection_or_of_an_ended_key_pair_are_not_counted(world: World) -> None:
     old = world.register()
     use(world, old, "192.0.2.7")
     regeneration_id = replaced(world, old, time.time() + 60)  # the next minute has begun by then
@@ -136,7 +136,7 @@ def test_uses_before_the_collection_and_of_an_ended_pair_are_nobody_s(world: Wor
 # What the customer is told of it
 
 
-def test_the_warning_says_who_how_often_when_last_and_until_when(books):
+def test_still_used_mail_has_source_count_last_time_and_end(books):
     sources = [(f"203.0.113.{number}", number * 100) for number in range(1, 8)]
     regeneration_id = books.overlap(*sources, first_used_at=utc(START - 60))
     books.failures("203.0.113.7", 1, user_agent="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
@@ -161,12 +161,12 @@ def test_the_warning_says_who_how_often_when_last_and_until_when(books):
     assert "<b>" not in rendered.html
 
 
-def test_the_warning_says_that_the_new_pair_was_never_used(books):
+def test_still_used_mail_says_that_the_new_key_pair_was_never_used(books):
     for form in both(books.rendered(order(books.overlap(("203.0.113.7", 1))))):
         assert "not yet" in form
 
 
-def test_the_warning_is_one_mail_beside_the_daily_cap(books):
+def test_still_used_mail_does_not_count_under_the_daily_cap(books):
     """It answers nothing that a stranger can do, and a day later it would be too late."""
     mailer = Told()
     activities = books.activities(mailer, mail_daily_cap=1)
@@ -178,7 +178,7 @@ def test_the_warning_is_one_mail_beside_the_daily_cap(books):
 
 
 @pytest.mark.parametrize("why", ["unused", "over", "cut"])
-def test_a_warning_that_was_overtaken_is_not_sent(books, why):
+def test_obsolete_still_used_mail_is_not_sent(books, why):
     regeneration_id = books.overlap(*([] if why == "unused" else [("203.0.113.7", 3)]))
     if why == "over":
         books.now += 6 * HOUR
@@ -191,7 +191,7 @@ def test_a_warning_that_was_overtaken_is_not_sent(books, why):
 
 @pytest.mark.parametrize(("used", "said"), [(START - 60, "2026-02-02 02:39:00 UTC"), (None, "has not been used yet")])
 @pytest.mark.parametrize("leaked", [False, True])
-def test_the_last_mail_says_when_the_new_pair_was_first_used(books, leaked, used, said):
+def test_keys_retired_mail_says_when_the_new_key_pair_was_first_used(books, leaked, used, said):
     regeneration_id = books.overlap(first_used_at=None if used is None else utc(used))
     books.retire_old_key_pair()
     for form in both(books.rendered(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
@@ -199,7 +199,7 @@ def test_the_last_mail_says_when_the_new_pair_was_first_used(books, leaked, used
         assert ("has not been used yet" in form) is (used is None)
 
 
-def test_a_first_issue_has_no_last_mail(books):
+def test_first_key_pair_has_no_keys_retired_mail(books):
     first = books.regeneration(old=False)
     report = books.activities(Told()).send_mail(SendMailInput(first, MailKind.KEYS_RETIRED, 1, START))
     assert report == SendMailResult("failed", "unknown-subject")
@@ -208,7 +208,7 @@ def test_a_first_issue_has_no_last_mail(books):
 # The new pair's first use
 
 
-def test_the_first_use_of_new_keys_stands_in_the_case(world: World) -> None:
+def test_first_use_of_new_keys_is_recorded_in_the_incident(world: World) -> None:
     """The recorder writes it down at the pair, on either database; timeline and JSON read it there."""
     old = world.register()
     fail(world, old)

@@ -73,7 +73,7 @@ def refusals(world: World, incident_id: str) -> list[tuple]:
     return [(what, actor, json.loads(detail)) for what, actor, detail in world.rows(query, id=incident_id)]
 
 
-def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_again(world, control, case):
+def test_use_staff_request_returns_its_row_and_the_same_for_a_retry(world, control, case):
     staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
     first = use(control, "d-1", case)
     assert first == UseStaffRequestResult(
@@ -98,7 +98,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("order_id", "more", "why"), REFUSED.values(), ids=REFUSED)
-def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted(  # noqa: PLR0917  # fixtures, and a row
+def test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted(  # noqa: PLR0917  # fixtures, and a row
     world, control, counted, case, order_id, more, why
 ):
     for number, subject in (("d-1", case), ("d-2", "another"), ("d-3", case), ("d-4", case)):
@@ -116,7 +116,7 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
     assert world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id") == before
 
 
-def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted, case):
+def test_staff_request_row_with_invalid_content_is_refused(world, control, counted, case):
     staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
     with world.database.write() as connection:
         run(connection, "UPDATE staff_request SET actor = 'system'")
@@ -124,7 +124,7 @@ def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted,
     assert counted == {RefusalReason.REQUEST_INVALID: 1}
 
 
-def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counted, case):
+def test_concurrent_calls_use_a_staff_request_once(world, control, counted, case):
     staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
     found: list[UseStaffRequestResult] = []
     threads = [
@@ -139,7 +139,7 @@ def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counte
     assert counted == {RefusalReason.REQUEST_USED: 7}
 
 
-def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, case):
+def test_same_staff_request_is_saved_once_and_another_of_its_id_is_refused(world, case):
     staff_requests.save_order(world.database, StaffAction.EXTEND, case, WEEK, NOW)
     staff_requests.save_order(world.database, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
     for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
@@ -152,7 +152,7 @@ def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, 
     ]
 
 
-def test_ignored_signals_are_noted_up_to_a_limit_and_all_are_counted(world, control, counted, case):
+def test_ignored_signals_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, case):
     for number in range(1, 31):
         name = "keys_collected" if number % 2 else "a mail address: ada@example.com"
         ignored = IgnoredSignal(WorkflowKind.INCIDENT, case, name, RefusalReason.NO_ROW, number, NOW)
@@ -168,7 +168,7 @@ def test_ignored_signals_are_noted_up_to_a_limit_and_all_are_counted(world, cont
 @pytest.mark.parametrize(
     "kind", [WorkflowKind.NOTICE, WorkflowKind.WEBHOOK, WorkflowKind.MAINTENANCE, WorkflowKind.REGENERATION]
 )
-def test_what_has_no_timeline_is_counted(world, control, counted, kind):
+def test_ignored_signal_of_a_subject_without_a_timeline_is_counted(world, control, counted, kind):
     within("1").run(
         control.record_ignored_signal, IgnoredSignal(kind, "nobody", "look", RefusalReason.UNKNOWN_NAME, 1, NOW)
     )

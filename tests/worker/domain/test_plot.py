@@ -32,7 +32,7 @@ def spread(seconds, number=20):
         (100 * DAY, 8 * DAY, "2026-01-27", "2026-05-19"),
     ],
 )
-def test_bins_have_round_widths_and_times_as_short_as_they_may_be(seconds, width, first, end):
+def test_histogram_bins_have_round_widths_and_short_labels(seconds, width, first, end):
     plot = spread(seconds)
     assert plot.seconds == width
     assert plot.label(plot.bins[0].at) == first
@@ -40,7 +40,7 @@ def test_bins_have_round_widths_and_times_as_short_as_they_may_be(seconds, width
 
 
 @given(st.lists(st.tuples(PLACES, st.integers(0, 10**6)), min_size=1, max_size=60), st.sampled_from([1, 60, 3_600]))
-def test_nothing_is_lost_and_bins_are_few_aligned_and_without_gaps(counts, finest):
+def test_histogram_keeps_all_counts_in_few_aligned_bins_without_gaps(counts, finest):
     plot = plot_of(((START + at, number) for at, number in counts), finest=finest)
     if plot is None:
         assert not any(number for _, number in counts)
@@ -61,12 +61,12 @@ def test_nothing_is_lost_and_bins_are_few_aligned_and_without_gaps(counts, fines
     assert all(len(line) <= 72 for line in columns(plot))
 
 
-def test_nothing_has_no_plot():
+def test_empty_histogram_is_none():
     assert plot_of([]) is None
     assert plot_of([(START, 0)]) is None
 
 
-def test_a_size_shows_anything_and_nothing_apart():
+def test_histogram_bar_of_any_count_differs_from_zero():
     plot = plot_of([(START, 1), (START + 2, 10_000)])
     assert [plot.size(each, 10) for each in plot.bins] == [1, 0, 10]
     assert plot.highest.at == utc(START + 2)
@@ -75,7 +75,7 @@ def test_a_size_shows_anything_and_nothing_apart():
 SHAPE = plot_of([(START + 60 * n, count) for n, count in enumerate([1, 4, 12, 6, 0, 3, 0, 8])], finest=60)
 
 
-def test_columns_in_blocks():
+def test_histogram_columns_in_block_characters():
     assert columns(SHAPE, height=3) == [
         "12 │    ██",
         "   │    ██▄▄      ██",
@@ -85,14 +85,14 @@ def test_columns_in_blocks():
     ]
 
 
-def test_columns_in_ascii():
+def test_histogram_columns_in_ascii():
     drawn = columns(SHAPE, height=3, ascii_only=True)
     assert "\n".join(drawn).isascii()
     assert drawn[-2:] == [" 0 +----------------", "    02:40      02:48"]
     assert drawn[0] == "12 |    ##"
 
 
-def test_bars_say_the_same_in_any_font():
+def test_histogram_bars_need_no_monospaced_font():
     assert bars(SHAPE, width=12) == [
         "02:40  1 #",
         "02:41  4 ####",
@@ -105,5 +105,5 @@ def test_bars_say_the_same_in_any_font():
     ]
 
 
-def test_few_bins_have_their_times_in_one_place():
+def test_histogram_of_few_bins_has_one_label_line():
     assert columns(spread(0))[-1] == "    02:40:00 to 02:40:01"

@@ -103,7 +103,7 @@ JOINS, REPLACED, CASE_IS_OPEN = "joins", str(OrderRefusal.REPLACED), "is open fo
         (address, address, REPLACED),
     ],
 )
-def test_a_second_order_joins_or_is_refused_with_a_reason(
+def test_second_regeneration_joins_or_is_refused_with_a_reason(
     desk: Desk, first: Order, second: Order, outcome: str, made: bool
 ) -> None:
     keys = desk.world.register()
@@ -118,7 +118,7 @@ def test_a_second_order_joins_or_is_refused_with_a_reason(
 
 @pytest.mark.parametrize("made", [False, True], ids=["ordered", "sent"])
 @pytest.mark.parametrize(("second", "outcome"), [(staff, JOINS), (address, REPLACED)])
-def test_an_order_beside_the_first_issue_joins_it_or_is_refused(
+def test_regeneration_beside_the_first_issue_joins_it_or_is_refused(
     desk: Desk, second: Order, outcome: str, made: bool
 ) -> None:
     contact = {"contact_email_address": "security@acme.example"}
@@ -145,7 +145,7 @@ STEPS = ("issue_key_pair", "verify_key_pair", "activate_key_pair")
 
 @pytest.mark.parametrize("leaked", [False, True])
 @pytest.mark.parametrize("done", range(len(STEPS) + 1))
-def test_what_fails_after_any_step_leaves_the_old_pair_alive_unless_it_leaked(
+def test_regeneration_failed_after_any_step_keeps_the_old_key_pair_unless_leaked(
     desk: Desk, done: int, leaked: bool
 ) -> None:
     """After so many steps it is given up: one failed for good, the mail was refused, or nobody collected."""

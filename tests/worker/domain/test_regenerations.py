@@ -60,13 +60,13 @@ def accepts(world: World, keys: Keys) -> bool:
         return authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
 
 
-def test_registration_orders_the_first_pair_in_the_same_transaction(world: World) -> None:
+def test_registration_orders_the_first_key_pair_in_the_same_transaction(world: World) -> None:
     made = register(world.database, "acme", {"contact_email_address": "a@b.example"}, actor="ann", now=NOW)
     assert world.rows("SELECT id, cause, old_pair_id FROM regeneration") == [(made.regeneration_id, "first", None)]
     assert world.rows("SELECT kind, subject_id FROM outbox") == [("regeneration_opened", made.regeneration_id)]
 
 
-def test_every_step_twice_is_every_step_once(world: World) -> None:
+def test_every_regeneration_step_is_idempotent(world: World) -> None:
     old = world.register()
     opened = order(world, old)
     for _ in range(2):
@@ -94,13 +94,13 @@ def test_every_step_twice_is_every_step_once(world: World) -> None:
         assert finish(world, opened.regeneration_id, RegenerationState.DONE) is RegenerationState.DONE
 
 
-def test_a_leaked_pair_stops_with_the_order(world: World) -> None:
+def test_leaked_key_pair_is_retired_when_its_regeneration_is_ordered(world: World) -> None:
     old = world.register()
     order(world, old, leaked=True)
     assert states(world) == {old.public_key: "retired"}
 
 
-def test_a_second_order_for_the_same_pair_joins_and_may_still_say_leaked(world: World) -> None:
+def test_second_regeneration_of_a_key_pair_joins_and_may_add_leaked(world: World) -> None:
     old = world.register()
     first, second = order(world, old), order(world, old)
     assert (second.regeneration_id, second.joined) == (first.regeneration_id, True)
@@ -109,7 +109,7 @@ def test_a_second_order_for_the_same_pair_joins_and_may_still_say_leaked(world: 
     assert states(world) == {old.public_key: "retired"}
 
 
-def test_an_order_against_the_uncollected_new_pair_supersedes(world: World) -> None:
+def test_regeneration_of_an_uncollected_key_pair_supersedes_its_own(world: World) -> None:
     old = world.register()
     first = order(world, old)
     issue(world, first.regeneration_id)
@@ -128,7 +128,7 @@ def test_an_order_against_the_uncollected_new_pair_supersedes(world: World) -> N
 
 
 @pytest.mark.parametrize(("first_leaked", "second_leaked"), [(True, False), (False, True), (True, True)])
-def test_superseding_keeps_a_leak_and_cuts_what_it_inherits(
+def test_superseding_regeneration_keeps_leaked_and_retires_the_old_key_pair(
     world: World, first_leaked: bool, second_leaked: bool
 ) -> None:
     old = world.register()
@@ -148,7 +148,7 @@ def test_superseding_keeps_a_leak_and_cuts_what_it_inherits(
 
 
 @pytest.mark.parametrize("end", ["abandoned", "superseded"])
-def test_an_order_against_a_pair_that_nobody_ever_collected_is_about_the_one_in_use(world: World, end: str) -> None:
+def test_regeneration_of_a_never_collected_key_pair_replaces_the_one_in_use(world: World, end: str) -> None:
     old = world.register()
     first = order(world, old)
     issue(world, first.regeneration_id)
@@ -177,7 +177,7 @@ def test_an_order_against_a_pair_that_nobody_ever_collected_is_about_the_one_in_
     ]
 
 
-def test_fifty_collectors_get_the_secret_once(world: World) -> None:
+def test_fifty_concurrent_collections_show_the_secret_once(world: World) -> None:
     opened = order(world, world.register())
     issue(world, opened.regeneration_id)
     activate(world, opened.regeneration_id)
@@ -196,7 +196,9 @@ def test_fifty_collectors_get_the_secret_once(world: World) -> None:
 @pytest.mark.parametrize(
     ("generation", "later", "works"), [(1, 0.0, True), (2, 0.0, False), (1, LIFE - 1, True), (1, LIFE + 1, False)]
 )
-def test_a_link_works_for_its_generation_and_its_life(world: World, generation: int, later: float, works: bool) -> None:
+def test_link_works_for_its_generation_until_it_expires(
+    world: World, generation: int, later: float, works: bool
+) -> None:
     opened = order(world, world.register())
     issue(world, opened.regeneration_id)
     activate(world, opened.regeneration_id)
@@ -204,7 +206,7 @@ def test_a_link_works_for_its_generation_and_its_life(world: World, generation: 
     assert (keys is not None) is works
 
 
-def test_a_renewed_link_ends_the_older_one_and_a_repeat_renews_once(world: World) -> None:
+def test_renewed_link_invalidates_the_older_one_and_a_repeat_renews_once(world: World) -> None:
     opened = order(world, world.register())
     issue(world, opened.regeneration_id)
     activate(world, opened.regeneration_id)
@@ -217,7 +219,7 @@ def test_a_renewed_link_ends_the_older_one_and_a_repeat_renews_once(world: World
         assert regenerations.renew_link(session, opened.regeneration_id, 3, life=LIFE, now=NOW) == 0
 
 
-def test_an_abandoned_one_takes_its_new_pair_with_it_and_leaves_the_old(world: World) -> None:
+def test_abandoned_regeneration_ends_its_new_key_pair_and_keeps_the_old(world: World) -> None:
     old = world.register()
     opened = order(world, old)
     issue(world, opened.regeneration_id)
@@ -231,7 +233,7 @@ def test_an_abandoned_one_takes_its_new_pair_with_it_and_leaves_the_old(world: W
     assert not order(world, old, old=old).joined
 
 
-def test_a_customer_who_was_faster_than_the_end_keeps_the_keys(world: World) -> None:
+def test_keys_collected_before_the_end_are_kept(world: World) -> None:
     old = world.register()
     opened = order(world, old)
     new = world.complete(opened.regeneration_id)
@@ -240,7 +242,7 @@ def test_a_customer_who_was_faster_than_the_end_keeps_the_keys(world: World) -> 
     assert finish(world, opened.regeneration_id, RegenerationState.DONE) is RegenerationState.DONE
 
 
-def test_a_new_pair_authenticates_only_once_it_is_active(world: World) -> None:
+def test_new_key_pair_authenticates_only_once_it_is_active(world: World) -> None:
     old = world.register()
     opened = order(world, old)
     issue(world, opened.regeneration_id)
@@ -250,7 +252,7 @@ def test_a_new_pair_authenticates_only_once_it_is_active(world: World) -> None:
     assert accepts(world, old)
 
 
-def test_a_pair_that_does_not_verify_is_not_proven(world: World) -> None:
+def test_key_pair_with_a_wrong_digest_does_not_verify(world: World) -> None:
     opened = order(world, world.register())
     issue(world, opened.regeneration_id)
     with world.database.write() as connection:
@@ -259,7 +261,7 @@ def test_a_pair_that_does_not_verify_is_not_proven(world: World) -> None:
         assert not regenerations.verify_new_pair(session, world.hasher, world.sealer, opened.regeneration_id)
 
 
-def test_a_second_first_order_joins(world: World) -> None:
+def test_second_first_issue_joins(world: World) -> None:
     made = register(world.database, "acme", {"contact_email_address": "a@b.example"}, actor="ann", now=NOW)
     with world.database.write_session() as session:
         again = regenerations.open_regeneration(
@@ -269,7 +271,7 @@ def test_a_second_first_order_joins(world: World) -> None:
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_pair_that_was_replaced_already_is_not_replaced_again(world: World, finished: bool) -> None:
+def test_replaced_key_pair_is_not_replaced_again(world: World, finished: bool) -> None:
     """A case of the old pair that is answered during or after the overlap joins what replaced it."""
     old = world.register()
     first = order(world, old)
@@ -286,7 +288,7 @@ def begin_overlap(world: World, regeneration_id: str, now: float) -> float:
         return regenerations.begin_overlap(session, regeneration_id, overlap=3600, now=now)
 
 
-def test_the_overlap_counts_from_the_collection_however_late_it_begins(world: World) -> None:
+def test_overlap_counts_from_the_collection_however_late_it_begins(world: World) -> None:
     old = world.register()
     opened = order(world, old)
     world.complete(opened.regeneration_id, NOW)
@@ -296,7 +298,7 @@ def test_the_overlap_counts_from_the_collection_however_late_it_begins(world: Wo
     assert (retire_at / 1e6, state) == (pytest.approx(NOW + 3600, abs=1e-5), "retiring")
 
 
-def test_an_end_that_was_set_already_stands(world: World) -> None:
+def test_overlap_end_that_is_already_set_is_kept(world: World) -> None:
     old = world.register()
     opened = order(world, old)
     world.complete(opened.regeneration_id, NOW)
@@ -306,7 +308,7 @@ def test_an_end_that_was_set_already_stands(world: World) -> None:
     assert again == pytest.approx(NOW + 3600, abs=1e-5)
 
 
-def test_there_is_nothing_to_wait_for_when_the_old_pair_is_cut_or_was_never_there(world: World) -> None:
+def test_regeneration_without_an_active_old_key_pair_has_no_overlap(world: World) -> None:
     old = world.register()
     assert begin_overlap(world, old.regeneration_id, NOW + 600) == NOW + 600
     opened = order(world, old, leaked=True)
@@ -315,7 +317,7 @@ def test_there_is_nothing_to_wait_for_when_the_old_pair_is_cut_or_was_never_ther
     assert states(world)[old.public_key] == "retired"
 
 
-def test_nothing_is_renewed_of_what_ended_before_a_pair_was_issued(world: World) -> None:
+def test_link_of_a_regeneration_that_ended_before_its_issue_is_not_renewed(world: World) -> None:
     opened = order(world, world.register())
     finish(world, opened.regeneration_id, RegenerationState.SUPERSEDED)
     with world.database.write_session() as session:

@@ -41,7 +41,7 @@ ANOTHER = FOREIGN["scrypt"]
 
 
 @pytest.mark.parametrize("write", [as_csv, as_json], ids=["CSV", "JSON lines"])
-def test_a_customer_comes_with_the_pair_and_the_contact_data(world, write):
+def test_import_writes_account_contact_data_and_key_pair(world, write):
     contact = {
         "contact_name": "Ada, „Countess“",
         "contact_surname": 'By"ron',
@@ -63,14 +63,14 @@ def test_a_customer_comes_with_the_pair_and_the_contact_data(world, write):
     assert rows == [("c1", key(1), *life, 1_709_208_000_000_000), ("c2", key(2), *life, now)]
 
 
-def test_every_process_hears_of_the_new_pairs_and_nobody_gets_a_mail(world):
+def test_import_notifies_key_caches_and_sends_no_mail(world):
     imported(world, as_csv(person(1), person(2)))
     assert world.rows("SELECT public_key FROM key_change ORDER BY seq") == [(key(1),)]  # nobody remembers unknown keys
     assert world.rows("SELECT COUNT(*) FROM outbox") == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM regeneration") == [(0,)]
 
 
-def test_lists_show_the_order_of_the_file(world):
+def test_imported_accounts_are_listed_in_file_order(world):
     imported(world, as_csv(*(person(number) for number in range(50))))
     assert [row[0] for row in world.rows("SELECT reference FROM account ORDER BY id")] == [f"c{n}" for n in range(50)]
 
@@ -90,7 +90,7 @@ def test_an_imported_pair_of_every_scheme_authenticates(world, name):
         assert authenticator.decide(FakeRequest(basic(key(1), secret + "x"))).outcome is Outcome.WRONG_SECRET
 
 
-def test_a_process_that_has_met_the_key_before_accepts_it_after_the_import(world):
+def test_process_that_rejected_an_unknown_key_accepts_it_after_the_import(world):
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.UNKNOWN_KEY
         imported(world, as_csv(person()))
@@ -100,7 +100,7 @@ def test_a_process_that_has_met_the_key_before_accepts_it_after_the_import(world
 # Several pairs, and the same file again
 
 
-def test_further_rows_of_a_customer_repeat_the_contact_data_or_leave_them_empty(world):
+def test_further_rows_of_an_account_may_repeat_or_omit_the_contact_data(world):
     more = {"contact_name": "Ada"}
     plan = imported(
         world,
@@ -115,7 +115,7 @@ def test_further_rows_of_a_customer_repeat_the_contact_data_or_leave_them_empty(
 
 
 @pytest.mark.parametrize("into_existing", [False, True])
-def test_the_same_file_again_changes_nothing(world, into_existing):
+def test_import_of_the_same_file_again_changes_nothing(world, into_existing):
     content = as_csv(person(1), person(2), person(3, reference="c1", contact_email_address=""))
     imported(world, content)
     before = content_of(world)
@@ -124,7 +124,7 @@ def test_the_same_file_again_changes_nothing(world, into_existing):
     assert content_of(world) == before
 
 
-def test_the_same_file_again_finds_pairs_whose_hash_gave_way_to_ours(world):
+def test_import_of_the_same_file_again_recognizes_upgraded_hashes(world):
     imported(world, as_csv(person(1), person(2)))
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
@@ -133,7 +133,7 @@ def test_the_same_file_again_finds_pairs_whose_hash_gave_way_to_ours(world):
     assert (plan.already_there, len(plan.pairs)) == (2, 1)
 
 
-def test_an_account_gets_a_further_pair_only_when_that_is_asked_for(world):
+def test_existing_account_gets_a_further_key_pair_only_with_the_option(world):
     imported(world, as_csv(person(1)))
     before = content_of(world)
     further = as_csv(person(reference="c1", public_key=key(2), contact_email_address=""))
@@ -207,18 +207,18 @@ PAIR = "is no public key"
     ],
 )
 @pytest.mark.parametrize("write", [as_csv, as_json], ids=["CSV", "JSON lines"])
-def test_a_wrong_cell_is_told_with_its_line_and_column(world, write, changed, column, wrong):
+def test_invalid_cell_is_reported_with_line_and_column(world, write, changed, column, wrong):
     before = content_of(world)
     line = 3 if write is as_csv else 2
     assert faults(world, write(person(1), person(2, **changed), person(3))) == [(line, column, wrong)]
     assert content_of(world) == before
 
 
-def test_the_last_moment_that_is_taken_is_now(world):
+def test_created_at_up_to_now_is_accepted(world):
     assert faults(world, as_csv(person(created_at="2027-01-15T08:00:00Z"))) == []
 
 
-def test_all_that_is_wrong_is_told_at_once(world):
+def test_all_errors_of_a_file_are_reported_at_once(world):
     content = as_csv(person(1, reference="", webhook_url="x", secret_hash="y"), person(2, public_key="z"), person(3))
     assert [(line, column) for line, column, _ in faults(world, content)] == [
         (2, "reference"),
@@ -246,12 +246,12 @@ def test_all_that_is_wrong_is_told_at_once(world):
         ),
     ],
 )
-def test_rows_that_contradict_each_other(world, rows, expected):
+def test_contradicting_rows_are_reported(world, rows, expected):
     assert faults(world, as_csv(*rows)) == [expected]
 
 
 @pytest.mark.parametrize("into_existing", [False, True])
-def test_rows_that_contradict_the_store(world, into_existing):
+def test_rows_contradicting_the_database_are_reported(world, into_existing):
     other = world.register("other")
     imported(world, as_csv(person(1), person(2), person(7)))
     found = faults(
@@ -274,13 +274,13 @@ def test_rows_that_contradict_the_store(world, into_existing):
     ]
 
 
-def test_a_pair_of_another_account_is_not_taken_away(world):
+def test_key_pair_of_another_account_is_not_reassigned(world):
     imported(world, as_csv(person(1), person(2)))
     content = as_csv(person(2, public_key=key(1)))
     assert faults(world, content) == [(2, "public_key", "belongs to another account")]
 
 
-def test_an_import_never_changes_a_pair_that_was_issued_here(world):
+def test_import_never_changes_a_key_pair_issued_here(world):
     pair = world.register("c1")
     (digest,) = world.rows("SELECT secret_digest FROM key_pair")[0]
     contact = {"reference": "c1", "contact_email_address": "", "public_key": pair.public_key}
@@ -291,7 +291,7 @@ def test_an_import_never_changes_a_pair_that_was_issued_here(world):
     assert faults(world, as_csv(person(**contact, secret_hash=ANOTHER))) == [shaped]
 
 
-def test_plain_sha_is_never_taken_for_an_account_that_is_there(world):
+def test_unsalted_sha_hash_is_rejected_for_an_existing_account(world):
     imported(world, as_csv(person(1, secret_hash=FOREIGN["SHA-256"])))
     before = content_of(world)
     further = as_csv(
@@ -304,7 +304,7 @@ def test_plain_sha_is_never_taken_for_an_account_that_is_there(world):
     assert content_of(world) == before
 
 
-def test_whoever_gets_a_further_pair_is_told_by_mail_and_webhook(world):
+def test_added_key_pair_is_notified_by_mail_and_webhook(world):
     imported(world, as_csv(person(1, webhook_url="https://hooks.example/x"), person(2)))
     further = as_csv(
         person(reference="c1", public_key=key(11), contact_email_address=""),
@@ -323,7 +323,7 @@ def test_whoever_gets_a_further_pair_is_told_by_mail_and_webhook(world):
     assert sorted(row[0] for row in world.rows("SELECT kind FROM outbox")) == ["notice_created", "webhook_due"]
 
 
-def test_an_imported_hash_is_sealed_to_its_row(world):
+def test_imported_hash_is_bound_to_its_row(world):
     imported(world, as_csv(person(1), person(2)))
     rows = world.rows("SELECT id, public_key, secret_digest FROM key_pair")
     for pair_id, public_key, stored in rows:
@@ -365,7 +365,7 @@ GOOD = person()
         as_json(GOOD).replace(b"}", b', "contact_name": null, "created_at": ""}'),
     ],
 )
-def test_what_is_right_in_every_dialect(world, content):
+def test_import_file_dialects_are_accepted(world, content):
     plan = imported(world, content)
     assert (plan.rows, len(plan.accounts), len(plan.pairs)) == (1, 1, 1)
 
@@ -407,11 +407,11 @@ def test_what_is_right_in_every_dialect(world, content):
         (as_json(GOOD) + b"\xff", (2, "", "this is not UTF-8 text")),
     ],
 )
-def test_what_cant_be_read_is_told_with_its_line(world, content, expected):
+def test_unreadable_line_is_reported_with_its_number(world, content, expected):
     assert faults(world, content) == [expected]
 
 
-def test_lines_are_counted_through_cells_of_several_lines(world):
+def test_line_numbers_count_multiline_cells(world):
     """The fault stands where its row begins."""
     two_lines = person(1, contact_name="a\nb")
     found = faults(world, as_csv(two_lines, person(2, contact_name="c\r\nd\r\ne"), person(3, public_key="x")))
@@ -422,12 +422,12 @@ def test_lines_are_counted_through_cells_of_several_lines(world):
     ]
 
 
-def test_a_mistyped_column_is_recognised(world):
+def test_misspelled_column_is_reported_with_a_suggestion(world):
     plan = planned(world, csv_of(TOP + ",contact_nmae", ROW + ",Ada"))
     assert [fault.to_do for fault in plan.faults] == ["is it contact_name?"]
 
 
-def test_a_customer_without_anything_is_told_everything(world):
+def test_empty_row_is_reported_with_all_missing_cells(world):
     assert {column for _, column, _ in faults(world, b"{}")} == {"reference", "public_key", "secret_hash"}
 
 
@@ -436,14 +436,14 @@ def test_a_customer_without_anything_is_told_everything(world):
 @example(TOP.encode() + b"\n\x00,\x00,\x00,\x00")
 @example(as_json(person(reference="\ud800", contact_email_address="\udfff", secret_hash="\ud800", created_at="\ud800")))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_file_does_more_than_have_faults(world, content):
+def test_arbitrary_import_file_never_raises(world, content):
     plan = planned(world, content)
     assert plan.faults or plan.rows == 0
 
 
 @given(st.lists(st.fixed_dictionaries({name: st.text(max_size=20) for name in COLUMNS}), min_size=1, max_size=5))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_a_csv_library_writes_is_read_as_it_was(world, rows):
+def test_csv_reader_reads_what_csv_writer_writes(world, rows):
     """Whatever stands in the cells: as many rows are read as were written, and each has its fault."""
     plan = planned(world, as_csv(*({**row, "secret_hash": "wrong"} for row in rows), header=COLUMNS))
     stops = any("CSV" in fault.wrong for fault in plan.faults)
@@ -454,7 +454,7 @@ def test_what_a_csv_library_writes_is_read_as_it_was(world, rows):
 # All or nothing
 
 
-def test_a_plan_with_faults_is_never_carried_out(world):
+def test_plan_with_errors_is_never_carried_out(world):
     before = content_of(world)
     plan = planned(world, as_csv(person(1), person(2, public_key="x")))
     with pytest.raises(ValueError, match="faults"):
@@ -462,7 +462,7 @@ def test_a_plan_with_faults_is_never_carried_out(world):
     assert content_of(world) == before
 
 
-def test_a_fault_in_the_middle_of_writing_leaves_nothing(world):
+def test_error_in_the_middle_of_writing_leaves_nothing(world):
     before = content_of(world)
     plan = planned(world, as_csv(*(person(number) for number in range(200))))
     seen = []
@@ -496,7 +496,7 @@ def killed_import(world: World, content: bytes, *, pauses: int) -> None:
 
 
 @pytest.mark.parametrize("pauses", [0, 1, 3])
-def test_a_kill_between_steps_leaves_no_valid_key_and_the_same_file_runs_again(world, pauses):
+def test_import_killed_between_steps_leaves_no_valid_key_and_can_be_repeated(world, pauses):
     before, content = content_of(world), as_csv(*(person(number) for number in range(300)))
     killed_import(world, content, pauses=pauses)
     assert world.rows("SELECT DISTINCT state, cause FROM key_pair") == [(KeyPairState.PENDING, KeyPairCause.IMPORT)]
@@ -513,7 +513,7 @@ def test_a_kill_between_steps_leaves_no_valid_key_and_the_same_file_runs_again(w
     assert content_of(world) != before
 
 
-def test_what_a_killed_import_left_is_removed_by_pruning(world):
+def test_rows_of_a_killed_import_are_removed_by_pruning(world):
     other, content = world.register("other"), as_csv(*(person(number) for number in range(300)))
     before = content_of(world)
     killed_import(world, content, pauses=2)
@@ -526,7 +526,7 @@ def test_what_a_killed_import_left_is_removed_by_pruning(world):
         assert authenticator.decide(FakeRequest(basic(other.public_key, other.secret))).outcome is Outcome.ACCEPTED
 
 
-def test_an_import_beside_another_is_refused_and_harms_neither(world):
+def test_concurrent_import_is_refused_and_harms_neither(world):
     plan, rival = planned(world, as_csv(*(person(n) for n in range(100)))), planned(world, as_csv(person(500)))
 
     def meanwhile(_what, _done, _total):
@@ -553,7 +553,7 @@ def test_import_killed_before_its_notices_still_notifies_customers_of_added_key_
     assert world.rows("SELECT DISTINCT state FROM key_pair") == [(KeyPairState.ACTIVE,)]
 
 
-def test_no_transaction_of_an_import_of_20000_pairs_is_long(world):
+def test_import_of_20000_key_pairs_has_no_long_transaction(world):
     """Others wait for a step at most: 500 pairs, and one UPDATE at the end."""
     plan = planned(world, as_csv(*(person(number) for number in range(20_000))))
     rows_by_transaction, statements = [0], []
@@ -574,7 +574,7 @@ def test_no_transaction_of_an_import_of_20000_pairs_is_long(world):
 
 
 @pytest.mark.parametrize("rival", [person(1), person(7, public_key=key(1)), person(1, public_key=key(7))])
-def test_who_writes_the_same_meanwhile_wins(world, rival):
+def test_import_fails_when_another_process_wrote_the_same_keys_meanwhile(world, rival):
     plan = planned(world, as_csv(person(1), person(2)))
     imported(world, as_csv(rival))
     before = content_of(world)
@@ -584,13 +584,13 @@ def test_who_writes_the_same_meanwhile_wins(world, rival):
     assert content_of(world) == before
 
 
-def test_the_plan_is_made_without_the_write_lock(world):
+def test_import_is_planned_without_the_write_lock(world):
     content = as_csv(person(1), person(2))
     with world.database.write():
         assert len(planned(world, content).pairs) == 2
 
 
-def test_many_rows_take_few_statements(world):
+def test_import_of_many_rows_runs_few_statements(world):
     """A thousand rows are two statements to compare, and some dozen to write; one for each row would take minutes."""
     statements = []
 

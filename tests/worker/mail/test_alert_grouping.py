@@ -66,7 +66,7 @@ def answer(world, incident_id):
     answer_incident(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=world.now)
 
 
-def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_one_joined(world):
+def test_four_incidents_in_a_row_send_one_alert_at_once_and_one_grouped_alert(world):
     mailer = Told()
     activities = world.activities(mailer)
     [first] = attack(world, 1)
@@ -93,7 +93,7 @@ def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_
     assert len(mailer.envelopes) == 2
 
 
-def test_incidents_that_are_open_already_join_the_first_alert(world):
+def test_incidents_already_open_are_grouped_into_the_first_alert(world):
     mailer, attacked = Told(), attack(world, 4)
     with ThreadPoolExecutor(4) as pool:
         activities = world.activities(mailer)
@@ -112,7 +112,7 @@ def _until_sent(activities, incident_id):
     return "never"
 
 
-def test_no_number_of_reminders_and_notices_withholds_an_alert(world):
+def test_reminders_and_notices_never_use_up_the_cap_of_alerts(world):
     activities = world.activities(Told(), mail_daily_cap=1)
     earlier = world.incident()
     for number in range(1, 4):
@@ -126,7 +126,7 @@ def test_no_number_of_reminders_and_notices_withholds_an_alert(world):
     assert activities.send_mail(order(incident_id)) == SendMailResult("sent")
 
 
-def test_every_pair_of_a_hundred_gets_its_alert_on_one_day(world):
+def test_hundred_incidents_of_one_account_are_all_alerted_on_one_day(world):
     mailer, attacked = Told(), []
     activities = world.activities(mailer)
     for _ in range(25):
@@ -139,7 +139,7 @@ def test_every_pair_of_a_hundred_gets_its_alert_on_one_day(world):
     assert sorted(told) == sorted(incident_id for incident_id, _ in attacked)
 
 
-def test_answered_and_closed_incidents_are_left_out(world):
+def test_answered_and_closed_incidents_are_not_grouped(world):
     mailer = Told()
     activities = world.activities(mailer)
     [first, second, third, fourth] = attack(world, 4)
@@ -151,7 +151,7 @@ def test_answered_and_closed_incidents_are_left_out(world):
     assert [world.mail(f"{each[0]}/alert/1") for each in (second, third)] == [None, None]
 
 
-def test_incident_answered_between_two_tries_is_left_out_of_the_second(world):
+def test_incident_answered_between_two_attempts_is_left_out_of_the_second(world):
     mailer = Told(LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = world.activities(mailer)
     [first, second, third] = attack(world, 3)
@@ -168,7 +168,7 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-def test_killed_between_smtp_and_commit_repeats_the_same_mail_with_the_same_keys(world, monkeypatch):
+def test_grouped_alert_killed_between_smtp_and_commit_is_repeated_unchanged(world, monkeypatch):
     mailer = Told()
     activities = world.activities(mailer)
     [first, second] = attack(world, 2)
@@ -190,7 +190,7 @@ def test_killed_between_smtp_and_commit_repeats_the_same_mail_with_the_same_keys
 
 
 @pytest.mark.parametrize(("answered", "after"), [(True, 61.0), (False, 661.0)])
-def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered, after):
+def test_alert_is_sent_alone_when_the_grouped_mail_is_given_up(world, answered, after):
     mailer = Told(LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = world.activities(mailer)
     [first, second] = attack(world, 2)
@@ -207,14 +207,14 @@ def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered,
     assert world.mail(f"{second[0]}/alert/1").joined_mail == ""
 
 
-def test_refused_mail_fails_each_alert_that_it_carries(world):
+def test_rejected_grouped_mail_fails_each_of_its_alerts(world):
     activities = world.activities(Told(REFUSED))
     [first, second] = attack(world, 2)
     assert activities.send_mail(order(first[0])) == SendMailResult("failed", "rcpt-550")
     assert activities.send_mail(order(second[0])) == SendMailResult("failed", "rcpt-550")
 
 
-def test_other_addresses_get_one_notice_beside_a_joined_alert(moved):
+def test_other_addresses_get_one_notice_beside_a_grouped_alert(moved):
     mailer = Told(SmtpResult(SmtpStatus.ACCEPTED), LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = moved.activities(mailer)
     attacked = attack(moved, 2)
@@ -225,7 +225,7 @@ def test_other_addresses_get_one_notice_beside_a_joined_alert(moved):
     assert [len(named(envelope, moved, attacked)) for envelope in mailer.envelopes] == [2, 0, 0]
 
 
-def test_incidents_of_other_accounts_do_not_join(world):
+def test_incidents_of_other_accounts_are_not_grouped(world):
     mailer = Told()
     activities = world.activities(mailer)
     [first] = attack(world, 1)
@@ -247,7 +247,7 @@ def test_incidents_of_other_accounts_do_not_join(world):
     assert [envelope.recipient for envelope in mailer.envelopes] == ["bob@other.example", ADDRESS]
 
 
-def test_window_of_zero_sends_each_alert_at_once(world):
+def test_alert_join_window_of_zero_sends_each_alert_at_once(world):
     activities = world.activities(mailer := Told(), alert_group_interval=0)
     for _ in range(3):
         [(incident_id, _)] = attack(world, 1)
@@ -267,12 +267,12 @@ def test_window_of_zero_sends_each_alert_at_once(world):
         (1000.0, 1000.0, 0.0, 9000.0, 0.0),
     ],
 )
-def test_alert_never_waits_longer_than_the_window_whatever_clocks_say(last, opened_at, waited, now, wait):
+def test_alert_never_waits_longer_than_the_join_window_with_differing_clocks(last, opened_at, waited, now, wait):
     waiting = GroupWait(WINDOW, opened_at, waited)
     assert waiting.until_due(None if last is None else utc(last), now) == wait
 
 
-def test_rows_of_alerts_are_one_for_each_incident(world):
+def test_each_grouped_incident_has_one_mail_row(world):
     activities = world.activities(Told())
     attacked = attack(world, 3)
     for incident_id, _ in attacked:
@@ -283,7 +283,7 @@ def test_rows_of_alerts_are_one_for_each_incident(world):
 
 
 @pytest.mark.parametrize("part", ["body.txt", "body.html"])
-def test_template_that_leaves_out_other_keys_is_refused(tmp_path, part):
+def test_alert_template_that_omits_grouped_keys_is_rejected(tmp_path, part):
     folder = tmp_path / "alert"
     folder.mkdir()
     (folder / part).write_text("{{ facts.public_key }} {{ facts.url }}", "utf-8")

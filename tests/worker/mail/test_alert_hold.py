@@ -32,29 +32,29 @@ counts = st.integers(0, 10_000)
 
 
 @given(counts, counts, counts)
-def test_nothing_is_held_while_one_customer_in_twenty_still_succeeds(refused, before, since):
+def test_alerts_are_not_held_while_one_customer_in_twenty_succeeds(refused, before, since):
     held = find_evidence(FaultIndicators(refused, before, since))
     assert held is None or since * 20 <= before
 
 
 @given(counts, counts)
-def test_nothing_is_held_unless_several_customers_are_refused_at_their_own_addresses(before, since):
+def test_alerts_are_not_held_unless_several_customers_are_refused_at_their_own_addresses(before, since):
     assert all(find_evidence(FaultIndicators(refused, before, since)) is None for refused in range(5))
 
 
 @given(counts, st.integers(0, 9), counts)
-def test_nothing_is_held_where_few_customers_succeeded_before(refused, before, since):
+def test_alerts_are_not_held_where_few_customers_succeeded_before(refused, before, since):
     assert find_evidence(FaultIndicators(refused, before, since)) is None
 
 
 @given(counts, counts, counts)
-def test_more_successes_never_make_evidence(refused, before, since):
+def test_more_successes_are_never_evidence_for_an_alert_hold(refused, before, since):
     if find_evidence(FaultIndicators(refused, before, since)) is None:
         assert find_evidence(FaultIndicators(refused, before, since + 1)) is None
 
 
 @given(counts, counts, counts)
-def test_foreign_keys_are_evidence_by_themselves(refused, before, since):
+def test_unfitting_peppers_alone_are_evidence_for_an_alert_hold(refused, before, since):
     assert find_evidence(FaultIndicators(refused, before, since, keys_fit=False)) is Evidence.FOREIGN_KEYS
 
 
@@ -130,7 +130,7 @@ def holds(world):
         return session.exec(select(AlertHold)).all()
 
 
-def test_collapse_of_all_customers_holds_alerts_tells_staff_once_and_ends_after_fifteen_minutes(world):
+def test_failures_of_all_customers_hold_alerts_for_15_minutes_and_notify_staff_once(world):
     mailer, incidents = Told(), collapse(world)
     activities = world.activities(mailer, support_digest_to=SUPPORT)
     assert [activities.send_mail(order(incident_id)) for incident_id in incidents] == [HELD] * 12
@@ -169,7 +169,7 @@ def test_no_second_hold_follows_within_a_day(world):
     assert [activities.send_mail(order(incident_id)).state for incident_id in incidents[:6]] == ["sent"] * 6
 
 
-def test_hold_is_over_for_an_alert_whose_workflow_waited_whatever_clocks_say(world):
+def test_alert_hold_ends_after_the_workflow_waited_with_differing_clocks(world):
     incidents = collapse(world)
     activities = world.activities(Told())
     assert activities.send_mail(order(incidents[0])) == HELD
@@ -177,7 +177,7 @@ def test_hold_is_over_for_an_alert_whose_workflow_waited_whatever_clocks_say(wor
     assert activities.send_mail(order(incidents[0], MAX_HOLD)).state == "sent"
 
 
-def test_strangers_hold_nothing_by_wrong_attempts_on_every_key_even_when_customers_are_silent(world):
+def test_attackers_cannot_hold_alerts_by_wrong_secrets_for_every_key(world):
     mailer = Told()
     activities = world.activities(mailer)
     attacked = [
@@ -187,7 +187,7 @@ def test_strangers_hold_nothing_by_wrong_attempts_on_every_key_even_when_custome
     assert holds(world) == []
 
 
-def test_strangers_among_customers_addresses_hold_nothing_while_customers_succeed(world):
+def test_attackers_behind_customers_addresses_cannot_hold_alerts_while_customers_succeed(world):
     incidents = collapse(world, 30)
     with world.database.write_session() as session:
         for pair in session.exec(select(KeyPair).where(KeyPair.account_id != world.account_id).limit(3)).all():
@@ -210,14 +210,14 @@ def test_foreign_pepper_holds_alerts(world):
     assert [hold.evidence for hold in holds(world)] == ["foreign_keys"]
 
 
-def test_own_pepper_holds_nothing(world):
+def test_fitting_pepper_holds_no_alerts(world):
     with world.database.write() as connection:
         register_keys(connection, PEPPERS, CHAIN, START)
     with world.database.read_session() as session:
         assert load_indicators(session, CHAIN, START) == FaultIndicators()
 
 
-def test_notice_that_does_not_leave_is_tried_with_the_next_held_alert(world):
+def test_hold_notice_that_failed_is_retried_with_the_next_held_alert(world):
     mailer = Told(SmtpResult(SmtpStatus.DEFERRED, "connection"), SmtpResult(SmtpStatus.ACCEPTED))
     incidents = collapse(world)
     activities = world.activities(mailer, support_digest_to=SUPPORT)
@@ -227,7 +227,7 @@ def test_notice_that_does_not_leave_is_tried_with_the_next_held_alert(world):
     ]
 
 
-def test_staff_who_can_not_be_told_holds_no_alert_longer(world):
+def test_alert_hold_ends_on_time_when_staff_cannot_be_notified(world):
     class Broken(Told):
         def send(self, envelope):
             if envelope.recipient == SUPPORT:

@@ -60,7 +60,7 @@ def order(kind: MailKind, subject_id: str) -> SendMailInput:
     return SendMailInput(subject_id, kind, 1, time.time())
 
 
-def test_the_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) -> None:
+def test_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) -> None:
     _, incident_id = open_case(world, "attacked")
     for number in range(3):  # of one account, they would be one
         give_many(world, world.register(f"changing-{number}").account_id, 1)
@@ -83,7 +83,7 @@ def test_the_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) 
     asyncio.run(play())
 
 
-def test_the_relay_starts_notices_at_a_limited_rate_and_no_other_message(world: World) -> None:
+def test_relay_limits_the_rate_of_notices_and_of_no_other_message(world: World) -> None:
     for number in range(5):
         give_many(world, world.register(f"changing-{number}").account_id, 1)
     others = int(world.rows("SELECT COUNT(*) FROM outbox")[0][0]) - 5
@@ -106,7 +106,7 @@ def test_the_relay_starts_notices_at_a_limited_rate_and_no_other_message(world: 
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("the mail server hangs")])
-def test_mails_of_notices_are_begun_when_the_alerts_first_try_is_over(error: Exception | None) -> None:
+def test_notice_mails_start_when_the_first_attempt_of_the_alert_is_over(error: Exception | None) -> None:
     async def play() -> None:
         alerts, notices, mails = Observed(), Next(), Next()
         mails.error = error
@@ -125,7 +125,7 @@ def test_mails_of_notices_are_begun_when_the_alerts_first_try_is_over(error: Exc
     asyncio.run(play())
 
 
-def test_alerts_without_end_delay_a_notice_no_longer_than_its_limit() -> None:
+def test_endless_alerts_delay_a_notice_no_longer_than_its_limit() -> None:
     async def play() -> None:
         alerts = Observed()
         alerts.begin("first")
@@ -144,7 +144,7 @@ def test_alerts_without_end_delay_a_notice_no_longer_than_its_limit() -> None:
 @pytest.mark.parametrize(
     "work", [None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS, TaskQueueKind.MAIL_RETRIES, TaskQueueKind.BACKGROUND]
 )
-def test_what_a_customer_or_staff_waits_for_does_not_wait_for_alerts(work: TaskQueueKind | None) -> None:
+def test_mails_that_customers_or_staff_wait_for_do_not_wait_for_alerts(work: TaskQueueKind | None) -> None:
     async def play() -> None:
         assert interceptors(AlertsInProgress(), work) == []
 

@@ -68,7 +68,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
-def test_what_the_relay_gets_verifies_by_the_record_that_we_tell(relay, tmp_path, content):
+def test_dkim_signature_verifies_by_the_dns_record_that_we_print(relay, tmp_path, content):
     values = {"smtp_host": "localhost", "smtp_port": relay.port, "smtp_ca_file": str(relay.authority.file)}
     chosen = signed_by(tmp_path, content, **values)
     relay.handler.clear()
@@ -96,7 +96,7 @@ def test_what_the_relay_gets_verifies_by_the_record_that_we_tell(relay, tmp_path
         ("Content-Type", "text/html"),
     ],
 )
-def test_no_header_that_tells_something_can_be_changed_or_added(tmp_path, header, value):
+def test_dkim_signature_covers_every_visible_header(tmp_path, header, value):
     chosen = signed_by(tmp_path, pem(RSA))
     raw, signing = MessageBuilder(chosen).compose(ENVELOPE).as_bytes(), DkimSigner.from_settings(chosen)
     assert verified(raw, signing)
@@ -107,7 +107,7 @@ def test_no_header_that_tells_something_can_be_changed_or_added(tmp_path, header
     assert changed == raw or not verified(changed, signing)
 
 
-def test_what_relays_do_on_the_way_breaks_nothing(tmp_path):
+def test_dkim_signature_survives_changes_by_mail_relays(tmp_path):
     chosen = signed_by(tmp_path, pem(RSA))
     raw = MessageBuilder(chosen).compose(ENVELOPE).as_bytes()
     refolded = raw.replace(b"Message-ID: <", b"Message-ID:\r\n  <")
@@ -115,12 +115,12 @@ def test_what_relays_do_on_the_way_breaks_nothing(tmp_path):
     assert verified(b"Received: from a by b; now\r\n" + refolded + b"\r\n\r\n", DkimSigner.from_settings(chosen))
 
 
-def test_without_the_settings_nothing_is_signed():
+def test_mails_are_not_signed_without_dkim_settings():
     assert DkimSigner.from_settings(settings()) is None
     assert b"DKIM" not in MessageBuilder(settings()).compose(ENVELOPE).as_bytes()
 
 
-def test_a_message_that_can_not_be_signed_is_kept_for_later(relay, tmp_path, monkeypatch):
+def test_message_that_cannot_be_signed_is_deferred(relay, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise dkim.ParameterError("no")
 
@@ -132,7 +132,7 @@ def test_a_message_that_can_not_be_signed_is_kept_for_later(relay, tmp_path, mon
 
 
 @pytest.mark.parametrize("missing", ["dkim_domain", "dkim_selector", "dkim_private_key_file"])
-def test_all_of_its_settings_or_none(tmp_path, missing):
+def test_dkim_settings_must_be_set_together(tmp_path, missing):
     given = {"dkim_domain": "octy.example", "dkim_selector": "s1", "dkim_private_key_file": str(tmp_path)}
     with pytest.raises(ConfigurationError, match=f"OCTY_{missing.upper()} not set"):
         SmtpMailer(settings(**{**given, missing: ""}))
@@ -140,7 +140,7 @@ def test_all_of_its_settings_or_none(tmp_path, missing):
 
 @pytest.mark.parametrize("name", ["octy..example", "-octy.example", "octy.example;", "octy example", "ö.example"])
 @pytest.mark.parametrize("setting", ["dkim_domain", "dkim_selector"])
-def test_names_that_the_dns_can_not_hold(tmp_path, setting, name):
+def test_dkim_names_that_are_invalid_in_dns_are_rejected(tmp_path, setting, name):
     with pytest.raises(ConfigurationError, match=f"OCTY_{setting.upper()}"):
         DkimSigner.from_settings(signed_by(tmp_path, pem(RSA), **{setting: name}))
 
@@ -158,24 +158,24 @@ UNFIT = {
 
 
 @pytest.mark.parametrize(("content", "why"), UNFIT.values(), ids=UNFIT)
-def test_files_that_hold_no_key_to_sign_with(tmp_path, content, why):
+def test_dkim_key_file_without_a_usable_key_is_rejected(tmp_path, content, why):
     with pytest.raises(ConfigurationError, match=f"OCTY_DKIM_PRIVATE_KEY_FILE.*{why}"):
         DkimSigner.from_settings(signed_by(tmp_path, content))
 
 
-def test_a_weak_key_is_refused(tmp_path, monkeypatch):
+def test_weak_dkim_key_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr("octy_worker.mail.dkim_signing._MIN_RSA_BITS", 4096)
     with pytest.raises(ConfigurationError, match="2048 bits is too weak"):
         DkimSigner.from_settings(signed_by(tmp_path, pem(RSA)))
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_missing_dkim_key_file_is_rejected(tmp_path):
     gone = {"dkim_domain": "a.example", "dkim_selector": "s", "dkim_private_key_file": str(tmp_path / "no.pem")}
     with pytest.raises(ConfigurationError, match=r"no\.pem' can't be read: No such file"):
         DkimSigner.from_settings(settings(**gone))
 
 
-def test_ed25519_names_the_package_that_it_needs(tmp_path, monkeypatch):
+def test_ed25519_dkim_key_without_its_package_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"octy-middleware\[ed25519\]"):
         DkimSigner.from_settings(signed_by(tmp_path, pem(EDWARDS)))
@@ -183,7 +183,7 @@ def test_ed25519_names_the_package_that_it_needs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("key", [RSA, EDWARDS], ids=["RSA", "Ed25519"])
-def test_a_signing_shows_no_key(tmp_path, key):
+def test_repr_of_dkim_signing_shows_no_key(tmp_path, key):
     signing = DkimSigner.from_settings(signed_by(tmp_path, pem(key)))
     assert signing.key not in repr(signing).encode()
     assert base64.b64decode(signing.record.partition("p=")[2]) not in signing.key

@@ -42,7 +42,7 @@ def test_every_name_that_templates_may_use_is_documented():
     assert palette <= told
 
 
-def test_the_example_has_no_fault_and_speaks_german():
+def test_german_example_templates_pass_the_check():
     made = MailRenderer(settings(mail_templates=str(EXAMPLE), mail_language="de"))
     assert find_template_problems(made, "") == []
     rendered = made.render(samples(MailKind.ALERT, "https://keys.octy.example")[0])
@@ -50,7 +50,7 @@ def test_the_example_has_no_fault_and_speaks_german():
     assert not re.search(r"\b(hours?|minutes?|attempts?|You|Questions)\b", rendered.text + rendered.html)
 
 
-def test_the_example_has_all_our_words():
+def test_german_example_translates_every_text():
     translation = Translation.read((EXAMPLE / "de",))
     spans = [formatting.format_duration(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
     paces = [rate(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]

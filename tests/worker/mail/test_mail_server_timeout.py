@@ -51,7 +51,7 @@ def temporal() -> Iterator[Temporal]:
 
 
 @pytest.mark.sqlite
-def test_a_decision_and_the_next_alert_are_prompt_while_twenty_mails_hang(
+def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
     world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots = task_queue_workers._SLOTS

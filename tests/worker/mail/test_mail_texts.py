@@ -71,7 +71,7 @@ def alerted(world):
     return world.rendered(alert(world.incident()))
 
 
-def test_alert_says_what_happened_when_how_often_and_from_where(alerted):
+def test_alert_mail_has_reason_time_count_and_sources(alerted):
     assert alerted.subject == "Octy security alert: 20 failed attempts with your API key"
     for form in both(alerted):
         for fact in (
@@ -92,7 +92,7 @@ def test_alert_says_what_happened_when_how_often_and_from_where(alerted):
             assert fact in form
 
 
-def test_an_alert_says_what_to_do_and_what_follows(world, alerted):
+def test_alert_mail_has_the_link_and_says_what_follows(world, alerted):
     for form in both(alerted):
         for fact in (
             "It was us",
@@ -116,7 +116,7 @@ def test_an_alert_says_what_to_do_and_what_follows(world, alerted):
     assert Page(alerted.html).links == {url}
 
 
-def test_what_follows_is_as_the_settings_say(world):
+def test_alert_mail_states_the_times_of_the_settings(world):
     rendered = world.rendered(
         alert(world.incident()),
         regenerate_on_silence=True,
@@ -136,14 +136,14 @@ def test_what_follows_is_as_the_settings_say(world):
     assert rendered.subject.startswith("Zoë & Söhne <AG> security alert")
 
 
-def test_an_alert_of_the_source_rule_names_the_network(world):
+def test_alert_mail_of_the_source_rule_names_the_network(world):
     rendered = world.rendered(alert(world.incident(rule="source", network="203.0.113.0/24")))
     for form in both(rendered):
         assert "from the network 203.0.113.0/24" in form
         assert "There was no successful request" not in form
 
 
-def test_an_alert_of_the_window_says_in_which_time_and_not_in_a_row(world):
+def test_alert_mail_of_the_window_rule_states_the_time_window(world):
     rendered = world.rendered(alert(world.incident(rule="window")))
     for form in both(rendered):
         assert "20 requests within" in form
@@ -151,7 +151,7 @@ def test_an_alert_of_the_window_says_in_which_time_and_not_in_a_row(world):
         assert "requests in a row used" not in form
 
 
-def test_five_sources_and_the_rest(world):
+def test_alert_mail_names_five_sources_and_counts_the_rest(world):
     for number in range(1, 9):
         world.failures(f"203.0.113.{number}", number * 1000)
     world.failures("203.0.113.99", 10**6, outcome=Outcome.ACCEPTED)
@@ -170,14 +170,14 @@ def test_five_sources_and_the_rest(world):
     ("source", "words"),
     [("*", "many other addresses"), ("unknown", "an unknown address"), ("unix", "a local connection")],
 )
-def test_sources_that_are_no_address(world, source, words):
+def test_alert_mail_describes_sources_that_are_no_address(world, source, words):
     world.failures(source, 20, user_agent="")
     for form in both(world.rendered(alert(world.incident()))):
         assert words in form
         assert re.search("no user agent|last user agent: none", form)
 
 
-def test_a_case_without_details(world):
+def test_alert_mail_without_recorded_attempts_says_so(world):
     """Details are capped and age out; counts too. The mail is still complete."""
     rendered = world.rendered(alert(world.incident(request_id="")))
     for form in both(rendered):
@@ -187,7 +187,7 @@ def test_a_case_without_details(world):
 
 
 @pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
-def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
+def test_attempts_over_time_are_drawn_in_html_cells_and_in_text(world, kind):
     for ago, number in [(240, 2), (180, 9), (60, 18)]:
         world.failures("203.0.113.7", number, ago=ago)
     rendered = world.rendered(alert(world.incident(), kind=kind))
@@ -205,7 +205,7 @@ def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
 
 
 @pytest.mark.parametrize("minutes", [1, 7, 8, 15, 16, 24])
-def test_every_row_of_a_plot_is_as_wide_as_the_others(world, minutes):
+def test_all_rows_of_the_html_histogram_have_the_same_width(world, minutes):
     for number in range(minutes):
         world.failures("203.0.113.7", 1 + number, ago=60 * (minutes - number))
     html = world.rendered(alert(world.incident(first_at=utc(START - 60 * minutes)))).html
@@ -218,7 +218,7 @@ def test_every_row_of_a_plot_is_as_wide_as_the_others(world, minutes):
     assert widths[1] in (widths[0], 1 + minutes)
 
 
-def test_a_reminder_is_shorter_and_leads_to_the_same_page(world, alerted):
+def test_reminder_mail_is_shorter_and_links_to_the_same_page(world, alerted):
     incident = world.incident()
     reminder = world.rendered(alert(incident, 1, MailKind.REMINDER))
     assert len(reminder.text) < 0.75 * len(alerted.text)
@@ -246,7 +246,7 @@ OLD_STOPPED = "It has already stopped working"
     ],
     ids=["first", "replaced", "leaked"],
 )
-def test_new_keys(world, case, said, unsaid):
+def test_new_keys_mail_has_link_and_expiry(world, case, said, unsaid):
     regeneration = world.regeneration(**case)
     rendered = world.rendered(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
     url = world.links.reveal_url(regeneration, 1)
@@ -260,7 +260,7 @@ def test_new_keys(world, case, said, unsaid):
             assert fact not in form
 
 
-def test_new_keys_sent_again_have_the_next_link(world):
+def test_new_keys_mail_sent_again_has_the_next_link(world):
     regeneration = world.regeneration()
     rendered = world.rendered(SendMailInput(regeneration, MailKind.NEW_KEYS, 2, START))
     assert Page(rendered.html).links == {world.links.reveal_url(regeneration, 2)}
@@ -279,7 +279,7 @@ def test_new_keys_sent_again_have_the_next_link(world):
         ),
     ],
 )
-def test_keys_retired(world, leaked, last_used, said):
+def test_keys_retired_mail_names_the_retired_key_pair(world, leaked, last_used, said):
     regeneration = world.regeneration(leaked=leaked)
     world.retire_old_key_pair(last_used_at=last_used)
     rendered = world.rendered(SendMailInput(regeneration, MailKind.KEYS_RETIRED, 1, START))
@@ -290,7 +290,7 @@ def test_keys_retired(world, leaked, last_used, said):
             assert fact in form
 
 
-def test_an_exposed_pair(world):
+def test_exposed_mail_names_key_pair_time_and_source(world):
     notice = world.exposure()
     rendered = world.rendered(SendMailInput(notice, MailKind.EXPOSED, 1, START))
     url = world.links.notice_url(notice)
@@ -315,7 +315,7 @@ def test_an_exposed_pair(world):
             assert fact in form
 
 
-def test_a_changed_address_told_to_the_old_one(world):
+def test_contact_changed_mail_to_the_old_address_has_a_link(world):
     notice = world.move_to("eve@evil.example")
     rendered = world.rendered(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
     url = world.links.notice_url(notice)
@@ -335,7 +335,7 @@ def test_a_changed_address_told_to_the_old_one(world):
             assert fact in form
 
 
-def test_an_address_that_staff_changed_is_told_as_such_to_the_old_one(world):
+def test_contact_changed_mail_says_that_support_staff_changed_the_address(world):
     notice = world.move_to("eve@evil.example", staff=StaffChange("ada", "asked by phone"))
     rendered = world.rendered(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
     for form in both(rendered):
@@ -349,7 +349,7 @@ def test_an_address_that_staff_changed_is_told_as_such_to_the_old_one(world):
         assert security_addresses(account, START + DAY)[0] == "eve@evil.example"
 
 
-def test_what_the_old_one_is_told_of_the_seven_days_is_so(world):
+def test_contact_changed_mail_states_how_long_the_old_address_gets_mails(world):
     world.move_to("new@elsewhere.example")
     with world.database.read_session() as session:
         account = session.get_one(Account, world.account_id)
@@ -357,7 +357,7 @@ def test_what_the_old_one_is_told_of_the_seven_days_is_so(world):
         assert security_addresses(account, START + 7 * DAY)[0] == "new@elsewhere.example"
 
 
-def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_address(world):
+def test_new_contact_mail_has_no_link_name_key_or_old_address(world):
     rendered = world.rendered(SendMailInput(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
     assert Page(rendered.html).links == set()
     assert not URL.search(rendered.text + rendered.html)
@@ -375,7 +375,7 @@ def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_addr
 
 
 @pytest.mark.parametrize("kind", sorted(set(MailKind) - {MailKind.ACCOUNT_NOTICE}))
-def test_lines_are_short_and_pages_load_nothing(world, kind):
+def test_mail_lines_are_short_and_html_loads_nothing(world, kind):
     world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, user_agent="Mozilla/5.0 " + "long.words." * 30)
     case = kind in (MailKind.ALERT, MailKind.REMINDER)
     subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.subject(kind)
@@ -405,7 +405,7 @@ def test_lines_are_short_and_pages_load_nothing(world, kind):
 
 @pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
+def test_untrusted_text_in_an_alert_mail_is_sanitized(world, kind, hostile):
     world.failures("203.0.113.7", 3, user_agent=hostile)
     world.failures(hostile, 9, user_agent=hostile, ago=30)
     incident = world.incident(request_id=hostile, rule="source", network=hostile)
@@ -428,7 +428,7 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
+def test_untrusted_text_in_a_notice_mail_is_sanitized(world, hostile):
     notice = world.exposure(source=hostile, user_agent=hostile, request_id=hostile)
     world.rename(hostile)
     rendered = world.rendered(SendMailInput(notice, MailKind.EXPOSED, 1, START))
@@ -444,7 +444,7 @@ def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
 @pytest.mark.parametrize(
     "address", ["o'hara!#$%&*/=?^_`{|}~-@evil.example", "www.evil.com@evil.example", f"{'a' * 64}@{'b' * 63}.example"]
 )
-def test_a_new_address_is_shown_whole_and_is_no_link(world, address):
+def test_new_address_in_a_mail_is_shown_whole_and_is_no_link(world, address):
     rendered = world.rendered(SendMailInput(world.move_to(address), MailKind.CONTACT_CHANGED, 1, START))
     for form in both(rendered):
         assert address not in form

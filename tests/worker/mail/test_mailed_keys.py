@@ -77,7 +77,7 @@ COLLECTED = (False, {utc(START)}, RegenerationState.COLLECTED, 1)
 # Acceptance
 
 
-def test_the_accepted_mail_is_the_collection(books):
+def test_accepted_mail_with_keys_counts_as_collected(books):
     regeneration_id, mailer = books.regeneration(), Told()
     activities = books.activities(mailer)
     assert [activities.send_mail(order(regeneration_id)) for _ in range(3)] == [SendMailResult("sent")] * 3
@@ -88,7 +88,7 @@ def test_the_accepted_mail_is_the_collection(books):
         assert regenerations.begin_overlap(session, regeneration_id, overlap=60, now=START + 30) == START + 60
 
 
-def test_killed_between_the_server_and_the_row_it_is_the_same_mail_again(books, monkeypatch):
+def test_mail_with_keys_killed_between_smtp_and_commit_is_repeated_unchanged(books, monkeypatch):
     regeneration_id, mailer = books.regeneration(), Told()
     with monkeypatch.context() as patch:
         patch.setattr("octy_worker.activities.mail.record_mailed", lambda *_: (_ for _ in ()).throw(Crash))
@@ -102,7 +102,7 @@ def test_killed_between_the_server_and_the_row_it_is_the_same_mail_again(books, 
     assert standing(books, regeneration_id) == COLLECTED
 
 
-def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
+def test_rejected_mail_with_keys_collects_nothing_and_the_next_one_may(file_books):
     books = file_books
     regeneration_id, mailer = books.regeneration(), Told(REFUSED, SENT)
     activities = books.activities(mailer)
@@ -117,14 +117,14 @@ def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
     assert standing(books, regeneration_id) == COLLECTED
 
 
-def test_a_deferred_mail_hands_nothing_over(file_books):
+def test_deferred_mail_with_keys_collects_nothing(file_books):
     regeneration_id = file_books.regeneration()
     with pytest.raises(ApplicationError, match="rcpt-450"):
         file_books.activities(Told(LATER)).send_mail(order(regeneration_id))
     assert standing(file_books, regeneration_id) == WAITING
 
 
-def test_an_older_mail_that_is_accepted_late_hands_over_too(file_books):
+def test_older_mail_with_keys_accepted_late_counts_as_collected(file_books):
     """Whoever has that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
     regeneration_id, mailer = file_books.regeneration(), Told()
     with file_books.database.write_session() as session:
@@ -160,7 +160,7 @@ def is_cut(books, regeneration_id):
 
 
 @pytest.mark.parametrize("happens", [ends, is_cut])
-def test_what_ended_while_its_mail_left_is_not_collected(file_books, happens):
+def test_regeneration_that_ended_while_its_mail_was_sent_is_not_collected(file_books, happens):
     regeneration_id = file_books.regeneration()
     mailer = Meanwhile(lambda: happens(file_books, regeneration_id))
     assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
@@ -170,14 +170,14 @@ def test_what_ended_while_its_mail_left_is_not_collected(file_books, happens):
 
 
 @pytest.mark.parametrize("happens", [ends, is_cut])
-def test_what_ended_before_is_not_mailed(file_books, happens):
+def test_keys_of_an_ended_regeneration_are_not_mailed(file_books, happens):
     regeneration_id, mailer = file_books.regeneration(), Told()
     happens(file_books, regeneration_id)
     assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
     assert mailer.envelopes == []
 
 
-def test_a_mail_with_a_link_hands_nothing_over(file_books):
+def test_mail_with_a_link_collects_nothing(file_books):
     regeneration_id = file_books.regeneration()
     file_books.activities(Told()).send_mail(SendMailInput(regeneration_id, MailKind.NEW_KEYS, 1, START))
     assert standing(file_books, regeneration_id) == WAITING
@@ -199,7 +199,7 @@ def test_a_mail_with_a_link_hands_nothing_over(file_books):
     ],
     ids=["first", "replaced", "leaked"],
 )
-def test_the_mail_has_both_keys_and_warns_to_delete_it(file_books, case, said, unsaid):
+def test_mail_with_keys_has_both_keys_and_warns_to_delete_it(file_books, case, said, unsaid):
     rendered = file_books.rendered(order(file_books.regeneration(**case)))
     for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert all(fact in form for fact in (SECRET, "hen delete this mail", "write to us at once", *said))
@@ -210,7 +210,7 @@ def test_the_mail_has_both_keys_and_warns_to_delete_it(file_books, case, said, u
 @pytest.mark.parametrize(
     ("deliver", "said"), [("link", "a link to the new secret key"), ("mail", "mail you both new keys")]
 )
-def test_the_alert_promises_what_will_come(file_books, deliver, said):
+def test_alert_announces_keys_by_mail_or_by_link_as_configured(file_books, deliver, said):
     rendered = file_books.rendered(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
     for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert said in form
@@ -220,7 +220,7 @@ def test_the_alert_promises_what_will_come(file_books, deliver, said):
 # The secret shows itself in the letter only
 
 
-def test_no_value_on_the_way_shows_the_secret(file_books):
+def test_repr_of_mail_values_shows_no_secret(file_books):
     regeneration_id, mailer = file_books.regeneration(), Told()
     with file_books.database.read_session() as session:
         found = load_draft(session, file_books.links, order(regeneration_id), START, sealer=file_books.sealer)
@@ -321,7 +321,7 @@ def finished(world: World) -> list[str]:
     return [state for (state,) in world.rows("SELECT state FROM regeneration WHERE finished_at IS NOT NULL")]
 
 
-def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
+def test_secret_of_mailed_keys_is_in_the_mail_and_nowhere_else(
     world: World, relay: Server, temporal: Temporal, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -75,7 +75,7 @@ def mailer(server, authority, security="starttls", **settings):
 
 
 @pytest.mark.parametrize("kind", ["starttls", "implicit"])
-def test_a_mail_arrives_over_verified_tls_by_one_connection(request, authority, kind):
+def test_mailer_sends_over_verified_tls_by_one_connection(request, authority, kind):
     server = request.getfixturevalue(kind)
     security = "tls" if kind == "implicit" else "starttls"
     assert mailer(server, authority, security).send(ENVELOPE) == ACCEPTED
@@ -102,7 +102,7 @@ def test_a_mail_arrives_over_verified_tls_by_one_connection(request, authority, 
 
 @pytest.mark.parametrize("kind", ["starttls", "implicit"])
 @pytest.mark.parametrize("fault", ["unknown authority", "wrong name"])
-def test_a_server_that_can_not_prove_its_name_gets_nothing(request, authority, kind, fault):
+def test_mailer_sends_nothing_to_a_server_with_an_untrusted_certificate(request, authority, kind, fault):
     server = request.getfixturevalue(kind)
     sender = mailer(
         server,
@@ -117,7 +117,7 @@ def test_a_server_that_can_not_prove_its_name_gets_nothing(request, authority, k
     assert server.handler.users == []
 
 
-def test_a_server_without_starttls_gets_nothing(authority):
+def test_mailer_sends_nothing_to_a_server_without_starttls(authority):
     with running(Server(Inbox())) as server:
         fault = mailer(server, authority, smtp_user="octy", smtp_password="x").send(ENVELOPE)
         assert fault == SmtpResult(SmtpStatus.DEFERRED, "tls-not-offered", our_fault=True)
@@ -128,14 +128,14 @@ def test_a_server_without_starttls_gets_nothing(authority):
     ("password", "ending"),
     [("relay-password", ACCEPTED), ("wrong", SmtpResult(SmtpStatus.DEFERRED, "auth-535", our_fault=True))],
 )
-def test_login(starttls, authority, password, ending):
+def test_mailer_logs_in_with_user_and_password(starttls, authority, password, ending):
     sender = mailer(starttls, authority, smtp_user="octy", smtp_password=password)
     assert sender.send(ENVELOPE) == ending
     assert set(starttls.handler.users) == {"octy"}
     assert len(starttls.handler.sent) == (password == "relay-password")
 
 
-def test_a_server_without_login(implicit, authority):
+def test_mailer_with_a_password_rejects_a_server_without_auth(implicit, authority):
     sender = mailer(implicit, authority, "tls", smtp_user="octy", smtp_password="x")
     assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "auth-not-offered", our_fault=True)
 
@@ -153,7 +153,7 @@ def test_a_server_without_login(implicit, authority):
         ("554 5.7.1 refused", SmtpStatus.REFUSED),
     ],
 )
-def test_refusals_by_stage(starttls, authority, stage, reply, status):
+def test_smtp_reply_at_each_stage_gives_its_result_and_code(starttls, authority, stage, reply, status):
     starttls.handler.replies[stage] = reply
     prefix = "auth-" if reply.startswith("530") else ""
     ending = mailer(starttls, authority).send(ENVELOPE)
@@ -181,7 +181,7 @@ HELLO = ["220 hello", "250 hello"]
         ([*HELLO, ""], "timeout"),
     ],
 )
-def test_a_server_that_dies_gets_one_try(authority, replies, code):
+def test_smtp_server_that_disconnects_gets_one_attempt(authority, replies, code):
     with Scripted(replies, authority.serving()) as server:
         ending = mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE)
     assert ending.code == code
@@ -189,7 +189,7 @@ def test_a_server_that_dies_gets_one_try(authority, replies, code):
     assert server.connections == 1
 
 
-def test_a_server_that_takes_starttls_back(authority):
+def test_smtp_server_that_rejects_starttls_is_deferred(authority):
     with Scripted(["220 hello", "250-hello\r\n250 STARTTLS", "454 not now"]) as server:
         ending = mailer(server, authority).send(ENVELOPE)
     assert ending == SmtpResult(SmtpStatus.DEFERRED, "server-454", our_fault=True)
@@ -207,7 +207,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize(("replies", "code"), ENDINGS.values(), ids=ENDINGS)
-def test_conversations_that_end_before_any_tls(authority, replies, code):
+def test_smtp_conversation_that_ends_before_tls_is_deferred(authority, replies, code):
     with Scripted(replies) as server:
         ending = mailer(server, authority, smtp_timeout=0.3).send(ENVELOPE)
     assert ending.status is SmtpStatus.DEFERRED
@@ -215,7 +215,7 @@ def test_conversations_that_end_before_any_tls(authority, replies, code):
     assert server.connections == 1
 
 
-def test_a_server_that_never_begins_implicit_tls(authority):
+def test_smtp_server_that_never_begins_implicit_tls_times_out(authority):
     with Scripted([""]) as server:
         ending = mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE)
     assert ending == SmtpResult(SmtpStatus.DEFERRED, "timeout")
@@ -232,7 +232,7 @@ AFTER_DATA = {
 
 
 @pytest.mark.parametrize(("replies", "ending"), AFTER_DATA.values(), ids=AFTER_DATA)
-def test_a_mail_that_was_taken_is_sent_whatever_follows_and_no_other(authority, replies, ending):
+def test_mail_accepted_after_data_is_sent_whatever_follows_and_no_other(authority, replies, ending):
     """The server has the whole mail by now: its answer to DATA alone says whether it keeps it."""
     with Scripted(replies, authority.serving()) as server:
         assert mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE) == ending
@@ -240,26 +240,26 @@ def test_a_mail_that_was_taken_is_sent_whatever_follows_and_no_other(authority, 
     assert b"Message-ID: <case.alert.1@octy.example>\r\n" in server.heard
 
 
-def test_a_server_that_answers_every_step_in_time_and_never_comes_to_an_end(authority):
+def test_smtp_server_that_answers_slowly_without_end_times_out(authority):
     with Scripted([*SENDING, "250 kept"], authority.serving(), pause=0.25) as server:
         ending = mailer(server, authority, "tls", smtp_timeout=0.5).send(ENVELOPE)
     assert ending == SmtpResult(SmtpStatus.DEFERRED, "timeout")
     assert b".\r\n" not in server.heard
 
 
-def test_a_password_that_smtp_can_not_carry(starttls, authority):
+def test_password_that_smtp_cannot_encode_is_rejected(starttls, authority):
     sender = mailer(starttls, authority, smtp_user="octy", smtp_password="pässword")
     assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "characters", our_fault=True)
 
 
-def test_no_server(authority):
+def test_mailer_without_a_reachable_server_is_deferred(authority):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     server = type("Gone", (), {"port": port})
     assert mailer(server, authority).send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "connection")
 
 
-def test_a_host_without_address(authority, monkeypatch):
+def test_mail_server_name_without_address_is_deferred(authority, monkeypatch):
     def no_such_host(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -268,7 +268,7 @@ def test_a_host_without_address(authority, monkeypatch):
     assert mailer(server, authority).send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "dns", our_fault=True)
 
 
-def test_tls_spoken_to_a_server_in_clear(authority):
+def test_implicit_tls_to_a_plaintext_server_is_deferred(authority):
     with Scripted(["220 hello", "250 hello"]) as server:
         assert mailer(server, authority, "tls").send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "tls", our_fault=True)
 
@@ -293,7 +293,7 @@ def test_tls_spoken_to_a_server_in_clear(authority):
         (ValueError("ada@customer.example"), SmtpStatus.DEFERRED, "message-ValueError"),
     ],
 )
-def test_the_table_of_faults(error, status, code):
+def test_each_smtp_error_has_its_code(error, status, code):
     ending = classify(error)
     assert (ending.status, ending.code) == (status, code)
     assert "@" not in repr(ending)
@@ -322,7 +322,7 @@ def test_the_table_of_faults(error, status, code):
         (f"{'a' * 65}@customer.example", None),
     ],
 )
-def test_addresses_are_checked_before_the_library_sees_them(address, taken):
+def test_mail_addresses_are_validated_before_smtplib_gets_them(address, taken):
     assert normalize_mail_address(address) == taken
 
 
@@ -332,7 +332,7 @@ _LABELS = st.text("abzAZ059-ü", min_size=1, max_size=66)
 
 @settings(max_examples=200, deadline=None)
 @given(address=_TEXTS | st.builds("{}@{}.example".format, _TEXTS, _LABELS))
-def test_accounts_take_what_mail_can_be_sent_to_and_nothing_else(address):
+def test_accounts_accept_exactly_the_addresses_that_mail_can_be_sent_to(address):
     known = normalize_mail_address(address.strip()) or ""
     account = Account(contact_email_address="", security_email=known)  # a change that is taken back: no notice
     try:
@@ -345,16 +345,16 @@ def test_accounts_take_what_mail_can_be_sent_to_and_nothing_else(address):
 
 
 @pytest.mark.parametrize("text", ["", "Octy", "Octy <octy>", "a@b\r\nBcc: eve@evil.example", "Octy <a b@c.example>"])
-def test_a_sender_that_is_none(text):
+def test_invalid_sender_is_rejected(text):
     with pytest.raises(ConfigurationError, match="OCTY_MAIL_FROM"):
         Sender.parse(text)
 
 
-def test_a_ca_file_that_is_none(tmp_path):
+def test_invalid_smtp_ca_file_is_rejected(tmp_path):
     for path in (tmp_path / "missing.pem", tmp_path):
         with pytest.raises(ConfigurationError, match="OCTY_SMTP_CA_FILE"):
             mailer(type("Any", (), {"port": 25}), None, smtp_ca_file=str(path))
 
 
-def test_an_envelope_shows_neither_address_nor_content():
+def test_repr_of_an_outgoing_mail_shows_neither_address_nor_content():
     assert repr(ENVELOPE) == "OutgoingMail(message_id='<case.alert.1@octy.example>', at=1770000000.0)"

@@ -41,7 +41,7 @@ def test_template_reaches_no_settings_classes_or_files(tmp_path: Path, reach: st
         renderer.render(samples(MailKind.ALERT, own.public_url)[0])
 
 
-def test_what_a_template_may_not_reach_is_a_fault_that_is_told_before_it_is_used(tmp_path: Path) -> None:
+def test_forbidden_access_in_a_template_is_reported_by_the_template_check(tmp_path: Path) -> None:
     (tmp_path / "alert").mkdir()
     (tmp_path / "alert" / "subject.txt").write_text(REACHES[0])
     own = settings(mail_templates=str(tmp_path))

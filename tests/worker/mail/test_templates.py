@@ -51,7 +51,7 @@ def sample(kind=MailKind.ALERT, number=0):
 # Whose template
 
 
-def test_a_file_of_the_host_wins_and_the_others_stay_ours(write, renderer):
+def test_template_of_the_host_app_replaces_ours_and_no_other(write, renderer):
     write("alert/subject.txt", "Acme: {{ facts.streak }} × refused")
     rendered = renderer().render(sample())
     assert rendered.subject == "Acme: 20 × refused"
@@ -59,19 +59,19 @@ def test_a_file_of_the_host_wins_and_the_others_stay_ours(write, renderer):
     assert renderer().render(sample(MailKind.REMINDER)).subject.startswith("Octy security reminder")
 
 
-def test_what_is_around_all_pages_can_be_the_hosts(write, renderer):
+def test_base_page_template_of_the_host_app_is_used(write, renderer):
     write("page.html", "<html lang={{ language }}>ACME {{ self.title() }}{% block body %}{% endblock %}</html>")
     for kind in MailKind:
         assert renderer().render(sample(kind)).html.startswith("<html lang=en>ACME ")
 
 
-def test_a_template_may_build_on_ours_and_on_further_files_of_the_host(write, renderer):
+def test_template_of_the_host_app_may_extend_ours_and_include_its_own_files(write, renderer):
     write("alert/body.txt", '{% import "parts.txt" as parts %}{{ parts.greeting(facts) }}{% include "acme.txt" %}')
     write("acme.txt", "Yours, {{ product }}")
     assert renderer(product_name="Acme").render(sample()).text == "Hello Ada,\nYours, Acme\n"
 
 
-def test_the_languages_folder_comes_first(write, renderer):
+def test_template_of_the_language_folder_comes_first(write, renderer):
     write("alert/subject.txt", "all languages")
     write("reminder/subject.txt", "all languages")
     write("de/alert/subject.txt", "Zwanzigmal falsch")
@@ -82,7 +82,7 @@ def test_the_languages_folder_comes_first(write, renderer):
     assert '<html lang="de">' in spoken.render(sample()).html
 
 
-def test_our_words_in_the_hosts_language(write, renderer):
+def test_translation_table_of_the_host_app_replaces_our_texts(write, renderer):
     write(
         "de/words.toml",
         '"# hours" = "# Stunden"\n"# attempts" = "# Versuche"\n"," = "."\n"about # a minute" = "etwa # in der Minute"\n'
@@ -99,13 +99,13 @@ def test_our_words_in_the_hosts_language(write, renderer):
     )
 
 
-def test_the_hosts_html_is_escaped_as_ours_is(write, renderer):
+def test_values_in_html_templates_of_the_host_app_are_escaped(write, renderer):
     write("alert/body.html", "<p>{{ facts.name }}{{ product }}</p>")
     hostile = replace(sample(), name="<b>")
     assert renderer(product_name="<i>").render(hostile).html == "<p>&lt;b&gt;&lt;i&gt;</p>"
 
 
-def test_a_template_stays_as_it_was_proven(write, renderer):
+def test_template_changed_after_its_check_is_not_reloaded(write, renderer):
     write("alert/subject.txt", "before")
     made = renderer()
     check_templates(made, SITE)
@@ -116,7 +116,7 @@ def test_a_template_stays_as_it_was_proven(write, renderer):
 # Names and colours
 
 
-def test_colours_are_the_hosts():
+def test_colours_of_the_host_app_are_used():
     chosen = settings(mail_accent_colour="#00ff88", mail_alert_colour="#112233", mail_calm_colour="#abcdef")
     html = MailRenderer(chosen).render(sample()).html
     for colour in ("#00ff88", "#112233", "#abcdef"):
@@ -128,12 +128,12 @@ def test_colours_are_the_hosts():
 
 
 @pytest.mark.parametrize("colour", ["red", "#fff", "#12345", "#1234567", "#12345g", '#fff"><script>', "#ffffff;"])
-def test_a_colour_that_is_none_is_refused(colour):
+def test_invalid_colour_is_rejected(colour):
     with pytest.raises(ConfigurationError, match="OCTY_MAIL_ACCENT_COLOUR"):
         WorkerSettings.build(**dict(settings()) | {"mail_accent_colour": colour})
 
 
-def test_colours_follow_from_each_other():
+def test_missing_colours_are_derived_from_the_given_ones():
     assert mix("#000000", "#ffffff", 0.5) == "#808080"
     assert mix("#123456", "#ffffff", 0) == "#123456"
     assert [text_colour_on(colour) for colour in ("#1f4fd8", "#000000", "#ffd400", "#ffffff")] == [
@@ -144,7 +144,7 @@ def test_colours_follow_from_each_other():
 # Faults
 
 
-def test_our_own_templates_have_none_and_every_kind_has_a_sample():
+def test_our_templates_pass_the_check_and_every_mail_kind_has_a_sample():
     ours = Path(environment.__file__).with_name("templates")
     assert (
         find_template_problems(MailRenderer(settings(mail_templates=str(ours))), SITE) == []
@@ -176,7 +176,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("name", "content", "said"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_told_with_file_and_line(write, renderer, name, content, said):
+def test_template_error_is_reported_with_file_and_line(write, renderer, name, content, said):
     path = write(name, content)
     with pytest.raises(ConfigurationError) as caught:
         check_templates(renderer(), SITE)
@@ -185,14 +185,14 @@ def test_a_fault_is_told_with_file_and_line(write, renderer, name, content, said
     assert (path if said != "UnicodeDecodeError" else name) in first
 
 
-def test_all_faults_are_told_at_once(write, renderer):
+def test_all_template_errors_are_reported_at_once(write, renderer):
     write("alert/subject.txt", "{{ one }}")
     write("reminder/subject.txt", "{{ two }}")
     with pytest.raises(ConfigurationError, match=r"'one'(.|\n)*'two'"):
         check_templates(renderer(), SITE)
 
 
-def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, renderer):
+def test_error_in_a_language_file_is_reported_once_and_the_file_it_hides_is_checked_too(write, renderer):
     write("de/alert/subject.txt", "{{ one }}")
     write("alert/subject.txt", "{{ two }}")
     assert [problem.split()[-3] for problem in find_template_problems(renderer(mail_language="de"), SITE)] == [
@@ -201,7 +201,7 @@ def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, r
     ]
 
 
-def test_blocks_may_use_what_our_page_around_them_has(write, renderer):
+def test_template_blocks_may_use_the_variables_of_our_base_page(write, renderer):
     body = f"{{% block body %}}{{{{ parts.greeting(facts) }}}}{OTHER_KEYS}{{% endblock %}}"
     write("alert/body.html", f'{{% extends "page.html" %}}{body}')
     check_templates(renderer(), SITE)
@@ -215,19 +215,19 @@ def test_blocks_may_use_what_our_page_around_them_has(write, renderer):
         ({"mail_language": "de"}, "OCTY_MAIL_LANGUAGE.*set OCTY_MAIL_TEMPLATES"),
     ],
 )
-def test_a_folder_or_language_that_is_not_there(values, said):
+def test_missing_template_folder_or_language_is_rejected(values, said):
     with pytest.raises(ConfigurationError, match=said):
         MailRenderer(settings(**values))
 
 
 @pytest.mark.parametrize("language", ["../etc", "", "de/", "deutsch ", "d"])
-def test_a_language_is_no_path(language):
+def test_language_setting_with_a_path_is_rejected(language):
     with pytest.raises(ConfigurationError, match="OCTY_MAIL_LANGUAGE"):
         WorkerSettings.build(**dict(settings()) | {"mail_language": language})
 
 
 @pytest.mark.parametrize("table", ["no toml", '"# hours" = 3', "[hours]\n", b"\xff"])
-def test_a_table_of_words_that_is_none(write, renderer, table):
+def test_invalid_translation_table_is_rejected(write, renderer, table):
     path = write("words.toml", table)
     with pytest.raises(ConfigurationError, match=re.escape(path)):
         renderer()
@@ -238,7 +238,7 @@ def world(tmp_path):
     yield from opened(tmp_path, "sqlite")
 
 
-def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(world, write, renderer, caplog):
+def test_template_that_fails_at_send_time_loses_no_mail_and_logs_no_facts(world, write, renderer, caplog):
     """It passed its proof: what this customer's name does to it, no sample showed."""
     path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}" + OTHER_KEYS)
     made = renderer()

@@ -60,7 +60,7 @@ def busy(world: World) -> dict[str, str]:
     return world_ids
 
 
-def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(world: World, settings) -> None:
+def test_digest_lists_open_tasks_once_a_day_without_customer_data(world: World, settings) -> None:
     ids, told = busy(world), Told()
     assert post(world, settings, told) == DigestResult("sent")
     assert post(world, settings, told, NOW + 3600) == DigestResult("sent")  # found, not sent
@@ -85,7 +85,7 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
     assert len({one.message_id for one in told.envelopes}) == 2
 
 
-def test_the_day_before_is_counted_by_utc_days(world: World, settings) -> None:
+def test_digest_counts_the_previous_utc_day(world: World, settings) -> None:
     open_case(world, at=NOW - DAY)
     open_case(world, "early", at=NOW - 2 * DAY)
     open_case(world, "today", at=NOW - 3600)
@@ -99,7 +99,7 @@ def overdue(world: World, settings, now: float) -> list[str]:
     return [name for name, _ in gather(world.database, settings, "2030-03-17", now).tasks.overdue.lines]
 
 
-def test_a_case_that_staff_gave_longer_is_overdue_after_that(world: World, settings) -> None:
+def test_extended_incident_is_overdue_after_its_extension(world: World, settings) -> None:
     _, incident_id = open_case(world, at=NOW - 20 * DAY)
     assert overdue(world, settings, NOW) == [incident_id]
     for number, days in ((1, -1), (2, 5)):
@@ -112,14 +112,14 @@ def test_a_case_that_staff_gave_longer_is_overdue_after_that(world: World, setti
     assert overdue(world, settings, NOW + 5 * DAY + 7200) == [incident_id]
 
 
-def test_an_answered_case_has_the_time_that_its_new_keys_may_take(world: World, settings) -> None:
+def test_answered_incident_is_overdue_after_the_time_of_its_new_keys(world: World, settings) -> None:
     _, incident_id = open_case(world, at=NOW - 20 * DAY)
     answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY)
     assert overdue(world, settings, NOW) == []
     assert overdue(world, settings, NOW + 10 * DAY) == [incident_id]
 
 
-def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_list_is_limited_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest, "MAX_LINES", 2)
     for number in range(4):
         open_case(world, f"acme{number}", at=NOW - DAY)
@@ -129,7 +129,7 @@ def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeyp
     assert [name for name, _ in listed.lines] == sorted(name for name, _ in listed.lines)
 
 
-def test_a_day_on_which_nothing_waits_has_no_mail(world: World, settings) -> None:
+def test_digest_without_open_tasks_sends_no_mail(world: World, settings) -> None:
     told = Told()
     assert post(world, settings, told) == DigestResult("nothing")
     busy(world)
@@ -144,7 +144,7 @@ def test_a_day_on_which_nothing_waits_has_no_mail(world: World, settings) -> Non
         (SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), DigestResult("failed", "rcpt-550"), DigestResult("failed")),
     ],
 )
-def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
+def test_deferred_digest_is_retried_and_a_rejected_one_is_final(
     world: World, settings, delivery: SmtpResult, first: DigestResult, again: DigestResult
 ) -> None:
     busy(world)
@@ -155,7 +155,7 @@ def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
     assert world.rows("SELECT holder FROM job WHERE name = 'digest'") == [("",)]
 
 
-def test_two_workers_send_one(world: World, settings) -> None:
+def test_two_workers_send_one_digest(world: World, settings) -> None:
     busy(world)
     JobLease(world.database, "digest", lambda: NOW).take()
     told = Told()

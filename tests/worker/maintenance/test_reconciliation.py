@@ -58,7 +58,7 @@ def lose_state(group: ProcessGroup, server: Process, file: Path, port: int) -> N
     start_temporal(group, file, port=port, ui_port=None)
 
 
-def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
+def test_incidents_continue_after_temporal_lost_its_state(
     file_world: World, tmp_path: Path, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One waits for its answer, one's new keys wait to be collected, one's old keys live out their overlap."""
@@ -199,7 +199,7 @@ def case(world: World) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("life", [WorkflowState.NOT_FOUND, WorkflowState.TERMINATED])
-def test_a_case_that_does_not_run_is_started_again_once(
+def test_incident_without_a_workflow_is_restarted_once(
     world: World, case: tuple[str, str], life: WorkflowState
 ) -> None:
     incident_id, _ = case
@@ -209,7 +209,7 @@ def test_a_case_that_does_not_run_is_started_again_once(
     assert reconcile(world, Said()) == Findings(checked=1)
 
 
-def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
+def test_completed_workflow_of_an_open_row_counts_as_restored_backup_and_is_not_restarted(
     world: World, case: tuple[str, str]
 ) -> None:
     """Its workflow has ended by itself: started again, it would deliver keys that are in use, and end them."""
@@ -223,7 +223,7 @@ def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
     assert messages(world) == []
 
 
-def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:
+def test_restarted_incident_workflow_gets_the_recorded_answer(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
     incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
     assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
@@ -232,7 +232,7 @@ def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[
 
 
 @pytest.mark.parametrize(("state", "told"), [("done", True), ("abandoned", False), ("superseded", False)])
-def test_the_end_of_its_keys_is_told_when_it_settles_the_case(
+def test_restarted_incident_workflow_gets_the_result_of_its_regeneration(
     world: World, case: tuple[str, str], state: str, told: bool
 ) -> None:
     """Else the case asks again, or joins what came later: the start itself knows which one ended in vain."""
@@ -247,7 +247,7 @@ def test_the_end_of_its_keys_is_told_when_it_settles_the_case(
     assert past == IncidentRestart(regeneration_id="" if told else regeneration_id)
 
 
-def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_case(
+def test_incident_restart_keeps_its_opening_time_and_skips_closed_incidents(
     world: World, case: tuple[str, str]
 ) -> None:
     incident_id, regeneration_id = case
@@ -261,7 +261,7 @@ def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_cas
         assert incident_restart(session, incident_id, 0.0) is None
 
 
-def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World) -> None:
+def test_regeneration_without_a_workflow_is_restarted_in_its_current_state(world: World) -> None:
     contact = {"contact_email_address": "a@acme.example"}
     ordered = register(world.database, "acme", contact, actor="test", now=1e9).regeneration_id
     messages(world)
@@ -311,9 +311,9 @@ def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, 
 
 @pytest.mark.parametrize(
     ("state", "ended", "told"),
-    [("abandoned", [], True), ("superseded", [], True), ("done", ["octy: the store closed it as done"], False)],
+    [("abandoned", [], True), ("superseded", [], True), ("done", ["octy: closed in the database as done"], False)],
 )
-def test_a_delivery_that_runs_though_it_is_finished_ends(
+def test_running_workflow_of_a_finished_regeneration_is_ended(
     world: World, case: tuple[str, str], state: str, ended: list[str], told: bool
 ) -> None:
     _, regeneration_id = case
@@ -331,7 +331,7 @@ def test_a_delivery_that_runs_though_it_is_finished_ends(
     assert reconcile(world, said).terminated == 0  # just now
 
 
-def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: World) -> None:
+def test_notice_is_restarted_until_its_mails_are_final(world: World) -> None:
     keys = world.register()
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     now = time.time()
@@ -354,11 +354,13 @@ def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: Wor
         )
     assert reconcile(world, gone) == Findings(checked=1, restarted=1, delayed_mails=1)
     messages(world)
-    change(world, "UPDATE mail SET state = 'skipped', last_error = 'overtaken' WHERE kind = 'new_contact'")
+    change(world, "UPDATE mail SET state = 'skipped', last_error = 'obsolete' WHERE kind = 'new_contact'")
     assert reconcile(world, gone) == Findings()
 
 
-def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world: World, case: tuple[str, str]) -> None:
+def test_webhook_without_a_workflow_is_restarted_under_its_own_order_number(
+    world: World, case: tuple[str, str]
+) -> None:
     incident_id, _ = case
     insert = (
         "INSERT INTO webhook (id, key, account_id, event, data, state, orders, tries, last_error, created_at) "
@@ -372,7 +374,7 @@ def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world
     assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
 
 
-def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconciliation_checks_every_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subjects, "PAGE", 2)
     for number in range(5):
         open_case(world, f"acme{number}")
@@ -383,7 +385,7 @@ def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert len(set(said.asked)) == 5
 
 
-def test_one_worker_at_a_time_and_a_fault_gives_the_job_back(world: World, case: tuple[str, str]) -> None:
+def test_reconciliation_needs_the_lease_and_an_error_releases_it(world: World, case: tuple[str, str]) -> None:
     lease = JobLease(world.database, JOB, time.time)
     lease.take()
     assert asyncio.run(reconciliation(world, Said(), Said()).run()) is None

@@ -161,7 +161,7 @@ def collected(works: Works, regeneration: str, reference: str) -> Keys:
         ("postgresql", "while it waits"),
     ],
 )
-def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
+def test_repair_retires_replaced_key_pairs_again_after_a_restore(
     world: World, temporal: Temporal, restored: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, taken: str
 ) -> None:
     """The key leaked, unless the backup is of a time at which the leak had cut it. Encrypted payloads are proof."""
@@ -269,7 +269,7 @@ def repaired(world: World, what: KnownRegeneration | KnownIncident) -> repair.Re
         return repair.repair_regeneration(session, what, time.time())
 
 
-def test_collected_keys_stay_and_the_old_pair_ends_when_it_was_to_end(world: World) -> None:
+def test_repair_keeps_collected_keys_and_the_end_of_the_old_key_pair(world: World) -> None:
     keys = world.register()
     regeneration = ordered(world, keys)
     [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
@@ -286,7 +286,7 @@ def test_collected_keys_stay_and_the_old_pair_ends_when_it_was_to_end(world: Wor
 
 
 @pytest.mark.parametrize("ending", ["abandoned", "superseded"])
-def test_keys_that_nobody_got_end_as_they_ended_and_the_old_pair_lives(world: World, ending: str) -> None:
+def test_repair_ends_uncollected_keys_as_they_ended_and_keeps_the_old_key_pair(world: World, ending: str) -> None:
     keys = world.register()
     regeneration = ordered(world, keys)
     [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
@@ -298,7 +298,7 @@ def test_keys_that_nobody_got_end_as_they_ended_and_the_old_pair_lives(world: Wo
     assert outcome(world, keys) is Outcome.ACCEPTED
 
 
-def test_keys_that_were_collected_and_have_no_row_are_lost(world: World) -> None:
+def test_collected_keys_without_a_row_are_reported_as_lost(world: World) -> None:
     keys = world.register()
     regeneration = key_orders.regenerate(
         world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
@@ -324,7 +324,7 @@ def test_keys_that_were_collected_and_have_no_row_are_lost(world: World) -> None
         ({"running": False, "ending": "superseded"}, False, False),
     ],
 )
-def test_old_pair_of_a_regeneration_without_a_row_is_cut_when_it_was(
+def test_repair_retires_the_old_key_pair_of_a_regeneration_without_a_row(
     world: World, facts: dict[str, object], cut: bool, lost: bool
 ) -> None:
     keys = world.register()
@@ -334,7 +334,7 @@ def test_old_pair_of_a_regeneration_without_a_row_is_cut_when_it_was(
     assert outcome(world, keys) is (Outcome.RETIRED if cut else Outcome.ACCEPTED)
 
 
-def test_answer_that_was_given_is_given_again_and_cuts_the_leaked_pair(world: World) -> None:
+def test_repair_records_a_given_answer_again_and_retires_the_leaked_key_pair(world: World) -> None:
     keys, incident_id = open_case(world)
     fact = KnownIncident(incident_id, True, "", Choice.REGENERATE, leaked=True, by="customer", regeneration_id="")
     assert repaired(world, fact) == repair.Repaired((keys.public_key,), changed=True)
@@ -343,7 +343,7 @@ def test_answer_that_was_given_is_given_again_and_cuts_the_leaked_pair(world: Wo
     assert world.rows(said, id=incident_id) == [("not_us", True, "customer")]
 
 
-def test_history_tells_the_collection_by_results_of_activities_only() -> None:
+def test_history_proves_a_collection_by_activity_results_only() -> None:
     case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
     facts = [RegenerationFacts(collected, "", []) for collected in (False, True)]
     looked = [Result("load_regeneration_facts", each, float(at)) for at, each in enumerate(facts, 1)]
@@ -357,7 +357,7 @@ def test_history_tells_the_collection_by_results_of_activities_only() -> None:
     assert told == KnownIncident("i", True, "", Choice.REGENERATE, True, "customer", "r")
 
 
-def test_audit_log_tells_what_commands_cut() -> None:
+def test_audit_log_is_parsed_for_revoked_key_pairs() -> None:
     lines = [
         'Nov 29 23:05:58 h octy: octy-audit: {"what": "key_revoked", "public_key": "pk_1", "changed": true}',
         'octy-audit: {"what": "key_revoked", "public_key": "pk_1", "changed": false}',
@@ -376,7 +376,7 @@ def test_audit_log_tells_what_commands_cut() -> None:
     assert revoked_keys(lines) == ["pk_1", "pk_2", "pk_5", "pk_8"]
 
 
-def test_revoked_pair_of_the_audit_log_is_cut_and_workflows_without_rows_are_terminated(
+def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_without_rows(
     world: World, temporal: Temporal, restored: Callable[..., Ended]
 ) -> None:
     keys = world.register()
@@ -408,7 +408,7 @@ def test_revoked_pair_of_the_audit_log_is_cut_and_workflows_without_rows_are_ter
 
 
 @pytest.mark.parametrize("store", ["sqlite"])
-def test_copy_of_a_database_must_not_terminate_the_workflows_of_the_original(world: World, shell: Octy) -> None:
+def test_repair_of_a_copied_database_terminates_no_workflows_of_the_original(world: World, shell: Octy) -> None:
     copy = world.folder / "copy.db"
     Backup._copy(world.folder / "octy.db", copy)
     refused = shell.shell("db", "restored", *WHY, OCTY_DATABASE_URL=f"sqlite:///{copy}").must(3)
@@ -501,7 +501,7 @@ class Dying(Histories):
 
 
 @pytest.mark.parametrize("store", ["sqlite"])
-def test_run_that_died_is_continued_and_lists_the_lost_keys_still(world: World) -> None:
+def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> None:
     """It told the audit log of each cut at once, and doctor hears of the end of a whole run only."""
     keys = world.register()
     regeneration = key_orders.regenerate(
@@ -530,7 +530,7 @@ def test_run_that_died_is_continued_and_lists_the_lost_keys_still(world: World) 
 
 
 @pytest.mark.parametrize("store", ["sqlite"])
-def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_no_restored_backup(
+def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_restored_backup(
     world: World, temporal: Temporal, restored: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor are keys that were abandoned: nobody need trust Temporal where nothing differs."""

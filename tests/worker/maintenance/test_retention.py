@@ -44,27 +44,27 @@ TINY = 0.000001 * 4  # seconds: floats of this size are exact to a quarter of a 
 
 
 @pytest.mark.parametrize(("days", "kept"), [(1, [1.0]), (90, [90.0]), (400, [400.0])])
-def test_an_attempt_goes_when_it_is_older_than_its_days(world, days, kept):
+def test_attempts_are_deleted_after_their_retention_days(world, days, kept):
     add_attempts(world, NOW - days * DAY, NOW - days * DAY - TINY, NOW - 500 * DAY)
     done = prune(world, settings=RetentionSettings(keep_attempts_days=days))
     assert ages(world, "attempt") == kept
     assert done.counts["attempts"] == 2
 
 
-def test_a_clock_that_was_once_wrong_stops_nothing(world):
+def test_attempts_with_future_times_do_not_stop_retention(world):
     add_attempts(world, *[NOW + 400 * DAY] * 700, *[NOW - 91 * DAY] * 700, *[NOW - 1 * DAY] * 3)
     prune(world)
     assert Counter(ages(world, "attempt")) == {-400.0: 700, 1.0: 3}
 
 
-def test_messages_go_when_they_were_delivered_long_ago_and_never_before(world):
+def test_outbox_messages_are_deleted_only_after_delivery(world):
     add_messages(world, None, NOW - 400 * DAY, NOW - 30 * DAY - TINY, NOW - 30 * DAY, NOW)
     prune(world)
     assert ages(world, "outbox", "delivered_at") == [30.0, 0.0]
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL") == [(1,)]
 
 
-def test_webhooks_go_after_thirty_days_but_for_those_that_are_still_tried(world):
+def test_webhooks_are_deleted_after_30_days_unless_pending(world):
     keys = world.register()
     old = [(state, NOW - 30 * DAY - TINY) for state in ("sent", "failed", "skipped", "pending")]
     add_webhooks(world, keys.account_id, *old, ("sent", NOW - 30 * DAY), ("failed", NOW))
@@ -77,7 +77,7 @@ def test_webhooks_go_after_thirty_days_but_for_those_that_are_still_tried(world)
     ("written", "kept"),
     [([90, 60, 31, 30, 1], [30.0, 1.0]), ([90, 60, 31], [31.0]), ([90], [90.0]), ([1, 90, 60], [60.0, 1.0])],
 )
-def test_the_newest_entry_of_the_feed_stays(world, written, kept):
+def test_newest_key_change_is_kept(world, written, kept):
     """Its readers take a last number that went back for a restored backup."""
     add_changes(world, *(NOW - age * DAY for age in written))
     [(before,)] = world.rows("SELECT MAX(seq) FROM key_change")
@@ -95,7 +95,7 @@ def test_the_newest_entry_of_the_feed_stays(world, written, kept):
         (TODAY - 500 * 1440 + 7, False),
     ],
 )
-def test_counters_go_by_whole_days(world, minutes, kept):
+def test_counters_are_deleted_by_whole_days(world, minutes, kept):
     """It is 18:00: the day 400 days back is not over 400 days old in all its minutes; the one before is."""
     add_counts(world, ("pk_1", minutes, "10.0.0.1", "accepted", 3))
     prune(world)
@@ -113,13 +113,13 @@ def test_counters_go_by_whole_days(world, minutes, kept):
         (NOW, TODAY + 5 * 1440 + 5, TODAY + 5 * 1440 + 5),
     ],
 )
-def test_a_minute_moves_to_its_days_first_one_when_all_of_the_day_is_due(world, now, minute, after):
+def test_counters_are_compacted_to_one_row_per_day_when_the_day_is_due(world, now, minute, after):
     add_counts(world, ("pk_1", minute, "10.0.0.1", "accepted", 3))
     prune(world, now)
     assert counts(world) == [("pk_1", after, "10.0.0.1", "accepted", 3)]
 
 
-def test_limits_are_the_policys():
+def test_retention_limits_follow_the_settings():
     limits = limits_at(NOW, SETTINGS)
     assert [round((NOW * 1e6 - each) / 1e6 / DAY) for each in (limits.attempts, limits.messages, limits.changes)] == [
         *(90, 30, 30)
@@ -141,7 +141,7 @@ PLACES = st.tuples(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(PLACES, st.integers(1, 2**40), max_size=60), st.sampled_from([1, 7, 500]))
-def test_sums_of_each_day_are_exact(world, rows, most):
+def test_compacted_counters_keep_the_exact_sums_of_each_day(world, rows, most):
     with world.database.write() as connection:
         connection.execute(text("DELETE FROM outcome_minute"))
         connection.execute(text("DELETE FROM job"))
@@ -156,7 +156,7 @@ def test_sums_of_each_day_are_exact(world, rows, most):
     assert counts(world) == sorted((*place, count) for place, count in expected.items())
 
 
-def test_later_runs_go_on_where_the_last_one_ended_and_add_to_what_stands(world):
+def test_later_compaction_adds_to_compacted_counters(world):
     for day in range(3):
         now = NOW + day * DAY
         add_counts(world, *(("pk_1", TODAY + (day - 36) * 1440 + m, "10.0.0.1", "accepted", m) for m in (1, 2, 1439)))
@@ -179,7 +179,7 @@ def attack(world: World, opened: float, *, first: float | None = None):
 
 
 @pytest.mark.parametrize("age", [40, 100, 300])
-def test_a_case_says_the_same_before_and_after(world, age):
+def test_incident_report_is_the_same_before_and_after_retention(world, age):
     opened = NOW - age * DAY
     keys = attack(world, opened)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
@@ -198,7 +198,7 @@ def test_a_case_says_the_same_before_and_after(world, age):
     assert told() == before
 
 
-def test_a_streak_that_waits_for_its_next_failure_for_months_keeps_its_beginning(world):
+def test_retention_keeps_a_streak_without_failures_for_months(world):
     first, opened = NOW - 60.2 * DAY, NOW + 1 * DAY
     keys = attack(world, NOW - 10 * DAY, first=first)
     with world.database.write() as connection:
@@ -211,7 +211,7 @@ def test_a_streak_that_waits_for_its_next_failure_for_months_keeps_its_beginning
         assert load_sources(session, incident_id).total == 21
 
 
-def test_the_uses_of_a_retired_pair_stay_counted_as_long_as_they_go_on(world):
+def test_late_use_counters_of_a_retired_key_pair_are_kept_while_it_is_used(world):
     retired = NOW - 60 * DAY
     keys = world.register(now=retired - 50 * DAY)
     with world.database.write() as connection:
@@ -233,7 +233,7 @@ def test_the_uses_of_a_retired_pair_stay_counted_as_long_as_they_go_on(world):
 # Books and secrets
 
 
-def test_the_books_stay(world):
+def test_retention_keeps_incidents_mails_and_timelines(world):
     keys = attack(world, NOW - 300 * DAY)
     books = ("incident", "incident_answer", "regeneration", "key_pair", "account", "streak")
     before = {table: world.rows(f"SELECT * FROM {table}") for table in books}
@@ -250,7 +250,7 @@ def test_the_books_stay(world):
 
 
 @pytest.mark.parametrize(("expired", "kept"), [(29.9, True), (30.0, True), (30.1, False), (400.0, False)])
-def test_a_secret_that_nobody_collected_is_erased_long_after_its_link_ended(world, expired, kept):
+def test_uncollected_secret_is_erased_long_after_its_link_expired(world, expired, kept):
     issued = NOW - expired * DAY - LIFE
     contact = {"contact_email_address": "security@acme.example"}
     made = register(world.database, "acme", contact, actor="test", now=issued)
@@ -266,7 +266,7 @@ def test_a_secret_that_nobody_collected_is_erased_long_after_its_link_ended(worl
 # Counted beforehand
 
 
-def test_what_is_counted_beforehand_is_what_goes(world):
+def test_count_due_equals_what_a_run_deletes(world):
     busy_world(world)
     before = count_due(world.database, SETTINGS, NOW)
     assert min(before[name] for name in ("attempts", "messages", "changes", "counters", "minutes")) > 0
@@ -277,7 +277,7 @@ def test_what_is_counted_beforehand_is_what_goes(world):
     assert not has_due(world.database, SETTINGS, NOW)
 
 
-def test_a_step_clears_at_most_step_rows(world):
+def test_retention_step_clears_at_most_step_rows(world):
     add_attempts(world, *[NOW - 91 * DAY] * 1300)
     add_counts(world, *((f"pk_{n}", TODAY - 50 * 1440 + 1 + n % 1000, "10.0.0.1", "accepted", 1) for n in range(1300)))
     sizes, seen = [], Counter()
@@ -291,5 +291,5 @@ def test_a_step_clears_at_most_step_rows(world):
     assert sum(sizes) == 2600
 
 
-def test_a_day_is_a_utc_day():
+def test_retention_days_are_utc_days():
     assert utc(NOW) - timedelta(hours=18) == utc(TODAY * 60)

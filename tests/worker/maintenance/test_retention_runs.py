@@ -45,7 +45,7 @@ def run_of(world: World, now: float = NOW, **options) -> RetentionRun:
 
 
 @pytest.mark.parametrize("committed", [False, True], ids=["before a step", "after its commit"])
-def test_a_run_that_was_killed_anywhere_ends_the_same(tmp_path, store, committed):
+def test_retention_run_killed_at_any_write_is_resumed_to_the_same_result(tmp_path, store, committed):
     whole = fresh(tmp_path / "whole", store)
     busy_world(whole)
     assert run_of(whole).run() is RunStatus.DONE
@@ -74,7 +74,7 @@ def test_a_run_that_was_killed_anywhere_ends_the_same(tmp_path, store, committed
     assert killed > 10
 
 
-def test_the_cursor_says_where_to_go_on(world):
+def test_retention_run_resumes_at_its_cursor(world):
     busy_world(world)
     stop = threading.Event()
     run_of(world, stop=stop, on_step=lambda done: stop.set() if done["counters"] else None).run()
@@ -89,7 +89,7 @@ def test_the_cursor_says_where_to_go_on(world):
 
 
 @pytest.mark.parametrize("later", [2 * DAY, -2 * DAY])
-def test_a_run_that_lay_for_long_or_comes_from_the_future_begins_anew(world, later):
+def test_stale_or_future_retention_run_is_restarted(world, later):
     busy_world(world)
     stop = threading.Event()
     assert run_of(world, stop=stop, on_step=lambda _done: stop.set()).run() is RunStatus.STOPPED
@@ -101,7 +101,7 @@ def test_a_run_that_lay_for_long_or_comes_from_the_future_begins_anew(world, lat
 # One holder
 
 
-def test_a_second_holder_cannot_run(world):
+def test_retention_run_needs_the_job_lease(world):
     busy_world(world)
     tried = []
 
@@ -115,14 +115,14 @@ def test_a_second_holder_cannot_run(world):
 @pytest.mark.parametrize(
     ("later", "taken"), [(LIFE - 1, False), (LIFE + 1, True), (-LIFE, False), (-20 * LIFE, True), (DAY, True)]
 )
-def test_a_dead_holder_is_replaced_after_its_lease(world, later, taken):
+def test_lease_of_a_dead_holder_is_taken_after_it_expires(world, later, taken):
     """Far back: the lease was given by a clock that was wrong."""
     assert JobLease(world.database, JOB, lambda: NOW).take() is not None
     other = JobLease(world.database, JOB, lambda: NOW + later)
     assert (other.take() is not None) is taken
 
 
-def test_a_holder_that_was_replaced_does_nothing_more(world):
+def test_holder_that_lost_its_lease_changes_nothing(world):
     busy_world(world)
     before = everything(world)
     usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
@@ -139,7 +139,7 @@ def test_a_holder_that_was_replaced_does_nothing_more(world):
     assert world.rows("SELECT holder, last_error FROM job") == [(usurper.holder, "")]
 
 
-def test_a_run_whose_lease_was_taken_stops(world):
+def test_retention_run_stops_when_its_lease_is_taken(world):
     busy_world(world)
     usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
     assert run_of(world, on_step=lambda _done: usurper.take()).run() is RunStatus.NOT_LEASED
@@ -150,7 +150,7 @@ def test_a_run_whose_lease_was_taken_stops(world):
 
 
 @pytest.mark.parametrize("minute", [TODAY - 40 * 1440 + 5, TODAY - 40 * 1440])
-def test_a_clock_that_jumps_loses_no_count(world, minute):
+def test_retention_run_with_a_jumping_clock_loses_no_count(world, minute):
     """Recorders write minutes, and first minutes, of the very days that are being added up."""
     for day in range(36, 50):
         rows = (("pk_1", TODAY - day * 1440 + m, "10.0.0.1", "wrong_secret", 1) for m in range(100))
@@ -202,7 +202,7 @@ class Away(Database):
         return super().write(**options)
 
 
-def test_a_store_that_is_away_is_waited_out_or_given_up(world):
+def test_retention_run_retries_an_unavailable_database_up_to_its_timeout(world):
     busy_world(world)
     with pytest.raises(DatabaseUnavailableError):
         run_of(world, database=Away(world.url, 10**6), database_timeout=0.3).run()
@@ -212,7 +212,7 @@ def test_a_store_that_is_away_is_waited_out_or_given_up(world):
     assert counts(world)[-1] is not None
 
 
-def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world):
+def test_retention_error_is_recorded_without_its_text_and_the_lease_released(world):
     busy_world(world)
     with pytest.raises(ZeroDivisionError):
         run_of(world, on_step=lambda _counts: 1 / 0).run()
@@ -221,7 +221,7 @@ def test_a_fault_is_noted_without_its_text_and_the_job_given_back(world):
     assert world.rows("SELECT last_error FROM job") == [("",)]
 
 
-def test_stop_is_prompt_and_gives_the_job_back(world):
+def test_stopped_retention_run_ends_promptly_and_releases_the_lease(world):
     busy_world(world)
     stop = threading.Event()
     run = run_of(world, stop=stop, step_pause=60.0, on_step=lambda _done: threading.Timer(0.1, stop.set).start())
@@ -231,7 +231,7 @@ def test_stop_is_prompt_and_gives_the_job_back(world):
     assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]
 
 
-def test_prune_for_ends_in_time_and_the_next_call_resumes(world, monkeypatch):
+def test_prune_for_ends_after_its_seconds_and_the_next_call_resumes(world, monkeypatch):
     # Far more steps than fit into the time, on any machine: each pauses for 60 ms.
     add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(2_000)))
     happened: list[str] = []
@@ -259,7 +259,7 @@ def test_prune_for_ends_in_time_and_the_next_call_resumes(world, monkeypatch):
     assert steps >= 2_000 / STEP_ROWS
 
 
-def test_prune_for_stops_after_a_step_when_asked(world):
+def test_prune_for_stops_after_a_step_when_should_stop_is_true(world):
     add_attempts(world, *(time.time() - (100 + number / 10) * DAY for number in range(1500)))
     ended, done = prune_for(world.database, SETTINGS, time.time, should_stop=lambda: True)
     assert ended is RunStatus.STOPPED

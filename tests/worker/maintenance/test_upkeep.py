@@ -70,7 +70,7 @@ def beating() -> tuple[ActivityEnvironment, list[object]]:
     return inside, beats
 
 
-def test_a_piece_of_retention_beats_and_tells_what_went(world: World) -> None:
+def test_prune_database_activity_heartbeats_and_returns_counts(world: World) -> None:
     add_attempts(world, *(time.time() - age * DAY for age in (1, 91, 92)))
     inside, beats = beating()
     report = inside.run(activities(world).prune_database, NOW)
@@ -80,7 +80,7 @@ def test_a_piece_of_retention_beats_and_tells_what_went(world: World) -> None:
     assert ActivityEnvironment().run(activities(world).prune_database, NOW).progress is MaintenanceProgress.LEASED
 
 
-def test_a_reconciliation_beats_and_tells_what_it_found(
+def test_reconcile_database_activity_heartbeats_and_returns_findings(
     world: World, said: Said, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, incident_id = open_case(world)
@@ -96,7 +96,7 @@ def test_a_reconciliation_beats_and_tells_what_it_found(
     assert held.progress is MaintenanceProgress.LEASED
 
 
-def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
+def test_send_digest_activity_is_retried_while_deferred(world: World) -> None:
     put(world, "incident_grew", "x", failures=40)
     change(world, "UPDATE outbox SET tries = 5")
     told = Told(SmtpResult(SmtpStatus.DEFERRED, "connect"), SmtpResult(SmtpStatus.ACCEPTED))
@@ -123,7 +123,7 @@ def finish(world: World, job: str, cursor: str, ago: float = 0.0) -> None:
     lease.finish(cursor)
 
 
-def test_the_doctor_shows_the_last_reconciliation_and_its_findings(world: World) -> None:
+def test_doctor_shows_the_last_reconciliation_and_its_findings(world: World) -> None:
     assert checked(world)["reconciliation"][0] is State.OK
     finish(world, JOB, str(Findings(checked=3, restarted=2)))
     state, said = checked(world)["reconciliation"]
@@ -133,7 +133,9 @@ def test_the_doctor_shows_the_last_reconciliation_and_its_findings(world: World)
 
 
 @pytest.mark.parametrize(("worker_runs", "state"), [(True, State.PROBLEM), (False, State.OK)])
-def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, worker_runs: bool, state: State) -> None:
+def test_doctor_reports_a_late_reconciliation_where_a_worker_runs(
+    world: World, worker_runs: bool, state: State
+) -> None:
     finish(world, JOB, str(Findings()), ago=3 * 3600 + 60)
     found, said = checked(world, worker_runs=worker_runs)["reconciliation"]
     assert found is state
@@ -150,9 +152,7 @@ def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, work
         (None, 0, State.OK, "none sent yet; the first is due at 06:00 UTC"),
     ],
 )
-def test_the_doctor_shows_the_last_digest(
-    world: World, cursor: str | None, ago: float, state: State, word: str
-) -> None:
+def test_doctor_shows_the_last_digest(world: World, cursor: str | None, ago: float, state: State, word: str) -> None:
     if cursor is not None:
         finish(world, "digest", cursor, ago)
     found, said = checked(world, **DIGEST_TO)["digest"]
@@ -160,7 +160,7 @@ def test_the_doctor_shows_the_last_digest(
     assert checked(world)["digest"] == (State.OK, "off: OCTY_SUPPORT_DIGEST_TO is not set → ")
 
 
-def test_without_a_database_nothing_is_looked_at(tmp_path: Path, world: World) -> None:
+def test_scheduled_jobs_are_unchecked_without_a_database(tmp_path: Path, world: World) -> None:
     settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path / 'no' / 'no.db'}"})
     assert [check.state for check in check_scheduled_jobs(settings, worker_runs=True)] == [State.UNCHECKED] * 2
 
@@ -176,7 +176,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("reached")
-def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -> None:
+def test_reconcile_command_prints_differences_then_repairs_them(world: World, said: Said) -> None:
     _, incident_id = open_case(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
     said.known = {incident_id: WorkflowState.NOT_FOUND}

@@ -134,13 +134,13 @@ def test_every_alert_rule_has_a_case() -> None:
 
 
 @pytest.mark.needs("promtool")
-def test_prometheus_takes_the_rules() -> None:
+def test_prometheus_accepts_the_alert_rules() -> None:
     assert f"{len(CASES)} rules found" in promtool("check", "rules", str(RULES), folder=RULES.parent)
 
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize("alert", CASES)
-def test_alert_rule_fires_and_rests(tmp_path: Path, alert: str) -> None:
+def test_alert_rule_fires_on_its_condition_and_not_without_it(tmp_path: Path, alert: str) -> None:
     case = CASES[alert]
     tests = [check_of(alert, case.fires, case, firing=1), check_of(alert, case.rests, case, firing=0)]
     file = tmp_path / "test.yml"

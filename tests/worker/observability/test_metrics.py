@@ -33,7 +33,7 @@ from octy_worker.observability.metrics.queries import AttemptCounter, read_curre
 from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus, Message
 
 
-def test_what_waits_is_told_apart(world: World) -> None:
+def test_undelivered_outbox_messages_and_dead_letters_are_counted_apart(world: World) -> None:
     open_case(world)
     change(world, "UPDATE outbox SET delivered_at = created_at")
     for _ in range(3):
@@ -45,7 +45,7 @@ def test_what_waits_is_told_apart(world: World) -> None:
     assert 60 <= found.oldest < 90
 
 
-def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_app_processes_have_series_of_their_own_up_to_a_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MAX_PROCESSES", 3)
     now = int(time.time() * 1e6)
     with world.database.write() as connection:
@@ -64,7 +64,7 @@ def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypa
     ]
 
 
-def test_a_restarted_container_is_not_hidden_by_its_dead_predecessor(
+def test_restarted_container_with_the_same_host_and_pid_has_its_own_series(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same host name and pid again, within the ten minutes for which the dead process has series."""
@@ -92,7 +92,9 @@ def test_whole_tables_are_counted_by_state(world: World) -> None:
     assert read_totals(world.database, time.time()).closed[("unanswered",)] == 1
 
 
-def test_attempts_are_counted_once_however_often_they_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempt_counter_counts_each_attempt_once_in_bounded_readings(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(queries, "MAX_ATTEMPTS", 7)
     keys = world.register()
     fail(world, keys, 5)
@@ -110,7 +112,7 @@ def test_attempts_are_counted_once_however_often_they_are_read(world: World, mon
     assert attempts.counts["wrong_secret"] == 19
 
 
-def test_a_use_of_a_pair_that_will_end_is_no_refused_attempt(world: World) -> None:
+def test_use_of_a_retiring_key_pair_is_not_counted_as_a_refused_attempt(world: World) -> None:
     keys = world.register()
     attempts = AttemptCounter(world.database)
     attempts.read()
@@ -187,7 +189,7 @@ def test_counters_start_at_zero_and_accept_known_label_values_only() -> None:
     assert "customer" not in text
 
 
-def test_a_send_is_timed_whatever_its_end() -> None:
+def test_mail_send_is_timed_whatever_its_result() -> None:
     told: list[tuple[SmtpResult, float]] = []
     times = iter([1.0, 3.5])
 
@@ -200,7 +202,7 @@ def test_a_send_is_timed_whatever_its_end() -> None:
     assert told == [(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), 2.5)]
 
 
-def test_a_port_that_is_taken_is_named(
+def test_metrics_port_in_use_is_named_in_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def idle(_parts: daemon.WorkerComponents, stop: asyncio.Event) -> None:
@@ -220,7 +222,7 @@ def test_a_port_that_is_taken_is_named(
     world.close()
 
 
-def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> None:
+def test_doctor_reads_the_metrics_from_the_configured_port(tmp_path: Path) -> None:
     world = World(tmp_path)
 
     def look(*, worker_runs: bool = True, **options: object) -> tuple[State, str]:
@@ -245,7 +247,7 @@ def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> N
     world.close()
 
 
-def test_the_doctor_says_what_tracing_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_the_missing_package_of_tracing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path)
     states = []
     for missing in (False, True):

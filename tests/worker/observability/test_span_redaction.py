@@ -31,7 +31,7 @@ def fail(words: str = ADDRESS) -> None:
     raise ValueError(f"Key (security_email)=({words}) already exists.")
 
 
-def test_what_the_sdk_says_of_an_error_is_cut_and_the_rest_stays(out: InMemorySpanExporter) -> None:
+def test_error_texts_in_sdk_spans_are_redacted_and_the_rest_stays(out: InMemorySpanExporter) -> None:
     tracer = provider(out).get_tracer("t")
     with (
         pytest.raises(ValueError, match="exists"),
@@ -50,7 +50,7 @@ def test_what_the_sdk_says_of_an_error_is_cut_and_the_rest_stays(out: InMemorySp
     )
 
 
-def test_our_own_spans_hold_no_words_of_errors_either(out: InMemorySpanExporter) -> None:
+def test_error_texts_in_our_own_spans_are_redacted(out: InMemorySpanExporter) -> None:
     tracing = Tracing(provider(out, reticent=False))
     with pytest.raises(ValueError, match="exists"), tracing.delivery_span(MESSAGE):
         fail()
@@ -58,7 +58,7 @@ def test_our_own_spans_hold_no_words_of_errors_either(out: InMemorySpanExporter)
     assert ADDRESS not in span.to_json()
 
 
-def test_what_is_set_up_exports_reticently(out: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_tracing_exports_redacted_spans(out: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_exporter, "OTLPSpanExporter", lambda: out)
     tracing = Tracing.start(enabled=True)
     [interceptor] = tracing.interceptors()

@@ -56,7 +56,7 @@ MEANINGS = [  # signals have no content: what a message says beside its kind is 
 ]
 
 
-def test_every_event_has_a_meaning() -> None:
+def test_every_message_kind_has_a_dispatch() -> None:
     assert {event for event, *_ in MEANINGS} == set(MessageKind)
 
 
@@ -87,7 +87,7 @@ def addressed(world: World, event: MessageKind) -> tuple:
 
 
 @pytest.mark.parametrize(("event", "detail", "signal", "content"), MEANINGS)
-def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event, detail, signal, content) -> None:
+def test_message_starts_its_workflow_with_its_signal(world: World, event, detail, signal, content) -> None:
     room, name, subject, case = addressed(world, event)
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")
@@ -107,7 +107,7 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
     assert row(world, number) == (True, 1, "")
 
 
-def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
+def test_regeneration_workflow_starts_with_the_values_of_its_row(world: World) -> None:
     keys = world.register()
     with world.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
@@ -120,7 +120,7 @@ def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
     assert (case.leaked, case.replaces) == (True, True)
 
 
-def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: World) -> None:
+def test_workflows_set_no_search_attributes_where_they_are_off(world: World) -> None:
     keys = world.register()
     put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
@@ -132,7 +132,7 @@ def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: 
     }
 
 
-def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world: World) -> None:
+def test_restarted_incident_workflow_gets_earlier_staff_requests(world: World) -> None:
     _, incident_id = open_case(world)
     for number, days in ((1, 7), (2, 3)):
         detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}

@@ -66,7 +66,7 @@ def test_relay_is_notified_again_after_the_listen_connection_was_cut(world: Worl
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailableError("away"), ValueError("ann@customer.example")])
-def test_lost_listen_connection_is_logged_once_and_delivery_goes_on(
+def test_lost_listen_connection_is_logged_once_and_delivery_continues(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     real = Database.listen

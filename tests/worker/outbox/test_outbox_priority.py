@@ -38,7 +38,7 @@ class Slow(Ear):
         await super().start_workflow(run, argument, id=id, **options)
 
 
-def test_an_incident_is_delivered_at_once_while_starts_of_other_workflows_hang(world: World) -> None:
+def test_incident_is_delivered_at_once_while_other_workflow_starts_hang(world: World) -> None:
     keys = world.register()
     give_many(world, keys.account_id)
     ear = Slow()
@@ -57,7 +57,7 @@ def test_an_incident_is_delivered_at_once_while_starts_of_other_workflows_hang(w
     assert "incident" in ear.ids[0]
 
 
-def test_one_accounts_many_notices_stand_behind_anothers_first(world: World) -> None:
+def test_notices_of_one_account_do_not_delay_the_first_of_another(world: World) -> None:
     eager, other = world.register("eager"), world.register("other")
     give_many(world, eager.account_id)
     give_many(world, other.account_id, 1)
@@ -69,7 +69,7 @@ def test_one_accounts_many_notices_stand_behind_anothers_first(world: World) -> 
 
 
 @pytest.mark.sqlite
-def test_with_nothing_to_deliver_the_relay_takes_no_write_lock(world: World) -> None:
+def test_idle_relay_takes_no_write_lock(world: World) -> None:
     claims = Leases(world.database, time.time, "one", 30.0)
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")

@@ -55,7 +55,7 @@ def temporal() -> Iterator[Temporal]:
         yield opened
 
 
-def test_messages_go_out_once_the_oldest_first(world: World) -> None:
+def test_relay_delivers_messages_once_oldest_first(world: World) -> None:
     for number in (3, 1, 2):
         put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
     ear = Ear()
@@ -68,7 +68,7 @@ def test_messages_go_out_once_the_oldest_first(world: World) -> None:
     assert deliver(world, ear) == DeliveryCounts(0, 0)
 
 
-def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> None:
+def test_message_to_a_completed_workflow_counts_as_delivered(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
@@ -90,7 +90,7 @@ POISON = [
 
 
 @pytest.mark.parametrize(("event", "detail", "fault"), POISON)
-def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries(
+def test_failing_message_blocks_no_other_and_is_a_dead_letter_after_five_attempts(
     world: World, caplog: pytest.LogCaptureFixture, event, detail, fault
 ) -> None:
     bad = put(world, event, "nobody", **detail)
@@ -114,7 +114,7 @@ def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries
     assert "ann@customer.example" not in caplog.text
 
 
-def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(world: World) -> None:
+def test_failing_message_blocks_its_own_subject_until_it_is_a_dead_letter(world: World) -> None:
     bad = put(world, MessageKind.WEBHOOK_DUE, "i1")
     put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
     ear, clock = Ear(), FakeClock()
@@ -128,7 +128,7 @@ def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(wor
 
 
 @pytest.mark.sqlite
-def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> None:
+def test_unreadable_message_blocks_no_other(world: World) -> None:
     """A server's column takes nothing but JSON."""
     bad = put(world, MessageKind.INCIDENT_OPENED, "i0")
     put(world, MessageKind.INCIDENT_OPENED, "i1")
@@ -139,7 +139,7 @@ def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> 
     assert row(world, bad) == (False, 1, "JSONDecodeError")
 
 
-def test_a_message_that_is_no_object_is_at_fault(world: World) -> None:
+def test_message_detail_that_is_no_object_fails(world: World) -> None:
     bad = put(world, MessageKind.WEBHOOK_DUE, "i0")
     change(world, "UPDATE outbox SET detail = '[1]'")
     assert deliver(world, Ear()) == DeliveryCounts(0, 1)
@@ -157,7 +157,7 @@ OF_THE_MESSAGE = {
 
 
 @pytest.mark.parametrize("status", sorted(OF_THE_MESSAGE))
-def test_what_temporal_has_against_one_message_is_that_messages_fault(world: World, status) -> None:
+def test_temporal_error_about_one_message_counts_as_its_attempt(world: World, status) -> None:
     bad, good = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
@@ -167,7 +167,7 @@ def test_what_temporal_has_against_one_message_is_that_messages_fault(world: Wor
 
 
 @pytest.mark.parametrize("status", sorted(set(RPCStatusCode) - OF_THE_MESSAGE - {RPCStatusCode.OK}))
-def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -> None:
+def test_outage_of_temporal_counts_as_no_attempt(world: World, status) -> None:
     first, second = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(status) for number in range(2)}
@@ -182,7 +182,7 @@ def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -
     assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i1"]
 
 
-def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> None:
+def test_outage_of_temporal_stops_starting_further_messages(world: World) -> None:
     numbers = [put(world, MessageKind.INCIDENT_OPENED, f"i{number}") for number in range(20)]
     ear = Ear()
     ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
@@ -193,7 +193,7 @@ def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> N
     assert told.count("") == 20 - told.count("RPCError UNAVAILABLE")
 
 
-def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_round(world: World) -> None:
+def test_unavailable_error_of_one_message_delays_others_by_one_round_at_most(world: World) -> None:
     ill = put(world, MessageKind.INCIDENT_OPENED, "ill")
     for number in range(20):
         put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
@@ -206,7 +206,7 @@ def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_roun
     assert row(world, ill) == (False, 0, "RPCError INTERNAL")
 
 
-def test_a_store_that_is_away_is_no_try(world: World) -> None:
+def test_unavailable_database_counts_as_no_attempt(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i1"] = DatabaseUnavailableError("locked")
@@ -215,7 +215,7 @@ def test_a_store_that_is_away_is_no_try(world: World) -> None:
     assert row(world, number) == (False, 0, "DatabaseUnavailableError")
 
 
-def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
+def test_delivery_without_a_response_times_out_well_before_the_lease_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert relaying.DELIVERY_SHARE <= 0.75
@@ -230,7 +230,7 @@ def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
 
 
 @pytest.mark.parametrize("trouble", [rpc_error(RPCStatusCode.UNAVAILABLE), ValueError("ann@customer.example")])
-def test_the_relay_goes_on_after_whatever_befalls_it(
+def test_relay_continues_after_any_error(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Exception
 ) -> None:
     """One round fails as a whole; the next one, after a pause, delivers."""
@@ -250,7 +250,7 @@ def test_the_relay_goes_on_after_whatever_befalls_it(
     assert ("ann@customer.example" in caplog.text) is isinstance(trouble, RPCError)  # what Temporal itself says is told
 
 
-def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sent_again(
+def test_delivery_during_a_database_outage_is_recorded_later_and_not_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
@@ -294,7 +294,7 @@ async def _runs(client: Client, workflow_id: str) -> set[str]:
 
 
 @pytest.mark.parametrize("event", [MessageKind.INCIDENT_OPENED, MessageKind.INCIDENT_GREW])
-def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event) -> None:
+def test_message_delivered_twice_starts_one_workflow(world: World, temporal: Temporal, event) -> None:
     incident_id = f"twice-{world.store}-{event}"
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, MessageKind.INCIDENT_OPENED, incident_id)
@@ -316,7 +316,7 @@ def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event
 @pytest.mark.parametrize(
     ("event", "detail"), [(MessageKind.INCIDENT_OPENED, {}), (MessageKind.INCIDENT_GREW, {"failures": 80})]
 )
-def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: Temporal, event, detail) -> None:
+def test_completed_workflow_is_not_started_again(world: World, temporal: Temporal, event, detail) -> None:
     incident_id = f"ended-{world.store}-{event}"
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, MessageKind.INCIDENT_OPENED, incident_id)
@@ -330,7 +330,7 @@ def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: 
     assert temporal.run(_runs(temporal.client, name)) == before
 
 
-def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: World, temporal: Temporal) -> None:
+def test_incident_whose_start_is_a_dead_letter_starts_with_its_next_message(world: World, temporal: Temporal) -> None:
     subject = f"aside-{world.store}"
     put(world, MessageKind.INCIDENT_OPENED, subject)
     change(world, "UPDATE outbox SET tries = 5")
@@ -343,7 +343,7 @@ def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: Wo
 
 
 @pytest.mark.sqlite
-def test_the_server_refuses_one_message_and_takes_the_next(world: World, temporal: Temporal) -> None:
+def test_message_rejected_by_temporal_does_not_stop_the_next(world: World, temporal: Temporal) -> None:
     """A server's column would take no such id."""
     bad, good = put(world, MessageKind.INCIDENT_OPENED, "x" * 2000), put(world, MessageKind.INCIDENT_OPENED, "taken")
     assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 1)
@@ -351,7 +351,7 @@ def test_the_server_refuses_one_message_and_takes_the_next(world: World, tempora
     assert row(world, good) == (True, 1, "")
 
 
-def test_a_namespace_that_is_missing_costs_no_message(world: World, temporal: Temporal) -> None:
+def test_missing_namespace_loses_no_message(world: World, temporal: Temporal) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     nowhere = temporal.run(Client.connect(temporal.address, namespace="nowhere"))
     with pytest.raises(RPCError):

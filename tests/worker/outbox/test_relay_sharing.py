@@ -132,7 +132,7 @@ def test_relays_share_the_messages_and_each_is_delivered_once(world: World, coun
     assert world.rows("SELECT DISTINCT tries, last_error, leased_by, leased_until FROM outbox") == [(1, "", "", None)]
 
 
-def test_messages_of_a_subject_stay_in_order_whoever_delivers_them(world: World) -> None:
+def test_messages_of_a_subject_stay_in_order_across_relays(world: World) -> None:
     async def share() -> list[tuple]:
         busy: Counter[str] = Counter()
         heard: list[tuple] = []
@@ -148,7 +148,7 @@ def test_messages_of_a_subject_stay_in_order_whoever_delivers_them(world: World)
     assert world.rows("SELECT DISTINCT tries, last_error FROM outbox") == [(1, "")]
 
 
-def test_a_subject_without_an_answer_holds_no_other_one_back(world: World) -> None:
+def test_subject_without_a_response_blocks_no_other(world: World) -> None:
     async def share() -> list[str]:
         stuck = Stuck(f"octy-{INSTALLATION}-incident-stuck")
         async with relays(world, [stuck]) as running:
@@ -174,7 +174,7 @@ async def _abandon(relay_: Relay, client: Stuck) -> None:
     await client.reached.wait()
 
 
-def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: World) -> None:
+def test_messages_of_a_dead_relay_are_delivered_after_its_lease(world: World) -> None:
     first = put(world, MessageKind.INCIDENT_OPENED, "i1")
     clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
     asyncio.run(_abandon(relay(world, stuck, clock), stuck))
@@ -191,7 +191,7 @@ def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: W
     assert row(world, first) == (True, 1, "")
 
 
-def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(world: World) -> None:
+def test_messages_of_a_killed_process_are_delivered_after_its_lease(world: World) -> None:
     put(world, MessageKind.INCIDENT_OPENED, "i1")
     victim = Path(__file__).with_name("relay_victim.py")
     with subprocess.Popen([sys.executable, str(victim), world.url], stdout=subprocess.PIPE, text=True) as process:
@@ -207,7 +207,7 @@ def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(worl
     assert world.rows("SELECT leased_by, leased_until FROM outbox") == [("", None)]
 
 
-def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World) -> None:
+def test_stopped_relay_releases_its_leases_at_once(world: World) -> None:
     async def begin_and_stop() -> None:
         stuck = Stuck(f"octy-{INSTALLATION}-incident-i1")
         async with relays(world, [stuck]):
@@ -219,7 +219,7 @@ def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World
     assert deliver(world, Ear()) == DeliveryCounts(1, 0)
 
 
-def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world: World) -> None:
+def test_relay_without_temporal_leaves_messages_to_the_others(world: World) -> None:
     put(world, MessageKind.INCIDENT_OPENED, "i1")
     cut_off, ear = Ear(), Ear()
     cut_off.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
@@ -232,7 +232,7 @@ def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world:
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
 
 
-def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(world: World) -> None:
+def test_relay_with_a_fast_clock_causes_at_most_a_second_delivery(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ahead, stuck, ear = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), Ear()
     ahead.now += LEASE + 1
@@ -249,7 +249,7 @@ def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(worl
     assert row(world, number) == (True, 1, "")
 
 
-def test_a_fault_that_is_told_after_the_lease_was_lost_is_no_try(world: World) -> None:
+def test_error_after_a_lost_lease_counts_as_no_attempt(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
     stuck.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
@@ -284,7 +284,7 @@ async def _signals(client: Client, workflow_id: str) -> list[str]:
     ]
 
 
-def test_two_relays_and_a_real_server_deliver_each_signal_once_and_in_order(world: World, temporal: Temporal) -> None:
+def test_two_relays_with_a_real_server_deliver_each_signal_once_in_order(world: World, temporal: Temporal) -> None:
     subjects = [f"{world.store}-{number}" for number in range(20)]
     put_all(world, [(event, subject, DETAILS[event]) for event in ORDER[:4] for subject in subjects])
 

@@ -19,7 +19,7 @@ def world(tmp_path, store):
     yield from opened(tmp_path, store)
 
 
-def test_page_tells_what_happened_and_what_each_answer_does(world):
+def test_incident_page_says_what_happened_and_what_each_answer_does(world):
     clients = (("192.0.2.7", 15, "curl/8.5"), ("2001:db8::7", 5, "python-requests/2.31"))
     incident_id = world.case(sources=clients)
     response = world.browser().get(world.alert_path(incident_id))
@@ -46,19 +46,19 @@ def test_page_tells_what_happened_and_what_each_answer_does(world):
     assert "Ada" not in response.text
 
 
-def test_rule_of_a_source_names_its_network(world):
+def test_incident_page_of_the_source_rule_names_the_network(world):
     incident_id = world.case(rule="source", network="192.0.2.0/24")
     page = world.browser().get(world.alert_path(incident_id)).text
     assert "20 requests in a row from one network (192.0.2.0/24)" in text_of(page)
 
 
-def test_rule_of_the_window_says_in_which_time(world):
+def test_incident_page_of_the_window_rule_states_the_time_window(world):
     page = text_of(world.browser().get(world.alert_path(world.case(rule="window"))).text)
     assert "20 requests with your public key and a wrong secret key within" in page
     assert "There may have been successful requests in between" in page
 
 
-def test_many_sources_are_summed_up(world):
+def test_incident_page_sums_up_many_sources(world):
     sources = tuple((f"192.0.2.{number}", 100 - number, "curl") for number in range(7))
     page = text_of(world.browser().get(world.alert_path(world.case(sources=sources))).text)
     assert "192.0.2.4 curl 96" in page
@@ -68,7 +68,7 @@ def test_many_sources_are_summed_up(world):
     assert "and 196 attempts from at least 3 more addresses" in capped
 
 
-def test_sources_that_are_no_address_are_worded_as_in_mails(world):
+def test_incident_page_describes_sources_that_are_no_address_as_mails_do(world):
     sources = (("*", 30, ""), ("unix", 20, "curl"), ("unknown", 10, ""))
     page = text_of(world.browser().get(world.alert_path(world.case(sources=sources))).text)
     assert "many other addresses none 30" in page
@@ -78,13 +78,13 @@ def test_sources_that_are_no_address_are_worded_as_in_mails(world):
     assert "from one network (a local connection)" in text_of(world.browser().get(world.alert_path(local)).text)
 
 
-def test_case_whose_details_are_deleted_still_shows(world):
+def test_incident_page_works_after_its_details_were_deleted(world):
     page = text_of(world.browser().get(world.alert_path(world.case(sources=()))).text)
     assert "The details have been deleted." in page
     assert "Last 2026-01-01 00:01:00 UTC" in page
 
 
-def test_hundred_gets_and_heads_change_nothing(world):
+def test_hundred_gets_and_heads_of_the_incident_page_change_nothing(world):
     path, browser = world.alert_path(world.case()), world.browser()
     before = world.dump()
     responses = browser.send_all([("GET", path), ("HEAD", path)] * 100)
@@ -100,7 +100,7 @@ def test_hundred_gets_and_heads_change_nothing(world):
         ({"answer": "not_us", "answered_by": "system"}, "We are replacing your keys to be safe We had no answer by"),
     ],
 )
-def test_answers_of_others_are_shown_without_their_names(world, values, words):
+def test_incident_page_shows_answers_of_staff_without_names(world, values, words):
     incident_id = world.case()
     world.change(IncidentAnswer, incident_id, answered_at=utc(START + 120), **values)
     page = text_of(world.browser().get(world.alert_path(incident_id)).text)
@@ -120,13 +120,13 @@ def test_answers_of_others_are_shown_without_their_names(world, values, words):
         ({"state": "needs_staff"}, "not_us", "With our support"),
     ],
 )
-def test_what_comes_next_follows_the_case(world, values, answer, words):
+def test_incident_page_shows_the_next_step_of_each_state(world, values, answer, words):
     incident_id = world.case(**values)
     world.change(IncidentAnswer, incident_id, answer=answer, answered_at=utc(START), answered_by="customer")
     assert words in text_of(world.browser().get(world.alert_path(incident_id)).text)
 
 
-def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
+def test_incident_page_shows_the_end_of_a_retiring_key_pair(world):
     incident_id = world.case()
     world.change(IncidentAnswer, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
     pair_id = world.rows(KeyPair)[0]["id"]
@@ -135,7 +135,7 @@ def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
     assert "works until 2026-01-03 00:00:00 UTC" in page
 
 
-def test_pages_work_under_any_path_that_a_proxy_puts_before_them(world):
+def test_incident_page_works_under_a_path_prefix_of_a_proxy(world):
     incident_id = world.case()
     app, path = world.pages(), world.alert_path(incident_id)
     page = world.browser().get(path).text

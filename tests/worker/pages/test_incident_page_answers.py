@@ -25,7 +25,7 @@ def world(tmp_path, store):
     yield from opened(tmp_path, store)
 
 
-def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
+def test_it_was_us_is_recorded_with_an_outbox_message(world):
     incident_id = world.case()
     path, browser = world.alert_path(incident_id), world.browser()
     response = browser.press(path, "answer", "it_was_us")
@@ -42,7 +42,7 @@ def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
     assert "We close the alert as a false alarm. You do not need to do anything else." in page
 
 
-def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
+def test_it_was_not_us_keeps_the_old_key_pair_until_the_new_one_is_collected(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == KeyPairState.ACTIVE
@@ -52,7 +52,7 @@ def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
     assert "A mail with the new public key goes to the security address of your account" in page
 
 
-def test_where_keys_are_mailed_the_page_says_so(world):
+def test_incident_page_says_that_keys_are_sent_by_mail(world):
     path, browser = world.alert_path(world.case()), world.browser(deliver="mail")
     question = text_of(browser.get(path).text)
     assert "You get a mail with both new keys." in question
@@ -65,7 +65,7 @@ def test_where_keys_are_mailed_the_page_says_so(world):
         assert promise not in question + page
 
 
-def test_leak_stops_the_old_pair_at_once(world):
+def test_leaked_box_retires_the_old_key_pair_at_once(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us", leaked="yes").status_code == 303
     pair = world.rows(KeyPair)[0]
@@ -77,7 +77,7 @@ def test_leak_stops_the_old_pair_at_once(world):
     assert f"has stopped working on {ANSWERED_AT}. We refuse requests with it." in page
 
 
-def test_leak_box_has_no_effect_with_it_was_us(world):
+def test_leaked_box_has_no_effect_with_it_was_us(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == KeyPairState.ACTIVE
@@ -101,7 +101,7 @@ def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
     assert world.dump() == before
 
 
-def test_closed_case_is_409_and_says_how_it_ended(world):
+def test_answer_to_a_closed_incident_is_409_and_says_how_it_ended(world):
     incident_id = world.case(
         state=IncidentState.CLOSED, resolution=Resolution.UNANSWERED, closed_at=utc(START) + timedelta(days=14)
     )
@@ -116,7 +116,7 @@ def test_closed_case_is_409_and_says_how_it_ended(world):
     assert world.dump() == before
 
 
-def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
+def test_incident_link_works_as_long_as_the_incident_is_open(world):
     incident_id = world.case()
     path, browser = world.alert_path(incident_id), world.browser()
     world.now = START + 104 * 86_400  # extended as far as it can be
@@ -149,7 +149,7 @@ def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
     ],
     ids=["dismissed", "changed_to_new_keys", "told_late"],
 )
-def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_write_to(  # a row of the table
+def test_late_answer_is_409_with_status_next_step_and_contact(  # a row of the table
     world, resolution, answer, shown, hidden
 ):
     incident_id = world.case(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(START))
@@ -182,7 +182,7 @@ def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_writ
         {"answer": "not_us", "form": "😀"},
     ],
 )
-def test_form_without_a_clear_answer_is_400_and_asks_again(world, fields):
+def test_form_without_a_valid_answer_is_400_and_asks_again(world, fields):
     incident_id = world.case()
     path, browser = world.alert_path(incident_id), world.browser()
     before = world.dump()
@@ -193,7 +193,7 @@ def test_form_without_a_clear_answer_is_400_and_asks_again(world, fields):
     assert world.dump() == before
 
 
-def test_enter_key_presses_a_button_that_answers_nothing_and_keeps_the_tick(world):
+def test_enter_key_submits_no_answer_and_keeps_the_leaked_box(world):
     incident_id = world.case()
     path, browser = world.alert_path(incident_id), world.browser()
     page, before = browser.get(path).text, world.dump()
@@ -205,7 +205,7 @@ def test_enter_key_presses_a_button_that_answers_nothing_and_keeps_the_tick(worl
     assert world.dump() == before
 
 
-def test_form_tokens_fit_their_own_case_and_purpose_only(world):
+def test_form_token_verifies_for_its_own_incident_and_purpose_only(world):
     mine, other = world.case(), world.case()
     browser = world.browser()
     before = world.dump()
@@ -218,7 +218,7 @@ def test_form_tokens_fit_their_own_case_and_purpose_only(world):
     assert world.dump() == before
 
 
-def test_links_and_forms_live_through_a_rotation_of_the_keys(world):
+def test_links_and_forms_work_through_a_rotation_of_link_keys(world):
     incident_id = world.case()
     older = Links(Keychain({"k1": b"\x11" * 32}), world.settings.public_url)
     path, browser = path_of(older.alert_url(incident_id)), world.browser()
@@ -228,7 +228,7 @@ def test_links_and_forms_live_through_a_rotation_of_the_keys(world):
     assert "Your answer: it was us" in text_of(browser.get(path).text)
 
 
-def test_fifty_racing_answers_leave_exactly_one(world):
+def test_fifty_concurrent_answers_record_exactly_one(world):
     incident_id = world.case()
     token = world.links.token(Purpose.ALERT_FORM, incident_id)
     path = world.alert_path(incident_id)
@@ -257,7 +257,7 @@ def test_fifty_racing_answers_leave_exactly_one(world):
         ({"answer": "it_was_us"}, "problem=late"),
     ],
 )
-def test_no_page_of_a_case_is_the_answer_to_a_post(world, fields, said):
+def test_every_post_to_the_incident_page_redirects(world, fields, said):
     """Chrome shows an error in place of such a page when the customer goes back to it."""
     incident_id = world.case()
     path, browser = world.alert_path(incident_id), world.browser()
@@ -271,14 +271,14 @@ def test_no_page_of_a_case_is_the_answer_to_a_post(world, fields, said):
 
 
 @pytest.mark.parametrize("query", ["problem=late", "problem=%3Cb%3E", "problem=", "leaked=yes", "other=1"])
-def test_an_open_case_says_nothing_that_strangers_put_into_its_address(world, query):
+def test_incident_page_ignores_unknown_query_parameters(world, query):
     path, browser = world.alert_path(world.case()), world.browser()
     page = browser.get(f"{path}?{query}")
     assert (page.status_code, page.text) == (200, browser.get(path).text)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_link_of_a_closed_case_shows_nothing_of_it_after_the_grace_period(world, method):
+def test_link_of_a_closed_incident_shows_nothing_after_the_grace_period(world, method):
     incident_id = world.case(
         state=IncidentState.CLOSED, resolution=Resolution.REGENERATED, closed_at=utc(START) + timedelta(days=3)
     )

@@ -32,7 +32,7 @@ def keys_path(world: World, regeneration_id: str, generation: int = 1) -> str:
     return path_of(world.links.reveal_url(regeneration_id, generation))
 
 
-def test_link_offers_a_button_and_keeps_the_secret(world):
+def test_keys_page_shows_a_button_and_keeps_the_secret(world):
     old = world.pair()
     response = world.browser().get(keys_path(world, world.regeneration(SECRET, old=old)))
     text = text_of(response.text)
@@ -44,7 +44,7 @@ def test_link_offers_a_button_and_keeps_the_secret(world):
     assert PLAIN not in response.text
 
 
-def test_hundred_gets_and_heads_change_nothing(world):
+def test_hundred_gets_and_heads_of_the_keys_page_change_nothing(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     before = world.dump()
     responses = browser.send_all([("GET", path), ("HEAD", path)] * 100)
@@ -52,7 +52,7 @@ def test_hundred_gets_and_heads_change_nothing(world):
     assert world.dump() == before
 
 
-def test_button_shows_both_keys_once_and_erases_the_secret(world):
+def test_reveal_button_shows_both_keys_once_and_erases_the_secret(world):
     regeneration_id = world.regeneration(SECRET)
     path, browser = keys_path(world, regeneration_id), world.browser()
     response = browser.press(path, "reveal", "once")
@@ -89,13 +89,13 @@ def form_token_of(world: World, regeneration_id: str, generation: int = 1) -> st
         (KeyPairState.RETIRED, {"retired_at": utc(START)}, "has stopped working. We refuse requests with it."),
     ],
 )
-def test_next_steps_say_what_becomes_of_the_old_pair(world, state, values, words):
+def test_keys_page_says_what_happens_to_the_old_key_pair(world, state, values, words):
     old = world.pair(state, **values)
     page = world.browser().press(keys_path(world, world.regeneration(SECRET, old=old)), "reveal", "once").text
     assert f"Your old key pair {old.public_key} {words}" in text_of(page)
 
 
-def test_first_keys_have_no_old_pair_to_speak_of(world):
+def test_keys_page_of_first_keys_mentions_no_old_key_pair(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     assert "Replaces" not in browser.get(path).text
     assert "old key pair" not in browser.press(path, "reveal", "once").text
@@ -132,7 +132,7 @@ def resend(world: World, regeneration_id: str) -> None:
         (resend, "There is a newer link"),
     ],
 )
-def test_dead_link_says_why_and_whom_to_ask(world, happen, title):
+def test_expired_keys_link_says_why_and_whom_to_contact(world, happen, title):
     regeneration_id = world.regeneration(SECRET)
     path, browser = keys_path(world, regeneration_id), world.browser()
     token = form_token(browser.get(path).text)
@@ -146,7 +146,7 @@ def test_dead_link_says_why_and_whom_to_ask(world, happen, title):
     assert world.dump() == before
 
 
-def test_newest_link_works_after_a_resend(world):
+def test_newest_keys_link_works_after_a_resend(world):
     regeneration_id = world.regeneration(SECRET, generation=3)
     browser = world.browser()
     assert browser.get(keys_path(world, regeneration_id, 2)).status_code == 410
@@ -154,12 +154,12 @@ def test_newest_link_works_after_a_resend(world):
 
 
 @pytest.mark.parametrize("generation", [-6, 0, 2, 3])
-def test_link_of_a_generation_that_was_never_sent_is_404(world, generation):
+def test_keys_link_of_a_generation_never_sent_is_404(world, generation):
     regeneration_id = world.regeneration(SECRET)
     assert world.browser().get(keys_path(world, regeneration_id, generation)).status_code == 404
 
 
-def test_link_before_anything_is_sealed_is_404(world):
+def test_keys_link_before_the_key_pair_is_issued_is_404(world):
     regeneration_id = world.regeneration(SECRET)
     with world.database.write_session() as session:
         session.delete(session.get_one(SealedSecret, regeneration_id))
@@ -181,7 +181,7 @@ def test_form_without_its_token_or_button_shows_nothing(world, fields):
     assert world.dump() == before
 
 
-def test_fifty_racing_clicks_show_the_secret_once(world):
+def test_fifty_concurrent_reveals_show_the_secret_once(world):
     regeneration_id = world.regeneration(SECRET)
     data = {"form": form_token_of(world, regeneration_id), "reveal": "once"}
     path = keys_path(world, regeneration_id)
@@ -205,7 +205,7 @@ def test_secret_is_in_no_log_no_header_and_no_table(world, caplog):
     assert any("collected" in line for line in ours)
 
 
-def test_missing_sealing_key_is_a_fault_page_that_consumes_nothing(world, caplog):
+def test_missing_sealing_key_is_an_error_page_that_collects_nothing(world, caplog):
     other = Sealer(Keychain({"k9": b"\x99" * 32}), bytes)
     browser = Browser(build_pages(world.settings, world.database, world.links, other, lambda: world.now))
     path = keys_path(world, world.regeneration(SECRET))
@@ -216,7 +216,7 @@ def test_missing_sealing_key_is_a_fault_page_that_consumes_nothing(world, caplog
     assert PLAIN in world.browser().press(path, "reveal", "once").text
 
 
-def test_link_works_to_the_last_moment_of_its_life(world):
+def test_keys_link_works_until_it_expires(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     world.now += timedelta(days=1).total_seconds() - 0.001
     assert browser.get(path).status_code == 200
@@ -224,7 +224,7 @@ def test_link_works_to_the_last_moment_of_its_life(world):
     assert browser.get(path).status_code == 410
 
 
-def test_a_reload_of_the_page_with_the_secret_says_that_it_was_shown(world):
+def test_reload_of_the_revealed_keys_page_says_that_it_was_shown(world):
     """A browser's reload sends the POST again; the secret stands in the first one's response only, which none keeps."""
     regeneration_id = world.regeneration(SECRET)
     path, browser = keys_path(world, regeneration_id), world.browser()
@@ -236,13 +236,13 @@ def test_a_reload_of_the_page_with_the_secret_says_that_it_was_shown(world):
     assert "This secret key was already shown" in reloaded.text
 
 
-def test_a_stale_form_sends_the_browser_to_the_page(world):
+def test_stale_form_redirects_to_the_page(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     response = browser.send("POST", path, data={"form": "", "reveal": "once"})
     assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?problem=stale")
 
 
-def test_links_to_keys_show_nothing_personal_once_they_are_dead(world):
+def test_expired_keys_link_shows_no_personal_data(world):
     old, regeneration_id = world.pair(), world.regeneration(SECRET)
     path, browser = keys_path(world, regeneration_id), world.browser()
     world.now += 400 * 86_400

@@ -48,7 +48,7 @@ def ordered(world: World) -> list[tuple]:
 # What it shows
 
 
-def test_exposed_page_tells_what_happened_and_what_the_button_does(world):
+def test_exposed_page_says_what_happened_and_what_the_button_does(world):
     pair = world.pair()
     notice = world.exposure(pair)
     response = world.browser().get(path_to(world, notice))
@@ -72,7 +72,7 @@ def test_exposed_page_tells_what_happened_and_what_the_button_does(world):
     assert "other pair" not in text
 
 
-def test_contact_page_names_the_current_pair_and_no_address(world):
+def test_contact_changed_page_names_the_current_key_pair_and_no_address(world):
     world.pair()
     current = world.pair()
     response = world.browser().get(path_to(world, world.move_to(NEW)))
@@ -89,7 +89,7 @@ def test_contact_page_names_the_current_pair_and_no_address(world):
         assert private not in response.text
 
 
-def test_contact_page_says_that_support_staff_changed_it(world):
+def test_contact_changed_page_says_that_support_staff_changed_it(world):
     world.pair()
     page = text_of(world.browser().get(path_to(world, world.move_to(NEW, staff=StaffChange("ada", "by phone")))).text)
     assert "Our support staff changed the contact address of your account" in page
@@ -98,7 +98,7 @@ def test_contact_page_says_that_support_staff_changed_it(world):
 
 
 @pytest.mark.parametrize("told", ["exposure", "move_to"])
-def test_hundred_gets_and_heads_change_nothing(world, told):
+def test_hundred_gets_and_heads_of_the_notice_page_change_nothing(world, told):
     world.pair()
     path = path_to(world, world.exposure() if told == "exposure" else world.move_to(NEW))
     browser, before = world.browser(), world.dump()
@@ -110,7 +110,7 @@ def test_hundred_gets_and_heads_change_nothing(world, told):
 @pytest.mark.parametrize(
     "hostile", ["<script>alert(1)</script>", "\x1b[31mred\x1b[0m", "a\u202eb\u2066c", "{{ 70007 * 3 }}", "x" * 5000]
 )
-def test_strangers_text_is_shown_as_harmless_text(world, hostile):
+def test_untrusted_text_on_the_notice_page_is_sanitized(world, hostile):
     page = world.browser().get(path_to(world, world.exposure(source=hostile, user_agent=hostile))).text
     assert "<script" not in page
     assert "210021" not in page
@@ -121,7 +121,7 @@ def test_strangers_text_is_shown_as_harmless_text(world, hostile):
 # What the button does
 
 
-def test_order_keeps_the_old_pair_until_the_new_one_is_collected(world):
+def test_regeneration_from_the_notice_page_keeps_the_old_key_pair_until_collection(world):
     pair = world.pair()
     notice = world.exposure(pair)
     path, browser = path_to(world, notice), world.browser()
@@ -142,7 +142,7 @@ def test_order_keeps_the_old_pair_until_the_new_one_is_collected(world):
     assert "A mail with the new public key goes to the security address of your account" in page
 
 
-def test_ticked_box_stops_the_old_pair_at_once(world):
+def test_leaked_box_on_the_notice_page_retires_the_old_key_pair_at_once(world):
     pair = world.pair()
     path, browser = path_to(world, world.exposure(pair)), world.browser()
     assert browser.press(path, "order", "replace", leaked="yes").status_code == 303
@@ -154,7 +154,7 @@ def test_ticked_box_stops_the_old_pair_at_once(world):
     )
 
 
-def test_order_after_a_changed_address_replaces_the_current_pair_and_cuts_what_is_on_its_way_out(world):
+def test_leaked_after_a_contact_change_replaces_the_current_key_pair_and_retires_the_retiring_one(world):
     going = world.pair(KeyPairState.RETIRING, retire_at=utc(START + DAY))
     other, current = world.pair(), world.pair()
     path, browser = path_to(world, world.move_to(NEW)), world.browser()
@@ -165,13 +165,13 @@ def test_order_after_a_changed_address_replaces_the_current_pair_and_cuts_what_i
     assert "Your new keys are ordered" in text_of(browser.get(path).text)
 
 
-def test_order_after_a_changed_address_without_the_tick_cuts_nothing(world):
+def test_regeneration_after_a_contact_change_without_leaked_retires_nothing(world):
     pairs = [world.pair(KeyPairState.RETIRING, retire_at=utc(START + DAY)), world.pair()]
     assert world.browser().press(path_to(world, world.move_to(NEW)), "order", "replace").status_code == 303
     assert [state_of(world, pair) for pair in pairs] == [KeyPairState.RETIRING, KeyPairState.ACTIVE]
 
 
-def test_second_order_is_409_and_shows_the_first(world):
+def test_second_regeneration_from_a_notice_is_409_and_shows_the_first(world):
     notice = world.exposure()
     path, browser = path_to(world, notice), world.browser()
     browser.press(path, "order", "replace")
@@ -185,7 +185,7 @@ def test_second_order_is_409_and_shows_the_first(world):
     assert world.dump() == before
 
 
-def test_fifty_racing_orders_leave_exactly_one(world):
+def test_fifty_concurrent_regenerations_from_a_notice_open_exactly_one(world):
     pair = world.pair()
     notice = world.exposure(pair)
     path, token = path_to(world, notice), world.links.token(Purpose.NOTICE_FORM, notice)
@@ -204,7 +204,7 @@ def test_fifty_racing_orders_leave_exactly_one(world):
     assert world.rows(Notice)[0]["regeneration_id"] == world.rows(Regeneration)[0]["id"]
 
 
-def test_orders_that_pass_the_first_look_together_are_decided_by_one_update(world):
+def test_concurrent_regenerations_from_a_notice_are_decided_by_one_update(world):
     """What a page checks before is for its words; this is what counts."""
     pair = world.pair()
     notice = world.exposure(pair)
@@ -218,7 +218,7 @@ def test_orders_that_pass_the_first_look_together_are_decided_by_one_update(worl
     assert state_of(world, pair) == (KeyPairState.RETIRED if leaked else KeyPairState.ACTIVE)
 
 
-def test_order_for_an_account_without_pairs_issues_none(world):
+def test_regeneration_from_a_notice_for_an_account_without_key_pairs_issues_none(world):
     assert notices.order_keys(world.database, world.move_to(NEW), leaked=True, now=world.now) is False
     assert notices.order_keys(world.database, world.fresh_id(), leaked=True, now=world.now) is False
     assert world.rows(Regeneration) == []
@@ -241,7 +241,7 @@ def test_order_for_an_account_without_pairs_issues_none(world):
         {"order": "replace", "form": "\U0001f600"},
     ],
 )
-def test_form_without_a_clear_order_is_400_and_asks_again(world, fields):
+def test_notice_form_without_a_valid_choice_is_400_and_asks_again(world, fields):
     notice = world.exposure()
     path, browser = path_to(world, notice), world.browser()
     before = world.dump()
@@ -252,7 +252,7 @@ def test_form_without_a_clear_order_is_400_and_asks_again(world, fields):
     assert world.dump() == before
 
 
-def test_enter_key_presses_a_button_that_orders_nothing_and_keeps_the_tick(world):
+def test_enter_key_on_the_notice_page_submits_nothing_and_keeps_the_leaked_box(world):
     path, browser = path_to(world, world.exposure()), world.browser()
     page, before = browser.get(path).text, world.dump()
     submits = re.findall(r'<(?:input type="submit"|button type="submit")[^>]*>', page)
@@ -263,7 +263,7 @@ def test_enter_key_presses_a_button_that_orders_nothing_and_keeps_the_tick(world
     assert world.dump() == before
 
 
-def test_form_tokens_fit_their_own_notice_and_purpose_only(world):
+def test_form_token_verifies_for_its_own_notice_and_purpose_only(world):
     mine, other = world.exposure(), world.exposure()
     browser, before = world.browser(), world.dump()
     for token in (
@@ -275,7 +275,7 @@ def test_form_tokens_fit_their_own_notice_and_purpose_only(world):
     assert world.dump() == before
 
 
-def test_page_works_under_any_path_that_a_proxy_puts_before_it(world):
+def test_notice_page_works_under_a_path_prefix_of_a_proxy(world):
     app, path = world.pages(), path_to(world, world.exposure())
     page = world.browser().get(path).text
 
@@ -293,7 +293,7 @@ def test_page_works_under_any_path_that_a_proxy_puts_before_it(world):
 # What stands against an order
 
 
-def test_link_lives_as_long_as_that_of_a_case(world):
+def test_notice_link_expires_as_an_incident_link_does(world):
     notice = world.exposure()
     path, browser = path_to(world, notice), world.browser(incident_close_after=5 * DAY)
     world.now = START + 5 * DAY - 1
@@ -310,7 +310,7 @@ def test_link_lives_as_long_as_that_of_a_case(world):
     assert world.browser().get(path).status_code == 200  # 14 days by default
 
 
-def test_nothing_is_ordered_for_the_new_address_once_security_mails_go_there(world):
+def test_notice_orders_no_regeneration_once_security_mails_go_to_the_new_address(world):
     """The old address may hold the link for longer, but new keys would be sent to the thief."""
     world.pair()
     notice = world.move_to(NEW)
@@ -327,7 +327,7 @@ def test_nothing_is_ordered_for_the_new_address_once_security_mails_go_there(wor
     assert world.dump() == before
 
 
-def test_a_pair_that_has_ended_is_not_replaced(world):
+def test_notice_of_an_ended_key_pair_replaces_nothing(world):
     pair = world.pair(KeyPairState.RETIRED, retired_at=utc(START + 60))
     notice = world.exposure(pair)
     path, browser = path_to(world, notice), world.browser()
@@ -343,14 +343,14 @@ def test_a_pair_that_has_ended_is_not_replaced(world):
     assert world.dump() == before
 
 
-def test_an_account_without_a_pair_has_nothing_to_replace(world):
+def test_notice_of_an_account_without_a_key_pair_replaces_nothing(world):
     page = world.browser().get(path_to(world, world.move_to(NEW)))
     assert (page.status_code, "<form" in page.text) == (200, False)
     assert "There are no keys to replace" in text_of(page.text)
 
 
 @pytest.mark.parametrize("told", ["exposure", "move_to"])
-def test_new_keys_that_are_on_their_way_are_said_so(world, told):
+def test_notice_page_says_that_new_keys_are_on_their_way(world, told):
     pair = world.pair()
     world.regeneration(make_key_pair().secret, old=pair)
     notice = world.exposure(pair) if told == "exposure" else world.move_to(NEW)
@@ -366,7 +366,7 @@ def test_new_keys_that_are_on_their_way_are_said_so(world, told):
     assert world.dump() == before
 
 
-def test_first_keys_that_nobody_has_collected_are_on_their_way(world):
+def test_notice_page_says_that_uncollected_first_keys_are_on_their_way(world):
     world.regeneration(make_key_pair().secret)
     assert "New keys are already on the way" in world.browser().get(path_to(world, world.move_to(NEW))).text
 
@@ -389,7 +389,7 @@ def test_first_keys_that_nobody_has_collected_are_on_their_way(world):
     ],
 )
 @pytest.mark.parametrize("told", ["exposure", "move_to"])
-def test_the_page_follows_its_order_to_the_end(world, values, words, told):
+def test_notice_page_follows_its_regeneration_to_the_end(world, values, words, told):
     pair = world.pair()
     path = path_to(world, world.exposure(pair) if told == "exposure" else world.move_to(NEW))
     browser = world.browser()
@@ -400,7 +400,7 @@ def test_the_page_follows_its_order_to_the_end(world, values, words, told):
     assert pair.public_key in page
 
 
-def test_where_keys_are_mailed_the_page_says_so_to_the_end(tmp_path):
+def test_notice_page_says_that_keys_are_sent_by_mail_to_the_end(tmp_path):
     with contextmanager(opened)(tmp_path, "sqlite") as world:
         path, browser = path_to(world, world.exposure(world.pair())), world.browser(deliver="mail")
         shown = [text_of(browser.get(path).text)]
@@ -427,7 +427,7 @@ def test_where_keys_are_mailed_the_page_says_so_to_the_end(tmp_path):
         assert "ollected" not in page
 
 
-def test_an_order_that_came_to_nothing_elsewhere_stands_against_nothing(world):
+def test_failed_regeneration_elsewhere_does_not_block_the_notice_page(world):
     pair = world.pair()
     elsewhere = world.regeneration(make_key_pair().secret, old=pair)
     world.change(Regeneration, elsewhere, state=RegenerationState.ABANDONED, finished_at=utc(START))
@@ -437,7 +437,7 @@ def test_an_order_that_came_to_nothing_elsewhere_stands_against_nothing(world):
 
 
 @pytest.mark.parametrize(("fields", "said"), [({"form": ""}, "stale"), ({"order": ""}, "none"), ({}, "late")])
-def test_no_page_of_a_notice_is_the_answer_to_a_post(world, fields, said):
+def test_every_post_to_the_notice_page_redirects(world, fields, said):
     notice = world.exposure()
     path, browser = path_to(world, notice), world.browser()
     if said == "late":
@@ -448,7 +448,7 @@ def test_no_page_of_a_notice_is_the_answer_to_a_post(world, fields, said):
     assert browser.get(f"{path}?problem=late").status_code == (409 if said == "late" else 200)
 
 
-def test_the_page_of_a_notice_shows_nothing_personal_after_its_life(world):
+def test_expired_notice_page_shows_no_personal_data(world):
     pair = world.pair()
     path, browser = path_to(world, world.exposure(pair)), world.browser()
     browser.press(path, "order", "replace")

@@ -26,13 +26,13 @@ def world(tmp_path, store):
     yield from opened(tmp_path, store)
 
 
-def test_healthz_answers_without_the_store(tmp_path, store, world):
+def test_healthz_responds_without_the_database(tmp_path, store, world):
     gone = Database(away_url(tmp_path, store))
     response = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now)).get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_https_addresses_are_pinned_to_https(world):
+def test_pages_with_an_https_url_send_hsts(world):
     assert "strict-transport-security" not in world.browser().get("/healthz").headers
     secure = world.browser(public_url="https://octy.example/security")
     assert secure.get("/nothing").headers["strict-transport-security"] == "max-age=31536000"
@@ -84,7 +84,7 @@ def strange_paths(world: World) -> list[str]:
     ]
 
 
-def test_all_that_strangers_can_try_gets_the_same_bytes(world):
+def test_invalid_links_get_the_same_bytes(world):
     paths, browser = strange_paths(world), world.browser()
     before = world.dump()
     answers = [(response.status_code, response.headers.raw, response.content) for response in map(browser.get, paths)]
@@ -97,7 +97,7 @@ def test_all_that_strangers_can_try_gets_the_same_bytes(world):
 
 
 @pytest.mark.parametrize("kind", ["alert", "keys", "notice"])
-def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, kind, monkeypatch):
+def test_wrong_token_does_equal_work_for_existing_and_missing_rows(world, kind, monkeypatch):
     rows = {
         "alert": world.case,
         "keys": lambda: world.regeneration(make_key_pair().secret, generation=5),
@@ -119,7 +119,7 @@ def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, ki
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
-def test_other_methods_are_405(world, method):
+def test_unsupported_methods_are_405(world, method):
     paths = [world.alert_path(world.case()), path_of(world.links.notice_url(world.exposure()))]
     before = world.dump()
     for path in paths:
@@ -162,7 +162,7 @@ UNREADABLE, TOO_LONG = "The form could not be read", "The form was too large"
         (b"a=" + b"a" * 5_000_000, URLENCODED, 413, TOO_LONG),
     ],
 )
-def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, status, title):
+def test_malformed_bodies_get_a_page_and_change_nothing(world, body, headers, status, title):
     case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
     browser, before = world.browser(), world.dump()
     for path, token in (
@@ -178,7 +178,7 @@ def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, statu
     assert world.dump() == before
 
 
-def test_body_without_a_length_is_cut_off_at_the_limit(world):
+def test_body_without_content_length_is_rejected_at_the_limit(world):
     path = world.alert_path(world.case())
     with serving(world.pages()) as client:
         response = client.post(path, content=drip(3_000_000), headers=URLENCODED)
@@ -202,7 +202,7 @@ RAW = [
 ]
 
 
-def test_garbage_on_the_wire_is_refused_and_the_pages_live_on(world, caplog):
+def test_malformed_http_is_rejected_and_the_pages_continue(world, caplog):
     world.case()
     before = world.dump()
     with serving(world.pages()) as client:

@@ -25,7 +25,7 @@ def world(tmp_path, store):
     yield from opened(tmp_path, store)
 
 
-def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
+def test_client_that_disconnects_in_the_body_is_no_error(world, caplog):
     path = world.alert_path(world.case())
     sent: list[dict] = []
     messages = iter([{"type": "http.request", "body": b"form=", "more_body": True}, {"type": "http.disconnect"}])
@@ -43,7 +43,7 @@ def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, store, world):
+def test_unavailable_database_is_503_with_retry_after(tmp_path, store, world):
     case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
     gone = Database(away_url(tmp_path, store))
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
@@ -54,7 +54,7 @@ def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, store, wor
     assert browser.get(f"/alert/{case}/{'A' * 32}").status_code == 404  # strangers never reach the store
 
 
-def test_answer_while_the_store_is_locked_is_503_and_changes_nothing(world):
+def test_answer_while_the_database_is_locked_is_503_and_changes_nothing(world):
     case, before = world.case(), world.dump()
     busy = Database(world.settings.database_url, busy_timeout=0.05)
     browser = Browser(build_pages(world.settings, busy, world.links, world.sealer, lambda: world.now))
@@ -78,7 +78,7 @@ def test_answer_while_the_store_is_locked_is_503_and_changes_nothing(world):
     busy.close()
 
 
-def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
+def test_internal_error_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
     case = world.case()
     path = world.alert_path(case)
     with world.database.write() as connection:
@@ -93,7 +93,7 @@ def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
         assert value not in record.getMessage()
 
 
-def test_addresses_can_not_write_lines_of_their_own_into_the_log(world, caplog):
+def test_url_cannot_inject_log_lines(world, caplog):
     caplog.set_level(logging.DEBUG)
     for kind in ("alert", "keys", "notice"):
         world.browser().get(f"/{kind}/x%0d%0aforged%20line%1b%5b31m/{'A' * 32}")

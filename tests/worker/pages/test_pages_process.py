@@ -84,7 +84,7 @@ def command_line(process: int) -> bytes:
     return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
-def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
+def test_pages_server_uses_h11_with_httptools_installed(world: World) -> None:
     """With httptools installed, uvicorn would take that, which reads trailers as headers."""
     config = pages_process.pages_server(settings(world), world.database).config
     config.load()
@@ -92,7 +92,7 @@ def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
     assert issubclass(acceptor.LimitedProtocol, H11Protocol)
 
 
-def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
+def test_pages_process_is_restarted_and_ends_with_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
@@ -123,7 +123,7 @@ def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
         assert secret not in arguments
 
 
-def test_pages_whose_port_is_taken_do_not_stop_the_worker(
+def test_pages_process_without_its_port_does_not_stop_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
@@ -143,7 +143,7 @@ def test_pages_whose_port_is_taken_do_not_stop_the_worker(
     assert "pages: process ended with status 1" in caplog.text
 
 
-def test_pages_alone_say_in_one_line_why_they_do_not_start(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_pages_command_says_in_one_line_why_it_does_not_start(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert pages_process.serve(settings(world, pages_port=port)) == 1
@@ -151,7 +151,7 @@ def test_pages_alone_say_in_one_line_why_they_do_not_start(world: World, caplog:
     assert line.startswith(f"pages: the pages can't listen on 127.0.0.1:{port}: ")
 
 
-def test_the_pages_end_soon_when_the_worker_is_killed(world: World) -> None:
+def test_pages_process_ends_when_the_worker_is_killed(world: World) -> None:
     port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OCTY_")},
@@ -205,7 +205,7 @@ POST = b"POST /alert/x/y HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-
     ],
     ids=["handshake", "nothing", "half a header", "half a body", "half a second header"],
 )
-def test_a_connection_that_keeps_us_waiting_is_closed(
+def test_idle_connection_is_closed_after_its_timeout(
     world: World, certificate: Certificate, sent: bytes, tls: bool
 ) -> None:
     limits = Limits(handshake_timeout=0.3, header_timeout=0.3, body_timeout=0.3)
@@ -226,7 +226,7 @@ def test_a_connection_that_keeps_us_waiting_is_closed(
     assert 0.3 <= asyncio.run(act()) < 5
 
 
-def test_bytes_that_trickle_in_buy_no_time(world: World) -> None:
+def test_slow_request_does_not_extend_its_timeout(world: World) -> None:
     async def act() -> float:
         async with serving(limited(world, Limits(header_timeout=0.5), [0.0] * COUNTERS)) as port:
             begun = time.monotonic()
@@ -243,7 +243,7 @@ def test_bytes_that_trickle_in_buy_no_time(world: World) -> None:
     assert asyncio.run(asyncio.wait_for(act(), 20)) < 5
 
 
-def test_accept_errors_are_logged_once_a_second_and_end_by_themselves(
+def test_accept_errors_are_logged_once_a_second_and_recover(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without descriptors `accept` fails at once and the listener stays readable: a loop of failures by nature."""
@@ -277,7 +277,7 @@ def test_accept_errors_are_logged_once_a_second_and_end_by_themselves(
     assert caplog.text.count("can't accept connections") == tries[0]
 
 
-def test_a_line_that_strangers_cause_is_written_ten_times_a_second_at_most() -> None:
+def test_log_lines_caused_by_clients_are_limited_to_ten_a_second() -> None:
     now = [0.0]
     limited = RateLimitFilter(lambda: now[0])
 
@@ -292,7 +292,7 @@ def test_a_line_that_strangers_cause_is_written_ten_times_a_second_at_most() -> 
     assert later.getMessage() == "Invalid HTTP request received. [990 more lines of this kind were dropped]"
 
 
-def test_database_of_another_release_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_pages_report_a_database_of_another_schema_version(world: World, caplog: pytest.LogCaptureFixture) -> None:
     empty = Database(f"sqlite:///{world.folder / 'empty.db'}")
     empty.close()
     own = settings(world).model_copy(update={"database_url": f"sqlite:///{world.folder / 'empty.db'}"})

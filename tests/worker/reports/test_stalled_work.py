@@ -99,12 +99,12 @@ PROVOKED: dict[str, Callable[[World], object]] = {
 }
 
 
-def test_every_result_is_provoked() -> None:
+def test_every_stalled_work_figure_is_provoked() -> None:
     assert set(PROVOKED) == set(asdict(NONE))
 
 
 @pytest.mark.parametrize("name", PROVOKED)
-def test_result_is_zero_while_all_is_well_and_told_when_it_is_not(world: World, name: str) -> None:
+def test_stalled_work_figure_is_zero_without_and_one_with_its_problem(world: World, name: str) -> None:
     keys = world.register("sound")
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
@@ -116,7 +116,7 @@ def test_result_is_zero_while_all_is_well_and_told_when_it_is_not(world: World, 
     assert replace(found, **{name: getattr(NONE, name)}) == NONE
 
 
-def test_a_failed_commit_is_told_with_its_time(world: World) -> None:
+def test_heartbeat_records_the_time_of_a_failed_commit(world: World) -> None:
     health = RecorderHealth(
         queued=0,
         lost=0,
@@ -139,7 +139,7 @@ def test_probe_commits_a_row_and_leaves_none(world: World) -> None:
     assert world.rows("SELECT COUNT(*) FROM job WHERE name = :name", name=PROBE_JOB) == [(0,)]
 
 
-def test_a_database_that_takes_no_write_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_that_rejects_writes_is_reported_by_the_probe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> float:
         raise DatabaseUnavailableError("database or disk is full")
 
@@ -149,7 +149,7 @@ def test_a_database_that_takes_no_write_is_told(world: World, monkeypatch: pytes
     assert "octy_database_write_seconds" not in told
 
 
-def test_room_and_clock_are_told_where_they_can_be(world: World) -> None:
+def test_disk_space_is_known_on_sqlite_and_the_clock_offset_on_postgresql(world: World) -> None:
     room, offset = disk_space(world.database), clock_offset(world.database, lambda: time.time() + 3600)
     if world.store == "sqlite":
         assert room is not None

@@ -101,7 +101,7 @@ def told(world: World, subject: str) -> list[str]:
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["sent", "before_there_is_a_pair"])
-def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bool) -> None:
+def test_amendment_withdraws_uncollected_new_keys(world: World, made: bool) -> None:
     keys, incident_id = answered(world, Answer.NOT_US)
     regeneration_id = ordered(world, incident_id)
     if made:
@@ -120,7 +120,7 @@ def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bo
     assert (actor, what) == ("dan", "answer_amended")
 
 
-def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(file: World) -> None:
+def test_repeated_amendment_has_no_second_effect_even_after_a_later_one(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
     ordered(file, incident_id)
     change(file, incident_id, DISMISS)
@@ -132,13 +132,13 @@ def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(fil
     assert standing(file)[0] == "not_us"
 
 
-def test_once_collected_nothing_is_taken_back(file: World) -> None:
+def test_amendment_after_collection_withdraws_nothing(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
     file.complete(ordered(file, incident_id), NOW)
     assert "the customer has collected the new keys" in refused(file, incident_id, DISMISS)
 
 
-def test_of_collection_and_withdrawal_exactly_one_happens(world: World) -> None:
+def test_racing_collection_and_withdrawal_have_exactly_one_winner(world: World) -> None:
     keys, incident_id = answered(world, Answer.NOT_US)
     regeneration_id = sent(world, ordered(world, incident_id))
 
@@ -165,7 +165,7 @@ def test_of_collection_and_withdrawal_exactly_one_happens(world: World) -> None:
 
 
 @pytest.mark.parametrize("other", ["staff", "notice", "case"])
-def test_keys_that_others_wait_for_are_not_withdrawn(world: World, other: str) -> None:
+def test_amendment_keeps_new_keys_that_another_incident_waits_for(world: World, other: str) -> None:
     keys, incident_id = answered(world, Answer.NOT_US)
     if other == "staff":
         with world.database.write_session() as session:
@@ -190,14 +190,14 @@ def test_keys_that_others_wait_for_are_not_withdrawn(world: World, other: str) -
     assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is not None
 
 
-def test_an_order_that_comes_after_the_change_opens_nothing(file: World) -> None:
+def test_regeneration_requested_after_a_dismissing_amendment_is_not_opened(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
     assert change(file, incident_id, DISMISS) == AmendmentResult(closed=False)
     assert ordered(file, incident_id) == ""
     assert file.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'incident'") == [(0,)]
 
 
-def test_after_a_withdrawal_new_keys_can_be_ordered_again(file: World) -> None:
+def test_new_keys_can_be_ordered_again_after_a_withdrawal(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
     first = sent(file, ordered(file, incident_id))
     change(file, incident_id, DISMISS)
@@ -207,7 +207,7 @@ def test_after_a_withdrawal_new_keys_can_be_ordered_again(file: World) -> None:
     file.complete(second, NOW)
 
 
-def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(file: World) -> None:
+def test_dismissed_incident_amended_before_its_end_is_not_closed(file: World) -> None:
     _, incident_id = answered(file, Answer.IT_WAS_US)
     change(file, incident_id, REGENERATE)
     desk = IncidentActivities(file.database, quiet=3600.0)
@@ -217,7 +217,7 @@ def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(file: Wor
 
 
 @pytest.mark.parametrize("stage", ["answered", "sent", "collected"])
-def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, stage: str) -> None:
+def test_leak_reported_by_an_amendment_retires_the_old_key_pair_at_once(file: World, stage: str) -> None:
     keys, incident_id = answered(file, Answer.NOT_US)
     if stage != "answered":
         regeneration_id = ordered(file, incident_id)
@@ -250,7 +250,7 @@ def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, st
         (Answer.NOT_US, False, replace(DISMISS, change_id="a b"), "change_id must be"),
     ],
 )
-def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
+def test_amendment_that_is_not_possible_is_refused_without_effect(
     file: World, said: Answer | None, leaked: bool, amendment: Amendment, why: str
 ) -> None:
     _, incident_id = answered(file, said, leaked=leaked)
@@ -262,7 +262,7 @@ def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
 
 @pytest.mark.parametrize("resolution", [Resolution.FALSE_ALARM, Resolution.UNANSWERED])
 @pytest.mark.parametrize("amendment", [REGENERATE, LEAKED], ids=["regenerate", "leaked"])
-def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
+def test_amendment_of_a_closed_incident_orders_new_keys_and_ends_its_quiet_period(
     file: World, resolution: Resolution, amendment: Amendment
 ) -> None:
     keys, incident_id = answered(file, Answer.IT_WAS_US if resolution is Resolution.FALSE_ALARM else None)
@@ -278,7 +278,7 @@ def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
     assert told(file, regeneration_id) == ["regeneration_opened"]
 
 
-def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
+def test_amendment_to_false_alarm_after_closing_is_recorded(world: World) -> None:
     keys, incident_id = answered(world, None)
     close(world, incident_id, Resolution.UNANSWERED)
     assert change(world, incident_id, DISMISS) == AmendmentResult(closed=True)
@@ -288,7 +288,7 @@ def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
     assert "new keys were ordered for this incident" in refused(world, incident_id, replace(DISMISS, change_id="c"))
 
 
-def test_a_case_that_ended_with_new_keys_stays_so(file: World) -> None:
+def test_incident_resolved_with_new_keys_cannot_be_amended(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
     file.complete(ordered(file, incident_id), NOW)
     with file.database.write() as connection:
@@ -298,14 +298,14 @@ def test_a_case_that_ended_with_new_keys_stays_so(file: World) -> None:
     assert "octy keys regenerate" in refused(file, incident_id, LEAKED)
 
 
-def test_a_later_case_on_the_same_pair_is_decided_instead(file: World) -> None:
+def test_amendment_is_refused_while_a_later_incident_of_the_key_pair_is_open(file: World) -> None:
     keys, incident_id = answered(file, None)
     close(file, incident_id, Resolution.UNANSWERED)
     later = open_case(file, keys)
     assert f"octy incidents decide {later} regenerate" in refused(file, incident_id, REGENERATE)
 
 
-def test_a_pair_that_was_replaced_since_is_not_replaced_again(file: World) -> None:
+def test_amendment_does_not_replace_a_key_pair_replaced_since(file: World) -> None:
     keys, incident_id = answered(file, None)
     close(file, incident_id, Resolution.UNANSWERED)
     with file.database.write_session() as session:

@@ -42,7 +42,7 @@ def decided(ids, faults):
     return list(decide_each(ids, decide, refused=RefusedError, unavailable=AwayError)), asked
 
 
-def test_refused_incident_does_not_stop_the_others():
+def test_bulk_decision_refused_for_one_incident_continues_with_the_others():
     results, asked = decided(["a", "b", "c", "a"], {"b": RefusedError("too late")})
     assert results == [
         DecisionResult("a", DecisionStatus.DECIDED),
@@ -52,7 +52,7 @@ def test_refused_incident_does_not_stop_the_others():
     assert asked == ["a", "b", "c"]
 
 
-def test_what_does_not_answer_leaves_the_rest_untried():
+def test_bulk_decision_stops_when_temporal_does_not_respond():
     results, asked = decided(["a", "b", "c"], {"b": AwayError("no worker")})
     assert [result.end for result in results] == [
         DecisionStatus.DECIDED,
@@ -62,12 +62,12 @@ def test_what_does_not_answer_leaves_the_rest_untried():
     assert asked == ["a", "b"]
 
 
-def test_same_batch_gives_each_incident_the_same_decision_id():
+def test_bulk_decision_with_the_same_batch_id_repeats_the_decision_ids():
     ids = {decision_id_of(batch, incident) for batch in ("x", "y") for incident in ("1", "2") for _ in range(2)}
     assert len(ids) == 4
 
 
-def test_only_unanswered_incidents_since_then_are_chosen(world):
+def test_bulk_decision_selects_unanswered_incidents_since_a_time(world):
     begin = time.time()
     _, early = open_case(world, "early", at=begin - 7200)
     _, answered = open_case(world, "answered", at=begin)
@@ -78,7 +78,7 @@ def test_only_unanswered_incidents_since_then_are_chosen(world):
         assert open_since(session, utc(0)) == (early, late)
 
 
-def test_without_temporal_nothing_is_decided_and_the_batch_can_be_repeated(world, octy):
+def test_bulk_decision_without_temporal_decides_nothing_and_can_be_repeated(world, octy):
     incidents = [open_case(world, f"acme{number}")[1] for number in range(3)]
     ended = octy("incidents", "decide-many", "dismiss", *incidents, *WHY, "--yes", "--json").must(4)
     assert set(ended.json) == {"batch_id", "decision", "actor", "results"}
@@ -89,7 +89,7 @@ def test_without_temporal_nothing_is_decided_and_the_batch_can_be_repeated(world
     assert incidents_bulk.DECIDE_MANY_JSON.startswith("batch_id, decision, actor, results[")
 
 
-def test_nothing_is_decided_without_a_yes(world, octy):
+def test_bulk_decision_needs_confirmation(world, octy):
     open_case(world)
     ended = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, typed="n\n").must(1)
     assert "nothing was changed" in ended.stderr
@@ -107,25 +107,25 @@ def test_nothing_is_decided_without_a_yes(world, octy):
         (("nope",), 2, "no incident has the id"),
     ],
 )
-def test_unclear_choice_is_refused(world, octy, words, code, why):
+def test_bulk_decision_with_an_ambiguous_selection_is_rejected(world, octy, words, code, why):
     ended = octy("incidents", "decide-many", "dismiss", *words, *WHY, "--yes").must(code)
     assert why in ended.stderr
 
 
 @pytest.mark.parametrize("words", [("dismiss", "--leaked", *WHY), ("dismiss", "--reason", "see ada@acme.example")])
-def test_faulty_decision_is_refused_before_any_incident_is_asked(world, octy, words):
+def test_invalid_bulk_decision_is_rejected_before_any_incident(world, octy, words):
     open_case(world)
     octy("incidents", "decide-many", *words, *SINCE, "--yes").must(3)
     assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
 
 
-def test_no_incident_is_no_fault(world, octy):
+def test_bulk_decision_without_matching_incidents_succeeds(world, octy):
     assert (
         "There are no unanswered incidents" in octy("incidents", "decide-many", "dismiss", *SINCE, *WHY).must().stdout
     )
 
 
-def test_held_alerts_are_shown_and_released_once(world, octy):
+def test_held_alerts_are_listed_and_released_once(world, octy):
     open_case(world)
     assert "Alerts are not held." in octy("incidents", "held").must().stdout
     octy("incidents", "release", *WHY).must(3)

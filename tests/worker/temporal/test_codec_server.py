@@ -85,7 +85,7 @@ def sealed_for(workflow_id: str, named: str = "") -> dict:
     return MessageToDict(sealed)
 
 
-def test_what_is_typed_stays_as_it_is_and_what_authenticates_is_shown(opened):
+def test_codec_server_decodes_encrypted_payloads_and_passes_plaintext(opened):
     encoded = ask(f"{opened}/encode", DECISION, Origin=UI)
     assert (encoded.status_code, encoded.headers["access-control-allow-origin"]) == (200, UI)
     assert encoded.json() == {"payloads": [DECISION]}
@@ -99,14 +99,14 @@ def test_what_is_typed_stays_as_it_is_and_what_authenticates_is_shown(opened):
     "origin", ["https://evil.example", "null", "http://temporal.acme.example", f"{UI}.evil.example"]
 )
 @pytest.mark.parametrize("route", ["encode", "decode"])
-def test_another_origin_is_refused_and_learns_nothing(opened, route, origin):
+def test_codec_server_rejects_another_origin(opened, route, origin):
     refused = ask(f"{opened}/{route}", DECISION, Origin=origin)
     assert refused.status_code == 403
     assert "access-control-allow-origin" not in refused.headers
     assert DECISION["data"] not in refused.text
 
 
-def test_a_browser_asks_first_and_only_the_web_ui_may_go_on(opened):
+def test_codec_server_allows_cors_preflight_of_the_web_ui_only(opened):
     asks = {
         "Access_Control_Request_Method": "POST",
         "Access_Control_Request_Headers": "authorization,content-type,x-namespace",
@@ -129,7 +129,7 @@ def test_a_browser_asks_first_and_only_the_web_ui_may_go_on(opened):
         (f"Bearer {TOKEN}", 200),
     ],
 )
-def test_where_a_token_is_set_nobody_is_answered_without_it(locked, given, status):
+def test_codec_server_with_a_token_rejects_requests_without_it(locked, given, status):
     answer = ask(f"{locked}/decode", DECISION, Origin=UI, Authorization=given.encode())
     assert answer.status_code == status
     assert (answer.headers.get("www-authenticate") == "Bearer") is (status == 401)
@@ -137,7 +137,7 @@ def test_where_a_token_is_set_nobody_is_answered_without_it(locked, given, statu
 
 
 @pytest.mark.parametrize("namespace", ["", "other"])
-def test_the_keys_are_those_of_one_namespace(opened, namespace):
+def test_codec_server_rejects_another_namespace(opened, namespace):
     assert ask(f"{opened}/decode", DECISION, X_Namespace=namespace).status_code == 403
 
 
@@ -155,12 +155,12 @@ def test_the_keys_are_those_of_one_namespace(opened, namespace):
         ),
     ],
 )
-def test_what_can_not_be_read_is_answered_with_a_reason(opened, body, status, said):
+def test_codec_server_reports_why_a_payload_cannot_be_decoded(opened, body, status, said):
     answer = ask(f"{opened}/decode", body=body)
     assert (answer.status_code, said in answer.text) == (status, True)
 
 
-def test_only_post_is_answered(opened):
+def test_codec_server_accepts_only_post(opened):
     assert ask(f"{opened}/decode", method="GET").status_code == 405
     assert ask(f"{opened}/", DECISION).status_code == 404
 
@@ -175,13 +175,13 @@ def test_only_post_is_answered(opened):
         ({"temporal_keys": "k1:short"}, "OCTY_TEMPORAL_KEYS"),
     ],
 )
-def test_settings_that_would_let_everybody_in_are_refused(settings, said):
+def test_codec_server_settings_that_allow_everybody_are_rejected(settings, said):
     with pytest.raises(ConfigurationError, match=said):
         CodecSettings.build(**{"temporal_keys": KEYS, **settings})
     assert CodecSettings.build(temporal_keys=KEYS, codec_host="0.0.0.0", codec_token="t").codec_host == "0.0.0.0"
 
 
-def test_the_temporal_command_writes_and_reads_through_it(locked):
+def test_temporal_cli_encodes_and_decodes_through_the_codec_server(locked):
     """As the Web UI does, too: what is typed leaves as it is, what is shown was decrypted here."""
     with open_temporal() as temporal:
         place = TemporalAccess(temporal_address=temporal.address, temporal_keys=KEYS)
@@ -205,18 +205,18 @@ def test_the_temporal_command_writes_and_reads_through_it(locked):
     ("token", "namespace", "state"),
     [("", "default", State.OK), (TOKEN, "default", State.OK), ("", "elsewhere", State.PROBLEM)],
 )
-def test_the_doctor_finds_a_codec_server_that_answers_for_its_namespace(world, token, namespace, state):
+def test_doctor_checks_the_codec_server_of_its_namespace(world, token, namespace, state):
     with serving(codec_token=token) as url:
         settings = settings_of(world, temporal_keys=KEYS, codec_url=url, temporal_namespace=namespace)
         assert check_codec_server(settings).state is state
 
 
-def test_the_doctor_wants_no_codec_server_where_nothing_is_to_be_read(world):
+def test_doctor_needs_no_codec_server_without_encryption(world):
     for options in ({"temporal_keys": None}, {"temporal_keys": KEYS, "codec_url": "none"}):
         assert check_codec_server(settings_of(world, **options)).state is State.OK
 
 
-def test_the_command_serves_until_it_is_told_to_stop():
+def test_codec_server_command_serves_until_sigterm():
     octy, port = Octy({"OCTY_TEMPORAL_KEYS": KEYS.export()}), free_port()
     assert "OCTY_CODEC_TOKEN is not set" in octy("codec-server", "--host", "0.0.0.0").must(2).stderr
     command = [sys.executable, "-m", "octy_worker", "codec-server", "--port", str(port)]

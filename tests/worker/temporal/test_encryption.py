@@ -38,7 +38,7 @@ def decoded(payloads: Sequence[Payload], by: EncryptionCodec) -> list[Payload]:
 
 
 @given(st.binary(), st.dictionaries(st.text(max_size=8), st.binary(max_size=8), max_size=3))
-def test_what_was_encrypted_comes_back_whole_and_shows_nothing(data, metadata):
+def test_encrypted_payload_decrypts_unchanged_and_shows_no_plaintext(data, metadata):
     payload = Payload(metadata=metadata, data=data)
     [sealed] = encoded([payload], codec())
     assert decoded([sealed], codec()) == [payload]
@@ -68,7 +68,7 @@ def test_newest_key_encrypts_and_older_ones_still_decrypt():
         (Keychain({"k1": NEW}), "OCTY_TEMPORAL_KEYS: the key 'k1' does not decrypt"),
     ],
 )
-def test_a_key_that_is_missing_or_another_one_is_named_and_nothing_is_dropped(keys, said):
+def test_missing_or_wrong_temporal_key_is_named_in_the_error(keys, said):
     with pytest.raises(DecryptionError, match=said):
         decoded(encoded([PLAIN], codec(Keychain({"k1": OLD}))), codec(keys))
 
@@ -83,7 +83,7 @@ def test_a_changed_payload_does_not_decrypt(place, bit):
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"\0" * 12, b"\0" * 28])
-def test_rubbish_that_claims_to_be_encrypted_is_a_fault_not_a_crash(data):
+def test_garbage_marked_as_encrypted_is_an_error(data):
     metadata = {
         "encoding": b"binary/encrypted",
         "encryption-key-id": b"k2",
@@ -133,7 +133,7 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize(("payload", "encoding"), FORGERIES.values(), ids=FORGERIES)
-def test_a_forged_payload_to_a_workflow_becomes_unreadable_and_stops_nothing(payload, encoding):
+def test_forged_payload_to_a_workflow_becomes_unreadable_and_fails_no_workflow_task(payload, encoding):
     [refused] = decoded([payload], codec(worker=True))
     assert (dict(refused.metadata), refused.data) == ({"encoding": encoding}, b"")
 
@@ -146,7 +146,7 @@ def test_a_forged_payload_is_an_error_to_activities_and_clients(payload):
 
 
 @pytest.mark.parametrize("data", [b'"0199f2c4-aaaa"', b'{"request": "0199f2c4-aaaa"}'])
-def test_an_order_id_is_taken_in_plaintext_by_workflows_and_by_nobody_else(data):
+def test_plaintext_staff_request_id_is_accepted_by_workflows_only(data):
     typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
     assert decoded([typed], codec(worker=True)) == [typed]
     with pytest.raises(DecryptionError):
@@ -165,12 +165,12 @@ def test_an_order_id_is_taken_in_plaintext_by_workflows_and_by_nobody_else(data)
         b"\xff",
     ],
 )
-def test_other_plaintext_is_no_order(data):
+def test_other_plaintext_is_no_staff_request(data):
     typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
     assert decoded([typed], codec(worker=True))[0].metadata["encoding"] == b"refused/plaintext"
 
 
-def test_an_input_that_a_schedule_gives_is_taken_by_each_of_its_workflows():
+def test_input_encrypted_for_a_schedule_is_accepted_by_its_workflows():
     sealed = ciphertext("octy-maintenance-octy-digest")
     for workflow_id in ("octy-maintenance-octy-digest", "octy-maintenance-octy-digest-2026-11-29T07:00:00Z"):
         assert decoded([sealed], codec(context=of(workflow_id))) == [PLAIN]
@@ -179,16 +179,16 @@ def test_an_input_that_a_schedule_gives_is_taken_by_each_of_its_workflows():
 
 
 @pytest.mark.parametrize("context", [CASE, None], ids=["client", "reader_of_histories"])
-def test_whoever_reads_without_a_workflow_opens_what_authenticates_with_its_own_id(context):
+def test_reader_without_a_workflow_decrypts_payloads_bound_to_their_own_workflow_id(context):
     reader = codec() if context else EncryptionCodec(ROTATED, secrets.token_bytes)
     assert decoded([ciphertext()], reader) == [PLAIN]
     with pytest.raises(DecryptionError):
         decoded([ciphertext("octy-incident-2", encryption_workflow_id=b"octy-incident-1")], reader)
 
 
-def test_without_keys_everything_stays_as_it_is():
+def test_payloads_stay_plaintext_without_keys():
     assert decoded(encoded([PLAIN], codec(None)), codec(None)) == [PLAIN]
 
 
-def test_keys_are_not_shown():
+def test_repr_of_the_payload_codec_shows_no_keys():
     assert repr(codec()) == "EncryptionCodec(Keychain(k1, k2))"

@@ -42,7 +42,7 @@ async def described(temporal: Temporal, settings: WorkerSettings, task: Maintena
     return await temporal.client.get_schedule_handle(schedule_id).describe()
 
 
-def test_each_task_has_its_time_and_never_overtakes_itself(temporal: Temporal, settings: WorkerSettings) -> None:
+def test_each_maintenance_task_has_a_schedule_that_skips_overlaps(temporal: Temporal, settings: WorkerSettings) -> None:
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         found = {task: await described(temporal, settings, task) for task in MaintenanceTask}
@@ -67,7 +67,7 @@ def test_each_task_has_its_time_and_never_overtakes_itself(temporal: Temporal, s
     temporal.run(act())
 
 
-def test_search_attributes_are_made_known_with_them(temporal: Temporal, settings: WorkerSettings) -> None:
+def test_schedules_set_the_search_attributes(temporal: Temporal, settings: WorkerSettings) -> None:
     """Without them no task of a workflow ends: a Temporal that lost its state learns them while the worker runs."""
 
     async def act() -> None:
@@ -84,7 +84,7 @@ def test_search_attributes_are_made_known_with_them(temporal: Temporal, settings
     temporal.run(act())
 
 
-def test_a_second_worker_changes_nothing(
+def test_second_worker_leaves_schedules_unchanged(
     temporal: Temporal, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act() -> None:
@@ -96,7 +96,7 @@ def test_a_second_worker_changes_nothing(
     temporal.run(act())
 
 
-def test_other_settings_mend_it_and_a_paused_one_stays_paused(temporal: Temporal, settings: WorkerSettings) -> None:
+def test_changed_settings_update_a_schedule_and_keep_it_paused(temporal: Temporal, settings: WorkerSettings) -> None:
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         handle = temporal.client.get_schedule_handle(
@@ -112,7 +112,7 @@ def test_other_settings_mend_it_and_a_paused_one_stays_paused(temporal: Temporal
     temporal.run(act())
 
 
-def test_its_input_is_encrypted_anew_when_keys_come_and_change(temporal: Temporal, settings: WorkerSettings) -> None:
+def test_schedule_input_is_encrypted_again_when_keys_change(temporal: Temporal, settings: WorkerSettings) -> None:
     """Each round is started with it: under a key that is gone, there would be no more rounds."""
 
     async def act() -> None:
@@ -126,7 +126,7 @@ def test_its_input_is_encrypted_anew_when_keys_come_and_change(temporal: Tempora
     temporal.run(act())
 
 
-def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
+def test_disabled_task_has_no_schedule_and_a_deleted_schedule_is_recreated(
     temporal: Temporal, settings: WorkerSettings
 ) -> None:
     async def act() -> None:
@@ -154,7 +154,7 @@ def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
     temporal.run(act())
 
 
-def test_an_outage_is_told_once_and_waited_out(
+def test_outage_of_temporal_is_logged_once_while_schedules_wait(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     looks = []
@@ -173,7 +173,7 @@ def test_an_outage_is_told_once_and_waited_out(
     ]
 
 
-def test_the_address_of_the_digest_is_checked(tmp_path) -> None:
+def test_digest_address_is_validated(tmp_path) -> None:
     world = World(tmp_path)
     with pytest.raises(ValueError, match="needs a mail address") as fault:
         settings_of(world, support_digest_to="nobody at home")

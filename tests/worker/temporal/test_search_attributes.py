@@ -51,7 +51,7 @@ def settings(world: World, **options: Any) -> WorkerSettings:
     return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
 
 
-def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_path) -> None:
+def test_search_attributes_are_created_once_and_shown_by_doctor(temporal: Temporal, tmp_path) -> None:
     world = World(tmp_path)
     own = settings(world, temporal_address=temporal.address)
 
@@ -69,7 +69,7 @@ def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_p
     world.close()
 
 
-def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_path) -> None:
+def test_search_attribute_of_another_type_is_reported(temporal: Temporal, tmp_path) -> None:
     world = World(tmp_path)
     taken = AddSearchAttributesRequest(
         namespace="default", search_attributes={"OctyState": IndexedValueType.INDEXED_VALUE_TYPE_INT}
@@ -83,7 +83,7 @@ def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_pa
 
 
 @pytest.mark.parametrize("at", ["list", "add"])
-def test_a_worker_that_may_not_add_them_says_what_to_do(at: str) -> None:
+def test_worker_without_permission_to_create_search_attributes_says_what_to_do(at: str) -> None:
     for status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
         with pytest.raises(ConfigurationError, match="OCTY_TEMPORAL_SEARCH_ATTRIBUTES=off") as caught:
             asyncio.run(add_missing_attributes(Server(status, at=at)))  # type: ignore[arg-type]
@@ -92,14 +92,14 @@ def test_a_worker_that_may_not_add_them_says_what_to_do(at: str) -> None:
         )
 
 
-def test_another_worker_that_was_faster_and_an_outage_are_told_apart() -> None:
+def test_search_attributes_created_meanwhile_are_no_error_but_an_outage_is() -> None:
     asyncio.run(add_missing_attributes(Server(RPCStatusCode.ALREADY_EXISTS)))  # type: ignore[arg-type]
     with pytest.raises(TemporalUnavailableError):
         asyncio.run(add_missing_attributes(Server(RPCStatusCode.UNAVAILABLE)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("setting", "known"), [("auto", True), ("off", False)])
-def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_to(
+def test_worker_creates_search_attributes_at_start_unless_off(
     temporal: Temporal, tmp_path, setting: str, known: bool
 ) -> None:
     world = World(tmp_path)
@@ -119,7 +119,7 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
     world.close()
 
 
-def test_their_types_are_those_that_lists_can_filter_and_sort_by() -> None:
+def test_search_attributes_have_types_that_lists_can_filter_by() -> None:
     assert {name: IndexedValueType.Name(kind) for name, kind in TYPES.items()} == {
         "OctyState": "INDEXED_VALUE_TYPE_KEYWORD",
         "OctyNeedsStaff": "INDEXED_VALUE_TYPE_BOOL",

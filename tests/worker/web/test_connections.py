@@ -32,7 +32,7 @@ class Rig:
         return connection
 
 
-def test_an_address_at_its_limit_loses_its_own_oldest_waiting_connection():
+def test_address_at_its_limit_loses_its_own_oldest_waiting_connection():
     rig = Rig(connections=10, per_address=2)
     rig.admit("other", "192.0.2.1")
     for second, name in enumerate(("first", "second", "third")):
@@ -42,7 +42,7 @@ def test_an_address_at_its_limit_loses_its_own_oldest_waiting_connection():
     assert (rig.counters[ConnectionCounter.OPEN], rig.counters[ConnectionCounter.EVICTED]) == (3, 1)
 
 
-def test_a_full_table_loses_the_connection_that_waits_longest_for_its_client():
+def test_full_connection_table_closes_the_longest_idle_connection():
     rig = Rig(connections=3, per_address=3)
     answered = rig.admit("answered", "192.0.2.1", Phase.RESPONSE)
     for number in range(2, 5):
@@ -53,7 +53,7 @@ def test_a_full_table_loses_the_connection_that_waits_longest_for_its_client():
     assert rig.closed == ["2", "3"]
 
 
-def test_a_connection_whose_answer_is_under_way_is_never_closed_for_another():
+def test_connection_with_a_response_in_progress_is_never_closed_for_another():
     rig = Rig(connections=2, per_address=2)
     for name in ("a", "b"):
         rig.admit(name, "192.0.2.1", Phase.RESPONSE)
@@ -63,7 +63,7 @@ def test_a_connection_whose_answer_is_under_way_is_never_closed_for_another():
 
 
 @pytest.mark.parametrize("exempt", [None, (ip_network("192.0.2.0/24"),)])
-def test_proxies_have_no_limit_for_each(exempt):
+def test_exempt_proxies_have_no_limit_per_address(exempt):
     rig = Rig(connections=10, per_address=1, exempt=exempt)
     for name in "abcde":
         rig.admit(name, "192.0.2.9")
@@ -71,7 +71,7 @@ def test_proxies_have_no_limit_for_each(exempt):
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_each_phase_has_its_time_however_often_it_is_told(phase):
+def test_each_connection_phase_has_its_timeout_however_often_it_is_reported(phase):
     rig = Rig()
     connection = rig.admit("late", "192.0.2.1", phase)
     rig.now = Limits().timeout(phase)
@@ -87,7 +87,7 @@ def test_each_phase_has_its_time_however_often_it_is_told(phase):
     )
 
 
-def test_a_released_connection_is_forgotten_for_good():
+def test_released_connection_leaves_no_entry():
     rig = Rig()
     connection = rig.admit("gone", "192.0.2.1")
     rig.table.release(connection)
@@ -108,5 +108,5 @@ def test_a_released_connection_is_forgotten_for_good():
         ("", ""),
     ],
 )
-def test_a_client_is_an_ipv4_address_or_a_network_of_ipv6(peer, network):
+def test_connection_limit_counts_by_ipv4_address_or_ipv6_network(peer, network):
     assert client_network(peer) == network

@@ -110,7 +110,7 @@ SOURCES = {"one address": ["127.0.1.1"], "250 addresses": [f"127.0.1.{last}" for
 @pytest.mark.sqlite
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("sources", SOURCES)
-def test_idle_connections_to_the_pages_keep_neither_alerts_nor_customers_waiting(
+def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(
     tmp_path: Path, many_descriptors: None, sources: str
 ) -> None:
     with Narrow(tmp_path / "stack", fixed_ports=False) as stack:
@@ -152,7 +152,7 @@ def fail(stack: Stack, public_key: str) -> None:
             assert answer.status_code == 401
 
 
-def test_idle_connections_to_the_metrics_take_no_threads(tmp_path: Path) -> None:
+def test_idle_connections_to_the_metrics_server_use_no_threads(tmp_path: Path) -> None:
     world, port = World(tmp_path), free_port()
 
     async def act() -> tuple[int, int]:

@@ -16,7 +16,7 @@ from octy_worker.web import web_server
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 
 
-def test_a_request_that_never_ends_does_not_hold_up_the_stop(
+def test_web_server_stops_within_its_shutdown_timeout_with_an_open_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(web_server, "SHUTDOWN_TIMEOUT", 0.2)

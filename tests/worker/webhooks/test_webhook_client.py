@@ -39,7 +39,7 @@ def server(authority: Authority) -> Iterator[Receiver]:
         yield served
 
 
-def test_a_parcel_arrives_signed_and_says_nothing_more(authority: Authority, server: Receiver) -> None:
+def test_webhook_post_is_signed_and_has_no_other_headers(authority: Authority, server: Receiver) -> None:
     sent = message(server.url)
     assert client(authority, lambda: NOW + 0.9).post(sent) == PostResult(None, 204)
     [heard] = server.heard
@@ -55,7 +55,7 @@ def test_a_parcel_arrives_signed_and_says_nothing_more(authority: Authority, ser
     }
 
 
-def test_a_late_try_has_a_fresh_time_and_the_same_id(authority: Authority, server: Receiver) -> None:
+def test_webhook_retry_has_a_new_timestamp_and_the_same_id(authority: Authority, server: Receiver) -> None:
     """So a receiver that refuses what is older than 5 minutes still takes an event that is a day late."""
     for late in (0, 86_400):
         client(authority, lambda late=late: NOW + late).post(message(server.url))
@@ -83,26 +83,28 @@ def test_a_late_try_has_a_fresh_time_and_the_same_id(authority: Authority, serve
         (503, "status-503"),
     ],
 )
-def test_what_an_answer_means(authority: Authority, server: Receiver, status: int, code: str) -> None:
+def test_webhook_response_status_gives_its_result(
+    authority: Authority, server: Receiver, status: int, code: str
+) -> None:
     server.statuses = [status]
     assert client(authority).post(message(server.url)).code == code
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_told_and_not_followed(authority: Authority, server: Receiver, status: int) -> None:
+def test_webhook_redirect_is_reported_and_not_followed(authority: Authority, server: Receiver, status: int) -> None:
     server.statuses, server.location = [status], server.url.replace("/octy", "/elsewhere")
     assert client(authority).post(message(server.url)) == PostResult(FailureReason.REDIRECT, status)
     assert [request.path for request in server.heard] == ["/octy?team=7"]
 
 
-def test_no_cookie_comes_back(authority: Authority, server: Receiver) -> None:
+def test_webhook_client_sends_no_cookie_back(authority: Authority, server: Receiver) -> None:
     sender = client(authority)
     for _ in range(2):
         sender.post(message(server.url))
     assert "cookie" not in server.heard[1].headers
 
 
-def test_no_proxy_of_the_environment_is_asked(
+def test_webhook_client_ignores_proxy_variables(
     authority: Authority, server: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
@@ -113,18 +115,18 @@ def test_no_proxy_of_the_environment_is_asked(
 # Certificates
 
 
-def test_an_authority_that_nobody_named_is_not_trusted(server: Receiver) -> None:
+def test_webhook_server_of_an_unknown_ca_is_not_trusted(server: Receiver) -> None:
     assert client(None).post(message(server.url)).reason is FailureReason.UNTRUSTED
     assert server.heard == []
 
 
-def test_a_certificate_for_another_name_is_not_trusted(authority: Authority) -> None:
+def test_webhook_certificate_for_another_name_is_not_trusted(authority: Authority) -> None:
     with receiver(authority.serving("elsewhere.example")) as server:
         assert client(authority).post(message(server.url)).reason is FailureReason.UNTRUSTED
         assert server.heard == []
 
 
-def test_an_authority_that_cant_be_read_is_named_at_the_start(authority: Authority) -> None:
+def test_unreadable_webhook_ca_file_is_rejected(authority: Authority) -> None:
     with pytest.raises(ConfigurationError, match="OCTY_WEBHOOK_CA_FILE can't be used"):
         client(None, webhook_ca_file="/no/such.pem")
 
@@ -146,7 +148,7 @@ def test_an_authority_that_cant_be_read_is_named_at_the_start(authority: Authori
         ("hooks.acme.example", ["::ffff:127.0.0.1"]),
     ],
 )
-def test_nothing_is_sent_where_an_address_is_private(
+def test_webhook_client_connects_to_no_private_address(
     authority: Authority, server: Receiver, monkeypatch: pytest.MonkeyPatch, host: str, addresses: list[str] | None
 ) -> None:
     if addresses:
@@ -156,7 +158,7 @@ def test_nothing_is_sent_where_an_address_is_private(
     assert client(authority, webhook_allow_private=False).post(message(url)).reason is FailureReason.REFUSED_ADDRESS
 
 
-def test_a_name_that_changes_its_mind_leads_nowhere_else(
+def test_webhook_client_is_safe_from_dns_rebinding(
     authority: Authority, server: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DNS rebinding: what is checked is what is connected to, for the name is looked up once."""
@@ -174,7 +176,7 @@ def test_a_name_that_changes_its_mind_leads_nowhere_else(
     assert asked == connected == ["127.0.0.1"]
 
 
-def test_the_next_address_is_tried_when_one_takes_no_connection(
+def test_webhook_client_tries_the_next_address(
     authority: Authority, server: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "resolve", lambda _host, _port: ["127.0.0.9", "127.0.0.1"])
@@ -193,11 +195,11 @@ def test_the_next_address_is_tried_when_one_takes_no_connection(
         ("https://127.0.0.1:9/", FailureReason.NO_CONNECTION),
     ],
 )
-def test_a_place_that_is_none_is_told(authority: Authority, url: str, reason: FailureReason) -> None:
+def test_webhook_client_reports_an_invalid_url(authority: Authority, url: str, reason: FailureReason) -> None:
     assert client(authority).post(message(url)).reason is reason
 
 
-def test_without_keys_nothing_is_sent(authority: Authority, server: Receiver) -> None:
+def test_webhook_client_without_keys_sends_nothing(authority: Authority, server: Receiver) -> None:
     assert client(authority, webhook_keys=None).post(message(server.url)).reason is FailureReason.OFF
     assert server.heard == []
 
@@ -265,7 +267,7 @@ def babble(connection: socket.socket) -> None:
         (babble, FailureReason.BROKEN),
     ],
 )
-def test_a_server_that_misbehaves_holds_nothing_up(
+def test_webhook_client_limits_a_misbehaving_server(
     authority: Authority, act: Callable[[socket.socket], None], reason: FailureReason | None
 ) -> None:
     with raw_server(act, authority.serving()) as url:
@@ -274,27 +276,29 @@ def test_a_server_that_misbehaves_holds_nothing_up(
         assert time.monotonic() - begun < 2
 
 
-def test_a_greeting_that_never_ends_is_given_up(authority: Authority) -> None:
+def test_webhook_client_times_out_on_an_endless_tls_handshake(authority: Authority) -> None:
     """The first bytes of TLS never come."""
     with raw_server(hang) as url:
         sent = client(authority, webhook_timeout=0.2).post(message(url.replace("http:", "https:")))
     assert sent.reason is FailureReason.TOO_SLOW
 
 
-def test_plain_http_behind_an_https_url_is_no_connection(authority: Authority) -> None:
+def test_plain_http_server_behind_an_https_url_is_no_connection(authority: Authority) -> None:
     with raw_server(lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")) as url:
         sent = client(authority).post(message(url.replace("http:", "https:")))
     assert sent.reason is FailureReason.NO_CONNECTION
 
 
-def test_a_name_that_nobody_answers_for_is_given_up(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhook_client_times_out_on_slow_name_resolution(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(network, "resolve", lambda _host, _port: time.sleep(0.5) or [])
     assert (
         client(authority, webhook_timeout=0.1).post(message("https://slow.example/")).reason is FailureReason.TOO_SLOW
     )
 
 
-def test_http_is_taken_where_a_setting_says_so() -> None:
+def test_webhook_client_accepts_http_with_its_setting() -> None:
     def answer(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -303,7 +307,7 @@ def test_http_is_taken_where_a_setting_says_so() -> None:
         assert client(webhook_allow_http=True).post(message(url)) == PostResult(None, 204)
 
 
-def test_a_log_of_everything_shows_nothing_of_the_server_and_its_answer(
+def test_webhook_client_debug_log_has_nothing_of_the_server(
     authority: Authority, server: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A path may be a password of the customer's, many services work so; and an answer may set a cookie."""
@@ -313,7 +317,7 @@ def test_a_log_of_everything_shows_nothing_of_the_server_and_its_answer(
     assert [record.message for record in caplog.records if record.threadName == "MainThread"] == ["written"]
 
 
-def test_tls_is_the_systems_own_with_names_checked(authority: Authority) -> None:
+def test_webhook_tls_context_verifies_certificates_and_host_names(authority: Authority) -> None:
     tls = tls_context(str(authority.file))
     assert tls.verify_mode is ssl.CERT_REQUIRED
     assert tls.check_hostname

@@ -23,7 +23,7 @@ class Arrives:
         return PostResult(None, 204)
 
 
-def test_one_account_gets_its_share_and_the_others_the_rest() -> None:
+def test_webhook_slots_are_shared_between_accounts() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     with ExitStack() as under_way:
         granted = [under_way.enter_context(limiter.slot("acme", first_try=True)) for _ in range(MAX_PER_ACCOUNT + 12)]
@@ -33,7 +33,7 @@ def test_one_account_gets_its_share_and_the_others_the_rest() -> None:
         assert again
 
 
-def test_an_account_whose_server_failed_gets_one_slot_until_a_post_arrives() -> None:
+def test_account_with_a_failing_webhook_server_gets_one_slot_until_a_delivery() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     limiter.record_result("acme", succeeded=False)
     with limiter.slot("acme", first_try=True) as first, limiter.slot("acme", first_try=True) as second:
@@ -43,7 +43,7 @@ def test_an_account_whose_server_failed_gets_one_slot_until_a_post_arrives() -> 
         assert (first, second) == (True, True)
 
 
-def test_retries_of_many_accounts_leave_slots_for_first_tries() -> None:
+def test_webhook_retries_leave_slots_for_first_attempts() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     with ExitStack() as under_way:
         granted = [under_way.enter_context(limiter.slot(f"a{n}", first_try=False)) for n in range(SLOTS)]
@@ -52,7 +52,7 @@ def test_retries_of_many_accounts_leave_slots_for_first_tries() -> None:
 
 
 @pytest.mark.sqlite
-def test_a_post_beyond_the_share_is_asked_for_again_and_is_no_try(world: World) -> None:
+def test_webhook_beyond_the_share_is_retried_and_counts_as_no_attempt(world: World) -> None:
     keys, limiter, client = world.register(), ConcurrencyLimiter(SLOTS), Arrives()
     subscribe(world, "https://hooks.acme.example/")
     order = tell(world, keys.account_id)

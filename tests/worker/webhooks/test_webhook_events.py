@@ -58,7 +58,7 @@ def opened(world: World, incident_id: str, what: str = "opened") -> None:
         IncidentActivities(world.database, quiet=0.0).record_incident_event(note)
 
 
-def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, str]) -> None:
+def test_webhook_events_of_an_incident(world: World, case: tuple[Keys, str]) -> None:
     keys, incident_id = case
     opened(world, incident_id)
     opened(world, incident_id, "failures_increased")
@@ -79,7 +79,7 @@ def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, st
     ]
 
 
-def test_an_answer_after_a_reopening_is_another_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
+def test_answer_after_an_amendment_is_another_event_without_staff_names(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
     for number, by in enumerate(("customer", "ann.smith", "system")):
         incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number)
@@ -89,7 +89,7 @@ def test_an_answer_after_a_reopening_is_another_and_names_no_staff(world: World,
     assert len(world.rows("SELECT DISTINCT key FROM webhook")) == 3
 
 
-def test_new_keys_from_their_order_to_the_end_of_the_old_ones(world: World, keys: Keys) -> None:
+def test_webhook_events_of_a_regeneration(world: World, keys: Keys) -> None:
     with world.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
         order = regenerations.open_regeneration(
@@ -116,7 +116,7 @@ def test_new_keys_from_their_order_to_the_end_of_the_old_ones(world: World, keys
     assert found[2][0] == "keys.retired"
 
 
-def test_the_first_keys_of_a_new_account(world: World) -> None:
+def test_webhook_events_of_the_first_keys(world: World) -> None:
     contact = {"contact_email_address": ADDRESS, "webhook_url": URL}
     made = register(world.database, "new", contact, actor="ann", now=NOW)
     world.complete(made.regeneration_id, NOW)
@@ -124,7 +124,7 @@ def test_the_first_keys_of_a_new_account(world: World) -> None:
     assert {data["replaces"] for _, data in told(world)} == {None}
 
 
-def test_a_pair_that_never_worked_is_nobodys_news(world: World, keys: Keys) -> None:
+def test_key_pair_that_was_never_active_has_no_event(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         key_pairs.insert_key_pair(
             connection,
@@ -154,7 +154,7 @@ def leak_in_a_case(world: World, keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("cut", [revoke, leak, leak_in_a_case])
-def test_whichever_way_a_pair_ends_its_end_is_told_once(
+def test_end_of_a_key_pair_is_one_event_in_every_way(
     world: World, keys: Keys, cut: Callable[[World, Keys], None]
 ) -> None:
     cut(world, keys)
@@ -162,7 +162,7 @@ def test_whichever_way_a_pair_ends_its_end_is_told_once(
     assert retired == [{"account_id": keys.account_id, "public_key": keys.public_key, "replaced_by": None}]
 
 
-def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys) -> None:
+def test_abandoned_regeneration_has_an_event(world: World, keys: Keys) -> None:
     with world.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
         order = regenerations.open_regeneration(
@@ -179,7 +179,7 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
     assert told(world)[2][1]["replaced_by"] is None
 
 
-def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
+def test_amendment_is_one_event_without_staff_names(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
     incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
     for amendment in (Amendment(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
@@ -189,7 +189,7 @@ def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tu
     assert sorted(said[1:]) == [("it_was_us", False, "staff"), ("not_us", True, "staff")]
 
 
-def test_an_exposed_pair_and_a_changed_address_without_their_details(world: World, keys: Keys) -> None:
+def test_exposed_and_contact_changed_events_have_no_details(world: World, keys: Keys) -> None:
     [(pair_id,)] = world.rows("SELECT id FROM key_pair")
     detail = {"source": "198.51.100.7", "user_agent": "curl/8.5.0", "request_id": "req-1"}
     for _ in range(2):
@@ -203,21 +203,21 @@ def test_an_exposed_pair_and_a_changed_address_without_their_details(world: Worl
     ]
 
 
-def test_an_account_without_a_url_is_told_nothing(world: World) -> None:
+def test_account_without_a_webhook_url_has_no_events(world: World) -> None:
     keys, incident_id = open_case(world)
     opened(world, incident_id)
     revoke(world, keys)
     assert told(world) == []
 
 
-def test_what_is_rolled_back_tells_nothing(world: World, keys: Keys) -> None:
+def test_rolled_back_transaction_has_no_event(world: World, keys: Keys) -> None:
     with pytest.raises(ZeroDivisionError), world.database.write() as connection:
         assert webhook_events.enqueue_webhook(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
         raise ZeroDivisionError
     assert told(world) == []
 
 
-def test_a_repeat_finds_its_row(world: World, keys: Keys) -> None:
+def test_repeated_event_finds_its_row(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         made = [
             webhook_events.enqueue_webhook(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
@@ -227,7 +227,7 @@ def test_a_repeat_finds_its_row(world: World, keys: Keys) -> None:
     assert names(world) == ["webhook.test"]
 
 
-def test_no_row_holds_a_secret_an_address_or_the_url(world: World, case: tuple[Keys, str]) -> None:
+def test_webhook_rows_have_no_secret_address_or_url(world: World, case: tuple[Keys, str]) -> None:
     keys, incident_id = case
     opened(world, incident_id)
     incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
@@ -236,7 +236,7 @@ def test_no_row_holds_a_secret_an_address_or_the_url(world: World, case: tuple[K
     assert not any(part in rows for part in (keys.secret, "acme.example", "t0ken", "203.0.113.9", "curl", "ann"))
 
 
-def test_the_document_names_every_event_and_each_name_of_its_data() -> None:
+def test_document_names_every_webhook_event_and_its_data() -> None:
     text = DOCUMENT.read_text("utf-8")
     source = re.findall(
         r'"([a-z]+\.[a-z]+)"  # \((.*?)\)', webhook_events.__spec__.loader.get_source(webhook_events.__name__)

@@ -46,7 +46,7 @@ class Silent:
 
 
 @pytest.mark.sqlite
-def test_servers_that_say_nothing_keep_no_mail_waiting(
+def test_silent_webhook_servers_delay_no_mail(
     world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More posts hang than the worker has threads, and a mail goes out; each post arrives in the end."""

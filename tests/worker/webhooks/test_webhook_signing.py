@@ -17,7 +17,7 @@ HEADERS = SIGNER.headers(PARCEL, NOW)
 SECRET = SIGNER.secret(ACCOUNT)
 
 
-def test_the_check_agrees_with_the_example_of_standard_webhooks() -> None:
+def test_documented_check_verifies_the_standard_webhooks_example() -> None:
     """The vector that all its libraries are tested with, so it is not only our own signature that it takes."""
     headers = {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -29,7 +29,7 @@ def test_the_check_agrees_with_the_example_of_standard_webhooks() -> None:
     assert not is_genuine(secret, headers, b'{"test": 2432232315}', now=lambda: 1614265330.0)
 
 
-def test_a_body_is_plain_json_and_the_same_at_each_try() -> None:
+def test_webhook_body_is_the_same_json_at_each_attempt() -> None:
     assert PARCEL.body == replace(PARCEL).body
     assert PARCEL.body.isascii()
     assert json.loads(PARCEL.body) == {
@@ -39,14 +39,14 @@ def test_a_body_is_plain_json_and_the_same_at_each_try() -> None:
     }
 
 
-def test_a_secret_has_256_bits_and_is_the_accounts_own() -> None:
+def test_webhook_secret_has_256_bits_and_differs_by_account() -> None:
     assert len(b64decode(SECRET.removeprefix("whsec_"))) == 32
     assert SIGNER.secret(ACCOUNT) == SECRET != SIGNER.secret("another")
     assert Signer(Keychain.generate()).secret(ACCOUNT) != SECRET
 
 
 @pytest.mark.parametrize(("late", "taken"), [(0, True), (300, True), (301, False), (-300, True), (-301, False)])
-def test_a_replay_is_refused_after_five_minutes(late: float, taken: bool) -> None:
+def test_webhook_replay_is_rejected_after_five_minutes(late: float, taken: bool) -> None:
     assert is_genuine(SECRET, HEADERS, PARCEL.body, now=lambda: NOW + late) is taken
 
 
@@ -63,23 +63,23 @@ def test_a_replay_is_refused_after_five_minutes(late: float, taken: bool) -> Non
         {"webhook-signature": "v1,ünicode"},
     ],
 )
-def test_a_header_that_was_changed_is_refused(change: dict[str, str]) -> None:
+def test_changed_webhook_header_is_rejected(change: dict[str, str]) -> None:
     assert not is_genuine(SECRET, {**HEADERS, **change}, PARCEL.body, now=lambda: NOW)
 
 
 @pytest.mark.parametrize("missing", list(HEADERS))
-def test_a_header_that_is_missing_is_refused(missing: str) -> None:
+def test_missing_webhook_header_is_rejected(missing: str) -> None:
     headers = {name: value for name, value in HEADERS.items() if name != missing}
     assert not is_genuine(SECRET, headers, PARCEL.body, now=lambda: NOW)
 
 
-def test_another_accounts_secret_or_a_changed_body_fits_nothing() -> None:
+def test_webhook_signature_does_not_verify_with_another_secret_or_body() -> None:
     assert not is_genuine(SIGNER.secret("another"), HEADERS, PARCEL.body, now=lambda: NOW)
     assert not is_genuine(SECRET, HEADERS, PARCEL.body + b" ", now=lambda: NOW)
     assert not is_genuine("whsec_?", HEADERS, PARCEL.body, now=lambda: NOW)
 
 
-def test_while_keys_are_rotated_both_secrets_fit_and_then_the_new_one_alone() -> None:
+def test_webhook_signature_verifies_with_both_secrets_during_rotation() -> None:
     fresh = Keychain.generate("k2")
     both = Signer(Keychain({**KEYS, **fresh}))
     headers = both.headers(PARCEL, NOW)
@@ -92,7 +92,7 @@ def test_while_keys_are_rotated_both_secrets_fit_and_then_the_new_one_alone() ->
     assert headers["webhook-signature"].split()[0] == later["webhook-signature"]
 
 
-def test_nothing_secret_is_shown() -> None:
+def test_repr_of_webhook_signing_shows_no_secret() -> None:
     shown = f"{SIGNER!r} {PARCEL!r}"
     assert KEYS.newest[0] in shown
     assert not any(part in shown for part in (SECRET, KEYS.newest[1].hex(), "hunter2", "t0ken", "Ω"))

@@ -22,7 +22,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("url", "place"), TAKEN)
-def test_a_url_that_is_taken_is_read_whole(url: str, place: tuple) -> None:
+def test_accepted_webhook_url_is_parsed(url: str, place: tuple) -> None:
     found = check_url(url, allow_http=False, allow_private=False)
     assert (found.host, found.port, found.target) == place
     assert "team" not in repr(found)
@@ -56,7 +56,7 @@ NOT_TAKEN = [
 
 
 @pytest.mark.parametrize(("url", "reason"), NOT_TAKEN)
-def test_a_url_that_is_not_taken_has_a_reason(url: str, reason: FailureReason) -> None:
+def test_rejected_webhook_url_has_a_reason(url: str, reason: FailureReason) -> None:
     with pytest.raises(PostError) as refused:
         check_url(url, allow_http=False, allow_private=False)
     assert refused.value.reason is reason
@@ -65,7 +65,7 @@ def test_a_url_that_is_not_taken_has_a_reason(url: str, reason: FailureReason) -
 
 @settings(max_examples=50)
 @given(st.text() | st.text().map("https://{}".format) | st.text().map("https://a.example:{}/x".format))
-def test_any_text_is_a_place_or_is_refused_with_a_reason(url: str) -> None:
+def test_any_text_is_a_webhook_destination_or_is_rejected_with_a_reason(url: str) -> None:
     with suppress(PostError):
         place = check_url(url, allow_http=False, allow_private=False)
         assert place.scheme == "https"
@@ -73,7 +73,7 @@ def test_any_text_is_a_place_or_is_refused_with_a_reason(url: str) -> None:
         assert host_header(place).isascii()
 
 
-def test_settings_let_http_and_any_port_through() -> None:
+def test_webhook_settings_allow_http_and_any_port() -> None:
     found = check_url("http://127.0.0.1:80/x", allow_http=True, allow_private=True)
     assert (found.scheme, found.host, found.port) == ("http", "127.0.0.1", 80)
     assert check_url("https://a.example:22/", allow_http=False, allow_private=True).port == 22
@@ -133,28 +133,28 @@ SPECIAL = [
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_an_address_of_the_public_internet_is_taken(address: str) -> None:
+def test_public_address_is_accepted(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.parametrize("address", SPECIAL)
-def test_any_other_address_is_refused(address: str) -> None:
+def test_non_public_address_is_rejected(address: str) -> None:
     assert not is_public(address)
 
 
 @given(st.ip_addresses())
-def test_what_python_calls_private_is_never_taken(address: IPv4Address | IPv6Address) -> None:
+def test_private_address_is_never_public(address: IPv4Address | IPv6Address) -> None:
     assert not is_public(str(address)) or address.is_global
 
 
 @given(st.ip_addresses(v=4))
-def test_another_spelling_of_an_address_is_no_way_round(address: IPv4Address) -> None:
+def test_other_spellings_of_a_private_address_are_rejected(address: IPv4Address) -> None:
     assert not is_public(f"::ffff:{address}")
     assert not is_public(f"::{address}")
     assert is_public(f"64:ff9b::{address}") == is_public(str(address))
 
 
-def test_every_fault_has_words_and_none_has_a_place_in_it() -> None:
+def test_every_webhook_failure_has_a_description_without_the_url() -> None:
     assert set(DESCRIPTIONS) == set(FailureReason)
     assert set(BLOCKED) < set(FailureReason)
     for reason in FailureReason:
