@@ -3,6 +3,6 @@
 - `__main__` is the command; `document` has the benches by name. Each has `measure`, `tables` and `plots`.
 - `lab` gives a bench its folder, databases and rounds, `sizes` says how much it measures, `machine` what ran it.
 - `apps` has the contenders, `arms` calls them directly, `servers` runs them; `generator` sends requests over HTTP.
-- `on_off` is a command of its own: what each optimization of the request path gains.
+- `on_off` is a command of its own: what each of the `optimizations` on the request path gains.
 - `simulation` is another one: what a load does in days, on more machines than there are here.
 """
