@@ -1,51 +1,51 @@
-"""`python -m proofs.fuzz`: the processes, the table, the last line, the exit code."""
+"""`python -m proofs.fuzz`: fuzz in several processes and show what was seen; exit 1 if anything was wrong."""
 
 import argparse
-import json
 import multiprocessing
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
-from proofs.fuzz import campaign, sockets
-from proofs.fuzz.process import Share, run
+from proofs.fuzz import sockets
+from proofs.fuzz.fuzzer import Share, run
 from proofs.fuzz.report import Report
+from proofs.fuzz.request import from_text
+from proofs.fuzz.session import ENTRY_POINTS
 
-LANES = (*campaign.LANES, *sockets.LANES)
+ALL_ENTRY_POINTS = (*ENTRY_POINTS, *sockets.NAMES)
 
 
-def play(seed: int, headers: int, processes: int) -> Report:
-    """Play all inputs in so many processes, and say what never came up."""
-    begun = time.monotonic()
-    shares = [Share(seed, headers, index, processes) for index in range(processes)]
+def fuzz(seed: int, headers: int, processes: int) -> Report:
+    """Play all requests in so many processes; add a finding for what never came up."""
+    started = time.monotonic()
     report = Report(seed)
+    shares = [Share(seed, headers, index, processes, reuse=True) for index in range(processes)]
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for part in pool.map(run, shares):
             report.add(part)
-    report.seconds = time.monotonic() - begun
-    report.check_coverage(LANES)
+    report.seconds = time.monotonic() - started
+    report.check_coverage(ALL_ENTRY_POINTS)
     return report
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--headers", type=int, default=10_000_000, help="in all (default: 10,000,000)")
-    parser.add_argument("--seed", type=int, default=None, help="make the same inputs again (default: a fresh one)")
+    parser.add_argument("--seed", type=int, default=None, help="make the same requests again (default: a fresh one)")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--only", type=int, action="append", default=[], help="play this number and no other")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    options = parser.parse_args()
+    parser.add_argument("--request", default="", help="play one request alone, by the text that a finding shows")
+    options = parser.parse_args(arguments)
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     print(f"octy: seed {seed}", flush=True)  # noqa: T201
-    if options.only:
-        report = run(Share(seed, options.headers, only=tuple(options.only)))
+    if options.request:
+        request, entry_point = from_text(options.request)
+        servers = tuple(name for name in sockets.NAMES if name == entry_point)
+        report = run(Share(seed, headers=1, servers=servers, only=(request, entry_point)))
     else:
-        report = play(seed, options.headers, options.processes)
-    report.show(LANES)
-    if options.json:
-        options.json.write_text(json.dumps(report.figures(), indent=2) + "\n", encoding="utf-8")
+        report = fuzz(seed, options.headers, options.processes)
+    report.show(ALL_ENTRY_POINTS)
     return 1 if report.findings else 0
 
 

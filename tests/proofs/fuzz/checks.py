@@ -1,134 +1,169 @@
-"""What came back against what must come: each function returns what is wrong, or nothing.
-
-Here: comparing one input. Not here: which way it went (`campaign`), what must be true of all together (`books`).
-"""
+"""Compares what came of one request with the reference: each function returns a problem, or None."""
 
 from base64 import b64encode
+from functools import lru_cache
 
-from octy_middleware import Authenticator
 from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.http import credentials, response
 from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.decision import AuthDecision
-from proofs.fuzz.answers import INVALID as LOOKS_INVALID
-from proofs.fuzz.answers import PASSED, Answered, read
-from proofs.fuzz.inputs import origin_of
-from proofs.fuzz.installation import SITES
-from proofs.fuzz.lanes import Bare, Input
-from proofs.fuzz.origin import Origin, is_canonical
-from proofs.fuzz.pairs import Pairs
-from proofs.fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, RATE_LIMITED, Expected, is_exempt, prefers_problem
-from proofs.fuzz.reference import read as read_header
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.exempt_paths import ExemptPaths
+from proofs.conformance import raw_http
+from proofs.conformance.response_text import describe
+from proofs.fuzz.adapters import Response
+from proofs.fuzz.keys import FuzzKeys, KeyPair
+from proofs.fuzz.reference import (
+    ACCEPTED,
+    EXEMPT,
+    INVALID,
+    OPEN,
+    PLAIN,
+    SETUPS,
+    Expected,
+    is_exempt,
+    prefers_problem,
+    read_credentials,
+)
+from proofs.fuzz.reference_address import ExpectedAddress, counted_source, is_canonical, is_counted_source, network_of
+from proofs.fuzz.request import FuzzRequest
 
-CLAIM = "left to the store"
-_LONG = 12  # characters of a secret that stands in a text by no accident
-_WORDS = {**dict.fromkeys(INVALID, LOOKS_INVALID), OPEN: PASSED, ACCEPTED: PASSED}
-_NOBODY = ClientAddress("unknown", "https")
-Fault = str | None
-
-
-def parsers(given: Input, authenticator: Authenticator) -> tuple[str, Fault]:
-    """Ask each reader of a request by itself; return how Authorization was read, and the first fault."""
-    around, site = given.around, SITES[given.around.site]
-    got = credentials.parse_credentials(given.values, schemeless=site.schemeless, limit=site.limit)
-    wanted = read_header(given.values, schemeless=site.schemeless, limit=site.limit)
-    accept = next(iter(given.header(b"accept")), None)
-    preferred = prefers_problem(accept)
-    name = CLAIM if isinstance(got, credentials.Credentials) else str(got)
-    if preferred not in (None, response.prefers_problem(accept)):
-        return name, f"problem+json: {not preferred}, expected {preferred} of {accept!r}"
-    if authenticator._exemptions.cover(around.method, around.path) != is_exempt(around.method, around.path):
-        return name, f"exempt: {not is_exempt(around.method, around.path)}"
-    return name, _reading(got, wanted, given.values) or client_address(
-        authenticator.client_address(Bare(given)), origin_of(given)
-    )
+_SHORT_SECRET = 12  # characters; a shorter one may stand in a text by accident
+_PASSED = "passed"
+READABLE = "readable"
+_PUBLIC_WORDS = {**dict.fromkeys(INVALID, "invalid"), OPEN: _PASSED, ACCEPTED: _PASSED}
+_REQUEST_ID = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
+_EVENT_LIMITS = (200, 200, 16, 64)  # characters of User-Agent, path, method, request id
+_exempt_paths = ExemptPaths(EXEMPT)
+Problem = str | None
 
 
-def _reading(got: object, wanted: tuple[str, str] | frozenset[str], values: tuple[bytes, ...]) -> Fault:
-    """A readable header holds the one canonical text of what was read out of it, and nothing shows the secret."""
-    if not isinstance(got, credentials.Credentials):
-        return None if isinstance(wanted, frozenset) and got in wanted else f"{got}, expected {wanted}"
-    secret = got.secret.reveal()
-    if (got.public_key, secret) != wanted:
-        return f"{got!r}, expected {wanted}"
-    if b64encode(f"{got.public_key}:{secret}".encode()) != values[0].strip(b" \t").split(b" ")[-1]:
-        return f"{got!r} was read out of another text"
-    return None if _hides(PendingCredentials(got, _NOBODY), secret) else "credentials show their secret"
+def check_parsers(request: FuzzRequest) -> tuple[str, Problem]:
+    """Each parser of a request by itself reads what the reference reads. The text: how Authorization was read."""
+    setup = SETUPS[request.setup]
+    found = credentials.parse_credentials(request.values, schemeless=setup.schemeless, limit=setup.limit)
+    expected = read_credentials(request.values, setup)
+    if isinstance(found, credentials.Credentials):
+        return READABLE, _check_credentials(found, expected, request) or _check_other_parsers(request)
+    problem = None if isinstance(expected, frozenset) and found in expected else f"{found}, expected {expected}"
+    return str(found), problem or _check_other_parsers(request)
 
 
-def _hides(shown: object, secret: str) -> bool:
-    """Tell whether a value shows nothing of a secret."""
-    return len(secret) < _LONG or secret not in f"{shown!r} {shown}"
+def _check_other_parsers(request: FuzzRequest) -> Problem:
+    preferred = prefers_problem(request.accept)
+    if preferred not in (None, response.prefers_problem(request.accept)):
+        return f"problem+json: {not preferred}, expected {preferred} of {request.accept!r}"
+    exempt = is_exempt(request.method, request.path)
+    if _exempt_paths.cover(request.method, request.path) != exempt:
+        return f"exempt: {not exempt}"
+    return None
 
 
-def check_pending(found: PendingCredentials, expected: Expected) -> Fault:
-    """What is left to the store is the very pair that was sent, and one that needs it."""
+def _check_credentials(
+    found: credentials.Credentials, expected: KeyPair | frozenset[str], request: FuzzRequest
+) -> Problem:
+    """A readable header is the one canonical text of what was read, and nothing shows the secret."""
+    secret = found.secret.reveal()
+    if (found.public_key, secret) != expected:
+        return f"{found!r}, expected {expected}"
+    if b64encode(f"{found.public_key}:{secret}".encode()) != request.values[0].strip(b" \t").split(b" ")[-1]:
+        return f"{found!r} was read out of another text"
+    pending = PendingCredentials(found, ClientAddress("unknown", "https"))
+    shown = len(secret) >= _SHORT_SECRET and secret in f"{pending!r} {pending}"
+    return "credentials show their secret" if shown else None
+
+
+def check_address(found: ClientAddress, expected: ExpectedAddress) -> Problem:
+    """A source has one form; only a trusted proxy says where a request comes from, and that it came over TLS."""
+    if not is_canonical(found.source):
+        return f"the source {found.source!r} is in no canonical form"
+    if expected.source not in (None, found.source) or expected.scheme not in (None, found.scheme):
+        return f"it is said to come from {found}, expected {expected}"
+    return None
+
+
+def check_pending(found: PendingCredentials, expected: Expected) -> Problem:
+    """What waits for the database is the key pair that was sent, and one that needs the database."""
     got = found.credentials
     if (got.public_key, got.secret.reveal()) != expected.pair:
         return f"the authenticator read {got.public_key!r} and a secret; sent was {expected.pair}"
-    if not expected.outcomes & (INVALID | {PLAIN, ACCEPTED}):
-        return f"a claim, expected {sorted(expected.outcomes)}"
-    if (PLAIN if found.plain else "") not in (*expected.outcomes, ""):
-        return "a claim over plain HTTP, expected https"
+    if not expected.outcomes & {*INVALID, PLAIN, ACCEPTED}:
+        return f"pending, expected {sorted(expected.outcomes)}"
+    if found.plain and PLAIN not in expected.outcomes:
+        return "pending over plain HTTP, expected https"
     return None
 
 
-def client_address(found: ClientAddress, wanted: Origin) -> Fault:
-    """Sources have one form each; nobody but a trusted proxy says where a request comes from, or that it is safe."""
-    if not is_canonical(found.source):
-        return f"the source {found.source!r} is in no canonical form"
-    if wanted.source not in (None, found.source) or wanted.scheme not in (None, found.scheme):
-        return f"it is said to come from {found}, expected {wanted}"
-    return None
-
-
-def decision(
-    found: AuthDecision, authenticator: Authenticator, request: Bare, expected: Expected, pairs: Pairs
-) -> Fault:
-    """The outcome is the right one; who is let in is the pair's own account; who is not gets that outcome's answer."""
+def check_decision(found: AuthDecision, expected: Expected, keys: FuzzKeys) -> Problem:
+    """The outcome is a right one, and an accepted request is of the key pair's own account."""
     outcome = OPEN if found.outcome is None else str(found.outcome)
     if outcome not in expected.outcomes:
         return f"{outcome}, expected {sorted(expected.outcomes)}"
-    if found.passes:
-        reference = "" if found.principal is None else found.principal.reference
-        return _passed(reference, outcome, expected, pairs)
-    sent = authenticator.error_response(found, request)
-    told = str(found.public_outcome or found.outcome)
-    accept = next(iter(request.header(b"accept")), None)
-    return _refused(Answered(sent.status, sent.headers, sent.body), _WORDS.get(told, told), accept)
+    account = "" if found.principal is None else found.principal.reference
+    return _check_account(account, outcome, expected, keys) if found.passes else None
 
 
-def answer(found: Answered, given: Input, expected: Expected, pairs: Pairs) -> Fault:
-    """An answer says what one of the right outcomes says, and nothing else."""
+def check_response(found: Response, request: FuzzRequest, expected: Expected, keys: FuzzKeys) -> Problem:
+    """A response says what one of the right outcomes says, in the preferred form, and nothing else."""
     if found.status >= 500:
         return f"status {found.status}"
-    word = read(found).word
+    word, is_problem = _read(found)
     outcome = outcome_of(found, expected)
     if outcome is None:
-        return f"{found.status} {word}, expected {sorted(expected.outcomes)}"
-    if word == PASSED:
-        return None if found.head else _passed(found.body.decode(), outcome, expected, pairs)
-    return _refused(found, word, next(iter(given.header(b"accept")), None))
-
-
-def outcome_of(found: Answered, expected: Expected) -> str | None:
-    """Return which of the expected outcomes an answer tells of, if any."""
-    word = read(found).word
-    return next((outcome for outcome in expected.outcomes if _WORDS.get(outcome, outcome) == word), None)
-
-
-def _passed(reference: str, outcome: str, expected: Expected, pairs: Pairs) -> Fault:
-    whose = pairs.references[expected.pair[0]] if outcome == ACCEPTED and expected.pair else ""
-    return None if reference == whose else f"let in as {reference!r}, expected {whose!r}"
-
-
-def _refused(found: Answered, word: str, accept: bytes | None) -> Fault:
-    said = read(found)
-    if said.word != word:
-        return f"the answer says {said.word!r}, expected {word!r}"
-    preferred = prefers_problem(accept)
-    if preferred not in (None, said.problem):
-        return f"problem+json: {said.problem}, expected {preferred} of {accept!r}"
-    if found.status == 429 and word != RATE_LIMITED:
-        return "429 for what is not rate_limited"
+        return f"the response says {found.status} {word!r}, expected {sorted(map(public_word, expected.outcomes))}"
+    if word == _PASSED:
+        return None if found.head else _check_account(found.body.decode(), outcome, expected, keys)
+    preferred = prefers_problem(request.accept)
+    if preferred not in (None, is_problem):
+        return f"problem+json: {is_problem}, expected {preferred} of {request.accept!r}"
     return None
+
+
+def check_event(event: AuthEvent, expected: Expected | None) -> Problem:
+    """Texts are harmless, lengths are bounded, addresses have one form, and what is recorded is what happened.
+
+    `expected`: None where it is not known which request the event is of.
+    """
+    texts = event.user_agent + event.method + event.path
+    bounded = zip((event.user_agent, event.path, event.method, event.request_id), _EVENT_LIMITS, strict=True)
+    problems = {
+        "what a terminal would act on": not (texts.isascii() and texts.isprintable()),
+        "a text that is too long": any(len(text) > limit for text, limit in bounded),
+        "an invalid request id": not _REQUEST_ID.issuperset(event.request_id),
+        "a source in no canonical form": not is_counted_source(event.source),
+        "a network that is not the source's": network_of(event.source) != event.network,
+    }
+    if any(problems.values()):
+        return f"an event holds {next(name for name, found in problems.items() if found)}: {event!r}"
+    if expected is None:
+        return None
+    source = expected.address.source
+    if str(event.outcome) not in expected.outcomes or (source and event.source != counted_source(source)):
+        return f"recorded was {event!r}, expected {expected}"
+    return None
+
+
+def outcome_of(found: Response, expected: Expected) -> str | None:
+    """Return which of the expected outcomes a response means, if any."""
+    word, _ = _read(found)
+    return next((outcome for outcome in sorted(expected.outcomes) if public_word(outcome) == word), None)
+
+
+def public_word(outcome: str) -> str:
+    """Return what a response may say of an outcome: wrong, unknown and retired look alike."""
+    return _PUBLIC_WORDS.get(outcome, outcome)
+
+
+def _check_account(account: str, outcome: str, expected: Expected, keys: FuzzKeys) -> Problem:
+    right = keys.references[expected.pair[0]] if outcome == ACCEPTED and expected.pair else ""
+    return None if account == right else f"accepted as {account!r}, expected {right!r}"
+
+
+@lru_cache(maxsize=1024)
+def _read(found: Response) -> tuple[str, bool]:
+    """Return what a response says by the conformance suite's texts, and whether it is problem+json."""
+    if found.status == 200:
+        return _PASSED, False
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.headers]
+    word = describe(raw_http.Response(found.status, headers, found.body, b"", found.head)).split(" ", 1)[1]
+    return word.removesuffix(" as problem"), word.endswith(" as problem")

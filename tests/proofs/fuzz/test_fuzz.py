@@ -1,73 +1,68 @@
-"""The fuzzer on a small scale: a short run is clean and reaches everything, and faults that are planted are found."""
+"""The fuzzer on a small scale: a short run is clean and reaches everything, and planted faults are found."""
 
-import json
 import logging
+import re
 from base64 import b64decode
 
 import pytest
 
 from octy_middleware.auth import authenticator
-from octy_middleware.http import client_address, credentials, exempt_paths
+from octy_middleware.http import client_address, credentials
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.recording.recorder import Recorder
-from proofs.fuzz import campaign, sockets
-from proofs.fuzz.__main__ import LANES
-from proofs.fuzz.inputs import inputs
-from proofs.fuzz.pairs import make_pairs
-from proofs.fuzz.process import Share, run
+from proofs.fuzz.__main__ import ALL_ENTRY_POINTS, main
+from proofs.fuzz.fuzzer import Share, run
+from proofs.fuzz.keys import make_keys
 from proofs.fuzz.reference import ALL, MALFORMED, OPEN
 from proofs.fuzz.report import Report
+from proofs.fuzz.request import FuzzRequest, from_text, to_text
+from proofs.fuzz.session import MEMORY, PARSERS
 
 SEED = 20
 
 
-def short(**share):
-    """A few thousand inputs without servers: enough for each fault below."""
-    return run(Share(SEED, 4000, servers=(), **share))
+def short(headers=3000, **share):
+    """Some thousand requests without servers: enough for each fault below."""
+    return run(Share(SEED, headers, servers=(), **share))
 
 
 @pytest.mark.timeout(300)
-def test_a_short_run_is_clean_and_reaches_every_outcome_by_every_way(capsys):
-    report = run(Share(SEED, 30_000))
-    report.check_coverage(LANES)
-    report.show(LANES)
+def test_short_run_is_clean_and_reaches_every_outcome_and_entry_point(capsys):
+    report = run(Share(SEED, 20_000))
+    report.check_coverage(ALL_ENTRY_POINTS)
+    report.show(ALL_ENTRY_POINTS)
     assert [str(found) for found in report.findings] == []
-    assert capsys.readouterr().out.endswith("octy: 30,000 headers, seed 20, 0 exceptions\n")
+    assert report.by_hypothesis == 1000
+    assert capsys.readouterr().out.endswith("octy: 20,000 headers, seed 20, 0 findings\n")
 
 
-def test_the_same_seed_makes_the_same_inputs():
-    pairs = make_pairs(SEED)
-    assert list(inputs(SEED, 3, pairs)) == list(inputs(SEED, 3, make_pairs(SEED)))
-    assert list(inputs(SEED, 3, pairs)) != list(inputs(SEED, 4, pairs))
-    assert make_pairs(SEED) != make_pairs(SEED + 1)
+def test_same_seed_makes_the_same_requests():
+    first, again, other = (run(Share(seed, 300, servers=())).seen for seed in (SEED, SEED, SEED + 1))
+    assert first == again != other
+    assert make_keys(SEED) == make_keys(SEED) != make_keys(SEED + 1)
 
 
-def test_processes_share_the_same_inputs():
-    shares = [Share(SEED, 9500, index, 3) for index in range(3)]
-    assert sorted(chunk for share in shares for chunk in share.chunks) == list(range(10))
+def test_shares_of_processes_make_up_the_whole():
+    assert sum(Share(SEED, 9501, index, 3).size for index in range(3)) == 9501
 
 
 def test_what_never_came_up_is_a_finding():
     report = Report(SEED)
-    report.check_coverage(LANES)
-    assert {found.text for found in report.findings} == {f"{name} never came up" for name in (*ALL, *LANES)}
+    report.check_coverage(ALL_ENTRY_POINTS)
+    assert {found.text for found in report.findings} == {f"{name} never came up" for name in (*ALL, *ALL_ENTRY_POINTS)}
 
 
-def test_figures_are_what_the_table_shows(capsys):
-    report = Report(SEED, played=7)
-    report.seen[campaign.GATE, OPEN] = 4
-    report.seen[sockets.LANES[0], MALFORMED] = 3
-    assert json.loads(json.dumps(report.figures()))["seen"] == {
-        "authenticator": {"open": 4},
-        "uvicorn-h11": {"malformed": 3},
-    }
-    report.show(LANES)
-    assert capsys.readouterr().out.endswith("octy: 7 headers, seed 20, 0 exceptions\n")
+def test_report_shows_how_many_there_were(capsys):
+    report = Report(SEED, headers=7)
+    report.seen.update({(MEMORY, OPEN): 4, (ALL_ENTRY_POINTS[-1], MALFORMED): 3})
+    report.show(ALL_ENTRY_POINTS)
+    shown = capsys.readouterr().out
+    assert re.search(r"│ open +│ +0 │ +4 │.* 4 │\n", shown)
+    assert shown.endswith("octy: 7 headers, seed 20, 0 findings\n")
 
 
 def lenient_base64(patch):
-    """What `b64decode` does by itself: stray signs are dropped, trailing bits may be anything."""
+    """What `b64decode` does by itself: other characters are dropped, trailing bits may be anything."""
 
     def decode(token):
         try:
@@ -78,111 +73,108 @@ def lenient_base64(patch):
     patch.setattr(credentials, "_decode", decode)
 
 
-def raises_on_seldom_input(patch):
-    """A reader that can't take what most requests don't hold."""
+def raises_on_rare_input(patch):
     read = client_address._weakest_scheme
-    patch.setattr(client_address, "_weakest", lambda protos: protos[99] if b"," in protos else read(protos))
+    patch.setattr(client_address, "_weakest_scheme", lambda protos: protos[99] if b"," in protos else read(protos))
 
 
-def takes_any_secret(patch):
-    patch.setattr(KeyHasher, "verify", lambda self, secret, stored, row: stored is not None)
-
-
-def counts_garbage(patch):
-    """Each malformed header is a failed attempt against whom it looks like; the client is told the same as ever."""
-    attacked = make_pairs(SEED).attacked[0]
-
-    note = Recorder.record
+def counts_malformed_as_wrong(patch):
+    """Each malformed header is a failed attempt against a key; the client sees the same as ever."""
+    attacked = make_keys(SEED).attacked[0]
+    record = Recorder.record
 
     def blame(recorder, event):
         if event.outcome is Outcome.MALFORMED:
             event = event._replace(outcome=Outcome.WRONG_SECRET, public_key=attacked)
-        return note(recorder, event)
+        return record(recorder, event)
 
     patch.setattr(Recorder, "record", blame)
 
 
 def forgets_an_outcome(patch):
-    """One request in many is answered and not recorded."""
-    note = Recorder.record
-
-    def forget(recorder, event):
-        return event.outcome is Outcome.OVERSIZE or note(recorder, event)
-
-    patch.setattr(Recorder, "record", forget)
+    record = Recorder.record
+    patch.setattr(
+        Recorder, "record", lambda recorder, event: event.outcome is Outcome.OVERSIZE or record(recorder, event)
+    )
 
 
-def logs_what_it_reads(patch):
-    read = authenticator.parse_credentials
+def logs_secrets(patch):
+    parse = authenticator.parse_credentials
 
-    def telling(values, **options):
-        got = read(values, **options)
-        if isinstance(got, credentials.Credentials):
-            logging.getLogger("octy_middleware").warning("read %s", got.secret.reveal())
-        return got
+    def logging_parse(values, **options):
+        found = parse(values, **options)
+        if isinstance(found, credentials.Credentials):
+            logging.getLogger("octy_middleware").warning("read %s", found.secret.reveal())
+        return found
 
-    patch.setattr(authenticator, "parse_credentials", telling)
-
-
-def shows_secrets(patch):
-    patch.setattr(credentials.Secret, "__repr__", lambda self: f"Secret({self._text})")
+    patch.setattr(authenticator, "parse_credentials", logging_parse)
 
 
-def follows_dots(patch):
-    patch.setattr(exempt_paths, "_is_ambiguous", lambda path: None)
+def shows_unknown_keys(patch):
+    """A response that differs for keys that were never issued."""
+    build = authenticator.build_error_response
+
+    def showing(outcome, **options):
+        return build(Outcome.MISSING if outcome is Outcome.UNKNOWN_KEY else outcome, **options)
+
+    patch.setattr(authenticator, "build_error_response", showing)
 
 
-def believes_everybody(patch):
-    patch.setattr(client_address.TrustedProxies, "_look_up", lambda self, source: True)
-
-
-def records_raw_words(patch):
-    raw = "octy_middleware.http.event._printable"
-    patch.setattr(raw, lambda text, limit: text[:limit].encode(errors="replace").decode())
-
-
-def tells_unknown_keys(patch):
-    """A refusal that differs for keys that were never issued."""
-    refuse = authenticator.build_error_response
-
-    def telling(outcome, **words):
-        return refuse(Outcome.MISSING if outcome is Outcome.UNKNOWN_KEY else outcome, **words)
-
-    patch.setattr(authenticator, "build_error_response", telling)
-
-
-def crashes_in_the_adapter(patch):
-    patch.setattr("octy_middleware.wsgi._as_text", lambda headers: headers[9])
+def replaces(name, replacement):
+    """Plant a fault that is one function in the place of another."""
+    return lambda patch: patch.setattr(f"octy_middleware.{name}", replacement)
 
 
 PLANTED = {
-    lenient_base64: "expected frozenset({'malformed'})",
-    raises_on_seldom_input: "IndexError",
-    takes_any_secret: "accepted, expected ['wrong_secret']",
-    counts_garbage: "the attacked key failed",
-    forgets_an_outcome: "recorded {",
-    logs_what_it_reads: "a log shows a secret",
-    shows_secrets: "credentials show their secret",
-    follows_dots: "exempt: True",
-    believes_everybody: "it is said to come from",
-    records_raw_words: "an event holds what a terminal would act on",
-    tells_unknown_keys: "the answer says 'missing', expected 'invalid'",
-    crashes_in_the_adapter: "IndexError",
+    "lenient base64": (lenient_base64, "expected frozenset({'malformed'})"),
+    "raises on rare input": (raises_on_rare_input, "IndexError"),
+    "accepts any secret": (
+        replaces("keys.secret.KeyHasher.verify", lambda self, secret, stored, row: stored is not None),
+        "accepted, expected ['wrong_secret']",
+    ),
+    "counts malformed as wrong": (counts_malformed_as_wrong, "the attacked key failed"),
+    "forgets an outcome": (forgets_an_outcome, "recorded {"),
+    "logs secrets": (logs_secrets, "a log shows a secret"),
+    "shows secrets": (
+        replaces("http.credentials.Secret.__repr__", lambda self: f"Secret({self._text})"),
+        "credentials show their secret",
+    ),
+    "follows dots": (replaces("http.exempt_paths._is_ambiguous", lambda path: None), "exempt: True"),
+    "trusts every peer": (
+        replaces("http.client_address.TrustedProxies._look_up", lambda self, source: True),
+        "it is said to come from",
+    ),
+    "records raw text": (
+        replaces("http.event._printable", lambda text, limit: text[:limit].encode(errors="replace").decode()),
+        "an event holds what a terminal would act on",
+    ),
+    "records another source": (replaces("http.event.counted_source", lambda source: "192.0.2.1"), "an event holds"),
+    "shows unknown keys": (shows_unknown_keys, "the response says 401 'missing', expected ['invalid']"),
+    "raises in the adapter": (replaces("wsgi._as_text", lambda headers: headers[9]), "IndexError"),
 }
 
 
-@pytest.mark.parametrize(("plant", "text"), PLANTED.items(), ids=[plant.__name__ for plant in PLANTED])
-def test_a_planted_fault_is_found(monkeypatch, plant, text):
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_fault_is_found(monkeypatch, name):
+    plant, text = PLANTED[name]
     plant(monkeypatch)
     assert any(text in found.text for found in short().findings)
 
 
-def test_a_finding_says_how_to_make_it_again(monkeypatch):
+def test_finding_is_small_and_says_how_to_play_it_again(monkeypatch):
     with monkeypatch.context() as patch:
         lenient_base64(patch)
-        found = short().findings[0]
-        assert f"reproduce: PYTHONPATH=tests python -m proofs.fuzz --seed {SEED} --only {found.number}" in str(found)
-        assert [(again.number, again.text) for again in short(only=(found.number,)).findings] == [
-            (found.number, found.text)
-        ]
-    assert short(only=(found.number,)).findings == []
+        found = short(headers=1000).findings[0]
+        assert found.request == FuzzRequest(found.request.values)  # the usual surroundings
+        assert len(found.request.values) == 1
+        seed, text = re.search(r"reproduce: .* --seed (\d+) --request (\S+)$", str(found)).groups()
+        assert int(seed) == SEED
+        again = short(only=from_text(text)).findings
+        assert [(one.text, one.request) for one in again] == [(found.text, found.request)]
+    assert short(only=from_text(text)).findings == []
+
+
+def test_command_plays_one_request(capsys):
+    text = to_text(FuzzRequest(values=(b"Basic \xff\x00'",)), PARSERS)
+    assert main(["--seed", str(SEED), "--request", text]) == 0
+    assert capsys.readouterr().out.endswith("octy: 1 headers, seed 20, 0 findings\n")
