@@ -46,7 +46,7 @@ class ServerClient:
         self._used_at = time.monotonic()
         self._connection.send(_to_bytes(sent))
         try:
-            found = self._connection.answer(head=sent.method == "HEAD")
+            found = self._connection.read_response(head=sent.method == "HEAD")
         except (ConnectionClosed, NotHttp):
             self._connection.reconnect()
             return sent, None

@@ -1,1 +1,1 @@
-"""What an attacker could measure. Here: measurements over sockets, and what their figures must not show."""
+"""What an attacker could measure over sockets."""

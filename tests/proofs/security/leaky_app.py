@@ -1,4 +1,4 @@
-"""An example app with a leak: unknown keys take longer. To see that the timing test would find one. Here: the leak."""
+"""An example app in which unknown keys take longer, to show that the timing test finds that."""
 
 import os
 import time
@@ -11,12 +11,12 @@ from octy_middleware.http.decision import AuthDecision
 _refuse = Decisions.refuse
 
 
-def _telling(endings: Decisions, outcome: Outcome, *rest: Any) -> AuthDecision:
+def _slow_refuse(decisions: Decisions, outcome: Outcome, *rest: Any) -> AuthDecision:
     if outcome is Outcome.UNKNOWN_KEY:
         time.sleep(float(os.environ["LEAK"]))
-    return _refuse(endings, outcome, *rest)
+    return _refuse(decisions, outcome, *rest)
 
 
-Decisions.refuse = _telling  # type: ignore[method-assign]
+Decisions.refuse = _slow_refuse  # type: ignore[method-assign]
 
-from starlette_app import app  # noqa: E402, F401 - after the leak is in
+from starlette_app import app  # noqa: E402, F401 - after the fault is in

@@ -1,31 +1,46 @@
-"""`python -m proofs.security.timing`: does the time of a refusal tell which keys exist? (T7)
+"""`python -m proofs.security.timing`: does the time of a refusal show which keys exist? (T7)
 
-A real server, one connection, refusals in interleaved rounds: each round asks once for each arm, in random order. The
-statistics are explained in `figures`. Here: servers, rounds, the table. Not here: whose headers (`arms`).
+A real server, one connection, refused requests in interleaved rounds; `timing_statistics` explains the figures.
 """
 
 import argparse
-import json
 import secrets
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
+from support.paths import TESTS
+from support.world import World
 
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import key_pairs
+from octy_middleware.keys.secret import make_key_pair
 from proofs.conformance.raw_http import RawConnection, Response
 from proofs.conformance.servers import SERVERS, RunningServer
-from proofs.security.arms import ARMS, CONTROL, WRONG, Prepared, prepare
-from proofs.security.figures import Figures, compare, verdict
+from proofs.security.timing_statistics import (
+    ARMS,
+    CONTROL,
+    EMPTY,
+    RETIRED,
+    RETIRED_WRONG,
+    UNKNOWN,
+    WRONG,
+    ArmStatistics,
+    analyze,
+    compare_with_control,
+)
 
-_PATH = "/v1/account/authenticate"
-_WARM_UP = 50  # rounds that are not measured: 100 failures, so the case is open and its first doublings are over
+_WARM_UP = 50  # rounds that are not measured: 100 failures, so an incident is open and its first updates are written
+Headers = Mapping[str, bytes]
+"""The base64 of each arm's header."""
 
 
 @dataclass(frozen=True)
@@ -40,112 +55,125 @@ TARGETS = (Target("uvicorn-h11", "starlette_app:app"), Target("gunicorn-sync", "
 
 
 @dataclass
-class Measured:
-    """One target's times in microseconds, a list an arm, and every different answer that was seen of it."""
+class Measurement:
+    """Times in microseconds, and every different response."""
 
-    times: dict[str, list[float]]
-    answers: dict[str, set[bytes]]
+    times: dict[str, list[float]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    responses: set[bytes] = field(default_factory=set)
 
 
-class Line:
-    """A connection to the server. Where it hangs up after an answer, the next one is made before the clock starts."""
+@dataclass(frozen=True)
+class ServedTarget:
+    """A target that runs over a database of its own, and one connection to it."""
 
-    def __init__(self, port: int) -> None:
-        self._wire = RawConnection(port)
+    world: World
+    headers: Headers
+    connection: RawConnection
 
-    def ask(self, token: bytes) -> tuple[float, Response]:
-        """Return the microseconds from the request's first byte to the answer's last, and the answer."""
-        request = (
-            f"GET {_PATH} HTTP/1.1\r\nHost: api.example\r\nX-Forwarded-Proto: https\r\nAuthorization: Basic ".encode()
-            + token
-            + b"\r\n\r\n"
+    def measure(self, rounds: int, rng: Random) -> Measurement:
+        """Ask each arm once a round, in random order."""
+        measured = Measurement()
+        for number in range(_WARM_UP + rounds):
+            for arm in rng.sample(ARMS, len(ARMS)):
+                microseconds, response = self._ask(self.headers[arm])
+                measured.responses.add(_without_date(response))
+                if number >= _WARM_UP:
+                    measured.times[arm].append(microseconds)
+        return measured
+
+    def _ask(self, token: bytes) -> tuple[float, Response]:
+        """Return the time from the request's first byte to the response's last. A new connection costs no time."""
+        lines = (
+            b"GET /v1/account/authenticate HTTP/1.1",
+            b"Host: api.example",
+            b"X-Forwarded-Proto: https",
+            b"Authorization: Basic " + token,
         )
-        begun = time.perf_counter_ns()
-        self._wire.send(request)
-        answer = self._wire.read_response()
-        taken = (time.perf_counter_ns() - begun) / 1000
-        if answer.fields.get("connection", "").lower() == "close":
-            self._wire.reconnect()
-        return taken, answer
-
-    def close(self) -> None:
-        self._wire.__exit__(None, None, None)
+        request = b"\r\n".join((*lines, b"", b""))
+        started = time.perf_counter_ns()
+        self.connection.send(request)
+        response = self.connection.read_response()
+        microseconds = (time.perf_counter_ns() - started) / 1000
+        if response.fields.get("connection", "").lower() == "close":
+            self.connection.reconnect()
+        return microseconds, response
 
 
 @contextmanager
-def serving(
+def serve(
     target: Target, folder: Path, environment: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[tuple[Prepared, Line]]:
-    """Start the target over a fresh database in `folder`."""
-    prepared = prepare(folder)
+) -> Iterator[ServedTarget]:
+    """Start the target over a new database in `folder`."""
+    world = World(folder)
+    headers = _prepare(world)
+    settings = {
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_PEPPERS": world.peppers.export(),
+        "OCTY_TRUSTED_PROXIES": "127.0.0.1",  # the proxy, which this process plays, says https
+        "PYTHONPATH": f"{TESTS}:{TESTS.parent / 'examples'}",
+    }
     [server] = [server for server in SERVERS if server.name == target.server]
-    running = RunningServer(server, target.app, folder, {**prepared.environment, **environment})
-    try:
+    running = RunningServer(server, target.app, folder, {**settings, **environment})
+    with ExitStack() as stack:
+        stack.callback(running.stop)
         running.wait()
-        line = Line(running.port)
-        try:
-            yield prepared, line
-        finally:
-            line.close()
-    finally:
-        running.stop()
+        yield ServedTarget(world, headers, stack.enter_context(RawConnection(running.port)))
 
 
-def measure(prepared: Prepared, line: Line, rounds: int, rng: Random) -> Measured:
-    """Ask each arm once a round, in random order."""
-    measured = Measured({arm: [] for arm in ARMS}, {arm: set() for arm in ARMS})
-    for number in range(_WARM_UP + rounds):
-        for arm in rng.sample(ARMS, len(ARMS)):
-            taken, answer = line.ask(prepared.headers[arm])
-            measured.answers[arm].add(_without_date(answer))
-            if number >= _WARM_UP:
-                measured.times[arm].append(taken)
-    return measured
+def _prepare(world: World) -> Headers:
+    """Make the accounts. All keys are of one length, so all headers are, but for the empty secret's."""
+    live, retired = world.register("live"), world.register("retired")
+    with world.database.write() as connection:
+        [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", retired.public_key)
+        assert key_pairs.retire(connection, pair_id, now=0.0)
+    world.database.close()
+    wrong, unknown = make_key_pair().secret.reveal(), make_key_pair().public_key
+    pairs = {
+        WRONG: (live.public_key, wrong),
+        CONTROL: (live.public_key, wrong),
+        UNKNOWN: (unknown, wrong),
+        RETIRED: (retired.public_key, retired.secret),
+        RETIRED_WRONG: (retired.public_key, wrong),
+        EMPTY: (live.public_key, ""),
+    }
+    return {arm: b64encode(f"{key}:{secret}".encode()) for arm, (key, secret) in pairs.items()}
 
 
-def _without_date(answer: Response) -> bytes:
-    """Return the whole answer but for the one line that changes with the clock."""
-    head, blank, body = answer.raw.partition(b"\r\n\r\n")
+def _without_date(response: Response) -> bytes:
+    """Return the whole response but for the one line that changes with the clock."""
+    head, blank, body = response.raw.partition(b"\r\n\r\n")
     lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"date:")]
     return b"\r\n".join(lines) + blank + body
 
 
-def table(target: Target, found: dict[str, Figures]) -> Table:
+def _table(target: Target, found: Mapping[str, ArmStatistics]) -> Table:
     title = f"{target.app} on {target.server}: microseconds a refusal"
-    shown = Table(
-        "arm", "samples", "median", "p10", "p90", "trimmed mean", "against wrong", "99 % interval", "", title=title
-    )
-    for arm, figures in found.items():
-        own = (figures.median, figures.p10, figures.p90, figures.trimmed_mean)
-        word = "control" if arm in (WRONG, CONTROL) else verdict(figures, found[CONTROL])
-        between = f"{figures.low:+.1f} to {figures.high:+.1f}"
-        shown.add_row(
-            arm, str(figures.samples), *(f"{x:.1f}" for x in own), f"{figures.difference:+.1f}", between, word
+    columns = ("arm", "samples", "median", "p10", "p90", "trimmed mean", "against wrong", "99 % interval", "")
+    table = Table(*columns, title=title)
+    for arm, each in found.items():
+        own = (each.median, each.p10, each.p90, each.trimmed_mean)
+        word = "control" if arm in (WRONG, CONTROL) else compare_with_control(each, found[CONTROL])
+        bounds = f"{each.low:+.1f} to {each.high:+.1f}"
+        table.add_row(
+            arm, str(each.samples), *(f"{value:.1f}" for value in own), f"{each.difference:+.1f}", bounds, word
         )
-    return shown
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="timing", description=__doc__.partition("\n")[0])
     parser.add_argument("--samples", type=int, default=5000, help="rounds: samples of each arm")
     parser.add_argument("--seed", type=int, default=None, help="of the order of the arms")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     rng = Random(seed)
-    console = Console(width=140)
-    figures = {}
+    console = Console(width=140, highlight=False)
     for target in TARGETS:
-        with tempfile.TemporaryDirectory() as folder, serving(target, Path(folder)) as (prepared, line):
-            measured = measure(prepared, line, options.samples, rng)
-        found = compare(measured.times, rng)
-        figures[target.server] = {arm: asdict(some) for arm, some in found.items()}
-        console.print(table(target, found))
-        different = len(set.union(*measured.answers.values()))
-        console.print(f"different answers, but for their Date: {different}", highlight=False)
-    if options.json:
-        options.json.write_text(json.dumps({"seed": seed, "microseconds": figures}, indent=2) + "\n", encoding="utf-8")
-    console.print(f"octy: timing is done, seed {seed}", highlight=False)
+        with tempfile.TemporaryDirectory() as folder, serve(target, Path(folder)) as served:
+            measured = served.measure(options.samples, rng)
+        console.print(_table(target, analyze(measured.times, rng)))
+        console.print(f"different responses, but for their Date: {len(measured.responses)}")
+    console.print(f"octy: timing is done, seed {seed}")
 
 
 if __name__ == "__main__":
