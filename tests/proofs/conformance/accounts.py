@@ -67,7 +67,7 @@ class Accounts:
         for name, world in self.worlds.items():
             (folder / name).mkdir(parents=True)
             copies[name] = World(folder / name, peppers=world.peppers)
-            copies[name].database.close()  # nobody has the file open, or its log would be mixed with the copy
+            copies[name].database.close()  # no process has the file open, or its log would be mixed with the copy
             shutil.copy(world.folder / "octy.db", folder / name / "octy.db")
         return copies
 

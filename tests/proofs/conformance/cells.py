@@ -39,14 +39,14 @@ SHORT_TABLE = (
     "keys",
     "source",
     "plain HTTP",
-    "nobody trusted",
+    "no proxy trusted",
     "optional",
     "HSTS",
     "rate limit",
-    "shaped refusals",
+    "custom error responses",
     STOP,
 )
-_FORWARDING = ("source", "plain HTTP", "nobody trusted", "Forwarded", "WebSocket", STOP)
+_FORWARDING = ("source", "plain HTTP", "no proxy trusted", "Forwarded", "WebSocket", STOP)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Cell:
         return f"{self.framework} on {self.server.name}"
 
     def cases(self, key_pairs: KeyPairs) -> tuple[Case, ...]:
-        """Return what is played here. A server with its default settings differs in whom it trusts: this is asked."""
+        """Return what is run here. A server with its default settings differs in whom it trusts: this is asked."""
         groups = None
         if self.server in WITHOUT_LIFESPAN:
             groups = ("keys", STOP)

@@ -61,12 +61,12 @@ def _accepted(*titles: str) -> Results:
     return dict.fromkeys(titles, (WHO, "accepted"))
 
 
-_PEER, _LIE = "127.0.0.1", "203.0.113.66"
+_PEER, _FORGED = "127.0.0.1", "203.0.113.66"
 _H11 = ("uvicorn-h11", "hypercorn")
 _HTTPTOOLS = ("uvicorn-httptools", "gunicorn-uvicorn")
 _GRANIAN = ("granian-asgi", "granian-wsgi")
 _GUNICORN = ("gunicorn-asgi", "gunicorn-sync", "gunicorn-gthread")
-_SYNC, _AFTER = ("gunicorn-sync",), "keep-alive: right pair on the same connection after"
+_SYNC, _AFTER = ("gunicorn-sync",), "keep-alive: right key pair on the same connection after"
 _CONTROL = ("header: 0x01", "header: ESC", "header: DEL")
 _FOLDED = ("broken lines: folded line", "broken lines: folded line with nothing before")
 _FOLDED_INTO_ANOTHER = {"broken lines: header folded into another": (MISSING, "missing")}
@@ -83,7 +83,7 @@ _FIRST_ONLY = {
     "HEAD: HEAD without credentials": (MISSING, "missing"),
     "HEAD: HEAD and a wrong secret": (INVALID, "wrong_secret"),
     "HEAD: HEAD and two lines": (AMBIGUOUS, "ambiguous"),
-    "HEAD: HEAD and the right pair": ("200 with no body of 19 bytes", "accepted"),
+    "HEAD: HEAD and the right key pair": ("200 with no body of 19 bytes", "accepted"),
     "HEAD: HEAD of an exempt path": ("200 with no body of 14 bytes", NOTHING),
     f"{_AFTER} missing": (MISSING, "missing"),
     f"{_AFTER} malformed": (MALFORMED, "malformed"),
@@ -144,16 +144,18 @@ DIFFERENCES = (
         "With httptools, uvicorn takes trailers of a chunked request for headers: behind a proxy that forwards "
         "trailers, clients choose their source. Use --http h11.",
         {
-            "trailers: right pair as a trailer": (WHO, "accepted"),
-            "trailers: wrong secret as a trailer of the right pair": (AMBIGUOUS, "ambiguous"),
-            "trailers: forged source as a trailer": (MISSING, f"missing from {_LIE}"),
+            "trailers: right key pair as a trailer": (WHO, "accepted"),
+            "trailers: wrong secret as a trailer of the right key pair": (AMBIGUOUS, "ambiguous"),
+            "trailers: forged source as a trailer": (MISSING, f"missing from {_FORGED}"),
             "trailers: forged scheme as a trailer": (PLAIN, "plain_http"),
         },
     ),
     Difference(
         ("gunicorn-asgi",),
         "The server refuses trailers that must not be trailers by itself.",
-        _by_server("trailers: right pair as a trailer", "trailers: wrong secret as a trailer of the right pair"),
+        _by_server(
+            "trailers: right key pair as a trailer", "trailers: wrong secret as a trailer of the right key pair"
+        ),
     ),
     Difference(
         ("gunicorn-asgi",),
@@ -206,7 +208,7 @@ DIFFERENCES = (
         ("waitress",),
         "Django leaves the body of an accepted HEAD to the server, and this server sends it.",
         {
-            "HEAD: HEAD and the right pair": (("200 with no body of 19 bytes", GARBLED), "2 × accepted"),
+            "HEAD: HEAD and the right key pair": (("200 with no body of 19 bytes", GARBLED), "2 × accepted"),
             "HEAD: HEAD of an exempt path": (("200 with no body of 14 bytes", GARBLED), "accepted"),
         },
         frameworks=("Django (WSGI)",),
@@ -231,8 +233,8 @@ DIFFERENCES = (
         "The server lets X_Forwarded_For overwrite X-Forwarded-For, so what comes later wins: clients choose scheme "
         "and source unless the proxy in front drops names with underscores (nginx does by default).",
         {
-            "source: a lie with underscores after": (MISSING, f"missing from {_LIE}"),
-            "source: a lie with one underscore": (MISSING, f"missing from {_LIE}"),
+            "source: a forged address with underscores after": (MISSING, f"missing from {_FORGED}"),
+            "source: a forged address with one underscore": (MISSING, f"missing from {_FORGED}"),
             "plain HTTP: https with underscores": (WHO, "accepted"),
             "plain HTTP: http, then https with underscores": (WHO, "accepted"),
         },
@@ -264,7 +266,7 @@ DIFFERENCES = (
         {
             "plain HTTP: HEAD over plain HTTP": ("405 with no body of 49 bytes", NOTHING),
             "plain HTTP: https in the request line": ('404 {"status_code":404,"detail":"Not Found"}', NOTHING),
-            "shaped refusals: a HEAD in the host's form": ("405 with no body of 49 bytes", NOTHING),
+            "custom error responses: a HEAD in the host app's form": ("405 with no body of 49 bytes", NOTHING),
         },
         frameworks=("Litestar",),
     ),
@@ -275,8 +277,8 @@ DIFFERENCES = (
         "drops names with underscores.",
         {
             "source: a trusted hop in a line after": (MISSING, f"missing from {_PEER}"),
-            "source: a lie with underscores after": (MISSING, f"missing from {_LIE}"),
-            "source: a lie with one underscore": (MISSING, f"missing from {_LIE}"),
+            "source: a forged address with underscores after": (MISSING, f"missing from {_FORGED}"),
+            "source: a forged address with one underscore": (MISSING, f"missing from {_FORGED}"),
             "plain HTTP: http, then https in another line": (WHO, "accepted"),
             "plain HTTP: https with underscores": (WHO, "accepted"),
             "plain HTTP: http, then https with underscores": (WHO, "accepted"),
@@ -293,8 +295,8 @@ DIFFERENCES = (
         "The server takes X_Forwarded_For for X-Forwarded-For: clients choose scheme and source unless the proxy in "
         "front drops names with underscores (nginx does by default).",
         {
-            "source: a lie with underscores after": (MISSING, f"missing from {_LIE}"),
-            "source: a lie with one underscore": (MISSING, f"missing from {_LIE}"),
+            "source: a forged address with underscores after": (MISSING, f"missing from {_FORGED}"),
+            "source: a forged address with one underscore": (MISSING, f"missing from {_FORGED}"),
             "plain HTTP: https with underscores": (WHO, "accepted"),
         },
     ),

@@ -1,4 +1,4 @@
-"""Cells run one beside another: while the cases of one are played, the servers of the next are starting."""
+"""Cells run one beside another: while the cases of one run, the servers of the next are starting."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

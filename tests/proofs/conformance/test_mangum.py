@@ -18,7 +18,7 @@ from proofs.conformance.in_process import PEER, ParsedRequest, run, runs_in_proc
 
 def _is_of_a_gateway(case: Case) -> bool:
     """Tell whether API Gateway could send it: over TLS, as it says itself and Mangum believes, and each name once."""
-    if case.group == "nobody trusted":
+    if case.group == "no proxy trusted":
         return False
     for part in map(ParsedRequest.of, case.request.split(THEN)):
         names = [name for name, _ in part.headers]

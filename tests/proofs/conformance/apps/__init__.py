@@ -8,7 +8,7 @@
     methods.example    exempt entries that name a method
     hsts.example       responses over https have Strict-Transport-Security
     rate-limited.example  one wrong attempt a minute and source, then 429
-    shaped.example     refusals in the host app's own form
+    custom.example     refusals in the host app's own form
 
 Each site's app is there once more under /mounted.
 """
@@ -40,7 +40,7 @@ def options_by_host() -> dict[str, dict[str, Any]]:
         "methods.example": {"exempt_paths": ("GET /open", "OPTIONS *")},
         "hsts.example": {"hsts": 31_536_000},
         "rate-limited.example": {"rate_limit": 1},
-        "shaped.example": {"on_refusal": custom_response},
+        "custom.example": {"on_refusal": custom_response},
     }
 
 

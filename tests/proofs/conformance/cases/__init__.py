@@ -141,6 +141,6 @@ def table(key_pairs: KeyPairs) -> tuple[Case, ...]:
 
     subjects = (authorization, paths, connections, uploads, forwarding, options, websockets)
     rows = [row for subject in subjects for row in subject.cases(key_pairs)]
-    rows.append(case(STOP, "a right pair just before", http(key_pairs.basic), WHO, "accepted"))
+    rows.append(case(STOP, "a right key pair just before", http(key_pairs.basic), WHO, "accepted"))
     assert len(rows) == len({row.title for row in rows}), "two cases have one title"
     return tuple(replace(row, number=number) for number, row in enumerate(rows, 1))

@@ -35,7 +35,7 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
 
 def _keys(key_pairs: KeyPairs) -> Iterator[tuple[str, str, str]]:
     right, old = key_pairs.right, key_pairs.retired
-    yield "right pair", right.basic(), "accepted"
+    yield "right key pair", right.basic(), "accepted"
     yield "wrong secret", right.basic("sk_wrong"), "wrong_secret"
     yield "empty secret", right.basic(""), "wrong_secret"
     yield "secret in upper case", right.basic(right.secret.upper()), "wrong_secret"
@@ -47,9 +47,9 @@ def _keys(key_pairs: KeyPairs) -> Iterator[tuple[str, str, str]]:
     yield "unknown key of 80 characters", basic("pk_" + "a" * 80, "x"), "unknown_key"
     yield "unknown key of the old shape", basic("pk_9b2f17a3-4573-4a9b-9128-53ee910ef2", "x"), "unknown_key"
     yield "unknown key of 64 hex digits", basic("pk_" + "0af9" * 16, "x"), "unknown_key"
-    yield "retired pair", old.basic(), "retired"
+    yield "retired key pair", old.basic(), "retired"
     yield "retired key, wrong secret", old.basic("sk_wrong"), "retired_wrong"
-    yield "the neighbour's pair", key_pairs.neighbour.basic(), "unknown_key"
+    yield "the neighbour's key pair", key_pairs.neighbour.basic(), "unknown_key"
 
 
 def _headers(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
@@ -111,7 +111,7 @@ def _headers(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
         "json as header": (b'{"pk": "a"}', MALFORMED),
         "1024 characters": (b"x" * 1024, MALFORMED),
         "1025 characters": (b"x" * 1025, OVERSIZE),
-        "1025 spaces before the right pair": (b"Basic" + b" " * 1025 + token, OVERSIZE),
+        "1025 spaces before the right key pair": (b"Basic" + b" " * 1025 + token, OVERSIZE),
         "4 KiB": (b"Basic " + b"A" * 4096, OVERSIZE),
         "16 KiB": (b"Basic " + b"A" * 16_384, OVERSIZE),
         "64 KiB": (b"Basic " + b"A" * 65_536, OVERSIZE),
@@ -185,7 +185,7 @@ def _lines(key_pairs: KeyPairs) -> dict[str, tuple[tuple[bytes, ...], str]]:
         "name of the WSGI variable": ((b"HTTP_AUTHORIZATION: Basic " + token,), MISSING),
         "proxy-authorization": ((b"Proxy-Authorization: Basic " + token,), MISSING),
         "x-authorization": ((b"X-Authorization: Basic " + token,), MISSING),
-        "right pair in the address": ((b"Referer: https://" + key_pairs.pair + b"@api.example/who",), MISSING),
+        "right key pair in the address": ((b"Referer: https://" + key_pairs.pair + b"@api.example/who",), MISSING),
         "remote user": ((b"Remote-User: acme", b"X-Remote-User: acme", b"REMOTE_USER: acme"), MISSING),
         "accepts problem+json": ((b"Accept: application/problem+json",), MISSING + " as problem"),
         "accepts anything": ((b"Accept: */*",), MISSING),

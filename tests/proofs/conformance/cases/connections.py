@@ -37,7 +37,7 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
         ("HEAD without credentials", head(), (MISSING, WHO), "accepted, missing"),
         ("HEAD and a wrong secret", head(key_pairs.wrong), (INVALID, WHO), "accepted, wrong_secret"),
         ("HEAD and two lines", head(*two_lines), (AMBIGUOUS, WHO), "accepted, ambiguous"),
-        ("HEAD and the right pair", head(key_pairs.basic), (_bodiless(WHO), WHO), "2 × accepted"),
+        ("HEAD and the right key pair", head(key_pairs.basic), (_bodiless(WHO), WHO), "2 × accepted"),
         ("HEAD of an exempt path", head(path=b"/open"), (_bodiless(OPEN), WHO), "accepted"),
     )
     upload = http(key_pairs.wrong, b"Content-Length: 13", method=b"POST", path=b"/upload", body=b'{"a": "body"}')
@@ -51,7 +51,7 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
         ("plain HTTP", http(key_pairs.basic, front=(SOURCE, ID)), PLAIN, "plain_http"),
         ("a refused body", upload, INVALID, "wrong_secret"),
     ):
-        title, both = f"right pair on the same connection after {name}", request + THEN + right
+        title, both = f"right key pair on the same connection after {name}", request + THEN + right
         yield case("keep-alive", title, both, (response, WHO), f"accepted, {outcome}")
     all_three, closing = THEN.join((right, wrong, right)), http(b"Connection: close") + THEN + right
     old = http().replace(b"HTTP/1.1", b"HTTP/1.0") + THEN + right

@@ -6,10 +6,11 @@ from proofs.conformance.accounts import KeyPairs
 from proofs.conformance.cases import ID, NOTHING, SECURE, SOURCE, Case, case, http
 from proofs.conformance.response_text import MISSING, OPEN, PLAIN
 
-_ALONE, _FORWARDED = b"alone.example", b"forwarded.example"
+_ALONE, _FORWARDED_SITE = b"alone.example", b"forwarded.example"
 _PEER, _USER, _USER6 = "127.0.0.1", "198.51.100.7", "2001:db8:1:2::7"
 _NETWORK6 = "2001:db8:1:2::/64"  # as which an IPv6 source is recorded
-_LIE = "203.0.113.66"  # what a client writes into the headers by itself
+_FORGED = "203.0.113.66"  # what a client writes into the headers by itself
+_FORGED_FOR, _FORWARDED = f"X-Forwarded-For: {_FORGED}", f"Forwarded: for={_USER};proto=https"
 
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
@@ -19,7 +20,7 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     yield from _plain(key_pairs)
     yield from _alone(key_pairs)
     for name, lines, source in _ELEMENTS:
-        request = http(*(line.encode() for line in lines), front=(ID,), host=_FORWARDED)
+        request = http(*(line.encode() for line in lines), front=(ID,), host=_FORWARDED_SITE)
         yield case(
             "Forwarded",
             name,
@@ -46,18 +47,18 @@ def _plain(key_pairs: KeyPairs) -> Iterator[Case]:
 
 
 def _alone(key_pairs: KeyPairs) -> Iterator[Case]:
-    """Return lies to a site that trusts nobody: the answer is our own setting's, whatever the server trusts."""
+    """Return forged headers to a site that trusts no proxy: our own setting decides, whatever the server trusts."""
     for name, lines in {
-        "the usual headers of a proxy": (f"X-Forwarded-For: {_LIE}", "X-Forwarded-Proto: https"),
+        "the usual headers of a proxy": (_FORGED_FOR, "X-Forwarded-Proto: https"),
         "a scheme alone": ("X-Forwarded-Proto: https",),
-        "a source alone": (f"X-Forwarded-For: {_LIE}",),
-        "Forwarded, believed by nobody": (f"Forwarded: for={_LIE};proto=https",),
-        "with underscores": (f"X_Forwarded_For: {_LIE}", "X_Forwarded_Proto: https"),
+        "a source alone": (_FORGED_FOR,),
+        "Forwarded, which is not trusted": (f"Forwarded: for={_FORGED};proto=https",),
+        "with underscores": (f"X_Forwarded_For: {_FORGED}", "X_Forwarded_Proto: https"),
         "X-Forwarded-Ssl": ("X-Forwarded-Ssl: on",),
         "X-Forwarded-Protocol": ("X-Forwarded-Protocol: ssl",),
     }.items():
         request = http(*(line.encode() for line in lines), key_pairs.basic, front=(ID,), host=_ALONE)
-        yield case("nobody trusted", name, request, PLAIN, _from("plain_http", _PEER))
+        yield case("no proxy trusted", name, request, PLAIN, _from("plain_http", _PEER))
 
 
 def _hops(*values: str) -> tuple[str, ...]:
@@ -68,12 +69,16 @@ _SOURCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("no X-Forwarded-For", (), _PEER),
     ("empty X-Forwarded-For", _hops(""), _PEER),
     ("one hop", _hops(_USER), _USER),
-    ("a lie to the left", _hops(f"{_LIE}, {_USER}"), _USER),
-    ("a lie without a space", _hops(f"{_LIE},{_USER}"), _USER),
-    ("a lie in a line before", _hops(_LIE, _USER), _USER),
-    ("two lies in lines before", _hops(_LIE, _LIE, _USER), _USER),
-    ("a lie in a line before, in another case", (f"X-FORWARDED-FOR: {_LIE}", f"x-forwarded-for: {_USER}"), _USER),
-    ("a trusted hop to the right", _hops(f"{_LIE}, {_USER}, {_PEER}"), _USER),
+    ("a forged address to the left", _hops(f"{_FORGED}, {_USER}"), _USER),
+    ("a forged address without a space", _hops(f"{_FORGED},{_USER}"), _USER),
+    ("a forged address in a line before", _hops(_FORGED, _USER), _USER),
+    ("two forged addresses in lines before", _hops(_FORGED, _FORGED, _USER), _USER),
+    (
+        "a forged address in a line before, in another case",
+        (f"X-FORWARDED-FOR: {_FORGED}", f"x-forwarded-for: {_USER}"),
+        _USER,
+    ),
+    ("a trusted hop to the right", _hops(f"{_FORGED}, {_USER}, {_PEER}"), _USER),
     ("a trusted hop in a line after", _hops(_USER, _PEER), _USER),
     ("trusted hops only", _hops(f"{_PEER}, {_PEER}"), _PEER),
     ("a port", _hops(f"{_USER}:4711"), _USER),
@@ -92,15 +97,19 @@ _SOURCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("trailing comma", _hops(f"{_USER},"), _PEER),
     ("unclosed bracket", _hops(f"[{_USER6}"), _PEER),
     ("4 KiB of hops", _hops("1.1.1.1," * 500 + _USER), _USER),
-    ("a lie with underscores before", (f"X_Forwarded_For: {_LIE}", *_hops(_USER)), _USER),
-    ("a lie with underscores after", (*_hops(_USER), f"X_Forwarded_For: {_LIE}"), _USER),
-    ("a lie with one underscore", (*_hops(_USER), f"X-Forwarded_For: {_LIE}"), _USER),
-    ("a lie in Forwarded", (*_hops(_USER), f"Forwarded: for={_LIE};proto=http"), _USER),
-    ("a lie in X-Real-IP and its kin", (*_hops(_USER), f"X-Real-IP: {_LIE}", f"Client-IP: {_LIE}"), _USER),
+    ("a forged address with underscores before", (f"X_Forwarded_For: {_FORGED}", *_hops(_USER)), _USER),
+    ("a forged address with underscores after", (*_hops(_USER), f"X_Forwarded_For: {_FORGED}"), _USER),
+    ("a forged address with one underscore", (*_hops(_USER), f"X-Forwarded_For: {_FORGED}"), _USER),
+    ("a forged address in Forwarded", (*_hops(_USER), f"Forwarded: for={_FORGED};proto=http"), _USER),
+    (
+        "a forged address in X-Real-IP and similar headers",
+        (*_hops(_USER), f"X-Real-IP: {_FORGED}", f"Client-IP: {_FORGED}"),
+        _USER,
+    ),
 )
 
 _SCHEMES: dict[str, tuple[str, ...]] = {
-    "right pair over plain HTTP": (),
+    "right key pair over plain HTTP": (),
     "X-Forwarded-Proto: http": ("X-Forwarded-Proto: http",),
     "https, then http": ("X-Forwarded-Proto: https, http",),
     "http, then https": ("X-Forwarded-Proto: http, https",),
@@ -110,7 +119,7 @@ _SCHEMES: dict[str, tuple[str, ...]] = {
     "another word": ("X-Forwarded-Proto: on",),
     "https with underscores": ("X_Forwarded_Proto: https",),
     "http, then https with underscores": ("X-Forwarded-Proto: http", "X_Forwarded_Proto: https"),
-    "https in X-Forwarded-Scheme and its kin": (
+    "https in X-Forwarded-Scheme and similar headers": (
         "X-Forwarded-Scheme: https",
         "X-Forwarded-Protocol: ssl",
         "X-Forwarded-Ssl: on",
@@ -121,16 +130,16 @@ _SCHEMES: dict[str, tuple[str, ...]] = {
 }
 
 _ELEMENTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("for and proto", (f"Forwarded: for={_USER};proto=https",), _USER),
+    ("for and proto", (_FORWARDED,), _USER),
     ("IPv6, quoted, and a port", (f'Forwarded: for="[{_USER6}]:4711";proto=https',), _NETWORK6),
-    ("a lie to the left of the element", (f"Forwarded: for={_LIE};proto=http, for={_USER};proto=https",), _USER),
-    ("a lie in an element's line before", (f"Forwarded: for={_LIE}", f"Forwarded: for={_USER};proto=https"), _USER),
-    ("an open quote to the left", (f'Forwarded: for="x, for={_USER};proto=https',), _USER),
     (
-        "a lie in the other family",
-        (f"X-Forwarded-For: {_LIE}", f"Forwarded: for={_USER};proto=https", "X-Forwarded-Proto: http"),
+        "a forged address to the left of the element",
+        (f"Forwarded: for={_FORGED};proto=http, for={_USER};proto=https",),
         _USER,
     ),
+    ("a forged address in an element's line before", (f"Forwarded: for={_FORGED}", _FORWARDED), _USER),
+    ("an open quote to the left", (f'Forwarded: for="x, for={_USER};proto=https',), _USER),
+    ("a forged address in the other headers", (_FORGED_FOR, _FORWARDED, "X-Forwarded-Proto: http"), _USER),
     ("proto=http", (f"Forwarded: for={_USER};proto=http",), ""),
-    ("no Forwarded, but the other family", (f"X-Forwarded-For: {_LIE}", "X-Forwarded-Proto: https"), ""),
+    ("no Forwarded, but the other headers", (_FORGED_FOR, "X-Forwarded-Proto: https"), ""),
 )

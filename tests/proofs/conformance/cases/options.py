@@ -7,7 +7,7 @@ from proofs.conformance.cases import ID, NOTHING, SOURCE, THEN, Case, case, http
 from proofs.conformance.response_text import HSTS, INVALID, MALFORMED, MISSING, OPEN, PLAIN, RATE_LIMITED, WHO
 
 _OPTIONAL, _METHODS, _HSTS = b"optional.example", b"methods.example", b"hsts.example"
-_RATE_LIMITED, _SHAPED = b"rate-limited.example", b"shaped.example"
+_RATE_LIMITED, _CUSTOM = b"rate-limited.example", b"custom.example"
 _ANONYMOUS = '200 {"account": ""}'
 
 
@@ -18,16 +18,16 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     yield _rate_limited(key_pairs)
     for name, lines, method, answer, outcome in (
         (
-            "a refusal in the host's form",
+            "a refusal in the host app's form",
             (key_pairs.wrong,),
             b"GET",
             '401 {"refused": 401, "method": "GET"}',
             "wrong_secret",
         ),
-        ("a HEAD in the host's form", (), b"HEAD", "401 with no body of 34 bytes", "missing"),
-        ("the right pair", (key_pairs.basic,), b"GET", WHO, "accepted"),
+        ("a HEAD in the host app's form", (), b"HEAD", "401 with no body of 34 bytes", "missing"),
+        ("the right key pair", (key_pairs.basic,), b"GET", WHO, "accepted"),
     ):
-        yield case("shaped refusals", name, http(*lines, method=method, host=_SHAPED), answer, outcome)
+        yield case("custom error responses", name, http(*lines, method=method, host=_CUSTOM), answer, outcome)
 
 
 def _optional(key_pairs: KeyPairs) -> Iterator[Case]:
@@ -35,7 +35,7 @@ def _optional(key_pairs: KeyPairs) -> Iterator[Case]:
         ("no credentials", (), _ANONYMOUS, NOTHING),
         ("an empty header", (b"Authorization:",), _ANONYMOUS, NOTHING),
         ("a forged remote user", (b"Remote-User: acme", b"REMOTE_USER: acme"), _ANONYMOUS, NOTHING),
-        ("the right pair", (key_pairs.basic,), WHO, "accepted"),
+        ("the right key pair", (key_pairs.basic,), WHO, "accepted"),
         ("a wrong secret", (key_pairs.wrong,), INVALID, "wrong_secret"),
         ("another scheme", (b"Authorization: Bearer x",), MALFORMED, "malformed"),
         ("two lines", (key_pairs.wrong, key_pairs.basic), "400 ambiguous", "ambiguous"),

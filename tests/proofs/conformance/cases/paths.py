@@ -16,14 +16,18 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     yield case("paths", "exempt path and a query", http(path=b"/open?x=/who"), OPEN, NOTHING)
     yield case("paths", "exempt path in percent signs", http(path=b"/%6Fpen"), OPEN, NOTHING)
     yield case("paths", "exempt path below the mount", http(path=b"/mounted/open"), OPEN, NOTHING)
-    yield case("paths", "right pair below the mount", http(key_pairs.basic, path=b"/mounted/who"), WHO, "accepted")
+    yield case("paths", "right key pair below the mount", http(key_pairs.basic, path=b"/mounted/who"), WHO, "accepted")
     for path in _CLOSED_PATHS:
         yield case("paths", f"no credentials for {path}", http(path=path.encode()), MISSING, "missing")
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"):
         request = http(b"Content-Length: 0", method=method.encode())
         yield case("methods", f"no credentials and {method}", request, MISSING, "missing")
     yield case(
-        "methods", "right pair and POST", http(key_pairs.basic, b"Content-Length: 0", method=b"POST"), WHO, "accepted"
+        "methods",
+        "right key pair and POST",
+        http(key_pairs.basic, b"Content-Length: 0", method=b"POST"),
+        WHO,
+        "accepted",
     )
     yield from _neighbours(key_pairs)
 
@@ -33,10 +37,16 @@ def _neighbours(key_pairs: KeyPairs) -> Iterator[Case]:
     theirs = b"Authorization: " + key_pairs.neighbour.basic().encode()
     request = http(theirs, host=_NEIGHBOUR)
     yield case(
-        "two in one process", "the neighbour's own pair", request, '200 {"account": "neighbour"}', "neighbour: accepted"
+        "two in one process",
+        "the neighbour's own key pair",
+        request,
+        '200 {"account": "neighbour"}',
+        "neighbour: accepted",
     )
     request = http(key_pairs.basic, host=_NEIGHBOUR)
-    yield case("two in one process", "our pair at the neighbour's", request, "401 invalid", "neighbour: unknown_key")
+    yield case(
+        "two in one process", "our key pair at the neighbour's", request, "401 invalid", "neighbour: unknown_key"
+    )
     request = http(host=_NEIGHBOUR)
     yield case("two in one process", "no credentials at the neighbour's", request, MISSING, "neighbour: missing")
 

@@ -50,8 +50,8 @@ def _trailers(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return chunked requests with fields after the body: no server may take them for headers (RFC 9110 6.5.1)."""
     wrong = key_pairs.wrong
     for name, line, trailer, answer, outcome in (
-        ("right pair as a trailer", b"", key_pairs.basic, MISSING, "missing"),
-        ("wrong secret as a trailer of the right pair", key_pairs.basic, wrong, WHO, "accepted"),
+        ("right key pair as a trailer", b"", key_pairs.basic, MISSING, "missing"),
+        ("wrong secret as a trailer of the right key pair", key_pairs.basic, wrong, WHO, "accepted"),
         ("forged source as a trailer", b"", b"X-Forwarded-For: 203.0.113.66", MISSING, "missing"),
         ("forged scheme as a trailer", b"", b"X-Forwarded-Proto: http", MISSING, "missing"),
     ):

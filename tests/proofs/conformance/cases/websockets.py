@@ -22,7 +22,7 @@ _CLOSE = 8  # the opcode
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     right, wrong = key_pairs.basic, key_pairs.wrong
     unknown = b"Authorization: " + basic(UNKNOWN, "x").encode()
-    lies = (b"X-Forwarded-Proto: https", b"X-Forwarded-For: 203.0.113.66")
+    forged = (b"X-Forwarded-Proto: https", b"X-Forwarded-For: 203.0.113.66")
     yield from group(
         "WebSocket",
         ("socket without credentials", _socket(), MISSING, "missing"),
@@ -31,10 +31,10 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
         ("socket and a wrong secret", _socket(wrong), INVALID, "wrong_secret"),
         ("socket and an unknown key", _socket(unknown), INVALID, "unknown_key"),
         ("mounted socket without credentials", _socket(path=b"/mounted/ws"), MISSING, "missing"),
-        ("socket in clear", _socket(right, front=(SOURCE, ID)), PLAIN, "plain_http"),
+        ("socket over plain HTTP", _socket(right, front=(SOURCE, ID)), PLAIN, "plain_http"),
         (
-            "socket, nobody trusted",
-            _socket(*lies, right, front=(ID,), host=b"alone.example"),
+            "socket, no proxy trusted",
+            _socket(*forged, right, front=(ID,), host=b"alone.example"),
             PLAIN,
             "plain_http from 127.0.0.1",
         ),
@@ -44,8 +44,8 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     words = ("101", "acme", "hi", "the end")
     yield from group(
         "WebSocket",
-        ("socket and the right pair", _socket(right), words, "accepted"),
-        ("mounted socket and the right pair", _socket(right, path=b"/mounted/ws"), words, "accepted"),
+        ("socket and the right key pair", _socket(right), words, "accepted"),
+        ("mounted socket and the right key pair", _socket(right, path=b"/mounted/ws"), words, "accepted"),
         conversation=websocket_echo,
         adapter="asgi",
     )
