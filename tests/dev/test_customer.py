@@ -124,8 +124,8 @@ def test_a_case_is_answered_by_the_right_button(site, customer, answer, leaked, 
         ({"GET /keys/1/t": (200, OFFER)}, "the /keys/ page answered 404"),
         ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (410, REVEALED)}, "the /keys/ page answered 410"),
         ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, NEW)}, "no secret key"),
-        ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, SECRET)}, "no public key that the mail names"),
-        ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, OLD + " " + SECRET)}, "that the mail names"),
+        ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, SECRET)}, "no public key that the mail also shows"),
+        ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, OLD + " " + SECRET)}, "that the mail also shows"),
     ],
 )
 def test_a_page_that_is_no_help_is_said_so(site, customer, pages, fault):

@@ -62,7 +62,7 @@ def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(
     warned, named = mail_to(crew, crew.address, "contact_changed"), mail_to(crew, thief, "new_contact")
     assert "If not, someone has your API keys" in " ".join(warned.text.split())
     assert "thief-" in warned.text
-    assert "security mails of the account come here from" in " ".join(named.text.split())
+    assert "Security mails of the account will come here from" in " ".join(named.text.split())
     assert named.links == ()
     for told_to_the_owner_only in (crew.address.partition("@")[0] + "@", link_in(warned), old.public_key):
         assert told_to_the_owner_only not in (named.text + named.html).replace(thief, "")

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from support.descriptors import is_readable
 
-_TIMEOUT = 20  # seconds for a child's work
+_TIMEOUT = 60  # seconds for a child's work
 _HANDOVER_TIMEOUT = 10  # seconds; more is one more fork
 _HANDOVERS = 0.05  # seconds of many handovers
 _FORKS = 20

@@ -173,7 +173,7 @@ def _computes_in_a_thread(
     with caplog.at_level(logging.WARNING):
         assert [verify(processes), verify(processes, "no")] == [True, False]
     assert children() == []
-    assert [record.message[:30] for record in caplog.records] == ["no process could be started fo"]
+    assert [record.message[:30] for record in caplog.records] == ["no child process could be star"]
 
 
 def test_authenticator_starts_no_child_before_a_slow_hash_and_leaves_none(world: World) -> None:

@@ -39,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def authenticator(world: World, clock: Clock) -> Iterator[Authenticator]:
-    authenticator = Authenticator(world.settings(header_cache=4), clock=clock)
+    authenticator = Authenticator(world.settings(header_cache_size=4), clock=clock)
     yield authenticator
     authenticator.close()
 

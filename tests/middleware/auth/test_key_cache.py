@@ -213,7 +213,7 @@ def test_restored_backup_drops_all_cached_records(world: World, caplog: pytest.L
     until(lambda: key_cache.get(keys.public_key) is None)
     assert key_cache.restores_detected == 1
     [told] = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "the database went back" in told.message
+    assert "change feed: went back" in told.message
     assert "octy db restored" in told.message
     key_cache.close()
 
