@@ -13,10 +13,10 @@ HEADERS ?= 10000000
 KILLS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all coverage dist bench conformance fuzz load faults check format lock clean
+.PHONY: help install demo dev test test-all proofs coverage dist bench conformance fuzz load faults check format lock clean
 
 help: ## Show these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 install: $(VENV)/.installed ## Set up .venv from the hashed lock
 
@@ -47,9 +47,18 @@ $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
 		! head -c 2 $$program | grep -q '#!' || sed -i '1s#$(BIN)/python#$(TESTED)/bin/python#' $$copy; done
 	@touch $@
 
-test: $(TESTED)/.installed ## All tests, on the built wheel and every processor (TESTS="tests/worker -k mail" for some)
-	@$(BIN)/python -m compileall -q tests  # else every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set
-	@PYTHONSAFEPATH=1 OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
+# Without compileall, every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set.
+PYTEST = $(BIN)/python -m compileall -q tests && \
+	PYTHONSAFEPATH=1 OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+
+test: $(TESTED)/.installed ## Tests of the built wheel, on every processor (TESTS="tests/worker -k mail" for some)
+	@$(PYTEST) $(or $(TESTS),--ignore=tests/proofs)
+
+proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs themselves
+	@$(PYTEST) tests/proofs
+
+coverage: $(TESTED)/.installed ## Branch coverage of `make test`, child processes included: a table, and .octy/coverage/index.html
+	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:.octy/coverage $(or $(TESTS),--ignore=tests/proofs)
 
 test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with an environment of its own
 	@for python in $(VERSIONS); do command -v $$python >/dev/null && $$python -c 'import venv' 2>/dev/null || \
