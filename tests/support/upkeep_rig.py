@@ -14,6 +14,7 @@ from octy_worker import daemon
 from octy_worker.domain import incidents
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.schedules import ensure_search_attributes_and_schedules, maintain_schedules
+from support.in_session import in_session
 from support.mail_rig import Told
 from support.world import World
 
@@ -52,8 +53,14 @@ class Works:
 
     def answer(self, incident_id: str, answer: Answer) -> None:
         """Answer as the customer's page does."""
-        taken = incidents.answer_incident(
-            self.world.database, incident_id, answer, leaked=False, by=incidents.CUSTOMER, now=time.time()
+        taken = in_session(
+            self.world.database,
+            incidents.answer_incident,
+            incident_id,
+            answer,
+            leaked=False,
+            by=incidents.CUSTOMER,
+            now=time.time(),
         )
         assert taken is not None
         assert taken.taken

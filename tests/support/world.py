@@ -26,6 +26,7 @@ from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
 from octy_worker.staff.registration import register
+from support.in_session import in_session
 from support.postgres import PostgresServer
 from support.stores import make_database, remove_database
 
@@ -108,7 +109,7 @@ class World:
         with self.database.write_session() as session:
             assert regenerations.verify_new_pair(session, self.hasher, self.sealer, regeneration_id)
             regenerations.activate(session, regeneration_id, now)
-        keys = regenerations.collect(self.database, self.sealer, regeneration_id, 1, now)
+        keys = in_session(self.database, regenerations.collect, self.sealer, regeneration_id, 1, now)
         assert keys is not None
         with self.database.read_session() as session:
             view = regenerations.load_regeneration(session, regeneration_id)

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import psutil
+from support.in_session import in_session
 from support.until import until
 from support.world import INSTALLATION, World
 
@@ -93,7 +94,9 @@ def waiting(world: World) -> int:
 def answer(world: World, worker: Process, incident_id: str) -> float:
     """Answer that it was us; return the seconds until the incident is closed."""
     begun = time.monotonic()
-    answer_incident(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
+    in_session(
+        world.database, answer_incident, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time()
+    )
     worker.wait_until(lambda: is_closed(world, incident_id), _TIMEOUT)
     return time.monotonic() - begun
 
@@ -101,14 +104,16 @@ def answer(world: World, worker: Process, incident_id: str) -> float:
 def regenerate(setup: WorkerSetup, worker: Process, incident_id: str) -> Figures:
     """Have the keys replaced and collected; return the sizes of both histories."""
     world = setup.world
-    answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    in_session(
+        world.database, answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time()
+    )
     statement = (
         "SELECT regeneration.id FROM regeneration JOIN mail ON mail.key = regeneration.id || '/new_keys/1' "
         "WHERE mail.state = 'sent'"
     )
     worker.wait_until(lambda: bool(world.rows(statement)), _TIMEOUT)
     regeneration_id = world.rows(statement)[0][0]
-    assert collect(world.database, world.sealer, regeneration_id, 1, time.time()) is not None
+    assert in_session(world.database, collect, world.sealer, regeneration_id, 1, time.time()) is not None
     worker.wait_until(lambda: is_closed(world, incident_id), _TIMEOUT)
     workflows = {
         "incident": incident_workflow_id(INSTALLATION, incident_id),

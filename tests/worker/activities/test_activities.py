@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 import pytest
+from support.in_session import in_session
 from support.world import LIFE, FakeRequest, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -73,7 +74,9 @@ class Desk:
         return incident_id
 
     def answer(self, incident_id: str, said: Answer) -> None:
-        assert cases.answer_incident(self.world.database, incident_id, said, leaked=False, by=CUSTOMER, now=NOW)
+        assert in_session(
+            self.world.database, cases.answer_incident, incident_id, said, leaked=False, by=CUSTOMER, now=NOW
+        )
 
     def order(self, keys: Keys, *, leaked: bool = False) -> str:
         """Order a replacement, as staff does."""
@@ -127,9 +130,9 @@ def decision(
 ) -> RecordDecisionInput:
     """Write a decision down, as the command does, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
-    staff_requests.save_order(desk.world.database, StaffAction.DECIDE, incident_id, said, NOW)
-    with desk.world.database.write() as connection:
-        staff_requests.use_staff_request(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
+    in_session(desk.world.database, staff_requests.save_order, StaffAction.DECIDE, incident_id, said, NOW)
+    with desk.world.database.write_session() as session:
+        staff_requests.use_staff_request(session, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
     return RecordDecisionInput(incident_id, number, NOW)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.in_session import in_session
 from support.mail_rig import Told, settings
 from support.webhook_rig import subscribe, tell
 from support.world import FakeRequest, World
@@ -129,7 +130,7 @@ def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepIn
 
 def order_use(desk: Desk, incident_id: str) -> UseStaffRequestInput:
     said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
-    staff_requests.save_order(desk.world.database, StaffAction.EXTEND, incident_id, said, NOW)
+    in_session(desk.world.database, staff_requests.save_order, StaffAction.EXTEND, incident_id, said, NOW)
     return UseStaffRequestInput(
         "e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
     )

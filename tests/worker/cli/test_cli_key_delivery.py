@@ -125,8 +125,8 @@ def test_resend_refuses_a_reason_that_cannot_be_kept(octy, first_keys, reason):
 
 def test_resend_of_abandoned_keys_names_the_command_for_new_ones(world, octy, first_keys):
     issue(world, first_keys)
-    with world.database.write() as connection:
-        regenerations.finish(connection, first_keys, regenerations.RegenerationState.ABANDONED, time.time())
+    with world.database.write_session() as session:
+        regenerations.finish(session, first_keys, regenerations.RegenerationState.ABANDONED, time.time())
     done = octy(*RESEND).must(3)
     assert "the last ones were never collected and have ended" in done.stderr
     ordered = octy(*REGENERATE, "--json").must().json

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, event
 from support.cli_rig import Octy, fail, octy_for, open_case
+from support.in_session import in_session
 from support.world import INSTALLATION, World
 
 from octy_middleware import Outcome
@@ -126,8 +127,14 @@ def busy(world: World) -> tuple[str, str]:
                     sent_at=utc(now + number) if state is MailState.SENT else None,
                 )
             )
-    incidents.answer_incident(
-        world.database, incident_id, Answer.NOT_US, leaked=True, by=incidents.CUSTOMER, now=now + 10
+    in_session(
+        world.database,
+        incidents.answer_incident,
+        incident_id,
+        Answer.NOT_US,
+        leaked=True,
+        by=incidents.CUSTOMER,
+        now=now + 10,
     )
     fail(world, pair, 2, source="198.51.100.5", outcome=Outcome.RETIRED, at=now + 60)
     return pair.public_key, incident_id
@@ -220,12 +227,18 @@ def test_ambiguous_id_prefix_is_rejected(world, octy):
 
 
 def close_as_false_alarm(world, incident_id):
-    incidents.answer_incident(
-        world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=time.time()
+    in_session(
+        world.database,
+        incidents.answer_incident,
+        incident_id,
+        Answer.IT_WAS_US,
+        leaked=False,
+        by=incidents.CUSTOMER,
+        now=time.time(),
     )
-    with world.database.write() as connection:
+    with world.database.write_session() as session:
         assert incidents.close_incident(
-            connection, incident_id, incidents.Resolution.FALSE_ALARM, quiet=DAY, now=time.time()
+            session, incident_id, incidents.Resolution.FALSE_ALARM, quiet=DAY, now=time.time()
         )
 
 
@@ -360,7 +373,7 @@ def test_accounts_show_lists_notices_with_mails_and_regenerations(world, octy):
     [(changed,)] = world.rows("SELECT id FROM notice WHERE kind = 'contact_changed'")
     put_mail(world, other_id, f"{changed}/contact_changed", MailState.FAILED, "rcpt-550")
     put_mail(world, other_id, f"{changed}/new_contact", MailState.SENT)
-    assert order_keys(world.database, exposed, leaked=False, now=NOW + 60)
+    assert in_session(world.database, order_keys, exposed, leaked=False, now=NOW + 60)
 
     report = octy("accounts", "show", "acme", "--json").must().json
     [notice] = report["notices"]

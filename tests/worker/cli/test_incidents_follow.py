@@ -6,6 +6,7 @@ import time
 
 import pytest
 from support.cli_rig import octy_for, open_case
+from support.in_session import in_session
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail
@@ -27,8 +28,8 @@ def case(world, monkeypatch):
         monkeypatch.setattr(incidents_follow.time, "sleep", lambda _seconds: next(acts)())
 
     def note(what, now=NOW):
-        with world.database.write() as connection:
-            incidents.append_event(connection, incident_id, key=what, actor="ada", what=what, detail={}, now=now)
+        with world.database.write_session() as session:
+            incidents.append_event(session, incident_id, key=what, actor="ada", what=what, detail={}, now=now)
 
     def mail(state):
         with world.database.write_session() as session:
@@ -46,14 +47,20 @@ def case(world, monkeypatch):
             )
 
     def answer():
-        incidents.answer_incident(
-            world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=NOW + 9
+        in_session(
+            world.database,
+            incidents.answer_incident,
+            incident_id,
+            Answer.IT_WAS_US,
+            leaked=False,
+            by=incidents.CUSTOMER,
+            now=NOW + 9,
         )
 
     def close():
         answer()
-        with world.database.write() as connection:
-            incidents.close_incident(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
+        with world.database.write_session() as session:
+            incidents.close_incident(session, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
 
     case = type("Case", (), {"id": incident_id, "octy": octy_for(world)})
     case.meanwhile, case.note, case.mail, case.answer, case.close = meanwhile, note, mail, answer, close

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 from support.cli_rig import fail, octy_for, open_case
+from support.in_session import in_session
 from support.world import World
 
 from octy_middleware import Outcome
@@ -52,9 +53,11 @@ def test_attempts_over_time_span_the_whole_incident(world):
     fail(world, keys, 4, at=START)
     fail(world, keys, 16, at=START + 600)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
-    answer_incident(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=CUSTOMER, now=START + 800)
-    with world.database.write() as connection:
-        close_incident(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=START + 900)
+    in_session(
+        world.database, answer_incident, incident_id, Answer.IT_WAS_US, leaked=False, by=CUSTOMER, now=START + 800
+    )
+    with world.database.write_session() as session:
+        close_incident(session, incident_id, Resolution.FALSE_ALARM, quiet=0, now=START + 900)
     fail(world, keys, 3, at=START + 1_200)
     found = plot(world, incident_id)
     assert found.seconds == 30

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.in_session import in_session
 from support.world import World
 
 from octy_middleware.states import RegenerationState
@@ -27,7 +28,7 @@ def sealed_secret(world: World) -> tuple[str, str]:
 
 
 def collect(world: World, regeneration_id: str) -> None:
-    assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW)
+    assert in_session(world.database, regenerations.collect, world.sealer, regeneration_id, 1, NOW)
 
 
 def test_collected_secret_is_in_no_file_of_the_database(world: World) -> None:

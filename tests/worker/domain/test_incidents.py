@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.in_session import in_session
 from support.relay_rig import change
 from support.world import LIFE, Keys, World
 
@@ -26,7 +27,7 @@ def open_case(world: World, keys: Keys, times: int = 20) -> str:
 
 
 def fail(world: World, keys: Keys, times: int, now: float) -> None:
-    limits = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
+    limits = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
     ledger = OutcomeWriter(world.database, **limits, clock=lambda: now)
     hits = [
         AuthEvent(
@@ -44,7 +45,7 @@ def fail(world: World, keys: Keys, times: int, now: float) -> None:
 
 def answer(world: World, incident_id: str, said: Answer, **more: object) -> incidents.AnswerResult:
     options = {"leaked": False, "by": CUSTOMER, "now": NOW, **more}
-    standing = incidents.answer_incident(world.database, incident_id, said, **options)  # type: ignore[arg-type]
+    standing = in_session(world.database, incidents.answer_incident, incident_id, said, **options)  # type: ignore[arg-type]
     assert standing is not None
     return standing
 
@@ -102,8 +103,8 @@ def test_leak_of_an_uncollected_key_pair_retires_the_one_in_use(
     new = replace_uncollected(world, old)
     incident_id = open_case(world, new)
     if end is not None:
-        with world.database.write() as connection:
-            regenerations.finish(connection, new.regeneration_id, end, NOW)
+        with world.database.write_session() as session:
+            regenerations.finish(session, new.regeneration_id, end, NOW)
     answer(world, incident_id, Answer.NOT_US, leaked=leaked)
     assert pair_state(world, old) == ("retired" if leaked else "active")
     assert pair_state(world, new) == ("retired" if leaked or end else "active")
@@ -166,12 +167,15 @@ def test_repeated_decision_is_applied_once_with_the_same_result(world: World) ->
 def test_closed_or_unknown_incident_accepts_no_answer(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
-    with world.database.write() as connection:
-        assert incidents.close_incident(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+    with world.database.write_session() as session:
+        assert incidents.close_incident(session, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     standing = answer(world, incident_id, Answer.NOT_US, leaked=True)
     assert (standing.taken, standing.closed, standing.resolution) == (False, True, Resolution.UNANSWERED)
     assert pair_state(world, keys) == "active"
-    assert incidents.answer_incident(world.database, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW) is None
+    assert (
+        in_session(world.database, incidents.answer_incident, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW)
+        is None
+    )
 
 
 @pytest.mark.parametrize("resolution", list(Resolution))
@@ -185,8 +189,8 @@ def test_closed_incident_resets_streaks_and_only_a_false_alarm_is_quiet(world: W
         change(world, "UPDATE regeneration SET state = 'done'")
         change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):  # a repeat is harmless
-        with world.database.write() as connection:
-            assert incidents.close_incident(connection, incident_id, resolution, quiet=100.0, now=NOW)
+        with world.database.write_session() as session:
+            assert incidents.close_incident(session, incident_id, resolution, quiet=100.0, now=NOW)
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     [(quiet_until,)] = world.rows("SELECT quiet_until FROM key_pair")
     assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
@@ -197,24 +201,24 @@ def test_closed_incident_resets_streaks_and_only_a_false_alarm_is_quiet(world: W
 def test_closing_as_unanswered_keeps_an_existing_answer(world: World) -> None:
     incident_id = open_case(world, world.register())
     answer(world, incident_id, Answer.NOT_US)
-    with world.database.write() as connection:
-        assert not incidents.close_incident(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+    with world.database.write_session() as session:
+        assert not incidents.close_incident(session, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert world.rows("SELECT closed_at FROM incident") == [(None,)]
 
 
 def test_twenty_failures_after_closing_open_a_new_incident(world: World) -> None:
     keys = world.register()
     first = open_case(world, keys)
-    with world.database.write() as connection:
-        incidents.close_incident(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+    with world.database.write_session() as session:
+        incidents.close_incident(session, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert open_case(world, keys) != first
 
 
 def test_closed_incident_counts_no_later_failures(world: World) -> None:
     keys = world.register()
     first = open_case(world, keys)
-    with world.database.write() as connection:
-        incidents.close_incident(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
+    with world.database.write_session() as session:
+        incidents.close_incident(session, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
     fail(world, keys, 30, NOW + 180)
     with world.database.read_session() as session:
         view = incidents.load_incident(session, first)
@@ -227,9 +231,9 @@ def test_closed_incident_counts_no_later_failures(world: World) -> None:
 def test_refused_decision_is_recorded_once(world: World) -> None:
     incident_id = open_case(world, world.register())
     for why in ("by the workflow", "by SQL"):
-        with world.database.write() as connection:
+        with world.database.write_session() as session:
             incidents.record_refused_decision(
-                connection, incident_id, decision_id="d1", actor="ann", detail={"why": why}, now=NOW
+                session, incident_id, decision_id="d1", actor="ann", detail={"why": why}, now=NOW
             )
     assert world.rows("SELECT key, actor, what, detail FROM incident_event") == [
         (f"{incident_id}/refused-d1", "ann", "decision_refused", '{"why": "by the workflow"}')
@@ -239,9 +243,9 @@ def test_refused_decision_is_recorded_once(world: World) -> None:
 def test_timeline_records_an_event_once_in_order(world: World) -> None:
     incident_id = open_case(world, world.register())
     for key in ("a", "b", "a"):
-        with world.database.write() as connection:
-            incidents.append_event(connection, incident_id, key=key, actor="system", what=key, detail={"n": 1}, now=NOW)
-            incidents.set_state(connection, incident_id, IncidentState.WAITING)
+        with world.database.write_session() as session:
+            incidents.append_event(session, incident_id, key=key, actor="system", what=key, detail={"n": 1}, now=NOW)
+            incidents.set_state(session, incident_id, IncidentState.WAITING)
     assert world.rows("SELECT seq, what FROM incident_event ORDER BY seq") == [(1, "a"), (2, "b")]
     assert world.rows("SELECT state FROM incident") == [("waiting",)]
 
@@ -251,8 +255,8 @@ def test_incident_with_a_reported_leak_cannot_become_a_false_alarm(world: World)
     keys = world.register()
     incident_id = open_case(world, keys)
     answer(world, incident_id, Answer.NOT_US, leaked=True)
-    with world.database.write() as connection:
-        incidents.reopen_answer(connection, incident_id)
+    with world.database.write_session() as session:
+        incidents.reopen_answer(session, incident_id)
     denied = answer(world, incident_id, Answer.IT_WAS_US, by="ann", decision_id="d1", reason="phone")
     assert (denied.taken, denied.answer, denied.leaked) == (False, None, True)
     again = answer(world, incident_id, Answer.NOT_US, by="ann", decision_id="d2", reason="phone")

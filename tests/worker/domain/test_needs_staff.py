@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from support.cli_rig import open_case
+from support.in_session import in_session
 from support.temporal import Temporal, open_temporal
 from support.until import until_async
 from support.world import INSTALLATION, World
@@ -86,8 +87,14 @@ class Case:
         return bool(self.world.rows(query, id=self.incident_id))
 
     def answer(self, said: Answer = Answer.NOT_US) -> None:
-        standing = incidents.answer_incident(
-            self.world.database, self.incident_id, said, leaked=False, by=incidents.CUSTOMER, now=time.time()
+        standing = in_session(
+            self.world.database,
+            incidents.answer_incident,
+            self.incident_id,
+            said,
+            leaked=False,
+            by=incidents.CUSTOMER,
+            now=time.time(),
         )
         assert standing is not None
         assert standing.taken
@@ -95,7 +102,7 @@ class Case:
     async def staff(self, update: Callable, said: StaffRequest) -> None:
         said = said.with_id(uuid7(time.time()))
         action = StaffAction(update.__name__)
-        staff_requests.save_order(self.world.database, action, self.incident_id, said, time.time())
+        in_session(self.world.database, staff_requests.save_order, action, self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
@@ -111,15 +118,22 @@ class Case:
             KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
         said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
-        staff_requests.save_order(self.world.database, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
+        in_session(
+            self.world.database,
+            staff_requests.save_order,
+            StaffAction.RESEND_KEYS,
+            self.regeneration_id,
+            said,
+            time.time(),
+        )
         await handle.execute_update(KeyRegenerationWorkflow.resend, {"request": said.id})
 
     def collect(self) -> None:
         [(generation,)] = self.world.rows(
             "SELECT generation FROM sealed_secret WHERE regeneration_id = :id", id=self.regeneration_id
         )
-        assert regenerations.collect(
-            self.world.database, self.world.sealer, self.regeneration_id, generation, time.time()
+        assert in_session(
+            self.world.database, regenerations.collect, self.world.sealer, self.regeneration_id, generation, time.time()
         )
 
     def spoil_new_pairs(self, *, until: bool) -> None:

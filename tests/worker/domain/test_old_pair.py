@@ -5,6 +5,7 @@ import time
 import pytest
 from support import mail_rig
 from support.cli_rig import fail, octy_for
+from support.in_session import in_session
 from support.mail_rig import DAY, PUBLIC_KEY, START, Told, opened
 from support.world import FakeRequest, Keys, World
 from temporalio.exceptions import ApplicationError
@@ -214,7 +215,9 @@ def test_first_use_of_new_keys_is_recorded_in_the_incident(world: World) -> None
     fail(world, old)
     ((incident_id,),) = world.rows("SELECT id FROM incident")
     now = time.time()
-    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
+    in_session(
+        world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now
+    )
     case = IncidentActivities(world.database, quiet=HOUR)
     new = world.complete(case.open_regeneration(OpenRegenerationInput(incident_id, at=now)), now)
     octy = octy_for(world)

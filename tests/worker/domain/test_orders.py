@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.cli_rig import DENIED, octy_for, open_case
+from support.in_session import in_session
 from support.world import World
 from temporalio.testing import ActivityEnvironment
 
@@ -74,7 +75,7 @@ def refusals(world: World, incident_id: str) -> list[tuple]:
 
 
 def test_use_staff_request_returns_its_row_and_the_same_for_a_retry(world, control, case):
-    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, case, DAN, NOW)
     first = use(control, "d-1", case)
     assert first == UseStaffRequestResult(
         "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": "d-1"}
@@ -102,10 +103,17 @@ def test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted( 
     world, control, counted, case, order_id, more, why
 ):
     for number, subject in (("d-1", case), ("d-2", "another"), ("d-3", case), ("d-4", case)):
-        staff_requests.save_order(world.database, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
+        in_session(
+            world.database,
+            staff_requests.save_order,
+            StaffAction.DECIDE,
+            subject,
+            replace(DAN, decision_id=number),
+            NOW,
+        )
     use(control, "d-3", case, call="0")
-    with world.database.write() as connection:
-        staff_requests.withdraw_order(connection, "d-4", NOW)
+    with world.database.write_session() as session:
+        staff_requests.withdraw_order(session, "d-4", NOW)
     before = world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id")
     refused = use(control, order_id, case, **more)
     assert (bool(refused.refused), refused.request) == (True, {})
@@ -117,7 +125,7 @@ def test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted( 
 
 
 def test_staff_request_row_with_invalid_content_is_refused(world, control, counted, case):
-    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, case, DAN, NOW)
     with world.database.write() as connection:
         run(connection, "UPDATE staff_request SET actor = 'system'")
     assert "actor must be a staff id" in use(control, "d-1", case).refused
@@ -125,7 +133,7 @@ def test_staff_request_row_with_invalid_content_is_refused(world, control, count
 
 
 def test_concurrent_calls_use_a_staff_request_once(world, control, counted, case):
-    staff_requests.save_order(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, case, DAN, NOW)
     found: list[UseStaffRequestResult] = []
     threads = [
         threading.Thread(target=lambda call=call: found.append(use(control, "d-1", case, call=str(call))))
@@ -140,13 +148,15 @@ def test_concurrent_calls_use_a_staff_request_once(world, control, counted, case
 
 
 def test_same_staff_request_is_saved_once_and_another_of_its_id_is_refused(world, case):
-    staff_requests.save_order(world.database, StaffAction.EXTEND, case, WEEK, NOW)
-    staff_requests.save_order(world.database, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
+    in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, case, WEEK, NOW)
+    in_session(
+        world.database, staff_requests.save_order, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1
+    )
     for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
-        with pytest.raises(OrderRefusedError, match="belongs to another order"):
-            staff_requests.save_order(world.database, StaffAction.EXTEND, case, other, NOW)
+        with pytest.raises(OrderRefusedError, match="belongs to another request"):
+            in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, case, other, NOW)
     with pytest.raises(OrderRefusedError):
-        staff_requests.save_order(world.database, StaffAction.EXTEND, "another", WEEK, NOW)
+        in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, "another", WEEK, NOW)
     assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_request") == [
         ("extend", case, '{"days": 7}', "eve", WEEK.reason)
     ]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.in_session import in_session
 from support.world import FakeRequest, Keys, World
 
 from octy_middleware.domain.accounts import Accounts
@@ -73,7 +74,7 @@ def on_its_page(desk: Desk, notice_id: str) -> str:
     obstacle = order_refusal(view, life=14 * DAY, now=NOW)
     if obstacle is not None:
         return obstacle
-    assert order_keys(desk.world.database, notice_id, leaked=False, now=NOW)
+    assert in_session(desk.world.database, order_keys, notice_id, leaked=False, now=NOW)
     ((regeneration_id,),) = desk.world.rows("SELECT regeneration_id FROM notice WHERE id = :id", id=notice_id)
     return regeneration_id
 

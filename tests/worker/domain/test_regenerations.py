@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.in_session import in_session
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware import Outcome
@@ -51,8 +52,8 @@ def activate(world: World, regeneration_id: str) -> None:
 
 
 def finish(world: World, regeneration_id: str, state: RegenerationState) -> RegenerationState:
-    with world.database.write() as connection:
-        return regenerations.finish(connection, regeneration_id, state, NOW)
+    with world.database.write_session() as session:
+        return regenerations.finish(session, regeneration_id, state, NOW)
 
 
 def accepts(world: World, keys: Keys) -> bool:
@@ -76,9 +77,9 @@ def test_every_regeneration_step_is_idempotent(world: World) -> None:
         with world.database.read_session() as session:
             assert regenerations.verify_new_pair(session, world.hasher, world.sealer, opened.regeneration_id)
         activate(world, opened.regeneration_id)
-    new = regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW)
+    new = in_session(world.database, regenerations.collect, world.sealer, opened.regeneration_id, 1, NOW)
     assert new is not None
-    assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW) is None
+    assert in_session(world.database, regenerations.collect, world.sealer, opened.regeneration_id, 1, NOW) is None
     assert states(world) == {old.public_key: "active", new.public_key: "active"}
     for _ in range(2):
         with world.database.write_session() as session:
@@ -118,7 +119,7 @@ def test_regeneration_of_an_uncollected_key_pair_supersedes_its_own(world: World
     second = order(world, old)  # the current pair is the new one by now
     assert not second.joined
     assert world.rows("SELECT state FROM regeneration WHERE id = :id", id=first.regeneration_id) == [("superseded",)]
-    assert regenerations.collect(world.database, world.sealer, first.regeneration_id, 1, NOW) is None
+    assert in_session(world.database, regenerations.collect, world.sealer, first.regeneration_id, 1, NOW) is None
     assert states(world)[new_key] == "retired"
     # The second one replaces what the first was to replace: no pair is forgotten.
     assert world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=second.regeneration_id) == [
@@ -184,7 +185,10 @@ def test_fifty_concurrent_collections_show_the_secret_once(world: World) -> None
     with ThreadPoolExecutor(16) as pool:
         got = list(
             pool.map(
-                lambda _: regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW), range(50)
+                lambda _: in_session(
+                    world.database, regenerations.collect, world.sealer, opened.regeneration_id, 1, NOW
+                ),
+                range(50),
             )
         )
     assert sum(keys is not None for keys in got) == 1
@@ -202,7 +206,9 @@ def test_link_works_for_its_generation_until_it_expires(
     opened = order(world, world.register())
     issue(world, opened.regeneration_id)
     activate(world, opened.regeneration_id)
-    keys = regenerations.collect(world.database, world.sealer, opened.regeneration_id, generation, NOW + later)
+    keys = in_session(
+        world.database, regenerations.collect, world.sealer, opened.regeneration_id, generation, NOW + later
+    )
     assert (keys is not None) is works
 
 
@@ -213,8 +219,14 @@ def test_renewed_link_invalidates_the_older_one_and_a_repeat_renews_once(world: 
     for _ in range(2):
         with world.database.write_session() as session:
             assert regenerations.renew_link(session, opened.regeneration_id, 2, life=LIFE, now=NOW + LIFE) == 2
-    assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW + LIFE + 1) is None
-    assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 2, NOW + LIFE + 1) is not None
+    assert (
+        in_session(world.database, regenerations.collect, world.sealer, opened.regeneration_id, 1, NOW + LIFE + 1)
+        is None
+    )
+    assert (
+        in_session(world.database, regenerations.collect, world.sealer, opened.regeneration_id, 2, NOW + LIFE + 1)
+        is not None
+    )
     with world.database.write_session() as session:
         assert regenerations.renew_link(session, opened.regeneration_id, 3, life=LIFE, now=NOW) == 0
 

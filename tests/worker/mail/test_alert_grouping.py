@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.in_session import in_session
 from support.mail_rig import ADDRESS, START, Told, alert, opened, settings
 from temporalio.exceptions import ApplicationError
 
@@ -63,7 +64,9 @@ def named(envelope, world, attacked):
 
 
 def answer(world, incident_id):
-    answer_incident(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=world.now)
+    in_session(
+        world.database, answer_incident, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=world.now
+    )
 
 
 def test_four_incidents_in_a_row_send_one_alert_at_once_and_one_grouped_alert(world):
@@ -144,8 +147,8 @@ def test_answered_and_closed_incidents_are_not_grouped(world):
     activities = world.activities(mailer)
     [first, second, third, fourth] = attack(world, 4)
     answer(world, second[0])
-    with world.database.write() as connection:
-        close_incident(connection, third[0], Resolution.UNANSWERED, quiet=0, now=world.now)
+    with world.database.write_session() as session:
+        close_incident(session, third[0], Resolution.UNANSWERED, quiet=0, now=world.now)
     assert activities.send_mail(order(first[0])).state == "sent"
     assert named(mailer.envelopes[0], world, [first, second, third, fourth]) == [first[0], fourth[0]]
     assert [world.mail(f"{each[0]}/alert/1") for each in (second, third)] == [None, None]

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from support.cli_rig import open_case
+from support.in_session import in_session
 from support.temporal import Temporal, open_temporal
 from support.until import TIMEOUT, until_async
 from support.upkeep_rig import Works
@@ -69,9 +70,8 @@ def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
                 began = time.monotonic()
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
                 decision = StaffDecision("dismiss", "dan", "their own test", decision_id=str(uuid4()))
-                await asyncio.to_thread(
-                    staff_requests.save_order, world.database, StaffAction.DECIDE, ids[0], decision, time.time()
-                )
+                saved = (StaffAction.DECIDE, ids[0], decision, time.time())
+                await asyncio.to_thread(in_session, world.database, staff_requests.save_order, *saved)
                 report = await handle.execute_update(KeyIncidentWorkflow.decide, {"request": decision.id})
                 decided = time.monotonic() - began
                 assert report.accepted

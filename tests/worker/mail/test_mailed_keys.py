@@ -149,8 +149,8 @@ class Meanwhile(Told):
 
 
 def ends(books, regeneration_id):
-    with books.database.write() as connection:
-        regenerations.finish(connection, regeneration_id, RegenerationState.SUPERSEDED, START)
+    with books.database.write_session() as session:
+        regenerations.finish(session, regeneration_id, RegenerationState.SUPERSEDED, START)
 
 
 def is_cut(books, regeneration_id):

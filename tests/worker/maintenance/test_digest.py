@@ -2,6 +2,7 @@
 
 import pytest
 from support.cli_rig import open_case
+from support.in_session import in_session
 from support.mail_rig import Told
 from support.relay_rig import change, put
 from support.upkeep_rig import settings_of
@@ -104,9 +105,9 @@ def test_extended_incident_is_overdue_after_its_extension(world: World, settings
     assert overdue(world, settings, NOW) == [incident_id]
     for number, days in ((1, -1), (2, 5)):
         end = {"days": 1, "staff_at": int(NOW), "ends_at": int(NOW + days * DAY)}
-        with world.database.write() as connection:
+        with world.database.write_session() as session:
             append_event(
-                connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=end, now=NOW - DAY
+                session, incident_id, key=f"e{number}", actor="eve", what="extended", detail=end, now=NOW - DAY
             )
     assert overdue(world, settings, NOW) == []
     assert overdue(world, settings, NOW + 5 * DAY + 7200) == [incident_id]
@@ -114,7 +115,9 @@ def test_extended_incident_is_overdue_after_its_extension(world: World, settings
 
 def test_answered_incident_is_overdue_after_the_time_of_its_new_keys(world: World, settings) -> None:
     _, incident_id = open_case(world, at=NOW - 20 * DAY)
-    answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY)
+    in_session(
+        world.database, answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY
+    )
     assert overdue(world, settings, NOW) == []
     assert overdue(world, settings, NOW + 10 * DAY) == [incident_id]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.cli_rig import open_case
+from support.in_session import in_session
 from support.relay_rig import change, put
 from support.until import until_async
 from support.upkeep_rig import Works
@@ -90,7 +91,9 @@ def test_incidents_continue_after_temporal_lost_its_state(
             await until_async(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
             await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
             works.answer(waiting, Answer.IT_WAS_US)
-            assert regenerations.collect(file_world.database, file_world.sealer, regeneration, 1, time.time())
+            assert in_session(
+                file_world.database, regenerations.collect, file_world.sealer, regeneration, 1, time.time()
+            )
             await until_async(lambda: len(works.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
             await runs_though_it_is_closed(file_world, client, waiting)
 
@@ -225,7 +228,9 @@ def test_completed_workflow_of_an_open_row_counts_as_restored_backup_and_is_not_
 
 def test_restarted_incident_workflow_gets_the_recorded_answer(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
-    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
+    in_session(
+        world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time()
+    )
     assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
     answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
     assert messages(world) == [("incident_answered", incident_id, answer)]
@@ -251,8 +256,8 @@ def test_incident_restart_keeps_its_opening_time_and_skips_closed_incidents(
     world: World, case: tuple[str, str]
 ) -> None:
     incident_id, regeneration_id = case
-    with world.database.write() as connection:
-        incidents.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
+    with world.database.write_session() as session:
+        incidents.append_event(session, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
     with world.database.read_session() as session:
         assert incident_restart(session, incident_id, 0.0) == IncidentRestart(started_at=1e9)
         assert regeneration_restart(session, regeneration_id, 0.0) is None
@@ -281,8 +286,14 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
     incident_id, regeneration_id = case
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
     change(world, "UPDATE regeneration SET state = 'abandoned' WHERE id = ?", regeneration_id)
-    incidents.answer_incident(
-        world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time()
+    in_session(
+        world.database,
+        incidents.answer_incident,
+        incident_id,
+        Answer.IT_WAS_US,
+        leaked=False,
+        by="customer",
+        now=time.time(),
     )
     messages(world)
     add_dead_letter(world, "incident_answered", incident_id, answer="it_was_us")
@@ -296,7 +307,15 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
 
 def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
-    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    in_session(
+        world.database,
+        incidents.answer_incident,
+        incident_id,
+        Answer.NOT_US,
+        leaked=False,
+        by="customer",
+        now=time.time(),
+    )
     changed = Amendment(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
     amend_answer(world.database, incident_id, changed, time.time())
     messages(world)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 from support.cli_rig import Ended, Octy, fail, octy_for, open_case
+from support.in_session import in_session
 from support.temporal import Temporal, open_temporal
 from support.until import until, until_async
 from support.upkeep_rig import Works, settings_of
@@ -144,7 +145,7 @@ def outcome(world: World, keys: Keys) -> Outcome:
 def collected(works: Works, regeneration: str, reference: str) -> Keys:
     """Collect new keys as the customer does."""
     world = works.world
-    new = regenerations.collect(world.database, world.sealer, regeneration, 1, time.time())
+    new = in_session(world.database, regenerations.collect, world.sealer, regeneration, 1, time.time())
     assert new is not None
     with world.database.read_session() as session:
         view = regenerations.load_regeneration(session, regeneration)
@@ -181,8 +182,14 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
         client = await connect(works.settings, for_worker=True)
         async with works.run(client):
             await until_async(lambda: len(works.told.envelopes) == 1)
-            incidents.answer_incident(
-                world.database, incident_id, Answer.NOT_US, leaked=leaked, by=incidents.CUSTOMER, now=time.time()
+            in_session(
+                world.database,
+                incidents.answer_incident,
+                incident_id,
+                Answer.NOT_US,
+                leaked=leaked,
+                by=incidents.CUSTOMER,
+                now=time.time(),
             )
             await until_async(lambda: any(".new_keys." in message for message in works.mails))
             await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))

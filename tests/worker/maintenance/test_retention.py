@@ -184,8 +184,8 @@ def test_incident_report_is_the_same_before_and_after_retention(world, age):
     keys = attack(world, opened)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
     fail_often(world, keys, 7, at=opened + 1.1 * DAY)
-    with world.database.write() as connection:
-        incidents.close_incident(connection, incident_id, Resolution.UNANSWERED, quiet=0.0, now=opened + 2.1 * DAY)
+    with world.database.write_session() as session:
+        incidents.close_incident(session, incident_id, Resolution.UNANSWERED, quiet=0.0, now=opened + 2.1 * DAY)
     fail_often(world, keys, 3, at=opened + 2.15 * DAY)  # after its end, on the same day
 
     def told():
@@ -237,11 +237,9 @@ def test_retention_keeps_incidents_mails_and_timelines(world):
     keys = attack(world, NOW - 300 * DAY)
     books = ("incident", "incident_answer", "regeneration", "key_pair", "account", "streak")
     before = {table: world.rows(f"SELECT * FROM {table}") for table in books}
-    with world.database.write() as connection:
+    with world.database.write_session() as session:
         [(incident_id,)] = world.rows("SELECT id FROM incident")
-        incidents.append_event(
-            connection, incident_id, key="x", actor="ada", what="noted", detail={}, now=NOW - 300 * DAY
-        )
+        incidents.append_event(session, incident_id, key="x", actor="ada", what="noted", detail={}, now=NOW - 300 * DAY)
     prune(world)
     assert {table: world.rows(f"SELECT * FROM {table}") for table in books} == before
     assert len(world.rows("SELECT * FROM incident_event")) == 1

@@ -136,9 +136,9 @@ def test_restarted_incident_workflow_gets_earlier_staff_requests(world: World) -
     _, incident_id = open_case(world)
     for number, days in ((1, 7), (2, 3)):
         detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}
-        with world.database.write() as connection:
+        with world.database.write_session() as session:
             incidents.append_event(
-                connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=detail, now=NOW
+                session, incident_id, key=f"e{number}", actor="eve", what="extended", detail=detail, now=NOW
             )
     [(account_id,)] = world.rows("SELECT account_id FROM incident")
     with world.database.write_session() as session:

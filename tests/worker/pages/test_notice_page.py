@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
+from support.in_session import in_session
 from support.pages_browser import form_token, path_of, send_form, serving
 from support.pages_rig import START, World, opened
 from support.pages_rules import text_of
@@ -210,7 +211,9 @@ def test_concurrent_regenerations_from_a_notice_are_decided_by_one_update(world)
     notice = world.exposure(pair)
     with ThreadPoolExecutor(20) as threads:
         done = threads.map(
-            lambda number: notices.order_keys(world.database, notice, leaked=number > 0, now=world.now + number),
+            lambda number: in_session(
+                world.database, notices.order_keys, notice, leaked=number > 0, now=world.now + number
+            ),
             range(20),
         )
         assert Counter(done) == {True: 1, False: 19}
@@ -219,8 +222,8 @@ def test_concurrent_regenerations_from_a_notice_are_decided_by_one_update(world)
 
 
 def test_regeneration_from_a_notice_for_an_account_without_key_pairs_issues_none(world):
-    assert notices.order_keys(world.database, world.move_to(NEW), leaked=True, now=world.now) is False
-    assert notices.order_keys(world.database, world.fresh_id(), leaked=True, now=world.now) is False
+    assert in_session(world.database, notices.order_keys, world.move_to(NEW), leaked=True, now=world.now) is False
+    assert in_session(world.database, notices.order_keys, world.fresh_id(), leaked=True, now=world.now) is False
     assert world.rows(Regeneration) == []
     assert world.rows(Notice)[0]["regeneration_id"] is None
 

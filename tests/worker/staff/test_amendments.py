@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.in_session import in_session
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware.clock import utc
@@ -45,7 +46,9 @@ def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tupl
     keys = world.register()
     incident_id = open_case(world, keys)
     if said is not None:
-        incidents.answer_incident(world.database, incident_id, said, leaked=leaked, by=incidents.CUSTOMER, now=NOW)
+        in_session(
+            world.database, incidents.answer_incident, incident_id, said, leaked=leaked, by=incidents.CUSTOMER, now=NOW
+        )
     return keys, incident_id
 
 
@@ -64,8 +67,8 @@ def sent(world: World, regeneration_id: str) -> str:
 
 
 def close(world: World, incident_id: str, resolution: Resolution) -> None:
-    with world.database.write() as connection:
-        assert incidents.close_incident(connection, incident_id, resolution, quiet=3600.0, now=NOW)
+    with world.database.write_session() as session:
+        assert incidents.close_incident(session, incident_id, resolution, quiet=3600.0, now=NOW)
 
 
 def change(world: World, incident_id: str, amendment: Amendment) -> AmendmentResult:
@@ -112,7 +115,7 @@ def test_amendment_withdraws_uncollected_new_keys(world: World, made: bool) -> N
     assert states.pop(keys.public_key) == "active"
     assert set(states.values()) <= {"retired"}
     assert world.rows("SELECT 1 FROM key_pair WHERE replaced_by IS NOT NULL") == []
-    assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is None
+    assert in_session(world.database, regenerations.collect, world.sealer, regeneration_id, 1, NOW) is None
     # The case hears of the change before it can hear of an end of what it waits for.
     assert told(world, incident_id)[-2:] == ["incident_changed", "regeneration_finished"]
     assert told(world, regeneration_id)[-1] == "regeneration_superseded"
@@ -151,7 +154,9 @@ def test_racing_collection_and_withdrawal_have_exactly_one_winner(world: World) 
     with ThreadPoolExecutor(4) as pool:
         taken = [
             pool.submit(
-                lambda: regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is not None
+                lambda: (
+                    in_session(world.database, regenerations.collect, world.sealer, regeneration_id, 1, NOW) is not None
+                )
             )
             for _ in range(2)
         ]
@@ -187,7 +192,7 @@ def test_amendment_keeps_new_keys_that_another_incident_waits_for(world: World, 
             session.add(Incident(**row))
     assert change(world, incident_id, DISMISS).withdrawn is None
     assert standing(world)[0] == "it_was_us"
-    assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is not None
+    assert in_session(world.database, regenerations.collect, world.sealer, regeneration_id, 1, NOW) is not None
 
 
 def test_regeneration_requested_after_a_dismissing_amendment_is_not_opened(file: World) -> None:

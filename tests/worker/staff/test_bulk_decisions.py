@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from support.cli_rig import DENIED, octy_for, open_case
+from support.in_session import in_session
 from support.world import World
 
 from octy_middleware.clock import utc
@@ -72,7 +73,7 @@ def test_bulk_decision_selects_unanswered_incidents_since_a_time(world):
     _, early = open_case(world, "early", at=begin - 7200)
     _, answered = open_case(world, "answered", at=begin)
     _, late = open_case(world, "late", at=begin + 1)
-    answer_incident(world.database, answered, Answer.IT_WAS_US, leaked=False, by="customer", now=begin)
+    in_session(world.database, answer_incident, answered, Answer.IT_WAS_US, leaked=False, by="customer", now=begin)
     with world.database.read_session() as session:
         assert open_since(session, utc(begin - 60)) == (late,)
         assert open_since(session, utc(0)) == (early, late)

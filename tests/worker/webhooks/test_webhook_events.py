@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from support.cli_rig import fail, open_case
+from support.in_session import in_session
 from support.relay_rig import change
 from support.webhook_rig import DOCUMENT, NOW, subscribe
 from support.world import Keys, World
@@ -63,12 +64,20 @@ def test_webhook_events_of_an_incident(world: World, case: tuple[Keys, str]) -> 
     opened(world, incident_id)
     opened(world, incident_id, "failures_increased")
     for _ in range(2):
-        incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
+        in_session(
+            world.database,
+            incidents.answer_incident,
+            incident_id,
+            Answer.NOT_US,
+            leaked=False,
+            by="customer",
+            now=NOW + 1,
+        )
     change(world, "UPDATE regeneration SET state = 'done'")
     change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):
-        with world.database.write() as connection:
-            incidents.close_incident(connection, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
+        with world.database.write_session() as session:
+            incidents.close_incident(session, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
     subject = {"account_id": keys.account_id, "incident_id": incident_id, "public_key": keys.public_key}
     first, *others = told(world)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first[1].pop("first_at"))
@@ -82,9 +91,11 @@ def test_webhook_events_of_an_incident(world: World, case: tuple[Keys, str]) -> 
 def test_answer_after_an_amendment_is_another_event_without_staff_names(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
     for number, by in enumerate(("customer", "ann.smith", "system")):
-        incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number)
-        with world.database.write() as connection:
-            incidents.reopen_answer(connection, incident_id)
+        in_session(
+            world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number
+        )
+        with world.database.write_session() as session:
+            incidents.reopen_answer(session, incident_id)
     assert [data["by"] for _, data in told(world)] == ["customer", "staff", "system"]
     assert len(world.rows("SELECT DISTINCT key FROM webhook")) == 3
 
@@ -150,7 +161,9 @@ def leak(world: World, keys: Keys) -> None:
 def leak_in_a_case(world: World, keys: Keys) -> None:
     fail(world, keys)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
-    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="customer", now=NOW)
+    in_session(
+        world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=True, by="customer", now=NOW
+    )
 
 
 @pytest.mark.parametrize("cut", [revoke, leak, leak_in_a_case])
@@ -171,7 +184,7 @@ def test_abandoned_regeneration_has_an_event(world: World, keys: Keys) -> None:
         regenerations.issue_key_pair(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, order.regeneration_id, NOW)
-        regenerations.finish(session.connection(), order.regeneration_id, RegenerationState.ABANDONED, NOW + 1)
+        regenerations.finish(session, order.regeneration_id, RegenerationState.ABANDONED, NOW + 1)
     (ready, first), (retired, second) = told(world)
     assert (ready, retired) == ("keys.ready", "keys.retired")
     assert first["public_key"] == second["public_key"] != keys.public_key
@@ -181,7 +194,9 @@ def test_abandoned_regeneration_has_an_event(world: World, keys: Keys) -> None:
 
 def test_amendment_is_one_event_without_staff_names(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
-    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
+    in_session(
+        world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW
+    )
     for amendment in (Amendment(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
         amend_answer(world.database, incident_id, amendment, NOW + 1)
     said = [(data["answer"], data["leaked"], data["by"]) for event, data in told(world) if event == "incident.answered"]
@@ -230,7 +245,7 @@ def test_repeated_event_finds_its_row(world: World, keys: Keys) -> None:
 def test_webhook_rows_have_no_secret_address_or_url(world: World, case: tuple[Keys, str]) -> None:
     keys, incident_id = case
     opened(world, incident_id)
-    incidents.answer_incident(world.database, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
+    in_session(world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
     Accounts(world.database).change_contact("acme", {"contact_email_address": "new@acme.example"})
     rows = str(world.rows("SELECT * FROM webhook")) + str(world.rows("SELECT * FROM outbox"))
     assert not any(part in rows for part in (keys.secret, "acme.example", "t0ken", "203.0.113.9", "curl", "ann"))

@@ -43,10 +43,10 @@ class IncidentActivities:
     @activity.defn(name="record_incident_event", no_thread_cancel_exception=True)
     def record_incident_event(self, step: RecordIncidentEventInput) -> None:
         """Add the event to the timeline, and set the state when one is given."""
-        with self._database.write() as connection, Session(connection) as session:
+        with self._database.write_session() as session:
             _load(session, step.incident_id)
             new = incidents.append_event(
-                connection,
+                session,
                 step.incident_id,
                 key=step.key,
                 actor=step.actor,
@@ -55,9 +55,9 @@ class IncidentActivities:
                 now=step.at,
             )
             if new and step.event == _OPENED:
-                webhook_events.enqueue_incident_opened(connection, step.incident_id, step.at)
+                webhook_events.enqueue_incident_opened(session.connection(), step.incident_id, step.at)
             if new and step.state is not None:
-                incidents.set_state(connection, step.incident_id, IncidentState(step.state))
+                incidents.set_state(session, step.incident_id, IncidentState(step.state))
 
     @activity.defn(name="load_incident_facts", no_thread_cancel_exception=True)
     def load_incident_facts(self, step: LoadFactsInput) -> IncidentFacts:
@@ -75,46 +75,42 @@ class IncidentActivities:
         The decision is in the row of the staff request, which the workflow has marked as used.
         """
         decision = self._decision(step)
-        standing = incidents.answer_incident(
-            self._database,
-            step.incident_id,
-            _ANSWERS[Choice(decision.decision)],
-            leaked=decision.leaked,
-            by=decision.actor,
-            decision_id=decision.decision_id,
-            reason=decision.reason,
-            now=step.at,
-        )
-        if standing is None:
-            raise missing_subject_error("incident", step.incident_id)
-        if not standing.taken:
-            why = "there is an earlier answer" if standing.answer or standing.closed else _LEAKED
-            self._record_refused(step, decision, why)
-        return _decision_result(standing)
+        with self._database.write_session() as session:
+            current = incidents.answer_incident(
+                session,
+                step.incident_id,
+                _ANSWERS[Choice(decision.decision)],
+                leaked=decision.leaked,
+                by=decision.actor,
+                decision_id=decision.decision_id,
+                reason=decision.reason,
+                now=step.at,
+            )
+            if current is None:
+                raise missing_subject_error("incident", step.incident_id)
+            if not current.taken:
+                why = "there is an earlier answer" if current.answer or current.closed else _LEAKED
+                incidents.record_refused_decision(
+                    session,
+                    step.incident_id,
+                    decision_id=decision.decision_id,
+                    actor=decision.actor,
+                    detail={"decision": decision.decision, "reason": decision.reason, "why": why},
+                    now=step.at,
+                )
+        return _decision_result(current)
 
     def _decision(self, step: RecordDecisionInput) -> StaffDecision:
         if not step.request_id:
             timeout = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "nobody answered in time")
             return timeout.with_id(f"{step.incident_id}-silence")
-        with self._database.read() as connection:
-            row = staff_requests.used_decision(connection, step.request_id, step.incident_id)
+        with self._database.read_session() as session:
+            row = staff_requests.used_decision(session, step.request_id, step.incident_id)
         if row is None:
             raise missing_subject_error("staff request", step.request_id)
         decision = parse_decision(staff_requests.request_of(row, StaffDecision.id_field))
         assert isinstance(decision, StaffDecision)  # `use_staff_request` has parsed it before
         return decision
-
-    def _record_refused(self, step: RecordDecisionInput, decision: StaffDecision, why: str) -> None:
-        detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
-        with self._database.write() as connection:
-            incidents.record_refused_decision(
-                connection,
-                step.incident_id,
-                decision_id=decision.decision_id,
-                actor=decision.actor,
-                detail=detail,
-                now=step.at,
-            )
 
     @activity.defn(name="open_regeneration", no_thread_cancel_exception=True)
     def open_regeneration(self, step: OpenRegenerationInput) -> str:
@@ -149,15 +145,15 @@ class IncidentActivities:
     @activity.defn(name="close_incident", no_thread_cancel_exception=True)
     def close_incident(self, step: CloseIncidentInput) -> bool:
         """Close the incident, unless the database has another answer or its keys are pending."""
-        with self._database.write() as connection, Session(connection) as session:
+        with self._database.write_session() as session:
             _load(session, step.incident_id)
             return incidents.close_incident(
-                connection, step.incident_id, Resolution(step.resolution), quiet=self._quiet, now=step.at
+                session, step.incident_id, Resolution(step.resolution), quiet=self._quiet, now=step.at
             )
 
 
-def _decision_result(standing: incidents.AnswerResult) -> DecisionResult:
+def _decision_result(current: incidents.AnswerResult) -> DecisionResult:
     # An incident that is closed without an answer was unanswered: no key pair was replaced.
-    answer = standing.answer or Answer.IT_WAS_US
-    why = "" if standing.taken or standing.answer or standing.closed else _LEAKED
-    return DecisionResult(standing.taken, restart_state.CHOICES[answer], standing.leaked, standing.answered_by, why)
+    answer = current.answer or Answer.IT_WAS_US
+    why = "" if current.taken or current.answer or current.closed else _LEAKED
+    return DecisionResult(current.taken, restart_state.CHOICES[answer], current.leaked, current.answered_by, why)

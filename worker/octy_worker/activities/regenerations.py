@@ -115,10 +115,9 @@ class RegenerationActivities:
         """Add the event to the timelines of the incidents that wait for this regeneration, once each."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
-            connection = session.connection()
-            for incident_id in regenerations.waiting_incidents(connection, step.regeneration_id):
+            for incident_id in regenerations.waiting_incidents(session, step.regeneration_id):
                 new = incidents.append_event(
-                    connection,
+                    session,
                     incident_id,
                     key=f"{step.regeneration_id}/{step.key}",
                     actor=incidents.SYSTEM,
@@ -127,6 +126,6 @@ class RegenerationActivities:
                     now=step.at,
                 )
                 if new and step.needs_staff:
-                    incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
+                    incidents.set_state(session, incident_id, IncidentState.NEEDS_STAFF)
                 if new and step.staff_not_needed:
-                    incidents.clear_needs_staff(connection, incident_id)
+                    incidents.clear_needs_staff(session, incident_id)

@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Connection, select
-from sqlmodel import col
+from sqlmodel import Session
 from temporalio import activity
 
 from octy_middleware.db.database import Database
@@ -51,10 +50,10 @@ class WorkflowMessageActivities:
         """Count a signal that changes nothing, and add it to the incident's timeline if there is one."""
         name = signal.signal if signal.signal in _SIGNAL_NAMES else "unknown"  # it may be any text
         if signal.number <= _MAX_RECORDED:
-            with self._database.write() as connection:
-                for incident_id in _timelines(connection, signal.kind, signal.subject_id):
+            with self._database.write_session() as session:
+                for incident_id in _timelines(session, signal.kind, signal.subject_id):
                     incidents.append_event(
-                        connection,
+                        session,
                         incident_id,
                         key=f"ignored-{_call_id()}",
                         actor=incidents.SYSTEM,
@@ -67,10 +66,10 @@ class WorkflowMessageActivities:
     @activity.defn(name="record_missing_subject", no_thread_cancel_exception=True)
     def record_missing_subject(self, missing: MissingSubject) -> None:
         """Log and count a missing subject, and notify staff in the timelines of its incidents; or take that back."""
-        with self._database.write() as connection:
-            for incident_id in _timelines(connection, missing.kind, missing.subject_id):
+        with self._database.write_session() as session:
+            for incident_id in _timelines(session, missing.kind, missing.subject_id):
                 new = incidents.append_event(
-                    connection,
+                    session,
                     incident_id,
                     key=f"missing-{_call_id()}",
                     actor=incidents.SYSTEM,
@@ -81,9 +80,9 @@ class WorkflowMessageActivities:
                     now=missing.at,
                 )
                 if new and not missing.resolved:
-                    incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
+                    incidents.set_state(session, incident_id, IncidentState.NEEDS_STAFF)
                 if new and missing.resolved:
-                    incidents.clear_needs_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
+                    incidents.clear_needs_staff(session, incident_id, IncidentState(missing.state or "regenerating"))
         if missing.resolved:
             _log.info("the workflow of %s %s: %s", missing.kind, missing.subject_id, _CONTINUES)
             return
@@ -97,9 +96,9 @@ class WorkflowMessageActivities:
         if not step.request_id:
             return self._refuse(step, RefusalReason.UNREADABLE, step.error)
         try:
-            with self._database.write() as connection:
+            with self._database.write_session() as session:
                 row = staff_requests.use_staff_request(
-                    connection, step.request_id, step.action, step.subject_id, by=_call_id(), now=step.at
+                    session, step.request_id, step.action, step.subject_id, by=_call_id(), now=step.at
                 )
         except staff_requests.UnusableOrderError as error:
             return self._refuse(step, error.why, str(error))
@@ -110,10 +109,10 @@ class WorkflowMessageActivities:
         return UseStaffRequestResult("", request)
 
     def _refuse(self, step: UseStaffRequestInput, reason: RefusalReason, message: str) -> UseStaffRequestResult:
-        with self._database.write() as connection:
-            for incident_id in _timelines(connection, step.kind, step.subject_id):
+        with self._database.write_session() as session:
+            for incident_id in _timelines(session, step.kind, step.subject_id):
                 incidents.append_event(
-                    connection,
+                    session,
                     incident_id,
                     key=f"refused-{step.request_id or _call_id()}",
                     actor=incidents.SYSTEM,
@@ -129,14 +128,13 @@ class WorkflowMessageActivities:
         _log.warning("a message to the workflow of %s %s was refused: %s", kind, subject_id, reason)
 
 
-def _timelines(connection: Connection, kind: WorkflowKind, subject_id: str) -> Iterable[str]:
+def _timelines(session: Session, kind: WorkflowKind, subject_id: str) -> Iterable[str]:
     """Return the ids of the incidents in whose timelines it is recorded."""
     if kind is WorkflowKind.REGENERATION:
-        return regenerations.waiting_incidents(connection, subject_id)
+        return regenerations.waiting_incidents(session, subject_id)
     if kind is not WorkflowKind.INCIDENT:
         return []
-    known = connection.execute(select(col(Incident.id)).where(col(Incident.id) == subject_id)).first()
-    return [] if known is None else [subject_id]
+    return [] if session.get(Incident, subject_id) is None else [subject_id]
 
 
 def _call_id() -> str:

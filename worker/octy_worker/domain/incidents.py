@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, or_, update
+from sqlalchemy import ColumnElement, delete, func, insert, literal, or_, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Incident, IncidentAnswer, IncidentEvent, KeyPair, Regeneration, Streak
 from octy_middleware.domain import key_pairs, outbox, webhook_events
 from octy_middleware.recording.streak import Rule
@@ -90,7 +89,7 @@ def window_seconds(incident: Incident) -> float | None:
 
 
 def answer_incident(  # the one place where customer and staff race
-    database: Database,
+    session: Session,
     incident_id: str,
     answer: Answer,
     *,
@@ -103,39 +102,19 @@ def answer_incident(  # the one place where customer and staff race
     """Record the answer if there is none yet, by one conditional UPDATE. None when there is no such incident.
 
     With `leaked` the attacked pair is retired in the same transaction. A customer's answer is put into the outbox;
-    staff decisions come from the workflow, which needs no telling. A repeat of `decision_id` counts as taken.
+    staff decisions come from the workflow, which needs no message. A repeat of `decision_id` counts as taken.
     """
-    with database.write() as connection, Session(connection) as session:
-        taken = answer_in_transaction(
-            session, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, reason=reason, now=now
-        )
-        if session.get(Incident, incident_id) is None:
-            return None
-        return read_answer(connection, incident_id, taken=taken, decision_id=decision_id)
-
-
-def answer_in_transaction(  # see `answer_incident`
-    session: Session,
-    incident_id: str,
-    answer: Answer,
-    *,
-    leaked: bool,
-    by: str,
-    decision_id: str = "",
-    reason: str = "",
-    now: float,
-) -> bool:
-    """Do what `answer_incident` does, in the caller's transaction. True when this call gave the answer."""
-    connection = session.connection()
     leaked = leaked and answer is Answer.NOT_US
-    taken = _record_answer(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
+    taken = _record_answer(session, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        return None
     if taken:
-        incident = session.get_one(Incident, incident_id)
         if leaked:
             retire_leaked(session, incident.key_pair_id, now)
         detail = {"answer": str(answer), "leaked": leaked}
         append_event(
-            connection,
+            session,
             incident_id,
             key=f"answered-{now:.6f}",  # the UPDATE above lets one answer in; after a reopening another
             actor=by,
@@ -143,10 +122,11 @@ def answer_in_transaction(  # see `answer_incident`
             detail={**detail, "reason": reason} if reason else detail,
             now=now,
         )
+        connection = session.connection()
         webhook_events.enqueue_incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
         if by == CUSTOMER:
             outbox.enqueue(connection, outbox.MessageKind.INCIDENT_ANSWERED, incident_id, now, detail)
-    return taken
+    return read_answer(session, incident_id, taken=taken, decision_id=decision_id)
 
 
 def retire_leaked(session: Session, pair_id: str, now: float) -> None:
@@ -157,7 +137,7 @@ def retire_leaked(session: Session, pair_id: str, now: float) -> None:
 
 
 def _record_answer(  # the columns of one UPDATE
-    connection: Connection,
+    session: Session,
     incident_id: str,
     answer: Answer,
     *,
@@ -167,7 +147,7 @@ def _record_answer(  # the columns of one UPDATE
     now: float,
 ) -> bool:
     still_open = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_(None))
-    result = connection.execute(
+    result = session.connection().execute(
         update(IncidentAnswer)
         .where(
             col(IncidentAnswer.incident_id) == incident_id,
@@ -187,13 +167,10 @@ def _record_answer(  # the columns of one UPDATE
     return result.rowcount == 1
 
 
-def read_answer(
-    connection: Connection, incident_id: str, *, taken: bool = False, decision_id: str = ""
-) -> AnswerResult:
+def read_answer(session: Session, incident_id: str, *, taken: bool = False, decision_id: str = "") -> AnswerResult:
     """Return the current answer of an existing incident."""
-    with Session(connection) as session:
-        incident = session.get_one(Incident, incident_id)
-        incident_answer = session.get_one(IncidentAnswer, incident_id)
+    incident = session.get_one(Incident, incident_id)
+    incident_answer = session.get_one(IncidentAnswer, incident_id, populate_existing=True)
     repeated = decision_id != "" and incident_answer.decision_id == decision_id
     return AnswerResult(
         taken=taken or repeated,
@@ -206,9 +183,9 @@ def read_answer(
     )
 
 
-def reopen_answer(connection: Connection, incident_id: str) -> None:
+def reopen_answer(session: Session, incident_id: str) -> None:
     """Allow staff to answer again, after a regeneration was abandoned. The timeline keeps the first answer."""
-    connection.execute(
+    session.connection().execute(
         update(IncidentAnswer)
         .where(col(IncidentAnswer.incident_id) == incident_id)
         .values(answer=None, answered_at=None, answered_by="", decision_id="")
@@ -216,7 +193,7 @@ def reopen_answer(connection: Connection, incident_id: str) -> None:
 
 
 def append_event(  # the columns of one row
-    connection: Connection,
+    session: Session,
     incident_id: str,
     *,
     key: str,
@@ -227,10 +204,10 @@ def append_event(  # the columns of one row
 ) -> bool:
     """Append to the timeline unless it has an event of this key. True when this call did it."""
     full_key = f"{incident_id}/{key}"
-    if connection.execute(select(IncidentEvent.seq).where(IncidentEvent.key == full_key)).first():
+    if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == full_key)).first():
         return False
     next_seq = select(func.coalesce(func.max(IncidentEvent.seq), 0) + 1).where(IncidentEvent.incident_id == incident_id)
-    connection.execute(
+    session.connection().execute(
         insert(IncidentEvent).values(
             incident_id=incident_id,
             seq=next_seq.scalar_subquery(),
@@ -245,7 +222,7 @@ def append_event(  # the columns of one row
 
 
 def record_refused_decision(  # the columns of one row
-    connection: Connection,
+    session: Session,
     incident_id: str,
     *,
     decision_id: str,
@@ -256,7 +233,7 @@ def record_refused_decision(  # the columns of one row
 ) -> None:
     """Record a refused request of staff in the timeline, once for each id."""
     append_event(
-        connection,
+        session,
         incident_id,
         key=f"refused-{decision_id}",
         actor=actor,
@@ -266,18 +243,16 @@ def record_refused_decision(  # the columns of one row
     )
 
 
-def set_state(connection: Connection, incident_id: str, state: IncidentState) -> None:
+def set_state(session: Session, incident_id: str, state: IncidentState) -> None:
     """Set the state of an open incident; a closed one stays closed."""
-    connection.execute(
+    session.connection().execute(
         update(Incident).where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None)).values(state=state)
     )
 
 
-def clear_needs_staff(
-    connection: Connection, incident_id: str, state: IncidentState = IncidentState.REGENERATING
-) -> None:
+def clear_needs_staff(session: Session, incident_id: str, state: IncidentState = IncidentState.REGENERATING) -> None:
     """Set an open incident that needed staff back to its state: usually, new keys are being delivered."""
-    connection.execute(
+    session.connection().execute(
         update(Incident)
         .where(
             col(Incident.id) == incident_id,
@@ -308,31 +283,33 @@ def _allows_resolution(resolution: Resolution) -> ColumnElement[bool]:
             assert_never(unknown)
 
 
-def close_incident(
-    connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float
-) -> bool:
+def close_incident(session: Session, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
     """Close an open incident: streaks restart at zero; after a false alarm the key pair has a quiet time, in seconds.
 
     False, with nothing done, when SQL does not hold what the end rests on: for `unanswered` no answer, for
     `false_alarm` one that says so, for `regenerated` one that wants new keys, whose regeneration is over and was not
     in vain. A repeat is True.
     """
-    closed = connection.execute(
-        update(Incident)
-        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None), _allows_resolution(resolution))
-        .values(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(now))
-        .returning(col(Incident.public_key), col(Incident.key_pair_id))
-    ).first()
+    closed = (
+        session.connection()
+        .execute(
+            update(Incident)
+            .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None), _allows_resolution(resolution))
+            .values(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(now))
+            .returning(col(Incident.public_key), col(Incident.key_pair_id))
+        )
+        .first()
+    )
     if closed is None:
         is_closed = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_not(None))
-        return connection.execute(is_closed).first() is not None
+        return session.exec(is_closed).first() is not None
     public_key, pair_id = closed
-    connection.execute(delete(Streak).where(col(Streak.public_key) == public_key))
+    session.connection().execute(delete(Streak).where(col(Streak.public_key) == public_key))
     if resolution is Resolution.FALSE_ALARM:
         until = utc(now) + timedelta(seconds=quiet)
-        connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(quiet_until=until))
+        session.connection().execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(quiet_until=until))
     append_event(
-        connection,
+        session,
         incident_id,
         key="closed",
         actor=SYSTEM,
@@ -340,5 +317,5 @@ def close_incident(
         detail={"resolution": str(resolution)},
         now=now,
     )
-    webhook_events.enqueue_incident_closed(connection, incident_id, now, resolution=resolution)
+    webhook_events.enqueue_incident_closed(session.connection(), incident_id, now, resolution=resolution)
     return True

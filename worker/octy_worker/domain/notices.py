@@ -11,7 +11,6 @@ from sqlalchemy import update
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair, Notice, Regeneration
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import SECURITY_EMAIL_DELAY, STAFF_SECURITY_EMAIL_DELAY, security_addresses
@@ -19,7 +18,7 @@ from octy_middleware.states import KeyPairCause, KeyPairState, NoticeKind, Regen
 from octy_worker.domain.incidents import CUSTOMER
 from octy_worker.domain.regenerations import current_pair, find_uncollected, open_regeneration
 
-_CLAIMED = ""  # an order's id while its transaction lasts; nobody else ever sees it
+_BEING_ORDERED = ""  # the id of an order within its transaction
 _CAUSES = {
     NoticeKind.EXPOSED: KeyPairCause.EXPOSURE,
     NoticeKind.CONTACT_CHANGED: KeyPairCause.CUSTOMER,
@@ -139,43 +138,32 @@ def _old_address_is_left(view: NoticeView, now: float) -> bool:
     return security_addresses(view.account, now)[0] != old
 
 
-def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) -> bool:
+def order_keys(session: Session, notice_id: str, *, leaked: bool, now: float) -> bool:
     """Order new keys for the notice's key pair once, by one conditional UPDATE. True when this call did it.
 
     With `leaked` the pair is cut in the same transaction. After a change of contact data nobody knows which pair it was
     done with, so pairs that live out their overlap are cut as well.
     """
-    with database.write_session() as session:
-        view = load_notice(session, notice_id)
-        if view is None or view.pair is None or not _claim_order(session, notice_id):
-            return False
-        opened = open_regeneration(
-            session,
-            view.account.id,
-            _CAUSES[view.kind],
-            old_pair_id=view.pair.id,
-            leaked=leaked,
-            actor=CUSTOMER,
-            now=now,
-        )
-        if leaked and view.kind is not NoticeKind.EXPOSED:
-            _retire_overlapping(session, view.account.id, now)
-        _record_order(session, notice_id, opened.regeneration_id)
-        return True
-
-
-def _claim_order(session: Session, notice_id: str) -> bool:
-    taken = session.connection().execute(
-        update(Notice)
-        .where(col(Notice.id) == notice_id, col(Notice.regeneration_id).is_(None))
-        .values(regeneration_id=_CLAIMED)
+    view = load_notice(session, notice_id)
+    if view is None or view.pair is None:
+        return False
+    row = update(Notice).where(col(Notice.id) == notice_id)
+    unordered = row.where(col(Notice.regeneration_id).is_(None))
+    if session.connection().execute(unordered.values(regeneration_id=_BEING_ORDERED)).rowcount != 1:
+        return False
+    opened = open_regeneration(
+        session,
+        view.account.id,
+        _CAUSES[view.kind],
+        old_pair_id=view.pair.id,
+        leaked=leaked,
+        actor=CUSTOMER,
+        now=now,
     )
-    return taken.rowcount == 1
-
-
-def _record_order(session: Session, notice_id: str, regeneration_id: str) -> None:
-    statement = update(Notice).where(col(Notice.id) == notice_id).values(regeneration_id=regeneration_id)
-    session.connection().execute(statement)
+    if leaked and view.kind is not NoticeKind.EXPOSED:
+        _retire_overlapping(session, view.account.id, now)
+    session.connection().execute(row.values(regeneration_id=opened.regeneration_id))
+    return True
 
 
 def _retire_overlapping(session: Session, account_id: str, now: float) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, update
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.db.database import Database, mark_erased
+from octy_middleware.db.database import mark_erased
 from octy_middleware.db.models import Account, Incident, KeyPair, Regeneration, SealedSecret
 from octy_middleware.domain import key_pairs, outbox, webhook_events
 from octy_middleware.domain.webhook_events import WebhookEvent
@@ -149,9 +149,8 @@ def _record_leak(session: Session, regeneration: Regeneration, *, leaked: bool, 
 
 def _supersede(session: Session, regeneration: Regeneration, now: float) -> None:
     """End one whose new key pair was attacked, or is not needed, before it was collected."""
-    connection = session.connection()
-    finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now)
-    outbox.enqueue(connection, outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
+    finish(session, regeneration.id, RegenerationState.SUPERSEDED, now)
+    outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     session.refresh(regeneration)
 
 
@@ -234,20 +233,19 @@ def renew_link(session: Session, regeneration_id: str, generation: int, *, life:
     return sealed.generation
 
 
-def collect(database: Database, sealer: Sealer, regeneration_id: str, generation: int, now: float) -> NewKeys | None:
+def collect(session: Session, sealer: Sealer, regeneration_id: str, generation: int, now: float) -> NewKeys | None:
     """Return the new keys once: one conditional UPDATE decides, and erases the sealed secret.
 
     None when they were collected before, the link has expired, or a newer one or another pair took its place.
     """
-    with database.write() as connection, Session(connection) as session:
-        view = load_regeneration(session, regeneration_id)
-        if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
-            return None
-        if view.new_pair.state == KeyPairState.RETIRED:  # cut by a leak before it was collected
-            return None
-        keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
-        fresh = (col(SealedSecret.generation) == generation, col(SealedSecret.expires_at) > utc(now))
-        return keys if _take(connection, regeneration_id, *fresh, now=now) else None
+    view = load_regeneration(session, regeneration_id)
+    if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
+        return None
+    if view.new_pair.state == KeyPairState.RETIRED:  # cut by a leak before it was collected
+        return None
+    keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
+    fresh = (col(SealedSecret.generation) == generation, col(SealedSecret.expires_at) > utc(now))
+    return keys if _take(session, regeneration_id, *fresh, now=now) else None
 
 
 def record_mailed(session: Session, regeneration_id: str, now: float) -> bool:
@@ -259,11 +257,12 @@ def record_mailed(session: Session, regeneration_id: str, now: float) -> bool:
     view = load_regeneration(session, regeneration_id)
     if view is None or view.new_pair is None or view.new_pair.state == KeyPairState.RETIRED:
         return False
-    return _take(session.connection(), regeneration_id, now=now)
+    return _take(session, regeneration_id, now=now)
 
 
-def _take(connection: Connection, regeneration_id: str, *conditions: ColumnElement[bool], now: float) -> bool:
+def _take(session: Session, regeneration_id: str, *conditions: ColumnElement[bool], now: float) -> bool:
     """Decide by one conditional UPDATE who collects; erase the sealed secret, and notify the workflow."""
+    connection = session.connection()
     erased = connection.execute(
         update(SealedSecret)
         .where(col(SealedSecret.regeneration_id) == regeneration_id, col(SealedSecret.sealed).is_not(None), *conditions)
@@ -343,10 +342,10 @@ def finish_as_ordered(
     fits = state is RegenerationState.DONE if collected else state is RegenerationState.ABANDONED
     if regeneration.finished_at is None and not fits:
         return RegenerationState(regeneration.state)
-    return finish(session.connection(), regeneration_id, state, now)
+    return finish(session, regeneration_id, state, now)
 
 
-def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:
+def finish(session: Session, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:
     """End a regeneration, erase an uncollected secret, and notify the incidents that wait for it, once.
 
     Return the state that stands: `COLLECTED`, with nothing done, when the customer was faster than the end of his
@@ -360,6 +359,7 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
         Regeneration.new_pair_id,
         Regeneration.old_pair_id,
     )
+    connection = session.connection()
     query = select(*map(col, columns)).where(Regeneration.id == regeneration_id)
     regeneration: Any = connection.execute(query).one()
     if regeneration.finished_at is not None:
@@ -378,9 +378,9 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
         key_pairs.retire(connection, regeneration.new_pair_id, now)
         if regeneration.old_pair_id is not None:
             key_pairs.clear_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
-    for incident_id in waiting_incidents(connection, regeneration_id):
+    for incident_id in waiting_incidents(session, regeneration_id):
         if state is RegenerationState.ABANDONED:
-            incidents.reopen_answer(connection, incident_id)
+            incidents.reopen_answer(session, incident_id)
         detail = {"regeneration_id": regeneration_id, "state": str(state)}
         outbox.enqueue(connection, outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
     return state
@@ -394,12 +394,10 @@ def notify_if_finished(session: Session, regeneration_id: str, incident_id: str,
         outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
 
 
-def waiting_incidents(connection: Connection, regeneration_id: str) -> list[str]:
+def waiting_incidents(session: Session, regeneration_id: str) -> list[str]:
     """Return the ids of the open incidents that wait for this regeneration."""
-    rows = connection.execute(
-        select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
-    )
-    return [row[0] for row in rows]
+    waiting = select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
+    return list(session.exec(waiting))
 
 
 def current_pair(session: Session, account_id: str) -> KeyPair | None:

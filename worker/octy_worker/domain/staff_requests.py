@@ -8,11 +8,10 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import insert, update
 from sqlmodel import Session, col
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import StaffRequestRow
 from octy_worker.errors import OrderRefusedError
 from octy_workflows.messages import RefusalReason, StaffAction
@@ -43,7 +42,7 @@ class UnusableOrderError(Exception):
         self.why = why
 
 
-def save_order(database: Database, action: StaffAction, subject_id: str, request: StaffRequest, now: float) -> None:
+def save_order(session: Session, action: StaffAction, subject_id: str, request: StaffRequest, now: float) -> None:
     """Save a request, unless the same one exists; then its first reason is kept.
 
     Raises OrderRefusedError for another order of this id.
@@ -51,47 +50,44 @@ def save_order(database: Database, action: StaffAction, subject_id: str, request
     fields = {
         name: value for name, value in asdict(request).items() if name not in (*_OF_EVERY_ORDER, request.id_field)
     }
-    same = {"action": str(action), "subject_id": subject_id, "fields": fields}
-    same |= {"actor": request.actor}
-    with database.write_session() as session:
-        there = session.get(StaffRequestRow, request.id)
-        if there is None:
-            session.connection().execute(
-                insert(StaffRequestRow).values(
-                    id=request.id, reason=request.reason, created_at=utc(now), used_by="", result="", **same
-                )
+    same = {"action": str(action), "subject_id": subject_id, "fields": fields, "actor": request.actor}
+    there = session.get(StaffRequestRow, request.id)
+    if there is None:
+        session.connection().execute(
+            insert(StaffRequestRow).values(
+                id=request.id, reason=request.reason, created_at=utc(now), used_by="", result="", **same
             )
-        elif {name: getattr(there, name) for name in same} != same:
-            raise OrderRefusedError(
-                f"the id {request.id} belongs to another request → leave the option out to get a new id"
-            )
+        )
+    elif {name: getattr(there, name) for name in same} != same:
+        raise OrderRefusedError(
+            f"the id {request.id} belongs to another request → leave the option out to get a new id"
+        )
 
 
 def use_staff_request(
-    connection: Connection, order_id: str, action: StaffAction, subject_id: str, *, by: str, now: float
+    session: Session, order_id: str, action: StaffAction, subject_id: str, *, by: str, now: float
 ) -> StaffRequestRow:
-    """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableError.
+    """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableOrderError.
 
     `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
     """
-    with Session(connection, expire_on_commit=False) as session:
-        order = session.get(StaffRequestRow, order_id)
-        if order is None:
-            raise UnusableOrderError(RefusalReason.REQUEST_MISSING)
-        if order.subject_id != subject_id or order.action != action:
-            raise UnusableOrderError(RefusalReason.REQUEST_MISMATCH)
-        unused = (col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
-        marked = connection.execute(
-            update(StaffRequestRow).where(*unused).values(used_at=utc(now), used_by=by, result=OrderResult.USED)
-        )
-        if marked.rowcount != 1 and order.used_by != by:
-            raise UnusableOrderError(RefusalReason.REQUEST_USED)
-        return order
+    order = session.get(StaffRequestRow, order_id)
+    if order is None:
+        raise UnusableOrderError(RefusalReason.REQUEST_MISSING)
+    if order.subject_id != subject_id or order.action != action:
+        raise UnusableOrderError(RefusalReason.REQUEST_MISMATCH)
+    unused = (col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
+    marked = session.connection().execute(
+        update(StaffRequestRow).where(*unused).values(used_at=utc(now), used_by=by, result=OrderResult.USED)
+    )
+    if marked.rowcount != 1 and order.used_by != by:
+        raise UnusableOrderError(RefusalReason.REQUEST_USED)
+    return order
 
 
-def withdraw_order(connection: Connection, order_id: str, now: float) -> None:
+def withdraw_order(session: Session, order_id: str, now: float) -> None:
     """Record that a request was refused, so that it can't be used later."""
-    connection.execute(
+    session.connection().execute(
         update(StaffRequestRow)
         .where(col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
         .values(used_at=utc(now), result=OrderResult.REFUSED)
@@ -103,18 +99,13 @@ def request_of(order: StaffRequestRow, id_field: str) -> dict[str, Any]:
     return {**order.fields, "actor": order.actor, "reason": order.reason, id_field: order.id}
 
 
-def used_decision(connection: Connection, order_id: str, incident_id: str) -> StaffRequestRow | None:
+def used_decision(session: Session, order_id: str, incident_id: str) -> StaffRequestRow | None:
     """Return a decision about this incident that its workflow has marked as used."""
-    query = select(col(StaffRequestRow.id)).where(
-        col(StaffRequestRow.id) == order_id,
-        col(StaffRequestRow.action) == StaffAction.DECIDE,
-        col(StaffRequestRow.subject_id) == incident_id,
-        col(StaffRequestRow.result) == OrderResult.USED,
-    )
-    if connection.execute(query).first() is None:
+    order = session.get(StaffRequestRow, order_id)
+    if order is None or order.result != OrderResult.USED:
         return None
-    with Session(connection, expire_on_commit=False) as session:
-        return session.get_one(StaffRequestRow, order_id)
+    is_about_it = (order.action, order.subject_id) == (StaffAction.DECIDE, incident_id)
+    return order if is_about_it else None
 
 
 def check_staff(actor: str, reason: str) -> None:

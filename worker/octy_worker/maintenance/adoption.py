@@ -1,15 +1,12 @@
-"""Confirming a database's new place: the installation itself was moved, or this is a copy of another one.
+"""Confirms a database's new location: the installation was moved, or this is a copy of it.
 
-Here: both acts, and keys that take the place of lost ones, in one transaction. Not here: finding out that a database is
-elsewhere (`octy_middleware.domain.installation`, `identity`), what can be typed (`cli.adopting`).
-
-A copy gets an installation id of its own, and whatever was open in the original ends here: its customers hear of it
-from the original, and from nobody else.
+A copy gets an installation id of its own, and everything that was open in the original ends in it: customers get
+messages from the original only.
 """
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Update, delete, update
+from sqlalchemy import Delete, Update, delete, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
@@ -47,7 +44,8 @@ def adopt(
     `in_place`: a copy may stand where the original stood. Return the installation's id, and how much of what ended
     because it was open in the original.
     """
-    with database.write() as connection:
+    with database.write_session() as session:
+        connection = session.connection()
         found = load_installation(database, connection)
         if found is None:
             raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
@@ -59,7 +57,7 @@ def adopt(
             )
         if way == "copy":
             installation = new_installation_id()
-            closed = _end_what_was_open(connection, now)
+            closed = _end_what_was_open(session, now)
         if way is not None:
             record_location(connection, installation, found.current_location)
         for purpose, chain in keys.items():
@@ -68,32 +66,28 @@ def adopt(
     return installation, closed
 
 
-def _end_what_was_open(connection: Connection, now: float) -> dict[str, int]:
-    with Session(connection) as session:
-        notices = _skip_notices(session, now)
-    closed = {
-        "incidents": _close_incidents(connection, now),
-        "regenerations": _finish_regenerations(connection, now),
+def _end_what_was_open(session: Session, now: float) -> dict[str, int]:
+    notices = _skip_notices(session, now)
+    ended = {
+        "incidents": _close_incidents(session, now),
+        "regenerations": _finish_regenerations(session, now),
         "notices": notices,
-        "mails": _skip_mails(connection),
-        "webhooks": _skip_webhooks(connection),
-        "messages": _settle_messages(connection, now),
+        "mails": _skip_mails(session),
+        "webhooks": _skip_webhooks(session),
+        "messages": _settle_messages(session, now),
     }
-    connection.execute(update(Job).values(holder="", leased_until=None))
-    connection.execute(delete(AppProcess))  # of the original's host apps
-    return closed
+    _count(session, update(Job).values(holder="", leased_until=None))
+    _count(session, delete(AppProcess))  # of the original's host apps
+    return ended
 
 
-def _close_incidents(connection: Connection, now: float) -> int:
-    opened = connection.execute(select(Incident.id).where(col(Incident.closed_at).is_(None))).scalars().all()
+def _close_incidents(session: Session, now: float) -> int:
+    opened = session.exec(select(Incident.id).where(col(Incident.closed_at).is_(None))).all()
     for incident_id in opened:
-        connection.execute(
-            update(Incident)
-            .where(col(Incident.id) == incident_id)
-            .values(state=IncidentState.CLOSED, resolution=Resolution.COPIED, closed_at=utc(now))
-        )
+        closed = {"state": IncidentState.CLOSED, "resolution": Resolution.COPIED, "closed_at": utc(now)}
+        _count(session, update(Incident).where(col(Incident.id) == incident_id).values(**closed))
         incidents.append_event(
-            connection,
+            session,
             incident_id,
             key="closed",
             actor=incidents.SYSTEM,
@@ -104,14 +98,14 @@ def _close_incidents(connection: Connection, now: float) -> int:
     return len(opened)
 
 
-def _finish_regenerations(connection: Connection, now: float) -> int:
+def _finish_regenerations(session: Session, now: float) -> int:
     """Finish them as they stand; secrets that nobody collected are the original's to hand out."""
-    connection.execute(update(SealedSecret).where(col(SealedSecret.sealed).is_not(None)).values(sealed=None))
-    mark_erased(connection)
+    _count(session, update(SealedSecret).where(col(SealedSecret.sealed).is_not(None)).values(sealed=None))
+    mark_erased(session.connection())
     unfinished = update(Regeneration).where(col(Regeneration.finished_at).is_(None))
     collected = col(Regeneration.collected_at).is_not(None)
     return sum(
-        _count(connection, unfinished.where(condition).values(state=state, finished_at=utc(now)))
+        _count(session, unfinished.where(condition).values(state=state, finished_at=utc(now)))
         for condition, state in ((collected, RegenerationState.DONE), (~collected, RegenerationState.ABANDONED))
     )
 
@@ -142,21 +136,22 @@ def _skip_notices(session: Session, now: float) -> int:
     return len(waiting)
 
 
-def _skip_mails(connection: Connection) -> int:
+def _skip_mails(session: Session) -> int:
     pending = update(Mail).where(col(Mail.state) == MailState.PENDING)
-    return _count(connection, pending.values(state=MailState.SKIPPED, last_error=OBSOLETE))
+    return _count(session, pending.values(state=MailState.SKIPPED, last_error=OBSOLETE))
 
 
-def _skip_webhooks(connection: Connection) -> int:
+def _skip_webhooks(session: Session) -> int:
     pending = update(Webhook).where(col(Webhook.state) == WebhookState.PENDING)
-    return _count(connection, pending.values(state=WebhookState.SKIPPED, last_error=COPIED))
+    return _count(session, pending.values(state=WebhookState.SKIPPED, last_error=COPIED))
 
 
-def _settle_messages(connection: Connection, now: float) -> int:
+def _settle_messages(session: Session, now: float) -> int:
     undelivered = update(Outbox).where(col(Outbox.delivered_at).is_(None))
     values = {"delivered_at": utc(now), "last_error": COPIED, "leased_by": "", "leased_until": None}
-    return _count(connection, undelivered.values(**values))
+    return _count(session, undelivered.values(**values))
 
 
-def _count(connection: Connection, statement: Update) -> int:
-    return connection.execute(statement).rowcount
+def _count(session: Session, statement: Update | Delete) -> int:
+    """Run it; return the number of rows."""
+    return session.connection().execute(statement).rowcount

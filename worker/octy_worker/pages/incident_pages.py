@@ -86,7 +86,8 @@ class IncidentPages:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.incident_answer.leaked and view.incident_answer.answer is None:
             return redirect_to_page(token, _LEAKED)
-        result = answer_incident(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
+        with self._database.write_session() as session:
+            result = answer_incident(session, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if result is not None and result.taken:
             _log.info("incident %s: answered %s, leaked: %s", incident_id, answer, result.leaked)
             return redirect_to_page(token)

@@ -104,7 +104,8 @@ class KeyPages:
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation
         ):
             return redirect_to_page(token, _STALE)
-        keys = collect(self._database, self._sealer, regeneration_id, generation, now)
+        with self._database.write_session() as session:
+            keys = collect(session, self._sealer, regeneration_id, generation, now)
         if keys is None:
             return self._renderer.notice(self._message_after_race(regeneration_id, generation, now))
         _log.info("keys %s: collected", regeneration_id)

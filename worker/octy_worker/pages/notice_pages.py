@@ -66,9 +66,11 @@ class NoticePages:
         leaked = read_checkbox(form, "leaked")
         if form.get("order") != "replace" or leaked is None:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
-        if order_refusal(view, life=self._life, now=now) is None and order_keys(
-            self._database, notice_id, leaked=leaked, now=now
-        ):
+        if order_refusal(view, life=self._life, now=now) is not None:
+            return redirect_to_page(token, _CLOSED)
+        with self._database.write_session() as session:
+            ordered = order_keys(session, notice_id, leaked=leaked, now=now)
+        if ordered:
             _log.info("notice %s: new keys ordered, leaked: %s", notice_id, leaked)
             return redirect_to_page(token)
         return redirect_to_page(token, _CLOSED)

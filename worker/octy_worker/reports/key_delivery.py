@@ -113,7 +113,7 @@ def pending_delivery(session: Session, reference: str, now: float) -> PendingDel
     pending = find_uncollected(session, account.id)
     if pending is None:
         raise OrderRefusedError(_why_nothing_waits(session, account, now))
-    waiting = waiting_incidents(session.connection(), pending.id)
+    waiting = waiting_incidents(session, pending.id)
     address = security_addresses(account, now)[0]
     moves = address != account.contact_email_address
     return PendingDelivery(

@@ -77,7 +77,7 @@ def _append_to_open_incidents(session: Session, account: Account, staff: StaffCh
     of_account = select(Incident.id).where(Incident.account_id == account.id, col(Incident.closed_at).is_(None))
     for incident_id in session.exec(of_account).all():
         incidents.append_event(
-            session.connection(),
+            session,
             incident_id,
             key=f"contact-changed-{to_micros(now)}",
             actor=staff.actor,

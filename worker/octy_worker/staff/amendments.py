@@ -80,7 +80,7 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
             "reason": amendment.reason,
         }
         incidents.append_event(
-            session.connection(),
+            session,
             incident_id,
             key=key,
             actor=amendment.actor,
@@ -124,9 +124,9 @@ def _record_refusal(
         "why": why,
         **({"reason": reason} if reason else {}),
     }
-    with database.write() as connection:
+    with database.write_session() as session:
         incidents.record_refused_decision(
-            connection,
+            session,
             incident_id,
             decision_id=uuid7(now),
             actor=actor,
@@ -247,12 +247,11 @@ def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
         return None
     if _needed_by_others(session, incident, regeneration):
         return None
-    connection = session.connection()
-    if regenerations.finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now) in _COLLECTED:
+    if regenerations.finish(session, regeneration.id, RegenerationState.SUPERSEDED, now) in _COLLECTED:
         raise OrderRefusedError(
             "too late, the customer has collected the new keys; the old key pair ends after its overlap"
         )
-    outbox.enqueue(connection, outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
+    outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     return regeneration.id
 
 
@@ -264,6 +263,4 @@ def _needed_by_others(session: Session, incident: Incident, regeneration: Regene
     if regeneration.cause != KeyPairCause.INCIDENT or regeneration.leaked:
         return True
     noticed = session.exec(select(Notice.id).where(Notice.regeneration_id == regeneration.id)).first()
-    return noticed is not None or regenerations.waiting_incidents(session.connection(), regeneration.id) != [
-        incident.id
-    ]
+    return noticed is not None or regenerations.waiting_incidents(session, regeneration.id) != [incident.id]

@@ -95,9 +95,9 @@ def resend_keys(  # who, what and why of one order
 
 
 def _record_resent_keys(database: Database, incident_id: str, order: StaffResend, number: int) -> None:
-    with database.write() as connection:
+    with database.write_session() as session:
         incidents.append_event(
-            connection,
+            session,
             incident_id,
             key=f"mail_ordered_again-{order.id}",
             actor=order.actor,
@@ -144,13 +144,14 @@ def save_only(
 
 def _withdraw(database: Database, request: StaffRequest) -> None:
     """Have nobody carry out later what was refused now."""
-    with database.write() as connection:
-        staff_requests.withdraw_order(connection, request.id, time.time())
+    with database.write_session() as session:
+        staff_requests.withdraw_order(session, request.id, time.time())
 
 
 def _save(database: Database, action: StaffAction, subject_id: str, request: StaffRequest) -> None:
     try:
-        staff_requests.save_order(database, action, subject_id, request, time.time())
+        with database.write_session() as session:
+            staff_requests.save_order(session, action, subject_id, request, time.time())
     except OrderRefusedError as error:
         raise RefusedError(str(error)) from None
 
@@ -259,8 +260,8 @@ def _too_late_error(database: Database, incident_id: str | None) -> RefusedError
     """Return the refusal when the incident is closed in SQL: its workflow may no longer exist."""
     if incident_id is None:
         return None
-    with database.read() as connection:
-        current = incidents.read_answer(connection, incident_id)
+    with database.read_session() as session:
+        current = incidents.read_answer(session, incident_id)
     if not current.closed:
         return None
     answer = f"{current.answer}, by {current.answered_by}" if current.answer else "there was no answer"
@@ -281,9 +282,9 @@ def _record_refusal(
 ) -> None:
     at = time.time()
     number = request.id if request.error() is None else uuid7(at)
-    with database.write() as connection:
+    with database.write_session() as session:
         incidents.record_refused_decision(
-            connection,
+            session,
             incident_id,
             decision_id=number,
             actor=actor,

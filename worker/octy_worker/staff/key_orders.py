@@ -110,14 +110,14 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     waiting = find_uncollected(session, pair.account_id)
     if waiting is None or waiting.new_pair_id != pair.id:
         return False
-    finish(session.connection(), waiting.id, RegenerationState.ABANDONED, now)
+    finish(session, waiting.id, RegenerationState.ABANDONED, now)
     outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, waiting.id, now)
     return True
 
 
 def _record_in_incident(session: Session, incident_id: str, actor: str, reason: str, now: float) -> None:
     incidents.append_event(
-        session.connection(),
+        session,
         incident_id,
         key=f"key_revoked-{uuid7(now)}",
         actor=actor,

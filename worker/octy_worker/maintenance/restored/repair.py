@@ -73,19 +73,18 @@ def _cut(session: Session, pair_id: str | None, now: float) -> tuple[str, ...]:
 
 def _bring_further(session: Session, row: Regeneration, known: KnownRegeneration, now: float) -> Repaired:
     """Take over the collection and the ending of a regeneration that is open in SQL."""
-    connection = session.connection()
     if known.collected_at is None:
         if not known.is_in_vain:
             return Repaired()
-        state = regenerations.finish(connection, row.id, RegenerationState(known.ending), now)
+        state = regenerations.finish(session, row.id, RegenerationState(known.ending), now)
         return Repaired(changed=state in _IN_VAIN)
     new = None if row.new_pair_id is None else session.get(KeyPair, row.new_pair_id)
     if new is None or new.state == KeyPairState.RETIRED:  # the backup is older than the pair: its digest is lost
-        regenerations.finish(connection, row.id, RegenerationState.ABANDONED, now)
+        regenerations.finish(session, row.id, RegenerationState.ABANDONED, now)
         return Repaired(changed=True, lost_keys=row.new_pair_id is None)
     changed = _take_over_collection(session, row, known, now)
     if known.ending == RegenerationFinalState.DONE:
-        regenerations.finish(connection, row.id, RegenerationState.DONE, now)
+        regenerations.finish(session, row.id, RegenerationState.DONE, now)
     return Repaired(changed=changed or known.ending == RegenerationFinalState.DONE)
 
 
@@ -122,7 +121,8 @@ def repair_incident(session: Session, known: KnownIncident, now: float) -> Repai
     answered = False
     if known.choice is not None:
         answer = _ANSWERS[known.choice]
-        answered = incidents.answer_in_transaction(session, known.id, answer, leaked=known.leaked, by=known.by, now=now)
+        result = incidents.answer_incident(session, known.id, answer, leaked=known.leaked, by=known.by, now=now)
+        answered = result is not None and result.taken
     if known.resolution:
         _close(session, incident, Resolution(known.resolution), now)
     after = {pair.id for pair in _live(session, incident.account_id)}
@@ -145,7 +145,7 @@ def _close(session: Session, incident: Incident, resolution: Resolution, now: fl
     )
     connection.execute(delete(Streak).where(col(Streak.public_key) == incident.public_key))
     incidents.append_event(
-        connection,
+        session,
         incident.id,
         key="closed",
         actor=incidents.SYSTEM,
