@@ -36,7 +36,7 @@ from proofs.benchmarks.sizes import TINY
 from proofs.benchmarks.spread import Series, ratios
 
 ON, AGAIN = "on", "on again (A/A)"
-WANTED = 0.05  # what a piece must gain beyond the control
+WANTED = 0.05  # what a piece must gain
 
 
 def replaced(replacements: Replacements) -> ExitStack:
@@ -101,14 +101,14 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def verdict(ratio: Sequence[float], control: Sequence[float]) -> str:
-    """Say whether the plain code differs by 5 % of CPU more than the control does, by the intervals of both."""
+    """Say whether the plain code takes 5 % more CPU, or less, and whether the control's interval is apart from that."""
     _, low, high = median_interval(ratio)
     _, control_low, control_high = median_interval(control)
-    if low - control_high >= WANTED:
+    if low >= max(1 + WANTED, control_high):
         return "gains"
-    if control_low - high >= WANTED:
+    if high <= min(1 - WANTED, control_low):
         return "costs"
-    return "gains no 5 %" if high - control_low < WANTED else "undecided"
+    return "gains no 5 %" if low > 1 - WANTED and high < 1 + WANTED else "undecided"
 
 
 def table(title: str, series: dict[str, Series], rounds: int) -> Table:
