@@ -56,14 +56,7 @@ def served(world: World, url: str | None = None, **settings: object) -> Iterator
     """Run a host app on the world's database, or on the one at `url`."""
     port = free_port()
     given = {f"OCTY_{name.upper()}": str(value) for name, value in settings.items()}
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OCTY_")},
-        "PYTHONPATH": str(TESTS),
-        "OCTY_DATABASE_URL": url or world.url,
-        "OCTY_PEPPERS": world.peppers.export(),
-        "OCTY_REQUIRE_HTTPS": "0",
-        **given,
-    }
+    environment = {**world.environment(url), "PYTHONPATH": str(TESTS), **given}
     with (world.folder / f"served-{port}.log").open("wb") as log:
         child = subprocess.Popen([sys.executable, "-m", "support.served", str(port)], env=environment, stderr=log)
     app = Served(child, port)

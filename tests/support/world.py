@@ -81,6 +81,12 @@ class World:
     def settings(self, **options: object) -> Settings:
         return Settings.build(**{"database_url": self.url, "peppers": self.peppers, **options})
 
+    def environment(self, url: str | None = None) -> dict[str, str]:
+        """Return what a host app on this database runs with: no OCTY_* variables but these."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
+        ours = {"OCTY_DATABASE_URL": url or self.url, "OCTY_PEPPERS": self.peppers.export()}
+        return {**inherited, **ours, "OCTY_REQUIRE_HTTPS": "0"}
+
     @contextmanager
     def authenticator(self, clock: Clock = time.time, **options: object) -> Iterator[Authenticator]:
         authenticator = Authenticator(self.settings(**options), clock=clock)

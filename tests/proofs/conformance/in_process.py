@@ -36,8 +36,8 @@ class ParsedRequest:
         head, _, body = request.partition(b"\r\n\r\n")
         line, *lines = head.split(b"\r\n")
         method, target, _ = line.split(b" ")
-        key_pairs = [one.split(b":", 1) for one in lines]
-        headers = [(name.lower(), value.strip(b" \t")) for name, value in key_pairs]
+        fields = [one.split(b":", 1) for one in lines]
+        headers = [(name.lower(), value.strip(b" \t")) for name, value in fields]
         chunked = (b"transfer-encoding", b"chunked") in headers
         return cls(method.decode(), target, headers, _joined(body) if chunked else body)
 
@@ -63,18 +63,15 @@ def _joined(chunks: bytes) -> bytes:
 
 def runs_in_process(case: Case) -> bool:
     """Return whether a case is about requests, not about connections, framing, or what only a server refuses."""
-    if case.conversation not in (on_one_connection, on_new_connections, websocket_echo) or case.group in (
-        "broken lines",
-        "keep-alive",
-        STOP,
-    ):
+    ours = case.conversation in (on_one_connection, on_new_connections, websocket_echo)
+    if not ours or case.group in ("broken lines", "keep-alive", STOP):
         return False
     method, target = case.request.split(b" ", 2)[:2]
     return target.startswith(b"/") and method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 
 
 def run(case: Case, ask: Ask) -> tuple[str, ...]:
-    """Play a case, and return what was answered."""
+    """Run a case, and return what was answered."""
     return tuple(word for part in case.bytes.split(THEN) for word in ask(ParsedRequest.of(part)))
 
 
@@ -112,20 +109,13 @@ async def _ask_asgi(app: Any, request: ParsedRequest) -> list[str]:
 
 async def _exchange(app: Any, scope: dict[str, Any], body: bytes) -> list[str]:
     sent: list[Any] = []
-    over = asyncio.Event()
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Any:
-        if waiting:
-            return waiting.pop()
-        await over.wait()
-        return {"type": "http.disconnect"}
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    received.put_nowait({"type": "http.request", "body": body, "more_body": False})
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app(scope, receive, send)
-    over.set()
+    await app(scope, received.get, send)
     return [_described(sent, head=scope["method"] == "HEAD")]
 
 
@@ -155,10 +145,10 @@ async def _websocket(app: Any, scope: dict[str, Any]) -> list[str]:
 def _described(sent: list[Any], *, head: bool) -> str:
     start, *bodies = sent
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-    return said(start["status"], headers, b"".join(message.get("body", b"") for message in bodies), head=head)
+    return describe_parts(start["status"], headers, b"".join(message.get("body", b"") for message in bodies), head=head)
 
 
-def said(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head: bool) -> str:
+def describe_parts(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, head: bool) -> str:
     """Return what a response says; a HEAD's body goes nowhere."""
     lower = [(name.lower(), value) for name, value in headers]
     return describe(Response(status, lower, b"" if head else body, b"", head))
@@ -175,7 +165,7 @@ def wsgi(app: Any) -> Ask:
         finally:
             result.close()
         [(status, headers)] = begun
-        return [said(int(status[:3]), headers, body, head=request.method == "HEAD")]
+        return [describe_parts(int(status[:3]), headers, body, head=request.method == "HEAD")]
 
     return ask
 

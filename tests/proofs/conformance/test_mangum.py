@@ -13,7 +13,7 @@ from octy_middleware.auth.sharing import close_authenticators
 from proofs.conformance.accounts import accounts
 from proofs.conformance.cases import SECURE, THEN, Case, table
 from proofs.conformance.cells import SERVERS, SHORT_TABLE, Cell, CellRun
-from proofs.conformance.in_process import PEER, ParsedRequest, run, runs_in_process, said
+from proofs.conformance.in_process import PEER, ParsedRequest, describe_parts, run, runs_in_process
 
 
 def _is_of_a_gateway(case: Case) -> bool:
@@ -55,7 +55,7 @@ def test_cases_of_the_short_table_come_to_the_same_through_mangum(
         context: Any = None
         response = Mangum(app, lifespan="off")(_event(request), context)
         headers, body = response["headers"].items(), response["body"].encode()
-        return [said(response["statusCode"], headers, body, head=request.method == "HEAD")]
+        return [describe_parts(response["statusCode"], headers, body, head=request.method == "HEAD")]
 
     of_the_table = (case for case in table(originals.key_pairs) if case.group in SHORT_TABLE)
     cases = [case for case in of_the_table if runs_in_process(case) and _is_of_a_gateway(case)]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import httpx2
 from sqlalchemy import text
@@ -184,21 +185,17 @@ def _insert_counters(rig: Rig, first: int, end: int) -> None:
 def _octy(rig: Rig, progress: LoadProgress, *command: str) -> bool:
     """Run an octy command; return whether it came to its end before it was told to stop."""
     whole, environment = [sys.executable, "-m", "octy_worker", *command], rig.stack.command_environment()
-    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(whole, env=environment, text=True, **output)
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                _, errors = process.communicate(timeout=0.2)
-                break
-            if progress.stop.is_set():
-                return False
-    finally:
+    with TemporaryFile("w+") as errors:
+        process = subprocess.Popen(whole, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        while process.poll() is None and not progress.stop.wait(0.2):
+            pass
         if process.poll() is None:
             process.kill()
-            process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{command} ended with {process.returncode}: {errors[-500:]}")
+            process.wait()
+            return False
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{command} ended with {process.returncode}: {errors.read()[-500:]}")
     return True
 
 

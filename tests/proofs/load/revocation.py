@@ -11,6 +11,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from multiprocessing.connection import Connection as Pipe
 from typing import NamedTuple
 
@@ -87,39 +88,6 @@ class _Owner:
         await asyncio.gather(*self._tasks)
 
 
-async def revoked_elsewhere(
-    servers: Sequence[Server], keys: Keys, admin: Keys, order: Callable[[], float]
-) -> list[Acceptance]:
-    """Use a key pair everywhere, let another process revoke it, and return when each server stopped to accept it."""
-    owner = _Owner(servers, keys, CONNECTIONS)
-    await owner.has(200, _WARM_UP)
-    for server, days in zip(servers, (1, -1, 400, -400), strict=True):
-        await _call(server, admin, f"/jump?of={days * _DAY}")
-    revoked_at = await asyncio.to_thread(order)
-    await owner.has(401, 1)
-    await asyncio.sleep(_AFTERWARDS)
-    await owner.end()
-    for server in servers:
-        await _call(server, admin, "/jump?of=0")
-    acceptances = []
-    for some in owner.exchanges:
-        first_refusal = min(e.answered for e in some if e.status == 401)
-        last = max(e.answered for e in some if e.status == 200)
-        returned = sum(e.status == 200 and e.sent > first_refusal for e in some)
-        acceptances.append(Acceptance(last - revoked_at, returned))
-    return acceptances
-
-
-async def accepted_after_own_revocation(server: Server, keys: Keys, admin: Keys) -> int:
-    """Have a server revoke the key pair itself; return how much of what was sent after its response was not refused."""
-    owner = _Owner([server], keys, 4 * CONNECTIONS)
-    await owner.has(200, _WARM_UP)
-    done = await _call(server, admin, f"/revoke?of={keys.public_key}")
-    await owner.has(401, 8 * CONNECTIONS)
-    await owner.end()
-    return sum(e.status != 401 for e in owner.exchanges[0] if e.sent > done.answered)
-
-
 async def _call(server: Server, admin: Keys, path: str) -> Exchange:
     connection = Connection(server.port)
     exchange = await connection.ask(admin.basic(), method="POST", path=path)
@@ -132,9 +100,9 @@ async def _call(server: Server, admin: Keys, path: str) -> Exchange:
 class Rounds:
     """Rounds of revocation on four servers of one database, with refusals in the background."""
 
-    def __init__(self, world: World, servers: Sequence[Server], pipe: Pipe, report: Report) -> None:
-        self._world, self._servers, self._pipe, self._report = world, servers, pipe, report
-        self._customers = 0
+    def __init__(self, world: World, servers: Sequence[Server], revoker: Pipe, report: Report) -> None:
+        self._world, self._servers, self._revoker, self._report = world, servers, revoker, report
+        self._customers = count(1)
         self._admin, self._attacked = world.register("admin"), world.register("attacked")
         self.refused: list[Exchange] = []
 
@@ -142,28 +110,25 @@ class Rounds:
         done, wrong = False, self._attacked.basic("sk_wrong")
         attack = [keep_asking(s.port, wrong, self.refused, lambda: done, pause=_PAUSE) for s in self._servers]
         background = asyncio.gather(*attack)
-        await self._elsewhere(rounds)
-        await self._here(rounds)
-        done = True
-        await background
-
-    async def _elsewhere(self, rounds: int) -> None:
-        found = [acceptance for number in range(rounds) for acceptance in await self._steady(number)]
+        found = [acceptance for number in range(rounds) for acceptance in await self._revoke_elsewhere_twice(number)]
         lasts = [acceptance.last for acceptance in found]
         half = percentile(lasts, 0.5)
         self._report.figure("key pairs revoked by another process", rounds)
-        self._report.figure(
-            f"last 200 of the {len(lasts)} processes after the commit",
-            f"median {half * 1e3:.0f} ms, max {max(lasts) * 1e3:.0f} ms",
-        )
+        figures = f"median {half * 1e3:.0f} ms, max {max(lasts) * 1e3:.0f} ms"
+        self._report.figure(f"last 200 of the {len(lasts)} processes after the commit", figures)
         # One slow process may be a stall; half of them being slow is a slow feed.
         self._report.expect(half < _USUAL, f"half of the processes took more than {_USUAL:g} s")
         self._report.same("requests accepted again after a first 401", sum(one.returned for one in found), 0)
+        late = [await self._revoke_here(self._servers[number % len(self._servers)]) for number in range(rounds)]
+        self._report.figure("key pairs revoked by the server's own process", rounds)
+        self._report.same("requests sent after that and not refused", sum(late), 0)
+        done = True
+        await background
 
-    async def _steady(self, number: int) -> list[Acceptance]:
+    async def _revoke_elsewhere_twice(self, number: int) -> list[Acceptance]:
         """Revoke one key pair; once more if it took too long, for a machine may stall where the code does not."""
         for _ in range(2):
-            found = await self._revoke_one(number)
+            found = await self._revoke_elsewhere(number)
             slowest = max(one.last for one in found)
             if slowest <= LIMIT:
                 return found
@@ -171,27 +136,41 @@ class Rounds:
         self._report.expect(False, f"twice a revoked key pair was still accepted {slowest:.2f} s after its commit")
         return found
 
-    async def _revoke_one(self, number: int) -> list[Acceptance]:
+    async def _revoke_elsewhere(self, number: int) -> list[Acceptance]:
+        """Use a key pair everywhere, let another process revoke it, and return when each server stopped accepting."""
         keys = self._new_customer()
+        await asyncio.sleep(number * 0.618 % 1.0)  # meet the processes' feeds at every moment between two reads
+        owner = _Owner(self._servers, keys, CONNECTIONS)
+        await owner.has(200, _WARM_UP)
+        for server, days in zip(self._servers, (1, -1, 400, -400), strict=True):
+            await _call(server, self._admin, f"/jump?of={days * _DAY}")
+        self._revoker.send((number % len(WAYS), keys))
+        revoked_at = float(await asyncio.to_thread(self._revoker.recv))
+        await owner.has(401, 1)
+        await asyncio.sleep(_AFTERWARDS)
+        await owner.end()
+        for server in self._servers:
+            await _call(server, self._admin, "/jump?of=0")
+        acceptances = []
+        for some in owner.exchanges:
+            first_refusal = min(e.answered for e in some if e.status == 401)
+            last = max(e.answered for e in some if e.status == 200)
+            returned = sum(e.status == 200 and e.sent > first_refusal for e in some)
+            acceptances.append(Acceptance(last - revoked_at, returned))
+        return acceptances
 
-        def order() -> float:
-            self._pipe.send((number % len(WAYS), keys))
-            return float(self._pipe.recv())
-
-        await asyncio.sleep(number * 0.618 % 1.0)  # meet the processes' feeds at every moment between two looks
-        return await revoked_elsewhere(self._servers, keys, self._admin, order)
-
-    async def _here(self, rounds: int) -> None:
-        late = 0
-        for number in range(rounds):
-            server = self._servers[number % len(self._servers)]
-            late += await accepted_after_own_revocation(server, self._new_customer(), self._admin)
-        self._report.figure("key pairs revoked by the server's own process", rounds)
-        self._report.same("requests sent after that and not refused", late, 0)
+    async def _revoke_here(self, server: Server) -> int:
+        """Have a server revoke a key pair itself; return how much that was sent after its response was not refused."""
+        keys = self._new_customer()
+        owner = _Owner([server], keys, 4 * CONNECTIONS)
+        await owner.has(200, _WARM_UP)
+        done = await _call(server, self._admin, f"/revoke?of={keys.public_key}")
+        await owner.has(401, 8 * CONNECTIONS)
+        await owner.end()
+        return sum(e.status != 401 for e in owner.exchanges[0] if e.sent > done.answered)
 
     def _new_customer(self) -> Keys:
-        self._customers += 1
-        return self._world.register(f"customer-{self._customers}")
+        return self._world.register(f"customer-{next(self._customers)}")
 
 
 def measure(world: World, rounds: int) -> Report:

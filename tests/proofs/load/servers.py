@@ -97,7 +97,5 @@ class ServerGroup:
 @contextmanager
 def serving(world: World, settings: Mapping[str, str] | None = None) -> Iterator[ServerGroup]:
     """Serve the world's database by as many servers as are started in the block, with these OCTY_* variables."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
-    needed = {"OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export(), "OCTY_REQUIRE_HTTPS": "0"}
-    with ProcessGroup(world.folder / "logs", {**inherited, **needed, **(settings or {})}) as group:
+    with ProcessGroup(world.folder / "logs", {**world.environment(), **(settings or {})}) as group:
         yield ServerGroup(group)

@@ -10,6 +10,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -104,33 +105,26 @@ def measure(
     stored = str(sha512_crypt.using(rounds=rounds).hash(slow.secret))
     have(world, slow, stored, "sha512_crypt-2^19")
     processes = Settings.model_fields["max_slow_hashes"].get_default(call_default_factory=True)
-    alone: list[float] = []
-    beside: list[float] = []
-    again: list[float] = []
-    beside_others: list[float] = []
+    took: defaultdict[str, list[float]] = defaultdict(list)
     with serving(world) as group:
         turn = Turns(group.start("starlette", app=LOAD_APP), fast, seconds)
         asyncio.run(turn.run(seconds=0.5))
         for _ in range(turns):
-            alone += asyncio.run(turn.run())
-            beside += asyncio.run(turn.run(clients))
+            took["without made-up keys"] += asyncio.run(turn.run())
+            took["beside made-up keys"] += asyncio.run(turn.run(clients))
             if controls:
-                again += asyncio.run(turn.run())
+                took["without made-up keys, again"] += asyncio.run(turn.run())
                 with unrelated_processes(processes, stored):
-                    beside_others += asyncio.run(turn.run())
+                    took["beside unrelated processes"] += asyncio.run(turn.run())
         group.stop()
     told = statuses(turn.made_up)
-    report.figure("without made-up keys", in_ms(alone))
-    report.figure("beside made-up keys", in_ms(beside))
     report.figure("made-up keys were told", dict(told))
     report.same("statuses of the right key pair", set(statuses(turn.right)), {200})
     report.expect(set(told) <= {401, 503} and 401 in told, "made-up keys were told something else")
-    quiet, crowded = percentile(alone, part), percentile(beside, part)
-    report.figure(f"p{part:.0%} beside them, of that without", round(crowded / quiet, 2))
-    if controls:
-        report.figure("without made-up keys, again", f"{in_ms(again)}, {percentile(again, part) / quiet:.2f} of that")
-        ratio = percentile(beside_others, part) / quiet
-        report.figure("beside unrelated processes", f"{in_ms(beside_others)}, {ratio:.2f} of that")
+    parts = {name: percentile(some, part) for name, some in took.items()}
+    quiet, crowded = parts["without made-up keys"], parts["beside made-up keys"]
+    for name, some in took.items():
+        report.figure(name, f"{in_ms(some)}; p{part * 100:g} is {parts[name] / quiet:.2f} of that without")
     report.expect(crowded - limit * quiet < _ALIKE, f"it grew {crowded / quiet:.2f} times")
     return report
 
