@@ -16,7 +16,7 @@ KILLS ?= 60
 .PHONY: help install demo dev test test-all proofs coverage dist bench conformance fuzz load faults check format lock clean
 
 help: ## Show these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(VENV)/.installed ## Set up .venv from the hashed lock
 
