@@ -37,14 +37,15 @@ dev: install ## The whole stack, left running; Ctrl-C stops it
 
 # Tests run the wheel, in an environment of its own that takes all other packages from $(VENV).
 $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
-	@rm -rf $(TESTED) $(VENV)/dist
-	@$(BIN)/python -m build --quiet --no-isolation --wheel --outdir $(VENV)/dist . > /dev/null
+	@echo "octy: building the wheel that is tested"
+	@rm -rf $(TESTED)
 	@$(BIN)/python -m venv --without-pip $(TESTED)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(TESTED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
-	@$(BIN)/python -m pip --python $(TESTED)/bin/python install --quiet --disable-pip-version-check --no-deps $(VENV)/dist/*.whl
-	@for program in $(BIN)/*; do copy=$(TESTED)/bin/$${program##*/}; test -f $$program -a ! -e $$copy || continue; cp $$program $$copy; \
-		! head -c 2 $$program | grep -q '#!' || sed -i '1s#$(BIN)/python#$(TESTED)/bin/python#' $$copy; done
+	@$(BIN)/python -m pip --python $(TESTED)/bin/python install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation .
+	@for program in $(BIN)/*; do copy=$(TESTED)/bin/$${program##*/}; test -f $$program -a ! -e $$copy || continue; \
+		cp $$program $$copy; ! head -c 2 $$program | grep -q '#!' || sed -i '1s#$(BIN)/python#$(TESTED)/bin/python#' $$copy; done
 	@touch $@
 
 # Without compileall, every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set.
