@@ -38,7 +38,9 @@ def test_a_fixed_port_that_is_taken_gives_way(tmp_path):
 
 
 def test_an_installed_package_says_what_it_lacks(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"no starlette_app\.py in .*: the installed package does not contain the example apps"):
+    with pytest.raises(
+        ConfigurationError, match=r"no starlette_app\.py in .*: the installed package does not contain the example apps"
+    ):
         Stack(tmp_path, fixed_ports=False, examples=tmp_path)
 
 

@@ -26,6 +26,7 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.errors import UnavailableError
 from octy_worker.identity import keychains_of, verify_installation
 from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.mail.mailer import Mailer, SmtpMailer
@@ -39,7 +40,7 @@ from octy_worker.outbox.relay import Relay
 from octy_worker.pages.process import check_certificate, supervise
 from octy_worker.settings import WorkerSettings
 from octy_worker.task_queue_workers import Activities, executors, workers
-from octy_worker.temporal.client import TemporalUnavailableError, connect, main_queue
+from octy_worker.temporal.client import connect, main_queue
 from octy_worker.temporal.deployment import deployment_config
 from octy_worker.temporal.schedules import maintain_schedules
 from octy_worker.temporal.search_attributes import add_missing_attributes
@@ -234,7 +235,7 @@ async def connect_with_retry(components: WorkerComponents, stop: asyncio.Event) 
             if components.settings.temporal_search_attributes == "auto":
                 await add_missing_attributes(client)
             return client  # noqa: TRY300  # a failure is retried
-        except (TemporalUnavailableError, OctyError) as error:
+        except (UnavailableError, OctyError) as error:
             if str(error) != logged:
                 logged = str(error)
                 _logger.warning("worker: %s; retrying", error)

@@ -1,10 +1,12 @@
-"""Expected errors: each says what is wrong and what to do. `octy` prints them in one line.
+"""Errors that end a command, or one request of staff: each says what is wrong and what to do, in one line.
 
 CommandError            the command failed
 ├── UsageError          wrong input: an option, a setting, a file or an id
-├── RefusedError        understood, but refused
+├── RefusedError        understood, but refused; nothing was changed
 └── UnavailableError    database, Temporal, worker or mail server is not available
-OrderRefusedError       a request of staff that is refused in SQL; nothing was changed
+
+The errors of configuration and of the database are in `octy_middleware.errors`. That package takes longer to import
+than `octy --help` may take, so the two trees have no common base. Errors of one module are in that module.
 """
 
 
@@ -20,12 +22,8 @@ class UsageError(CommandError):
 
 
 class RefusedError(CommandError):
-    """Understood, but refused."""
+    """Understood, but refused; nothing was changed."""
 
 
 class UnavailableError(CommandError):
     """Database, Temporal, worker or mail server is not available."""
-
-
-class OrderRefusedError(Exception):
-    """A request of staff that is refused for the given reason; nothing was changed."""

@@ -15,7 +15,7 @@ import httpx2
 from octy_middleware.errors import OctyError
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.inbox import ReceivedMail
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.staff import key_orders
 from octy_worker.staff.registration import register
 from proofs.faults.api_clients import ApiClient, Attack
@@ -194,7 +194,7 @@ class AccountScenario:
         order = {"actor": "support", "reason": "the page showed no secret", "leaked": False, "now": time.time()}
         try:
             key_orders.regenerate(self._run.installation.database, self._reference, **order)
-        except (OctyError, OrderRefusedError):
+        except (OctyError, RefusedError):
             return False
         return True
 

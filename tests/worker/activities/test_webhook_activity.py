@@ -23,7 +23,7 @@ from temporalio.exceptions import ApplicationError
 from octy_middleware import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.activities.webhooks import TRANSIENT, WebhookActivities
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.webhooks import repository
 from octy_worker.webhooks.failures import FailureReason, PostResult
 from octy_worker.webhooks.signing import Signer
@@ -225,7 +225,7 @@ def test_retry_with_a_pending_webhook_retries_none_of_the_named(world: World, ke
     orders = [tell(world, keys.account_id, subject) for subject in ("a", "b")]
     change(world, "UPDATE webhook SET state = ? WHERE id = ?", state, orders[0].webhook_id)
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
-    with pytest.raises(OrderRefusedError, match=f"still being tried: {orders[0].webhook_id}$"):
+    with pytest.raises(RefusedError, match=f"still being tried: {orders[0].webhook_id}$"):
         repository.retry(world.database, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0)
     assert status(world, orders[1])[0] == "failed"
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'webhook_due'") == [(2,)]

@@ -14,7 +14,7 @@ from temporalio.testing import ActivityEnvironment
 from octy_middleware.db.bulk_sql import run
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.domain import staff_requests
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_workflows.messages import (
     IgnoredSignal,
     RefusalReason,
@@ -153,9 +153,9 @@ def test_same_staff_request_is_saved_once_and_another_of_its_id_is_refused(world
         world.database, staff_requests.save_order, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1
     )
     for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
-        with pytest.raises(OrderRefusedError, match="belongs to another request"):
+        with pytest.raises(RefusedError, match="belongs to another request"):
             in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, case, other, NOW)
-    with pytest.raises(OrderRefusedError):
+    with pytest.raises(RefusedError):
         in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, "another", WEEK, NOW)
     assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_request") == [
         ("extend", case, '{"days": 7}', "eve", WEEK.reason)

@@ -12,7 +12,7 @@ from octy_middleware.domain.notices import create_notice
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker.domain.notices import OrderRefusal, load_notice, order_keys, order_refusal
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.staff.key_orders import regenerate
 from octy_worker.staff.registration import register
 from octy_workflows.messages import (
@@ -40,7 +40,7 @@ def staff(desk: Desk, keys: Keys) -> str:
         ordered = regenerate(
             desk.world.database, keys.reference, actor="ann", reason="asked for", leaked=False, now=NOW
         )
-    except OrderRefusedError as error:
+    except RefusedError as error:
         return str(error)
     return ordered.regeneration_id
 

@@ -16,7 +16,7 @@ from octy_middleware.db.models import Incident, Notice
 from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Resolution
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.staff.amendments import Amendment, AmendmentResult, amend_answer
 from octy_workflows.messages import CloseIncidentInput, OpenRegenerationInput
 
@@ -77,7 +77,7 @@ def change(world: World, incident_id: str, amendment: Amendment) -> AmendmentRes
 
 def refused(world: World, incident_id: str, amendment: Amendment) -> str:
     before = everything(world)
-    with pytest.raises(OrderRefusedError) as caught:
+    with pytest.raises(RefusedError) as caught:
         change(world, incident_id, amendment)
     assert everything(world) == before
     return str(caught.value)
@@ -148,7 +148,7 @@ def test_racing_collection_and_withdrawal_have_exactly_one_winner(world: World) 
     def withdraw() -> bool:
         try:
             return change(world, incident_id, DISMISS).withdrawn is not None
-        except OrderRefusedError:
+        except RefusedError:
             return False
 
     with ThreadPoolExecutor(4) as pool:

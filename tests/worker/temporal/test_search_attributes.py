@@ -15,8 +15,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.errors import ConfigurationError
 from octy_worker import daemon
 from octy_worker.cli.doctor.temporal import check_temporal
+from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.client import TemporalUnavailableError
 from octy_worker.temporal.search_attributes import TYPES, add_missing_attributes, create_command, missing_attributes
 
 NAMES = ["OctyState", "OctyNeedsStaff", "OctyFailures"]
@@ -94,7 +94,7 @@ def test_worker_without_permission_to_create_search_attributes_says_what_to_do(a
 
 def test_search_attributes_created_meanwhile_are_no_error_but_an_outage_is() -> None:
     asyncio.run(add_missing_attributes(Server(RPCStatusCode.ALREADY_EXISTS)))  # type: ignore[arg-type]
-    with pytest.raises(TemporalUnavailableError):
+    with pytest.raises(UnavailableError):
         asyncio.run(add_missing_attributes(Server(RPCStatusCode.UNAVAILABLE)))  # type: ignore[arg-type]
 
 

@@ -3,7 +3,7 @@
 import sys
 from enum import IntEnum
 
-from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageError
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 
 
 class ExitCode(IntEnum):
@@ -30,9 +30,8 @@ DESCRIPTIONS = {
 _CODES: dict[type[Exception], ExitCode] = {
     UsageError: ExitCode.USAGE,
     RefusedError: ExitCode.REFUSED,
-    OrderRefusedError: ExitCode.REFUSED,
     UnavailableError: ExitCode.UNAVAILABLE,
-    CommandError: ExitCode.FAILED,  # last: it is the base of most
+    CommandError: ExitCode.FAILED,  # last: it is their base
 }
 
 

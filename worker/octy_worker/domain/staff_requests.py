@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import StaffRequestRow
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_workflows.messages import RefusalReason, StaffAction
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffRequest
 
@@ -45,7 +45,7 @@ class UnusableOrderError(Exception):
 def save_order(session: Session, action: StaffAction, subject_id: str, request: StaffRequest, now: float) -> None:
     """Save a request, unless the same one exists; then its first reason is kept.
 
-    Raises OrderRefusedError for another order of this id.
+    Raises RefusedError for another order of this id.
     """
     fields = {
         name: value for name, value in asdict(request).items() if name not in (*_OF_EVERY_ORDER, request.id_field)
@@ -59,9 +59,7 @@ def save_order(session: Session, action: StaffAction, subject_id: str, request: 
             )
         )
     elif {name: getattr(there, name) for name in same} != same:
-        raise OrderRefusedError(
-            f"the id {request.id} belongs to another request → leave the option out to get a new id"
-        )
+        raise RefusedError(f"the id {request.id} belongs to another request → leave the option out to get a new id")
 
 
 def use_staff_request(
@@ -109,7 +107,7 @@ def used_decision(session: Session, order_id: str, incident_id: str) -> StaffReq
 
 
 def check_staff(actor: str, reason: str) -> None:
-    """Raise OrderRefusedError unless actor and reason are valid; the rules are those of decisions."""
+    """Raise RefusedError unless actor and reason are valid; the rules are those of decisions."""
     fault = StaffDecision(Choice.DISMISS, actor, reason).error()
     if fault is not None:
-        raise OrderRefusedError(fault)
+        raise RefusedError(fault)

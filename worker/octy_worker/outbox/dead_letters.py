@@ -17,7 +17,7 @@ from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import InvalidInputError
 from octy_worker.domain.staff_requests import check_staff
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 
 _MAX_IDS = 5  # ids that an error text lists
 
@@ -75,7 +75,7 @@ def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float
 def retry_dead_letters(database: Database, ids: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
     """Reset the tries of dead letters, these or all (None), so that the relay tries them again; return their ids.
 
-    All or nothing. Raises InvalidInputError for an unknown id, OrderRefusedError for a message that is no dead letter.
+    All or nothing. Raises InvalidInputError for an unknown id, RefusedError for a message that is no dead letter.
     """
     check_staff(actor, reason)
     with database.write() as connection:
@@ -95,7 +95,7 @@ def _check_dead_letters(connection: Connection, ids: Collection[int]) -> None:
     if unknown := sorted(set(ids) - found.keys()):
         raise InvalidInputError(f"unknown outbox message {_join(unknown)} → `octy outbox list` shows the messages")
     if others := sorted(message_id for message_id, is_dead_letter in found.items() if not is_dead_letter):
-        raise OrderRefusedError(f"not a dead letter, so delivered or still being retried: {_join(others)}")
+        raise RefusedError(f"not a dead letter, so delivered or still being retried: {_join(others)}")
 
 
 def _join(ids: Sequence[int]) -> str:

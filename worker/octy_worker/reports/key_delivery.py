@@ -11,7 +11,7 @@ from octy_middleware.db.models import Account, Mail, Regeneration, SealedSecret
 from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.states import MailState
 from octy_worker.domain.regenerations import find_uncollected, waiting_incidents
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import account_of
 from octy_workflows.messages import MailKind
 
@@ -108,11 +108,11 @@ def newest_delivery(session: Session, account_id: str, now: float) -> KeyDeliver
 
 
 def pending_delivery(session: Session, reference: str, now: float) -> PendingDelivery:
-    """Return the keys of this account that can be sent again. Raises OrderRefusedError when there are none."""
+    """Return the keys of this account that can be sent again. Raises RefusedError when there are none."""
     account = account_of(session, reference)
     pending = find_uncollected(session, account.id)
     if pending is None:
-        raise OrderRefusedError(_why_nothing_waits(session, account, now))
+        raise RefusedError(_why_nothing_waits(session, account, now))
     waiting = waiting_incidents(session, pending.id)
     address = security_addresses(account, now)[0]
     moves = address != account.contact_email_address

@@ -17,7 +17,7 @@ from octy_middleware.errors import InvalidInputError
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import find_uncollected
 from octy_worker.domain.staff_requests import check_staff
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import account_of
 
 
@@ -38,7 +38,7 @@ def change_contact_address(
 ) -> ContactChangeResult:
     """Change the contact address of an account; all addresses get a notice.
 
-    Raises OrderRefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
+    Raises RefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
     an unknown account or an address that no mail can be sent to. Then nothing was changed.
     """
     check_staff(actor, reason)
@@ -48,7 +48,7 @@ def change_contact_address(
     with database.write_session() as session:
         account = account_of(session, reference)
         if account.contact_email_address == address:
-            raise OrderRefusedError(
+            raise RefusedError(
                 f"{account.reference} has this contact address already → `octy accounts show {account.reference}` "
                 "shows where security mails go, and until when"
             )

@@ -22,7 +22,7 @@ from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, K
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import Answer, KeyPairCause, KeyPairState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import open_incident_of
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.audit import record
@@ -56,10 +56,10 @@ class AmendmentResult:
 
 
 def amend_answer(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
-    """Change the answer of an existing incident. Raises OrderRefusedError; then nothing was changed."""
+    """Change the answer of an existing incident. Raises RefusedError; then nothing was changed."""
     fault = amendment.fault()
     if fault is not None:
-        raise OrderRefusedError(fault)
+        raise RefusedError(fault)
     with database.write_session() as session:
         incident = session.get_one(Incident, incident_id)
         incident_answer = session.get_one(IncidentAnswer, incident_id)
@@ -96,7 +96,7 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
 
 
 def amend(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
-    """Change the answer and audit it. Raises OrderRefusedError, after auditing the refusal."""
+    """Change the answer and audit it. Raises RefusedError, after auditing the refusal."""
     facts: dict[str, str | bool | None] = {
         "incident": incident_id,
         "answer": str(amendment.answer),
@@ -105,7 +105,7 @@ def amend(database: Database, incident_id: str, amendment: Amendment, now: float
     }
     try:
         result = amend_answer(database, incident_id, amendment, now)
-    except OrderRefusedError as refusal:
+    except RefusedError as refusal:
         actor = login_name() if actor_error(amendment.actor) else amendment.actor
         reason = None if reason_error(amendment.reason) else amendment.reason
         _record_refusal(database, incident_id, amendment, str(refusal), actor=actor, reason=reason, now=now)
@@ -137,16 +137,16 @@ def _record_refusal(
 
 
 def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amendment) -> None:
-    """Raise OrderRefusedError when the amendment is not allowed in the incident's state."""
+    """Raise RefusedError when the amendment is not allowed in the incident's state."""
     dismisses = amendment.answer is Answer.IT_WAS_US
     if incident.closed_at is None and incident_answer.answer is None:
-        raise OrderRefusedError(f"there is no answer to change → octy incidents decide {incident.id} … --reason …")
+        raise RefusedError(f"there is no answer to change → octy incidents decide {incident.id} … --reason …")
     if dismisses and (incident_answer.leaked or amendment.leaked):
-        raise OrderRefusedError("an incident with a leaked secret can't be dismissed")
+        raise RefusedError("an incident with a leaked secret can't be dismissed")
     if incident_answer.answer == amendment.answer and (incident_answer.leaked or not amendment.leaked):
-        raise OrderRefusedError("this is the current answer already; nothing was changed")
+        raise RefusedError("this is the current answer already; nothing was changed")
     if incident.resolution == Resolution.REGENERATED:
-        raise OrderRefusedError(
+        raise RefusedError(
             "the incident ended with new keys, which the customer has collected → for other keys: octy keys regenerate "
             "--account … --reason …"
         )
@@ -175,7 +175,7 @@ def _write(session: Session, incident_answer: IncidentAnswer, amendment: Amendme
         )
     )
     if written.rowcount != 1:
-        raise OrderRefusedError("somebody else has just answered → `octy incidents show` has the current answer")
+        raise RefusedError("somebody else has just answered → `octy incidents show` has the current answer")
 
 
 def _in_open(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
@@ -197,18 +197,16 @@ def _in_open(session: Session, incident: Incident, amendment: Amendment, now: fl
 def _in_closed(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
     if amendment.answer is Answer.IT_WAS_US:
         if incident.regeneration_id is not None:
-            raise OrderRefusedError(
+            raise RefusedError(
                 "new keys were ordered for this incident and it is closed, so its answer can't be changed"
             )
         return AmendmentResult(closed=True)
     pair = session.get_one(KeyPair, incident.key_pair_id)
     later = open_incident_of(session, pair.id)
     if later is not None:
-        raise OrderRefusedError(
-            f"a later incident is open for this key pair → octy incidents decide {later} regenerate …"
-        )
+        raise RefusedError(f"a later incident is open for this key pair → octy incidents decide {later} regenerate …")
     if pair.state == KeyPairState.RETIRED and pair.replaced_by is not None:
-        raise OrderRefusedError("the key pair was replaced since; there is nothing to replace")
+        raise RefusedError("the key pair was replaced since; there is nothing to replace")
     pair.quiet_until = None
     session.add(pair)
     if amendment.leaked:
@@ -238,7 +236,7 @@ def _retire_pair(session: Session, incident: Incident, now: float) -> None:
 
 
 def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
-    """End the regeneration that only this incident needs; return its id. Raises OrderRefusedError if it was collected.
+    """End the regeneration that only this incident needs; return its id. Raises RefusedError if it was collected.
 
     It ends as superseded: nothing is delivered, the old key pair stays valid, and its workflow is notified as usual.
     """
@@ -248,9 +246,7 @@ def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
     if _needed_by_others(session, incident, regeneration):
         return None
     if regenerations.finish(session, regeneration.id, RegenerationState.SUPERSEDED, now) in _COLLECTED:
-        raise OrderRefusedError(
-            "too late, the customer has collected the new keys; the old key pair ends after its overlap"
-        )
+        raise RefusedError("too late, the customer has collected the new keys; the old key pair ends after its overlap")
     outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     return regeneration.id
 

@@ -18,7 +18,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
 from octy_worker.domain import incidents, staff_requests
-from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageError
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.audit import record
 from octy_worker.temporal.access import TemporalAccess, has_worker, open_client
@@ -149,11 +149,8 @@ def _withdraw(database: Database, request: StaffRequest) -> None:
 
 
 def _save(database: Database, action: StaffAction, subject_id: str, request: StaffRequest) -> None:
-    try:
-        with database.write_session() as session:
-            staff_requests.save_order(session, action, subject_id, request, time.time())
-    except OrderRefusedError as error:
-        raise RefusedError(str(error)) from None
+    with database.write_session() as session:
+        staff_requests.save_order(session, action, subject_id, request, time.time())
 
 
 def _require_valid(request: StaffRequest) -> None:

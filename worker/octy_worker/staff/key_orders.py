@@ -12,7 +12,7 @@ from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, find_uncollected, finish, open_regeneration
 from octy_worker.domain.staff_requests import check_staff
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import account_of, open_incident_of, pair_of
 
 
@@ -74,7 +74,7 @@ def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
 def _refuse_open_incident(session: Session, pair: KeyPair | None) -> None:
     incident_id = open_incident_of(session, pair.id) if pair else None
     if incident_id is not None:
-        raise OrderRefusedError(
+        raise RefusedError(
             f"incident {incident_id} is open for this key pair → octy incidents decide {incident_id} regenerate "
             "--reason …, which closes the incident"
         )

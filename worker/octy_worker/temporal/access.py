@@ -12,7 +12,7 @@ from temporalio.service import RPCError
 from octy_middleware.settings import Keys
 from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.client import TemporalUnavailableError, connect
+from octy_worker.temporal.client import connect
 from octy_worker.temporal.deployment import NotReadyError, Version, known_versions, make_current
 from octy_worker.temporal.pollers import fetch_pollers, queues_without_pollers
 from octy_worker.temporal_connection import TemporalSettings
@@ -46,8 +46,6 @@ async def open_client(access: TemporalAccess) -> Client:
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             return await connect(access)
-    except TemporalUnavailableError as error:
-        raise UnavailableError(error.wrong, error.to_do) from None
     except TimeoutError:
         where = access.temporal_connection().address
         raise UnavailableError(

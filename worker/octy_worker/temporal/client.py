@@ -13,22 +13,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware._version import __version__
 from octy_middleware.db.schema_version import SCHEMA_VERSION
-from octy_middleware.errors import ConfigurationError, OctyError
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.errors import UnavailableError
 from octy_worker.temporal.codec import encrypting_converter
 from octy_worker.temporal_connection import TemporalConnection
 from octy_workflows.messages import main_task_queue
 
 _logger = logging.getLogger(__name__)
-
-
-class TemporalUnavailableError(OctyError):
-    """Temporal can't be used. `wrong`: its address and the error; `to_do`: what to set."""
-
-    def __init__(self, wrong: str, to_do: str) -> None:
-        super().__init__(f"{wrong} → {to_do}")
-        self.wrong = wrong
-        self.to_do = to_do
 
 
 class TaskQueueSettings(Protocol):
@@ -62,7 +54,7 @@ async def connect(
     interceptors: Sequence[Interceptor] = (),
     for_worker: bool = False,
 ) -> Client:
-    """Return a connected client; raise TemporalUnavailableError after the SDK's retries.
+    """Return a connected client; raise UnavailableError after the SDK's retries.
 
     Raises ConfigurationError for settings that can't be used, before anything is sent.
 
@@ -110,10 +102,10 @@ def permission_advice(error: RPCError) -> str:
     return _REFUSALS.get(error.status, "")
 
 
-def unavailable_error(error: RPCError, what: str) -> TemporalUnavailableError:
+def unavailable_error(error: RPCError, what: str) -> UnavailableError:
     """Return the error for a failed call of a connected client."""
     wrong, _, to_do = (permission_advice(error) or f"{error.message} → check Temporal's log").partition(" → ")
-    return TemporalUnavailableError(f"{what}: {wrong}", to_do)
+    return UnavailableError(f"{what}: {wrong}", to_do)
 
 
 _REFUSALS = {
@@ -124,14 +116,14 @@ _REFUSALS = {
 }
 
 
-def _connection_error(connection: TemporalConnection, text: str) -> TemporalUnavailableError:
+def _connection_error(connection: TemporalConnection, text: str) -> UnavailableError:
     """Return the error with a text of ours: the SDK's text comes from inside its libraries."""
     where = f"{connection.address} (namespace {connection.namespace})"
     for marks, wrong, to_do in _TLS_ERRORS if connection.tls else _PLAIN_ERRORS:
         if any(mark in text for mark in marks):
-            return TemporalUnavailableError(f"Temporal at {where}: {wrong}", to_do)
+            return UnavailableError(f"Temporal at {where}: {wrong}", to_do)
     _logger.debug("temporal: %s", text)
-    return TemporalUnavailableError(f"Temporal can't be reached at {where}", _START)
+    return UnavailableError(f"Temporal can't be reached at {where}", _START)
 
 
 _START = "start it, or set TEMPORAL_ADDRESS; `octy doctor` checks everything"

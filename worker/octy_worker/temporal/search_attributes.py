@@ -44,7 +44,7 @@ async def missing_attributes(client: Client) -> list[str]:
 
 
 async def add_missing_attributes(client: Client) -> None:
-    """Add missing attributes. Raises TemporalUnavailableError, or ConfigurationError without permission."""
+    """Add missing attributes. Raises UnavailableError, or ConfigurationError without permission."""
     names: list[str] = list(TYPES)
     try:
         names = await missing_attributes(client)

@@ -19,7 +19,7 @@ from octy_middleware.domain.webhook_events import redeliver
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.domain.staff_requests import check_staff
-from octy_worker.errors import OrderRefusedError
+from octy_worker.errors import RefusedError
 from octy_worker.webhooks.failures import FailureReason
 from octy_worker.webhooks.signing import WebhookMessage
 
@@ -93,7 +93,7 @@ def active_secret_versions(account: Account, now: float) -> tuple[int, ...]:
 def rotate_secret(database: Database, reference: str, *, actor: str, reason: str, now: float) -> Account:
     """Give the account a new secret and return the account. The previous secret also signs for `SECRET_OVERLAP`.
 
-    Raises InvalidInputError for an unknown account, OrderRefusedError while an earlier rotation is still under way.
+    Raises InvalidInputError for an unknown account, RefusedError while an earlier rotation is still under way.
     """
     check_staff(actor, reason)
     with database.write_session() as session:
@@ -102,7 +102,7 @@ def rotate_secret(database: Database, reference: str, *, actor: str, reason: str
             raise InvalidInputError(f"there is no account {reference[:200]!r}")
         if len(active_secret_versions(account, now)) > 1:
             changed = account.webhook_secret_changed_at
-            raise OrderRefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
+            raise RefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
         account.webhook_secret_version += 1
         account.webhook_secret_changed_at = utc(now)
         session.add(account)
@@ -176,7 +176,7 @@ def _conditions(account_id: str | None, *, failed: bool) -> list[Any]:
 def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
     """Retry failed or skipped webhooks, all or none; return their ids.
 
-    Raises InvalidInputError for an id that there is not, OrderRefusedError for one that is sent or pending.
+    Raises InvalidInputError for an id that there is not, RefusedError for one that is sent or pending.
     """
     check_staff(actor, reason)
     wanted = sorted(set(ids))
@@ -184,7 +184,7 @@ def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, 
         if unknown := sorted(set(wanted) - _existing(connection, wanted)):
             raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
         if others := [webhook_id for webhook_id in wanted if not redeliver(connection, webhook_id, now)]:
-            raise OrderRefusedError(f"not failed, so delivered or still retried: {_names(others)}")
+            raise RefusedError(f"not failed, so delivered or still retried: {_names(others)}")
     return wanted
 
 
