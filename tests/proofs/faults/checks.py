@@ -11,6 +11,7 @@ from proofs.faults.evidence import Evidence
 
 RETIRED_WITHIN = 1.0  # seconds in which a retired key pair may still be accepted, DESIGN 4
 _MAINTENANCE = "octy-maintenance-"  # workflows of schedules, which run at any time
+_REQUESTS_IN_COMMIT = 6  # of one key pair at most: an attack has five connections, its owner's program one
 _DUPLICATE_AFTER = 70.0  # seconds from a fault to a mail's second copy: an attempt lasts 60 s at most
 
 
@@ -133,8 +134,11 @@ def _forged(evidence: Evidence) -> Iterator[str]:
 
 
 def _recorded_twice(evidence: Evidence) -> Iterator[str]:
+    """Refusals and incidents. An outage may interrupt a commit: it is written again, and may be recorded twice."""
     for key, recorded in evidence.recorded.items():
-        surplus = recorded - evidence.refused.get(key, 0) - evidence.uncertain.get(key, 0)
+        unavailable = evidence.unavailable.get(key, 0)
+        sent = evidence.refused.get(key, 0) + evidence.unanswered.get(key, 0) + unavailable
+        surplus = recorded - sent - min(unavailable, evidence.outages * _REQUESTS_IN_COMMIT)
         if surplus > 0:
             yield f"duplicate: {surplus} more refusals of {key} are recorded than were sent"
     for key, count in Counter(incident.public_key for incident in evidence.incidents).items():

@@ -39,10 +39,10 @@ class Responses:
             if in_use and status not in (200, 503, NO_RESPONSE):
                 self.unexpected.append(f"{public_key}: response {status} to the right secret of a key pair in use")
 
-    def count(self, *statuses: int) -> dict[str, int]:
-        """Return how many responses with these statuses each public key had."""
+    def count(self, status: int) -> dict[str, int]:
+        """Return how many responses with this status each public key had."""
         with self._lock:
-            return {key: sum(map(found.__getitem__, statuses)) for key, found in self._statuses.items()}
+            return {key: found[status] for key, found in self._statuses.items()}
 
     def total(self) -> int:
         with self._lock:

@@ -50,7 +50,9 @@ class Evidence:
     missed: int = 0  # waits for a kill point that ended without one
     requests: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)  # responses 401 that clients received
-    uncertain: Mapping[str, int] = field(default_factory=dict)  # requests without a response or with 503
+    unanswered: Mapping[str, int] = field(default_factory=dict)  # requests without a response
+    unavailable: Mapping[str, int] = field(default_factory=dict)  # responses 503
+    outages: int = 0  # of the database, caused by faults
     recorded: Mapping[str, int] = field(default_factory=dict)  # refusals in the tables
     unexpected: tuple[str, ...] = ()  # right secrets refused, wrong ones accepted
     expected: Mapping[str, OpenedIncident] = field(default_factory=dict)  # incidents, by the order of commits

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -35,7 +34,7 @@ from octy_worker.dev.temporal_server import start_temporal
 from proofs.faults import clock_offset
 from proofs.faults.options import RunOptions
 from proofs.faults.second_installation import SecondInstallation
-from proofs.faults.tcp_proxy import Mode, TcpProxy
+from proofs.faults.tcp_proxy import TcpProxy
 from proofs.load.commit_log import create_commit_log
 from proofs.load.servers import App, command
 
@@ -75,7 +74,6 @@ class Installation:
 
     def __init__(self, options: RunOptions, folder: Path, database_folder: Path) -> None:
         self._options, self.folder, self.database_folder = options, folder, database_folder
-        self._resources = ExitStack()
         self.parts: dict[str, Part] = {}
         self.proxies: dict[str, TcpProxy] = {}
         self.clocks = {name: folder / f"clock-{name}" for name in ("worker", *APPS)}
@@ -87,16 +85,13 @@ class Installation:
         self.attackers: dict[str, set[object]] = {app: set() for app in APPS}  # active connections by app
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as stack:
+            self._resources = stack
             self._start()
-        except BaseException:
-            self._resources.close()
-            raise
+            self._resources = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name in self.parts:  # everything is read by now, so no part needs to stop in order
             self.kill(name, 0.0)
         self._resources.close()
@@ -188,11 +183,7 @@ class Installation:
                 part.process = self._group.start(part.name, part.command, part.environment)
 
     def end_faults(self) -> None:
-        """Undo all faults, and wait until every part serves. Raises AssertionError with the logs of the others."""
-        for proxy in self.proxies.values():
-            proxy.set(Mode.PASS)
-        if self.standby is not None:
-            self.fail_over(to_standby=False)
+        """Start what is down, set clocks right, and wait until every part serves. Raises AssertionError with the logs of the others."""
         for clock in self.clocks.values():
             clock_offset.write(clock, 0.0)
         if self._recovery is not None:

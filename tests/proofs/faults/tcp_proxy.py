@@ -1,14 +1,14 @@
 """A TCP proxy in front of one server that passes, refuses, stalls or delays connections."""
 
 import asyncio
-import contextlib
 import socket
 import struct
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
-from types import TracebackType
 from typing import Self
+
+from anyio.from_thread import start_blocking_portal
 
 from octy_worker.dev.processes import LOOPBACK, free_port
 
@@ -32,14 +32,13 @@ class TcpProxy:
         self.port = free_port()
         self._target = target
         self._mode, self._delay = Mode.PASS, 0.0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._resources = ExitStack()
 
     def set(self, mode: Mode, delay: float = 0.0) -> None:
         """Change the mode. `delay`: seconds each way, for `Mode.DELAY`."""
-        asyncio.run_coroutine_threadsafe(self._set(mode, delay), self._loop).result(10)
+        self._portal.call(self._set, mode, delay)
 
     def set_target(self, port: int) -> None:
         """Connect new connections to another port; open ones stay connected."""
@@ -52,39 +51,25 @@ class TcpProxy:
         self.set(Mode.PASS)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._portal = self._resources.enter_context(start_blocking_portal())
         self.set(Mode.PASS)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
+    def __exit__(self, *_: object) -> None:
+        self.set(Mode.REFUSE)
+        self._resources.close()
 
     async def _set(self, mode: Mode, delay: float) -> None:
         self._mode, self._delay = mode, delay
-        if mode is Mode.REFUSE:
-            self._refuse()
-        elif self._server is None:
-            self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port)
-
-    def _refuse(self) -> None:
+        if mode is not Mode.REFUSE:
+            self._server = self._server or await asyncio.start_server(self._serve, LOOPBACK, self.port)
+            return
         if self._server is not None:
             self._server.close()
             self._server = None
         for writer in self._writers:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
-
-    async def _close(self) -> None:
-        self._refuse()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with self._closing(writer):
@@ -98,13 +83,13 @@ class TcpProxy:
                     asyncio.ensure_future(self._pump(server_reader, writer)),
                 ]
                 try:
-                    with contextlib.suppress(asyncio.CancelledError):  # by `_close`; asyncio would log it as an error
+                    with suppress(asyncio.CancelledError):  # at the end of the loop; asyncio would log it as an error
                         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
                 finally:  # one side's end is the other's, as when a server dies
                     for pump in pumps:
                         pump.cancel()
 
-    @contextlib.contextmanager
+    @contextmanager
     def _closing(self, writer: asyncio.StreamWriter) -> Iterator[None]:
         self._writers.add(writer)
         try:
@@ -114,7 +99,7 @@ class TcpProxy:
             writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 while self._mode is Mode.STALL:  # noqa: ASYNC110 - modes change seldom, and all connections wait
                     await asyncio.sleep(0.02)

@@ -19,7 +19,8 @@ NEW_KEYS = Mail("<order-2.new_keys.1@octy>", "new_keys", "order-2", 1010.0)
 GOOD = Evidence(
     kills=3,
     refused={"pk_old": 25},
-    uncertain={"pk_old": 2},
+    unanswered={"pk_old": 1},
+    unavailable={"pk_old": 1},
     recorded={"pk_old": 26},
     expected={"pk_old": OPENING},
     incidents=(INCIDENT,),
@@ -75,7 +76,8 @@ VIOLATIONS: dict[str, dict[str, dict[str, Any]]] = {  # figure -> what is plante
     },
     "secrets_found": {"a leak": {"leaks": ("leak: a secret key in worker.log",)}},
     "": {  # no figure
-        "refusals recorded twice": {"recorded": {"pk_old": 28}},
+        "refusals recorded twice without an outage": {"recorded": {"pk_old": 28}},
+        "more refusals recorded twice than an outage can cause": {"recorded": {"pk_old": 29}, "outages": 1},
         "refusals that nobody sent": {"recorded": {**GOOD.recorded, "pk_other": 1}},
         "a second incident of a key pair": {
             "incidents": (INCIDENT, replace(INCIDENT, id="case-2")),
@@ -124,6 +126,10 @@ VIOLATIONS: dict[str, dict[str, dict[str, Any]]] = {  # figure -> what is plante
 }
 NO_VIOLATIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
+    "a refusal recorded twice, because an outage interrupted its commit": {
+        "recorded": {"pk_old": 28},
+        "outages": 1,
+    },
     "an alert of another incident that names the key": {
         "mails": (replace(ALERT, subject="case-9", keys=frozenset({"pk_old"})), NEW_KEYS)
     },
