@@ -182,8 +182,11 @@ class Installation:
                 part.start_at = None
                 part.process = self._group.start(part.name, part.command, part.environment)
 
-    def end_faults(self) -> None:
-        """Start what is down, set clocks right, and wait until every part serves. Raises AssertionError with the logs of the others."""
+    def restore(self) -> None:
+        """Set clocks right, start what is down, and wait until every part serves.
+
+        Raises AssertionError with the logs of those that do not.
+        """
         for clock in self.clocks.values():
             clock_offset.write(clock, 0.0)
         if self._recovery is not None:
@@ -231,7 +234,7 @@ class Installation:
         self._resources.callback(self.second.close)
         second = self._add("second", free_port(), [sys.executable, "-m", "octy_worker", "worker"])
         second.environment |= {**self.second.variables(), **_pages_variables(second.port)}
-        self.end_faults()
+        self.restore()
 
     def _open_database(self) -> str:
         """Create the database and its commit log. Return the URL that the parts use."""

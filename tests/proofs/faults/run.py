@@ -54,7 +54,7 @@ class FaultRun:
                 self._start("message forger", forger.run),
             ]
             FaultInjector(run, self._tick, self._small_disk).run()
-            installation.end_faults()
+            installation.restore()
             self._stop.set()
             self._deadline = time.monotonic() + self._options.end_timeout
             self._wait_for_end(threads)
