@@ -4,6 +4,7 @@ import asyncio
 import io
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import Any
 
@@ -47,28 +48,32 @@ class Arm(ABC):
 
 
 class AsgiArm(Arm):
-    """An ASGI app in an event loop of its own. `tasks` clients at once take turns with the Authorization headers."""
+    """An ASGI app in an event loop of its own. `tasks` clients at once take turns with the Authorization headers.
 
-    def __init__(self, app: Any, *authorizations: str, tasks: int = 1, status: int = 200) -> None:
+    `rate`: requests a second; 0 for the next one as soon as there is a response.
+    """
+
+    def __init__(self, app: Any, *authorizations: str, tasks: int = 1, status: int = 200, rate: float = 0) -> None:
         super().__init__(app, status)
         plain = [(b"host", b"api.example"), (b"user-agent", b"bench"), (b"accept", b"*/*")]
         self._headers = [[*plain, (b"authorization", value.encode())] for value in authorizations]
         self._tasks = tasks
+        self._rate = rate
         self._loop = asyncio.new_event_loop()
 
     def run(self, requests: int) -> float:
         return self._loop.run_until_complete(self._run(requests))
 
     async def _run(self, requests: int) -> float:
-        headers = islice(cycle(self._headers), requests)
+        headers = enumerate(islice(cycle(self._headers), requests))
         begun = time.perf_counter()
         if self._tasks == 1:
-            await self._client(headers)
+            await self._client(headers, begun)
         else:
-            await asyncio.gather(*(self._client(headers) for _ in range(self._tasks)))
+            await asyncio.gather(*(self._client(headers, begun) for _ in range(self._tasks)))
         return time.perf_counter() - begun
 
-    async def _client(self, headers: Any) -> None:
+    async def _client(self, headers: Iterator[tuple[int, Any]], begun: float) -> None:
         status = self.status
 
         async def receive() -> dict[str, Any]:
@@ -78,7 +83,9 @@ class AsgiArm(Arm):
             nonlocal status
             status = message.get("status", status)
 
-        for each in headers:
+        for number, each in headers:
+            if self._rate:
+                await asyncio.sleep(begun + number / self._rate - time.perf_counter())
             await self.app(_scope(each), receive, send)
         self.check(status)
 

@@ -42,6 +42,7 @@ class RequestKind:
     outcome: str = "accepted"
     numbers: Sequence[int] = (0,)
     tasks: int = 1
+    rate: float = 0  # requests a second; 0 for as fast as possible
     warm_up: int = 1
     header_cache_size: int = 100_000
 
@@ -50,7 +51,7 @@ class RequestKind:
         headers = [authorization(number, wrong=wrong) for number in self.numbers]
         settings = world.settings(header_cache_size=self.header_cache_size)
         app = OctyASGIMiddleware(Bare(), authenticator=Authenticator(settings))  # by settings, all arms would share one
-        return AsgiArm(app, *headers, tasks=self.tasks, status=401 if wrong else 200)
+        return AsgiArm(app, *headers, tasks=self.tasks, status=401 if wrong else 200, rate=self.rate)
 
 
 ACCEPTED = RequestKind("accepted, header seen before", 3000)
@@ -60,6 +61,7 @@ NEW_HEADER = RequestKind(
 FIRST_USE = RequestKind("first use of a key", 150, numbers=range(KEYS))
 REFUSED = RequestKind("refused, one client", 60, "wrong_secret")
 FLOOD = RequestKind(f"refused, {CLIENTS} clients, one key", 1200, "wrong_secret", tasks=CLIENTS)
+FLOOD_AT_RATE = RequestKind("refused, 1,000 a second, a key each", 800, "wrong_secret", range(CLIENTS), CLIENTS, 1000.0)
 FLOOD_OF_KEYS = RequestKind(f"refused, {CLIENTS} clients, a key each", 400, "wrong_secret", range(CLIENTS), CLIENTS)
 
 
@@ -174,14 +176,14 @@ PIECES = {
     "packed key records": Piece({"named tuples": _plain_records()}, (NEW_HEADER, FIRST_USE), ("sqlite",)),
     "pinned connections": Piece(
         {"connections of the pool": {"octy_middleware.db.database.PinnedConnection": PooledConnection}},
-        (FIRST_USE, REFUSED, FLOOD_OF_KEYS),
+        (FIRST_USE, REFUSED, FLOOD_OF_KEYS, FLOOD_AT_RATE),
     ),
     "paced look-ups": Piece(
         {
             "no interval between batches": {_LOADER_QUEUE: _queue(min_interval=0.0)},
             "one look-up a request": {_LOADER_QUEUE: _queue(max_batch=1)},
         },
-        (FLOOD, FLOOD_OF_KEYS),
+        (FLOOD, FLOOD_OF_KEYS, FLOOD_AT_RATE),
     ),
     "queue append in place": Piece(
         {
