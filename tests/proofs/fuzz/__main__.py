@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+from support.memory_folder import use_memory_folder
+
 from proofs.fuzz import sockets
 from proofs.fuzz.fuzzer import Share, run
 from proofs.fuzz.report import Report
@@ -19,6 +21,7 @@ ALL_ENTRY_POINTS = (*ENTRY_POINTS, *sockets.NAMES)
 
 def fuzz(seed: int, headers: int, processes: int) -> Report:
     """Play all requests in so many processes; add a finding for what never came up."""
+    use_memory_folder()
     started = time.monotonic()
     report = Report(seed)
     shares = [Share(seed, headers, index, processes, reuse=True) for index in range(processes)]

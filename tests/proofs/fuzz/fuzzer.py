@@ -8,8 +8,8 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from logging.handlers import BufferingHandler
 from pathlib import Path
@@ -24,7 +24,7 @@ from proofs.fuzz import sockets
 from proofs.fuzz.installation import install, open_authenticators
 from proofs.fuzz.keys import FuzzKeys, make_keys
 from proofs.fuzz.mutations import mutate
-from proofs.fuzz.reference import expect
+from proofs.fuzz.reference import SETUPS
 from proofs.fuzz.report import Finding, Report
 from proofs.fuzz.request import FuzzRequest
 from proofs.fuzz.session import ASGI, DATABASE, MEMORY, PARSERS, WSGI, Session, recorded_events
@@ -36,7 +36,6 @@ _PROGRESS_INTERVAL = 10.0  # seconds
 _MAX_EXAMPLES = 10_000  # by Hypothesis in each process, one in twenty of all at most
 _TURNS = (*[PARSERS] * 6, MEMORY, MEMORY, WSGI, ASGI)
 _DATABASE_TURNS, _SERVER_TURNS = 250, 500  # one of so many requests
-_DATABASE_SHARE = {WSGI: 0.02, ASGI: 0.25}  # of the requests that wait for the database, as waiting takes long
 _EXPECTED_WARNINGS = (
     "set OCTY_TRUSTED_PROXIES to it",  # many peers here forward and are not trusted
     "this process was paused for",  # by a busy machine
@@ -69,7 +68,10 @@ def run(share: Share) -> Report:
     report = Report(share.seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        handler = stack.enter_context(_warnings())
+        handler = BufferingHandler(sys.maxsize)
+        handler.setLevel(logging.WARNING)
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
         world = install(folder, keys)
         stack.callback(world.close)
         with recorded_events() as events, open_authenticators(world) as authenticators:
@@ -146,8 +148,8 @@ class _Fuzzer:
             at_once = []
             for number in range(self.report.headers, min(self.report.headers + _BATCH, self.share.size)):
                 request = mutate(rng, self.corpus)
-                entry_point = self._entry_point(rng, number, request)
-                if entry_point == ASGI:
+                entry_point = self._entry_point(number)
+                if entry_point == ASGI and not SETUPS[request.setup].rate_limited:
                     at_once.append(request)
                 else:
                     self._take(request, entry_point, self.session.check(request, entry_point))
@@ -155,18 +157,12 @@ class _Fuzzer:
                 self._take(request, ASGI, problems)
             self._show_progress()
 
-    def _entry_point(self, rng: Random, number: int, request: FuzzRequest) -> str:
+    def _entry_point(self, number: int) -> str:
+        """Most are read alone or decided from memory: a server or a commit takes as long as a hundred of those."""
         servers = self.share.servers
         if servers and number % _SERVER_TURNS == 0:
             return servers[number // _SERVER_TURNS % len(servers)]
-        if number % _DATABASE_TURNS == 0:
-            return DATABASE
-        entry_point = _TURNS[number % len(_TURNS)]
-        if request.setup == 2:
-            return DATABASE
-        share = _DATABASE_SHARE.get(entry_point, 1)
-        waits = share < 1 and rng.random() > share and expect(request, self.keys).needs_database
-        return MEMORY if waits else entry_point
+        return DATABASE if number % _DATABASE_TURNS == 0 else _TURNS[number % len(_TURNS)]
 
     def _take(self, request: FuzzRequest, entry_point: str, problems: list[str]) -> None:
         self.report.headers += 1
@@ -177,18 +173,6 @@ class _Fuzzer:
             self.progress_at = time.monotonic()
             headers = self.report.headers * self.share.processes
             print(f"octy: about {headers:,} of {self.share.headers:,} headers", flush=True)  # noqa: T201
-
-
-@contextmanager
-def _warnings() -> Iterator[BufferingHandler]:
-    """Keep what is logged."""
-    handler = BufferingHandler(sys.maxsize)
-    handler.setLevel(logging.WARNING)
-    logging.getLogger().addHandler(handler)
-    try:
-        yield handler
-    finally:
-        logging.getLogger().removeHandler(handler)
 
 
 def _shown_secrets(keys: FuzzKeys, texts: Iterable[str]) -> list[str]:

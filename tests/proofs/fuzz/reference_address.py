@@ -6,7 +6,7 @@ A walk through the hops by `ipaddress`, without regular expressions.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 _PORT = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
 _ZONE = _PORT | {"~"}
@@ -51,7 +51,7 @@ def expected_address(
 
 @lru_cache(maxsize=4096)
 def network_of(source: str) -> str:
-    """Return the /24 or /64 of a source as it is recorded; a word stays, and so does a /64."""
+    """Return the /24 or /64 of a source or counted source; a word stays."""
     if source in ("unix", "unknown") or "/" in source:
         return source
     return str(ip_network(f"{source}/{64 if ':' in source else 24}", strict=False))
@@ -64,20 +64,14 @@ def counted_source(source: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_canonical(source: str) -> bool:
-    """Tell whether this is a word of ours, or an address in its one form."""
+    """Whether this is "unix", "unknown", or an address in its one form."""
     return source in ("unix", "unknown") or address(source) == source
 
 
-@lru_cache(maxsize=4096)
 def is_counted_source(source: str) -> bool:
-    """Tell whether this is a source as it is recorded: a word, an IPv4 address, or the /64 of an IPv6 address."""
-    if ":" not in source:
-        return is_canonical(source)
-    try:
-        network = IPv6Network(source)
-    except ValueError:
-        return False
-    return network.prefixlen == 64 and str(network) == source and network.network_address.ipv4_mapped is None
+    """Whether this is a source as it is recorded."""
+    host = source.removesuffix("/64")
+    return is_canonical(host) and counted_source(host) == source
 
 
 def address(text: str) -> str | None:

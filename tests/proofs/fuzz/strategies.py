@@ -184,7 +184,8 @@ _NOT_BASE64: tuple[Callable[[bytes], bytes], ...] = (
 def _padded(keys: FuzzKeys, limit: int, offset: int) -> bytes:
     """A valid header of about as many bytes as a setup allows."""
     room = (limit + offset - len("Basic ")) // 4 * 3 - len(keys.live[0]) - 1
-    return b"Basic " + b64encode(f"{keys.live[0]}:{'x' * room}".encode())
+    token = b64encode(f"{keys.live[0]}:{'x' * room}".encode())
+    return b"Basic" + token.rjust(limit + offset - len("Basic"))
 
 
 def _headers() -> SearchStrategy[Header]:
