@@ -22,12 +22,12 @@ from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.app import app
 from support.world import Keys, World
 
-PATIENCE = 120  # a busy machine takes its time
+TIMEOUT = 120  # a busy machine takes its time
 DENIED = "127.0.0.1:9"  # the discard port: nothing listens there
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command ended."""
 
     code: int
@@ -38,7 +38,7 @@ class Ended:
     def json(self):
         return json.loads(self.stdout)
 
-    def must(self, code: int = 0) -> "Ended":
+    def must(self, code: int = 0) -> "CommandResult":
         """Return this when it ended so, without a traceback."""
         assert self.code == code, self
         assert "Traceback" not in self.stderr, self
@@ -53,15 +53,15 @@ class Octy:
     folder: Path = Path()
     _shell: subprocess.Popen[str] | None = None
 
-    def __call__(self, *words: str, typed: str = "", **variables: str) -> Ended:
+    def __call__(self, *words: str, typed: str = "", **variables: str) -> CommandResult:
         """Run it in this process."""
         others = {name: None for name in os.environ if name.startswith(("OCTY_", "COLUMNS", "NO_COLOR", "FORCE_COLOR"))}
         result = CliRunner(env={**others, **self.variables, **variables}).invoke(app, words, input=typed)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Ended(result.exit_code, result.stdout, result.stderr)
+        return CommandResult(result.exit_code, result.stdout, result.stderr)
 
-    def process(self, *words: str, **variables: str) -> Ended:
+    def process(self, *words: str, **variables: str) -> CommandResult:
         """Run it as a process of its own, with warnings as errors."""
         done = subprocess.run(
             [sys.executable, "-m", "octy_worker", *words],
@@ -69,12 +69,12 @@ class Octy:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def shell(self, *words: str, **variables: str) -> Ended:
+    def shell(self, *words: str, **variables: str) -> CommandResult:
         """Run it in a lasting process beside this one: for commands that connect a Temporal client."""
         if self._shell is None:
             self._shell = subprocess.Popen(
@@ -86,11 +86,11 @@ class Octy:
             )
         self._shell.stdin.write(json.dumps([words, variables]) + "\n")
         self._shell.stdin.flush()
-        return Ended(**json.loads(self._shell.stdout.readline()))
+        return CommandResult(**json.loads(self._shell.stdout.readline()))
 
     def close(self) -> None:
         if self._shell is not None:
-            self._shell.communicate(timeout=PATIENCE)
+            self._shell.communicate(timeout=TIMEOUT)
 
     def environment(self, **variables: str) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
@@ -134,7 +134,7 @@ def fail(
         ledger.write(batch)
 
 
-def open_case(world: World, reference: str = "acme", **options) -> tuple[Keys, str]:
+def open_incident(world: World, reference: str = "acme", **options) -> tuple[Keys, str]:
     """Register a customer, attack it, and return its keys and the id of its case."""
     keys = world.register(reference)
     fail(world, keys, **options)

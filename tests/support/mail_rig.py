@@ -59,7 +59,7 @@ def settings(**values):
 _renderer = cache(lambda values: MailRenderer(settings(**dict(values))))
 
 
-class Told:
+class RecordingMailer:
     """A mailer that keeps envelopes and answers from a list, the last answer again and again."""
 
     def __init__(self, *answers):
@@ -289,7 +289,7 @@ def alert(incident_id, number=1, kind=MailKind.ALERT):
     return SendMailInput(incident_id, kind, number, START)
 
 
-def opened(folder, store, **account):
+def open_world(folder, store, **account):
     """Lend a world, for a fixture that yields from it."""
     world = World(folder, store, **account)
     yield world

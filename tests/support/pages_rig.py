@@ -209,7 +209,7 @@ class World:
             event.remove(self.database.engine, "before_cursor_execute", note)
 
 
-def opened(folder: Path, store: str) -> Iterator[World]:
+def open_world(folder: Path, store: str) -> Iterator[World]:
     """Lend a world, for a fixture that yields from it."""
     world = World(folder, store)
     yield world

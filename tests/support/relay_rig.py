@@ -9,7 +9,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import outbox
 from octy_worker.outbox.relay import DeliveryCounts, Relay
-from octy_worker.settings import WorkerSettings
 from support.until import until_async
 from support.world import World
 
@@ -24,31 +23,26 @@ class FakeClock:
         return self.now
 
 
-class Ear:
-    """A client that hears what would be started; `says` are the errors it raises, by workflow id."""
+class RecordingClient:
+    """A client that hears what would be started; `errors` are the errors it raises, by workflow id."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple] = []
-        self.says: dict[str, Exception] = {}
+        self.started: list[tuple] = []
+        self.errors: dict[str, Exception] = {}
 
     async def start_workflow(self, run, argument, *, id, start_signal=None, start_signal_args=(), **options):  # noqa: A002
-        if id in self.says:
-            raise self.says[id]
-        self.heard.append((run, argument, id, start_signal, list(start_signal_args)))
+        if id in self.errors:
+            raise self.errors[id]
+        self.started.append((run, argument, id, start_signal, list(start_signal_args)))
         self.options = options
 
     @property
     def ids(self) -> list[str]:
-        return [heard[2] for heard in self.heard]
-
-
-def settings(world: World, **options: object) -> WorkerSettings:
-    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
+        return [started[2] for started in self.started]
 
 
 def relay(world: World, client: object, clock: Callable[[], float] = time.time, **options: object) -> Relay:
-    return Relay(world.database, client, settings(world, **options), clock)  # type: ignore[arg-type]
+    return Relay(world.database, client, world.worker_settings(**options), clock)  # type: ignore[arg-type]
 
 
 def deliver(world: World, client: object, clock: Callable[[], float] = time.time) -> DeliveryCounts:

@@ -62,7 +62,7 @@ def subscribe(world: World, url: str, reference: str = "acme") -> None:
     Accounts(world.database).change_contact(reference, {"webhook_url": url})
 
 
-def tell(world: World, account_id: str, subject: str = "n1") -> WebhookStepInput:
+def enqueue_event(world: World, account_id: str, subject: str = "n1") -> WebhookStepInput:
     """Put one event down, and return the order to post it."""
     with world.database.write() as connection:
         assert webhook_events.enqueue_webhook(

@@ -10,7 +10,7 @@ from socket import create_server, socket
 
 
 @dataclass
-class Heard:
+class ReceivedRequest:
     """One request as it came."""
 
     path: str
@@ -23,7 +23,7 @@ class Receiver:
     """Keeps requests; answers from a list of statuses, the last one again and again."""
 
     url: str
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[ReceivedRequest] = field(default_factory=list)
     statuses: list[int] = field(default_factory=lambda: [204])
     location: str = ""
 
@@ -43,7 +43,7 @@ def receiver(context: ssl.SSLContext) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {key.lower(): value for key, value in self.headers.items()}
-            served.heard.append(Heard(self.path, headers, body))
+            served.heard.append(ReceivedRequest(self.path, headers, body))
             self.send_response(served.answer())
             if served.location:
                 self.send_header("location", served.location)

@@ -25,6 +25,7 @@ from octy_middleware.recording.commit_waiter import ThreadWaiter
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
+from octy_worker.settings import WorkerSettings
 from octy_worker.staff.registration import register
 from support.in_session import in_session
 from support.postgres import PostgresServer
@@ -86,6 +87,10 @@ class World:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
         ours = {"OCTY_DATABASE_URL": url or self.url, "OCTY_PEPPERS": self.peppers.export()}
         return {**inherited, **ours, "OCTY_REQUIRE_HTTPS": "0"}
+
+    def worker_settings(self, **options: object) -> WorkerSettings:
+        keys = {"peppers": self.peppers, "sealing_keys": self.sealing_keys, "link_keys": self.peppers}
+        return WorkerSettings(database_url=self.url, **keys, **options)  # type: ignore[arg-type]
 
     @contextmanager
     def authenticator(self, clock: Clock = time.time, **options: object) -> Iterator[Authenticator]:

@@ -15,7 +15,6 @@ from temporalio import activity
 
 from octy_middleware import ConfigurationError
 from octy_worker import daemon
-from octy_worker.settings import WorkerSettings
 from octy_worker.task_queue_workers import executors, workers
 from octy_worker.temporal.deployment import deployment_config
 from octy_workflows import activities
@@ -35,11 +34,6 @@ def temporal() -> Iterator[Temporal]:
         yield opened
 
 
-def settings(world: World, **options: object) -> WorkerSettings:
-    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
-
-
 def configurations(parts: daemon.WorkerComponents, temporal: Temporal) -> dict[str, dict]:
     """Return what each worker is made from, by its task queue."""
 
@@ -55,7 +49,7 @@ def configurations(parts: daemon.WorkerComponents, temporal: Temporal) -> dict[s
 
 
 def test_worker_registers_exactly_the_declared_activities_and_workflows(world: World, temporal: Temporal) -> None:
-    own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
+    own = world.worker_settings().model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
     parts = daemon.WorkerComponents(own)
     found = configurations(parts, temporal)
     assert sorted(found) == sorted(all_task_queues(parts.task_queue))
@@ -102,7 +96,7 @@ def test_worker_registers_exactly_the_declared_activities_and_workflows(world: W
 @pytest.mark.sqlite
 def test_workers_are_versioned_only_with_workflows_and_a_named_deployment(world: World, temporal: Temporal) -> None:
     def versions(**options: object) -> dict[str, str]:
-        found = configurations(daemon.WorkerComponents(settings(world, **options)), temporal)
+        found = configurations(daemon.WorkerComponents(world.worker_settings(**options)), temporal)
         return {
             name: config["deployment_config"].version.to_canonical_string()
             for name, config in found.items()
@@ -145,7 +139,7 @@ def test_worker_that_stops_unexpectedly_logs_the_reason_in_one_line(  # noqa: PL
 ) -> None:
     monkeypatch.setattr(daemon, "run_worker", work)
     monkeypatch.setattr(daemon, "supervise", pages)
-    assert daemon.serve(settings(world), pages=True) == 1
+    assert daemon.serve(world.worker_settings(), pages=True) == 1
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line == f"worker: {why}"
 
@@ -155,7 +149,7 @@ def test_worker_that_is_told_to_stop_logs_no_warning(
 ) -> None:
     monkeypatch.setattr(daemon, "run_worker", _be_stopped)
     monkeypatch.setattr(daemon, "supervise", _idle)
-    assert daemon.serve(settings(world), pages=True) == 0
+    assert daemon.serve(world.worker_settings(), pages=True) == 0
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -167,7 +161,7 @@ def test_worker_that_waits_for_temporal_stops_at_once_on_sigterm(
         until(lambda: "retrying" in caplog.text)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    asked = settings(world, temporal_address="127.0.0.1:9")  # the discard port: nothing listens there
+    asked = world.worker_settings(temporal_address="127.0.0.1:9")  # the discard port: nothing listens there
     with ThreadPoolExecutor(1) as executor:
         told = executor.submit(terminate)
         assert daemon.serve(asked, pages=False) == 0
@@ -178,7 +172,7 @@ def test_worker_rejected_by_temporal_stops_with_the_reason(
     world: World, temporal: Temporal, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A namespace that isn't there is fatal to the SDK's worker, which then cancels the task around it."""
-    asked = settings(world, temporal_address=temporal.address, temporal_namespace="nowhere")
+    asked = world.worker_settings(temporal_address=temporal.address, temporal_namespace="nowhere")
     assert daemon.serve(asked, pages=False) == 1
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line.startswith("worker: stopping because component 'worker' failed: ")
@@ -197,7 +191,7 @@ def test_unusable_pages_certificate_is_reported_before_the_worker_starts(
         "pages_private_key": str(world.folder / key),
     }
     with pytest.raises(ConfigurationError, match="OCTY_PAGES_CERTIFICATE"):
-        daemon.WorkerComponents(settings(world, **paths))
+        daemon.WorkerComponents(world.worker_settings(**paths))
 
 
 @pytest.mark.parametrize(
@@ -214,4 +208,4 @@ def test_mail_template_errors_are_reported_before_the_worker_starts(
     (world.folder / "templates" / "alert" / "subject.txt").write_text("\n{{ nothing }}", encoding="utf-8")
     monkeypatch.chdir(world.folder)
     with pytest.raises(ConfigurationError, match=why):
-        daemon.serve(settings(world, **options), pages=False)
+        daemon.serve(world.worker_settings(**options), pages=False)

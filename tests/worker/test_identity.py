@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cli_rig import Octy, octy_for, open_case
+from support.cli_rig import Octy, octy_for, open_incident
 from support.postgres import shared_server
 from support.world import INSTALLATION, FakeRequest, World, basic
 
@@ -205,7 +205,7 @@ def test_moved_installation_keeps_its_id_and_open_subjects(world: World, copied:
 
 def open_everything(world: World) -> None:
     """Leave something of every kind open: an incident, new keys, a mail, a notice, a webhook, messages."""
-    keys, _ = open_case(world, "attacked")
+    keys, _ = open_incident(world, "attacked")
     contact = {"contact_email_address": "security@new.example", "webhook_url": "https://hooks.example/octy"}
     made = register(world.database, "new", contact, actor="test", now=time.time())
     with world.database.write_session() as session:

@@ -46,7 +46,7 @@ from octy_workflows.messages import (
 from octy_workflows.retry import SUBJECT_MISSING
 from octy_workflows.staff_requests import Choice, StaffDecision
 from worker.activities import test_mail_activity
-from worker.domain import test_orders
+from worker.domain import test_staff_requests
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 HOUR = 3600.0
@@ -407,8 +407,8 @@ WITHOUT_SUBJECT = {
     "record_missing_subject",
 }  # or one that may be anything
 ASKED_ELSEWHERE = {
-    "send_mail": test_mail_activity.test_a_mail_about_what_is_not_in_this_database_is_tried_again,
-    "use_staff_request": test_orders.test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted,
+    "send_mail": test_mail_activity.test_mail_with_a_missing_subject_is_retried,
+    "use_staff_request": test_staff_requests.test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted,
 }
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from support.in_session import in_session
-from support.mail_rig import Told, settings
-from support.webhook_rig import subscribe, tell
+from support.mail_rig import RecordingMailer, settings
+from support.webhook_rig import enqueue_event, subscribe
 from support.world import FakeRequest, World
 from temporalio.testing import ActivityEnvironment
 
@@ -123,7 +123,7 @@ def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepIn
     """An account's server is to be told, where the account says by now."""
     keys = desk.world.register()
     subscribe(desk.world, "https://hooks.acme.example/")
-    order = tell(desk.world, keys.account_id)
+    order = enqueue_event(desk.world, keys.account_id)
     subscribe(desk.world, url)
     return order
 
@@ -220,14 +220,14 @@ ROWS = [
 
 # Upkeep goes on where a cursor or a row says: it is killed and called again where its steps are known.
 ELSEWHERE = {
-    "prune_database": (test_retention_runs.test_a_run_that_was_killed_anywhere_ends_the_same,),
+    "prune_database": (test_retention_runs.test_retention_run_killed_at_any_write_is_resumed_to_the_same_result,),
     "reconcile_database": (
-        test_reconciliation.test_a_case_that_does_not_run_is_started_again_once,
-        test_reconciliation.test_one_worker_at_a_time_and_a_fault_gives_the_job_back,
+        test_reconciliation.test_incident_without_a_workflow_is_restarted_once,
+        test_reconciliation.test_reconciliation_needs_the_lease_and_an_error_releases_it,
     ),
     "send_digest": (
-        test_digest.test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers,
-        test_digest.test_two_workers_send_one,
+        test_digest.test_digest_lists_open_tasks_once_a_day_without_customer_data,
+        test_digest.test_two_workers_send_one_digest,
     ),
 }
 
@@ -252,7 +252,7 @@ class Trial:
         self.world = World(folder, **keys)
         if like is not None:
             shutil.copyfile(like.folder / "octy.db", folder / "octy.db")
-        self.desk, self.mailer = Desk(self.world), Told()
+        self.desk, self.mailer = Desk(self.world), RecordingMailer()
 
     def does(self, name: str) -> Callable[[Any], Any]:
         own = settings().model_copy(update={"peppers": self.world.peppers})

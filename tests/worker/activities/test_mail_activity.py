@@ -7,7 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from support.mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, SENT, START, Told, World, alert, opened, settings
+from support.mail_rig import (
+    ADDRESS,
+    DAY,
+    PUBLIC_KEY,
+    SECRET,
+    SENT,
+    START,
+    RecordingMailer,
+    World,
+    alert,
+    open_world,
+    settings,
+)
 from support.smtp_servers import Authority, Inbox, Server, running
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -30,7 +42,7 @@ ORDERED = sorted(set(MailKind) - {MailKind.ACCOUNT_NOTICE})  # that one goes bes
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 @pytest.fixture
@@ -40,7 +52,7 @@ def moved(tmp_path, store):
         "contact_changed_at": utc(START) - timedelta(days=10),
         "contact_takes_effect_at": utc(START) - timedelta(days=3),
     }
-    yield from opened(tmp_path, store, security_email=OLD_ADDRESS, **settled)
+    yield from open_world(tmp_path, store, security_email=OLD_ADDRESS, **settled)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +73,7 @@ def smtp(relay):
 def test_send_mail_has_the_declared_name(world):
     incident = world.incident()
     run = ActivityEnvironment().run
-    assert run(world.activities(Told()).send_mail, alert(incident)) == SendMailResult("sent")
+    assert run(world.activities(RecordingMailer()).send_mail, alert(incident)) == SendMailResult("sent")
     name = vars(MailActivities.send_mail)["__temporal_activity_definition"].name
     assert name == vars(declared.send_mail)["__temporal_activity_definition"].name
 
@@ -91,7 +103,7 @@ def test_mail_row_is_committed_before_the_mail_is_sent(world):
     incident = world.incident()
     seen = []
 
-    class Looking(Told):
+    class Looking(RecordingMailer):
         def send(self, envelope):
             seen.append(world.mail(f"{incident}/alert/1").state)
             return super().send(envelope)
@@ -104,7 +116,7 @@ def test_mail_row_is_committed_before_the_mail_is_sent(world):
 def test_mail_rows_of_new_keys_have_their_incident_id(world):
     regeneration = world.regeneration()
     incident = world.incident(regeneration_id=regeneration)
-    world.activities(Told()).send_mail(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
+    world.activities(RecordingMailer()).send_mail(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
     assert world.mail(f"{regeneration}/new_keys/1").incident_id == incident
 
 
@@ -122,7 +134,7 @@ class Crash(BaseException):
 
 
 def test_crash_between_smtp_and_commit_repeats_the_same_message(world, monkeypatch):
-    incident, mailer = world.incident(), Told()
+    incident, mailer = world.incident(), RecordingMailer()
     with monkeypatch.context() as patch:
         patch.setattr("octy_worker.activities.mail.complete", lambda *_, **__: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
@@ -138,7 +150,9 @@ def test_crash_between_smtp_and_commit_repeats_the_same_message(world, monkeypat
 
 def test_transient_smtp_error_raises_until_it_is_over(world):
     incident = world.incident()
-    activities = world.activities(Told(LATER, LATER, SENT), mail_daily_cap=1)  # its own row takes no place from it
+    activities = world.activities(
+        RecordingMailer(LATER, LATER, SENT), mail_daily_cap=1
+    )  # its own row takes no place from it
     for tries in (1, 2):
         with pytest.raises(ApplicationError) as caught:
             activities.send_mail(alert(incident))
@@ -151,7 +165,7 @@ def test_transient_smtp_error_raises_until_it_is_over(world):
 
 
 def test_permanent_smtp_rejection_is_final(world):
-    incident, mailer = world.incident(), Told(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"))
+    incident, mailer = world.incident(), RecordingMailer(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"))
     activities = world.activities(mailer)
     assert [activities.send_mail(alert(incident)) for _ in range(2)] == [SendMailResult("failed", "rcpt-550")] * 2
     assert len(mailer.envelopes) == 1
@@ -161,7 +175,7 @@ def test_permanent_smtp_rejection_is_final(world):
 def test_invalid_address_is_never_sent_to(tmp_path, store):
     address = "ada@customer.example\r\nBcc: eve@evil.example"
     world = World(tmp_path, store, security_email=address, contact_email_address=address)
-    incident, mailer = world.incident(), Told()
+    incident, mailer = world.incident(), RecordingMailer()
     assert world.activities(mailer).send_mail(alert(incident)) == SendMailResult("failed", "invalid-address")
     assert mailer.envelopes == []
     world.close()
@@ -170,13 +184,13 @@ def test_invalid_address_is_never_sent_to(tmp_path, store):
 @pytest.mark.parametrize("kind", list(MailKind))
 def test_mail_with_a_missing_subject_is_retried(world, kind):
     with pytest.raises(ApplicationError, match="in this worker's database") as caught:
-        world.activities(Told()).send_mail(SendMailInput(world.new_id(), kind, 1, START))
+        world.activities(RecordingMailer()).send_mail(SendMailInput(world.new_id(), kind, 1, START))
     assert not caught.value.non_retryable
 
 
 def test_keys_retired_mail_is_skipped_while_the_key_pair_is_active(world):
     order = SendMailInput(world.regeneration(), MailKind.KEYS_RETIRED, 1, START)
-    assert world.activities(Told()).send_mail(order) == SendMailResult("failed", "unknown-subject")
+    assert world.activities(RecordingMailer()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
 
 def reminder(incident_id, number=1):
@@ -184,7 +198,7 @@ def reminder(incident_id, number=1):
 
 
 def test_daily_cap_counts_reminders_and_notices_only(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     first, second = world.incident(), world.incident()
     assert activities.send_mail(alert(first)).state == "sent"
@@ -209,7 +223,7 @@ def test_daily_cap_counts_reminders_and_notices_only(world):
     ("temporal", "dated"), [(START - DAY, START - DAY + 60), (START - 30, START), (START + DAY, START)]
 )
 def test_mail_date_is_not_in_the_future_with_a_fast_worker_clock(world, temporal, dated):
-    mailer, environment = Told(), ActivityEnvironment()
+    mailer, environment = RecordingMailer(), ActivityEnvironment()
     environment.info = dataclasses.replace(environment.info, started_time=utc(temporal))
     assert environment.run(world.activities(mailer).send_mail, alert(world.incident())).state == "sent"
     assert [envelope.at for envelope in mailer.envelopes] == [dated]
@@ -219,7 +233,7 @@ def test_links_go_to_the_security_address_only_and_other_addresses_of_14_days_ge
     for address in ("second@customer.example", "thief@evil.example"):
         world.move_to(address)
         world.now += DAY
-    incident, mailer = world.incident(), Told()
+    incident, mailer = world.incident(), RecordingMailer()
     orders = [
         (alert(incident), world.links.alert_url(incident)),
         (SendMailInput(exposed := world.exposure(), MailKind.EXPOSED, 1, START), world.links.notice_url(exposed)),
@@ -243,7 +257,7 @@ def test_links_go_to_the_security_address_only_and_other_addresses_of_14_days_ge
 def test_notice_beside_an_alert_is_correct_after_a_contact_change_by_staff(world):
     world.move_to(NEW_ADDRESS, staff=StaffChange("ada", "ticket 4711"))
     world.now += DAY
-    mailer = Told()
+    mailer = RecordingMailer()
     assert world.activities(mailer).send_mail(alert(world.incident())) == SendMailResult("sent")
     [first, notice] = mailer.envelopes
     assert (first.recipient, notice.recipient) == (NEW_ADDRESS, ADDRESS)
@@ -254,7 +268,7 @@ def test_notice_beside_an_alert_is_correct_after_a_contact_change_by_staff(world
 def test_contact_change_by_an_attacker_is_mailed_to_the_security_address(world):
     world.move_to("owner@customer.example")
     world.now += 3 * DAY
-    notice, mailer = world.move_to("thief@evil.example"), Told()
+    notice, mailer = world.move_to("thief@evil.example"), RecordingMailer()
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
         assert world.activities(mailer).send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult("sent")
     told = [(sent.recipient, world.links.notice_url(notice) in sent.rendered.text) for sent in mailer.envelopes]
@@ -262,7 +276,7 @@ def test_contact_change_by_an_attacker_is_mailed_to_the_security_address(world):
 
 
 def test_notices_count_under_the_cap_and_new_addresses_get_no_more(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     for number in range(50):  # somebody who has the keys changes the address again and again
         notice = world.move_to(f"victim-{number}@elsewhere.example")
@@ -277,7 +291,7 @@ def test_notices_count_under_the_cap_and_new_addresses_get_no_more(world):
 
 
 def test_many_contact_changes_are_one_mail_on_the_next_day(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer, mail_daily_cap=1)
     activities.send_mail(reminder(world.incident()))
     notices = []
@@ -303,7 +317,7 @@ def test_many_contact_changes_are_one_mail_on_the_next_day(world):
 
 
 def test_reverted_contact_change_is_mailed_to_nobody(world):
-    notice, mailer = world.move_to(NEW_ADDRESS), Told()
+    notice, mailer = world.move_to(NEW_ADDRESS), RecordingMailer()
     world.now += 60
     world.move_to(ADDRESS)
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
@@ -314,7 +328,7 @@ def test_reverted_contact_change_is_mailed_to_nobody(world):
 
 
 def test_sent_mail_stays_sent_when_it_becomes_obsolete(world):
-    notice, activities = world.move_to(NEW_ADDRESS), world.activities(Told())
+    notice, activities = world.move_to(NEW_ADDRESS), world.activities(RecordingMailer())
     order = SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START)
     assert activities.send_mail(order) == SendMailResult("sent")
     world.now += 60
@@ -324,7 +338,7 @@ def test_sent_mail_stays_sent_when_it_becomes_obsolete(world):
 
 
 def test_late_contact_notice_goes_to_the_old_address_and_never_links_to_the_new_one(world):
-    notice, mailer = world.move_to(NEW_ADDRESS), Told()
+    notice, mailer = world.move_to(NEW_ADDRESS), RecordingMailer()
     world.now += 8 * DAY  # the mail server was away; by now security mails go to the new address
     activities = world.activities(mailer)
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
@@ -334,7 +348,7 @@ def test_late_contact_notice_goes_to_the_old_address_and_never_links_to_the_new_
 
 
 def test_exposed_mail_goes_to_the_alert_addresses_unless_the_key_pair_has_ended(moved):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = moved.activities(mailer)
     notice = moved.exposure()
     assert activities.send_mail(SendMailInput(notice, MailKind.EXPOSED, 1, START)) == SendMailResult("sent")
@@ -357,11 +371,11 @@ def test_exposed_mail_goes_to_the_alert_addresses_unless_the_key_pair_has_ended(
 )
 def test_notice_mail_has_facts_of_its_own_subject_only(world, given, kind):
     order = SendMailInput(world.subject(given), kind, 1, START)
-    assert world.activities(Told()).send_mail(order) == SendMailResult("failed", "unknown-subject")
+    assert world.activities(RecordingMailer()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
 
 def test_deferred_mail_counts_under_the_cap_for_a_day(world):
-    waiting, mailer = world.incident(), Told(LATER, SENT)
+    waiting, mailer = world.incident(), RecordingMailer(LATER, SENT)
     activities = world.activities(mailer, mail_daily_cap=1)
     with pytest.raises(ApplicationError):
         activities.send_mail(reminder(waiting))
@@ -374,14 +388,14 @@ def test_deferred_mail_counts_under_the_cap_for_a_day(world):
 
 
 def test_rejected_mails_do_not_count_under_the_cap(world):
-    activities = world.activities(Told(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
+    activities = world.activities(RecordingMailer(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
     assert activities.send_mail(reminder(world.incident())).state == "failed"
     assert activities.send_mail(reminder(world.incident())).state == "sent"
 
 
 def test_concurrent_mails_do_not_exceed_the_cap(world):
     incidents = [world.incident() for _ in range(12)]
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     with ThreadPoolExecutor(6) as pool:
         reports = list(pool.map(activities.send_mail, map(reminder, incidents)))
@@ -406,20 +420,20 @@ def test_alert_after_a_contact_change_goes_to_both_addresses(moved, relay):
 
 
 def test_copies_do_not_count_under_the_cap(moved):
-    activities = moved.activities(Told(), mail_daily_cap=2)
+    activities = moved.activities(RecordingMailer(), mail_daily_cap=2)
     reports = [activities.send_mail(reminder(moved.incident())).state for _ in range(3)]
     assert reports == ["sent", "sent", "skipped"]
 
 
 def test_new_keys_mail_goes_to_the_first_address_only(moved):
-    mailer = Told()
+    mailer = RecordingMailer()
     moved.activities(mailer).send_mail(SendMailInput(moved.regeneration(), MailKind.NEW_KEYS, 1, START))
     assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS]
 
 
 @pytest.mark.parametrize("delayed", [0, 1])
 def test_retry_sends_only_the_missing_copy(moved, delayed):
-    mailer = Told(*([LATER, SENT, SENT] if delayed == 0 else [SENT, LATER, SENT]))
+    mailer = RecordingMailer(*([LATER, SENT, SENT] if delayed == 0 else [SENT, LATER, SENT]))
     activities, incident = moved.activities(mailer), moved.incident()
     with pytest.raises(ApplicationError):
         activities.send_mail(alert(incident))
@@ -431,7 +445,7 @@ def test_retry_sends_only_the_missing_copy(moved, delayed):
 def test_send_mail_result_is_that_of_the_first_address(moved):
     refused = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
     first, second = moved.incident(), moved.incident()
-    told = moved.activities(Told(SENT, refused, refused, SENT), alert_group_interval=0)
+    told = moved.activities(RecordingMailer(SENT, refused, refused, SENT), alert_group_interval=0)
     assert told.send_mail(alert(first)) == SendMailResult("sent", "a copy failed: rcpt-550")
     assert told.send_mail(alert(second)) == SendMailResult("failed", "rcpt-550")
 
@@ -466,7 +480,7 @@ def test_send_mail_logs_and_errors_have_no_address_link_or_secret(world, relay, 
 
 @pytest.mark.parametrize(("ours", "level"), [(True, "ERROR"), (False, "WARNING")])
 def test_mail_configuration_error_is_logged_as_an_error(world, caplog, ours, level):
-    activities = world.activities(Told(SmtpResult(SmtpStatus.DEFERRED, "auth-535", ours)))
+    activities = world.activities(RecordingMailer(SmtpResult(SmtpStatus.DEFERRED, "auth-535", ours)))
     with pytest.raises(ApplicationError, match="auth-535"):
         activities.send_mail(alert(world.incident()))
     (record,) = [record for record in caplog.records if record.name == "octy.mail"]

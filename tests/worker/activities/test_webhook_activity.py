@@ -12,9 +12,9 @@ from support.webhook_rig import (
     activities,
     client,
     documented_check,
+    enqueue_event,
     status,
     subscribe,
-    tell,
 )
 from support.webhooks import Receiver, receiver
 from support.world import Keys, World
@@ -71,7 +71,7 @@ def over(world: World, *ends: PostResult | BaseException) -> WebhookActivities:
 def test_repeated_post_webhook_sends_one_event(
     world: World, keys: Keys, server: Receiver, authority: Authority
 ) -> None:
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     doing = activities(world, authority)
     assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookStepResult("sent")
     assert server.ids == [order.webhook_id]
@@ -85,7 +85,7 @@ def test_repeated_post_webhook_sends_one_event(
 
 def test_retried_webhook_has_the_same_id(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
     server.statuses = [500, 302, 204]
-    order, doing = tell(world, keys.account_id), activities(world, authority)
+    order, doing = enqueue_event(world, keys.account_id), activities(world, authority)
     for number, code in enumerate(("status-500", "redirect-302"), start=1):
         with pytest.raises(ApplicationError, match=code) as raised:
             doing.post_webhook(order)
@@ -107,7 +107,7 @@ def test_worker_killed_after_the_post_repeats_it_with_the_same_id(
             client(authority).post(message)  # type: ignore[arg-type]
             raise Killed
 
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     with pytest.raises(Killed):
         WebhookActivities(world.database, Mortal(), lambda: 0.0).post_webhook(order)
     assert status(world, order) == ("pending", 1, "")
@@ -120,7 +120,7 @@ def test_webhook_status_410_fails_without_retry(
     world: World, keys: Keys, server: Receiver, authority: Authority
 ) -> None:
     server.statuses = [410]
-    order, doing = tell(world, keys.account_id), activities(world, authority)
+    order, doing = enqueue_event(world, keys.account_id), activities(world, authority)
     assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookStepResult("failed", "gone")
     assert len(server.heard) == 1
 
@@ -129,7 +129,7 @@ def test_webhook_status_410_fails_without_retry(
     ("url", "chain", "code"), [("", KEYS, "no-url"), ("https://localhost:9/", None, "webhooks-off")]
 )
 def test_webhook_without_a_url_is_skipped(world: World, keys: Keys, url: str, chain: object, code: str) -> None:
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     subscribe(world, url)
     assert activities(world, webhook_keys=chain).post_webhook(order) == WebhookStepResult("skipped", code)
     assert status(world, order)[0] == "skipped"
@@ -139,7 +139,7 @@ def test_corrected_webhook_url_gets_pending_events(
     world: World, keys: Keys, server: Receiver, authority: Authority
 ) -> None:
     subscribe(world, "https://127.0.0.1:9/")
-    order, doing = tell(world, keys.account_id), activities(world, authority)
+    order, doing = enqueue_event(world, keys.account_id), activities(world, authority)
     with pytest.raises(ApplicationError, match="no-connection"):
         doing.post_webhook(order)
     subscribe(world, server.url)
@@ -153,7 +153,7 @@ def test_webhook_errors_are_retried_and_reported_without_the_url(
     world: World, keys: Keys, fault: FailureReason, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     with pytest.raises(ApplicationError) as raised:
         over(world, PostResult(fault, 500)).post_webhook(order)
     assert status(world, order)[:2] == ("pending", 1)
@@ -162,7 +162,7 @@ def test_webhook_errors_are_retried_and_reported_without_the_url(
 
 
 def test_give_up_webhook_fails_a_pending_one_and_keeps_its_last_error(world: World, keys: Keys) -> None:
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     doing = over(world, PostResult(FailureReason.TOO_SLOW))
     with pytest.raises(ApplicationError):
         doing.post_webhook(order)
@@ -171,7 +171,7 @@ def test_give_up_webhook_fails_a_pending_one_and_keeps_its_last_error(world: Wor
 
 
 def test_give_up_webhook_leaves_a_delivered_one(world: World, keys: Keys) -> None:
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     doing = over(world, PostResult(None, 200))
     doing.post_webhook(order)
     assert doing.give_up_webhook(order) == WebhookStepResult("sent")
@@ -189,7 +189,7 @@ def test_give_up_webhook_leaves_a_delivered_one(world: World, keys: Keys) -> Non
 def test_overlapping_webhook_attempts_keep_the_successful_result(
     world: World, keys: Keys, first: WebhookState, then: WebhookState, stands: str
 ) -> None:
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     for state in (first, then):
         with world.database.write_session() as session:
             repository.complete(session, order.webhook_id, state, 1.0, code="x" if state != "sent" else "")
@@ -207,7 +207,7 @@ def test_unknown_webhook_is_retried_because_another_worker_may_have_it(world: Wo
 
 
 def test_failed_webhook_is_retried_under_its_old_id(world: World, keys: Keys) -> None:
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     change(
         world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", order.webhook_id
     )
@@ -222,7 +222,7 @@ def test_failed_webhook_is_retried_under_its_old_id(world: World, keys: Keys) ->
 
 @pytest.mark.parametrize("state", ["pending", "sent"])
 def test_retry_with_a_pending_webhook_retries_none_of_the_named(world: World, keys: Keys, state: str) -> None:
-    orders = [tell(world, keys.account_id, subject) for subject in ("a", "b")]
+    orders = [enqueue_event(world, keys.account_id, subject) for subject in ("a", "b")]
     change(world, "UPDATE webhook SET state = ? WHERE id = ?", state, orders[0].webhook_id)
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
     with pytest.raises(RefusedError, match=f"still being tried: {orders[0].webhook_id}$"):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cli_rig import Octy, audited, octy_for, open_case
+from support.cli_rig import Octy, audited, octy_for, open_incident
 from support.world import FakeRequest, World
 
 from octy_middleware.states import KeyPairState
@@ -125,7 +125,7 @@ def test_second_keys_regenerate_joins_the_first(world, octy, issued):
 
 
 def test_keys_regenerate_is_refused_while_an_incident_is_open(world, octy):
-    pair, incident_id = open_case(world)
+    pair, incident_id = open_incident(world)
     done = octy("keys", "regenerate", "--account", "acme", "--leaked", *WHY).must(3)
     assert f"octy incidents decide {incident_id} regenerate" in done.stderr
     assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
@@ -181,7 +181,7 @@ def test_second_keys_revoke_changes_nothing(world, octy):
 
 
 def test_keys_revoke_is_recorded_in_the_open_incident(world, octy):
-    pair, incident_id = open_case(world)
+    pair, incident_id = open_incident(world)
     done = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
     assert incident_id in done.stdout
     [(actor, what, detail)] = world.rows("SELECT actor, what, detail FROM incident_event")

@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.cli_rig import Octy, octy_for, open_case
+from support.cli_rig import Octy, octy_for, open_incident
 from support.world import World
 
 from octy_middleware.clock import utc
@@ -63,8 +63,8 @@ def test_contact_change_back_to_the_security_address_applies_at_once_without_not
 
 
 def test_contact_change_is_recorded_in_the_open_incidents_of_the_account_only(world):
-    _, own = open_case(world)
-    _, of_another = open_case(world, "other")
+    _, own = open_incident(world)
+    _, of_another = open_incident(world, "other")
     octy = octy_for(world)
     octy(*CHANGE).must()
     found = octy("incidents", "show", own, "--json").must().json["timeline"]
@@ -77,7 +77,7 @@ def test_contact_change_is_recorded_in_the_open_incidents_of_the_account_only(wo
 
 
 def test_contact_change_leaves_the_timeline_of_closed_incidents(world):
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     octy = octy_for(world)
     with world.database.write() as connection:
         run(connection, "UPDATE incident SET closed_at = opened_at, state = 'closed'")

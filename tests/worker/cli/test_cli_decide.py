@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from support.cli_office import Office, open_office
 from support.cli_rig import DENIED
+from support.cli_stack import CliStack, open_stack
 from support.stores import STORES
 from support.world import INSTALLATION
 
@@ -21,188 +21,188 @@ WHY = ("--reason", "confirmed by phone")
 
 
 @pytest.fixture(scope="module", params=STORES)
-def office(tmp_path_factory, request) -> Iterator[Office]:
-    with open_office(tmp_path_factory.mktemp("office"), request.param) as office:
-        yield office
+def stack(tmp_path_factory, request) -> Iterator[CliStack]:
+    with open_stack(tmp_path_factory.mktemp("stack"), request.param) as stack:
+        yield stack
 
 
 # Decisions that stand
 
 
-def test_decision_is_applied_and_its_repeat_has_no_effect(office):
-    pair, incident_id = office.attacked()
-    done = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
+def test_decision_is_applied_and_its_repeat_has_no_effect(stack):
+    pair, incident_id = stack.open_incident()
+    done = stack.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
     assert set(done.json) == set(incidents.DECIDE_JSON.split(", "))
     assert (done.json["accepted"], done.json["why"], done.json["actor"]) == (True, "", "ada")
     assert '"what": "case_decided"' in done.stderr
-    [answer] = office.events(incident_id, "answered")
+    [answer] = stack.events(incident_id, "answered")
     assert answer == {"actor": "ada", "answer": "not_us", "leaked": True, "reason": "confirmed by phone"}
-    assert office.world.rows("SELECT state FROM key_pair WHERE public_key = :key", key=pair.public_key) == [
+    assert stack.world.rows("SELECT state FROM key_pair WHERE public_key = :key", key=pair.public_key) == [
         (KeyPairState.RETIRED,)
     ]
-    office.until(lambda: office.state(incident_id) == "regenerating")
+    stack.until(lambda: stack.state(incident_id) == "regenerating")
     decision_id = done.json["decision_id"]
-    again = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--decision-id", decision_id).must()
+    again = stack.decide(incident_id, "regenerate", "--leaked", *WHY, "--decision-id", decision_id).must()
     assert "Decided: regenerate, leaked, by ada." in again.stdout
-    assert len(office.events(incident_id, "answered")) == 1
-    assert office.events(incident_id, "decision_refused") == []
+    assert len(stack.events(incident_id, "answered")) == 1
+    assert stack.events(incident_id, "decision_refused") == []
 
 
-def test_dismissed_incident_closes_and_stays_closed(office):
-    _, incident_id = office.attacked()
-    done = office.decide(incident_id, "dismiss", *WHY, "--json").must()
-    office.wait_for_end(incident_id)
-    repeated = office.decide(incident_id, "dismiss", *WHY, "--decision-id", done.json["decision_id"])
-    late = office.decide(incident_id, "regenerate", *WHY, "--actor", "bob")
+def test_dismissed_incident_closes_and_stays_closed(stack):
+    _, incident_id = stack.open_incident()
+    done = stack.decide(incident_id, "dismiss", *WHY, "--json").must()
+    stack.wait_for_end(incident_id)
+    repeated = stack.decide(incident_id, "dismiss", *WHY, "--decision-id", done.json["decision_id"])
+    late = stack.decide(incident_id, "regenerate", *WHY, "--actor", "bob")
     repeated.must()
     assert "too late, the incident is closed as false_alarm: it_was_us, by ada" in late.must(3).stderr
-    [refused] = office.events(incident_id, "decision_refused")
+    [refused] = stack.events(incident_id, "decision_refused")
     assert (refused["actor"], refused["decision"]) == ("bob", "regenerate")
 
 
-def test_bulk_decision_decides_open_incidents_and_refuses_a_closed_one(office):
-    closed, first, second = (office.attacked()[1] for _ in range(3))
-    office.decide(closed, "dismiss", *WHY).must()
-    office.wait_for_end(closed)
+def test_bulk_decision_decides_open_incidents_and_refuses_a_closed_one(stack):
+    closed, first, second = (stack.open_incident()[1] for _ in range(3))
+    stack.decide(closed, "dismiss", *WHY).must()
+    stack.wait_for_end(closed)
     words = ("incidents", "decide-many", "dismiss", first, closed, second, *WHY, "--yes", "--json")
-    done = office.octy.shell(*words).must(3)
+    done = stack.octy.shell(*words).must(3)
     ends = {result["incident_id"]: result["end"] for result in done.json["results"]}
     assert ends == {first: "decided", closed: "refused", second: "decided"}
     for incident_id in (first, second):
-        office.wait_for_end(incident_id)
-    repeated = office.octy.shell(*words, "--batch-id", done.json["batch_id"]).must(3)
+        stack.wait_for_end(incident_id)
+    repeated = stack.octy.shell(*words, "--batch-id", done.json["batch_id"]).must(3)
     assert [result["end"] for result in repeated.json["results"]] == ["decided", "refused", "decided"]
-    assert len(office.events(first, "answered")) == 1
+    assert len(stack.events(first, "answered")) == 1
 
 
 # Refusals, each with its trace
 
 
-def test_second_decision_is_refused_and_audited(office):
-    _, incident_id = office.attacked()
-    office.decide(incident_id, "regenerate", *WHY).must()
-    late = office.decide(incident_id, "dismiss", "--reason", "no, wait", "--actor", "bob", "--json").must(3)
+def test_second_decision_is_refused_and_audited(stack):
+    _, incident_id = stack.open_incident()
+    stack.decide(incident_id, "regenerate", *WHY).must()
+    late = stack.decide(incident_id, "dismiss", "--reason", "no, wait", "--actor", "bob", "--json").must(3)
     assert late.json["accepted"] is False
     assert "too late, there is an answer: regenerate, decided by ada" in late.json["why"]
     assert late.json["why"] in late.stderr
-    [refused] = office.events(incident_id, "decision_refused")
+    [refused] = stack.events(incident_id, "decision_refused")
     assert refused == {"actor": "bob", "decision": "dismiss", "reason": "no, wait", "why": late.json["why"]}
     assert '"what": "decision_refused"' in late.stderr
 
 
-def test_decision_after_the_customers_answer_is_refused_and_recorded_once(office):
-    _, incident_id = office.attacked()
-    with office.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
+def test_decision_after_the_customers_answer_is_refused_and_recorded_once(stack):
+    _, incident_id = stack.open_incident()
+    with stack.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
         run(
             connection,
             "UPDATE incident_answer SET answer = 'it_was_us', answered_by = 'customer', answered_at = 0 "
             "WHERE incident_id = ?",
             incident_id,
         )
-    late = office.decide(incident_id, "regenerate", *WHY).must(3)
+    late = stack.decide(incident_id, "regenerate", *WHY).must(3)
     assert "too late, there is an earlier answer: dismiss, decided by customer" in late.stderr
-    assert len(office.events(incident_id, "decision_refused")) == 1
+    assert len(stack.events(incident_id, "decision_refused")) == 1
 
 
 # More time, mails again, another answer
 
 
-def test_incident_is_extended_and_its_alert_resent(office):
-    _, incident_id = office.attacked()
-    office.until(
-        lambda: office.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
+def test_incident_is_extended_and_its_alert_resent(stack):
+    _, incident_id = stack.open_incident()
+    stack.until(
+        lambda: stack.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
     )
-    longer = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY, "--json").must()
+    longer = stack.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY, "--json").must()
     assert set(longer.json) == set(incidents_requests.EXTEND_JSON.split(", "))
     assert '"what": "case_extended"' in longer.stderr
-    [event] = office.events(incident_id, "extended")
+    [event] = stack.events(incident_id, "extended")
     assert (event["actor"], event["days"], event["reason"]) == ("ada", 7, "confirmed by phone")
     assert utc(event["ends_at"]).isoformat()[:19] == longer.json["close_at"][:19]
-    office.until(lambda: office.octy.shell("incidents", "resend", incident_id, *WHY).code == 0)  # once it is over
-    [again] = office.events(incident_id, "mail_ordered_again")
+    stack.until(lambda: stack.octy.shell("incidents", "resend", incident_id, *WHY).code == 0)  # once it is over
+    [again] = stack.events(incident_id, "mail_ordered_again")
     assert (again["actor"], again["mail"]) == ("ada", "alert-2")
-    assert office.world.rows("SELECT state FROM mail WHERE key = :key", key=f"{incident_id}/alert/2") == [("sent",)]
-    refused = office.octy.shell("incidents", "resend", incident_id, "--kind", "reminder", *WHY).must(3)
+    assert stack.world.rows("SELECT state FROM mail WHERE key = :key", key=f"{incident_id}/alert/2") == [("sent",)]
+    refused = stack.octy.shell("incidents", "resend", incident_id, "--kind", "reminder", *WHY).must(3)
     assert "no reminder was sent yet" in refused.stderr
-    assert office.events(incident_id, "resend_refused")[-1]["kind"] == "reminder"
-    keys = office.octy.shell("incidents", "resend", incident_id, "--kind", "new_keys", *WHY).must(3)
+    assert stack.events(incident_id, "resend_refused")[-1]["kind"] == "reminder"
+    keys = stack.octy.shell("incidents", "resend", incident_id, "--kind", "new_keys", *WHY).must(3)
     assert "has no uncollected new keys" in keys.stderr
 
 
-def test_new_keys_are_resent_then_withdrawn_by_an_amendment(office):
-    pair, incident_id = office.attacked()
-    office.decide(incident_id, "regenerate", *WHY).must()
+def test_new_keys_are_resent_then_withdrawn_by_an_amendment(stack):
+    pair, incident_id = stack.open_incident()
+    stack.decide(incident_id, "regenerate", *WHY).must()
     keys_mail = "SELECT key FROM mail WHERE incident_id = :id AND kind = 'new_keys' AND state = 'sent' ORDER BY key"
-    office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 1)
-    again = office.octy.shell("incidents", "resend", incident_id, *WHY, "--json").must()
+    stack.until(lambda: len(stack.world.rows(keys_mail, id=incident_id)) == 1)
+    again = stack.octy.shell("incidents", "resend", incident_id, *WHY, "--json").must()
     assert (again.json["mail"], again.json["end"]) == ("new_keys-2", "ordered")
-    office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 2)
-    assert office.events(incident_id, "mail_ordered_again")[0]["mail"] == "new_keys-2"
-    late = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY).must(3)
+    stack.until(lambda: len(stack.world.rows(keys_mail, id=incident_id)) == 2)
+    assert stack.events(incident_id, "mail_ordered_again")[0]["mail"] == "new_keys-2"
+    late = stack.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY).must(3)
     assert "there is an answer: regenerate, decided by ada" in late.stderr
-    assert office.events(incident_id, "extension_refused")[0]["days"] == 7
-    done = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
+    assert stack.events(incident_id, "extension_refused")[0]["days"] == 7
+    done = stack.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
     assert set(done.json) == set(incidents_requests.CHANGE_JSON.split(", "))
     assert (done.json["closed"], done.json["ordered"]) == (False, None)
-    office.wait_for_end(incident_id)
+    stack.wait_for_end(incident_id)
     query = (
         "SELECT resolution, answer, answered_by FROM incident JOIN incident_answer ON incident_id = id WHERE id = :id"
     )
-    assert office.world.rows(query, id=incident_id) == [("false_alarm", "it_was_us", "ada")]
+    assert stack.world.rows(query, id=incident_id) == [("false_alarm", "it_was_us", "ada")]
     states = "SELECT state FROM regeneration WHERE id = :id"
-    assert office.world.rows(states, id=done.json["withdrawn"]) == [("superseded",)]
+    assert stack.world.rows(states, id=done.json["withdrawn"]) == [("superseded",)]
     active = "SELECT state FROM key_pair WHERE public_key = :key"
-    assert office.world.rows(active, key=pair.public_key) == [("active",)]
-    back = office.octy.shell("incidents", "change", incident_id, "regenerate", *WHY).must()
+    assert stack.world.rows(active, key=pair.public_key) == [("active",)]
+    back = stack.octy.shell("incidents", "change", incident_id, "regenerate", *WHY).must()
     assert "New keys are ordered" in back.stdout
-    refused = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY).must(3)
+    refused = stack.octy.shell("incidents", "change", incident_id, "dismiss", *WHY).must(3)
     assert "new keys were ordered for this incident" in refused.stderr
-    assert office.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
+    assert stack.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
 
 
-def test_first_keys_with_an_expired_link_are_resent_without_an_incident(office):
+def test_first_keys_with_an_expired_link_are_resent_without_an_incident(stack):
     contact = ("--reference", "expired", "--email", "expired@acme.example")
-    first = office.octy("accounts", "add", *contact, "--json").must().json["regeneration_id"]
+    first = stack.octy("accounts", "add", *contact, "--json").must().json["regeneration_id"]
     sent = "SELECT key FROM mail WHERE key = :key AND state = 'sent'"
-    office.until(lambda: office.world.rows(sent, key=f"{first}/new_keys/1"))
-    with office.world.database.write() as connection:
+    stack.until(lambda: stack.world.rows(sent, key=f"{first}/new_keys/1"))
+    with stack.world.database.write() as connection:
         run(connection, "UPDATE sealed_secret SET expires_at = 0 WHERE regeneration_id = ?", first)
     words = ("keys", "resend", "--account", "expired", *WHY, "--json")
-    done = office.octy.shell(*words).must()
+    done = stack.octy.shell(*words).must()
     assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.RESEND_JSON).split(", "))
     assert (done.json["address"], done.json["mail"]) == ("expired@acme.example", 2)
     assert done.json["earlier"]["status"] == "expired"
     assert '"what": "mail_ordered_again", "actor": "ada"' in done.stderr
-    office.until(lambda: office.world.rows(sent, key=f"{first}/new_keys/2"))
+    stack.until(lambda: stack.world.rows(sent, key=f"{first}/new_keys/2"))
     links = "SELECT generation FROM sealed_secret WHERE regeneration_id = :id AND expires_at > 0"
-    assert office.world.rows(links, id=first) == [(2,)]
-    assert office.octy.shell(*words, "--request-id", done.json["request_id"]).must().json["mail"] == 2
-    assert office.world.rows(links, id=first) == [(2,)]
+    assert stack.world.rows(links, id=first) == [(2,)]
+    assert stack.octy.shell(*words, "--request-id", done.json["request_id"]).must().json["mail"] == 2
+    assert stack.world.rows(links, id=first) == [(2,)]
 
 
-def test_invalid_staff_request_is_rejected_unsent_and_audited_without_the_invalid_text(office):
-    _, incident_id = office.attacked()
+def test_invalid_staff_request_is_rejected_unsent_and_audited_without_the_invalid_text(stack):
+    _, incident_id = stack.open_incident()
     for words in (("extend", "--days", "91"), ("resend",)):
         reason = "they sent sk_1Secret" if words == ("resend",) else "by phone"
-        done = office.octy.shell("incidents", words[0], incident_id, *words[1:], "--reason", reason).must(3)
+        done = stack.octy.shell("incidents", words[0], incident_id, *words[1:], "--reason", reason).must(3)
         assert "sk_1Secret" not in done.stderr
-    assert office.events(incident_id, "extension_refused") == [
+    assert stack.events(incident_id, "extension_refused") == [
         {"actor": "ada", "days": 91, "reason": "by phone", "why": "days must be between 1 and 90"}
     ]
-    [refused] = office.events(incident_id, "resend_refused")
+    [refused] = stack.events(incident_id, "resend_refused")
     assert "reason" not in refused
-    faulty = office.octy.shell("incidents", "change", incident_id, "dismiss", "--reason", "sk_1Secret").must(3)
-    assert "sk_1Secret" not in faulty.stderr + str(office.events(incident_id, "change_refused"))
+    faulty = stack.octy.shell("incidents", "change", incident_id, "dismiss", "--reason", "sk_1Secret").must(3)
+    assert "sk_1Secret" not in faulty.stderr + str(stack.events(incident_id, "change_refused"))
 
 
-def test_temporal_workflows_can_be_listed_by_state(office):
-    _, incident_id = office.attacked()
-    office.until(
+def test_temporal_workflows_can_be_listed_by_state(stack):
+    _, incident_id = stack.open_incident()
+    stack.until(
         lambda: (
-            f"octy-{INSTALLATION}-incident-{incident_id}" in office.found("OctyState = 'waiting' AND OctyFailures = 20")
+            f"octy-{INSTALLATION}-incident-{incident_id}" in stack.found("OctyState = 'waiting' AND OctyFailures = 20")
         )
     )
-    assert f"octy-{INSTALLATION}-incident-{incident_id}" not in office.found("OctyNeedsStaff = true")
+    assert f"octy-{INSTALLATION}-incident-{incident_id}" not in stack.found("OctyNeedsStaff = true")
 
 
 # What can't be reached
@@ -216,40 +216,40 @@ def test_temporal_workflows_can_be_listed_by_state(office):
         ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, 4, "Namespace elsewhere is not found"),
     ],
 )
-def test_decision_reports_a_wrong_temporal_connection(office, variables, code, said):
-    _, incident_id = office.attacked()
-    done = office.decide(incident_id, "dismiss", *WHY, **variables).must(code)
+def test_decision_reports_a_wrong_temporal_connection(stack, variables, code, said):
+    _, incident_id = stack.open_incident()
+    done = stack.decide(incident_id, "dismiss", *WHY, **variables).must(code)
     assert said in done.stderr
     assert " → " in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert office.events(incident_id, "decision_refused") == []
+    assert stack.events(incident_id, "decision_refused") == []
 
 
-def test_decision_without_temporal_keys_is_applied_but_its_result_is_unreadable(office):
+def test_decision_without_temporal_keys_is_applied_but_its_result_is_unreadable(stack):
     """The order itself stands in SQL, and its id needs no encryption: it is carried out."""
-    _, incident_id = office.attacked()
-    done = office.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
+    _, incident_id = stack.open_incident()
+    done = stack.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
     assert "OCTY_TEMPORAL_KEYS lacks the key '" in done.stderr
-    office.until(lambda: office.state(incident_id) == "closed")
+    stack.until(lambda: stack.state(incident_id) == "closed")
 
 
-def test_decision_without_a_worker_says_so_and_its_repeat_is_applied_once(office):
-    before, incident_id = office.before_any_worker, office.first_case
+def test_decision_without_a_worker_says_so_and_its_repeat_is_applied_once(stack):
+    before, incident_id = stack.before_any_worker, stack.first_incident
     before.must(4)
     assert f"no worker is polling task queue 'octy-{INSTALLATION}'" in before.stderr
     assert "start one with `octy worker`; repeat with --decision-id d-1" in before.stderr
-    office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
-    office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
-    assert len(office.events(incident_id, "answered")) == 1
+    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
+    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
+    assert len(stack.events(incident_id, "answered")) == 1
 
 
 # The end of a process that had a Temporal client
 
 
 @pytest.mark.parametrize(("variables", "code"), [({}, 0), ({"OCTY_TEMPORAL_ADDRESS": DENIED}, 4)])
-def test_cli_process_exits_with_its_code(office, variables, code):
-    _, incident_id = office.attacked()
-    office.octy.process("incidents", "decide", incident_id, "regenerate", *WHY, **variables).must(code)
+def test_cli_process_exits_with_its_code(stack, variables, code):
+    _, incident_id = stack.open_incident()
+    stack.octy.process("incidents", "decide", incident_id, "regenerate", *WHY, **variables).must(code)
 
 
 @pytest.mark.parametrize(("loaded", "way"), [(True, "at once"), (False, "the long way")])
@@ -291,46 +291,46 @@ WELL = [
 
 
 @pytest.fixture(scope="module")
-def sealed(office) -> Office:
+def sealed(stack) -> CliStack:
     """One customer's first keys wait to be collected."""
-    office.octy("accounts", "add", "--reference", "waiting", "--email", "waiting@acme.example").must()
-    office.until(lambda: office.world.rows("SELECT state FROM mail WHERE kind = 'new_keys' AND state = 'sent'"))
-    return office
+    stack.octy("accounts", "add", "--reference", "waiting", "--email", "waiting@acme.example").must()
+    stack.until(lambda: stack.world.rows("SELECT state FROM mail WHERE kind = 'new_keys' AND state = 'sent'"))
+    return stack
 
 
-def not_well_at(office: Office) -> list[str]:
+def not_well_at(stack: CliStack) -> list[str]:
     """Return the problem that the tests' own PostgreSQL server really has: it is fast, and does without fsync."""
-    return ["durability"] if office.world.store == "postgresql" else []
+    return ["durability"] if stack.world.store == "postgresql" else []
 
 
-def test_doctor_reports_no_problems_of_a_healthy_installation(office, sealed):
-    not_well = not_well_at(office)
-    found = office.octy.shell("doctor", "--json").must(len(not_well)).json
+def test_doctor_reports_no_problems_of_a_healthy_installation(stack, sealed):
+    not_well = not_well_at(stack)
+    found = stack.octy.shell("doctor", "--json").must(len(not_well)).json
     assert found["ok"] is (not not_well)
     assert [check["name"] for check in found["checks"]] == WELL
     assert [check["name"] for check in found["checks"] if (check["state"], check["to_do"]) != ("ok", "")] == not_well
-    page = office.octy.shell("doctor").must(len(not_well)).stdout
+    page = stack.octy.shell("doctor").must(len(not_well)).stdout
     assert page.count("✓") == len(WELL) - len(not_well)
     assert page.endswith("1 problem found.\n" if not_well else "No problems found.\n")
 
 
-def test_reconcile_dry_run_finds_no_differences_of_running_incidents(office, sealed):
-    found = office.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
+def test_reconcile_dry_run_finds_no_differences_of_running_incidents(stack, sealed):
+    found = stack.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
     assert (found["checked"] > 0, found["restarted"], found["terminated"], found["unknown"]) == (True, 0, 0, 0)
 
 
 OTHER = Keychain.generate("k9").export()
 
 
-def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], said: str) -> None:
+def doctor_finds(stack: CliStack, variables: dict[str, str], wrong: list[str], said: str) -> None:
     """Have the doctor look with these settings: it must say what is wrong, and only that."""
-    places = {"inbox": office.inbox, "http_port": office.inbox.rpartition(":")[2]}
-    done = office.octy.shell(
+    places = {"inbox": stack.inbox, "http_port": stack.inbox.rpartition(":")[2]}
+    done = stack.octy.shell(
         "doctor", "--json", **{name: value.format(**places) for name, value in variables.items()}
     ).must(1)
     found = {check["name"]: check for check in done.json["checks"]}
     names = [name for name, check in found.items() if check["state"] == "problem"]
-    assert [name for name in names if name not in not_well_at(office)] == wrong
+    assert [name for name in names if name not in not_well_at(stack)] == wrong
     assert said in " ".join(str(check) for check in found.values())
 
 
@@ -350,11 +350,11 @@ def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], sa
         ),
     ],
 )
-def test_doctor_reports_exactly_the_wrong_key(office, sealed, variables, wrong, said):
-    doctor_finds(office, variables, wrong, said)
+def test_doctor_reports_exactly_the_wrong_key(stack, sealed, variables, wrong, said):
+    doctor_finds(stack, variables, wrong, said)
 
 
-@pytest.mark.parametrize("office", ["sqlite"], indirect=True)  # no database has part in it
+@pytest.mark.parametrize("stack", ["sqlite"], indirect=True)  # no database has part in it
 @pytest.mark.parametrize(
     ("variables", "wrong", "said"),
     [
@@ -378,5 +378,5 @@ def test_doctor_reports_exactly_the_wrong_key(office, sealed, variables, wrong, 
         ({"OCTY_SMTP_SECURITY": "tls"}, ["mail server"], "wrong version number"),
     ],
 )
-def test_doctor_reports_exactly_the_wrong_setting(office, sealed, variables, wrong, said):
-    doctor_finds(office, variables, wrong, said)
+def test_doctor_reports_exactly_the_wrong_setting(stack, sealed, variables, wrong, said):
+    doctor_finds(stack, variables, wrong, said)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from sqlalchemy import text
-from support.cli_rig import Octy, octy_for, open_case
+from support.cli_rig import Octy, octy_for, open_incident
 from support.world import World
 
 from octy_middleware.clock import utc
@@ -94,7 +94,7 @@ def test_key_pair_is_found_by_a_prefix_of_its_public_key(world, octy):
 
 
 def test_incident_is_found_by_id_label_and_opening_request_id(world, octy):
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     with world.database.write() as connection:
         connection.execute(text("UPDATE incident SET request_id = :id"), {"id": REQUEST})
     for words in (

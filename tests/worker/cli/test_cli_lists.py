@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, event
-from support.cli_rig import Octy, fail, octy_for, open_case
+from support.cli_rig import Octy, fail, octy_for, open_incident
 from support.in_session import in_session
 from support.world import INSTALLATION, World
 
@@ -107,7 +107,7 @@ def put_mail(world: World, account_id: str, name: str, state: MailState, fault: 
 @pytest.fixture
 def busy(world: World) -> tuple[str, str]:
     """A customer with all there is: a case, its answer, mails, a notice, a used key."""
-    pair, incident_id = open_case(world)
+    pair, incident_id = open_incident(world)
     expose(world, pair.public_key)
     fail(world, pair, 3, source="198.51.100.4", outcome=Outcome.ACCEPTED)
     now = time.time()
@@ -217,7 +217,7 @@ def test_incident_is_found_by_id_id_prefix_or_workflow_id(octy, busy):
 
 def test_ambiguous_id_prefix_is_rejected(world, octy):
     now = time.time()  # ids begin with their time
-    ids = sorted(open_case(world, name, at=now)[1] for name in ("one", "two"))
+    ids = sorted(open_incident(world, name, at=now)[1] for name in ("one", "two"))
     common = ids[0][:8]
     assert ids[1].startswith(common)
     assert "several incidents" in octy("incidents", "show", common).must(2).stderr
@@ -244,7 +244,7 @@ def close_as_false_alarm(world, incident_id):
 
 def test_lists_are_filtered_newest_first_and_limited(world, octy):
     names = ["one", "two", "three"]
-    ids = {name: open_case(world, name)[1] for name in names}
+    ids = {name: open_incident(world, name)[1] for name in names}
     listed = octy("incidents", "list", "--json").must().json["incidents"]
     assert [line["account"] for line in listed] == names[::-1]
     close_as_false_alarm(world, ids["two"])
@@ -264,7 +264,7 @@ def test_lists_are_filtered_newest_first_and_limited(world, octy):
 
 def test_list_has_a_total_and_pages_through_all_rows(world, octy):
     for number in range(5):
-        open_case(world, f"c{number}")
+        open_incident(world, f"c{number}")
     for command, row in (("accounts", "reference"), ("keys", "account"), ("incidents", "account")):
         pages = [octy(command, "list", "--limit", "2", "--page", page, "--json").must().json for page in "1234"]
         assert [[line[row] for line in page[command]] for page in pages] == [["c4", "c3"], ["c2", "c1"], ["c0"], []]
@@ -295,11 +295,11 @@ def test_long_lists_run_no_more_statements_than_short_ones(world, octy):
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        open_case(world, "first")
+        open_incident(world, "first")
         lists = [("accounts", "list"), ("incidents", "list"), ("keys", "list")]
         few = [counted(*words) for words in lists]
         for number in range(5):
-            open_case(world, f"more-{number}")
+            open_incident(world, f"more-{number}")
         assert [counted(*words) for words in lists] == few
     finally:
         event.remove(Engine, "before_cursor_execute", note)
@@ -325,7 +325,7 @@ def test_keys_show_lists_recent_sources(world, octy):
 
 
 def test_sources_that_are_no_address_are_described_as_in_mails(world, octy):
-    pair, incident_id = open_case(world)
+    pair, incident_id = open_incident(world)
     for source in ("unix", "unknown", "*"):  # the last one: no further source goes by name then
         fail(world, pair, 1, source=source)
     for words in (("keys", "show", pair.public_key), ("incidents", "show", incident_id)):
@@ -424,7 +424,7 @@ def test_keys_show_counts_omitted_sources(world, octy):
 
 
 def test_incidents_show_counts_omitted_uses_of_retired_key_pairs(world, octy):
-    old, (_, incident_id) = world.register(), open_case(world, "other")
+    old, (_, incident_id) = world.register(), open_incident(world, "other")
     with world.database.write() as connection:
         retired = "state = 'retired', retired_at = 1, account_id = (SELECT account_id FROM incident)"
         connection.exec_driver_sql(f"UPDATE key_pair SET {retired} WHERE public_key = '{old.public_key}'")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from support.cli_rig import Octy, audited, octy_for
-from support.relay_rig import Ear, change, deliver, put, row
+from support.relay_rig import RecordingClient, change, deliver, put, row
 from support.world import INSTALLATION, World
 
 from octy_middleware.domain.outbox import MessageKind
@@ -114,9 +114,9 @@ def test_outbox_retry_retries_exactly_the_named_messages(world, octy):
     [line] = audited(done.stderr)
     told = {"what": "messages_retried", "actor": "ada", "reason": "worker updated", "messages": f"{first}, {third}"}
     assert {name: line[name] for name in told} == told
-    ear = Ear()
-    assert deliver(world, ear) == DeliveryCounts(2, 0)
-    assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i2"]
+    temporal_client = RecordingClient()
+    assert deliver(world, temporal_client) == DeliveryCounts(2, 0)
+    assert sorted(temporal_client.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i2"]
     assert row(world, second) == (False, 5, "RPCError DATA_LOSS")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.cli_rig import DENIED, Ended, Octy
+from support.cli_rig import DENIED, CommandResult, Octy
 from support.temporal import Temporal, open_temporal
 from temporalio.worker import Worker
 
@@ -50,12 +50,12 @@ def octy(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     octy.close()
 
 
-def while_a_worker_runs(temporal: Temporal, octy: Octy, *commands: tuple[str, ...]) -> list[Ended]:
+def while_a_worker_runs(temporal: Temporal, octy: Octy, *commands: tuple[str, ...]) -> list[CommandResult]:
     database = Database(octy.variables["OCTY_DATABASE_URL"])
     task_queue = main_queue(SETTINGS, installation_id(database))
     database.close()
 
-    async def act() -> list[Ended]:
+    async def act() -> list[CommandResult]:
         worker = Worker(
             temporal.client,
             task_queue=task_queue,
@@ -71,7 +71,7 @@ def while_a_worker_runs(temporal: Temporal, octy: Octy, *commands: tuple[str, ..
         return temporal.run(act())
 
 
-def look(done: Ended, name: str = "version") -> dict[str, str]:
+def look(done: CommandResult, name: str = "version") -> dict[str, str]:
     [found] = [check for check in done.json["checks"] if check["name"] == name]
     return found
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
-from support.cli_rig import Octy, octy_for, open_case
+from support.cli_rig import Octy, octy_for, open_incident
 from support.world import World
 
 from octy_middleware.domain.accounts import find_account
@@ -32,7 +32,7 @@ def octy(world: World) -> Octy:
 
 def test_untrusted_text_is_sanitized_for_the_terminal(world, octy):
     """A database may hold what today's checks would refuse: imports, older releases."""
-    pair, incident_id = open_case(world, user_agent=HOSTILE)
+    pair, incident_id = open_incident(world, user_agent=HOSTILE)
     with world.database.write_session() as session:
         account = find_account(session, "acme")
         account.reference = HOSTILE
@@ -64,7 +64,7 @@ def test_untrusted_text_is_sanitized_for_the_terminal(world, octy):
 
 
 def test_ids_are_printed_whole_without_a_terminal_and_on_narrow_ones(world, octy):
-    pair, incident_id = open_case(world, "a-customer-with-" + ".".join(["a-very-long-reference"] * 8))
+    pair, incident_id = open_incident(world, "a-customer-with-" + ".".join(["a-very-long-reference"] * 8))
     assert incident_id in octy("incidents", "list", COLUMNS="40").must().stdout
     assert pair.public_key in octy("keys", "list", COLUMNS="40", FORCE_COLOR="1").must().stdout
     assert pair.reference in octy("accounts", "list", COLUMNS="40").must().stdout

@@ -8,7 +8,7 @@ import pytest
 from support.cli_rig import Octy, audited, octy_for
 from support.relay_rig import change
 from support.smtp_servers import Authority
-from support.webhook_rig import KEYS, documented_check, status, subscribe, tell
+from support.webhook_rig import KEYS, documented_check, enqueue_event, status, subscribe
 from support.webhooks import Receiver, receiver
 from support.world import Keys, World
 
@@ -158,7 +158,7 @@ def test_webhook_list_and_retry_need_no_keys(world, keys):
     bare = octy_for(world)
     assert bare("webhooks", "list").must().stdout == "There are no webhooks.\n"
     assert bare("webhooks", "list", "--failed").must().stdout == "No webhook has failed.\n"
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     change(world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow'")
     done = bare("webhooks", "retry", order.webhook_id, *WHY, "--json").must()
     assert done.json == {"retried": [order.webhook_id], "actor": "ada"}
@@ -169,7 +169,7 @@ def test_webhook_list_and_retry_need_no_keys(world, keys):
 
 
 def test_webhook_list_has_pages_and_a_total(world, octy, keys):
-    orders = [tell(world, keys.account_id, subject) for subject in "abc"]
+    orders = [enqueue_event(world, keys.account_id, subject) for subject in "abc"]
     pages = [octy("webhooks", "list", "--limit", "2", "--page", page, "--json").must().json for page in "12"]
     newest_first = sorted((each.webhook_id for each in orders), reverse=True)
     assert [line["id"] for page in pages for line in page["webhooks"]] == newest_first
@@ -179,7 +179,7 @@ def test_webhook_list_has_pages_and_a_total(world, octy, keys):
 
 
 def test_webhook_list_is_newest_first_and_filters_failed_ones(world, octy, keys):
-    first, second = (tell(world, keys.account_id, subject) for subject in ("a", "b"))
+    first, second = (enqueue_event(world, keys.account_id, subject) for subject in ("a", "b"))
     change(
         world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", first.webhook_id
     )
@@ -197,7 +197,7 @@ def test_webhook_list_is_newest_first_and_filters_failed_ones(world, octy, keys)
 
 
 def test_webhook_retry_that_is_not_possible_says_why(world, octy, keys):
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     assert "delivered or still retried" in octy("webhooks", "retry", order.webhook_id, *WHY).must(3).stderr
     assert "there is no webhook w-1 → `octy webhooks list`" in octy("webhooks", "retry", "w-1", *WHY).must(2).stderr
     assert "--reason" in octy("webhooks", "retry", order.webhook_id).must(2).stderr

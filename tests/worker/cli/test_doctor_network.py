@@ -6,7 +6,6 @@ import pytest
 import trustme
 from sqlalchemy import make_url
 from support.smtp_servers import Authority, Inbox, Server, running
-from support.upkeep_rig import settings_of
 from support.world import World
 
 from octy_middleware.db.postgres_url import unverified_sslmode
@@ -20,7 +19,7 @@ NOW = datetime.now(UTC)
 
 def looked_at(world: World, server: Server, authority: Authority, **options: object) -> Check:
     place = {"smtp_host": "localhost", "smtp_port": server.port, "smtp_ca_file": str(authority.file)}
-    return check_mail_server(settings_of(world, **place, **options))
+    return check_mail_server(world.worker_settings(**place, **options))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_doctor_reports_a_postgresql_connection_that_does_not_verify_its_server(
 def test_doctor_mentions_a_plaintext_postgresql_connection_that_the_url_allows(tmp_path) -> None:
     world = World(tmp_path)
     url = "postgresql://octy@192.0.2.1:9/octy?sslmode=disable&connect_timeout=1&hostaddr=127.0.0.1"
-    settings = settings_of(world).model_copy(update={"database_url": url})
+    settings = world.worker_settings().model_copy(update={"database_url": url})
     [check] = [check for check in check_database(settings) if check.name == "database connection"]
     assert (check.state, "OCTY_DATABASE_URL has sslmode=disable" in check.found) == (State.OK, True)
     assert "sslmode=verify-full with sslrootcert" in check.found

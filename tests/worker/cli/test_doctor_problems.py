@@ -27,7 +27,6 @@ from support.imported_pairs import have, put, slow
 from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.smtp_servers import Authority, Inbox, Scripted, Server, running
-from support.upkeep_rig import settings_of
 from support.webhook_rig import subscribe
 from support.world import World
 
@@ -75,7 +74,7 @@ class Ground:
     patch: pytest.MonkeyPatch
 
     def settings(self, **options: object) -> WorkerSettings:
-        return settings_of(self.world, **options)
+        return self.world.worker_settings(**options)
 
     def store(self, **options: object) -> list[Check]:
         settings = self.settings().model_dump() | options

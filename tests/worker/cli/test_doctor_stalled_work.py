@@ -5,10 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.doctor_rig import fits
 from support.relay_rig import change
-from support.upkeep_rig import settings_of
 from support.world import FakeRequest, World
 
 from octy_middleware.errors import DatabaseUnavailableError
@@ -23,7 +22,7 @@ _NEEDS_POSTGRESQL = {"clocks-differ"}
 
 
 def attack(world: World, ago: float = 0.0) -> tuple[str, str]:
-    keys, incident_id = open_case(world, at=time.time() - ago)
+    keys, incident_id = open_incident(world, at=time.time() - ago)
     return keys.account_id, incident_id
 
 
@@ -91,7 +90,7 @@ def test_doctor_reports_each_stalled_work_problem_alone_with_its_text(
     keys = world.register("sound")
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
-    settings = settings_of(world)
+    settings = world.worker_settings()
     assert {check.state for check in check_stalled_work(settings)} == {State.OK}
     PROVOKED[code](world, monkeypatch)
     found = [check for check in check_stalled_work(settings) if check.state is not State.OK]
@@ -104,5 +103,5 @@ def test_doctor_reports_each_stalled_work_problem_alone_with_its_text(
 
 
 def test_doctor_reports_stalled_work_as_unchecked_without_a_database(tmp_path: Path, world: World) -> None:
-    settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path}/none/none.db"})
+    settings = world.worker_settings().model_copy(update={"database_url": f"sqlite:///{tmp_path}/none/none.db"})
     assert {check.state for check in check_stalled_work(settings)} == {State.UNCHECKED}

@@ -13,7 +13,6 @@ from support.cli_rig import DENIED
 from support.doctor_rig import fits
 from support.temporal import Temporal, open_temporal
 from support.until import until, until_async
-from support.upkeep_rig import settings_of
 from support.world import World
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesResponse
@@ -69,7 +68,7 @@ class Ground:
     installation: str
 
     def settings(self, **options: object) -> WorkerSettings:
-        return settings_of(self.world, **{"temporal_address": self.temporal.address, **options})
+        return self.world.worker_settings(**{"temporal_address": self.temporal.address, **options})
 
     @property
     def queue(self) -> str:

@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from support.cli_rig import octy_for, open_case
+from support.cli_rig import octy_for, open_incident
 from support.in_session import in_session
 
 from octy_middleware.clock import utc
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sqlite  # its SQL is that of `show`, which both databas
 @pytest.fixture
 def case(world, monkeypatch):
     """A case, and a way to say what happens between two looks."""
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
 
     def meanwhile(*happenings):
         acts = iter(happenings)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.in_session import in_session
 from support.temporal import Temporal, open_temporal
 from support.until import until_async
@@ -165,7 +165,7 @@ class Office:
     def plays(self, story: Callable[[Case], Awaitable[None]], *, closed: bool = False, **times: object) -> None:
         """Open a case, and let the relay run as long as the story goes."""
         self.post.closed = closed
-        _, incident_id = open_case(self.world, f"c{next(self.numbers)}")
+        _, incident_id = open_incident(self.world, f"c{next(self.numbers)}")
         relay = Relay(self.world.database, self.temporal.client, self.settings(**times), time.time)
 
         async def act() -> None:
@@ -180,17 +180,17 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def office(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    office = Office(temporal, World(tmp_path_factory.mktemp("office")), PostOffice())
+def stack(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    stack = Office(temporal, World(tmp_path_factory.mktemp("stack")), PostOffice())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(daemon, "SmtpMailer", lambda _settings: office.post)
-        parts = daemon.WorkerComponents(office.settings())
+        patched.setattr(daemon, "SmtpMailer", lambda _settings: stack.post)
+        parts = daemon.WorkerComponents(stack.settings())
         working = parts.run_workers(temporal.client)
         temporal.run(working.__aenter__())
-        yield office
+        yield stack
         temporal.run(working.__aexit__(None, None, None))
     parts.close()
-    office.world.close()
+    stack.world.close()
 
 
 Story = Callable[[Case], Awaitable[None]]
@@ -268,15 +268,13 @@ def named(value: object) -> str:
     ],
     ids=named,
 )
-def test_waiting_incident_moves_to_needs_staff_and_back(
-    office: Office, cause: str, times: dict, way_out: Story
-) -> None:
+def test_waiting_incident_moves_to_needs_staff_and_back(stack: Office, cause: str, times: dict, way_out: Story) -> None:
     async def story(case: Case) -> None:
         await case.comes_to("needs_staff")
         assert case.events()[-1] == cause
         await way_out(case)
 
-    office.plays(story, **times)
+    stack.plays(story, **times)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +290,7 @@ def test_waiting_incident_moves_to_needs_staff_and_back(
     ids=named,
 )
 def test_incident_with_uncollected_keys_moves_to_needs_staff_and_back(
-    office: Office, cause: str, times: dict, way_out: Story
+    stack: Office, cause: str, times: dict, way_out: Story
 ) -> None:
     async def story(case: Case) -> None:
         await case.comes_to("waiting")
@@ -306,4 +304,4 @@ def test_incident_with_uncollected_keys_moves_to_needs_staff_and_back(
         assert cause in case.events()
         await way_out(case)
 
-    office.plays(story, **times)
+    stack.plays(story, **times)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.in_session import in_session
-from support.mail_rig import ADDRESS, START, Told, alert, opened, settings
+from support.mail_rig import ADDRESS, START, RecordingMailer, alert, open_world, settings
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
@@ -25,12 +25,12 @@ WINDOW = 300.0
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 @pytest.fixture
 def moved(tmp_path, store):
-    for world in opened(tmp_path, store):
+    for world in open_world(tmp_path, store):
         world.move_to(NEW_ADDRESS)  # not the security address before 7 days are over
         yield world
 
@@ -70,7 +70,7 @@ def answer(world, incident_id):
 
 
 def test_four_incidents_in_a_row_send_one_alert_at_once_and_one_grouped_alert(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     [first] = attack(world, 1)
     assert activities.send_mail(order(first[0])) == SendMailResult("sent")
@@ -97,7 +97,7 @@ def test_four_incidents_in_a_row_send_one_alert_at_once_and_one_grouped_alert(wo
 
 
 def test_incidents_already_open_are_grouped_into_the_first_alert(world):
-    mailer, attacked = Told(), attack(world, 4)
+    mailer, attacked = RecordingMailer(), attack(world, 4)
     with ThreadPoolExecutor(4) as pool:
         activities = world.activities(mailer)
         reports = list(pool.map(lambda each: _until_sent(activities, each[0]), attacked))
@@ -116,7 +116,7 @@ def _until_sent(activities, incident_id):
 
 
 def test_reminders_and_notices_never_use_up_the_cap_of_alerts(world):
-    activities = world.activities(Told(), mail_daily_cap=1)
+    activities = world.activities(RecordingMailer(), mail_daily_cap=1)
     earlier = world.incident()
     for number in range(1, 4):
         activities.send_mail(alert(earlier, number, MailKind.REMINDER))
@@ -130,7 +130,7 @@ def test_reminders_and_notices_never_use_up_the_cap_of_alerts(world):
 
 
 def test_hundred_incidents_of_one_account_are_all_alerted_on_one_day(world):
-    mailer, attacked = Told(), []
+    mailer, attacked = RecordingMailer(), []
     activities = world.activities(mailer)
     for _ in range(25):
         attacked += attack(world, 4)
@@ -143,7 +143,7 @@ def test_hundred_incidents_of_one_account_are_all_alerted_on_one_day(world):
 
 
 def test_answered_and_closed_incidents_are_not_grouped(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     [first, second, third, fourth] = attack(world, 4)
     answer(world, second[0])
@@ -155,7 +155,7 @@ def test_answered_and_closed_incidents_are_not_grouped(world):
 
 
 def test_incident_answered_between_two_attempts_is_left_out_of_the_second(world):
-    mailer = Told(LATER, SmtpResult(SmtpStatus.ACCEPTED))
+    mailer = RecordingMailer(LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = world.activities(mailer)
     [first, second, third] = attack(world, 3)
     with pytest.raises(ApplicationError):
@@ -172,7 +172,7 @@ class Crash(BaseException):
 
 
 def test_grouped_alert_killed_between_smtp_and_commit_is_repeated_unchanged(world, monkeypatch):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     [first, second] = attack(world, 2)
     with monkeypatch.context() as patch:
@@ -194,7 +194,7 @@ def test_grouped_alert_killed_between_smtp_and_commit_is_repeated_unchanged(worl
 
 @pytest.mark.parametrize(("answered", "after"), [(True, 61.0), (False, 661.0)])
 def test_alert_is_sent_alone_when_the_grouped_mail_is_given_up(world, answered, after):
-    mailer = Told(LATER, SmtpResult(SmtpStatus.ACCEPTED))
+    mailer = RecordingMailer(LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = world.activities(mailer)
     [first, second] = attack(world, 2)
     with pytest.raises(ApplicationError):
@@ -211,14 +211,14 @@ def test_alert_is_sent_alone_when_the_grouped_mail_is_given_up(world, answered, 
 
 
 def test_rejected_grouped_mail_fails_each_of_its_alerts(world):
-    activities = world.activities(Told(REFUSED))
+    activities = world.activities(RecordingMailer(REFUSED))
     [first, second] = attack(world, 2)
     assert activities.send_mail(order(first[0])) == SendMailResult("failed", "rcpt-550")
     assert activities.send_mail(order(second[0])) == SendMailResult("failed", "rcpt-550")
 
 
 def test_other_addresses_get_one_notice_beside_a_grouped_alert(moved):
-    mailer = Told(SmtpResult(SmtpStatus.ACCEPTED), LATER, SmtpResult(SmtpStatus.ACCEPTED))
+    mailer = RecordingMailer(SmtpResult(SmtpStatus.ACCEPTED), LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = moved.activities(mailer)
     attacked = attack(moved, 2)
     with pytest.raises(ApplicationError):
@@ -229,7 +229,7 @@ def test_other_addresses_get_one_notice_beside_a_grouped_alert(moved):
 
 
 def test_incidents_of_other_accounts_are_not_grouped(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     [first] = attack(world, 1)
     other = world.account_id
@@ -251,7 +251,7 @@ def test_incidents_of_other_accounts_are_not_grouped(world):
 
 
 def test_alert_join_window_of_zero_sends_each_alert_at_once(world):
-    activities = world.activities(mailer := Told(), alert_group_interval=0)
+    activities = world.activities(mailer := RecordingMailer(), alert_group_interval=0)
     for _ in range(3):
         [(incident_id, _)] = attack(world, 1)
         assert activities.send_mail(order(incident_id)) == SendMailResult("sent")
@@ -276,7 +276,7 @@ def test_alert_never_waits_longer_than_the_join_window_with_differing_clocks(las
 
 
 def test_each_grouped_incident_has_one_mail_row(world):
-    activities = world.activities(Told())
+    activities = world.activities(RecordingMailer())
     attacked = attack(world, 3)
     for incident_id, _ in attacked:
         activities.send_mail(order(incident_id))

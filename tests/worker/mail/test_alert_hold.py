@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlmodel import select
-from support.mail_rig import CHAIN, START, Told, opened
+from support.mail_rig import CHAIN, START, RecordingMailer, open_world
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, AlertHold, KeyPair, OutcomeMinute
@@ -60,7 +60,7 @@ def test_unfitting_peppers_alone_are_evidence_for_an_alert_hold(refused, before,
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def customers(world, number):
@@ -131,7 +131,7 @@ def holds(world):
 
 
 def test_failures_of_all_customers_hold_alerts_for_15_minutes_and_notify_staff_once(world):
-    mailer, incidents = Told(), collapse(world)
+    mailer, incidents = RecordingMailer(), collapse(world)
     activities = world.activities(mailer, support_digest_to=SUPPORT)
     assert [activities.send_mail(order(incident_id)) for incident_id in incidents] == [HELD] * 12
     [notice] = mailer.envelopes
@@ -150,7 +150,7 @@ def test_failures_of_all_customers_hold_alerts_for_15_minutes_and_notify_staff_o
 
 
 def test_staff_releases_held_alerts(world):
-    mailer, incidents = Told(), collapse(world)
+    mailer, incidents = RecordingMailer(), collapse(world)
     activities = world.activities(mailer)
     assert activities.send_mail(order(incidents[0])) == HELD
     with world.database.write_session() as session:
@@ -163,7 +163,7 @@ def test_staff_releases_held_alerts(world):
 
 def test_no_second_hold_follows_within_a_day(world):
     incidents = collapse(world)
-    activities = world.activities(Told())
+    activities = world.activities(RecordingMailer())
     activities.send_mail(order(incidents[0]))
     world.now += MAX_HOLD
     assert [activities.send_mail(order(incident_id)).state for incident_id in incidents[:6]] == ["sent"] * 6
@@ -171,14 +171,14 @@ def test_no_second_hold_follows_within_a_day(world):
 
 def test_alert_hold_ends_after_the_workflow_waited_with_differing_clocks(world):
     incidents = collapse(world)
-    activities = world.activities(Told())
+    activities = world.activities(RecordingMailer())
     assert activities.send_mail(order(incidents[0])) == HELD
     world.now -= 86_400  # the worker's clock jumps back
     assert activities.send_mail(order(incidents[0], MAX_HOLD)).state == "sent"
 
 
 def test_attackers_cannot_hold_alerts_by_wrong_secrets_for_every_key(world):
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer)
     attacked = [
         refuse(world, customer, "203.0.113.66", 10_000) for customer in customers(world, 12)
@@ -193,7 +193,7 @@ def test_attackers_behind_customers_addresses_cannot_hold_alerts_while_customers
         for pair in session.exec(select(KeyPair).where(KeyPair.account_id != world.account_id).limit(3)).all():
             pair.last_used_at = utc(world.now)
             session.add(pair)
-    activities = world.activities(Told())
+    activities = world.activities(RecordingMailer())
     assert activities.send_mail(order(incidents[5])).state == "sent"
     assert holds(world) == []
 
@@ -201,7 +201,7 @@ def test_attackers_behind_customers_addresses_cannot_hold_alerts_while_customers
 def test_foreign_pepper_holds_alerts(world):
     with world.database.write() as connection:
         register_keys(connection, PEPPERS, Keychain.generate(), START)
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = world.activities(mailer, support_digest_to=SUPPORT)
     [customer] = customers(world, 1)
     incident_id = refuse(world, customer, "203.0.113.66")
@@ -218,7 +218,7 @@ def test_fitting_pepper_holds_no_alerts(world):
 
 
 def test_hold_notice_that_failed_is_retried_with_the_next_held_alert(world):
-    mailer = Told(SmtpResult(SmtpStatus.DEFERRED, "connection"), SmtpResult(SmtpStatus.ACCEPTED))
+    mailer = RecordingMailer(SmtpResult(SmtpStatus.DEFERRED, "connection"), SmtpResult(SmtpStatus.ACCEPTED))
     incidents = collapse(world)
     activities = world.activities(mailer, support_digest_to=SUPPORT)
     assert [activities.send_mail(order(incident_id)) for incident_id in incidents[:3]] == [HELD] * 3
@@ -228,7 +228,7 @@ def test_hold_notice_that_failed_is_retried_with_the_next_held_alert(world):
 
 
 def test_alert_hold_ends_on_time_when_staff_cannot_be_notified(world):
-    class Broken(Told):
+    class Broken(RecordingMailer):
         def send(self, envelope):
             if envelope.recipient == SUPPORT:
                 raise RuntimeError("a fault of ours")

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from support.cli_rig import open_case
-from support.relay_rig import Ear, FakeClock, settings
+from support.cli_rig import open_incident
+from support.relay_rig import FakeClock, RecordingClient
 from support.until import TIMEOUT, until_async
 from support.world import World
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
@@ -61,17 +61,17 @@ def order(kind: MailKind, subject_id: str) -> SendMailInput:
 
 
 def test_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) -> None:
-    _, incident_id = open_case(world, "attacked")
+    _, incident_id = open_incident(world, "attacked")
     for number in range(3):  # of one account, they would be one
         give_many(world, world.register(f"changing-{number}").account_id, 1)
-    ear = Ear()
+    temporal_client = RecordingClient()
 
     def notices() -> list[str]:
-        return [each for each in ear.ids if "notice" in each]
+        return [each for each in temporal_client.ids if "notice" in each]
 
     async def play() -> None:
         alerts = Observed()
-        relay = Relay(world.database, ear, settings(world), time.time, alerts=alerts)  # type: ignore[arg-type]
+        relay = Relay(world.database, temporal_client, world.worker_settings(), time.time, alerts=alerts)  # type: ignore[arg-type]
         running = asyncio.create_task(relay.run())
         await until_async(lambda: alerts.waiting or notices())
         assert not notices()
@@ -87,20 +87,20 @@ def test_relay_limits_the_rate_of_notices_and_of_no_other_message(world: World) 
     for number in range(5):
         give_many(world, world.register(f"changing-{number}").account_id, 1)
     others = int(world.rows("SELECT COUNT(*) FROM outbox")[0][0]) - 5
-    heard: list[tuple[str, float]] = []
+    started: list[tuple[str, float]] = []
 
-    class Timed(Ear):
+    class Timed(RecordingClient):
         async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
-            heard.append((id, asyncio.get_running_loop().time()))
+            started.append((id, asyncio.get_running_loop().time()))
             if "notice" in id:  # not done before every other message was sent: none of them waits for notices
-                await until_async(lambda: sum("notice" not in each for each, _ in heard) == others)
+                await until_async(lambda: sum("notice" not in each for each, _ in started) == others)
 
-    relay = Relay(world.database, Timed(), settings(world, relay_concurrency=40), time.time)  # type: ignore[arg-type]
+    relay = Relay(world.database, Timed(), world.worker_settings(relay_concurrency=40), time.time)  # type: ignore[arg-type]
     asyncio.run(relay.deliver_pending())
-    notices = [at for each, at in heard if "notice" in each]
+    notices = [at for each, at in started if "notice" in each]
     assert len(notices) == 5
     assert notices[-1] - notices[0] > 3 * 4.0 / 40  # four pauses, of which the first may have begun late
-    times = [at for each, at in heard if "notice" not in each]
+    times = [at for each, at in started if "notice" not in each]
     assert len(times) == others > 1
     assert min(later - earlier for earlier, later in pairwise(times)) < 0.5 * 4.0 / 40  # at a limited rate none is
 

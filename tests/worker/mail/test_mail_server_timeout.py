@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.in_session import in_session
 from support.temporal import Temporal, open_temporal
 from support.until import TIMEOUT, until_async
-from support.upkeep_rig import Works
+from support.worker_rig import WorkerRig
 from support.world import INSTALLATION, World
 
 from octy_worker import task_queue_workers
@@ -59,12 +59,12 @@ def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
     assert max(slots[work].threads for work in (None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS)) < WAITING
     assert slots[TaskQueueKind.ALERTS].threads >= 64  # in earnest; fewer hang as well, and take less time to begin
     monkeypatch.setitem(slots, TaskQueueKind.ALERTS, dataclasses.replace(slots[TaskQueueKind.ALERTS], threads=THREADS))
-    hanging, works = Hanging(), Works(world, monkeypatch)
-    works.parts.mailer = hanging  # type: ignore[assignment]
-    ids = [open_case(world, f"customer{number}")[1] for number in range(WAITING)]
+    hanging, rig = Hanging(), WorkerRig(world, monkeypatch)
+    rig.parts.mailer = hanging  # type: ignore[assignment]
+    ids = [open_incident(world, f"customer{number}")[1] for number in range(WAITING)]
 
     async def play() -> tuple[float, float]:
-        async with works.run(temporal.client):
+        async with rig.run(temporal.client):
             try:
                 await until_async(lambda: len(hanging.waiting) >= WAITING)
                 began = time.monotonic()
@@ -76,7 +76,7 @@ def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
                 decided = time.monotonic() - began
                 assert report.accepted
                 began = time.monotonic()
-                await asyncio.to_thread(open_case, world, "attacked")
+                await asyncio.to_thread(open_incident, world, "attacked")
                 await until_async(lambda: hanging.taken)
                 return decided, time.monotonic() - began
             finally:

@@ -5,7 +5,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from support.mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, opened
+from support.mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, open_world
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account
@@ -56,7 +56,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def world(tmp_path):
     """What mails say does not depend on the kind of database; what goes into mails from both: `test_mail_activity`."""
-    yield from opened(tmp_path, "sqlite")
+    yield from open_world(tmp_path, "sqlite")
 
 
 def both(rendered):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.exc import NoResultFound
 from sqlmodel import Session, select
-from support.mail_rig import PUBLIC_KEY, SECRET, SENT, START, Told, opened
+from support.mail_rig import PUBLIC_KEY, SECRET, SENT, START, RecordingMailer, open_world
 from support.relay_rig import stop
 from support.smtp_servers import Authority, Inbox, Server, running
 from support.temporal import Temporal, open_temporal
@@ -47,22 +47,22 @@ class Crash(BaseException):
 
 
 @pytest.fixture
-def books(tmp_path, store):
-    yield from opened(tmp_path, store)
+def mail_world(tmp_path, store):
+    yield from open_world(tmp_path, store)
 
 
 @pytest.fixture
-def file_books(tmp_path):
-    yield from opened(tmp_path, "sqlite")
+def sqlite_mail_world(tmp_path):
+    yield from open_world(tmp_path, "sqlite")
 
 
 def order(regeneration_id, number=1):
     return SendMailInput(regeneration_id, MailKind.NEW_KEYS_INSIDE, number, START)
 
 
-def standing(books, regeneration_id):
+def standing(mail_world, regeneration_id):
     """Return whether the secret is there, whether it was collected, the state, and how often the workflow is told."""
-    with books.database.read_session() as session:
+    with mail_world.database.read_session() as session:
         sealed = session.get_one(SealedSecret, regeneration_id)
         regeneration = session.get_one(Regeneration, regeneration_id)
         told = session.exec(select(Outbox.subject_id).where(Outbox.kind == "regeneration_collected")).all()
@@ -77,66 +77,66 @@ COLLECTED = (False, {utc(START)}, RegenerationState.COLLECTED, 1)
 # Acceptance
 
 
-def test_accepted_mail_with_keys_counts_as_collected(books):
-    regeneration_id, mailer = books.regeneration(), Told()
-    activities = books.activities(mailer)
+def test_accepted_mail_with_keys_counts_as_collected(mail_world):
+    regeneration_id, mailer = mail_world.regeneration(), RecordingMailer()
+    activities = mail_world.activities(mailer)
     assert [activities.send_mail(order(regeneration_id)) for _ in range(3)] == [SendMailResult("sent")] * 3
     [envelope] = mailer.envelopes
     assert [SECRET in form for form in (envelope.rendered.text, envelope.rendered.html)] == [True, True]
-    assert standing(books, regeneration_id) == COLLECTED
-    with books.database.write_session() as session:  # the old pair lives out its overlap from then on
+    assert standing(mail_world, regeneration_id) == COLLECTED
+    with mail_world.database.write_session() as session:  # the old pair lives out its overlap from then on
         assert regenerations.begin_overlap(session, regeneration_id, overlap=60, now=START + 30) == START + 60
 
 
-def test_mail_with_keys_killed_between_smtp_and_commit_is_repeated_unchanged(books, monkeypatch):
-    regeneration_id, mailer = books.regeneration(), Told()
+def test_mail_with_keys_killed_between_smtp_and_commit_is_repeated_unchanged(mail_world, monkeypatch):
+    regeneration_id, mailer = mail_world.regeneration(), RecordingMailer()
     with monkeypatch.context() as patch:
         patch.setattr("octy_worker.activities.mail.record_mailed", lambda *_: (_ for _ in ()).throw(Crash))
         with pytest.raises(Crash):
-            books.activities(mailer).send_mail(order(regeneration_id))
-    assert books.mail(f"{regeneration_id}/new_keys_inside/1").state == MailState.PENDING  # one transaction
-    assert standing(books, regeneration_id) == WAITING
-    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
+            mail_world.activities(mailer).send_mail(order(regeneration_id))
+    assert mail_world.mail(f"{regeneration_id}/new_keys_inside/1").state == MailState.PENDING  # one transaction
+    assert standing(mail_world, regeneration_id) == WAITING
+    assert mail_world.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
     first, second = mailer.envelopes
     assert (first.message_id, first.rendered) == (second.message_id, second.rendered)
-    assert standing(books, regeneration_id) == COLLECTED
+    assert standing(mail_world, regeneration_id) == COLLECTED
 
 
-def test_rejected_mail_with_keys_collects_nothing_and_the_next_one_may(file_books):
-    books = file_books
-    regeneration_id, mailer = books.regeneration(), Told(REFUSED, SENT)
-    activities = books.activities(mailer)
+def test_rejected_mail_with_keys_collects_nothing_and_the_next_one_may(sqlite_mail_world):
+    mail_world = sqlite_mail_world
+    regeneration_id, mailer = mail_world.regeneration(), RecordingMailer(REFUSED, SENT)
+    activities = mail_world.activities(mailer)
     assert activities.send_mail(order(regeneration_id)) == SendMailResult("failed", "rcpt-550")
-    assert standing(books, regeneration_id) == WAITING
-    with books.database.write_session() as session:
-        assert session.get_one(KeyPair, books.pair_id).state == KeyPairState.ACTIVE
+    assert standing(mail_world, regeneration_id) == WAITING
+    with mail_world.database.write_session() as session:
+        assert session.get_one(KeyPair, mail_world.pair_id).state == KeyPairState.ACTIVE
         assert regenerations.renew_link(session, regeneration_id, 2, life=60, now=START) == 2
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
     assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
     assert "It is the same key pair" in mailer.envelopes[1].rendered.text
-    assert standing(books, regeneration_id) == COLLECTED
+    assert standing(mail_world, regeneration_id) == COLLECTED
 
 
-def test_deferred_mail_with_keys_collects_nothing(file_books):
-    regeneration_id = file_books.regeneration()
+def test_deferred_mail_with_keys_collects_nothing(sqlite_mail_world):
+    regeneration_id = sqlite_mail_world.regeneration()
     with pytest.raises(ApplicationError, match="rcpt-450"):
-        file_books.activities(Told(LATER)).send_mail(order(regeneration_id))
-    assert standing(file_books, regeneration_id) == WAITING
+        sqlite_mail_world.activities(RecordingMailer(LATER)).send_mail(order(regeneration_id))
+    assert standing(sqlite_mail_world, regeneration_id) == WAITING
 
 
-def test_older_mail_with_keys_accepted_late_counts_as_collected(file_books):
+def test_older_mail_with_keys_accepted_late_counts_as_collected(sqlite_mail_world):
     """Whoever has that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
-    regeneration_id, mailer = file_books.regeneration(), Told()
-    with file_books.database.write_session() as session:
+    regeneration_id, mailer = sqlite_mail_world.regeneration(), RecordingMailer()
+    with sqlite_mail_world.database.write_session() as session:
         regenerations.renew_link(session, regeneration_id, 2, life=0, now=START - 60)
-    activities = file_books.activities(mailer)
+    activities = sqlite_mail_world.activities(mailer)
     assert activities.send_mail(order(regeneration_id)) == SendMailResult("sent")
-    assert standing(file_books, regeneration_id) == COLLECTED
+    assert standing(sqlite_mail_world, regeneration_id) == COLLECTED
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("skipped", "obsolete")
     assert len(mailer.envelopes) == 1
 
 
-class Meanwhile(Told):
+class Meanwhile(RecordingMailer):
     """A mail server that takes its time: something happens while it accepts."""
 
     def __init__(self, happens):
@@ -148,39 +148,43 @@ class Meanwhile(Told):
         return super().send(envelope)
 
 
-def ends(books, regeneration_id):
-    with books.database.write_session() as session:
+def ends(mail_world, regeneration_id):
+    with mail_world.database.write_session() as session:
         regenerations.finish(session, regeneration_id, RegenerationState.SUPERSEDED, START)
 
 
-def is_cut(books, regeneration_id):
-    with books.database.read_session() as session:
+def is_cut(mail_world, regeneration_id):
+    with mail_world.database.read_session() as session:
         new_pair = session.get_one(Regeneration, regeneration_id).new_pair_id
-    books.update_pair(new_pair, state=KeyPairState.RETIRED)
+    mail_world.update_pair(new_pair, state=KeyPairState.RETIRED)
 
 
 @pytest.mark.parametrize("happens", [ends, is_cut])
-def test_regeneration_that_ended_while_its_mail_was_sent_is_not_collected(file_books, happens):
-    regeneration_id = file_books.regeneration()
-    mailer = Meanwhile(lambda: happens(file_books, regeneration_id))
-    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
-    _, collected, state, told = standing(file_books, regeneration_id)
+def test_regeneration_that_ended_while_its_mail_was_sent_is_not_collected(sqlite_mail_world, happens):
+    regeneration_id = sqlite_mail_world.regeneration()
+    mailer = Meanwhile(lambda: happens(sqlite_mail_world, regeneration_id))
+    assert sqlite_mail_world.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
+    _, collected, state, told = standing(sqlite_mail_world, regeneration_id)
     assert (collected, told) == ({None}, 0)
     assert state != RegenerationState.COLLECTED
 
 
 @pytest.mark.parametrize("happens", [ends, is_cut])
-def test_keys_of_an_ended_regeneration_are_not_mailed(file_books, happens):
-    regeneration_id, mailer = file_books.regeneration(), Told()
-    happens(file_books, regeneration_id)
-    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
+def test_keys_of_an_ended_regeneration_are_not_mailed(sqlite_mail_world, happens):
+    regeneration_id, mailer = sqlite_mail_world.regeneration(), RecordingMailer()
+    happens(sqlite_mail_world, regeneration_id)
+    assert sqlite_mail_world.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult(
+        "skipped", "obsolete"
+    )
     assert mailer.envelopes == []
 
 
-def test_mail_with_a_link_collects_nothing(file_books):
-    regeneration_id = file_books.regeneration()
-    file_books.activities(Told()).send_mail(SendMailInput(regeneration_id, MailKind.NEW_KEYS, 1, START))
-    assert standing(file_books, regeneration_id) == WAITING
+def test_mail_with_a_link_collects_nothing(sqlite_mail_world):
+    regeneration_id = sqlite_mail_world.regeneration()
+    sqlite_mail_world.activities(RecordingMailer()).send_mail(
+        SendMailInput(regeneration_id, MailKind.NEW_KEYS, 1, START)
+    )
+    assert standing(sqlite_mail_world, regeneration_id) == WAITING
 
 
 # What the mail says
@@ -199,8 +203,8 @@ def test_mail_with_a_link_collects_nothing(file_books):
     ],
     ids=["first", "replaced", "leaked"],
 )
-def test_mail_with_keys_has_both_keys_and_warns_to_delete_it(file_books, case, said, unsaid):
-    rendered = file_books.rendered(order(file_books.regeneration(**case)))
+def test_mail_with_keys_has_both_keys_and_warns_to_delete_it(sqlite_mail_world, case, said, unsaid):
+    rendered = sqlite_mail_world.rendered(order(sqlite_mail_world.regeneration(**case)))
     for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert all(fact in form for fact in (SECRET, "hen delete this mail", "write to us at once", *said))
         assert not any(fact in form for fact in (*unsaid, "It is the same key pair", "collect", "href"))
@@ -210,8 +214,10 @@ def test_mail_with_keys_has_both_keys_and_warns_to_delete_it(file_books, case, s
 @pytest.mark.parametrize(
     ("deliver", "said"), [("link", "a link to the new secret key"), ("mail", "mail you both new keys")]
 )
-def test_alert_announces_keys_by_mail_or_by_link_as_configured(file_books, deliver, said):
-    rendered = file_books.rendered(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
+def test_alert_announces_keys_by_mail_or_by_link_as_configured(sqlite_mail_world, deliver, said):
+    rendered = sqlite_mail_world.rendered(
+        SendMailInput(sqlite_mail_world.incident(), MailKind.ALERT, 1, START), deliver=deliver
+    )
     for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert said in form
         assert ("after you have collected" in form) is (deliver == "link")
@@ -220,11 +226,13 @@ def test_alert_announces_keys_by_mail_or_by_link_as_configured(file_books, deliv
 # The secret shows itself in the letter only
 
 
-def test_repr_of_mail_values_shows_no_secret(file_books):
-    regeneration_id, mailer = file_books.regeneration(), Told()
-    with file_books.database.read_session() as session:
-        found = load_draft(session, file_books.links, order(regeneration_id), START, sealer=file_books.sealer)
-    file_books.activities(mailer).send_mail(order(regeneration_id))
+def test_repr_of_mail_values_shows_no_secret(sqlite_mail_world):
+    regeneration_id, mailer = sqlite_mail_world.regeneration(), RecordingMailer()
+    with sqlite_mail_world.database.read_session() as session:
+        found = load_draft(
+            session, sqlite_mail_world.links, order(regeneration_id), START, sealer=sqlite_mail_world.sealer
+        )
+    sqlite_mail_world.activities(mailer).send_mail(order(regeneration_id))
     for shown in (found, found.facts, mailer.envelopes, mailer.envelopes[0].rendered):
         assert SECRET not in f"{shown!r}{shown!s}"
     assert isinstance(found.facts.secret, Secret)
@@ -245,11 +253,11 @@ class FaultyRenderer:
     ],
 )
 def test_mail_with_a_key_pair_inside_shows_no_secret_in_the_error_or_log_of_a_failure(
-    file_books, monkeypatch, caplog, fault, error
+    sqlite_mail_world, monkeypatch, caplog, fault, error
 ):
     caplog.set_level(logging.DEBUG)
-    regeneration_id, mailer = file_books.regeneration(), Told(*([LATER] if fault == "smtp" else []))
-    activities = file_books.activities(
+    regeneration_id, mailer = sqlite_mail_world.regeneration(), RecordingMailer(*([LATER] if fault == "smtp" else []))
+    activities = sqlite_mail_world.activities(
         mailer,
         sealer=Sealer(Keychain.generate("other"), os.urandom) if fault == "sealing key" else None,
         renderer=FaultyRenderer() if fault == "template" else None,
@@ -262,7 +270,7 @@ def test_mail_with_a_key_pair_inside_shows_no_secret_in_the_error_or_log_of_a_fa
         activities.send_mail(order(regeneration_id))
     told = "".join(traceback.format_exception(caught.value)) + caplog.text
     assert SECRET not in told
-    assert standing(file_books, regeneration_id) == WAITING
+    assert standing(sqlite_mail_world, regeneration_id) == WAITING
 
 
 # The whole way, with a real mail server, a real Temporal server and the worker as it runs
@@ -273,16 +281,16 @@ SHAPE = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
 
 @pytest.fixture(scope="module")
 def temporal() -> Iterator[Temporal]:
-    with open_temporal() as opened:
-        opened.run(add_missing_attributes(opened.client))
-        yield opened
+    with open_temporal() as open_world:
+        open_world.run(add_missing_attributes(open_world.client))
+        yield open_world
 
 
 @pytest.fixture
 def world(tmp_path) -> Iterator[World]:
-    opened = World(tmp_path)
-    yield opened
-    opened.close()
+    open_world = World(tmp_path)
+    yield open_world
+    open_world.close()
 
 
 @pytest.fixture

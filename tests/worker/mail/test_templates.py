@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.mail_rig import Told, alert, opened, settings
+from support.mail_rig import RecordingMailer, alert, open_world, settings
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.errors import ConfigurationError
@@ -235,7 +235,7 @@ def test_invalid_translation_table_is_rejected(write, renderer, table):
 
 @pytest.fixture
 def world(tmp_path):
-    yield from opened(tmp_path, "sqlite")
+    yield from open_world(tmp_path, "sqlite")
 
 
 def test_template_that_fails_at_send_time_loses_no_mail_and_logs_no_facts(world, write, renderer, caplog):
@@ -243,7 +243,7 @@ def test_template_that_fails_at_send_time_loses_no_mail_and_logs_no_facts(world,
     path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}" + OTHER_KEYS)
     made = renderer()
     check_templates(made, SITE)
-    mailer = Told()
+    mailer = RecordingMailer()
     activities = MailActivities(
         database=world.database,
         mailer=mailer,

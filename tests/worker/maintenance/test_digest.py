@@ -1,11 +1,10 @@
 """The daily digest: what waits, once a day, with ids and commands and nothing of customers."""
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.in_session import in_session
-from support.mail_rig import Told
+from support.mail_rig import RecordingMailer
 from support.relay_rig import change, put
-from support.upkeep_rig import settings_of
 from support.world import World
 
 from octy_middleware.states import Answer
@@ -23,18 +22,18 @@ SENT = SmtpResult(SmtpStatus.ACCEPTED)
 
 @pytest.fixture
 def settings(world: World):
-    return settings_of(world, support_digest_to="support@octy.example", mail_from="Octy <security@octy.example>")
+    return world.worker_settings(support_digest_to="support@octy.example", mail_from="Octy <security@octy.example>")
 
 
-def post(world: World, settings, told: Told, now: float = NOW) -> DigestResult:
+def post(world: World, settings, told: RecordingMailer, now: float = NOW) -> DigestResult:
     return DigestSender(world.database, told, MailRenderer(settings), settings, lambda: now).send(now)
 
 
 def busy(world: World) -> dict[str, str]:
     """One of everything that waits; returns the ids."""
-    keys, incident = open_case(world, at=NOW - DAY)
+    keys, incident = open_incident(world, at=NOW - DAY)
     change(world, "UPDATE incident SET state = 'needs_staff'")
-    _, overdue = open_case(world, "slow", at=NOW - 20 * DAY)
+    _, overdue = open_incident(world, "slow", at=NOW - 20 * DAY)
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     world_ids = {"incident": incident, "overdue": overdue, "account": keys.account_id}
     change(
@@ -62,7 +61,7 @@ def busy(world: World) -> dict[str, str]:
 
 
 def test_digest_lists_open_tasks_once_a_day_without_customer_data(world: World, settings) -> None:
-    ids, told = busy(world), Told()
+    ids, told = busy(world), RecordingMailer()
     assert post(world, settings, told) == DigestResult("sent")
     assert post(world, settings, told, NOW + 3600) == DigestResult("sent")  # found, not sent
     [envelope] = told.envelopes
@@ -87,9 +86,9 @@ def test_digest_lists_open_tasks_once_a_day_without_customer_data(world: World, 
 
 
 def test_digest_counts_the_previous_utc_day(world: World, settings) -> None:
-    open_case(world, at=NOW - DAY)
-    open_case(world, "early", at=NOW - 2 * DAY)
-    open_case(world, "today", at=NOW - 3600)
+    open_incident(world, at=NOW - DAY)
+    open_incident(world, "early", at=NOW - 2 * DAY)
+    open_incident(world, "today", at=NOW - 3600)
     change(world, "UPDATE regeneration SET opened_at = ?", int((NOW - DAY) * 1e6))
     change(world, "UPDATE incident SET closed_at = ?, state = 'closed'", int((NOW - DAY) * 1e6))
     found = gather(world.database, settings, "2030-03-17", NOW).yesterday
@@ -101,7 +100,7 @@ def overdue(world: World, settings, now: float) -> list[str]:
 
 
 def test_extended_incident_is_overdue_after_its_extension(world: World, settings) -> None:
-    _, incident_id = open_case(world, at=NOW - 20 * DAY)
+    _, incident_id = open_incident(world, at=NOW - 20 * DAY)
     assert overdue(world, settings, NOW) == [incident_id]
     for number, days in ((1, -1), (2, 5)):
         end = {"days": 1, "staff_at": int(NOW), "ends_at": int(NOW + days * DAY)}
@@ -114,7 +113,7 @@ def test_extended_incident_is_overdue_after_its_extension(world: World, settings
 
 
 def test_answered_incident_is_overdue_after_the_time_of_its_new_keys(world: World, settings) -> None:
-    _, incident_id = open_case(world, at=NOW - 20 * DAY)
+    _, incident_id = open_incident(world, at=NOW - 20 * DAY)
     in_session(
         world.database, answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY
     )
@@ -125,7 +124,7 @@ def test_answered_incident_is_overdue_after_the_time_of_its_new_keys(world: Worl
 def test_digest_list_is_limited_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest, "MAX_LINES", 2)
     for number in range(4):
-        open_case(world, f"acme{number}", at=NOW - DAY)
+        open_incident(world, f"acme{number}", at=NOW - DAY)
     change(world, "UPDATE incident SET state = 'needs_staff'")
     listed = gather(world.database, settings, "2030-03-17", NOW).tasks.needs_staff
     assert (len(listed.lines), listed.more, listed.count) == (2, 2, 4)
@@ -133,7 +132,7 @@ def test_digest_list_is_limited_and_the_rest_counted(world: World, settings, mon
 
 
 def test_digest_without_open_tasks_sends_no_mail(world: World, settings) -> None:
-    told = Told()
+    told = RecordingMailer()
     assert post(world, settings, told) == DigestResult("nothing")
     busy(world)
     assert post(world, settings, told, NOW + 3600) == DigestResult("nothing")  # the day has been seen to
@@ -151,7 +150,7 @@ def test_deferred_digest_is_retried_and_a_rejected_one_is_final(
     world: World, settings, delivery: SmtpResult, first: DigestResult, again: DigestResult
 ) -> None:
     busy(world)
-    told = Told(delivery, SENT)
+    told = RecordingMailer(delivery, SENT)
     assert post(world, settings, told) == first
     assert post(world, settings, told, NOW + 60) == again
     assert len({one.message_id for one in told.envelopes}) == 1
@@ -161,6 +160,6 @@ def test_deferred_digest_is_retried_and_a_rejected_one_is_final(
 def test_two_workers_send_one_digest(world: World, settings) -> None:
     busy(world)
     JobLease(world.database, "digest", lambda: NOW).take()
-    told = Told()
+    told = RecordingMailer()
     assert post(world, settings, told) == DigestResult("held")
     assert told.envelopes == []

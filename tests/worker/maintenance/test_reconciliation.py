@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.in_session import in_session
 from support.relay_rig import change, put
 from support.until import until_async
-from support.upkeep_rig import Works
+from support.worker_rig import WorkerRig
 from support.world import INSTALLATION, QUEUE, World
 from temporalio.client import Client, WorkflowExecutionStatus
 
@@ -65,18 +65,18 @@ def test_incidents_continue_after_temporal_lost_its_state(
     """One waits for its answer, one's new keys wait to be collected, one's old keys live out their overlap."""
     file, port = tmp_path / "temporal.db", free_port()
     server = start_temporal(group, file, port=port, ui_port=None)
-    works = Works(file_world, monkeypatch, temporal_address=f"127.0.0.1:{port}", overlap=0.0)
-    waiting, mailed = (open_case(file_world, name)[1] for name in ("waiting", "mailed"))
+    rig = WorkerRig(file_world, monkeypatch, temporal_address=f"127.0.0.1:{port}", overlap=0.0)
+    waiting, mailed = (open_incident(file_world, name)[1] for name in ("waiting", "mailed"))
     state_of = "SELECT id FROM incident WHERE id = :id AND state = :state"
 
     async def before() -> str:
-        async with works.run(await Client.connect(f"127.0.0.1:{port}")):
-            await until_async(lambda: len(works.told.envelopes) == 2)
-            works.answer(mailed, Answer.NOT_US)
-            await until_async(lambda: works.rows(state_of, id=mailed, state="regenerating"))
-            await until_async(lambda: any(".new_keys." in message for message in works.mails))
-            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
-            return works.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=mailed)[0][0]
+        async with rig.run(await Client.connect(f"127.0.0.1:{port}")):
+            await until_async(lambda: len(rig.told.envelopes) == 2)
+            rig.answer(mailed, Answer.NOT_US)
+            await until_async(lambda: rig.rows(state_of, id=mailed, state="regenerating"))
+            await until_async(lambda: any(".new_keys." in message for message in rig.mails))
+            await until_async(lambda: not rig.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            return rig.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=mailed)[0][0]
 
     regeneration = asyncio.run(before())
     lose_state(group, server, file, port)
@@ -85,22 +85,22 @@ def test_incidents_continue_after_temporal_lost_its_state(
         client = await Client.connect(f"127.0.0.1:{port}")
         found = await reconciliation(file_world, *lookups(client), dry_run=True).run()
         assert found == Findings(checked=3, restarted=3)
-        assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
-        async with works.run(client):
+        assert not rig.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
+        async with rig.run(client):
             # Its schedule was lost as well; it comes back, and is due at once.
-            await until_async(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
-            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
-            works.answer(waiting, Answer.IT_WAS_US)
+            await until_async(lambda: len(rig.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
+            await until_async(lambda: not rig.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            rig.answer(waiting, Answer.IT_WAS_US)
             assert in_session(
                 file_world.database, regenerations.collect, file_world.sealer, regeneration, 1, time.time()
             )
-            await until_async(lambda: len(works.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
+            await until_async(lambda: len(rig.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
             await runs_though_it_is_closed(file_world, client, waiting)
 
     asyncio.run(after())
-    ends = dict(works.rows("SELECT id, resolution FROM incident"))
+    ends = dict(rig.rows("SELECT id, resolution FROM incident"))
     assert ends == {waiting: "false_alarm", mailed: "regenerated"}
-    assert set(works.mails.values()) == {1}
+    assert set(rig.mails.values()) == {1}
 
 
 async def runs_though_it_is_closed(world: World, client: Client, incident_id: str) -> None:
@@ -195,7 +195,7 @@ def add_dead_letter(world: World, event: str, subject: str, **detail: object) ->
 @pytest.fixture
 def case(world: World) -> tuple[str, str]:
     """A case, and the regeneration of its customer's first pair, finished; everything is delivered."""
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     messages(world)
     return incident_id, keys.regeneration_id
@@ -396,7 +396,7 @@ def test_webhook_without_a_workflow_is_restarted_under_its_own_order_number(
 def test_reconciliation_checks_every_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subjects, "PAGE", 2)
     for number in range(5):
-        open_case(world, f"acme{number}")
+        open_incident(world, f"acme{number}")
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     messages(world)
     said = Said()

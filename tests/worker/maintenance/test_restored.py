@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 from sqlmodel import select
-from support.cli_rig import Ended, Octy, fail, octy_for, open_case
+from support.cli_rig import CommandResult, Octy, fail, octy_for, open_incident
 from support.in_session import in_session
 from support.temporal import Temporal, open_temporal
 from support.until import until, until_async
-from support.upkeep_rig import Works, settings_of
+from support.worker_rig import WorkerRig
 from support.world import FakeRequest, Keys, World
 from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
@@ -90,8 +90,8 @@ def shell(temporal: Temporal) -> Iterator[Octy]:
 
 
 @pytest.fixture
-def restored(world: World, shell: Octy) -> Callable[..., Ended]:
-    def call(*words: str, **variables: str) -> Ended:
+def restored(world: World, shell: Octy) -> Callable[..., CommandResult]:
+    def call(*words: str, **variables: str) -> CommandResult:
         return shell.shell("db", "restored", *WHY, *words, "--json", OCTY_DATABASE_URL=world.url, **variables)
 
     return call
@@ -142,9 +142,9 @@ def outcome(world: World, keys: Keys) -> Outcome:
         return authenticator.decide(FakeRequest(keys.basic())).outcome
 
 
-def collected(works: Works, regeneration: str, reference: str) -> Keys:
+def collected(rig: WorkerRig, regeneration: str, reference: str) -> Keys:
     """Collect new keys as the customer does."""
-    world = works.world
+    world = rig.world
     new = in_session(world.database, regenerations.collect, world.sealer, regeneration, 1, time.time())
     assert new is not None
     with world.database.read_session() as session:
@@ -163,7 +163,11 @@ def collected(works: Works, regeneration: str, reference: str) -> Keys:
     ],
 )
 def test_repair_retires_replaced_key_pairs_again_after_a_restore(
-    world: World, temporal: Temporal, restored: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, taken: str
+    world: World,
+    temporal: Temporal,
+    restored: Callable[..., CommandResult],
+    monkeypatch: pytest.MonkeyPatch,
+    taken: str,
 ) -> None:
     """The key leaked, unless the backup is of a time at which the leak had cut it. Encrypted payloads are proof."""
     encryption = None
@@ -172,16 +176,16 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
         restored = partial(restored, OCTY_TEMPORAL_KEYS=KEYS)
     leaked = taken != "while new keys wait"
     keys = world.register()
-    works = Works(world, monkeypatch, temporal_address=temporal.address, overlap=0.0, temporal_keys=encryption)
+    rig = WorkerRig(world, monkeypatch, temporal_address=temporal.address, overlap=0.0, temporal_keys=encryption)
     backup = Backup(world) if taken == "before the incident" else None
     fail(world, keys)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
     backup = backup or (Backup(world) if leaked else None)
 
     async def live() -> tuple[Keys, Backup]:
-        client = await connect(works.settings, for_worker=True)
-        async with works.run(client):
-            await until_async(lambda: len(works.told.envelopes) == 1)
+        client = await connect(rig.settings, for_worker=True)
+        async with rig.run(client):
+            await until_async(lambda: len(rig.told.envelopes) == 1)
             in_session(
                 world.database,
                 incidents.answer_incident,
@@ -191,18 +195,18 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
                 by=incidents.CUSTOMER,
                 now=time.time(),
             )
-            await until_async(lambda: any(".new_keys." in message for message in works.mails))
-            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
-            [(regeneration,)] = works.rows("SELECT regeneration_id FROM incident")
+            await until_async(lambda: any(".new_keys." in message for message in rig.mails))
+            await until_async(lambda: not rig.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            [(regeneration,)] = rig.rows("SELECT regeneration_id FROM incident")
             kept = backup or Backup(world)
-            new = collected(works, regeneration, keys.reference)
+            new = collected(rig, regeneration, keys.reference)
             await client.get_workflow_handle(regeneration_workflow_id(world.installation, regeneration)).result()
             await client.get_workflow_handle(incident_workflow_id(world.installation, incident_id)).result()
         return new, kept
 
     new, kept = temporal.run(live())
     assert (outcome(world, keys), outcome(world, new)) == (Outcome.RETIRED, Outcome.ACCEPTED)
-    assert check_restored_backup(works.settings, world.installation).state is State.OK
+    assert check_restored_backup(rig.settings, world.installation).state is State.OK
     kept.restore()
     survives = Outcome.ACCEPTED if taken == "while new keys wait" else Outcome.UNKNOWN_KEY
     assert (outcome(world, keys), outcome(world, new)) == (Outcome.ACCEPTED, survives)  # the fault itself
@@ -217,18 +221,18 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
     assert (done.json["cut"], [one["account"] for one in done.json["lost_keys"]]) == ([keys.public_key], lost)
     assert revoked_keys(done.stderr.splitlines()) == [keys.public_key]
     assert (outcome(world, keys), outcome(world, new)) == (Outcome.RETIRED, survives)
-    assert works.rows("SELECT id FROM incident WHERE closed_at IS NULL") == []
-    assert check_restored_backup(works.settings, world.installation).code == ("restored-keys-lost" if lost else "")
+    assert rig.rows("SELECT id FROM incident WHERE closed_at IS NULL") == []
+    assert check_restored_backup(rig.settings, world.installation).code == ("restored-keys-lost" if lost else "")
 
     again = restored().must(1 if lost else 0).json
     assert (again["cut"], again["updated"], again["terminated"]) == ([], 0, 0)
     if lost:
         octy_for(world)("keys", "regenerate", "--account", "acme", *WHY).must()
         restored().must()
-    assert check_restored_backup(works.settings, world.installation).state is State.OK
+    assert check_restored_backup(rig.settings, world.installation).state is State.OK
 
 
-def assert_dry(world: World, restored: Callable[..., Ended], keys: Keys) -> None:
+def assert_dry(world: World, restored: Callable[..., CommandResult], keys: Keys) -> None:
     """A dry run lists what it would cut, and changes nothing."""
     before = contents(world)
     listed = restored("--dry-run").must(1).json
@@ -237,7 +241,7 @@ def assert_dry(world: World, restored: Callable[..., Ended], keys: Keys) -> None
     assert contents(world) == before
 
 
-def assert_unproven(restored: Callable[..., Ended]) -> None:
+def assert_unproven(restored: Callable[..., CommandResult]) -> None:
     found = restored().must(1).json
     assert (found["cut"], found["updated"], found["terminated"], found["lost_keys"]) == ([], 0, 0, [])
     assert {one["why"] for one in found["unproven"]} == {"its payloads are not encrypted"}
@@ -245,7 +249,7 @@ def assert_unproven(restored: Callable[..., Ended]) -> None:
 
 def until_seen(world: World, temporal: Temporal, code: str) -> None:
     """Wait until the doctor finds it: Temporal's lists are a moment late."""
-    settings = settings_of(world, temporal_address=temporal.address)
+    settings = world.worker_settings(temporal_address=temporal.address)
     until(lambda: check_restored_backup(settings, world.installation).code == code)
 
 
@@ -342,7 +346,7 @@ def test_repair_retires_the_old_key_pair_of_a_regeneration_without_a_row(
 
 
 def test_repair_records_a_given_answer_again_and_retires_the_leaked_key_pair(world: World) -> None:
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     fact = KnownIncident(incident_id, True, "", Choice.REGENERATE, leaked=True, by="customer", regeneration_id="")
     assert repaired(world, fact) == repair.Repaired((keys.public_key,), changed=True)
     assert repaired(world, fact) == repair.Repaired()
@@ -384,7 +388,7 @@ def test_audit_log_is_parsed_for_revoked_key_pairs() -> None:
 
 
 def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_without_rows(
-    world: World, temporal: Temporal, restored: Callable[..., Ended]
+    world: World, temporal: Temporal, restored: Callable[..., CommandResult]
 ) -> None:
     keys = world.register()
     backup = Backup(world)
@@ -434,10 +438,10 @@ class Forged:
 
 @pytest.mark.parametrize("store", ["sqlite"])
 def test_forged_workflows_are_listed_and_change_nothing(
-    world: World, temporal: Temporal, restored: Callable[..., Ended]
+    world: World, temporal: Temporal, restored: Callable[..., CommandResult]
 ) -> None:
     """Encrypted payloads prove the others. Without encryption ids that do not belong together are still not applied."""
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     [(pair_id,)] = world.rows("SELECT id FROM key_pair")
     case = RegenerationInput(uuid7(time.time()), leaked=True, account_id=keys.account_id, old_pair_id=pair_id)
     foreign = replace(case, regeneration_id=uuid7(time.time()), account_id="another")
@@ -538,35 +542,35 @@ def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> Non
 
 @pytest.mark.parametrize("store", ["sqlite"])
 def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_restored_backup(
-    world: World, temporal: Temporal, restored: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+    world: World, temporal: Temporal, restored: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor are keys that were abandoned: nobody need trust Temporal where nothing differs."""
     keys = world.register()
-    works = Works(world, monkeypatch, temporal_address=temporal.address, overlap=0.0)
+    rig = WorkerRig(world, monkeypatch, temporal_address=temporal.address, overlap=0.0)
 
     async def live() -> None:
-        client = await connect(works.settings, for_worker=True)
-        async with works.run(client):
-            first, second = [await order(works) for _ in range(2)]
-            assert works.rows("SELECT state FROM regeneration WHERE id = :id", id=first) == [("superseded",)]
-            collected(works, second, keys.reference)
+        client = await connect(rig.settings, for_worker=True)
+        async with rig.run(client):
+            first, second = [await order(rig) for _ in range(2)]
+            assert rig.rows("SELECT state FROM regeneration WHERE id = :id", id=first) == [("superseded",)]
+            collected(rig, second, keys.reference)
             for one in (first, second):
                 await client.get_workflow_handle(regeneration_workflow_id(world.installation, one)).result()
-            await until_async(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            await until_async(lambda: not rig.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
 
     temporal.run(live())
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE outbox SET delivered_at = 1")
         connection.exec_driver_sql("UPDATE key_change SET at = 1")
     octy_for(world)("db", "prune").must()
-    assert works.rows("SELECT id FROM outbox") == []
-    assert check_restored_backup(works.settings, world.installation).state is State.OK
+    assert rig.rows("SELECT id FROM outbox") == []
+    assert check_restored_backup(rig.settings, world.installation).state is State.OK
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE regeneration SET state = 'abandoned' WHERE state = 'superseded'")
     assert restored("--dry-run").must(0).json["unproven"] == []
     copy = world.folder / "copy.db"
     Backup._copy(world.folder / "octy.db", copy)
-    copied = settings_of(world, temporal_address=temporal.address).model_copy(
+    copied = world.worker_settings(temporal_address=temporal.address).model_copy(
         update={"database_url": f"sqlite:///{copy}"}
     )
     with world.database.write() as connection:
@@ -574,14 +578,14 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_res
     assert check_restored_backup(copied, world.installation).state is State.UNCHECKED
 
 
-async def order(works: Works) -> str:
+async def order(rig: WorkerRig) -> str:
     """Order keys in place of the newest pair, be it collected or not, and wait until they are sent."""
-    world = works.world
+    world = rig.world
     with world.database.write_session() as session:
         account_id, pair_id = session.exec(select(KeyPair.account_id, KeyPair.id).order_by(KeyPair.id)).all()[-1]
         regeneration = regenerations.open_regeneration(
             session, account_id, KeyPairCause.STAFF, old_pair_id=pair_id, leaked=False, actor="ada", now=time.time()
         ).regeneration_id
     sent = "SELECT id FROM regeneration WHERE id = :id AND state = 'sent'"
-    await until_async(lambda: works.rows(sent, id=regeneration))
+    await until_async(lambda: rig.rows(sent, id=regeneration))
     return regeneration

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from support.cli_rig import fail, open_case
+from support.cli_rig import fail, open_incident
 from support.relay_rig import change, put
 from support.until import until_async
-from support.upkeep_rig import settings_of
 from support.world import FakeRequest, World, listening
 
 from octy_middleware import ConfigurationError, Database
@@ -34,7 +33,7 @@ from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus, Message
 
 
 def test_undelivered_outbox_messages_and_dead_letters_are_counted_apart(world: World) -> None:
-    open_case(world)
+    open_incident(world)
     change(world, "UPDATE outbox SET delivered_at = created_at")
     for _ in range(3):
         put(world, "incident_grew", "x", failures=40)
@@ -82,7 +81,7 @@ def test_restarted_container_with_the_same_host_and_pid_has_its_own_series(
 
 
 def test_whole_tables_are_counted_by_state(world: World) -> None:
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     fail(world, keys, 3)
     found = read_totals(world.database, time.time())
     assert (found.pairs, found.regenerations) == ({("active",): 1}, {("collected",): 1})
@@ -140,7 +139,7 @@ def test_cached_reading_is_read_again_after_its_ttl() -> None:
 
 
 def test_second_scrape_within_ttl_runs_no_statement(world: World) -> None:
-    open_case(world)
+    open_incident(world)
     registry = CollectorRegistry()
     with listening(world.database) as statements:
         registry.register(DatabaseCollector(world.database, time.time))
@@ -213,8 +212,8 @@ def test_metrics_port_in_use_is_named_in_the_error(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"OCTY_METRICS_SDK_PORT.*{port}"):
-            sdk_runtime(settings_of(world, metrics_sdk_port=port))
-        assert daemon.serve(settings_of(world, metrics_port=port), pages=False) == 1
+            sdk_runtime(world.worker_settings(metrics_sdk_port=port))
+        assert daemon.serve(world.worker_settings(metrics_port=port), pages=False) == 1
     assert (
         f"stopping because component 'metrics' failed: OSError: the metrics can't listen on 127.0.0.1:{port}"
         in caplog.text
@@ -226,12 +225,12 @@ def test_doctor_reads_the_metrics_from_the_configured_port(tmp_path: Path) -> No
     world = World(tmp_path)
 
     def look(*, worker_runs: bool = True, **options: object) -> tuple[State, str]:
-        found, _ = check_observability(settings_of(world, **options), worker_runs=worker_runs)
+        found, _ = check_observability(world.worker_settings(**options), worker_runs=worker_runs)
         return found.state, found.found
 
     async def serve(port: int) -> tuple[State, str]:
         stop = asyncio.Event()
-        own = settings_of(world, metrics_port=port)
+        own = world.worker_settings(metrics_port=port)
         serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
         await until_async(lambda: asyncio.to_thread(is_listening, port))
         found = await asyncio.to_thread(look, metrics_port=port)
@@ -253,14 +252,14 @@ def test_doctor_names_the_missing_package_of_tracing(tmp_path: Path, monkeypatch
     for missing in (False, True):
         if missing:
             monkeypatch.setattr(observability, "find_spec", lambda _name: None)
-        _, found = check_observability(settings_of(world, tracing=True), worker_runs=True)
+        _, found = check_observability(world.worker_settings(tracing=True), worker_runs=True)
         states.append((found.state, found.to_do))
     assert states == [(State.OK, ""), (State.PROBLEM, "pip install 'octy-middleware[telemetry]'")]
     world.close()
 
 
 def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> None:
-    keys, incident_id = open_case(world, at=time.time() - 1300)
+    keys, incident_id = open_incident(world, at=time.time() - 1300)
     put_mail = (
         "INSERT INTO mail (key, account_id, incident_id, kind, message_id, state, tries, last_error, created_at) "
         "VALUES (?, ?, ?, ?, ?, 'skipped', 0, ?, ?)"

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from support.cli_rig import open_case
-from support.relay_rig import Ear, deliver, put, relay, row, settings
+from support.cli_rig import open_incident
+from support.relay_rig import RecordingClient, deliver, put, relay, row
 from support.world import INSTALLATION, World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -62,7 +62,7 @@ def test_every_message_kind_has_a_dispatch() -> None:
 
 def addressed(world: World, event: MessageKind) -> tuple:
     """Return the workflow that an event is for: its class, its id, its subject and its input."""
-    known, keys = settings(world), world.register()
+    known, keys = world.worker_settings(), world.register()
     if event is MessageKind.NOTICE_CREATED:
         with world.database.write() as connection:
             notice = create_notice(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
@@ -92,13 +92,13 @@ def test_message_starts_its_workflow_with_its_signal(world: World, event, detail
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")
     number = put(world, event, subject, **detail)
-    ear = Ear()
-    assert deliver(world, ear) == DeliveryCounts(1, 0)
-    assert ear.heard == [(room.run, case, name, signal, content)]
+    temporal_client = RecordingClient()
+    assert deliver(world, temporal_client) == DeliveryCounts(1, 0)
+    assert temporal_client.started == [(room.run, case, name, signal, content)]
     assert signal is None or workflow._Definition.must_from_class(room).signals[None].dynamic_vararg is False
-    assert subject in ear.options.pop("static_summary")
-    assert ear.options.pop("static_details").count("octy ") == 1  # the command that shows more
-    assert ear.options == {
+    assert subject in temporal_client.options.pop("static_summary")
+    assert temporal_client.options.pop("static_details").count("octy ") == 1  # the command that shows more
+    assert temporal_client.options == {
         "task_queue": TASK_QUEUES[room],
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
@@ -114,26 +114,28 @@ def test_regeneration_workflow_starts_with_the_values_of_its_row(world: World) -
         opened = regenerations.open_regeneration(
             session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
         )
-    ear = Ear()
-    deliver(world, ear)
-    [case] = {argument for _, argument, *_ in ear.heard if argument.regeneration_id == opened.regeneration_id}
+    temporal_client = RecordingClient()
+    deliver(world, temporal_client)
+    [case] = {
+        argument for _, argument, *_ in temporal_client.started if argument.regeneration_id == opened.regeneration_id
+    }
     assert (case.leaked, case.replaces) == (True, True)
 
 
 def test_workflows_set_no_search_attributes_where_they_are_off(world: World) -> None:
     keys = world.register()
     put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear = Ear()
-    asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_pending())
-    assert {argument.searchable for _, argument, *_ in ear.heard} == {False}
-    assert {heard[2] for heard in ear.heard} == {
+    temporal_client = RecordingClient()
+    asyncio.run(relay(world, temporal_client, temporal_search_attributes="off").deliver_pending())
+    assert {argument.searchable for _, argument, *_ in temporal_client.started} == {False}
+    assert {started[2] for started in temporal_client.started} == {
         f"octy-{INSTALLATION}-incident-i1",
         f"octy-{INSTALLATION}-regeneration-{keys.regeneration_id}",
     }
 
 
 def test_restarted_incident_workflow_gets_earlier_staff_requests(world: World) -> None:
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     for number, days in ((1, 7), (2, 3)):
         detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}
         with world.database.write_session() as session:
@@ -146,8 +148,8 @@ def test_restarted_incident_workflow_gets_earlier_staff_requests(world: World) -
             kind, number, key = name.split("/")[0], name, f"{incident_id}/{name}"
             own = {"account_id": account_id, "incident_id": incident_id, "created_at": utc(NOW)}
             session.add(Mail(key=key, kind=kind, message_id=f"<{number}@octy.example>", **own))
-    ear = Ear()
-    deliver(world, ear)
-    [case] = [argument for _, argument, *_ in ear.heard if isinstance(argument, IncidentInput)]
+    temporal_client = RecordingClient()
+    deliver(world, temporal_client)
+    [case] = [argument for _, argument, *_ in temporal_client.started if isinstance(argument, IncidentInput)]
     assert case.deadlines == ExtendedDeadlines(1002.0, 2002.0)
     assert case.mail_numbers == {"alert": 10, "reminder": 2}

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from support.relay_rig import Ear, change, put, relay, stop, until_undelivered
+from support.relay_rig import RecordingClient, change, put, relay, stop, until_undelivered
 from support.until import TIMEOUT
 from support.world import INSTALLATION, World
 
@@ -39,15 +39,15 @@ class Broken:
 
 async def _deliver_one_by_one(world: World, interval: float, between: Callable[[], None]) -> None:
     """Put each message when the one before it is delivered and the relay is idle."""
-    ear = Ear()
-    running = asyncio.create_task(relay(world, ear, relay_poll_interval=interval).run())
+    temporal_client = RecordingClient()
+    running = asyncio.create_task(relay(world, temporal_client, relay_poll_interval=interval).run())
     for number in range(4):
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, f"i{number}")
         async with asyncio.timeout(NEVER / 2):
             await until_undelivered(world, 0, running)
         await asyncio.to_thread(between)
     await stop(running)
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i{number}" for number in range(4)]
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i{number}" for number in range(4)]
 
 
 def test_new_message_is_delivered_at_once(world: World) -> None:
@@ -85,14 +85,14 @@ def test_relay_polls_without_notifications(world: World, monkeypatch: pytest.Mon
 
 def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
     async def retried() -> list[str]:
-        ear = Ear()
-        running = asyncio.create_task(relay(world, ear, relay_poll_interval=NEVER).run())
+        temporal_client = RecordingClient()
+        running = asyncio.create_task(relay(world, temporal_client, relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
         await until_undelivered(world, 1, running)
         await asyncio.to_thread(retry_dead_letters, world.database, None, actor="ada", reason="worker updated")
         await until_undelivered(world, 0, running)
         await stop(running)
-        return ear.ids
+        return temporal_client.ids
 
     put(world, MessageKind.INCIDENT_OPENED, "dead")
     change(world, "UPDATE outbox SET tries = 5")
@@ -101,7 +101,7 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
 
 def test_idle_relay_stops_at_once(world: World) -> None:
     async def rest_and_stop() -> None:
-        running = asyncio.create_task(relay(world, Ear(), relay_poll_interval=NEVER).run())
+        running = asyncio.create_task(relay(world, RecordingClient(), relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
         await until_undelivered(world, 0, running)
         async with asyncio.timeout(TIMEOUT):

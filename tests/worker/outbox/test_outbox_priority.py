@@ -4,8 +4,8 @@ import asyncio
 import time
 
 import pytest
-from support.cli_rig import open_case
-from support.relay_rig import Ear, relay
+from support.cli_rig import open_incident
+from support.relay_rig import RecordingClient, relay
 from support.until import until_async
 from support.world import World
 
@@ -29,7 +29,7 @@ def give_many(world: World, account_id: str, number: int = MANY) -> None:
             )
 
 
-class Slow(Ear):
+class Slow(RecordingClient):
     """A Temporal that takes its time with everything but incidents."""
 
     async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
@@ -41,20 +41,20 @@ class Slow(Ear):
 def test_incident_is_delivered_at_once_while_other_workflow_starts_hang(world: World) -> None:
     keys = world.register()
     give_many(world, keys.account_id)
-    ear = Slow()
+    temporal_client = Slow()
 
     async def play() -> float:
-        running = asyncio.create_task(relay(world, ear).run())
+        running = asyncio.create_task(relay(world, temporal_client).run())
         await asyncio.sleep(0.5)  # every delivery that others may have is under way by now
         began = time.monotonic()
-        await asyncio.to_thread(open_case, world, "attacked")
-        await until_async(lambda: ear.heard, timeout=20)
+        await asyncio.to_thread(open_incident, world, "attacked")
+        await until_async(lambda: temporal_client.started, timeout=20)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         return time.monotonic() - began
 
     assert asyncio.run(play()) < 10
-    assert "incident" in ear.ids[0]
+    assert "incident" in temporal_client.ids[0]
 
 
 def test_notices_of_one_account_do_not_delay_the_first_of_another(world: World) -> None:

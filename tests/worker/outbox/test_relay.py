@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from support.relay_rig import (
-    Ear,
     FakeClock,
+    RecordingClient,
     change,
     deliver,
     put,
@@ -36,17 +36,17 @@ _STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
 _SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 
 
-class Deaf:
+class SilentClient:
     """A client whose server never answers."""
 
-    patience = 0.0
+    waited = 0.0
 
     async def start_workflow(self, *_given, **_options):
         begun = time.monotonic()
         try:
             await asyncio.Event().wait()
         finally:
-            self.patience = time.monotonic() - begun
+            self.waited = time.monotonic() - begun
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +58,23 @@ def temporal() -> Iterator[Temporal]:
 def test_relay_delivers_messages_once_oldest_first(world: World) -> None:
     for number in (3, 1, 2):
         put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
-    ear = Ear()
-    assert asyncio.run(relay(world, ear, relay_concurrency=1).deliver_pending()) == DeliveryCounts(3, 0)
-    assert ear.ids == [
+    temporal_client = RecordingClient()
+    assert asyncio.run(relay(world, temporal_client, relay_concurrency=1).deliver_pending()) == DeliveryCounts(3, 0)
+    assert temporal_client.ids == [
         f"octy-{INSTALLATION}-incident-i3",
         f"octy-{INSTALLATION}-incident-i1",
         f"octy-{INSTALLATION}-incident-i2",
     ]
-    assert deliver(world, ear) == DeliveryCounts(0, 0)
+    assert deliver(world, temporal_client) == DeliveryCounts(0, 0)
 
 
 def test_message_to_a_completed_workflow_counts_as_delivered(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear = Ear()
-    ear.says[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
+    temporal_client = RecordingClient()
+    temporal_client.errors[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
         f"octy-{INSTALLATION}-incident-i1", "KeyIncidentWorkflow"
     )
-    assert deliver(world, ear) == DeliveryCounts(1, 0)
+    assert deliver(world, temporal_client) == DeliveryCounts(1, 0)
     assert row(world, number) == (True, 1, "")
 
 
@@ -95,17 +95,17 @@ def test_failing_message_blocks_no_other_and_is_a_dead_letter_after_five_attempt
 ) -> None:
     bad = put(world, event, "nobody", **detail)
     good = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear, clock = Ear(), FakeClock()
-    assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    temporal_client, clock = RecordingClient(), FakeClock()
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(1, 1)
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert (row(world, bad), row(world, good)) == ((False, 1, fault), (True, 1, ""))
     for pause in PAUSES:
         clock.now += pause - 0.01
-        assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+        assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 0)
         clock.now += 0.01
-        assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
+        assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 1)
     clock.now += 3600
-    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 0)
     assert row(world, bad) == (False, 5, fault)
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert f"message {bad} " in told
@@ -117,13 +117,13 @@ def test_failing_message_blocks_no_other_and_is_a_dead_letter_after_five_attempt
 def test_failing_message_blocks_its_own_subject_until_it_is_a_dead_letter(world: World) -> None:
     bad = put(world, MessageKind.WEBHOOK_DUE, "i1")
     put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
-    ear, clock = Ear(), FakeClock()
+    temporal_client, clock = RecordingClient(), FakeClock()
     for _ in range(4):
-        assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
+        assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 1)
         clock.now += PAUSES[-1]
-    assert ear.heard == []
-    assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
-    assert [heard[3] for heard in ear.heard] == ["failures_increased"]
+    assert temporal_client.started == []
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(1, 1)
+    assert [started[3] for started in temporal_client.started] == ["failures_increased"]
     assert row(world, bad) == (False, 5, "KeyError")
 
 
@@ -133,16 +133,16 @@ def test_unreadable_message_blocks_no_other(world: World) -> None:
     bad = put(world, MessageKind.INCIDENT_OPENED, "i0")
     put(world, MessageKind.INCIDENT_OPENED, "i1")
     change(world, "UPDATE outbox SET detail = 'no JSON' WHERE id = ?", bad)
-    ear = Ear()
-    assert deliver(world, ear) == DeliveryCounts(1, 1)
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    temporal_client = RecordingClient()
+    assert deliver(world, temporal_client) == DeliveryCounts(1, 1)
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert row(world, bad) == (False, 1, "JSONDecodeError")
 
 
 def test_message_detail_that_is_no_object_fails(world: World) -> None:
     bad = put(world, MessageKind.WEBHOOK_DUE, "i0")
     change(world, "UPDATE outbox SET detail = '[1]'")
-    assert deliver(world, Ear()) == DeliveryCounts(0, 1)
+    assert deliver(world, RecordingClient()) == DeliveryCounts(0, 1)
     assert row(world, bad) == (False, 1, "TypeError")
 
 
@@ -159,9 +159,9 @@ OF_THE_MESSAGE = {
 @pytest.mark.parametrize("status", sorted(OF_THE_MESSAGE))
 def test_temporal_error_about_one_message_counts_as_its_attempt(world: World, status) -> None:
     bad, good = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear = Ear()
-    ear.says[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
-    assert deliver(world, ear) == DeliveryCounts(1, 1)
+    temporal_client = RecordingClient()
+    temporal_client.errors[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
+    assert deliver(world, temporal_client) == DeliveryCounts(1, 1)
     assert row(world, bad) == (False, 1, f"RPCError {status.name}")
     assert row(world, good) == (True, 1, "")
 
@@ -169,25 +169,27 @@ def test_temporal_error_about_one_message_counts_as_its_attempt(world: World, st
 @pytest.mark.parametrize("status", sorted(set(RPCStatusCode) - OF_THE_MESSAGE - {RPCStatusCode.OK}))
 def test_outage_of_temporal_counts_as_no_attempt(world: World, status) -> None:
     first, second = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear = Ear()
-    ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(status) for number in range(2)}
+    temporal_client = RecordingClient()
+    temporal_client.errors = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(status) for number in range(2)}
     for _ in range(7):
         with pytest.raises(RPCError):
-            deliver(world, ear)
+            deliver(world, temporal_client)
     told = f"RPCError {status.name}"
     assert {row(world, first), row(world, second)} <= {(False, 0, told), (False, 0, "")}
     assert told in {row(world, first)[2], row(world, second)[2]}
-    ear.says.clear()
-    assert deliver(world, ear) == DeliveryCounts(2, 0)
-    assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i1"]
+    temporal_client.errors.clear()
+    assert deliver(world, temporal_client) == DeliveryCounts(2, 0)
+    assert sorted(temporal_client.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i1"]
 
 
 def test_outage_of_temporal_stops_starting_further_messages(world: World) -> None:
     numbers = [put(world, MessageKind.INCIDENT_OPENED, f"i{number}") for number in range(20)]
-    ear = Ear()
-    ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
+    temporal_client = RecordingClient()
+    temporal_client.errors = {
+        f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)
+    }
     with pytest.raises(RPCError):
-        asyncio.run(relay(world, ear, relay_concurrency=3).deliver_pending())
+        asyncio.run(relay(world, temporal_client, relay_concurrency=3).deliver_pending())
     told = [row(world, number)[2] for number in numbers]
     assert 1 <= told.count("RPCError UNAVAILABLE") <= 3
     assert told.count("") == 20 - told.count("RPCError UNAVAILABLE")
@@ -197,21 +199,21 @@ def test_unavailable_error_of_one_message_delays_others_by_one_round_at_most(wor
     ill = put(world, MessageKind.INCIDENT_OPENED, "ill")
     for number in range(20):
         put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
-    ear = Ear()
-    ear.says[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
+    temporal_client = RecordingClient()
+    temporal_client.errors[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
     for _ in range(20):
         with pytest.raises(RPCError):
-            asyncio.run(relay(world, ear, relay_concurrency=3).deliver_pending())
-    assert len(set(ear.ids)) == len(ear.ids) == 20
+            asyncio.run(relay(world, temporal_client, relay_concurrency=3).deliver_pending())
+    assert len(set(temporal_client.ids)) == len(temporal_client.ids) == 20
     assert row(world, ill) == (False, 0, "RPCError INTERNAL")
 
 
 def test_unavailable_database_counts_as_no_attempt(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear = Ear()
-    ear.says[f"octy-{INSTALLATION}-incident-i1"] = DatabaseUnavailableError("locked")
+    temporal_client = RecordingClient()
+    temporal_client.errors[f"octy-{INSTALLATION}-incident-i1"] = DatabaseUnavailableError("locked")
     with pytest.raises(DatabaseUnavailableError):
-        deliver(world, ear)
+        deliver(world, temporal_client)
     assert row(world, number) == (False, 0, "DatabaseUnavailableError")
 
 
@@ -221,12 +223,12 @@ def test_delivery_without_a_response_times_out_well_before_the_lease_ends(
     assert relaying.DELIVERY_SHARE <= 0.75
     monkeypatch.setattr(relaying, "DELIVERY_SHARE", 0.05)
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    deaf = Deaf()
+    silent_client = SilentClient()
     with pytest.raises(TimeoutError):
-        asyncio.run(relay(world, deaf, relay_lease=10).deliver_pending())
-    assert 0 < deaf.patience < 7.5
+        asyncio.run(relay(world, silent_client, relay_lease=10).deliver_pending())
+    assert 0 < silent_client.waited < 7.5
     assert row(world, number) == (False, 0, "TimeoutError")
-    assert deliver(world, Ear()) == DeliveryCounts(1, 0)
+    assert deliver(world, RecordingClient()) == DeliveryCounts(1, 0)
 
 
 @pytest.mark.parametrize("trouble", [rpc_error(RPCStatusCode.UNAVAILABLE), ValueError("ann@customer.example")])
@@ -235,7 +237,7 @@ def test_relay_continues_after_any_error(
 ) -> None:
     """One round fails as a whole; the next one, after a pause, delivers."""
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear, troubles, take = Ear(), [trouble], Leases.take
+    temporal_client, troubles, take = RecordingClient(), [trouble], Leases.take
 
     def trip(self: Leases, *given: object) -> object:
         if troubles:
@@ -243,8 +245,8 @@ def test_relay_continues_after_any_error(
         return take(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Leases, "take", trip)
-    asyncio.run(_until_delivered(world, ear))
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    asyncio.run(_until_delivered(world, temporal_client))
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert row(world, number) == (True, 1, "")
     assert "next try in 0.5 s" in caplog.text
     assert ("ann@customer.example" in caplog.text) is isinstance(trouble, RPCError)  # what Temporal itself says is told
@@ -254,7 +256,7 @@ def test_delivery_during_a_database_outage_is_recorded_later_and_not_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ear, troubles, take = Ear(), [DatabaseUnavailableError("away")], Leases.take
+    temporal_client, troubles, take = RecordingClient(), [DatabaseUnavailableError("away")], Leases.take
 
     def trip(self: Leases, ends: list, limit: int) -> object:
         if ends and troubles:
@@ -262,14 +264,14 @@ def test_delivery_during_a_database_outage_is_recorded_later_and_not_repeated(
         return take(self, ends, limit)
 
     monkeypatch.setattr(Leases, "take", trip)
-    asyncio.run(_until_delivered(world, ear))
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    asyncio.run(_until_delivered(world, temporal_client))
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert not troubles
     assert row(world, number) == (True, 1, "")
 
 
-async def _until_delivered(world: World, ear: Ear) -> None:
-    running = asyncio.create_task(relay(world, ear).run())
+async def _until_delivered(world: World, temporal_client: RecordingClient) -> None:
+    running = asyncio.create_task(relay(world, temporal_client).run())
     await until_undelivered(world, 0, running)
     await stop(running)
 

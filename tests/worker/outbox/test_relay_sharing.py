@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from support.relay_rig import (
-    Ear,
     FakeClock,
+    RecordingClient,
     change,
     deliver,
     put,
@@ -19,7 +19,6 @@ from support.relay_rig import (
     relay,
     row,
     rpc_error,
-    settings,
     stop,
     until_undelivered,
 )
@@ -46,7 +45,7 @@ ORDER = (_GREW, _ANSWERED, _CHANGED, _GREW, _FINISHED, _GREW, _CHANGED, _ANSWERE
 LEASE = 30.0
 
 
-class Company(Ear):
+class Company(RecordingClient):
     """An ear that answers its first calls only when all its colleagues have heard something, too."""
 
     def __init__(self, colleagues: list["Company"], everybody: asyncio.Event) -> None:
@@ -57,28 +56,28 @@ class Company(Ear):
 
     async def start_workflow(self, *given, **options):
         await super().start_workflow(*given, **options)
-        if all(each.heard for each in self._colleagues):
+        if all(each.started for each in self._colleagues):
             self._everybody.set()
         await self._everybody.wait()
 
 
-class Slow(Ear):
+class Slow(RecordingClient):
     """Takes its time with each message; tells of two of one subject at a time."""
 
-    def __init__(self, busy: Counter[str], heard: list[tuple]) -> None:
+    def __init__(self, busy: Counter[str], started: list[tuple]) -> None:
         super().__init__()
         self.busy = busy
-        self.heard = heard
+        self.started = started
 
     async def start_workflow(self, *given, id, **options):  # noqa: A002
         self.busy[id] += 1
         assert self.busy[id] == 1, f"two relays deliver to {id} at a time"
-        await asyncio.sleep(0.001 * (len(self.heard) % 5))
+        await asyncio.sleep(0.001 * (len(self.started) % 5))
         await super().start_workflow(*given, id=id, **options)
         self.busy[id] -= 1
 
 
-class Stuck(Ear):
+class Stuck(RecordingClient):
     """Has no answer to messages of one subject until it is let go."""
 
     def __init__(self, subject: str) -> None:
@@ -100,7 +99,7 @@ async def relays(world: World, clients: Sequence[object]) -> AsyncIterator[list[
     databases = [Database(world.url) for _ in clients]
     made = zip(databases, clients, strict=True)
     running = [
-        asyncio.create_task(Relay(database, client, settings(world, relay_poll_interval=0.05), FakeClock()).run())  # type: ignore[arg-type]
+        asyncio.create_task(Relay(database, client, world.worker_settings(relay_poll_interval=0.05), FakeClock()).run())  # type: ignore[arg-type]
         for database, client in made
     ]
     yield running
@@ -128,22 +127,22 @@ def test_relays_share_the_messages_and_each_is_delivered_once(world: World, coun
     assert Counter(name for client in clients for name in client.ids) == {
         f"octy-{INSTALLATION}-incident-i{n}": 1 for n in range(200)
     }
-    assert all(client.heard for client in clients)
+    assert all(client.started for client in clients)
     assert world.rows("SELECT DISTINCT tries, last_error, leased_by, leased_until FROM outbox") == [(1, "", "", None)]
 
 
 def test_messages_of_a_subject_stay_in_order_across_relays(world: World) -> None:
     async def share() -> list[tuple]:
         busy: Counter[str] = Counter()
-        heard: list[tuple] = []
-        async with relays(world, [Slow(busy, heard) for _ in range(4)]) as running:
+        started: list[tuple] = []
+        async with relays(world, [Slow(busy, started) for _ in range(4)]) as running:
             await until_undelivered(world, 0, *running)
-        return heard
+        return started
 
     put_all(world, [(event, f"i{subject}", DETAILS[event]) for event in ORDER for subject in range(10)])
-    heard = asyncio.run(share())
+    started = asyncio.run(share())
     for subject in range(10):
-        told = [signal for _, _, name, signal, _ in heard if name == f"octy-{INSTALLATION}-incident-i{subject}"]
+        told = [signal for _, _, name, signal, _ in started if name == f"octy-{INSTALLATION}-incident-i{subject}"]
         assert told == [str(SIGNALS[event]) for event in ORDER]
     assert world.rows("SELECT DISTINCT tries, last_error FROM outbox") == [(1, "")]
 
@@ -153,11 +152,11 @@ def test_subject_without_a_response_blocks_no_other(world: World) -> None:
         stuck = Stuck(f"octy-{INSTALLATION}-incident-stuck")
         async with relays(world, [stuck]) as running:
             await until_undelivered(world, 2, *running)
-            heard = stuck.ids
+            started = stuck.ids
             stuck.free.set()
             await until_undelivered(world, 0, *running)
         assert stuck.ids[-2:] == [f"octy-{INSTALLATION}-incident-stuck"] * 2
-        return heard
+        return started
 
     put(world, MessageKind.INCIDENT_OPENED, "stuck")
     put(world, MessageKind.INCIDENT_GREW, "stuck", failures=40)
@@ -180,14 +179,14 @@ def test_messages_of_a_dead_relay_are_delivered_after_its_lease(world: World) ->
     asyncio.run(_abandon(relay(world, stuck, clock), stuck))
     put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
     put(world, MessageKind.INCIDENT_OPENED, "i2")
-    ear = Ear()
-    assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i2"]
+    temporal_client = RecordingClient()
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(1, 0)
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i2"]
     clock.now += LEASE - 0.01
-    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 0)
     clock.now += 0.01
-    assert deliver(world, ear, clock) == DeliveryCounts(2, 0)
-    assert [heard[3] for heard in ear.heard] == [None, None, "failures_increased"]
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(2, 0)
+    assert [started[3] for started in temporal_client.started] == [None, None, "failures_increased"]
     assert row(world, first) == (True, 1, "")
 
 
@@ -200,10 +199,10 @@ def test_messages_of_a_killed_process_are_delivered_after_its_lease(world: World
         process.kill()
     [(holder,)] = world.rows("SELECT leased_by FROM outbox")
     assert f":{process.pid}:" in holder
-    ear, clock = Ear(), FakeClock()
-    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
+    temporal_client, clock = RecordingClient(), FakeClock()
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 0)
     clock.now += LEASE
-    assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(1, 0)
     assert world.rows("SELECT leased_by, leased_until FROM outbox") == [("", None)]
 
 
@@ -216,43 +215,43 @@ def test_stopped_relay_releases_its_leases_at_once(world: World) -> None:
     put(world, MessageKind.INCIDENT_OPENED, "i1")
     asyncio.run(begin_and_stop())
     assert world.rows("SELECT leased_by, leased_until, tries FROM outbox") == [("", None, 0)]
-    assert deliver(world, Ear()) == DeliveryCounts(1, 0)
+    assert deliver(world, RecordingClient()) == DeliveryCounts(1, 0)
 
 
 def test_relay_without_temporal_leaves_messages_to_the_others(world: World) -> None:
     put(world, MessageKind.INCIDENT_OPENED, "i1")
-    cut_off, ear = Ear(), Ear()
-    cut_off.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
+    cut_off, temporal_client = RecordingClient(), RecordingClient()
+    cut_off.errors[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
 
     async def share() -> None:
-        async with relays(world, [cut_off, ear]) as running:
+        async with relays(world, [cut_off, temporal_client]) as running:
             await until_undelivered(world, 0, *running)
 
     asyncio.run(share())
-    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
+    assert temporal_client.ids == [f"octy-{INSTALLATION}-incident-i1"]
 
 
 def test_relay_with_a_fast_clock_causes_at_most_a_second_delivery(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ahead, stuck, ear = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), Ear()
+    ahead, stuck, temporal_client = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), RecordingClient()
     ahead.now += LEASE + 1
 
     async def overlap() -> tuple[DeliveryCounts, DeliveryCounts]:
         slow = asyncio.create_task(relay(world, stuck, FakeClock()).deliver_pending())
         await stuck.reached.wait()
-        second = await relay(world, ear, ahead).deliver_pending()
+        second = await relay(world, temporal_client, ahead).deliver_pending()
         stuck.free.set()
         return await slow, second
 
     assert asyncio.run(overlap()) == (DeliveryCounts(1, 0), DeliveryCounts(1, 0))
-    assert stuck.ids == ear.ids
+    assert stuck.ids == temporal_client.ids
     assert row(world, number) == (True, 1, "")
 
 
 def test_error_after_a_lost_lease_counts_as_no_attempt(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
-    stuck.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
+    stuck.errors[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
 
     async def lose() -> None:
         late = asyncio.create_task(relay(world, stuck, clock).deliver_pending())

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 from support.pages_browser import form_token
-from support.pages_rig import START, opened
+from support.pages_rig import START, open_world
 from support.pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -16,7 +16,7 @@ from octy_middleware.states import KeyPairState
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def test_incident_page_says_what_happened_and_what_each_answer_does(world):

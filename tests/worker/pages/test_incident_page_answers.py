@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 from support.pages_browser import form_token, path_of, send_form, serving
-from support.pages_rig import START, opened
+from support.pages_rig import START, open_world
 from support.pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -22,7 +22,7 @@ ANSWERED_AT = "2026-01-01 01:00:00 UTC"
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def test_it_was_us_is_recorded_with_an_outbox_message(world):

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from support.pages_browser import Browser, form_token, path_of, serving
-from support.pages_rig import START, World, opened
+from support.pages_rig import START, World, open_world
 from support.pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -25,7 +25,7 @@ PLAIN = SECRET.reveal()
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def keys_path(world: World, regeneration_id: str, generation: int = 1) -> str:

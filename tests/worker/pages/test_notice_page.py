@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from support.in_session import in_session
 from support.pages_browser import form_token, path_of, send_form, serving
-from support.pages_rig import START, World, opened
+from support.pages_rig import START, World, open_world
 from support.pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -28,7 +28,7 @@ NEW = "new@elsewhere.example"
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def path_to(world: World, notice_id: str) -> str:
@@ -404,7 +404,7 @@ def test_notice_page_follows_its_regeneration_to_the_end(world, values, words, t
 
 
 def test_notice_page_says_that_keys_are_sent_by_mail_to_the_end(tmp_path):
-    with contextmanager(opened)(tmp_path, "sqlite") as world:
+    with contextmanager(open_world)(tmp_path, "sqlite") as world:
         path, browser = path_to(world, world.exposure(world.pair())), world.browser(deliver="mail")
         shown = [text_of(browser.get(path).text)]
         browser.press(path, "order", "replace")

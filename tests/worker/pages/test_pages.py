@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from support.pages_browser import Browser, path_of, serving, what_is_said
-from support.pages_rig import World, opened
+from support.pages_rig import World, open_world
 from support.pages_rules import check_response
 from support.stores import away_url
 
@@ -23,7 +23,7 @@ STRANGE_ID = uuid7(1_700_000_000.0, lambda count: b"\x07" * count)
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def test_healthz_responds_without_the_database(tmp_path, store, world):

@@ -44,11 +44,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return ensure_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def settings(world: World, **options: object) -> WorkerSettings:
-    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
-
-
 def healthy(port: int, *, source: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> bool:
     """Tell whether the pages answer a customer at this address within a few seconds."""
     kind = http.client.HTTPConnection if context is None else http.client.HTTPSConnection
@@ -86,7 +81,7 @@ def command_line(process: int) -> bytes:
 
 def test_pages_server_uses_h11_with_httptools_installed(world: World) -> None:
     """With httptools installed, uvicorn would take that, which reads trailers as headers."""
-    config = pages_process.pages_server(settings(world), world.database).config
+    config = pages_process.pages_server(world.worker_settings(), world.database).config
     config.load()
     assert config.http_protocol_class is H11Protocol
     assert issubclass(acceptor.LimitedProtocol, H11Protocol)
@@ -97,7 +92,7 @@ def test_pages_process_is_restarted_and_ends_with_the_worker(
 ) -> None:
     monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
     port, counters = free_port(), pages_process.new_counters()
-    own = settings(world, pages_port=port, smtp_password="canary-of-the-password")
+    own = world.worker_settings(pages_port=port, smtp_password="canary-of-the-password")
 
     async def act() -> list[bytes]:
         stop = asyncio.Event()
@@ -139,14 +134,14 @@ def test_pages_process_without_its_port_does_not_stop_the_worker(
         await watching
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        asyncio.run(act(settings(world, pages_port=taken.getsockname()[1]), taken))
+        asyncio.run(act(world.worker_settings(pages_port=taken.getsockname()[1]), taken))
     assert "pages: process ended with status 1" in caplog.text
 
 
 def test_pages_command_says_in_one_line_why_it_does_not_start(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert pages_process.serve(settings(world, pages_port=port)) == 1
+        assert pages_process.serve(world.worker_settings(pages_port=port)) == 1
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line.startswith(f"pages: the pages can't listen on 127.0.0.1:{port}: ")
 
@@ -186,7 +181,7 @@ async def serving(server: WebServer):
 
 
 def limited(world: World, limits: Limits, counters: list[float], certificate: Certificate | None = None) -> WebServer:
-    pages = pages_process.pages_server(settings(world), world.database)
+    pages = pages_process.pages_server(world.worker_settings(), world.database)
     files = {} if certificate is None else {"certificate": str(certificate.chain), "private_key": str(certificate.key)}
     return web_server(pages.config.app, host="127.0.0.1", port=0, limits=limits, counters=counters, **files)
 
@@ -295,6 +290,6 @@ def test_log_lines_caused_by_clients_are_limited_to_ten_a_second() -> None:
 def test_pages_report_a_database_of_another_schema_version(world: World, caplog: pytest.LogCaptureFixture) -> None:
     empty = Database(f"sqlite:///{world.folder / 'empty.db'}")
     empty.close()
-    own = settings(world).model_copy(update={"database_url": f"sqlite:///{world.folder / 'empty.db'}"})
+    own = world.worker_settings().model_copy(update={"database_url": f"sqlite:///{world.folder / 'empty.db'}"})
     assert pages_process.serve(own) == 1
     assert "pages: " in caplog.text

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.world import FakeRequest, World
@@ -52,12 +52,12 @@ def add_mail(
 
 
 def fail_alert(world: World) -> None:
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     add_mail(world, keys.account_id, f"{incident_id}/alert/1", "failed", incident_id=incident_id, ago=100_000)
 
 
 def answer(world: World) -> None:
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     at = int((time.time() - 660) * 1e6)
     change(
         world, "UPDATE incident_answer SET answer = 'not_us', answered_at = ? WHERE incident_id = ?", at, incident_id

@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from support.cli_rig import DENIED, octy_for, open_case
+from support.cli_rig import DENIED, octy_for, open_incident
 from support.in_session import in_session
 from support.world import World
 
@@ -70,9 +70,9 @@ def test_bulk_decision_with_the_same_batch_id_repeats_the_decision_ids():
 
 def test_bulk_decision_selects_unanswered_incidents_since_a_time(world):
     begin = time.time()
-    _, early = open_case(world, "early", at=begin - 7200)
-    _, answered = open_case(world, "answered", at=begin)
-    _, late = open_case(world, "late", at=begin + 1)
+    _, early = open_incident(world, "early", at=begin - 7200)
+    _, answered = open_incident(world, "answered", at=begin)
+    _, late = open_incident(world, "late", at=begin + 1)
     in_session(world.database, answer_incident, answered, Answer.IT_WAS_US, leaked=False, by="customer", now=begin)
     with world.database.read_session() as session:
         assert open_since(session, utc(begin - 60)) == (late,)
@@ -80,7 +80,7 @@ def test_bulk_decision_selects_unanswered_incidents_since_a_time(world):
 
 
 def test_bulk_decision_without_temporal_decides_nothing_and_can_be_repeated(world, octy):
-    incidents = [open_case(world, f"acme{number}")[1] for number in range(3)]
+    incidents = [open_incident(world, f"acme{number}")[1] for number in range(3)]
     ended = octy("incidents", "decide-many", "dismiss", *incidents, *WHY, "--yes", "--json").must(4)
     assert set(ended.json) == {"batch_id", "decision", "actor", "results"}
     assert [result["end"] for result in ended.json["results"]] == ["unavailable", "not_tried", "not_tried"]
@@ -91,7 +91,7 @@ def test_bulk_decision_without_temporal_decides_nothing_and_can_be_repeated(worl
 
 
 def test_bulk_decision_needs_confirmation(world, octy):
-    open_case(world)
+    open_incident(world)
     ended = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, typed="n\n").must(1)
     assert "nothing was changed" in ended.stderr
     assert "1 incidents" in ended.stderr
@@ -115,7 +115,7 @@ def test_bulk_decision_with_an_ambiguous_selection_is_rejected(world, octy, word
 
 @pytest.mark.parametrize("words", [("dismiss", "--leaked", *WHY), ("dismiss", "--reason", "see ada@acme.example")])
 def test_invalid_bulk_decision_is_rejected_before_any_incident(world, octy, words):
-    open_case(world)
+    open_incident(world)
     octy("incidents", "decide-many", *words, *SINCE, "--yes").must(3)
     assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
 
@@ -127,7 +127,7 @@ def test_bulk_decision_without_matching_incidents_succeeds(world, octy):
 
 
 def test_held_alerts_are_listed_and_released_once(world, octy):
-    open_case(world)
+    open_incident(world)
     assert "Alerts are not held." in octy("incidents", "held").must().stdout
     octy("incidents", "release", *WHY).must(3)
     now = datetime.now(UTC).timestamp()

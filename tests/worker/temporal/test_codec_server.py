@@ -16,7 +16,6 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from support.cli_rig import Octy
 from support.temporal import open_temporal
-from support.upkeep_rig import settings_of
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
@@ -207,13 +206,13 @@ def test_temporal_cli_encodes_and_decodes_through_the_codec_server(locked):
 )
 def test_doctor_checks_the_codec_server_of_its_namespace(world, token, namespace, state):
     with serving(codec_token=token) as url:
-        settings = settings_of(world, temporal_keys=KEYS, codec_url=url, temporal_namespace=namespace)
+        settings = world.worker_settings(temporal_keys=KEYS, codec_url=url, temporal_namespace=namespace)
         assert check_codec_server(settings).state is state
 
 
 def test_doctor_needs_no_codec_server_without_encryption(world):
     for options in ({"temporal_keys": None}, {"temporal_keys": KEYS, "codec_url": "none"}):
-        assert check_codec_server(settings_of(world, **options)).state is State.OK
+        assert check_codec_server(world.worker_settings(**options)).state is State.OK
 
 
 def test_codec_server_command_serves_until_sigterm():

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from support.temporal import Temporal, open_temporal
 from support.until import until_async
-from support.upkeep_rig import settings_of
 from support.world import INSTALLATION, World
 from temporalio.client import ScheduleDescription, ScheduleOverlapPolicy
 from temporalio.service import RPCError, RPCStatusCode
@@ -33,7 +32,9 @@ def temporal() -> Iterator[Temporal]:
 @pytest.fixture
 def settings(tmp_path, request: pytest.FixtureRequest) -> Iterator[WorkerSettings]:
     world = World(tmp_path)
-    yield settings_of(world, temporal_task_queue=request.node.name, support_digest_to=DIGEST_TO, support_digest_hour=7)
+    yield world.worker_settings(
+        temporal_task_queue=request.node.name, support_digest_to=DIGEST_TO, support_digest_hour=7
+    )
     world.close()
 
 
@@ -176,8 +177,8 @@ def test_outage_of_temporal_is_logged_once_while_schedules_wait(
 def test_digest_address_is_validated(tmp_path) -> None:
     world = World(tmp_path)
     with pytest.raises(ValueError, match="needs a mail address") as fault:
-        settings_of(world, support_digest_to="nobody at home")
+        world.worker_settings(support_digest_to="nobody at home")
     assert "nobody at home" not in str(fault.value)
-    assert planned_schedules(settings_of(world))[MaintenanceTask.DIGEST] is None
-    assert DIGEST_TO not in repr(settings_of(world, support_digest_to=DIGEST_TO))
+    assert planned_schedules(world.worker_settings())[MaintenanceTask.DIGEST] is None
+    assert DIGEST_TO not in repr(world.worker_settings(support_digest_to=DIGEST_TO))
     world.close()

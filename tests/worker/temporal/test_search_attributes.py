@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from support.temporal import Temporal, open_temporal
@@ -16,7 +15,6 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker import daemon
 from octy_worker.cli.doctor.temporal import check_temporal
 from octy_worker.errors import UnavailableError
-from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.search_attributes import TYPES, add_missing_attributes, create_command, missing_attributes
 
 NAMES = ["OctyState", "OctyNeedsStaff", "OctyFailures"]
@@ -46,14 +44,9 @@ class Server:
         raise RPCError("no", self._status, b"")
 
 
-def settings(world: World, **options: Any) -> WorkerSettings:
-    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
-
-
 def test_search_attributes_are_created_once_and_shown_by_doctor(temporal: Temporal, tmp_path) -> None:
     world = World(tmp_path)
-    own = settings(world, temporal_address=temporal.address)
+    own = world.worker_settings(temporal_address=temporal.address)
 
     def told() -> tuple[str, str, str]:
         [check] = [found for found in check_temporal(own, INSTALLATION) if found.name == "search attributes"]
@@ -77,7 +70,7 @@ def test_search_attribute_of_another_type_is_reported(temporal: Temporal, tmp_pa
     temporal.run(temporal.client.operator_service.add_search_attributes(taken))
     with pytest.raises(ConfigurationError, match="OctyState is there, but not as Keyword: or set OCTY_TEMPORAL"):
         temporal.run(add_missing_attributes(temporal.client))
-    checks = check_temporal(settings(world, temporal_address=temporal.address), INSTALLATION)
+    checks = check_temporal(world.worker_settings(temporal_address=temporal.address), INSTALLATION)
     assert [str(check.state) for check in checks if check.name == "search attributes"] == ["problem"]
     world.close()
 
@@ -103,7 +96,7 @@ def test_worker_creates_search_attributes_at_start_unless_off(
     temporal: Temporal, tmp_path, setting: str, known: bool
 ) -> None:
     world = World(tmp_path)
-    own = settings(world, temporal_address=temporal.address, temporal_search_attributes=setting)
+    own = world.worker_settings(temporal_address=temporal.address, temporal_search_attributes=setting)
 
     parts = daemon.WorkerComponents(own)
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cli_rig import open_case
+from support.cli_rig import open_incident
 from support.temporal import Temporal, open_temporal
 from support.until import until_async
-from support.upkeep_rig import Works
+from support.worker_rig import WorkerRig
 from support.world import World
 
 from octy_middleware.domain.installation import new_installation_id
@@ -37,18 +37,18 @@ def worlds(tmp_path: Path, store: str) -> Iterator[dict[str, World]]:
         world.close()
 
 
-def alerted(works: Works) -> list[str]:
+def alerted(rig: WorkerRig) -> list[str]:
     """Return who was sent an alert by this worker."""
-    return sorted(envelope.recipient for envelope in works.told.envelopes if ".alert." in envelope.message_id)
+    return sorted(envelope.recipient for envelope in rig.told.envelopes if ".alert." in envelope.message_id)
 
 
-async def compare(works: Works, temporal: Temporal) -> Findings:
+async def compare(rig: WorkerRig, temporal: Temporal) -> Findings:
     """Compare the database with what runs in Temporal, and change nothing."""
-    parts = works.parts
+    parts = rig.parts
     workflows = WorkflowLookup(temporal.client, parts.task_queue, parts.installation)
     histories, options = Histories(temporal.client, parts.installation), {"notice_ttl": 3600.0, "dry_run": True}
     run = Reconciliation(
-        works.world.database, workflows, histories, time.time, installation=parts.installation, **options
+        rig.world.database, workflows, histories, time.time, installation=parts.installation, **options
     )
     found = await run.run()
     assert found is not None
@@ -58,20 +58,20 @@ async def compare(works: Works, temporal: Temporal) -> Findings:
 def test_each_worker_sends_every_alert_of_its_own_installation_and_no_other(
     worlds: dict[str, World], temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    works = {name: Works(world, monkeypatch) for name, world in worlds.items()}
-    assert {one.settings.temporal_task_queue for one in works.values()} == {"octy"}  # the default of both
+    rig = {name: WorkerRig(world, monkeypatch) for name, world in worlds.items()}
+    assert {one.settings.temporal_task_queue for one in rig.values()} == {"octy"}  # the default of both
     for name, world in worlds.items():
         for number in range(INCIDENTS):
-            open_case(world, f"{name}{number}")
+            open_incident(world, f"{name}{number}")
 
     async def play() -> None:
-        left, right = works.values()
+        left, right = rig.values()
         async with left.run(temporal.client), right.run(temporal.client):
-            await until_async(lambda: all(len(alerted(one)) >= INCIDENTS for one in works.values()))
-            for one in works.values():
+            await until_async(lambda: all(len(alerted(one)) >= INCIDENTS for one in rig.values()))
+            for one in rig.values():
                 assert await has_worker(temporal.client, one.parts.task_queue, time.time())
 
-                async def consistent(one: Works = one) -> object:  # a workflow may just be ending
+                async def consistent(one: WorkerRig = one) -> object:  # a workflow may just be ending
                     found = await compare(one, temporal)
                     return None if found.differences else found
 
@@ -80,7 +80,7 @@ def test_each_worker_sends_every_alert_of_its_own_installation_and_no_other(
                 assert found.checked >= INCIDENTS
 
     temporal.run(play())
-    for name, one in works.items():
+    for name, one in rig.items():
         assert alerted(one) == sorted(f"security@{name}{number}.example" for number in range(INCIDENTS))
         assert worlds[name].rows("SELECT state, COUNT(*) FROM mail WHERE kind = 'alert' GROUP BY state") == [
             ("sent", INCIDENTS)

@@ -25,7 +25,7 @@ from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.dev.stack import Stack
 from octy_worker.observability.metrics.metrics_server import Metrics
 from octy_worker.staff.registration import register
-from worker.pages.test_pages_process import HALF, process_ids, settings
+from worker.pages.test_pages_process import HALF, process_ids
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def test_idle_connections_to_the_metrics_server_use_no_threads(tmp_path: Path) -
     async def act() -> tuple[int, int]:
         stop = asyncio.Event()
         serving = asyncio.create_task(
-            Metrics(world.database, time.time).serve(settings(world, metrics_port=port), stop)
+            Metrics(world.database, time.time).serve(world.worker_settings(metrics_port=port), stop)
         )
         await until_async(lambda: asyncio.to_thread(is_listening, port))
         before = threading.active_count()

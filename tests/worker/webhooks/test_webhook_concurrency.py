@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-from support.webhook_rig import NOW, subscribe, tell
+from support.webhook_rig import NOW, enqueue_event, subscribe
 from support.world import World
 from temporalio.exceptions import ApplicationError
 
@@ -55,7 +55,7 @@ def test_webhook_retries_leave_slots_for_first_attempts() -> None:
 def test_webhook_beyond_the_share_is_retried_and_counts_as_no_attempt(world: World) -> None:
     keys, limiter, client = world.register(), ConcurrencyLimiter(SLOTS), Arrives()
     subscribe(world, "https://hooks.acme.example/")
-    order = tell(world, keys.account_id)
+    order = enqueue_event(world, keys.account_id)
     activities = WebhookActivities(world.database, client, lambda: NOW, limiter)
     with ExitStack() as under_way:
         for _ in range(MAX_PER_ACCOUNT):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from support.cli_rig import fail, open_case
+from support.cli_rig import fail, open_incident
 from support.in_session import in_session
 from support.relay_rig import change
 from support.webhook_rig import DOCUMENT, NOW, subscribe
@@ -48,7 +48,7 @@ def keys(world: World) -> Keys:
 
 @pytest.fixture
 def case(world: World) -> tuple[Keys, str]:
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     subscribe(world, URL)
     return keys, incident_id
 
@@ -219,7 +219,7 @@ def test_exposed_and_contact_changed_events_have_no_details(world: World, keys: 
 
 
 def test_account_without_a_webhook_url_has_no_events(world: World) -> None:
-    keys, incident_id = open_case(world)
+    keys, incident_id = open_incident(world)
     opened(world, incident_id)
     revoke(world, keys)
     assert told(world) == []

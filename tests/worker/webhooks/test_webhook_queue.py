@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.mail_rig import Told
-from support.relay_rig import settings
+from support.mail_rig import RecordingMailer
 from support.temporal import Temporal, open_temporal
 from support.until import TIMEOUT, until_async
-from support.webhook_rig import NOW, subscribe, tell
+from support.webhook_rig import NOW, enqueue_event, subscribe
 from support.world import World
 
 from octy_middleware.domain.notices import create_notice
@@ -50,15 +49,15 @@ def test_silent_webhook_servers_delay_no_mail(
     world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More posts hang than the worker has threads, and a mail goes out; each post arrives in the end."""
-    mailer, silent, keys = Told(), Silent(), world.register()
+    mailer, silent, keys = RecordingMailer(), Silent(), world.register()
     monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: mailer)
     subscribe(world, "https://hooks.acme.example/")
-    orders = [tell(world, keys.account_id, f"n{number}") for number in range(SLOTS + 1)]
+    orders = [enqueue_event(world, keys.account_id, f"n{number}") for number in range(SLOTS + 1)]
     with world.database.write() as connection:
         detail = {"source": "198.51.100.7", "user_agent": "curl", "request_id": "r1"}
         [(pair,)] = connection.exec_driver_sql("SELECT id FROM key_pair").all()
         notice = create_notice(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair)
-    parts = daemon.WorkerComponents(settings(world, temporal_task_queue="silent"))
+    parts = daemon.WorkerComponents(world.worker_settings(temporal_task_queue="silent"))
     parts.webhooks = WebhookActivities(world.database, silent, lambda: NOW)
 
     async def play() -> None:

@@ -18,7 +18,7 @@ from support.prometheus_rig import queries_without_data, series_of
 from support.retention_rig import add_webhooks
 from support.temporal import open_temporal
 from support.until import until_async
-from support.upkeep_rig import Works
+from support.worker_rig import WorkerRig
 from support.world import FakeRequest, World
 
 from octy_middleware.metrics import exposition
@@ -52,8 +52,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     with open_temporal() as temporal, pytest.MonkeyPatch.context() as patch, world.authenticator() as authenticator:
         patch.setattr(collector, "TOTALS_TTL", 0.5)  # seconds, not a minute
         ports = {"metrics_port": free_port(), "metrics_sdk_port": free_port()}
-        works = Works(world, patch, temporal_address=temporal.address, **ports)
-        works.parts.tracing = Tracing(provider)
+        rig = WorkerRig(world, patch, temporal_address=temporal.address, **ports)
+        rig.parts.tracing = Tracing(provider)
         keys = world.register()
         add_webhooks(world, keys.account_id, ("sent", time.time()))
         with world.authenticator() as own:  # whose end leaves nothing unrecorded
@@ -62,17 +62,17 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
         async def act() -> tuple[str, str]:
             stop = asyncio.Event()
-            runtime, interceptors = sdk_runtime(works.settings), works.parts.tracing.interceptors()
-            client = await connect(works.settings, runtime=runtime, interceptors=interceptors)
-            serving = asyncio.create_task(works.parts.metrics.serve(works.settings, stop))
+            runtime, interceptors = sdk_runtime(rig.settings), rig.parts.tracing.interceptors()
+            client = await connect(rig.settings, runtime=runtime, interceptors=interceptors)
+            serving = asyncio.create_task(rig.parts.metrics.serve(rig.settings, stop))
             await until_async(lambda: asyncio.to_thread(is_listening, ports["metrics_port"]))
             await asyncio.to_thread(read, ports["metrics_port"])  # attempts are counted from the first reading
             fail(world, keys)
-            async with works.run(client):
-                await until_async(lambda: any(".alert." in message for message in works.mails))
-                await until_async(lambda: len(works.rows("SELECT 1 FROM outbox WHERE delivered_at IS NOT NULL")) == 3)
+            async with rig.run(client):
+                await until_async(lambda: any(".alert." in message for message in rig.mails))
+                await until_async(lambda: len(rig.rows("SELECT 1 FROM outbox WHERE delivered_at IS NOT NULL")) == 3)
                 await until_async(
-                    lambda: works.rows(f"SELECT 1 FROM job WHERE name = '{JOB}' AND finished_at IS NOT NULL")
+                    lambda: rig.rows(f"SELECT 1 FROM job WHERE name = '{JOB}' AND finished_at IS NOT NULL")
                 )
                 await asyncio.sleep(1.1)  # for so long figures are good
                 await asyncio.to_thread(read, ports["metrics_port"])

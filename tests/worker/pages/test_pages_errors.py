@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from support.pages_browser import Browser, path_of
-from support.pages_rig import opened
+from support.pages_rig import open_world
 from support.stores import away_url
 
 from octy_middleware.db.database import Database
@@ -22,7 +22,7 @@ REFUSAL = {
 
 @pytest.fixture
 def world(tmp_path, store):
-    yield from opened(tmp_path, store)
+    yield from open_world(tmp_path, store)
 
 
 def test_client_that_disconnects_in_the_body_is_no_error(world, caplog):

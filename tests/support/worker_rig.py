@@ -12,25 +12,19 @@ from temporalio.client import Client
 from octy_middleware.states import Answer
 from octy_worker import daemon
 from octy_worker.domain import incidents
-from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.schedules import ensure_search_attributes_and_schedules, maintain_schedules
 from support.in_session import in_session
-from support.mail_rig import Told
+from support.mail_rig import RecordingMailer
 from support.world import World
 
 
-def settings_of(world: World, **options: object) -> WorkerSettings:
-    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
-
-
-class Works:
+class WorkerRig:
     """A worker, its relay and the look at its schedules in this process."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
         self.world = world
-        self.settings = settings_of(world, **options)
-        self.told = Told()
+        self.settings = world.worker_settings(**options)
+        self.told = RecordingMailer()
         monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: self.told)
         self.parts = daemon.WorkerComponents(self.settings)
 

@@ -6,7 +6,7 @@ import pytest
 from support import mail_rig
 from support.cli_rig import fail, octy_for
 from support.in_session import in_session
-from support.mail_rig import DAY, PUBLIC_KEY, START, Told, opened
+from support.mail_rig import DAY, PUBLIC_KEY, START, RecordingMailer, open_world
 from support.world import FakeRequest, Keys, World
 from temporalio.exceptions import ApplicationError
 
@@ -30,9 +30,9 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def books(tmp_path):
+def mail_world(tmp_path):
     """What mails say has nothing to do with the store."""
-    yield from opened(tmp_path, "sqlite")
+    yield from open_world(tmp_path, "sqlite")
 
 
 def order(regeneration_id):
@@ -58,7 +58,7 @@ def replaced(world: World, old: Keys, collected_at: float) -> str:
     with world.database.write_session() as session:
         pair = regenerations.current_pair(session, old.account_id)
         assert pair is not None
-        opened = regenerations.open_regeneration(
+        open_world = regenerations.open_regeneration(
             session,
             old.account_id,
             KeyPairCause.STAFF,
@@ -67,10 +67,10 @@ def replaced(world: World, old: Keys, collected_at: float) -> str:
             actor="ann",
             now=collected_at,
         )
-    world.complete(opened.regeneration_id, collected_at)
+    world.complete(open_world.regeneration_id, collected_at)
     with world.database.write_session() as session:
-        regenerations.begin_overlap(session, opened.regeneration_id, overlap=DAY, now=collected_at)
-    return opened.regeneration_id
+        regenerations.begin_overlap(session, open_world.regeneration_id, overlap=DAY, now=collected_at)
+    return open_world.regeneration_id
 
 
 def old_uses(world: World, regeneration_id: str) -> list[tuple[str, int, str]]:
@@ -137,11 +137,11 @@ def test_uses_before_the_collection_or_of_an_ended_key_pair_are_not_counted(worl
 # What the customer is told of it
 
 
-def test_still_used_mail_has_source_count_last_time_and_end(books):
+def test_still_used_mail_has_source_count_last_time_and_end(mail_world):
     sources = [(f"203.0.113.{number}", number * 100) for number in range(1, 8)]
-    regeneration_id = books.overlap(*sources, first_used_at=utc(START - 60))
-    books.failures("203.0.113.7", 1, user_agent="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
-    rendered = books.rendered(order(regeneration_id))
+    regeneration_id = mail_world.overlap(*sources, first_used_at=utc(START - 60))
+    mail_world.failures("203.0.113.7", 1, user_agent="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
+    rendered = mail_world.rendered(order(regeneration_id))
     assert rendered.subject == "Octy: your old API keys are still in use and stop working soon"
     for form in both(rendered):
         for fact in (
@@ -162,47 +162,47 @@ def test_still_used_mail_has_source_count_last_time_and_end(books):
     assert "<b>" not in rendered.html
 
 
-def test_still_used_mail_says_that_the_new_key_pair_was_never_used(books):
-    for form in both(books.rendered(order(books.overlap(("203.0.113.7", 1))))):
+def test_still_used_mail_says_that_the_new_key_pair_was_never_used(mail_world):
+    for form in both(mail_world.rendered(order(mail_world.overlap(("203.0.113.7", 1))))):
         assert "not yet" in form
 
 
-def test_still_used_mail_does_not_count_under_the_daily_cap(books):
+def test_still_used_mail_does_not_count_under_the_daily_cap(mail_world):
     """It answers nothing that a stranger can do, and a day later it would be too late."""
-    mailer = Told()
-    activities = books.activities(mailer, mail_daily_cap=1)
-    assert activities.send_mail(mail_rig.alert(books.incident())) == SendMailResult("sent")
-    regeneration_id = books.overlap(("203.0.113.7", 3))
+    mailer = RecordingMailer()
+    activities = mail_world.activities(mailer, mail_daily_cap=1)
+    assert activities.send_mail(mail_rig.alert(mail_world.incident())) == SendMailResult("sent")
+    regeneration_id = mail_world.overlap(("203.0.113.7", 3))
     assert [activities.send_mail(order(regeneration_id)) for _ in range(2)] == [SendMailResult("sent")] * 2
     assert len(mailer.envelopes) == 2
     assert {MailKind.STILL_USED, MailKind.KEYS_RETIRED}.isdisjoint(CAPPED)
 
 
 @pytest.mark.parametrize("why", ["unused", "over", "cut"])
-def test_obsolete_still_used_mail_is_not_sent(books, why):
-    regeneration_id = books.overlap(*([] if why == "unused" else [("203.0.113.7", 3)]))
+def test_obsolete_still_used_mail_is_not_sent(mail_world, why):
+    regeneration_id = mail_world.overlap(*([] if why == "unused" else [("203.0.113.7", 3)]))
     if why == "over":
-        books.now += 6 * HOUR
+        mail_world.now += 6 * HOUR
     if why == "cut":
-        books.retire_old_key_pair()
-    mailer = Told()
-    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
+        mail_world.retire_old_key_pair()
+    mailer = RecordingMailer()
+    assert mail_world.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "obsolete")
     assert mailer.envelopes == []
 
 
 @pytest.mark.parametrize(("used", "said"), [(START - 60, "2026-02-02 02:39:00 UTC"), (None, "has not been used yet")])
 @pytest.mark.parametrize("leaked", [False, True])
-def test_keys_retired_mail_says_when_the_new_key_pair_was_first_used(books, leaked, used, said):
-    regeneration_id = books.overlap(first_used_at=None if used is None else utc(used))
-    books.retire_old_key_pair()
-    for form in both(books.rendered(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
+def test_keys_retired_mail_says_when_the_new_key_pair_was_first_used(mail_world, leaked, used, said):
+    regeneration_id = mail_world.overlap(first_used_at=None if used is None else utc(used))
+    mail_world.retire_old_key_pair()
+    for form in both(mail_world.rendered(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
         assert said in form
         assert ("has not been used yet" in form) is (used is None)
 
 
-def test_first_key_pair_has_no_keys_retired_mail(books):
-    first = books.regeneration(old=False)
-    report = books.activities(Told()).send_mail(SendMailInput(first, MailKind.KEYS_RETIRED, 1, START))
+def test_first_key_pair_has_no_keys_retired_mail(mail_world):
+    first = mail_world.regeneration(old=False)
+    report = mail_world.activities(RecordingMailer()).send_mail(SendMailInput(first, MailKind.KEYS_RETIRED, 1, START))
     assert report == SendMailResult("failed", "unknown-subject")
 
 

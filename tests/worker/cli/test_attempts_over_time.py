@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 from sqlalchemy import text
-from support.cli_rig import fail, octy_for, open_case
+from support.cli_rig import fail, octy_for, open_incident
 from support.in_session import in_session
 from support.world import World
 
@@ -31,7 +31,7 @@ def counts(found: Plot) -> list[tuple[float, int]]:
 
 
 def test_attempts_over_time_of_a_burst_are_drawn_by_the_second(world):
-    keys, incident_id = open_case(world, at=START)
+    keys, incident_id = open_incident(world, at=START)
     fail(world, keys, 5, at=START + 3)
     fail(world, keys, 7, at=START + 3, outcome=Outcome.ACCEPTED)
     found = plot(world, incident_id)
@@ -40,7 +40,7 @@ def test_attempts_over_time_of_a_burst_are_drawn_by_the_second(world):
 
 
 def test_attempts_over_time_without_details_are_drawn_by_the_minute(world):
-    keys, incident_id = open_case(world, at=START)
+    keys, incident_id = open_incident(world, at=START)
     fail(world, keys, 80, at=START + 61, source="198.51.100.4")  # 60 of them in detail
     found = plot(world, incident_id)
     assert found.seconds == 60
@@ -65,7 +65,7 @@ def test_attempts_over_time_span_the_whole_incident(world):
 
 
 def test_attempts_over_time_without_counters_have_no_plot(world):
-    _, incident_id = open_case(world, at=START)
+    _, incident_id = open_incident(world, at=START)
     with world.database.write() as connection:
         connection.execute(text("DELETE FROM incident_count"))
     assert plot(world, incident_id) is None
@@ -76,14 +76,14 @@ def test_attempts_over_time_without_counters_have_no_plot(world):
 
 @pytest.fixture
 def chart(world) -> Chart:
-    keys, incident_id = open_case(world, at=START)
+    keys, incident_id = open_incident(world, at=START)
     fail(world, keys, 10, at=START + 2)
     return Chart(plot(world, incident_id), "Failures over time")
 
 
 @pytest.mark.sqlite
 def test_incidents_show_draws_attempts_over_time_in_ascii_and_json(world):
-    keys, incident_id = open_case(world, at=START)
+    keys, incident_id = open_incident(world, at=START)
     fail(world, keys, 10, at=START + 2)
     octy = octy_for(world)
     shown = octy("incidents", "show", incident_id, FORCE_COLOR="1").must().stdout

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.cli_rig import DENIED, Octy, octy_for, open_case
+from support.cli_rig import DENIED, Octy, octy_for, open_incident
 from support.world import World
 
 PHONE = ("--reason", "by phone")
@@ -26,7 +26,7 @@ def octy(world: World) -> Octy:
     ],
 )
 def test_invalid_decision_is_rejected_unsent_and_audited_without_the_invalid_text(world, octy, words, why, kept):
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     done = octy("incidents", "decide", incident_id, *words, OCTY_TEMPORAL_ADDRESS=DENIED).must(3)
     assert why in done.stderr
     [(what, actor, detail)] = world.rows("SELECT what, actor, detail FROM incident_event")

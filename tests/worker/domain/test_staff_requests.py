@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from support.cli_rig import DENIED, octy_for, open_case
+from support.cli_rig import DENIED, octy_for, open_incident
 from support.in_session import in_session
 from support.world import World
 from temporalio.testing import ActivityEnvironment
@@ -32,7 +32,7 @@ WEEK = StaffExtension(7, "eve", "on holiday", request_id="e-1")
 
 @pytest.fixture
 def case(world: World) -> str:
-    return open_case(world)[1]
+    return open_incident(world)[1]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import find_temporal, start_temporal
-from support.cli_rig import Ended, Octy, octy_for, open_case
+from support.cli_rig import CommandResult, Octy, octy_for, open_incident
 from support.until import TIMEOUT
 from support.world import INSTALLATION, Keys, World
 
@@ -42,7 +42,7 @@ os._exit(0)
 
 
 @dataclass
-class Office:
+class CliStack:
     """The parts, and one customer after another."""
 
     world: World
@@ -51,14 +51,14 @@ class Office:
     temporal: str
     inbox: str
     worker: Process | None = None
-    first_case: str = ""
-    before_any_worker: Ended | None = None  # what became of a decision about the first case
-    made: int = 0
+    first_incident: str = ""
+    before_any_worker: CommandResult | None = None  # what became of a decision about the first case
+    customers: int = 0
 
-    def attacked(self) -> tuple[Keys, str]:
+    def open_incident(self) -> tuple[Keys, str]:
         """Return an attacked customer's keys and its open case, whose workflow runs."""
-        self.made += 1
-        keys, incident_id = open_case(self.world, f"c{self.made}")
+        self.customers += 1
+        keys, incident_id = open_incident(self.world, f"c{self.customers}")
         self.until(lambda: self.state(incident_id) == "waiting")
         return keys, incident_id
 
@@ -72,7 +72,7 @@ class Office:
             for actor, detail in self.world.rows(query, id=incident_id, what=what)
         ]
 
-    def decide(self, incident_id: str, *words: str, **variables: str) -> Ended:
+    def decide(self, incident_id: str, *words: str, **variables: str) -> CommandResult:
         return self.octy.shell("incidents", "decide", incident_id, *words, **variables)
 
     def close(self) -> None:
@@ -89,10 +89,10 @@ class Office:
 
     def start(self) -> None:
         """Decide about a first case before there is a worker; then start it."""
-        _, self.first_case = open_case(self.world, "first")
-        self._start_workflow(self.first_case)
+        _, self.first_incident = open_incident(self.world, "first")
+        self._start_workflow(self.first_incident)
         more = ("--reason", "nobody is there", "--timeout", "1", "--decision-id", "d-1")
-        self.before_any_worker = self.decide(self.first_case, "dismiss", *more)
+        self.before_any_worker = self.decide(self.first_incident, "dismiss", *more)
         self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
 
     def _start_workflow(self, incident_id: str) -> None:
@@ -127,7 +127,7 @@ class Office:
 
 
 @contextmanager
-def open_office(folder: Path, store: str) -> Iterator[Office]:
+def open_stack(folder: Path, store: str) -> Iterator[CliStack]:
     """Start the parts; stop them in the end."""
     world, certificate = World(folder, store), ensure_certificate(folder / "tls")
     temporal, smtp, inbox, pages = (free_port() for _ in range(4))
@@ -149,8 +149,8 @@ def open_office(folder: Path, store: str) -> Iterator[Office]:
     with ProcessGroup(folder / "logs", octy.environment(PYTHONWARNINGS="")) as group:
         start_temporal(group, folder / "temporal.db", port=temporal, ui_port=None)
         group.start("mail", sink_command(folder / "mail", certificate, smtp_port=smtp, page_port=inbox))
-        office = Office(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
-        office.start()
-        yield office
-        office.close()
+        stack = CliStack(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
+        stack.start()
+        yield stack
+        stack.close()
     world.close()

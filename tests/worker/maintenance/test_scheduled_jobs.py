@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.cli_rig import octy_for, open_case
-from support.mail_rig import Told
+from support.cli_rig import octy_for, open_incident
+from support.mail_rig import RecordingMailer
 from support.relay_rig import change, put
 from support.retention_rig import DAY, add_attempts
-from support.upkeep_rig import settings_of
 from support.world import INSTALLATION, World
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -50,13 +49,13 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     return said
 
 
-def activities(world: World, told: Told | None = None, **options: object) -> MaintenanceActivities:
-    settings = settings_of(world, **options)
+def activities(world: World, told: RecordingMailer | None = None, **options: object) -> MaintenanceActivities:
+    settings = world.worker_settings(**options)
     return MaintenanceActivities(
         database=world.database,
         installation=INSTALLATION,
         client=None,  # type: ignore[arg-type]  # what Temporal says, `Said` says
-        mailer=told or Told(),
+        mailer=told or RecordingMailer(),
         renderer=MailRenderer(settings),
         settings=settings,
         clock=time.time,
@@ -83,7 +82,7 @@ def test_prune_database_activity_heartbeats_and_returns_counts(world: World) -> 
 def test_reconcile_database_activity_heartbeats_and_returns_findings(
     world: World, said: Said, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
     said.known = {incident_id: WorkflowState.NOT_FOUND}
     inside, beats = beating()
@@ -99,7 +98,7 @@ def test_reconcile_database_activity_heartbeats_and_returns_findings(
 def test_send_digest_activity_is_retried_while_deferred(world: World) -> None:
     put(world, "incident_grew", "x", failures=40)
     change(world, "UPDATE outbox SET tries = 5")
-    told = Told(SmtpResult(SmtpStatus.DEFERRED, "connect"), SmtpResult(SmtpStatus.ACCEPTED))
+    told = RecordingMailer(SmtpResult(SmtpStatus.DEFERRED, "connect"), SmtpResult(SmtpStatus.ACCEPTED))
     sending = activities(world, told, **DIGEST_TO).send_digest
     with pytest.raises(ApplicationError, match="is not sent yet: connect") as waits:
         ActivityEnvironment().run(sending, NOW)
@@ -112,7 +111,7 @@ def test_send_digest_activity_is_retried_while_deferred(world: World) -> None:
 
 
 def checked(world: World, *, worker_runs: bool = True, **options: object) -> dict[str, tuple[State, str]]:
-    found = check_scheduled_jobs(settings_of(world, **options), worker_runs=worker_runs)
+    found = check_scheduled_jobs(world.worker_settings(**options), worker_runs=worker_runs)
     return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in found}
 
 
@@ -161,7 +160,7 @@ def test_doctor_shows_the_last_digest(world: World, cursor: str | None, ago: flo
 
 
 def test_scheduled_jobs_are_unchecked_without_a_database(tmp_path: Path, world: World) -> None:
-    settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path / 'no' / 'no.db'}"})
+    settings = world.worker_settings().model_copy(update={"database_url": f"sqlite:///{tmp_path / 'no' / 'no.db'}"})
     assert [check.state for check in check_scheduled_jobs(settings, worker_runs=True)] == [State.UNCHECKED] * 2
 
 
@@ -177,7 +176,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("reached")
 def test_reconcile_command_prints_differences_then_repairs_them(world: World, said: Said) -> None:
-    _, incident_id = open_case(world)
+    _, incident_id = open_incident(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
     said.known = {incident_id: WorkflowState.NOT_FOUND}
     octy = octy_for(world)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.cli_rig import Octy, octy_for, open_case
+from support.cli_rig import Octy, octy_for, open_incident
 from support.world import World
 
 from octy_middleware.db import database
@@ -244,7 +244,7 @@ def test_ctrl_c_exits_with_130(world, octy):
 
 
 def test_closed_stdout_pipe_prints_no_traceback(world, octy):
-    open_case(world)
+    open_incident(world)
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "octy_worker", "incidents", "list", "--json"]
