@@ -108,22 +108,22 @@ def test_workers_are_versioned_only_with_workflows_and_a_named_deployment(world:
     assert named == dict.fromkeys(workflow_task_queues(f"named-{INSTALLATION}"), "octy.1.4.0")
 
 
-async def _idle(_parts: daemon.WorkerComponents, stop: asyncio.Event) -> None:
+async def _idle(_parts: object, stop: asyncio.Event, *_counters: object) -> None:
     await stop.wait()
 
 
-async def _end(_parts: daemon.WorkerComponents, _stop: asyncio.Event) -> None: ...
+async def _end(_parts: object, _stop: asyncio.Event, *_counters: object) -> None: ...
 
 
-async def _fall(_parts: daemon.WorkerComponents, _stop: asyncio.Event) -> None:
+async def _fall(_parts: object, _stop: asyncio.Event, *_counters: object) -> None:
     raise ValueError("namespace nowhere is not found\n[parameters: ('ann@customer.example',)]")
 
 
-async def _be_stopped(_parts: daemon.WorkerComponents, stop: asyncio.Event) -> None:
+async def _be_stopped(_parts: object, stop: asyncio.Event, *_counters: object) -> None:
     stop.set()
 
 
-Part = Callable[[daemon.WorkerComponents, asyncio.Event], Coroutine[None, None, None]]
+Part = Callable[..., Coroutine[None, None, None]]
 
 
 @pytest.mark.parametrize(

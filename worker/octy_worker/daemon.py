@@ -9,10 +9,10 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 from temporalio.client import Client, Interceptor
-from temporalio.worker import Worker
 
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
@@ -121,10 +121,11 @@ class WorkerComponents:
         )
 
     @contextlib.asynccontextmanager
-    async def run_workers(self, client: Client) -> AsyncIterator[list[Worker]]:
-        """Run a Temporal worker for each task queue, with its own threads. When one fails, all stop with its error.
+    async def run_workers(self, client: Client) -> AsyncIterator[asyncio.TaskGroup]:
+        """Run a Temporal worker for each task queue, with its own threads; yield the group of their tasks.
 
-        The workers' own `async with` is not used: several that fail cancel this task several times, also in clean-up.
+        When one task of the group fails, all stop with its error. The workers' own `async with` is not used: several
+        that fail cancel this task several times, also in clean-up.
         """
         threads = executors()
         with contextlib.ExitStack() as stack:
@@ -136,7 +137,7 @@ class WorkerComponents:
                 async with asyncio.TaskGroup() as group:
                     for worker in running:
                         group.create_task(worker.run())
-                    yield running
+                    yield group
                     await asyncio.gather(*(worker.shutdown() for worker in running))  # all at the same time
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
@@ -172,33 +173,30 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
 
 async def _serve(components: WorkerComponents, *, pages: bool) -> int:
     stop = stop_on_signals()
-    tasks = [asyncio.create_task(run_worker(components, stop), name="worker")]
+    running = {"worker": run_worker(components, stop)}
     if components.settings.metrics_port:
-        tasks.append(asyncio.create_task(components.metrics.serve(components.settings, stop), name="metrics"))
+        running["metrics"] = components.metrics.serve(components.settings, stop)
     if pages:
-        tasks.append(asyncio.create_task(supervise(components.settings, stop, components.metrics.pages), name="pages"))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    unexpected = [] if stop.is_set() else [task for task in tasks if task.done()]
-    stop.set()
-    await asyncio.wait([stopping, *tasks])
-    failures = [
-        (task.get_name(), reason) for task in tasks if (reason := _failure_reason(task, unexpected=task in unexpected))
-    ]
-    for name, reason in failures:
-        _logger.error("worker: stopping because component %r failed: %s", name, reason)
+        running["pages"] = supervise(components.settings, stop, components.metrics.pages)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_run_component(name, component, stop)) for name, component in running.items()]
     components.tracing.close()
-    return 1 if failures else 0
+    return 0 if all(task.result() for task in tasks) else 1
 
 
-def _failure_reason(task: asyncio.Task[None], *, unexpected: bool) -> str:
-    """Return in one line why a task ended, or "" if it was told to. Further lines of an error may contain values."""
-    if task.cancelled():
-        return "it was cancelled"
-    error = task.exception()
-    if error is not None:
-        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
-    return "it ended unexpectedly" if unexpected else ""
+async def _run_component(name: str, component: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Run it until it ends, then set `stop`, so that the others end too. False when it failed, or ended before that."""
+    try:
+        await component
+        reason = "" if stop.is_set() else "it ended unexpectedly"
+    except asyncio.CancelledError:
+        reason = "it was cancelled"
+    except Exception as error:  # noqa: BLE001  # logged in one line: further lines of an error may contain values
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
+    stop.set()
+    if reason:
+        _logger.error("worker: stopping because component %r failed: %s", name, reason)
+    return not reason
 
 
 async def run_worker(components: WorkerComponents, stop: asyncio.Event) -> None:
@@ -207,21 +205,14 @@ async def run_worker(components: WorkerComponents, stop: asyncio.Event) -> None:
     if client is None:
         return
     relay = components.relay(client)
-    async with components.run_workers(client):
+    async with components.run_workers(client) as group:
         _logger.info("worker: polling %s at %s", components.task_queue, components.temporal.address)
-        relaying = asyncio.create_task(relay.run())
-        keeping = asyncio.create_task(maintain_schedules(client, components.settings, components.installation))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
-        finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
-            stopping.cancel()
-            keeping.cancel()
-            relaying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
-            with contextlib.suppress(asyncio.CancelledError):
-                await relaying
+        schedules = maintain_schedules(client, components.settings, components.installation)
+        tasks = [group.create_task(relay.run()), group.create_task(schedules)]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)  # the relay releases its leases before the workers stop
 
 
 async def connect_with_retry(components: WorkerComponents, stop: asyncio.Event) -> Client | None:
