@@ -33,18 +33,18 @@ def test_cell(cell: Cell, running_cells: Pipeline) -> None:
     assert not faults, "\n".join(faults)
 
 
-def test_the_document_names_the_cases_of_the_table() -> None:
+def test_document_names_the_cases_of_the_table() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     documented = [line for line in text[text.index("## Cases") :].splitlines() if line.startswith("- ")]
     assert documented == case_lines()
 
 
-def test_the_document_names_every_difference() -> None:
+def test_document_names_every_difference() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert [item.why for item in DIFFERENCES if item.why not in text] == []
 
 
-def test_every_difference_is_about_cases_and_cells_that_there_are() -> None:
+def test_every_difference_names_existing_cases_and_cells() -> None:
     cases = {case.title: case for case in table(sample_key_pairs())}
     for item in DIFFERENCES:
         cells = [cell for cell in ALL_CELLS if item.holds(cell)]

@@ -92,7 +92,7 @@ def test_every_request_of_the_table_keeps_the_specification(
 
 
 @pytest.mark.parametrize("framework", [name for name, (adapter, _) in FRAMEWORKS.items() if adapter == "asgi"])
-def test_a_lifespan_passes_or_is_served_for_an_app_that_knows_none(
+def test_lifespan_is_passed_on_or_served_for_an_app_without_one(
     framework: str, cell_run: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module(f"proofs.conformance.apps.{FRAMEWORKS[framework][1]}")
@@ -132,7 +132,7 @@ BREACHES = {
 
 
 @pytest.mark.parametrize("messages", BREACHES.values(), ids=BREACHES)
-def test_the_checker_sees_a_breach(messages: list[Any]) -> None:
+def test_asgi_checker_raises_on_a_breach(messages: list[Any]) -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         for message in messages:
             await send(message)
@@ -142,7 +142,7 @@ def test_the_checker_sees_a_breach(messages: list[Any]) -> None:
         asgi(checked(app))(ParsedRequest.of(request))
 
 
-def test_the_checker_lets_good_manners_pass() -> None:
+def test_asgi_checker_accepts_a_correct_response() -> None:
     async def app(_scope: Any, receive: Any, send: Any) -> None:
         await receive()
         for message in (START, {**BODY, "body": b"o", "more_body": True}, {**BODY, "body": b"k"}):
@@ -162,7 +162,7 @@ SOCKET_BREACHES = {
 
 
 @pytest.mark.parametrize("messages", SOCKET_BREACHES.values(), ids=SOCKET_BREACHES)
-def test_the_checker_sees_a_breach_of_a_socket(messages: list[Any]) -> None:
+def test_asgi_checker_raises_on_a_breach_of_a_websocket(messages: list[Any]) -> None:
     async def app(_scope: Any, receive: Any, send: Any) -> None:
         for message in messages:
             await (receive() if message is None else send(message))

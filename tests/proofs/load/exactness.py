@@ -151,8 +151,13 @@ def _check_tables(report: Report, world: World, log: Sequence[Commit]) -> None:
     _compare(report, "incidents", {key: OpenedIncident(*rest) for key, *rest in incidents}, policy.incidents)
     _compare_sums(report, world, policy)
     report.figure("incidents by rule", dict(Counter(incident.rule for incident in policy.incidents.values())))
-    _compare(report, "openings told", _told(world, "incident_opened"), {key: [None] for key in policy.incidents})
-    _compare(report, "doublings told", _told(world, "incident_grew"), policy.growth)
+    _compare(
+        report,
+        "outbox messages of openings",
+        _outbox_failures(world, "incident_opened"),
+        {key: [None] for key in policy.incidents},
+    )
+    _compare(report, "outbox messages of doublings", _outbox_failures(world, "incident_grew"), policy.growth)
 
 
 def _compare_sums(report: Report, world: World, policy: ReferencePolicy) -> None:
@@ -173,16 +178,16 @@ def _compare_sums(report: Report, world: World, policy: ReferencePolicy) -> None
     report.expect(not odd, f"{len(odd)} sums of incidents differ from the reference policy's: {odd[:_SHOWN]}")
 
 
-def _told(world: World, kind: str) -> dict[str, list[int | None]]:
-    """Return what the outbox tells of incidents, in its order, by key."""
-    told: defaultdict[str, list[int | None]] = defaultdict(list)
+def _outbox_failures(world: World, kind: str) -> dict[str, list[int | None]]:
+    """Return the failures that the outbox messages of incidents name, in their order, by key."""
+    failures: defaultdict[str, list[int | None]] = defaultdict(list)
     for public_key, detail in world.rows(
         "SELECT i.public_key, o.detail FROM outbox o JOIN incident i ON i.id = o.subject_id "
         "WHERE o.kind = :kind ORDER BY o.id",
         kind=kind,
     ):
-        told[public_key].append(json.loads(detail).get("failures"))
-    return told
+        failures[public_key].append(json.loads(detail).get("failures"))
+    return failures
 
 
 def _compare(report: Report, what: str, found: Mapping[Hashable, object], wanted: Mapping[Hashable, object]) -> None:

@@ -64,7 +64,7 @@ class OutageRun:
         self._server = server
         self._done = False
         self.coming_at = self.begun = self.ended = 0.0
-        self.given_up = 0  # requests that nobody waited for
+        self.given_up = 0  # requests whose clients did not wait
         self.threads = 0, 0  # of the server, at the beginning and at the end of the outage
 
     async def run(self, outage: AbstractContextManager[None], limits: Limits) -> None:
@@ -121,17 +121,17 @@ class OutageRun:
         """Return when the remembered key pair was answered 503 for the first time."""
         return min((one.answered for one in self.exchanges["remembered"] if one.status == 503), default=inf)
 
-    def judged_by_memory(self, role: str) -> tuple[int, int]:
-        """Return how many 503s of a remembered key pair's wrong secret were judged, at least and at most.
+    def verified_by_memory(self, role: str) -> tuple[int, int]:
+        """Return how many 503s of a remembered key pair's wrong secret were verified, at least and at most.
 
         Memory judges them as long as it accepts the right secret, and not from its first refusal to the end.
         """
         refused = [one for one in self.exchanges[role] if one.status == 503]
         last, first = self.last_accepted(), self.first_refused()
-        unjudged = sum(one.sent > first and one.answered < self.ended for one in refused)
-        return sum(one.sent > self.begun and one.answered < last for one in refused), len(refused) - unjudged
+        unverified = sum(one.sent > first and one.answered < self.ended for one in refused)
+        return sum(one.sent > self.begun and one.answered < last for one in refused), len(refused) - unverified
 
-    def judged_by_database(self, role: str) -> tuple[int, int]:
+    def verified_by_database(self, role: str) -> tuple[int, int]:
         """Return the same of what memory does not know: only while the outage began or ended."""
         refused = sum(one.status == 503 for one in self.exchanges[role])
         return 0, refused - sum(one.status == 503 for one in self.during(role))

@@ -92,33 +92,33 @@ def _check_grace_period(report: Report, run: OutageRun, grace: float) -> None:
 
 
 def _check_records(report: Report, world: World, run: OutageRun, key_pairs: KeyPairs, *, unreadable: bool) -> None:
-    """Every response is on disk as what was judged, whatever its client was told, and nothing else is.
+    """Every response is on disk as what was verified, whatever its client was told, and nothing else is.
 
-    A 503 whose secret could be judged, by the database or by memory, counts as wrong; one that nobody could judge is
-    `database_unavailable`. What was being committed when the database went away is written again, for nobody could know
-    what became of it: then up to `twice` outcomes may stand there twice. None is ever missing.
+    A 503 whose secret could be verified, by the database or by memory, counts as wrong; one that could not be is
+    `database_unavailable`. What was being committed when the database went away is written again, because its
+    result is unknown: then up to `twice` outcomes may stand there twice. None is ever missing.
     """
     twice = _BATCH if unreadable else 0
     seen = {role: statuses(some) for role, some in run.exchanges.items()}
     wrong_secrets = world.recorded(key_pairs.attacked.public_key).get("wrong_secret", 0)
     recorded = {**world.recorded(), "wrong_secret": wrong_secrets}
     report.between("missing", recorded.get("missing", 0), seen["none"][401], seen["none"][401] + twice)
-    judged = 0  # of those who were told 503
+    verified = 0  # of those who were told 503
     for outcome, role, bounds in (
-        ("wrong_secret", "wrong", run.judged_by_memory),
-        ("unknown_key", "unknown", run.judged_by_database),
+        ("wrong_secret", "wrong", run.verified_by_memory),
+        ("unknown_key", "unknown", run.verified_by_database),
     ):
         least, most = bounds(role) if unreadable else (seen[role][503],) * 2
         told, count = seen[role][401], recorded.get(outcome, 0)
         report.between(outcome, count, told + least, told + most + twice)
-        judged += count - told
-    report.figure("of them told 503", judged)
+        verified += count - told
+    report.figure("of them told 503", verified)
     impatient = world.recorded(key_pairs.other.public_key).get("wrong_secret", 0)
-    unjudged = recorded.get("database_unavailable", 0)
+    unverified = recorded.get("database_unavailable", 0)
     if not unreadable:
-        report.between("database_unavailable", unjudged, 0, run.given_up)
+        report.between("database_unavailable", unverified, 0, run.given_up)
     away = len(run.all(503))
-    report.between("told 503 or nothing", unjudged + judged + impatient, away - twice, away + twice + run.given_up)
+    report.between("told 503 or nothing", unverified + verified + impatient, away - twice, away + twice + run.given_up)
     for role in ("remembered", "fresh"):
         accepted = world.recorded(getattr(key_pairs, role).public_key).get("accepted", 0)
         report.between(f"accepted, {role}", accepted, seen[role][200], seen[role][200] + twice)

@@ -25,15 +25,15 @@ def check_incident(report: Report, world: World, keys: Keys, failures: int, *, a
 
 
 def _check_growth(report: Report, lengths: list[int], failures: int, at_once: int, behind: int) -> None:
-    """A commit takes many failures at once and tells of the last: each doubling once, by the commit that reached it."""
-    report.figure("told of", lengths)
+    """A commit has many failures and one message, of the last: each doubling once, by the commit that reached it."""
+    report.figure("failures in outbox messages", lengths)
     reached = [doublings(length)[-1] for length in lengths]
-    report.expect(lengths == sorted(set(lengths)), "a length was told twice, or out of order")
-    report.expect(len(set(reached)) == len(reached), "a doubling was told twice")
+    report.expect(lengths == sorted(set(lengths)), "a length is in two messages, or out of order")
+    report.expect(len(set(reached)) == len(reached), "a doubling has two messages")
     wanted = [doubling for doubling in doublings(failures) if THRESHOLD + 2 * at_once < doubling <= failures]
     for doubling in set(wanted) - set(reached):  # one commit reached it and the next one
         over = min((length - doubling for length in lengths if length > doubling), default=failures)
-        report.expect(over < behind, f"told at {reached}, not at every one of {wanted}")
+        report.expect(over < behind, f"messages at {reached}, not at every one of {wanted}")
 
 
 def doublings(length: int) -> list[int]:

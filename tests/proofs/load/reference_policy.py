@@ -36,7 +36,7 @@ class OpenedIncident(NamedTuple):
 class ReferencePolicy:
     """Takes batches in order. All results are by public key.
 
-    `growth`: the streak lengths that the outbox must tell of an incident, in order.
+    `growth`: the streak lengths in the outbox messages of an incident, in order.
     """
 
     def __init__(self) -> None:
@@ -45,10 +45,10 @@ class ReferencePolicy:
         self.growth: defaultdict[str, list[int]] = defaultdict(list)
         self._failures: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # times since the last success
         self._failed: defaultdict[str, list[int]] = defaultdict(list)  # times of all failures of a key
-        self._next: dict[str, int] = {}  # the doubling of each incident that has not been told of yet
+        self._next: dict[str, int] = {}  # the doubling of each incident that has no message yet
 
     def add(self, batch: Iterable[LoggedOutcome]) -> None:
-        """Take one commit in. It tells of an incident at most once: the longest that a streak has been in it."""
+        """Take one commit in. It has at most one message of an incident: the longest that a streak has been in it."""
         longest: Counter[str] = Counter()
         for one in batch:
             self.counts[one.public_key, int(one.at // 60), one.source, one.outcome] += 1

@@ -12,7 +12,7 @@ from proofs.load.exactness import measure
 from proofs.load.reference_policy import LoggedOutcome, ReferencePolicy
 
 
-def test_processes_and_threads_at_the_same_keys_are_exact(world: World) -> None:
+def test_processes_and_threads_at_the_same_keys_record_exactly(world: World) -> None:
     assert measure(world, processes=3, threads=12, requests=3000, cold=6, seed=7).faults == []
 
 
@@ -36,7 +36,7 @@ def _told(world: World, events: list[AuthEvent], sizes: list[int]) -> tuple[list
     ("failures", "sizes"),
     [(45, [46]), (45, [19, 27]), (45, [41, 5]), (90, [91]), (90, [30, 61]), (90, [45, 46])],
 )
-def test_a_doubling_is_told_also_when_a_success_ends_it_in_the_same_commit(
+def test_doubling_has_a_message_when_a_success_ends_the_streak_in_the_same_commit(
     world: World, failures: int, sizes: list[int]
 ) -> None:
     keys = world.register()
@@ -46,7 +46,7 @@ def test_a_doubling_is_told_also_when_a_success_ends_it_in_the_same_commit(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_batches_tell_what_the_reference_policy_tells(world: World, seed: int) -> None:
+def test_messages_of_random_batches_are_as_the_reference_policy_says(world: World, seed: int) -> None:
     chance, keys = random.Random(seed), world.register()
     events = [_event(keys, number, right=chance.random() < 0.02) for number in range(400)]
     sizes = [chance.randrange(1, 60) for _ in range(60)]

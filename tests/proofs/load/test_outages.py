@@ -22,7 +22,7 @@ LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
         ("writes_refused", "starlette"),
     ],
 )
-def test_an_outage_of_a_file_costs_time_and_no_outcome(kind: str, adapter: str) -> None:
+def test_outage_of_a_file_delays_outcomes_and_loses_none(kind: str, adapter: str) -> None:
     with fresh_world("sqlite") as world:
         assert measure(world, adapter, kind, LIMITS).faults == []
 
@@ -43,16 +43,16 @@ def server() -> Iterator[PostgresServer]:
         ("keys_locked", "starlette"),
     ],
 )
-def test_an_outage_of_a_server_costs_time_and_no_outcome(server: PostgresServer, kind: str, adapter: str) -> None:
+def test_outage_of_a_server_delays_outcomes_and_loses_none(server: PostgresServer, kind: str, adapter: str) -> None:
     with fresh_world("postgresql", server) as world:
         assert measure(world, adapter, kind, LIMITS).faults == []
 
 
-def test_right_keys_pass_while_more_clients_ask_a_paused_server_than_there_are_threads(server: PostgresServer) -> None:
+def test_right_keys_pass_while_a_paused_server_has_more_clients_than_threads(server: PostgresServer) -> None:
     crowded = Limits(grace=3.0, commit_timeout=0.8, length=4.0, attackers=24)
     with fresh_world("postgresql", server) as world:
         assert measure(world, "flask", "server_paused", crowded).faults == []
 
 
-def test_a_full_disk_costs_time_and_no_outcome() -> None:
+def test_full_disk_delays_outcomes_and_loses_none() -> None:
     assert full_disk(["flask"], LIMITS).faults == []
