@@ -24,10 +24,9 @@ def server_stopped(world: World, _server: Server) -> Iterator[None]:
     """Shut the server down, as for an update: connections end, and new ones are refused by the kernel."""
     server = _own_server(world)
     server.stop()
-    try:
+    with ExitStack() as stack:
+        stack.callback(server.start)
         yield
-    finally:
-        server.start()
 
 
 @contextmanager
@@ -35,21 +34,18 @@ def server_paused(world: World, _server: Server) -> Iterator[None]:
     """Let the server hang, as on a disk that does not answer: the kernel still takes what is sent to it."""
     server = _own_server(world)
     server.pause()
-    try:
+    with ExitStack() as stack:
+        stack.callback(server.resume)
         yield
-    finally:
-        server.resume()
 
 
 @contextmanager
 def connections_refused(world: World, _server: Server) -> Iterator[None]:
     """Close the database to everybody; the server runs, and refuses."""
-    with _administration(world) as connection:
+    with _administration(world) as connection, ExitStack() as stack:
+        stack.callback(_alter, connection, world, "ALLOW_CONNECTIONS true", end_others=False)
         _alter(connection, world, "ALLOW_CONNECTIONS false")
-        try:
-            yield
-        finally:
-            _alter(connection, world, "ALLOW_CONNECTIONS true", end_others=False)
+        yield
 
 
 @contextmanager
@@ -91,12 +87,10 @@ def keys_locked(world: World, server: Server) -> Iterator[None]:
 @contextmanager
 def read_only(world: World, _server: Server) -> Iterator[None]:
     """Refuse every write, as a standby does that was not promoted, or a service whose disk is nearly full."""
-    with _administration(world) as connection:
+    with _administration(world) as connection, ExitStack() as stack:
+        stack.callback(_alter, connection, world, "SET default_transaction_read_only = off")
         _alter(connection, world, "SET default_transaction_read_only = on")
-        try:
-            yield
-        finally:
-            _alter(connection, world, "SET default_transaction_read_only = off")
+        yield
 
 
 def _own_server(world: World) -> PostgresServer:
@@ -131,15 +125,8 @@ def _take(number: int, taken: ExitStack, world: World) -> None:
         until(take_one, _TIMEOUT)
 
 
-KINDS = {
-    "server_stopped": server_stopped,
-    "server_paused": server_paused,
-    "connections_refused": connections_refused,
-    "connections_used_up": connections_used_up,
-    "writer_stuck": writer_stuck,
-    "table_locked": table_locked,
-    "keys_locked": keys_locked,
-    "read_only": read_only,
-}
-UNREADABLE = frozenset(KINDS) - {"writer_stuck", "table_locked"}
+_READABLE = (writer_stuck, table_locked)
+_UNREADABLE = (server_stopped, server_paused, connections_refused, connections_used_up, keys_locked, read_only)
+KINDS = {kind.__name__: kind for kind in (*_UNREADABLE, *_READABLE)}
+UNREADABLE = frozenset(kind.__name__ for kind in _UNREADABLE)
 """As in `sqlite_outages`; with `read_only` the product reads only databases that take writes."""

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from support.paths import TESTS
 from support.world import World
@@ -21,22 +20,22 @@ _DISK = 16  # MiB of the small disk: room for the database and its log, quickly 
 
 
 @contextmanager
-def _moved(path: Path, away: Path) -> Iterator[None]:
-    path.rename(away)
-    try:
-        yield
-    finally:
-        away.rename(path)
-
-
-def file_moved(world: World, _server: Server) -> AbstractContextManager[None]:
+def file_moved(world: World, _server: Server) -> Iterator[None]:
     """Move the database file away, and back: its log and lock file stay where they are."""
-    return _moved(world.folder / "octy.db", world.folder / "octy.db.away")
+    path = world.folder / "octy.db"
+    away = path.rename(world.folder / "octy.db.away")
+    with ExitStack() as stack:
+        stack.callback(away.rename, path)
+        yield
 
 
-def folder_moved(world: World, _server: Server) -> AbstractContextManager[None]:
+@contextmanager
+def folder_moved(world: World, _server: Server) -> Iterator[None]:
     """Take the whole folder away, as an unmounted volume does."""
-    return _moved(world.folder, world.folder.with_name("away"))
+    away = world.folder.rename(world.folder.with_name("away"))
+    with ExitStack() as stack:
+        stack.callback(away.rename, world.folder)
+        yield
 
 
 @contextmanager
@@ -44,10 +43,7 @@ def database_locked(world: World, _server: Server) -> Iterator[None]:
     """Be another process that writes and doesn't end, such as a tool that knows nothing of the lock file."""
     with closing(sqlite3.connect(world.folder / "octy.db", isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE").close()
-        try:
-            yield
-        finally:
-            connection.rollback()
+        yield  # closing rolls back
 
 
 @contextmanager
@@ -61,14 +57,12 @@ def lock_file_held(world: World, _server: Server) -> Iterator[None]:
 @contextmanager
 def writes_refused(_world: World, server: Server) -> Iterator[None]:
     """Let the kernel refuse the server's writes (EFBIG): a full disk that needs no disk and no privileges."""
-    before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in [server.process.pid, *server.pids()]}
-    for pid, (_, hard) in before.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-    try:
+    with ExitStack() as stack:
+        for pid in [server.process.pid, *server.pids()]:
+            _, hard = limit = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            stack.callback(resource.prlimit, pid, resource.RLIMIT_FSIZE, limit)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
         yield
-    finally:
-        for pid, limit in before.items():
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
 
 
 @contextmanager
@@ -81,10 +75,9 @@ def disk_full(world: World, _server: Server) -> Iterator[None]:
     with ballast.open("wb", buffering=0) as file, suppress(OSError):  # ENOSPC is the aim
         while True:
             file.write(bytes(4096))
-    try:
+    with ExitStack() as stack:
+        stack.callback(ballast.unlink)
         yield
-    finally:
-        ballast.unlink()
 
 
 def with_small_disk(command: list[str]) -> subprocess.CompletedProcess[str] | None:
@@ -106,12 +99,8 @@ def with_small_disk(command: list[str]) -> subprocess.CompletedProcess[str] | No
 
 
 KINDS = {
-    "file_moved": file_moved,
-    "folder_moved": folder_moved,
-    "database_locked": database_locked,
-    "lock_file_held": lock_file_held,
-    "writes_refused": writes_refused,
-    "disk_full": disk_full,
+    kind.__name__: kind
+    for kind in (file_moved, folder_moved, database_locked, lock_file_held, writes_refused, disk_full)
 }
 UNREADABLE = frozenset({"file_moved", "folder_moved"})
 """While these last, the database can't even be read, so remembered key pairs are accepted for the grace period only."""
