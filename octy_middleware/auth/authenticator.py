@@ -98,7 +98,7 @@ class Authenticator:
         self._exempts = bool(self._exemptions)
         self._hsts = hsts_header(settings.hsts)
         self._on_refusal = on_refusal
-        self._key_cache = KeyCache(
+        self.key_cache = KeyCache(
             self.database,
             size=settings.key_cache_size,
             interval=settings.feed_interval,
@@ -125,26 +125,27 @@ class Authenticator:
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._decisions = Decisions(self._recorder, self._hasher, clock, rate_limit=settings.rate_limit)
+        self.hash_limiter = HashLimiter(
+            max_running=settings.max_slow_hashes, max_waiting=settings.max_waiting_hashes, on_idle=self._hashes.trim
+        )
         self._verifier = Verifier(
-            self._key_cache,
+            self.key_cache,
             self._hasher,
             self._decisions,
-            HashLimiter(
-                max_running=settings.max_slow_hashes, max_waiting=settings.max_waiting_hashes, on_idle=self._hashes.trim
-            ),
+            self.hash_limiter,
             self._proxies,
             renew=self._renew,
             clock=clock,
         )
-        self._key_loader = KeyLoader(
-            self._key_cache,
+        self.key_loader = KeyLoader(
+            self.key_cache,
             self._recorder,
             self._verifier.verify,
             self._verifier.verify_without_database,
             self._decisions.unavailable,
             timeout=settings.commit_timeout,
         )
-        self._header_cache = HeaderCache(settings.header_cache_size, self._key_cache.memory, self._recorder, clock)
+        self.header_cache = HeaderCache(settings.header_cache_size, self.key_cache.memory, self._recorder, clock)
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
         self._dummy = dummy_record(self._hasher.decoy_digest)
         self.restart()
@@ -179,7 +180,7 @@ class Authenticator:
         plain = self._https_only and client_address.scheme != "https"
         values = request.header(b"authorization")
         if not plain and len(values) == 1:
-            decision = self._header_cache.get(values[0], client_address.source)
+            decision = self.header_cache.get(values[0], client_address.source)
             if decision is not None:
                 return decision
         return self._read(request, client_address, values, plain=plain)
@@ -197,7 +198,7 @@ class Authenticator:
             )
         if plain:
             return PendingCredentials(credentials, client_address, plain=True)
-        packed = self._key_cache.get_packed(credentials.public_key.encode())
+        packed = self.key_cache.get_packed(credentials.public_key.encode())
         # Equal work: a dummy record where there is none, both checks whatever the other says, and only an accepted
         # record is unpacked.
         found = packed or self._dummy
@@ -207,7 +208,7 @@ class Authenticator:
             record = unpack(credentials.public_key, packed)
             decision = self._decisions.accept(record, request, client_address)
             if record.state != KeyPairState.RETIRING:  # its uses are recorded in detail
-                self._header_cache.add(values[0], record, packed, decision.committed())
+                self.header_cache.add(values[0], record, packed, decision.committed())
             return decision
         return PendingCredentials(credentials, client_address, cached=packed)
 
@@ -231,7 +232,7 @@ class Authenticator:
     ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
         if isinstance(found, PendingCredentials):
             pending, waiter = found, make_waiter()
-            self._key_loader.submit(LoadRequest(pending, request, waiter))
+            self.key_loader.submit(LoadRequest(pending, request, waiter))
             yield from _wait_for(waiter)
             result = waiter.result or self._decisions.unavailable(pending)
             if isinstance(result, PendingSlowHash):
@@ -321,7 +322,7 @@ class Authenticator:
     @property
     def restores_detected(self) -> int:
         """How often this process detected that the database was restored from a backup."""
-        return self._key_cache.restores_detected
+        return self.key_cache.restores_detected
 
     def recorded(self) -> Mapping[Outcome, int]:
         """Return how many requests this process has recorded since its start, by outcome."""
@@ -333,7 +334,7 @@ class Authenticator:
         try:
             with self.database.write(timeout=_RENEWAL_TIMEOUT) as connection:
                 key_pairs.replace_digest(connection, record.pair_id, record.digest, fresh, self._clock())
-            self._key_cache.reload_renewed(record.public_key)
+            self.key_cache.reload_renewed(record.public_key)
         except DatabaseUnavailableError as error:
             _logger.warning("the digest of a key pair could not be renewed, the next request tries again: %s", error)
 
@@ -350,10 +351,10 @@ class Authenticator:
 
     def close(self) -> None:
         """Write the queued events, stop the threads, close the connections. A later request starts them again."""
-        self._key_loader.close()
+        self.key_loader.close()
         self._recorder.close()
         self._hashes.close()
-        self._key_cache.close()
+        self.key_cache.close()
         self.database.close()
 
 

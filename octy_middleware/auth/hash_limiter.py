@@ -14,7 +14,6 @@ from octy_middleware.process.fork import restart_after_fork
 Result = TypeVar("Result")
 _MAX_PER_SOURCE = 4  # so that one source does not use up the threads of a server
 _MIN_PER_KEY, _KEYS_SHARING = 8, 4  # one key gets at least 8 places, or a quarter of all
-_IDLE_TIMEOUT = 60.0  # seconds after which a thread without work ends
 
 
 class _Job:
@@ -35,11 +34,19 @@ class HashLimiter:
     Keys take turns: behind a flood on one key, a call for another key waits for one call of the flood at most.
     """
 
-    def __init__(self, *, max_running: int, max_waiting: int, on_idle: Callable[[], None] = lambda: None) -> None:
-        """`on_idle` is called when a thread ends because it had no work."""
+    def __init__(
+        self,
+        *,
+        max_running: int,
+        max_waiting: int,
+        on_idle: Callable[[], None] = lambda: None,
+        idle_timeout: float = 60.0,
+    ) -> None:
+        """A thread without work ends after `idle_timeout` seconds; `on_idle` is called then."""
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._on_idle = on_idle
+        self._idle_timeout = idle_timeout
         self._max_per_key = max(_MIN_PER_KEY, (max_running + max_waiting) // _KEYS_SHARING)
         self.restart()
         restart_after_fork(self)
@@ -50,7 +57,7 @@ class HashLimiter:
         self._by_source: Counter[str] = Counter()
         self._by_key: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by key; the first is next
-        self._threads = 0
+        self.threads = 0  # that run a call or wait for one
         self._idle = 0
 
     def run(self, work: Callable[[], Result], *, source: str, key: str = "") -> Result | None:
@@ -70,6 +77,13 @@ class HashLimiter:
         result: Result = job.result
         return result
 
+    def count(self, *, source: str | None = None, key: str | None = None) -> int:
+        """Return how many calls run or wait: of a source, of a key, or all."""
+        with self._changed:
+            if source is not None:
+                return self._by_source[source]
+            return self._by_source.total() if key is None else self._by_key[key]
+
     def _enter(self, job: _Job, source: str, key: str) -> bool:
         with self._changed:
             full = self._by_source.total() >= self._max_running + self._max_waiting
@@ -78,8 +92,8 @@ class HashLimiter:
             self._by_source[source] += 1
             self._by_key[key] += 1
             self._waiting.setdefault(key, deque()).append(job)
-            if self._idle < len(self._waiting) and self._threads < self._max_running:
-                self._threads += 1
+            if self._idle < len(self._waiting) and self.threads < self._max_running:
+                self.threads += 1
                 threading.Thread(target=self._work, name="octy-slow-hash", daemon=True).start()
             self._changed.notify()
             return True
@@ -104,10 +118,10 @@ class HashLimiter:
         with self._changed:
             while not self._waiting:
                 self._idle += 1
-                notified = self._changed.wait(_IDLE_TIMEOUT)
+                notified = self._changed.wait(self._idle_timeout)
                 self._idle -= 1
                 if not notified and not self._waiting:
-                    self._threads -= 1
+                    self.threads -= 1
                     return None
             key, jobs = self._waiting.popitem(last=False)
             job = jobs.popleft()

@@ -37,9 +37,8 @@ from octy_middleware.auth.hash_child import serve
 serve()
 """  # not by the package's `__init__`: a child needs neither database nor framework
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-_START_TIMEOUT, _HASH_TIMEOUT = 30.0, 60.0  # seconds for the start of a child, and for a hash
+_START_TIMEOUT = 30.0  # seconds for the start of a child
 _START_RETRY_DELAY = 60.0  # seconds without children after a failed start
-_NICE = 10  # of threads that compute without children
 
 
 class _Child:
@@ -90,7 +89,10 @@ class _Child:
 class HashProcesses:
     """One per authenticator; one child for each concurrent call of `verify`. Safe for threads and after fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hash_timeout: float = 60.0, thread_nice: int = 10) -> None:
+        """A hash may take `hash_timeout` seconds. A thread that computes without children gets `thread_nice`."""
+        self.hash_timeout = hash_timeout
+        self.thread_nice = thread_nice
         self._all: set[_Child] = set()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()  # held while a child is started
@@ -108,11 +110,11 @@ class HashProcesses:
         for _ in range(2):  # a second try, when the child was killed
             child = self._acquire()
             if child is None:
-                _lower_priority()
+                _lower_priority(self.thread_nice)
                 return verify_imported(context, secret, stored)
             reply = b""
             try:
-                reply = child.request([secret, stored], _HASH_TIMEOUT)
+                reply = child.request([secret, stored], self.hash_timeout)
             finally:
                 self._release(child, works=reply != b"")
             if reply in (MATCH, NO_MATCH):
@@ -126,7 +128,7 @@ class HashProcesses:
         with self._lock:
             child = self._idle.pop() if self._idle else None
         if child is not None:
-            self._decisions(child)
+            self._discard(child)
 
     def close(self) -> None:
         """Kill the idle children now, the others after their hash. A later call starts new ones."""
@@ -167,7 +169,7 @@ class HashProcesses:
             return None
         if started.request([sys.path, _package_paths()], _START_TIMEOUT) == READY:
             return started
-        self._decisions(started)
+        self._discard(started)
         self._warn_and_pause("it did not become ready")
         return None
 
@@ -199,9 +201,9 @@ class HashProcesses:
             with self._lock:
                 self._idle.append(child)
         else:
-            self._decisions(child)
+            self._discard(child)
 
-    def _decisions(self, child: _Child) -> None:
+    def _discard(self, child: _Child) -> None:
         self._all.discard(child)
         child.kill()
 
@@ -223,8 +225,8 @@ def _interpreter() -> str | None:
     return sys.executable
 
 
-def _lower_priority() -> None:
+def _lower_priority(nice: int) -> None:
     """Lower the priority of this thread; only Linux can do that for a thread."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

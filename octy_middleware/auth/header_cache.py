@@ -56,6 +56,10 @@ class HeaderCache:
         self._state = blake2b(key=secrets.token_bytes(32), digest_size=16)
         self._headers: dict[bytes, _CachedHeader] = {}
 
+    def __len__(self) -> int:
+        """Return the number of cached headers."""
+        return len(self._headers)
+
     def get(self, value: bytes, source: str) -> AuthDecision | None:
         """Return the decision for a header that is cached byte for byte, or None; its use is recorded.
 

@@ -297,10 +297,14 @@ class KeyCache:
         self._seq = last
         return [row[1] for row in rows]
 
-    def close(self) -> None:
-        """Stop the threads and drop all records. A later load starts them again."""
+    def stop(self) -> None:
+        """Stop following the change feed. The cached records stay until they are too old to be trusted."""
         thread = self._thread
         self._stop.set()
         if thread is not None:
             thread.join(timeout=5)
+
+    def close(self) -> None:
+        """Stop the threads and drop all records. A later load starts them again."""
+        self.stop()
         self.restart()

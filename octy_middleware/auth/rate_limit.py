@@ -10,18 +10,22 @@ import time
 from octy_middleware.clock import Clock
 from octy_middleware.process.fork import restart_after_fork
 
-_MAX_SOURCES = 65_536  # kept at most, since attackers choose their addresses freely
-
 
 class RateLimit:
     """Allows `rate` attempts a minute and source, which may come in one burst. Safe for threads."""
 
-    def __init__(self, rate: int, *, monotonic: Clock = time.monotonic) -> None:
+    def __init__(self, rate: int, *, max_sources: int = 65_536, monotonic: Clock = time.monotonic) -> None:
+        """At most `max_sources` are kept, since attackers choose their addresses freely."""
+        self._max_sources = max_sources
         self._interval = 60.0 / rate
         self._burst = self._interval * (rate - 1)
         self._monotonic = monotonic
         self.restart()
         restart_after_fork(self)
+
+    def __len__(self) -> int:
+        """Return the number of sources that are kept."""
+        return len(self._due_at)
 
     def restart(self) -> None:
         """Start empty, in a forked child."""
@@ -37,6 +41,6 @@ class RateLimit:
                 return due - now - self._burst
             self._due_at.pop(source, None)
             self._due_at[source] = due + self._interval
-            if len(self._due_at) > _MAX_SOURCES:
+            if len(self._due_at) > self._max_sources:
                 del self._due_at[next(iter(self._due_at))]
             return 0.0

@@ -36,7 +36,7 @@ class SharedAuthenticators:
 
     def open(self, adapter: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
         """Return the authenticator for these settings; raises what `Authenticator` raises."""
-        key = _identity(settings), on_refusal
+        key = settings_key(settings), on_refusal
         with self._lock:
             authenticator = self._by_settings.get(key)
             if authenticator is None:
@@ -65,7 +65,7 @@ class SharedAuthenticators:
             ]
 
 
-def _identity(settings: Settings) -> Hashable:
+def settings_key(settings: Settings) -> Hashable:
     """Return a key for these settings that holds no secret. The order of peppers matters."""
     return tuple(
         (name, hashlib.blake2b(value.export().encode()).digest() if isinstance(value, Keychain) else value)

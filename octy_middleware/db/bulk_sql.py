@@ -35,10 +35,11 @@ def run(connection: Connection, statement: str, *values: object) -> Rows:
 
 def execute(connection: Connection, statement: str, *values: object) -> None:
     """Run one statement by the driver itself; each `?` stands for a value."""
-    _driver(connection).execute(_with_placeholders(statement, connection.dialect.name), values)
+    driver_of(connection).execute(_with_placeholders(statement, connection.dialect.name), values)
 
 
-def _driver(connection: Connection) -> _Driver:
+def driver_of(connection: Connection) -> _Driver:
+    """Return the connection of the database driver itself."""
     return cast("_Driver", connection.connection.driver_connection)
 
 
@@ -68,11 +69,11 @@ class Batch:
 
     def fetch(self, connection: Connection, rows: InputRows) -> list[Row]:
         """Run it by the driver itself and return the rows of the result."""
-        return _driver(connection).execute(*self.bind(connection, rows, ())).fetchall()
+        return driver_of(connection).execute(*self.bind(connection, rows, ())).fetchall()
 
     def execute(self, connection: Connection, rows: InputRows) -> None:
         """Run it by the driver itself."""
-        _driver(connection).execute(*self.bind(connection, rows, ()))
+        driver_of(connection).execute(*self.bind(connection, rows, ()))
 
     def bind(self, connection: Connection, rows: InputRows, values: tuple[object, ...]) -> tuple[str, Row]:
         """Return the text and the parameters for this connection's driver."""
@@ -107,7 +108,7 @@ def fetch_many(connection: Connection, *queries: tuple[Query, InputRows]) -> lis
     for query, rows in to_run:
         values.extend([_to_json(rows)] if is_sqlite else _to_arrays(rows, query.width))
     statement = _joined(tuple(query for query, _ in to_run), is_sqlite=is_sqlite)
-    [row] = _driver(connection).execute(statement, values).fetchall()
+    [row] = driver_of(connection).execute(statement, values).fetchall()
     results = iter([json.loads(cell) if is_sqlite else cell or [] for cell in row])
     return [next(results) if rows else [] for _, rows in queries]
 
@@ -117,10 +118,10 @@ def execute_many(connection: Connection, *batches: tuple[Batch, InputRows]) -> N
     bound = [batch.bind(connection, rows, ()) for batch, rows in batches if rows]
     if connection.dialect.name == "sqlite":  # has no data-modifying CTE, and a message costs nothing there
         for statement, values in bound:
-            _driver(connection).execute(statement, values)
+            driver_of(connection).execute(statement, values)
     elif bound:
         statement = _as_one_statement(tuple(statement for statement, _ in bound))
-        _driver(connection).execute(statement, [value for _, values in bound for value in values])
+        driver_of(connection).execute(statement, [value for _, values in bound for value in values])
 
 
 @cache

@@ -24,7 +24,7 @@ PEPPERS = "peppers"
 _REGISTERED = text("SELECT key_id, check_value FROM key_check WHERE purpose = :purpose ORDER BY registered_at, key_id")
 _INSERT = "INSERT INTO key_check (purpose, key_id, check_value, registered_at) VALUES (?, ?, ?, ?)"
 _ANY_PAIR = text("SELECT 1 FROM key_pair LIMIT 1")
-_INTERVAL = 5.0  # seconds between two comparisons once the peppers match; until then each look-up compares
+COMPARISON_INTERVAL = 5.0  # seconds between two comparisons once the peppers match; until then each look-up compares
 
 
 class KeyCheckResult(Enum):
@@ -116,7 +116,7 @@ class PepperCheck:
                     "the settings of the worker"
                 )
             return
-        self._valid_until = now + _INTERVAL
+        self._valid_until = now + COMPARISON_INTERVAL
         if self._logged:
             self._logged = False
             _logger.warning("OCTY_PEPPERS matches the database again: requests are authenticated")

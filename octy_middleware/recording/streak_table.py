@@ -21,7 +21,7 @@ LOAD_STREAKS = Query(
 _DELETE = Batch(
     "DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {input})", **_STREAK_KEY
 )
-_UPSERT = Batch(
+UPSERT = Batch(
     "INSERT INTO streak (public_key, network, length, first_at, last_at) "
     "SELECT public_key, network, length, first_at, last_at FROM {input} WHERE true "
     "ON CONFLICT (public_key, network) DO UPDATE SET "
@@ -76,7 +76,7 @@ def write_streaks(
     if deleted:
         _DELETE.execute(connection, sorted(deleted))
     if written:
-        _UPSERT.execute(connection, sorted(written))
+        UPSERT.execute(connection, sorted(written))
 
 
 def limit_networks(

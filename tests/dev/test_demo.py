@@ -125,7 +125,7 @@ def test_the_verdict(data, temporary, end, code, kept):
 
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "_run", run)
+        patch.setattr(demo, "run_in_stack", run)
         assert demo.run_demo(data, data.with_name("report.json"), console=Console(file=said, width=300)) == code
     assert len(list(temporary.iterdir())) == kept
     for fault in end if isinstance(end, list) else [str(end)]:

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+from pydantic import ValidationError
 
 from octy_middleware import ConfigurationError, Settings
 from octy_middleware.keys.keychain import Keychain
@@ -80,7 +81,7 @@ def test_an_unknown_keyword_is_refused() -> None:
 
 def test_settings_are_frozen_and_show_no_secret() -> None:
     settings = Settings.from_environment(PEPPERS)
-    with pytest.raises(Exception, match="frozen"):
+    with pytest.raises(ValidationError, match="frozen"):
         settings.threshold = 3  # type: ignore[misc]
     assert KEY not in f"{settings!r}{settings!s}"
 

@@ -115,7 +115,7 @@ def test_what_was_committed_is_there_after_the_end_and_a_new_start(server, datab
         committed.execute("INSERT INTO orders SELECT generate_series(1, 1000)")
         open_transaction.execute("INSERT INTO orders VALUES (-1)")
         end(server)
-        assert postgres_keeper.members(server._folder) == []
+        assert postgres_keeper.members(server.folder) == []
         open_transaction.close()
     with pytest.raises(psycopg.OperationalError):
         connected(server, database)
@@ -126,11 +126,11 @@ def test_what_was_committed_is_there_after_the_end_and_a_new_start(server, datab
 def test_a_start_waits_for_the_children_of_a_postmaster_that_died_by_itself(server, database):
     with closing(connected(server, database)) as busy:
         busy.pgconn.send_query(b"SELECT pg_sleep(60)")
-        child = next(process for process in postgres_keeper.members(server._folder) if process.pid != server._child.pid)
+        child = next(process for process in postgres_keeper.members(server.folder) if process.pid != server.process.pid)
         child.suspend()  # it notices nothing, and still holds the shared memory
-        os.kill(server._child.pid, signal.SIGKILL)
-        server._child.wait()
-        assert postgres_keeper.members(server._folder) != []
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        assert postgres_keeper.members(server.folder) != []
         server.start()
     assert ask(server, "SELECT * FROM orders", database) == []
 
@@ -153,7 +153,7 @@ def test_a_paused_server_hangs_and_a_resumed_one_answers(server):
         server.pause()
         connection.pgconn.send_query(b"SELECT 1")
         assert not is_readable(connection.pgconn.socket, 0.3)
-        assert {process.status() for process in postgres_keeper.members(server._folder)} == {"stopped"}
+        assert {process.status() for process in postgres_keeper.members(server.folder)} == {"stopped"}
         server.resume()
         assert connection.pgconn.get_result().get_value(0, 0) == b"1"
 
@@ -162,7 +162,7 @@ def test_a_paused_server_can_be_stopped(server):
     server.start()
     server.pause()
     server.stop()
-    assert postgres_keeper.members(server._folder) == []
+    assert postgres_keeper.members(server.folder) == []
 
 
 def test_a_port_that_is_taken_is_said_with_the_end_of_the_log(server, monkeypatch):
@@ -170,13 +170,13 @@ def test_a_port_that_is_taken_is_said_with_the_end_of_the_log(server, monkeypatc
     monkeypatch.setattr(server, "port", shared_server().port)
     with pytest.raises(RuntimeError, match=r"did not start(.|\n)*Address already in use"):
         server.start()
-    assert postgres_keeper.members(server._folder) == []
+    assert postgres_keeper.members(server.folder) == []
 
 
 @pytest.mark.parametrize("before", [lambda server: None, PostgresServer.kill], ids=["running", "killed"])
 def test_closing_leaves_no_process_no_folder_and_no_shared_memory(before):
     with PostgresServer() as server:
-        folder, watch = server._folder, server._keeper
+        folder, watch = server.folder, server.keeper
         segment = shared_memory_of(folder)
         assert segment in shared_memory_ids()
         before(server)
@@ -188,7 +188,7 @@ def test_closing_leaves_no_process_no_folder_and_no_shared_memory(before):
 def run(code: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """Run a process that has the shared server, in `server`; return the server's folder, and how the process ended."""
     head = (
-        "import os, sys\nfrom support.postgres import shared_server\nserver = shared_server()\nprint(server._folder)\n"
+        "import os, sys\nfrom support.postgres import shared_server\nserver = shared_server()\nprint(server.folder)\n"
     )
     command = [sys.executable, "-u", "-W", "error", "-c", head + code]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False, timeout=60)
@@ -220,7 +220,7 @@ def test_a_server_without_programs_leaves_nothing(monkeypatch):
     server = PostgresServer()
     with pytest.raises(RuntimeError, match="no PostgreSQL server was found"):
         server.start()
-    assert server._folder is None
+    assert server.folder is None
 
 
 def programs(folder: Path) -> Path:
@@ -271,8 +271,8 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(tmp_path, monkey
     closed = a_closed_wheel(tmp_path)
     monkeypatch.setattr(postgres, "candidates", lambda: iter([closed]))
     with PostgresServer() as server:
-        assert (server._binaries != closed) is IS_ROOT
-        assert (server._binaries.is_relative_to(server._folder)) is IS_ROOT
+        assert (server.binaries != closed) is IS_ROOT
+        assert (server.binaries.is_relative_to(server.folder)) is IS_ROOT
         assert ask(server, "SELECT 1") == [(1,)]
 
 

@@ -27,7 +27,7 @@ def link_in(mail: ReceivedMail) -> str:
 
 def order_new_keys(crew: Crew, mail: ReceivedMail, *, leaked: bool = False) -> str:
     """Press the button on the mail's page; return the page that follows."""
-    return crew.customer._press(link_in(mail), ("order", "replace"), ["leaked"] if leaked else [])
+    return crew.customer.press(link_in(mail), ("order", "replace"), ["leaked"] if leaked else [])
 
 
 def mail_to(crew: Crew, address: str, kind: str) -> ReceivedMail:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from octy_worker.dev.customer import CustomerError
 from story.api import Api, Crew
 
 Connect = Callable[[str], Api]
@@ -104,7 +105,7 @@ def test_an_answer_stands_and_a_second_one_changes_nothing(crew: Crew, connect: 
     api.fail(keys, 20)
     alert = crew.wait_for_mail("alert")
     crew.customer.answer_alert(alert, answer)
-    with pytest.raises(Exception, match=r"\b409\b|no form"):
+    with pytest.raises(CustomerError, match=r"\b409\b|no form"):
         crew.customer.answer_alert(alert, "not_us" if answer == "it_was_us" else "it_was_us")
     [(incident, *_)] = crew.incidents()
     assert crew.rows("SELECT answer FROM incident_answer WHERE incident_id = :id", id=incident) == [(answer,)]

@@ -58,43 +58,43 @@ class PostgresServer:
         self.port = free_port()
         self._owner = os.getpid()
         self._servant = pwd.getpwnam(SERVANT) if os.geteuid() == 0 else None
-        self._folder: Path | None = None
-        self._binaries = Path()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self.folder: Path | None = None
+        self.binaries = Path()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.keeper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Return when it accepts connections. The first start makes the data; one after a kill recovers them."""
         if self._running():
             return
-        if self._folder is None:
+        if self.folder is None:
             self._prepare()
         keeper.kill(self._home)  # what a postmaster that died by itself left behind
         own = {"port": str(self.port), "cluster_name": self._home.name}
         settings = {**_SETTINGS, **({} if self.durable else _HASTY), **own}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
-            self._child = self._popen("postgres", ["-D", str(self._data), *options], log)
-        self._wait_until_ready(self._child)
+            self.process = self._popen("postgres", ["-D", str(self._data), *options], log)
+        self._wait_until_ready(self.process)
 
     def stop(self, mode: str = "fast") -> None:
         """End it and wait: "fast" tidies up first, "immediate" leaves a recovery to the next start."""
-        if self._child is not None and self._running():
-            self._child.send_signal(_SIGNALS[mode])
+        if self.process is not None and self._running():
+            self.process.send_signal(_SIGNALS[mode])
             self.resume()  # a paused one takes its signals only now
-            self._child.wait(_PATIENCE)
+            self.process.wait(_PATIENCE)
 
     def kill(self) -> None:
         """Kill -9 the postmaster, then its children; return when all are gone."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
             keeper.kill(self._home)
 
     def pause(self) -> None:
         """Let it hang: connections stay open, and nothing answers."""
-        if self._child is not None and self._running():
-            self._child.send_signal(signal.SIGSTOP)  # it first: from now on no child is born
+        if self.process is not None and self._running():
+            self.process.send_signal(signal.SIGSTOP)  # it first: from now on no child is born
             for process in keeper.members(self._home):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.suspend()
@@ -126,17 +126,17 @@ class PostgresServer:
 
     def close(self) -> None:
         """End it at once, dead or alive, and remove its folder. A forked child's call leaves its parent's server be."""
-        if self._folder is None:
+        if self.folder is None:
             return
         if os.getpid() != self._owner:
             self._disown()
             return
         self.kill()
-        keeper.wipe(self._folder)
-        if self._keeper is not None:
-            self._keeper.kill()
-            self._keeper.wait()
-        self._folder = self._child = self._keeper = None
+        keeper.wipe(self.folder)
+        if self.keeper is not None:
+            self.keeper.kill()
+            self.keeper.wait()
+        self.folder = self.process = self.keeper = None
 
     def __enter__(self) -> Self:
         try:
@@ -153,8 +153,8 @@ class PostgresServer:
 
     @property
     def _home(self) -> Path:
-        assert self._folder is not None
-        return self._folder
+        assert self.folder is not None
+        return self.folder
 
     @property
     def _data(self) -> Path:
@@ -165,20 +165,20 @@ class PostgresServer:
         return self._home / "server.log"
 
     def _running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        return self.process is not None and self.process.poll() is None
 
     def _disown(self) -> None:
-        for process in (self._child, self._keeper):
+        for process in (self.process, self.keeper):
             if process is not None:
                 process.returncode = 0  # else its end warns of a running child, which is not this process's
 
     def _prepare(self) -> None:
         binaries = find_binaries(candidates())
-        self._folder = Path(tempfile.mkdtemp(prefix="octy-postgres-")).resolve()
-        watch = [sys.executable, "-P", keeper.__file__, str(self._owner), str(self._folder)]
-        self._keeper = subprocess.Popen(watch, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="octy-postgres-")).resolve()
+        watch = [sys.executable, "-P", keeper.__file__, str(self._owner), str(self.folder)]
+        self.keeper = subprocess.Popen(watch, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
-            self._binaries = self._hand_over(binaries, self._folder)
+            self.binaries = self._hand_over(binaries, self.folder)
             self._initialise()
         except BaseException:
             self.close()
@@ -220,11 +220,11 @@ class PostgresServer:
         if self._servant is not None:
             user = {"user": self._servant.pw_uid, "group": self._servant.pw_gid, "extra_groups": []}
         return subprocess.Popen(
-            [str(self._binaries / program), *arguments],
+            [str(self.binaries / program), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            cwd=self._folder,
+            cwd=self.folder,
             env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
             start_new_session=True,
             **user,

@@ -182,7 +182,7 @@ def look_into(
 def listening(database: Database) -> Iterator[list[str]]:
     """Yield the statements that this process sends to the database, by SQLAlchemy or by the driver itself."""
     heard: list[str] = []
-    real = bulk_sql._driver
+    real = bulk_sql.driver_of
 
     class Heard:
         def __init__(self, connection: Connection) -> None:
@@ -196,9 +196,9 @@ def listening(database: Database) -> Iterator[list[str]]:
         heard.append(str(call[2]))
 
     event.listen(database.engine, "before_cursor_execute", note)
-    bulk_sql._driver = Heard
+    bulk_sql.driver_of = Heard
     try:
         yield heard
     finally:
-        bulk_sql._driver = real
+        bulk_sql.driver_of = real
         event.remove(database.engine, "before_cursor_execute", note)

@@ -11,7 +11,6 @@ from support.until import until
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Authenticator, Outcome
-from octy_middleware.auth.key_loader import LoadRequest
 from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.decision import AuthDecision
@@ -124,8 +123,7 @@ def test_wrong_unknown_and_retired_cost_the_database_the_same_work(world: World)
         for _ in range(70):  # beyond the alert, the limit of details, and the last doubling before the count
             for header in headers.values():
                 authenticator.decide(FakeRequest(header))
-        authenticator._key_cache._stop.set()
-        time.sleep(0.6)
+        authenticator.key_cache.stop()
         event.listen(authenticator.database.engine, "checkout", listen)
         authenticator.database.close()  # what is kept open is opened anew
         for name, header in headers.items():
@@ -155,8 +153,7 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
         for _ in range(25):  # up to the alert and beyond
             for header in headers.values():
                 authenticator.decide(FakeRequest(header))
-        authenticator._key_cache._stop.set()
-        time.sleep(0.6)
+        authenticator.key_cache.stop()
         for name, header in headers.items():
             with listening(authenticator.database) as asked[name]:
                 authenticator.decide(FakeRequest(header))
@@ -292,7 +289,7 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
         waiters = [ThreadWaiter() for _ in claims]
         for pending, waiter in zip(claims, waiters, strict=True):
             assert isinstance(pending, PendingCredentials)
-            authenticator._key_loader.submit(LoadRequest(pending, request, waiter))
+            next(authenticator.decide_from_database(pending, request, iter([waiter]).__next__))
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
         for waiter in waiters:
             waiter.wait(30)

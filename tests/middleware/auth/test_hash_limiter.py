@@ -5,8 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.until import until
 
-from octy_middleware.auth import hash_limiter
 from octy_middleware.auth.hash_limiter import HashLimiter
 
 
@@ -29,26 +29,23 @@ def test_calls_beyond_max_running_wait_and_beyond_max_waiting_are_refused() -> N
         calls = [threads.submit(limiter.run, work, source=str(number)) for number in range(5)]
         assert running.acquire(timeout=60)
         assert running.acquire(timeout=60)
-        while limiter._by_source.total() < 5:
-            pass
+        until(lambda: limiter.count() == 5)
         assert limiter.run(lambda: "never", source="x") is None
         go.set()
         assert [call.result(60) for call in calls] == ["done"] * 5
     assert peak == [2]
     assert limiter.run(lambda: "free again", source="x") == "free again"
-    assert not limiter._by_source
+    assert limiter.count() == 0
 
 
 def test_one_source_gets_four_places() -> None:
     limiter, go = HashLimiter(max_running=1, max_waiting=9), threading.Event()
     with ThreadPoolExecutor(5) as threads:
         calls = [threads.submit(limiter.run, lambda: go.wait(60), source="flood") for _ in range(4)]
-        while limiter._by_source["flood"] < 4:
-            pass
+        until(lambda: limiter.count(source="flood") == 4)
         assert limiter.run(lambda: True, source="flood") is None
         calls.append(threads.submit(limiter.run, lambda: True, source="customer"))
-        while limiter._by_source["customer"] < 1:
-            pass
+        until(lambda: limiter.count(source="customer") == 1)
         go.set()
         assert [call.result(60) for call in calls] == [True] * 5
 
@@ -93,12 +90,10 @@ def test_keys_take_turns_and_one_key_gets_a_quarter_of_the_places() -> None:
             threads.submit(limiter.run, lambda: work("flood"), source=str(number), key="pk_attacked")
             for number in range(16)
         ]
-        while limiter._by_key["pk_attacked"] < 16:
-            pass
+        until(lambda: limiter.count(key="pk_attacked") == 16)
         assert limiter.run(lambda: True, source="another", key="pk_attacked") is None
         customer = threads.submit(limiter.run, lambda: work("customer"), source="customer", key="pk_customer")
-        while limiter._by_key["pk_customer"] < 1:
-            pass
+        until(lambda: limiter.count(key="pk_customer") == 1)
         go.set()
         assert customer.result(60)
         assert all(call.result(60) for call in flood)
@@ -106,10 +101,8 @@ def test_keys_take_turns_and_one_key_gets_a_quarter_of_the_places() -> None:
     assert order.count("flood") == 16
 
 
-def test_hash_limiter_starts_threads_again_after_they_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hash_limiter, "_IDLE_TIMEOUT", 0.05)
-    limiter = HashLimiter(max_running=2, max_waiting=2)
+def test_hash_limiter_starts_threads_again_after_they_ended() -> None:
+    limiter = HashLimiter(max_running=2, max_waiting=2, idle_timeout=0.05)
     for _ in range(3):
         assert limiter.run(lambda: 5, source="x") == 5
-        while limiter._threads:
-            pass
+        until(lambda: limiter.threads == 0)

@@ -18,7 +18,6 @@ from support.imported_pairs import have, slow
 from support.until import until
 from support.world import FakeRequest, World
 
-from octy_middleware.auth import hash_processes
 from octy_middleware.auth.hash_processes import HashProcesses
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.imported_hashes import IMPORTED_SCHEMES
@@ -107,12 +106,12 @@ def test_a_hash_whose_child_is_killed_is_computed_by_another(processes: HashProc
     assert answers == [True]
 
 
-def test_hash_that_times_out_is_not_a_wrong_secret(processes: HashProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as hurried:
-        hurried.setattr(hash_processes, "_HASH_TIMEOUT", 0.05)
-        with pytest.raises(MemoryError):
-            verify(processes, SECRET, SLOW)
-        assert children() == []
+def test_hash_that_times_out_is_not_a_wrong_secret(processes: HashProcesses) -> None:
+    usual, processes.hash_timeout = processes.hash_timeout, 0.05
+    with pytest.raises(MemoryError):
+        verify(processes, SECRET, SLOW)
+    assert children() == []
+    processes.hash_timeout = usual
     assert verify(processes)
 
 
@@ -168,7 +167,7 @@ def test_a_child_that_does_not_become_ready_is_replaced_by_a_thread(
 def _computes_in_a_thread(
     executable: str, processes: HashProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hash_processes, "_NICE", 0)  # this thread goes on
+    processes.thread_nice = 0  # this thread goes on
     monkeypatch.setattr(sys, "executable", executable)
     with caplog.at_level(logging.WARNING):
         assert [verify(processes), verify(processes, "no")] == [True, False]

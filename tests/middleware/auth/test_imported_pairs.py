@@ -171,7 +171,7 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
     keys = [f"pk_{number:064}" for number in range(40)]
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
-        assert len(authenticator._key_cache.imported_hashes) == 2
+        assert len(authenticator.key_cache.imported_hashes) == 2
 
         def schemes() -> list[str]:
             found = []
@@ -195,8 +195,7 @@ def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(wor
         for _ in range(25):
             for header in headers.values():
                 authenticator.decide(FakeRequest(header))
-        authenticator._key_cache._stop.set()
-        time.sleep(0.6)
+        authenticator.key_cache.stop()
         for name, header in headers.items():
             with listening(authenticator.database) as asked[name]:
                 authenticator.decide(FakeRequest(header))
@@ -231,7 +230,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(until, lambda: authenticator._verifier._hash_limiter._by_source.total() == 6)
+        await asyncio.to_thread(until, lambda: authenticator.hash_limiter.count() == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401
@@ -288,18 +287,19 @@ def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_b
 def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Keys) -> None:
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
-        assert len(authenticator._key_cache.imported_hashes) == 1
-        authenticator._key_cache._imported_hashes = ()
-
-        def brought_back() -> bool:
-            """The feed stood at 10,000 before the restore; one that reads meanwhile puts down where it is now."""
-            if authenticator._key_cache.imported_hashes:
-                return True
-            authenticator._key_cache._seq = 10_000
-            return False
-
-        until(brought_back)
-        assert len(authenticator._key_cache.imported_hashes) == 1
+        assert len(authenticator.key_cache.imported_hashes) == 1
+        digest, scheme = stored(world, old)
+        with world.database.write() as connection:
+            run(connection, "UPDATE key_pair SET secret_digest = 'x', imported_scheme = NULL WHERE public_key = ?", OLD)
+            run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", OLD)
+        until(lambda: not authenticator.key_cache.imported_hashes)
+        with world.database.write() as connection:  # as a restored backup: the row and the feed as they were before
+            update = "UPDATE key_pair SET secret_digest = ?, imported_scheme = ? WHERE public_key = ?"
+            run(connection, update, digest, scheme, OLD)
+            run(connection, "DELETE FROM key_change")
+        until(lambda: authenticator.key_cache.imported_hashes)
+        assert len(authenticator.key_cache.imported_hashes) == 1
+        assert authenticator.key_cache.restores_detected == 1
 
 
 def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(

@@ -3,9 +3,12 @@
 import multiprocessing
 import sqlite3
 import time
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection as SqlConnection
 from support.stores import taken_away
 from support.until import until
 from support.world import Keys, World
@@ -17,7 +20,7 @@ from octy_middleware.domain import key_pairs
 from octy_middleware.states import KeyPairState
 
 
-def make_key_cache(database: Database, **options: float) -> KeyCache:
+def make_key_cache(database: Database, **options: Any) -> KeyCache:
     return KeyCache(database, **{"size": 10, "interval": 0.05, "grace_period": 60.0, **options})  # type: ignore[arg-type]
 
 
@@ -79,16 +82,15 @@ def test_change_that_is_rolled_back_invalidates_nothing(world: World) -> None:
     key_cache.close()
 
 
-def test_record_loaded_before_a_change_is_not_cached_after_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_loaded_before_a_change_is_not_cached_after_it(world: World) -> None:
     """The stale record of a read begun before the change must not stay for ever."""
-    keys, key_cache = world.register(), make_key_cache(world.database, interval=0.5)
-    remember = key_cache._add
+    keys = world.register()
 
-    def overtaken(*args: object) -> None:
+    def overtaken(_digest: str) -> bool:  # called between the read and the insertion
         retire(world, keys)
-        remember(*args)  # type: ignore[arg-type]
+        return True
 
-    monkeypatch.setattr(key_cache, "_add", overtaken)
+    key_cache = make_key_cache(world.database, interval=0.5, is_cacheable=overtaken)
     stale = key_cache.load(keys.public_key)
     assert stale is not None
     assert stale.state == KeyPairState.ACTIVE
@@ -177,20 +179,23 @@ def test_closed_key_cache_starts_again_and_follows_the_feed(world: World) -> Non
 
 
 def test_feed_reader_goes_on_after_an_unexpected_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys, key_cache = world.register(), make_key_cache(world.database)
+    database = Database(world.url)
+    keys, key_cache = world.register(), make_key_cache(database)
     key_cache.load(keys.public_key)
-    read, faults = key_cache._read_feed, iter([ZeroDivisionError("a bug"), ValueError("another")])
+    read, faults = database.read, iter([ZeroDivisionError("a bug"), ValueError("another")])
 
-    def stumble() -> list[str]:
+    def stumble() -> AbstractContextManager[SqlConnection]:
         for fault in faults:
             raise fault
         return read()
 
-    monkeypatch.setattr(key_cache, "_read_feed", stumble)
+    monkeypatch.setattr(database, "read", stumble)  # by which the feed is read
     with world.database.write() as connection:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
     until(lambda: key_cache.get(keys.public_key) is None)
+    assert next(faults, None) is None
     key_cache.close()
+    database.close()
 
 
 @pytest.mark.sqlite

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware.auth import rate_limit
 from octy_middleware.auth.rate_limit import RateLimit
 
 
@@ -50,11 +49,10 @@ def test_at_most_twice_the_rate_passes_in_a_minute_and_the_rate_itself_always(ra
         assert steady.count_attempt("a") == 0.0
 
 
-def test_rate_limit_keeps_a_bounded_number_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "_MAX_SOURCES", 3)
-    limit = RateLimit(1, monotonic=Watch())
+def test_rate_limit_keeps_a_bounded_number_of_sources() -> None:
+    limit = RateLimit(1, max_sources=3, monotonic=Watch())
     for source in "abcd":
         assert limit.count_attempt(source) == 0.0
-    assert len(limit._due_at) == 3
+    assert len(limit) == 3
     assert limit.count_attempt("d") > 0
     assert limit.count_attempt("a") == 0.0

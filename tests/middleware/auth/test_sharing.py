@@ -119,7 +119,7 @@ def test_the_order_of_peppers_makes_other_settings(world: World) -> None:
 
 
 def test_settings_key_of_shared_authenticators_holds_no_pepper(world: World) -> None:
-    assert world.peppers.export().partition(":")[2] not in repr(sharing._identity(world.settings()))
+    assert world.peppers.export().partition(":")[2] not in repr(sharing.settings_key(world.settings()))
 
 
 def test_adapters_opened_at_once_share_an_authenticator(world: World, built: list[Authenticator]) -> None:
@@ -166,19 +166,24 @@ def test_authenticator_is_released_with_its_adapters(world: World, built: list[A
         assert built == []
 
 
-def test_child_forked_while_an_adapter_is_opened_can_open_one(world: World) -> None:
+def test_child_forked_while_an_adapter_is_opened_can_open_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     holding, over = threading.Event(), threading.Event()
 
-    def hold() -> None:
-        with sharing._shared._lock:
+    def build(*arguments: Any, **options: Any) -> Authenticator:
+        if not holding.is_set():  # the first one: its adapter is being opened until the test is over
             holding.set()
             over.wait(30)
+        return Authenticator(*arguments, **options)
 
-    thread = threading.Thread(target=hold)
+    def open_and_close() -> None:
+        OctyWSGIMiddleware(list, settings=world.settings()).close()
+
+    monkeypatch.setattr(sharing, "Authenticator", build)
+    thread = threading.Thread(target=open_and_close)
     thread.start()
-    holding.wait(30)
+    assert holding.wait(30)
     try:
-        assert in_child(lambda: OctyWSGIMiddleware(list, settings=world.settings()).close()) == 0
+        assert in_child(open_and_close) == 0
     finally:
         over.set()
         thread.join()

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,6 @@ from support.world import FakeRequest, Keys, World, basic, look_into
 from octy_middleware import Authenticator, DatabaseUnavailableError, OctyASGIMiddleware, Outcome
 from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
-from octy_middleware.http.event import AuthEvent
 from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.recording.commit_waiter import ThreadWaiter
 
@@ -46,16 +44,15 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
 ) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
-        write = authenticator._outcome_writer.write
 
-        def away(_batch: Sequence[AuthEvent]) -> None:
+        def away(**_: object) -> None:
             raise DatabaseUnavailableError("locked")
 
-        authenticator._recorder._write = away
-        answers = [told(authenticator, keys.basic("sk_wrong")) for _ in range(25)]
-        assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
-        assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
-        authenticator._recorder._write = write
+        with monkeypatch.context() as outage:
+            outage.setattr(authenticator.database, "write", away)
+            answers = [told(authenticator, keys.basic("sk_wrong")) for _ in range(25)]
+            assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
+            assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
         until(lambda: authenticator.health().queued == 0 and not authenticator.health().last_error)
     assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
@@ -177,7 +174,7 @@ def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatc
 
     with world.authenticator() as authenticator:
         slow_one, right = slow_claim(authenticator, keys.basic("sk_wrong")), slow_claim(authenticator, keys.basic())
-        monkeypatch.setattr(authenticator._key_cache, "load", away)
+        monkeypatch.setattr(authenticator.key_cache, "load", away)
         waiters = [ThreadWaiter(), ThreadWaiter()]
         for pending, waiter in zip((slow_one, right), waiters, strict=True):
             authenticator.verify_slow_hash(pending._replace(waiter=waiter), FakeRequest())

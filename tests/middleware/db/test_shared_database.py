@@ -19,6 +19,7 @@ from octy_middleware.db.foreign_tables import TABLE_NAMES
 from octy_middleware.db.migrations import check_tables, downgrade, upgrade
 from octy_middleware.db.models import METADATA
 from octy_middleware.db.schema_version import SCHEMA_VERSION, check_schema_if_available
+from octy_middleware.errors import DatabaseSetupError
 from octy_middleware.http.outcome import Outcome
 from octy_worker.cli.exit_codes import ExitCode, exit_code_of
 
@@ -149,7 +150,7 @@ def test_role_without_create_schema_right_can_use_an_existing_schema(tmp_path: P
     with owner.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("DROP ROLE IF EXISTS guest")
         connection.exec_driver_sql("CREATE ROLE guest LOGIN")
-    with pytest.raises(Exception, match=r"permission denied for database .* → GRANT"):
+    with pytest.raises(DatabaseSetupError, match=r"permission denied for database .* → GRANT"):
         upgrade(ours)
     with owner.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE SCHEMA octy_data AUTHORIZATION guest")

@@ -140,15 +140,17 @@ def test_pool_discards_connections_to_a_standby(
 
 
 def test_pinned_connection_to_a_standby_is_discarded(
-    world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
+    world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.register()
     catch_up(world, standby, keys)
     retire(world, keys)
     proxy.set_target(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
+    pinned = database.pin_connection()
+    monkeypatch.setattr(database, "pin_connection", lambda: pinned)
     key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
-    database.query(key_cache._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
+    database.query(pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
     proxy.set_target(primary.port)
     record = key_cache.load(keys.public_key)
     assert record is not None

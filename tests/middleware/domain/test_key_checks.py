@@ -74,7 +74,7 @@ def test_host_recovers_when_its_database_is_the_right_one_again(world: World, ad
 def test_running_host_answers_503_once_other_peppers_are_registered(
     world: World, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_checks, "_INTERVAL", 0.0)
+    monkeypatch.setattr(key_checks, "COMPARISON_INTERVAL", 0.0)
     keys = world.register()
     with world.authenticator(feed_interval=0.02) as authenticator, adapter(authenticator) as ask:
         assert [ask("/who", keys.basic()).status for _ in range(2)] == [200, 200]  # remembered now

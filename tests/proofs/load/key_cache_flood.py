@@ -78,7 +78,7 @@ class Flood:
             self.looked_up += not isinstance(decision, AuthDecision) or decision.outcome is not Outcome.ACCEPTED
 
     def _remembered(self) -> list[bytes | None]:
-        return [self._authenticator._key_cache.get_packed(key) for key in self._keys]
+        return [self._authenticator.key_cache.get_packed(key) for key in self._keys]
 
 
 def measure(world: World, keys: int, seed: int = 1) -> Report:
@@ -92,7 +92,7 @@ def measure(world: World, keys: int, seed: int = 1) -> Report:
         flood.send(keys - keys // 10)
         seconds, after = time.monotonic() - begun, _resident_mib()
         kept = _bytes_kept(flood)
-        remembered = len(authenticator._key_cache.memory.records)
+        remembered = len(authenticator.key_cache.memory.records)
         lost = authenticator.health().lost
     total = keys + _TRACED
     report.figure("requests a second", round(keys / seconds))

@@ -70,7 +70,7 @@ class Customer:
 
     def collect_keys(self, mail: ReceivedMail) -> Keys:
         """Press the button of the mail's one-time page and return the key pair that it shows."""
-        page = self._press(_link(mail, "/keys/"), ("reveal", "once"))
+        page = self.press(_link(mail, "/keys/"), ("reveal", "once"))
         secret = _SECRET.search(page)
         if secret is None:
             raise CustomerError("the page shows no secret key")
@@ -81,9 +81,10 @@ class Customer:
 
     def answer_alert(self, mail: ReceivedMail, answer: str, *, leaked: bool = False) -> None:
         """Answer the alert of the mail: `it_was_us` or `not_us`. `leaked`: tick the checkbox."""
-        self._press(_link(mail, "/alert/"), ("answer", answer), ["leaked"] if leaked else [])
+        self.press(_link(mail, "/alert/"), ("answer", answer), ["leaked"] if leaked else [])
 
-    def _press(self, url: str, button: tuple[str, str], ticked: Iterable[str] = ()) -> str:
+    def press(self, url: str, button: tuple[str, str], ticked: Iterable[str] = ()) -> str:
+        """Open a page and press a button (name, value) of its form; return the page that follows."""
         page = self._browser.get(url)
         _check(page)
         for form in find_forms(page.text):

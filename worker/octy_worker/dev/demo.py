@@ -43,7 +43,7 @@ def run_demo(
     )
     try:
         with interrupt_on_termination():
-            problems = _run(stack, rows, report, console)
+            problems = run_in_stack(stack, rows, report, console)
     except KeyboardInterrupt:
         _print_step(console, "Interrupted")
         status = _INTERRUPTED
@@ -62,7 +62,7 @@ def run_demo(
     return status
 
 
-def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) -> list[str]:
+def run_in_stack(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) -> list[str]:
     """Return the differences between the results and the policy."""
     started, start_time = time.monotonic(), datetime.now(UTC)
     with stack:
