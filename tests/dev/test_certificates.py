@@ -18,7 +18,7 @@ def certificate(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
-def test_a_client_verifies_it(certificate, name):
+def test_client_verifies_the_certificate(certificate, name):
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate.chain, certificate.key)
     client = ssl.create_default_context(cafile=certificate.ca)
@@ -26,7 +26,7 @@ def test_a_client_verifies_it(certificate, name):
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_client_refuses_another_name_or_authority(certificate, tmp_path, trusted):
+def test_client_rejects_another_name_or_authority(certificate, tmp_path, trusted):
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate.chain, certificate.key)
     other = ensure_certificate(tmp_path / "other")
@@ -35,25 +35,25 @@ def test_a_client_refuses_another_name_or_authority(certificate, tmp_path, trust
         handshake(server, client, "evil.example" if trusted else "localhost")
 
 
-def test_files_are_private_and_hold_no_authority_key(certificate):
+def test_certificate_files_are_private_and_hold_no_authority_key(certificate):
     folder = certificate.ca.parent
     assert sorted(path.name for path in folder.iterdir()) == ["ca.pem", "server.key", "server.pem"]
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert b"PRIVATE" not in certificate.ca.read_bytes() + certificate.chain.read_bytes()
 
 
-def test_it_is_kept_between_runs(certificate):
+def test_certificate_is_kept_between_runs(certificate):
     before = certificate.chain.read_bytes()
     assert ensure_certificate(certificate.ca.parent, NOW + timedelta(days=300)).chain.read_bytes() == before
 
 
-def test_it_is_renewed_before_it_ends(certificate):
+def test_certificate_is_renewed_before_it_expires(certificate):
     before = certificate.chain.read_bytes()
     assert ensure_certificate(certificate.ca.parent, NOW + timedelta(days=370)).chain.read_bytes() != before
 
 
 @pytest.mark.parametrize("victim", ["ca.pem", "server.pem", "server.key"])
-def test_a_lost_or_foreign_file_means_a_new_one(certificate, victim):
+def test_certificate_is_made_again_when_a_file_is_missing_or_foreign(certificate, victim):
     folder = certificate.ca.parent
     before = certificate.chain.read_bytes()
     (folder / victim).unlink()

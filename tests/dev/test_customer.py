@@ -90,7 +90,7 @@ def a_mail(*links: str, text: str = f"New public key: {NEW}") -> ReceivedMail:
     return ReceivedMail(Path("x"), "b@example.com", "Keys", "<1@x>", text, "", datetime.now(UTC), links)
 
 
-def test_keys_are_collected_by_the_button(site, customer):
+def test_keys_are_collected_with_the_button_of_the_page(site, customer):
     site.pages = {"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, REVEALED)}
     keys = customer.collect_keys(a_mail(f"{site.url}/help", f"{site.url}/keys/1/t"))
     assert keys == Keys(NEW, SECRET)
@@ -106,7 +106,7 @@ def test_keys_are_collected_by_the_button(site, customer):
         ("not_us", True, {"form": ["token"], "answer": ["not_us"], "leaked": ["yes"]}),
     ],
 )
-def test_a_case_is_answered_by_the_right_button(site, customer, answer, leaked, sent):
+def test_alert_is_answered_with_the_button_of_the_answer(site, customer, answer, leaked, sent):
     site.pages = {
         "GET /alert/1/t": (200, CASE),
         "POST /alert/1/t?x=1": (303, ""),
@@ -128,7 +128,7 @@ def test_a_case_is_answered_by_the_right_button(site, customer, answer, leaked, 
         ({"GET /keys/1/t": (200, OFFER), "POST /keys/1/t": (200, OLD + " " + SECRET)}, "that the mail also shows"),
     ],
 )
-def test_a_page_that_is_no_help_is_said_so(site, customer, pages, fault):
+def test_unusable_page_raises_customer_error(site, customer, pages, fault):
     site.pages = pages
     with pytest.raises(CustomerError, match=fault) as caught:
         customer.collect_keys(a_mail(f"{site.url}/keys/1/t"))
@@ -137,19 +137,19 @@ def test_a_page_that_is_no_help_is_said_so(site, customer, pages, fault):
 
 
 @pytest.mark.parametrize("links", [(), ("https://localhost/alert/1/t",), ("https://l/keys/1", "https://l/keys/2")])
-def test_a_mail_without_just_one_link_is_said_so(customer, links):
+def test_mail_without_exactly_one_link_raises_customer_error(customer, links):
     with pytest.raises(CustomerError, match=r"links to /keys/…, not one"):
         customer.collect_keys(a_mail(*links))
 
 
-def test_a_missing_box_is_said_so(site, customer):
+def test_missing_checkbox_raises_customer_error(site, customer):
     site.pages = {"GET /alert/1/t": (200, CASE.replace("leaked", "other"))}
     with pytest.raises(CustomerError, match="no box 'leaked'"):
         customer.answer_alert(a_mail(f"{site.url}/alert/1/t"), "not_us", leaked=True)
     assert site.posted == []
 
 
-def test_the_certificate_is_verified(site, tmp_path):
+def test_customer_verifies_the_certificate(site, tmp_path):
     other = ensure_certificate(tmp_path / "other")
     with (
         Customer(create_default_context(cafile=other.ca)) as stranger,
@@ -158,7 +158,7 @@ def test_the_certificate_is_verified(site, tmp_path):
         stranger.collect_keys(a_mail(f"{site.url}/keys/1/t"))
 
 
-def test_forms():
+def test_find_forms_returns_fields_and_buttons():
     first, second = find_forms(CASE)
     assert (first.method, second.method) == ("get", "post")
     assert second.buttons == [("answer", "it_was_us"), ("answer", "not_us")]

@@ -51,7 +51,7 @@ def temporary(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_whole_job_on_a_small_file(data, temporary, tmp_path):
+def test_demo_of_a_small_file_gives_the_expected_results(data, temporary, tmp_path):
     said = io.StringIO()
     code = demo.run_demo(data, tmp_path / "report.json", console=Console(file=said, width=120))
     assert code == 0, said.getvalue()
@@ -91,7 +91,7 @@ def test_the_whole_job_on_a_small_file(data, temporary, tmp_path):
     ("content", "fault"),
     [(b"", "small.csv: line 1: the file is empty"), (HEADER.encode() + b"x,y,::1,refused\n", "line 2, column 1 (at)")],
 )
-def test_a_bad_file_is_said_before_anything_starts(data, temporary, tmp_path, content, fault):
+def test_invalid_file_is_reported_before_anything_starts(data, temporary, tmp_path, content, fault):
     data.write_bytes(content)
     with pytest.raises(InvalidInputError) as caught:
         demo.run_demo(data, tmp_path / "report.json", console=Console(file=io.StringIO()))
@@ -99,7 +99,7 @@ def test_a_bad_file_is_said_before_anything_starts(data, temporary, tmp_path, co
     assert list(temporary.iterdir()) == []
 
 
-def test_a_missing_file_or_folder_is_said(data, tmp_path):
+def test_missing_file_or_folder_raises_invalid_input(data, tmp_path):
     console = Console(file=io.StringIO())
     with pytest.raises(InvalidInputError, match=r"none\.csv: No such file"):
         demo.run_demo(tmp_path / "none.csv", tmp_path / "report.json", console=console)
@@ -117,7 +117,7 @@ def test_a_missing_file_or_folder_is_said(data, tmp_path):
         ([], 0, False),
     ],
 )
-def test_the_verdict(data, temporary, end, code, kept):
+def test_exit_status_and_kept_folder_follow_the_result(data, temporary, end, code, kept):
     def run(*_arguments):
         if isinstance(end, BaseException):
             raise end
@@ -132,7 +132,7 @@ def test_the_verdict(data, temporary, end, code, kept):
         assert fault in said.getvalue()
 
 
-def test_each_figure_is_compared():
+def test_each_changed_figure_is_one_difference():
     promised = expected_figures(parse(SMALL.encode()))
     assert differences(promised, promised) == []
     changes = {

@@ -33,7 +33,7 @@ DATA = EXAMPLES / "data" / "login-attempts.csv"
     ],
     ids=["plain", "no last line end", "mark", "CRLF", "CR", "blank lines", "blank rows", "commas behind", "quotes"],
 )
-def test_forms_of_one_row(text):
+def test_row_is_read_in_each_form(text):
     assert parse(text.encode()) == (ROW,)
 
 
@@ -46,12 +46,12 @@ def test_forms_of_one_row(text):
         ("2017-03-27T13:08:09Z,(empty),::ffff:192.0.2.1,accepted", "(empty)", "::ffff:192.0.2.1"),
     ],
 )
-def test_values(line, user, source):
+def test_values_of_a_row_are_parsed(line, user, source):
     (row,) = parse((HEADER + line).encode())
     assert (row.user, row.source, row.accepted) == (user, ip_address(source), True)
 
 
-def test_the_same_row_twice_is_two_rows():
+def test_duplicate_rows_are_kept():
     assert [row.number for row in parse((HEADER + GOOD + "\n" + GOOD).encode())] == [1, 2]
 
 
@@ -86,7 +86,7 @@ def test_the_same_row_twice_is_two_rows():
         ('"at","user","source","outcome"\n"2017-03-27T13:08:09Z","two\nlines,x\n', 2, 2, "quotes must enclose"),
     ],
 )
-def test_faults(text, line, column, what):
+def test_invalid_rows_are_reported(text, line, column, what):
     with pytest.raises(DataFileError) as caught:
         parse(text.encode())
     assert what in str(caught.value)
@@ -101,13 +101,13 @@ def test_faults(text, line, column, what):
         ((HEADER + GOOD).replace("\n", "\r\n").encode() + b"x,y,z,\xc3", 3, 4),
     ],
 )
-def test_text_that_is_no_utf_8(content, line, column):
+def test_invalid_utf_8_is_reported(content, line, column):
     with pytest.raises(DataFileError, match="this is not UTF-8 text") as caught:
         parse(content)
     assert (caught.value.line, caught.value.column) == (line, column)
 
 
-def test_a_fault_after_a_value_of_two_lines_names_the_right_line():
+def test_error_after_a_value_of_two_lines_names_the_right_line():
     text = HEADER + '2017-03-27T13:08:09Z,root,"198.18.0.41\n",refused\n'
     with pytest.raises(DataFileError, match=r"line 2, column 3") as caught:
         parse(text.encode())
@@ -129,7 +129,7 @@ ROWS = st.builds(
 
 @calm
 @given(st.lists(ROWS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
-def test_what_a_csv_writer_writes_is_read(rows, end):
+def test_any_output_of_a_csv_writer_is_read(rows, end):
     file = io.StringIO()
     writer = csv.writer(file, lineterminator=end)
     writer.writerow(COLUMNS)
@@ -147,7 +147,7 @@ def test_what_a_csv_writer_writes_is_read(rows, end):
 @given(
     st.binary(max_size=200) | st.text(st.sampled_from('at,user"\r\n x0:.')).map(lambda text: (HEADER + text).encode())
 )
-def test_anything_else_is_a_fault_with_a_place(content):
+def test_any_other_text_is_an_error_with_its_line(content):
     error = fault_of(content)
     assert error is None or 1 <= error.line <= content.count(b"\n") + content.count(b"\r") + 1
     assert error is None or 0 <= error.column <= 5
@@ -161,7 +161,7 @@ def fault_of(content: bytes) -> DataFileError | None:
     return None
 
 
-def test_the_default_data():
+def test_default_data_has_the_expected_rows():
     rows = parse(DATA.read_bytes())
     assert len(rows) == 1268
     assert sum(row.accepted for row in rows) == 226

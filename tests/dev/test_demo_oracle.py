@@ -24,7 +24,7 @@ def rows(*runs: tuple[str, str, int] | tuple[str, str, int, str]) -> list[Row]:
     return made
 
 
-def test_the_default_data_gives_the_alerts_of_the_issue():
+def test_default_data_gives_the_expected_alerts():
     expected = expected_figures(parse(DATA.read_bytes()))
     assert [(alert.user, alert.row) for alert in expected.alerts] == [
         ("root", 145),
@@ -62,11 +62,11 @@ def test_the_default_data_gives_the_alerts_of_the_issue():
         (rows(("no", "::ffff:192.0.2.9", 19), ("ok", THERE, 1), ("no", HERE, 1)), [("u", 21, "source")]),
     ],
 )
-def test_the_policy_in_small(given, alerts):
+def test_expected_figures_follow_the_policy(given, alerts):
     assert expected_alerts(given) == tuple(Alert(user, row, 20, rule) for user, row, rule in alerts)
 
 
-def test_few_cases_and_few_outcomes():
+def test_expected_figures_of_few_incidents_and_outcomes():
     expected = expected_figures(rows(("no", HERE, 20)))
     assert expected.answers == {"401": 20}
     assert expected.recorded == {"accepted": 0, "refused": 20}

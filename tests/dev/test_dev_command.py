@@ -20,7 +20,7 @@ sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=80)))
 """
 
 
-def test_up_and_down(tmp_path):
+def test_dev_command_starts_and_stops_the_stack(tmp_path):
     folder = tmp_path / "dev"
     log = tmp_path / "said"
     with (

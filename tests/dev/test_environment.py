@@ -11,7 +11,7 @@ from octy_worker.dev import environment
 VARIABLES = {"OCTY_A": "it's plain", "OCTY_B": '"quoted" $HOME `x` \\ and # long', "OCTY_C": "", "OCTY_D": "a <b@c>"}
 
 
-def test_a_shell_reads_what_we_read(tmp_path):
+def test_shell_reads_the_same_values_from_the_environment_file(tmp_path):
     path = tmp_path / "env"
     environment.write(path, VARIABLES)
     assert environment.read(path) == VARIABLES
@@ -20,7 +20,7 @@ def test_a_shell_reads_what_we_read(tmp_path):
     assert shell.stdout.splitlines() == list(VARIABLES.values())
 
 
-def test_the_file_is_the_owners_alone(tmp_path):
+def test_environment_file_is_readable_by_its_owner_only(tmp_path):
     path = tmp_path / "env"
     for _ in range(2):
         environment.write(path, VARIABLES)
@@ -28,7 +28,7 @@ def test_the_file_is_the_owners_alone(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["env"]
 
 
-def test_secrets_are_made_once_and_kept(tmp_path):
+def test_secrets_are_generated_once_and_kept(tmp_path):
     path = tmp_path / "env"
     fresh = environment.load_or_create_secrets(path)
     assert sorted(fresh) == ["OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_WEBHOOK_KEYS"]
@@ -42,7 +42,7 @@ def test_secrets_are_made_once_and_kept(tmp_path):
     assert again["OCTY_LINK_KEYS"] not in fresh.values()
 
 
-def test_a_value_that_readers_would_take_differently_is_not_written(tmp_path):
+def test_value_that_readers_would_parse_differently_is_rejected(tmp_path):
     with pytest.raises(ConfigurationError, match=r"OCTY_A: no notation of this value") as caught:
         environment.write(tmp_path / "env", {"OCTY_A": 'it\'s "both"'})
     assert "both" not in str(caught.value)
@@ -50,7 +50,7 @@ def test_a_value_that_readers_would_take_differently_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["nonsense", "OCTY_A=1 2", "OCTY_A='open", "=1", "a-b=1", "export OCTY_A 1"])
-def test_a_damaged_file_is_named_and_its_secrets_are_not(tmp_path, line):
+def test_damaged_file_is_named_without_its_secrets(tmp_path, line):
     path = tmp_path / "env"
     path.write_text(f"# head\n\n{line} sk_secret\n")
     with pytest.raises(ConfigurationError, match=r"line 3: this is not NAME=value") as caught:
@@ -59,7 +59,7 @@ def test_a_damaged_file_is_named_and_its_secrets_are_not(tmp_path, line):
     assert "sk_secret" not in str(caught.value)
 
 
-def test_nobodys_settings_leak_into_a_stack(monkeypatch):
+def test_settings_of_the_calling_process_do_not_reach_the_stack(monkeypatch):
     monkeypatch.setenv("OCTY_DATABASE_URL", "postgresql://production")
     monkeypatch.setenv("OTHER", "stays")
     outer = environment.inherited_environment()

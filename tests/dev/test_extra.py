@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 
-def test_a_missing_tool_is_named_with_the_command():
+def test_missing_extra_is_named_with_the_install_command():
     script = "import sys; sys.modules['trustme'] = sys.modules['aiosmtpd'] = None; import octy_worker.dev.demo"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1

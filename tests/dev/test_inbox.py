@@ -36,7 +36,7 @@ def folder(tmp_path):
     return tmp_path / "mail"
 
 
-def test_a_mail_is_synced_before_it_gets_its_name(folder, monkeypatch):
+def test_mail_is_synced_before_it_is_renamed(folder, monkeypatch):
     steps = []
     real_fsync, real_rename = os.fsync, Path.rename
     monkeypatch.setattr(
@@ -47,7 +47,7 @@ def test_a_mail_is_synced_before_it_gets_its_name(folder, monkeypatch):
     assert steps == [f"{path}.part", "rename", str(folder)]
 
 
-def test_mails_come_in_order_and_unfinished_ones_do_not(folder):
+def test_complete_mails_are_returned_in_order(folder):
     for second in (2, 0, 1):
         content = f"Subject: {second}\r\n\r\n".encode()
         store_mail(folder, "a@example.com", "b@example.com", content, NOW + timedelta(seconds=second))
@@ -58,7 +58,7 @@ def test_mails_come_in_order_and_unfinished_ones_do_not(folder):
     assert mails[0].received_at == NOW
 
 
-def test_waiting_for_a_mail(folder):
+def test_wait_for_returns_the_mail_or_raises_timeout_error(folder):
     inbox = Inbox(folder)
     with pytest.raises(TimeoutError, match=r"no matching mail within 0.05 s; the inbox has 0 mails"):
         inbox.wait_for(lambda _: True, 0.05)
@@ -75,7 +75,7 @@ def test_waiting_for_a_mail(folder):
         ("", "", ""),
     ],
 )
-def test_our_mails_are_known_by_their_message_id(folder, message_id, kind, subject_id):
+def test_kind_of_a_mail_is_read_from_its_message_id(folder, message_id, kind, subject_id):
     mail = read_mail(
         store_mail(folder, "a@example.com", "b@example.com", f"Message-ID: {message_id}\r\n\r\n".encode(), NOW)
     )
@@ -101,7 +101,7 @@ def test_our_mails_are_known_by_their_message_id(folder, message_id, kind, subje
         ("javascript:alert(1) file:///etc/passwd data:text/html,x", "", ()),
     ],
 )
-def test_links(text, html, links):
+def test_links_of_a_mail_are_found(text, html, links):
     assert find_links(text, html) == links
 
 
@@ -124,7 +124,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("content", HOSTILE)
-def test_hostile_mails_are_read_and_shown_safely(folder, content):
+def test_hostile_mails_are_sanitized(folder, content):
     path = store_mail(folder, "a@example.com", "b@example.com", content, NOW)
     mail = read_mail(path)
     assert mail.to == "b@example.com"
@@ -147,14 +147,14 @@ def test_hostile_mails_are_read_and_shown_safely(folder, content):
 @pytest.mark.parametrize(
     "name", ["nothing.eml", "..%2fkeep.eml", "20260102T030405.678901Z-00000000.eml", "%00", "a" * 500]
 )
-def test_what_is_no_mail_is_not_found(folder, name):
+def test_unknown_mail_page_is_404(folder, name):
     (folder.parent / "keep.eml").write_bytes(b"Subject: outside\r\n\r\n")
     browser = Browser(folder)
     for address in (f"/mail/{name}", f"/mail/{name}/html", f"/mail/{name}/source"):
         assert browser.get(address).status_code == 404
 
 
-def test_an_empty_inbox_says_so(folder):
+def test_empty_inbox_page_says_so(folder):
     page = Browser(folder).get("/")
     assert "No mail yet" in page.text
     assert 'http-equiv="refresh"' in page.text

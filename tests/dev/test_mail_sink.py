@@ -61,7 +61,7 @@ def a_mail(subject: str = "Hello", text: str = "Body", html: str | None = None) 
     return mail
 
 
-def test_a_mail_over_verified_tls_is_on_disk_when_accepted(sink):
+def test_mail_over_verified_tls_is_on_disk_when_accepted(sink):
     before = len(sink.inbox.messages())
     with sink.connect() as smtp:
         smtp.starttls(context=sink.trusting())
@@ -80,7 +80,7 @@ def test_a_mail_over_verified_tls_is_on_disk_when_accepted(sink):
     assert mail.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_each_recipient_has_a_copy(sink):
+def test_each_recipient_gets_a_copy(sink):
     with sink.connect() as smtp:
         smtp.starttls(context=sink.trusting())
         smtp.send_message(a_mail("Copies"), to_addrs=["b@example.com", "c@example.com"])
@@ -88,7 +88,7 @@ def test_each_recipient_has_a_copy(sink):
     assert [mail.to for mail in copies] == ["b@example.com", "c@example.com"]
 
 
-def test_nothing_is_taken_without_tls(sink):
+def test_mail_without_tls_is_rejected(sink):
     before = len(sink.inbox.messages())
     with sink.connect() as smtp, pytest.raises(smtplib.SMTPSenderRefused, match="STARTTLS") as caught:
         smtp.send_message(a_mail())
@@ -96,14 +96,14 @@ def test_nothing_is_taken_without_tls(sink):
     assert len(sink.inbox.messages()) == before
 
 
-def test_a_client_that_does_not_know_the_authority_turns_away(sink):
+def test_client_without_the_authority_does_not_send(sink):
     with sink.connect() as smtp, pytest.raises(ssl.SSLCertVerificationError):
         smtp.starttls(context=ssl.create_default_context())
     with sink.connect() as smtp:  # and the sink lives on
         assert smtp.noop()[0] == 250
 
 
-def test_an_oversized_mail_is_refused_for_good(sink):
+def test_oversized_mail_is_rejected_permanently(sink):
     with sink.connect() as smtp:
         smtp.starttls(context=sink.trusting())
         with pytest.raises(smtplib.SMTPSenderRefused) as caught:
@@ -111,7 +111,7 @@ def test_an_oversized_mail_is_refused_for_good(sink):
     assert caught.value.smtp_code == 552
 
 
-def test_an_unwritable_folder_is_a_passing_fault(sink):
+def test_unwritable_folder_is_a_temporary_error(sink):
     moved = sink.inbox.folder.rename(sink.inbox.folder.with_name("away"))
     try:
         with sink.connect() as smtp:
@@ -124,7 +124,7 @@ def test_an_unwritable_folder_is_a_passing_fault(sink):
     assert "could not be stored" in sink.process.log_tail()
 
 
-def test_the_page_is_served_beside(sink):
+def test_inbox_page_is_served(sink):
     with sink.connect() as smtp:
         smtp.starttls(context=sink.trusting())
         smtp.send_message(a_mail("On the page"))
@@ -133,7 +133,7 @@ def test_the_page_is_served_beside(sink):
         assert browser.get("/", headers={"Host": "rebound.example"}).status_code == 400
 
 
-def test_kept_mails_survive_a_kill(tmp_path):
+def test_accepted_mails_survive_a_kill(tmp_path):
     certificate = ensure_certificate(tmp_path / "tls")
     smtp_port = free_port()
     with ProcessGroup(tmp_path / "logs", dict(os.environ)) as group:

@@ -45,7 +45,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def test_a_child_is_awaited_and_stopped(group, tmp_path):
+def test_child_is_awaited_and_stopped(group, tmp_path):
     process = group.start("sleeper", SLEEP)
     process.wait_until(said_something(process), 10)
     assert process.returncode is None
@@ -56,7 +56,7 @@ def test_a_child_is_awaited_and_stopped(group, tmp_path):
     process.stop(1)
 
 
-def test_a_stubborn_child_is_killed_after_the_grace(tmp_path):
+def test_child_that_ignores_sigterm_is_killed_after_the_grace_period(tmp_path):
     process = Process("stubborn", STUBBORN, tmp_path / "log", dict(os.environ))
     process.wait_until(said_something(process), 10)
     start = time.monotonic()
@@ -65,7 +65,7 @@ def test_a_stubborn_child_is_killed_after_the_grace(tmp_path):
     assert time.monotonic() - start < 3
 
 
-def test_the_childs_own_children_go_too(group):
+def test_stop_ends_the_children_of_a_child(group):
     process = group.start("family", FAMILY)
     process.wait_until(said_something(process), 10)
     grandchild = int(process.log_tail())
@@ -73,7 +73,7 @@ def test_the_childs_own_children_go_too(group):
     until(lambda: has_ended(grandchild))
 
 
-def test_the_youngest_is_stopped_first(group, monkeypatch):
+def test_last_started_child_is_stopped_first(group, monkeypatch):
     order = []
     children = [group.start(name, SLEEP) for name in ("first", "second", "third")]
     real = Process.stop
@@ -83,7 +83,7 @@ def test_the_youngest_is_stopped_first(group, monkeypatch):
     assert all(child.returncode is not None for child in children)
 
 
-def test_an_early_death_shows_the_end_of_the_log(group):
+def test_early_exit_shows_the_end_of_the_log(group):
     process = group.start("faller", FALLS)
     with pytest.raises(ProcessError, match=r"(?s)faller ended with status 1; the end of .*no such luck"):
         process.wait_until(lambda: False, 10)
@@ -91,7 +91,7 @@ def test_an_early_death_shows_the_end_of_the_log(group):
         group.check()
 
 
-def test_the_tail_is_of_this_run_only(tmp_path):
+def test_log_tail_is_of_this_run_only(tmp_path):
     for _ in range(2):
         process = Process("faller", FALLS, tmp_path / "log", dict(os.environ))
         with pytest.raises(ProcessError) as caught:
@@ -101,19 +101,19 @@ def test_the_tail_is_of_this_run_only(tmp_path):
     assert (tmp_path / "log").read_text().count("no such luck") == 2
 
 
-def test_a_child_that_never_gets_ready_is_an_error(group):
+def test_child_that_is_not_ready_in_time_raises_process_error(group):
     process = group.start("sleeper", SLEEP)
     with pytest.raises(ProcessError, match=r"sleeper not ready after 0.1 s"):
         process.wait_until(lambda: False, 0.1)
 
 
-def test_an_unknown_command_is_named(group):
+def test_unknown_command_is_named(group):
     process = group.start("nobody", ["no-such-command-anywhere"])
     with pytest.raises(ProcessError, match="no-such-command-anywhere: No such file"):
         process.wait_until(lambda: False, 10)
 
 
-def test_a_thread_may_not_start_children(tmp_path):
+def test_start_in_another_thread_is_rejected(tmp_path):
     caught = []
 
     def start():
@@ -128,14 +128,14 @@ def test_a_thread_may_not_start_children(tmp_path):
     assert caught == ["late: children are started from the main thread only"]
 
 
-def test_a_child_whose_parent_died_first_does_not_start(tmp_path):
+def test_child_whose_parent_ended_first_does_not_start(tmp_path):
     trampoline = str(Path(child.__file__))
     command = [sys.executable, trampoline, str(os.getpid() + 1), "touch", str(tmp_path / "started")]
     assert subprocess.run(command, check=False).returncode == 125
     assert not (tmp_path / "started").exists()
 
 
-def test_a_killed_parent_takes_its_children_along(tmp_path):
+def test_children_of_a_killed_parent_end(tmp_path):
     script = f"""
         import os, time
         from pathlib import Path
@@ -157,14 +157,14 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_signals_end_a_block_like_ctrl_c(number):
+def test_termination_signals_interrupt_a_block_like_ctrl_c(number):
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), interrupt_on_termination():
         signal.raise_signal(number)
     assert signal.getsignal(number) is before
 
 
-def test_ports():
+def test_free_ports_can_be_bound_and_taken_ones_not():
     port = free_port()
     assert is_free(port)
     with closing(socket.create_server(("127.0.0.1", port))):

@@ -22,7 +22,7 @@ def test_free_ports_are_all_different_and_free(tmp_path):
     assert stack.temporal_ui is None
 
 
-def test_a_fixed_port_that_is_taken_gives_way(tmp_path):
+def test_fixed_port_that_is_taken_is_replaced(tmp_path):
     wanted = Ports()
     said: list[str] = []
     try:
@@ -37,14 +37,14 @@ def test_a_fixed_port_that_is_taken_gives_way(tmp_path):
     assert stack.temporal_ui is not None
 
 
-def test_an_installed_package_says_what_it_lacks(tmp_path):
+def test_installed_package_names_the_missing_examples(tmp_path):
     with pytest.raises(
         ConfigurationError, match=r"no starlette_app\.py in .*: the installed package does not contain the example apps"
     ):
         Stack(tmp_path, fixed_ports=False, examples=tmp_path)
 
 
-def test_a_failed_start_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_failed_start_leaves_no_process_and_no_folder(tmp_path, monkeypatch):
     def fail(_stack: Stack) -> None:
         raise ProcessError("mail ended with status 1")
 
@@ -59,7 +59,7 @@ def test_a_failed_start_leaves_nothing_behind(tmp_path, monkeypatch):
         pytest.fail("the stack is up")  # and the folder was let go of
 
 
-def test_a_folder_serves_one_stack(tmp_path, monkeypatch):
+def test_second_stack_of_a_folder_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(Stack, "start_temporal", lambda _stack: None)
     monkeypatch.setattr(Stack, "start_mail", lambda _stack: None)
     monkeypatch.setattr(Stack, "start_worker", lambda _stack: None)
@@ -78,7 +78,7 @@ def test_a_folder_serves_one_stack(tmp_path, monkeypatch):
         assert secrets.items() <= second.env.items()
 
 
-def test_waiting_for_a_mail_ends_with_it_with_a_death_or_in_time(tmp_path):
+def test_wait_for_mail_ends_with_the_mail_a_process_exit_or_the_timeout(tmp_path):
     stack = Stack(tmp_path, fixed_ports=False)
     stack.mails.folder.mkdir()
     stack.processes = ProcessGroup(tmp_path, {})
@@ -95,7 +95,7 @@ def addresses(stack: Stack) -> list[str]:
     return [stack.api, stack.pages, stack.inbox, stack.temporal_address]
 
 
-def test_the_folder_may_be_relative(monkeypatch, tmp_path):
+def test_relative_folder_is_accepted(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     stack = Stack(Path(".octy"), fixed_ports=False)
     assert stack.database_url == f"sqlite:///{tmp_path}/.octy/octy.db"

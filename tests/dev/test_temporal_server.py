@@ -19,7 +19,7 @@ def group(tmp_path):
         yield group
 
 
-def test_it_serves_keeps_its_state_over_a_kill_and_goes(group, tmp_path):
+def test_temporal_server_keeps_its_state_over_a_kill_and_stops(group, tmp_path):
     database, port, ui_port = tmp_path / "temporal.db", free_port(), free_port()
     first = start_temporal(group, database, port=port, ui_port=ui_port)
     assert not is_free(port)
@@ -34,13 +34,13 @@ def test_it_serves_keeps_its_state_over_a_kill_and_goes(group, tmp_path):
     assert session_members(second.pid) == []
 
 
-def test_a_failure_shows_the_servers_own_words(group, tmp_path):
+def test_failed_start_shows_the_log_of_the_server(group, tmp_path):
     database = tmp_path / "no-such-folder" / "temporal.db"
     with pytest.raises(ProcessError, match=r"(?s)temporal ended with status 1.*no such file or directory"):
         start_temporal(group, database, port=free_port(), ui_port=None)
 
 
-def test_the_binary_beside_python_goes_first(tmp_path, monkeypatch):
+def test_binary_in_the_folder_of_python_is_preferred(tmp_path, monkeypatch):
     for folder in ("venv", "path"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "temporal").touch(mode=0o755)

@@ -111,7 +111,7 @@ def test_authenticate_is_200_for_both_headers(keys: Keys, api: str) -> None:
         assert answer.json()["request_meta"]["request_status"] == "Success"
 
 
-def test_a_wrong_key_is_401_with_a_body_that_clients_can_read(keys: Keys, api: str) -> None:
+def test_wrong_key_is_401_with_a_body_that_octy_clients_read(keys: Keys, api: str) -> None:
     answer = httpx2.get(f"{api}/v1/account/authenticate", headers=go_client(keys, "sk_wrong"))
     assert answer.status_code == 401
     assert go_error(answer.content) == "The API keys are not valid."
@@ -129,7 +129,7 @@ def test_a_wrong_key_is_401_with_a_body_that_clients_can_read(keys: Keys, api: s
         ("Basic " + "A" * 2000, 431, "The Authorization header is too long."),
     ],
 )
-def test_every_refusal_of_keys_can_be_read_by_octys_clients(
+def test_every_refusal_of_keys_is_readable_by_octy_clients(
     keys: Keys, api: str, *, authorization: str | None, status: int, text: str
 ) -> None:
     headers = go_client(keys)
@@ -141,7 +141,7 @@ def test_every_refusal_of_keys_can_be_read_by_octys_clients(
     assert assert_is_a_failure(answer.content, status) == text
 
 
-def test_changed_contact_address_gives_a_notice_with_all_addresses(world: World, keys: Keys, api: str) -> None:
+def test_changed_contact_address_creates_a_notice_with_all_addresses(world: World, keys: Keys, api: str) -> None:
     new = {"contact_email_address": "new@acme.example"}
     written = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=json.dumps(new))
     assert written.json()["account_data"]["contact_email_address"] == "new@acme.example"
@@ -151,7 +151,7 @@ def test_changed_contact_address_gives_a_notice_with_all_addresses(world: World,
     ]
 
 
-def test_the_configuration_is_read_and_set(keys: Keys, api: str) -> None:
+def test_configuration_is_read_and_set(keys: Keys, api: str) -> None:
     read = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys))
     assert read.status_code == 200
     data = read.json()["account_data"]
@@ -167,7 +167,7 @@ def test_the_configuration_is_read_and_set(keys: Keys, api: str) -> None:
     "body",
     [b"", b"{", b"[]", b"\xff\xfe", b'{"contact_email_address": "nobody"}', b'{"contact_name": 5}', b'{"x": "y"}'],
 )
-def test_a_bad_configuration_is_422_and_changes_nothing(keys: Keys, api: str, body: bytes) -> None:
+def test_invalid_configuration_is_422_and_changes_nothing(keys: Keys, api: str, body: bytes) -> None:
     before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
     answer = httpx2.post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=body)
     assert answer.status_code == 422
@@ -190,7 +190,7 @@ def test_a_bad_configuration_is_422_and_changes_nothing(keys: Keys, api: str, bo
         ("POST", SET, {"Content-Type": "Application/JSON; charset=utf-8"}, b"{}", 200),
     ],
 )
-def test_what_is_not_served_is_refused_in_octys_shape_and_never_redirected(
+def test_unknown_path_is_refused_in_octy_format_without_redirect(
     keys: Keys, api: str, *, method: str, path: str, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     answer = httpx2.request(method, f"{api}{path}", headers={**go_client(keys), **headers}, content=body)
@@ -202,7 +202,7 @@ def test_what_is_not_served_is_refused_in_octys_shape_and_never_redirected(
         assert_is_a_failure(answer.content, status)
 
 
-def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World, keys: Keys, api: str) -> None:
+def test_read_only_database_is_503_with_retry_after(world: World, keys: Keys, api: str) -> None:
     before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()
     with world.database.write() as connection, ThreadPoolExecutor(1) as thread:
         asked = thread.submit(
@@ -232,7 +232,7 @@ def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World,
         ({}, b" " * 5_000_000, 413),
     ],
 )
-def test_a_configuration_from_a_web_page_or_of_any_size_is_refused_and_changes_nothing(
+def test_configuration_from_a_form_or_too_large_is_refused_and_changes_nothing(
     keys: Keys, api: str, *, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     body = body.replace(b"{}", b'{"contact_name": "Eve"}')
@@ -244,7 +244,7 @@ def test_a_configuration_from_a_web_page_or_of_any_size_is_refused_and_changes_n
     assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
 
 
-def test_versioning_needs_no_credentials_and_has_what_the_command_line_reads(world: World, api: str) -> None:
+def test_versioning_needs_no_credentials_and_has_the_fields_of_the_command_line(world: World, api: str) -> None:
     headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
     answer = httpx2.get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers)
     assert answer.status_code == 200
@@ -258,7 +258,7 @@ def test_versioning_needs_no_credentials_and_has_what_the_command_line_reads(wor
     assert httpx2.get(f"{api}/v1/account/authenticate", headers=headers).status_code == 401
 
 
-def test_plain_http_is_403_with_the_same_body_and_no_redirect(keys: Keys, api: str) -> None:
+def test_plain_http_is_403_with_the_same_body_and_without_redirect(keys: Keys, api: str) -> None:
     headers = {**go_client(keys), "X-Forwarded-Proto": "http"}
     answer = httpx2.get(f"{api}/v1/account/authenticate", headers=headers)
     assert answer.status_code == 403

@@ -80,7 +80,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_host_project_tests_autogenerates_and_upgrades_beside_octy_as_without(
+def test_host_project_tests_autogenerates_and_upgrades_with_octy_as_without(
     tmp_path: Path, store: str, number: int
 ) -> None:
     layout = LAYOUTS[store][number]

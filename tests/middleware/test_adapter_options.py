@@ -23,7 +23,7 @@ def adapter(request: pytest.FixtureRequest) -> Any:
     return ADAPTERS[request.param]
 
 
-def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wrong_ones(
+def test_optional_accepts_missing_credentials_as_unauthenticated_and_refuses_wrong_ones(
     world: World, adapter: Any
 ) -> None:
     keys = world.register()
@@ -36,7 +36,7 @@ def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wron
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 1, "malformed": 1, "ambiguous": 1}
 
 
-def test_optional_does_not_open_plain_http(world: World, adapter: Any) -> None:
+def test_optional_refuses_credentials_over_plain_http(world: World, adapter: Any) -> None:
     with world.authenticator(optional=True) as authenticator, adapter(authenticator, scheme="http") as ask:
         assert ask("/maybe").status == 403
     with (
@@ -46,13 +46,13 @@ def test_optional_does_not_open_plain_http(world: World, adapter: Any) -> None:
         assert json.loads(ask("/maybe").body) == {"user": None}
 
 
-def test_starlettes_requires_refuses_nobody_in_optional_mode(world: World) -> None:
+def test_starlette_requires_refuses_an_unauthenticated_user_in_optional_mode(world: World) -> None:
     with world.authenticator(optional=True, scopes=("billing",)) as authenticator, asgi(authenticator) as ask:
         assert ask("/billing").status == 403
         assert ask("/billing", world.register().basic()).status == 200
 
 
-def test_a_method_may_be_exempt_alone(world: World, adapter: Any) -> None:
+def test_exempt_path_can_be_limited_to_a_method(world: World, adapter: Any) -> None:
     with world.authenticator(exempt_paths=("OPTIONS *", "GET /maybe")) as authenticator, adapter(authenticator) as ask:
         assert [ask("/maybe", method=method).status for method in ("GET", "HEAD", "POST")] == [200, 200, 401]
         assert ask("/who", method="OPTIONS").status in (200, 405)  # the app's own answer
@@ -66,7 +66,7 @@ def test_a_method_may_be_exempt_alone(world: World, adapter: Any) -> None:
         ({"hsts": 60, "require_https": False}, "http", None),
     ],
 )
-def test_hsts_stands_on_every_answer_over_https_and_on_no_other(
+def test_hsts_is_on_every_https_response_and_on_no_other(
     world: World, adapter: Any, options: dict[str, Any], scheme: str, expected: str | None
 ) -> None:
     keys = world.register()
@@ -79,7 +79,7 @@ def test_hsts_stands_on_every_answer_over_https_and_on_no_other(
     assert [answer.headers.get("strict-transport-security") for answer in answers] == [expected] * 3
 
 
-def test_hsts_takes_the_place_of_the_apps_own(world: World, adapter: Any) -> None:
+def test_hsts_replaces_the_header_of_the_app(world: World, adapter: Any) -> None:
     with world.authenticator(hsts=60, exempt_paths=("/hsts",)) as authenticator, adapter(authenticator) as ask:
         assert ask("/hsts").headers["strict-transport-security"] == "max-age=60"
 
@@ -93,7 +93,7 @@ def shaping(world: World, shape: Callable[[ErrorResponse, Request], ErrorRespons
     return Authenticator(world.settings(**options), on_refusal=shape)
 
 
-def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, adapter: Any) -> None:
+def test_refusal_hook_replaces_the_body_and_required_headers_stay(world: World, adapter: Any) -> None:
     authenticator = shaping(world, plain_text)
     with adapter(authenticator) as ask:
         answer, head = ask("/who"), ask("/who", method="HEAD")
@@ -107,7 +107,7 @@ def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, adapte
     assert head.body == b""
 
 
-def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, adapter: Any) -> None:
+def test_hooked_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, adapter: Any) -> None:
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
@@ -139,7 +139,7 @@ def _raise(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     ],
     ids=["raises", "none", "200", "302", "text", "line end", "upper case", "space", "text header", "twice", "no pair"],
 )
-def test_a_shape_that_fails_lets_nobody_in_and_sends_ours(
+def test_failing_refusal_hook_refuses_with_the_default_body(
     world: World, adapter: Any, shape: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     authenticator = shaping(world, shape)
@@ -155,7 +155,7 @@ def refusals(ask: Ask, header: str, number: int) -> list[int]:
     return [ask("/who", header).status for _ in range(number)]
 
 
-def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(world: World, adapter: Any) -> None:
+def test_rate_limit_answers_429_beyond_its_rate_and_never_to_a_right_key_pair(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.authenticator(rate_limit=5) as authenticator, adapter(authenticator) as ask:
         assert refusals(ask, keys.basic("no"), 8) == [401] * 5 + [429] * 3
@@ -171,7 +171,7 @@ def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(worl
     ]
 
 
-def test_octys_own_client_sees_401_where_others_are_throttled(world: World, adapter: Any) -> None:
+def test_octy_clients_get_401_where_others_get_429(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.authenticator(rate_limit=2) as authenticator, adapter(authenticator) as ask:
         refusals(ask, keys.basic("no"), 3)
@@ -183,7 +183,7 @@ def test_octys_own_client_sees_401_where_others_are_throttled(world: World, adap
     assert world.recorded(keys.public_key) == {"wrong_secret": 4}
 
 
-def test_another_source_is_not_throttled(world: World, adapter: Any) -> None:
+def test_rate_limit_of_one_source_does_not_affect_another(world: World, adapter: Any) -> None:
     keys = world.register()
     with (
         world.authenticator(rate_limit=1, trusted_proxies=("127.0.0.1",)) as authenticator,
@@ -203,7 +203,7 @@ def test_another_source_is_not_throttled(world: World, adapter: Any) -> None:
 
 
 @pytest.mark.parametrize("middleware", [OctyASGIMiddleware, OctyWSGIMiddleware])
-def test_options_that_would_be_ignored_are_refused(world: World, middleware: Any) -> None:
+def test_options_that_would_be_ignored_are_rejected(world: World, middleware: Any) -> None:
     with world.authenticator() as authenticator:
         for more in ({"optional": True}, {"settings": world.settings()}, {"on_refusal": plain_text}):
             with pytest.raises(ConfigurationError, match="give an authenticator alone"):
@@ -223,7 +223,7 @@ def test_unknown_scope_type_never_reaches_the_app(world: World) -> None:
     assert reached == []
 
 
-def test_a_mount_point_that_clients_name_is_not_removed(world: World) -> None:
+def test_mount_point_sent_by_the_client_is_not_removed(world: World) -> None:
     """daphne takes root_path from a header; another reading of the path than the router's would exempt any route."""
     scope = {"path": "/v1/things/health", "root_path": "/v1/things", "headers": []}
     assert AsgiRequest(scope).path == "/health"

@@ -27,14 +27,14 @@ def adapter(request: pytest.FixtureRequest) -> Any:
     return ADAPTERS[request.param]
 
 
-def test_a_right_pair_goes_on_with_its_principal(world: World, adapter: Any) -> None:
+def test_right_key_pair_reaches_the_app_with_its_principal(world: World, adapter: Any) -> None:
     keys = world.register("acme")
     with world.authenticator(scopes=("authenticated", "read")) as authenticator, adapter(authenticator) as ask:
         answer = ask("/who", keys.basic())
     assert (answer.status, json.loads(answer.body)) == (200, {"user": "acme", "scopes": ["authenticated", "read"]})
 
 
-def test_the_scheme_less_form_of_go_clients_is_taken(world: World, adapter: Any) -> None:
+def test_schemeless_header_of_go_clients_is_accepted(world: World, adapter: Any) -> None:
     keys = world.register("acme")
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
         assert ask("/who", keys.basic().removeprefix("Basic ")).status == 200
@@ -71,7 +71,7 @@ def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, adapter: Any
     assert answers[0].headers["content-type"] == "application/json; charset=utf-8"
 
 
-def test_a_refusal_is_on_disk_before_it_leaves(world: World, adapter: Any) -> None:
+def test_refusal_is_committed_before_it_is_sent(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
         for number in range(1, 6):
@@ -79,21 +79,21 @@ def test_a_refusal_is_on_disk_before_it_leaves(world: World, adapter: Any) -> No
             assert world.recorded(keys.public_key) == {"wrong_secret": number}
 
 
-def test_problem_json_is_sent_to_those_who_prefer_it(world: World, adapter: Any) -> None:
+def test_problem_json_is_sent_when_the_client_prefers_it(world: World, adapter: Any) -> None:
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answer = ask("/who", Accept="application/problem+json")
     assert answer.headers["content-type"] == "application/problem+json"
     assert json.loads(answer.body)["status"] == 401
 
 
-def test_head_gets_the_headers_and_no_body(world: World, adapter: Any) -> None:
+def test_head_request_gets_headers_without_body(world: World, adapter: Any) -> None:
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answer, full = ask("/who", method="HEAD"), ask("/who")
     assert (answer.status, answer.body) == (401, b"")
     assert answer.headers["content-length"] == full.headers["content-length"]
 
 
-def test_exempt_paths_carry_no_principal(world: World, adapter: Any) -> None:
+def test_exempt_paths_have_no_principal(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.authenticator(exempt_paths=("/open",)) as authenticator, adapter(authenticator) as ask:
         assert json.loads(ask("/open").body) == {"user": False}
@@ -101,7 +101,7 @@ def test_exempt_paths_carry_no_principal(world: World, adapter: Any) -> None:
     assert world.recorded() == {}
 
 
-def test_a_forged_remote_user_is_removed(world: World) -> None:
+def test_forged_remote_user_is_removed(world: World) -> None:
     seen: list[object] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -115,7 +115,7 @@ def test_a_forged_remote_user_is_removed(world: World) -> None:
     assert seen == [None]
 
 
-def test_scopes_work_with_starlettes_requires(world: World) -> None:
+def test_scopes_work_with_starlette_requires(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator, asgi(authenticator) as ask:
         assert ask("/billing", keys.basic()).status == 403
@@ -123,7 +123,7 @@ def test_scopes_work_with_starlettes_requires(world: World) -> None:
         assert ask("/billing", keys.basic()).status == 200
 
 
-def test_exempt_paths_speak_of_the_app_wherever_it_is_mounted(world: World) -> None:
+def test_exempt_paths_are_relative_to_the_mounted_app(world: World) -> None:
     with world.authenticator(exempt_paths=("/open",)) as authenticator:
         inner = starlette_app(authenticator)
         with TestClient(Starlette(routes=[Mount("/api", inner)]), base_url="https://x") as client:
@@ -131,7 +131,7 @@ def test_exempt_paths_speak_of_the_app_wherever_it_is_mounted(world: World) -> N
             assert client.get("/api/who").status_code == 401
 
 
-def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
+def test_websocket_is_refused_before_it_is_accepted(world: World) -> None:
     keys = world.register()
 
     async def talk(socket: WebSocket) -> None:
@@ -152,7 +152,7 @@ def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
                 assert socket.receive_text() == "acme"
 
 
-def test_the_end_of_the_lifespan_writes_what_is_queued(world: World) -> None:
+def test_end_of_the_lifespan_writes_queued_events(world: World) -> None:
     keys = world.register()
     authenticator = Authenticator(world.settings(batch_delay=1.0))
     with TestClient(starlette_app(authenticator), base_url="https://x") as client:
@@ -161,7 +161,7 @@ def test_the_end_of_the_lifespan_writes_what_is_queued(world: World) -> None:
 
 
 @pytest.mark.parametrize("middleware", [OctyASGIMiddleware, OctyWSGIMiddleware])
-def test_bad_set_up_fails_at_once_with_what_to_do(middleware: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_fail_at_once_with_what_to_do(middleware: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OCTY_PEPPERS", raising=False)
     with pytest.raises(ConfigurationError, match="OCTY_PEPPERS is not set"):
         middleware(lambda *_: None)
@@ -190,7 +190,7 @@ def test_wrong_secrets_during_a_long_write_lock_are_503_and_each_counts_once(wor
     assert recorded == {"wrong_secret": 3 + after, "accepted": 2}
 
 
-def test_a_client_that_goes_away_takes_nothing_with_it(world: World) -> None:
+def test_client_disconnect_loses_no_event(world: World) -> None:
     """Its task is cancelled while the commit is awaited: the attempt counts, and the recorder lives on."""
     keys = world.register()
 
@@ -235,5 +235,5 @@ def test_a_client_that_goes_away_takes_nothing_with_it(world: World) -> None:
         ("/api/", "/api/health", "/api/health"),  # as Starlette routes it
     ],
 )
-def test_paths_are_those_below_the_mount_point(root: str, path: str, expected: str) -> None:
+def test_recorded_paths_are_relative_to_the_mount_point(root: str, path: str, expected: str) -> None:
     assert AsgiRequest({"path": path, "root_path": root, "headers": []}).path == expected

@@ -25,7 +25,7 @@ def test_utc_and_micros_agree(seconds: float) -> None:
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(timezone(timedelta(hours=5)))))  # noqa: DTZ001
-def test_a_time_column_gives_back_the_same_moment_in_utc(moment: datetime) -> None:
+def test_time_column_returns_the_same_moment_in_utc(moment: datetime) -> None:
     column, dialect = UtcTime(), sqlite.dialect()
     stored = column.process_bind_param(moment, dialect)
     back = column.process_result_value(stored, dialect)
@@ -34,6 +34,6 @@ def test_a_time_column_gives_back_the_same_moment_in_utc(moment: datetime) -> No
     assert back.tzinfo is UTC
 
 
-def test_a_naive_time_is_refused() -> None:
+def test_naive_time_is_rejected() -> None:
     with pytest.raises(ValueError, match="naive"):
         UtcTime().process_bind_param(datetime(2026, 1, 1), sqlite.dialect())  # noqa: DTZ001

@@ -34,7 +34,7 @@ def event(authorization: str) -> dict[str, Any]:
     }
 
 
-def test_events_of_api_gateway_are_answered_recorded_before_the_answer_and_hide_the_secret(
+def test_api_gateway_events_are_recorded_before_the_response_and_hide_the_secret(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")

@@ -36,7 +36,7 @@ def app(**options: Any) -> FastAPI:
     return made
 
 
-def test_every_operation_needs_a_key_pair_but_those_that_are_exempt_or_have_their_own() -> None:
+def test_every_operation_needs_a_key_pair_unless_exempt_or_with_its_own_security() -> None:
     made = app()
     assert made.openapi() == made.openapi()
     document = OpenAPI.model_validate(made.openapi())
@@ -53,11 +53,11 @@ def test_every_operation_needs_a_key_pair_but_those_that_are_exempt_or_have_thei
     assert "APIKeyHeader" in raw["components"]["securitySchemes"]
 
 
-def test_optional_credentials_are_said_to_be_optional() -> None:
+def test_optional_credentials_are_declared_optional() -> None:
     assert app(optional=True).openapi()["security"] == [{"OctyKeyPair": []}, {}]
 
 
-def test_the_page_and_its_document_are_served_and_what_it_sends_passes(world: World) -> None:
+def test_docs_page_and_document_are_served_and_its_requests_are_accepted(world: World) -> None:
     keys = world.register()
     made = app()
     made.add_middleware(OctyASGIMiddleware, settings=world.settings(exempt_paths=EXEMPT))

@@ -32,11 +32,11 @@ def test_slow_hashes_leave_half_of_the_processors_to_requests(
     assert Settings.from_environment(PEPPERS).max_slow_hashes == expected
 
 
-def test_keyword_arguments_are_the_settings() -> None:
+def test_keyword_arguments_set_the_settings() -> None:
     assert list(Options.__annotations__) == list(Settings.model_fields)
 
 
-def test_variables_are_read_and_keywords_win() -> None:
+def test_variables_are_read_and_keywords_override_them() -> None:
     environ = {**PEPPERS, "OCTY_THRESHOLD": "5", "OCTY_EXEMPT_PATHS": "/a, /b*", "OCTY_REALM": "From variable"}
     settings = Settings.from_environment(environ, realm="From keyword")
     assert (settings.threshold, settings.exempt_paths, settings.realm) == (5, ("/a", "/b*"), "From keyword")
@@ -54,12 +54,12 @@ def test_variables_are_read_and_keywords_win() -> None:
     ],
     ids=["no pepper", "no number", "too small", "too slow a feed", "short key", "double id"],
 )
-def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, str], message: str) -> None:
+def test_invalid_setting_is_named_with_what_to_do(values: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Settings.from_environment(values)
 
 
-def test_a_fault_that_we_found_ourselves_is_told_in_our_words_only() -> None:
+def test_error_of_own_validator_has_no_pydantic_text() -> None:
     keys = {f"OCTY_{name}_KEYS": f"k1:{KEY}" for name in ("SEALING", "LINK")}
     with pytest.raises(ConfigurationError) as caught:
         WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": "octy.example"})
@@ -67,14 +67,14 @@ def test_a_fault_that_we_found_ourselves_is_told_in_our_words_only() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://octy.example", "http://10.0.0.7:8025", "http://127.0.0.1.octy.example"])
-def test_public_url_in_clear_beyond_this_machine_is_refused(url: str) -> None:
+def test_public_url_over_plain_http_is_rejected_except_on_this_machine(url: str) -> None:
     keys = {f"OCTY_{name}_KEYS": f"k1:{KEY}" for name in ("SEALING", "LINK")}
     with pytest.raises(ConfigurationError, match="links and new secrets would travel in clear"):
         WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": url})
     assert WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": "http://localhost:8025/"})
 
 
-def test_an_unknown_keyword_is_refused() -> None:
+def test_unknown_keyword_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="treshold"):
         Settings.from_environment(PEPPERS, treshold=5)
 
@@ -86,14 +86,14 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
     assert KEY not in f"{settings!r}{settings!s}"
 
 
-def test_a_wrong_secret_setting_is_not_echoed() -> None:
+def test_invalid_secret_setting_is_not_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_environment({"OCTY_PEPPERS": f"K1:{KEY}"})
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_worker_settings_read_lists_of_seconds_and_share_the_middlewares_names() -> None:
+def test_worker_settings_read_lists_of_seconds_and_share_names_with_the_middleware() -> None:
     environ = {
         **PEPPERS,
         "OCTY_SEALING_KEYS": f"s1:{KEY}",
@@ -110,7 +110,7 @@ def test_worker_settings_read_lists_of_seconds_and_share_the_middlewares_names()
 
 
 @pytest.mark.parametrize(("value", "deliver"), [("", "link"), ("link", "link"), ("mail", "mail"), ("post", None)])
-def test_new_keys_go_by_link_unless_mail_is_asked_for(value: str, deliver: str | None) -> None:
+def test_delivery_method_is_link_by_default(value: str, deliver: str | None) -> None:
     environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", "OCTY_DELIVER": value}
     if deliver is None:
         with pytest.raises(ConfigurationError, match="OCTY_DELIVER"):
@@ -121,19 +121,19 @@ def test_new_keys_go_by_link_unless_mail_is_asked_for(value: str, deliver: str |
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "soon"])
 @pytest.mark.parametrize("name", ["OCTY_REVEAL_LINK_TTL", "OCTY_OVERLAP", "OCTY_RESEND_AFTER", "OCTY_SMTP_TIMEOUT"])
-def test_a_time_that_is_none_is_refused(name: str, value: str) -> None:
+def test_invalid_time_is_rejected(name: str, value: str) -> None:
     environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", name: value}
     with pytest.raises(ConfigurationError, match=name):
         WorkerSettings.from_environment(environ)
 
 
-def test_a_mail_can_not_outlast_its_try() -> None:
+def test_mail_timeout_must_be_shorter_than_its_activity() -> None:
     """Two addresses, each with twice the time-out; a try that is cut off goes on, and the next one sends it again."""
     [most] = [rule.le for rule in WorkerSettings.model_fields["smtp_timeout"].metadata if hasattr(rule, "le")]
     assert 2 * 2 * most <= MAIL_RETRY["start_to_close_timeout"].total_seconds()
 
 
-def test_a_keychain_keeps_order_and_exports_what_it_parses() -> None:
+def test_keychain_keeps_order_and_exports_what_it_parses() -> None:
     chain = Keychain.parse(f"old:{'00' * 32},new:{'ff' * 32}", name="X")
     assert chain.newest == ("new", b"\xff" * 32)
     assert list(chain) == ["old", "new"]
@@ -149,7 +149,7 @@ WORKER = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{K
 
 
 @pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://10.0.0.1:53", "tcp://[fd00::1]:80"])
-def test_kubernetes_service_links_are_not_taken_for_settings(link: str) -> None:
+def test_kubernetes_service_links_are_not_read_as_settings(link: str) -> None:
     """In each pod it sets these for services called `octy-pages` and `octy`."""
     links = {
         f"{service}_{ending}": value
@@ -170,11 +170,11 @@ def test_kubernetes_service_links_are_not_taken_for_settings(link: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["eighty", "http://10.0.0.1:80", "tcp://pages:80", "tcp://10.0.0.1", "70000"])
-def test_a_wrong_port_is_refused_all_the_same(value: str) -> None:
+def test_invalid_port_is_rejected(value: str) -> None:
     with pytest.raises(ConfigurationError, match="OCTY_PAGES_PORT"):
         WorkerSettings.from_environment({**WORKER, "OCTY_PAGES_PORT": value})
 
 
-def test_a_service_link_in_another_setting_is_no_value_of_kubernetes() -> None:
+def test_service_link_in_another_setting_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="OCTY_THRESHOLD"):
         Settings.from_environment({**PEPPERS, "OCTY_THRESHOLD": "tcp://10.0.0.1:80"})

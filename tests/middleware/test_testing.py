@@ -22,17 +22,17 @@ def example(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["asgi", "wsgi"])
-def test_the_examples_of_the_document_hold(name: str) -> None:
+def test_examples_of_the_testing_page_work(name: str) -> None:
     example(name)["test_hello_needs_a_key_pair"]()
 
 
-def test_the_example_with_the_authorize_button_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_with_the_authorize_button_works(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCTY_DATABASE_URL", world.url)
     monkeypatch.setenv("OCTY_PEPPERS", world.peppers.export())
     assert "OctyKeyPair" in example("openapi")["app"].openapi()["components"]["securitySchemes"]
 
 
-def test_nothing_is_left_of_a_throwaway_installation() -> None:
+def test_temporary_installation_is_removed() -> None:
     with throwaway_installation() as octy:
         keys = octy.add_account()
         assert keys.secret_key not in repr(keys)

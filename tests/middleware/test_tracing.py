@@ -34,7 +34,7 @@ def told(spans: InMemorySpanExporter) -> list[tuple[str, dict]]:
     return found
 
 
-def test_each_half_of_a_request_is_a_span_with_its_outcome(world, spans):
+def test_verification_and_recording_are_spans_with_their_outcome(world, spans):
     keys = world.register()
     accepted = {"octy.outcome": "accepted"}
     with world.authenticator(tracing=True) as authenticator:
@@ -51,7 +51,7 @@ def test_each_half_of_a_request_is_a_span_with_its_outcome(world, spans):
         assert told(spans) == [("octy.verify", malformed)]  # nobody waits for its commit
 
 
-def test_a_case_names_the_request_that_a_span_holds(world, spans):
+def test_incident_has_the_request_id_of_the_span(world, spans):
     keys = world.register()
     with world.authenticator(tracing=True) as authenticator:
         for number in range(20):
@@ -71,7 +71,7 @@ def test_no_span_holds_a_key_a_secret_or_an_address(world, spans):
         assert secret not in everything
 
 
-def test_an_error_leaves_none_of_its_words_in_a_span(world, spans):
+def test_error_text_is_not_in_a_span(world, spans):
     class Headers(FakeRequest):
         def header(self, _name: bytes) -> list[bytes]:
             raise ValueError("Basic c2VjcmV0")
@@ -82,7 +82,7 @@ def test_an_error_leaves_none_of_its_words_in_a_span(world, spans):
     assert "c2VjcmV0" not in span.to_json()
 
 
-def test_tracing_off_loads_no_opentelemetry(world):
+def test_tracing_off_imports_no_opentelemetry(world):
     with world.authenticator() as authenticator:
         assert vars(authenticator).keys().isdisjoint({"decide_from_memory", "decide_from_database"})
     code = (
@@ -94,7 +94,7 @@ def test_tracing_off_loads_no_opentelemetry(world):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_without_the_package_the_setting_says_what_to_install(world, monkeypatch):
+def test_tracing_without_the_package_says_what_to_install(world, monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     with pytest.raises(ConfigurationError, match="telemetry"), world.authenticator(tracing=True):
         pass

@@ -41,7 +41,7 @@ def notices(world: World) -> list[tuple]:
     )
 
 
-def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, adapter: Any) -> None:
+def test_live_key_pair_over_plain_http_is_refused_marked_exposed_and_notified(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.authenticator() as authenticator, adapter(authenticator, scheme="http", peer="192.0.2.7") as ask:
         sent = {"User-Agent": "curl/8", "X-Request-Id": "r-1"}
@@ -73,7 +73,9 @@ def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, ad
         ("active", "Basic " + "A" * 2000, False),
     ],
 )
-def test_what_exposes_a_pair_and_all_of_it_is_403(world: World, state: str, header: str | None, exposed: bool) -> None:
+def test_request_over_plain_http_is_403_and_exposes_only_a_right_key_pair(
+    world: World, state: str, header: str | None, exposed: bool
+) -> None:
     keys = world.register()
     set_state(world, keys, state)
     headers = {
@@ -92,7 +94,7 @@ def test_what_exposes_a_pair_and_all_of_it_is_403(world: World, state: str, head
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
 
 
-def test_a_customer_is_told_once_a_day_however_often_it_happens(world: World) -> None:
+def test_exposed_key_pair_gives_one_notice_a_day(world: World) -> None:
     keys, now = world.register(), [1_800_000_000.0]
     other = world.register("other")
     from octy_middleware import Authenticator
@@ -121,7 +123,7 @@ def _wrote(authenticator: Any) -> bool:
 
 
 @pytest.mark.parametrize(("trusted", "told"), [((), 0), (("192.0.2.7",), 1)])
-def test_a_proxy_that_nobody_told_us_to_trust_alarms_staff_and_no_customer(
+def test_untrusted_proxy_is_logged_and_gives_no_notice(
     world: World, caplog: pytest.LogCaptureFixture, trusted: tuple[str, ...], told: int
 ) -> None:
     keys = world.register()
@@ -145,7 +147,7 @@ def test_a_proxy_that_nobody_told_us_to_trust_alarms_staff_and_no_customer(
     ],
     ids=["http", "a plain hop", "empty", "they disagree", "nothing of the scheme"],
 )
-def test_headers_of_an_untrusted_peer_that_do_not_claim_tls_take_no_exposure_back(
+def test_untrusted_headers_without_https_do_not_prevent_exposure(
     world: World, headers: dict[bytes, list[bytes]]
 ) -> None:
     keys = world.register()
@@ -156,7 +158,7 @@ def test_headers_of_an_untrusted_peer_that_do_not_claim_tls_take_no_exposure_bac
 
 
 @pytest.mark.parametrize("headers", [{b"x-forwarded-proto": [b"https"]}, {b"forwarded": [b'for="[::1]";proto=https']}])
-def test_where_an_untrusted_peer_claims_tls_nobody_knows_and_nobody_is_told(
+def test_untrusted_claim_of_https_gives_no_exposure_and_no_notice(
     world: World, headers: dict[bytes, list[bytes]]
 ) -> None:
     keys = world.register()
@@ -166,7 +168,7 @@ def test_where_an_untrusted_peer_claims_tls_nobody_knows_and_nobody_is_told(
     assert notices(world) == []
 
 
-def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
+def test_cached_key_pair_over_plain_http_is_refused(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
@@ -174,7 +176,7 @@ def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
     assert len(notices(world)) == 1
 
 
-def test_plain_http_is_403_while_the_store_is_away(world: World) -> None:
+def test_plain_http_is_403_during_a_database_outage(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         world.database.close()
@@ -234,14 +236,14 @@ async def bare() -> dict[str, Any]:
     ],
     ids=["plain", "tls", "nested", "another loop", "unix socket", "no transport", "a function"],
 )
-def test_the_connection_itself_tells_peer_and_scheme_where_it_can_be_seen(
+def test_peer_and_scheme_are_taken_from_the_connection_when_available(
     receive: Any, peer: str | None, scheme: str
 ) -> None:
     request = AsgiRequest(dict(REWRITTEN), receive)
     assert (request.peer, request.scheme) == (peer, scheme)
 
 
-def test_gunicorns_own_socket_tells_the_scheme() -> None:
+def test_scheme_is_taken_from_the_gunicorn_socket() -> None:
     left, right = socket.socketpair()
     secure = ssl.create_default_context().wrap_socket(right, do_handshake_on_connect=False, server_hostname="x")
     with left, secure:
@@ -267,7 +269,7 @@ def ask_without_scheme(authenticator: Any, authorization: str, **scope: Any) -> 
     return 101 if sent[0]["type"] == "websocket.accept" else int(sent[0].get("code") or sent[0]["status"])
 
 
-def test_a_scope_without_a_scheme_is_refused_marks_nothing_and_tells_nobody(
+def test_scope_without_a_scheme_is_refused_without_exposure_and_notice(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = world.register()
@@ -280,7 +282,7 @@ def test_a_scope_without_a_scheme_is_refused_marks_nothing_and_tells_nobody(
     assert "OCTY_REQUIRE_HTTPS=0" in said
 
 
-def test_a_scope_without_a_scheme_passes_by_what_else_is_known(world: World) -> None:
+def test_scope_without_a_scheme_is_accepted_by_proxy_headers_or_setting(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         assert ask_without_scheme(authenticator, keys.basic(), extensions={"tls": {"server_cert": None}}) == 101
@@ -299,7 +301,7 @@ def below_proxy_fix(environ: dict[str, Any]) -> WsgiRequest:
     return WsgiRequest(seen[0])
 
 
-def test_below_proxy_fix_the_proxy_is_the_peer_and_the_log_names_it(
+def test_proxy_is_the_peer_below_proxy_fix_and_is_named_in_the_log(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = world.register()
@@ -334,7 +336,7 @@ class Socket:
         {"HTTP_X_FORWARDED_FOR": "203.0.113.9"},  # something in front of us that keeps nothing aside
     ],
 )
-def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_advise_to_trust_it(
+def test_log_does_not_advise_to_trust_a_client_address_in_place_of_the_proxy(
     world: World, caplog: pytest.LogCaptureFixture, environ: dict[str, Any]
 ) -> None:
     keys = world.register()
@@ -349,7 +351,7 @@ def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_a
 
 
 @pytest.mark.parametrize("claim", ["HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"])
-def test_headers_that_uwsgi_believes_of_anybody_do_not_make_plain_http_secure(world: World, claim: str) -> None:
+def test_headers_that_uwsgi_trusts_do_not_make_plain_http_secure(world: World, claim: str) -> None:
     keys = world.register()
     environ = {"uwsgi.version": b"2.0.28", "wsgi.url_scheme": "https", "REMOTE_ADDR": "192.0.2.7", claim: "https"}
     with world.authenticator() as authenticator:

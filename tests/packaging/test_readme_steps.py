@@ -37,7 +37,7 @@ def test_first_block_is_the_demo_and_the_tests() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_no_block_has_what_an_interactive_zsh_reads_differently(block: str) -> None:
+def test_no_block_has_text_that_interactive_zsh_reads_differently(block: str) -> None:
     for line in typed_lines(block):
         assert "#" not in line, "zsh takes a comment for arguments"
         assert not set(line) & set("*?[]~"), "zsh stops at a pattern that matches nothing"
@@ -100,7 +100,7 @@ def is_there(group: int, end: signal.Signals) -> bool:
 
 @pytest.mark.timeout(900)
 @pytest.mark.needs("make", "curl")
-def test_every_step_works_literally_on_a_fresh_host(
+def test_every_step_works_as_written_on_a_fresh_host(
     checkout: Path, constraints: Path, tmp_path: Path, session: list[int]
 ) -> None:
     ports = free_ports()

@@ -55,7 +55,7 @@ def only_required(kind: type[BaseSettings]) -> dict[str, str]:
     return {variable(name): KEYS[name] for name, field in kind.model_fields.items() if field.is_required()}
 
 
-def test_every_setting_is_on_the_page_once_and_nothing_else_is() -> None:
+def test_settings_page_has_every_setting_once_and_no_other() -> None:
     for package in (octy_middleware, octy_worker):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "migrations" not in module.name and not module.name.endswith("__main__"):
@@ -88,7 +88,7 @@ def is_switch(field: FieldInfo) -> bool:
     return field.annotation in (bool, bool | None)
 
 
-def test_the_page_names_no_reader_that_does_not_read() -> None:
+def test_settings_page_names_only_programs_that_read_the_setting() -> None:
     read = {(reader, variable(name)) for reader, _kind, name in DEFINED}
     read |= {("commands", variable(name)) for name in READ_BY_COMMANDS}
     assert {(reader, name) for name, cells in ROWS.items() for reader in cells[3].split(", ")} == read

@@ -35,7 +35,7 @@ def run(python: Path, code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_the_three_packages_only(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = HeaderParser().parsestr(archive.read(next(n for n in names if n.endswith("METADATA"))).decode())
@@ -59,7 +59,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
     assert sorted(need.split(">")[0] for need in needs) == ["email-validator", "libpass", "sqlmodel"]
 
 
-def test_a_host_app_loads_neither_temporal_nor_mail(host: Path) -> None:
+def test_host_app_imports_neither_temporal_nor_mail(host: Path) -> None:
     loaded = run(host, "import sys, octy_middleware; print(*sorted({n.split('.')[0] for n in sys.modules}))").split()
     assert "octy_middleware" in loaded
     assert not set(HEAVY) & set(loaded)
@@ -67,7 +67,7 @@ def test_a_host_app_loads_neither_temporal_nor_mail(host: Path) -> None:
     assert not set(HEAVY) & set(installed.split())
 
 
-def test_the_light_install_really_guards_an_app(host: Path) -> None:
+def test_install_without_extras_authenticates_an_app(host: Path) -> None:
     """A whole refusal in the empty environment, up to the point where only tables are missing."""
     code = """
 import tempfile, octy_middleware as octy
@@ -82,7 +82,7 @@ print(seen[0], b"HTTPS is required" in body)
     assert run(host, code) == "403 Forbidden True"
 
 
-def test_the_command_says_which_extra_is_missing(host: Path) -> None:
+def test_command_names_the_missing_extra(host: Path) -> None:
     done = subprocess.run([str(host.with_name("octy"))], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "pip install 'octy-middleware[worker]'" in done.stderr

@@ -45,7 +45,9 @@ async def histories(stack: Stack) -> dict[str, str]:
     return found
 
 
-def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, connect: Callable[[str], Api]) -> None:
+def test_no_secret_and_no_personal_data_in_logs_histories_and_database(
+    crew: Crew, connect: Callable[[str], Api]
+) -> None:
     stack, api = crew.stack, connect(crew.stack.api)
     old = crew.register(webhook_url=f"https://127.0.0.1:9/{HOOK}")
     for _ in range(20):

@@ -54,9 +54,7 @@ def notices_of(crew: Crew) -> list[tuple]:
     )
 
 
-def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(
-    crew: Crew, connect: Connect, adapter: str
-) -> None:
+def test_owner_replaces_the_keys_after_a_thief_changed_the_address(crew: Crew, connect: Connect, adapter: str) -> None:
     api, old, thief = connect(adapter), crew.register(), f"thief-{crew.address}"
     assert set_contact(crew, adapter, old, thief) == 200
     warned, named = mail_to(crew, crew.address, "contact_changed"), mail_to(crew, thief, "new_contact")
@@ -78,7 +76,7 @@ def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(
     assert notices_of(crew) == [("contact_changed", 1)]
 
 
-def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, adapter: str) -> None:
+def test_repeated_address_changes_send_a_bounded_number_of_mails(crew: Crew, adapter: str) -> None:
     keys = crew.register()
     addresses = [f"victim-{number}-{crew.address}" for number in range(6)]
     answers = [set_contact(crew, adapter, keys, address) for address in addresses]
@@ -92,7 +90,9 @@ def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, ad
     assert 1 <= len(notices_of(crew)) <= 5
 
 
-def test_keys_over_plain_http_are_told_once_and_replaced(crew: Crew, connect: Connect, adapter: str) -> None:
+def test_key_pair_sent_over_plain_http_gives_one_notice_and_is_replaced(
+    crew: Crew, connect: Connect, adapter: str
+) -> None:
     api, old = connect(adapter), crew.register()
     assert over_plain_http(api, old, "sk_wrong") == 403
     assert [over_plain_http(api, old) for _ in range(5)] == [403] * 5
@@ -109,7 +109,7 @@ def test_keys_over_plain_http_are_told_once_and_replaced(crew: Crew, connect: Co
     assert crew.incidents() == []
 
 
-def test_a_wrong_secret_over_plain_http_tells_nobody(crew: Crew, connect: Connect, adapter: str) -> None:
+def test_wrong_secret_over_plain_http_gives_no_notice(crew: Crew, connect: Connect, adapter: str) -> None:
     api, keys = connect(adapter), crew.register()
     assert [over_plain_http(api, keys, "sk_wrong") for _ in range(3)] == [403] * 3
     assert api.status(keys) == 200  # recorded after the others

@@ -86,7 +86,7 @@ def test_every_401_that_a_client_saw_survives_a_killed_app(crew: Crew, answers: 
     assert len(crew.incidents()) == 1
 
 
-def test_temporal_down_during_failure_and_answer_loses_and_doubles_nothing(
+def test_temporal_outage_during_failure_and_answer_loses_and_doubles_nothing(
     crew: Crew, connect: Callable[[str], Api]
 ) -> None:
     api, old = connect(crew.stack.api), crew.register()
@@ -111,7 +111,7 @@ def test_temporal_down_during_failure_and_answer_loses_and_doubles_nothing(
     assert regenerations == 1
 
 
-def test_a_killed_worker_is_taken_over_by_the_next_one(crew: Crew, connect: Callable[[str], Api]) -> None:
+def test_next_worker_continues_after_a_killed_worker(crew: Crew, connect: Callable[[str], Api]) -> None:
     api, old = connect(crew.stack.api), crew.register()
     os.kill(crew.stack.processes["worker"].pid, signal.SIGKILL)
     api.fail(old, 20)
@@ -122,9 +122,7 @@ def test_a_killed_worker_is_taken_over_by_the_next_one(crew: Crew, connect: Call
     assert len(crew.mails("alert")) == 1
 
 
-def test_a_mail_server_that_is_away_delays_the_alert_and_loses_nothing(
-    crew: Crew, connect: Callable[[str], Api]
-) -> None:
+def test_unavailable_mail_server_delays_the_alert_and_loses_nothing(crew: Crew, connect: Callable[[str], Api]) -> None:
     api, keys = connect(crew.stack.api), crew.register()
     with without(crew.stack, "mail"):
         api.fail(keys, 20)

@@ -94,7 +94,7 @@ def secured(folder: Path, **demands: object) -> Iterator[tuple[SecuredStack, End
         yield stack, end, certificates
 
 
-def test_story_with_client_certificate_and_refusal_without_one(tmp_path: Path) -> None:
+def test_worker_connects_with_client_certificate_and_is_rejected_without_one(tmp_path: Path) -> None:
     with secured(tmp_path, client_certificate=True) as (stack, end, certificates):
         stack.temporal_variables = {
             **stack.temporal_variables,
@@ -122,7 +122,7 @@ def test_story_with_client_certificate_and_refusal_without_one(tmp_path: Path) -
             assert "don't match" in refused(stack, TEMPORAL_TLS_CLIENT_KEY_PATH=str(foreign.client_key))
 
 
-def test_story_with_api_key_from_a_profile_and_refusal_of_a_wrong_one(tmp_path: Path) -> None:
+def test_worker_connects_with_api_key_of_a_profile_and_is_rejected_with_a_wrong_one(tmp_path: Path) -> None:
     with secured(tmp_path, api_key=API_KEY) as (stack, end, certificates):
         profile = tmp_path / "temporal.toml"
         profile.write_text(

@@ -25,7 +25,7 @@ def octy(crew: Crew, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_not_us_and_leaked(crew: Crew, connect: Connect, adapter: str) -> None:
+def test_answer_not_us_and_leaked_revokes_the_old_key_pair_at_once(crew: Crew, connect: Connect, adapter: str) -> None:
     api, old = connect(adapter), crew.register()
     assert api.status(old) == 200
     api.fail(old, 19)
@@ -45,7 +45,7 @@ def test_not_us_and_leaked(crew: Crew, connect: Connect, adapter: str) -> None:
     assert len(crew.mails()) == 4
 
 
-def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, connect: Connect, adapter: str) -> None:
+def test_answer_not_us_keeps_the_old_key_pair_for_the_overlap(crew: Crew, connect: Connect, adapter: str) -> None:
     api, old = connect(adapter), crew.register()
     api.fail(old, 20)
     crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us")
@@ -55,7 +55,7 @@ def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, co
     crew.wait_for_state("regenerating")
 
 
-def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, adapter: str) -> None:
+def test_answer_it_was_us_closes_the_incident_and_resets_the_streak(crew: Crew, connect: Connect, adapter: str) -> None:
     api, keys = connect(adapter), crew.register()
     api.fail(keys, 20)
     crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")
@@ -66,9 +66,7 @@ def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, ada
     assert len(crew.mails("alert")) == 1
 
 
-def test_staff_decides_by_the_command_and_a_later_decision_is_refused(
-    crew: Crew, connect: Connect, adapter: str
-) -> None:
+def test_staff_decides_by_command_and_a_later_decision_is_refused(crew: Crew, connect: Connect, adapter: str) -> None:
     api, old = connect(adapter), crew.register()
     api.fail(old, 20)
     crew.wait_for_mail("alert")
@@ -87,7 +85,7 @@ def test_staff_decides_by_the_command_and_a_later_decision_is_refused(
     assert "decision_refused" in timeline
 
 
-def test_failures_with_live_traffic_in_between_find_the_source(crew: Crew, connect: Connect, adapter: str) -> None:
+def test_failures_between_live_traffic_match_the_source_rule(crew: Crew, connect: Connect, adapter: str) -> None:
     """The customer's own successes would hide an attacker for ever; the attacker's network gives him away."""
     api, keys = connect(adapter), crew.register()
     for _ in range(20):
@@ -100,7 +98,7 @@ def test_failures_with_live_traffic_in_between_find_the_source(crew: Crew, conne
 
 
 @pytest.mark.parametrize("answer", ["it_was_us", "not_us"])
-def test_an_answer_stands_and_a_second_one_changes_nothing(crew: Crew, connect: Connect, answer: str) -> None:
+def test_second_answer_is_refused_and_changes_nothing(crew: Crew, connect: Connect, answer: str) -> None:
     api, keys = connect(crew.stack.api), crew.register()
     api.fail(keys, 20)
     alert = crew.wait_for_mail("alert")

@@ -24,7 +24,9 @@ def server(stack: Stack) -> Iterator[Receiver]:
         yield served
 
 
-def test_a_case_is_told_from_beginning_to_end(crew: Crew, connect: Callable[[str], Api], server: Receiver) -> None:
+def test_webhooks_report_an_incident_from_opening_to_close(
+    crew: Crew, connect: Callable[[str], Api], server: Receiver
+) -> None:
     api, keys = connect(crew.stack.api), crew.register(webhook_url=server.url)
     api.fail(keys, 20)
     crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")

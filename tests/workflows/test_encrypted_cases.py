@@ -113,7 +113,7 @@ def key_ids(payloads: list[Payload]) -> set[str]:
 
 
 @played
-async def test_a_case_is_encrypted_from_its_input_to_its_result_and_replays(stage: Stage) -> None:
+async def test_incident_history_is_encrypted_from_input_to_result_and_replays(stage: Stage) -> None:
     theatre = Theatre(stage, "whole")
     theatre.books.broken.add("send_mail")  # a failure is in the history, too
     case = await theatre.start(K1)
@@ -132,7 +132,7 @@ async def test_a_case_is_encrypted_from_its_input_to_its_result_and_replays(stag
 
 
 @played
-async def test_plaintext_to_an_encrypted_case_is_refused_but_for_an_order_s_id(stage: Stage) -> None:
+async def test_plaintext_to_an_encrypted_incident_is_refused_except_staff_request_ids(stage: Stage) -> None:
     theatre = Theatre(stage, "typed")
     case, typed = await theatre.start(K1), theatre.case(None)
     async with theatre.worker(K1):
@@ -151,7 +151,7 @@ async def test_plaintext_to_an_encrypted_case_is_refused_but_for_an_order_s_id(s
 
 
 @played
-async def test_a_signal_decides_alike_whether_a_replay_can_read_it_or_not(stage: Stage) -> None:
+async def test_signal_has_the_same_effect_whether_a_replay_can_read_it_or_not(stage: Stage) -> None:
     """Workers with other keys replay the same history: what they can't read must not lead another way."""
     theatre = Theatre(stage, "replayed")
     await theatre.start(K1)
@@ -166,7 +166,7 @@ async def test_a_signal_decides_alike_whether_a_replay_can_read_it_or_not(stage:
 
 
 @played
-async def test_keys_are_rotated_while_a_case_waits(stage: Stage) -> None:
+async def test_keys_are_rotated_while_an_incident_waits(stage: Stage) -> None:
     theatre = Theatre(stage, "rotated")
     await theatre.start(K1)
     async with theatre.worker(K1):
@@ -180,7 +180,7 @@ async def test_keys_are_rotated_while_a_case_waits(stage: Stage) -> None:
 
 @pytest.mark.parametrize("keys", [K2, None], ids=["the_old_key_is_gone", "all_keys_are_gone"])
 @played
-async def test_a_missing_key_is_named_and_what_was_said_meanwhile_is_heard_when_it_is_back(
+async def test_missing_key_is_named_and_signals_are_handled_when_it_is_back(
     stage: Stage, caplog: pytest.LogCaptureFixture, keys: Keychain | None
 ) -> None:
     theatre = Theatre(stage, f"missing-{'all' if keys is None else 'one'}")

@@ -226,7 +226,7 @@ def lines(play: Play) -> list[str]:
 @pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
 @pytest.mark.parametrize("name", KINDS)
 @played
-async def test_a_forged_signal_changes_nothing_and_the_workflow_goes_on(
+async def test_forged_signal_changes_nothing_and_the_workflow_continues(
     stage: Stage, name: str, keys: Keychain | None, form: str
 ) -> None:
     kind, really = KINDS[name]
@@ -255,7 +255,7 @@ async def test_a_forged_signal_changes_nothing_and_the_workflow_goes_on(
 
 @pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
 @played
-async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: Stage, keys: Keychain | None) -> None:
+async def test_used_or_foreign_staff_request_changes_nothing(stage: Stage, keys: Keychain | None) -> None:
     """After an abandonment the question is open again; the old decision must not answer it a second time."""
     target = Target(stage, KINDS["incident"][0], keys)
     regenerate = StaffDecision("regenerate", "eve", "called them", decision_id="d-2")
@@ -278,7 +278,7 @@ async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: S
 
 
 @played
-async def test_a_flood_of_forged_signals_before_the_alert_does_not_hold_it_up(stage: Stage) -> None:
+async def test_flood_of_forged_signals_does_not_delay_the_alert(stage: Stage) -> None:
     target = Target(stage, KINDS["incident"][0], None)
     target.books.late["load_incident_facts"] = slow = asyncio.Event()
     case = IncidentInput(target.id)

@@ -31,7 +31,7 @@ SECRETS = {
 }
 
 
-def test_every_path_of_the_tables_is_recorded_and_nothing_else() -> None:
+def test_every_row_of_the_path_tables_has_a_recorded_history() -> None:
     assert sorted(files()) == RECORDED, "record anew: python tests/workflows/recording.py"
 
 
@@ -48,7 +48,7 @@ def test_every_history_replays() -> None:
     assert asyncio.run(failures()) == {}
 
 
-def test_no_history_is_large_or_holds_personal_data_or_a_secret() -> None:
+def test_histories_are_small_and_have_no_personal_data_or_secrets() -> None:
     assert {file.name for file in RECORDED if file.stat().st_size > 64 * 1024} == set()
     told = {file.stem: list(_texts(read(file))) for file in RECORDED}
     assert min(map(len, told.values())) > 20  # they were looked at
@@ -67,7 +67,7 @@ def test_no_history_is_large_or_holds_personal_data_or_a_secret() -> None:
     "text",
     ["to ada@acme.example", "41@host", "sk_1Secret", "https://keys.example/x", f"link {'aB3-' * 8}", "/home/ada/octy"],
 )
-def test_what_must_not_be_there_would_be_found(text: str) -> None:
+def test_personal_data_and_secrets_would_be_found_in_a_history(text: str) -> None:
     assert [what for what, pattern in SECRETS.items() if pattern.search(text)]
 
 
@@ -152,11 +152,11 @@ def _replay(changed: type) -> None:
     asyncio.run(replayer.replay_workflow(read(COLLECTED)))
 
 
-def test_a_workflow_of_the_same_commands_replays() -> None:
+def test_workflow_of_the_same_commands_replays() -> None:
     _replay(_Same)
 
 
 @pytest.mark.parametrize("changed", [_Added, _Removed, _Reordered])
-def test_a_command_added_removed_or_moved_is_found(changed: type) -> None:
+def test_added_removed_or_moved_command_fails_the_replay(changed: type) -> None:
     with pytest.raises(workflow.NondeterminismError):
         _replay(changed)

@@ -40,7 +40,7 @@ def last_lines(play: Play) -> list[str]:
 
 @pytest.mark.parametrize("ending", ["told_before", "told_after", "not_told"])
 @played
-async def test_an_answer_that_is_called_off_closes_the_case_as_a_false_alarm(stage: Stage, ending: str) -> None:
+async def test_answer_amended_to_false_alarm_closes_the_incident(stage: Stage, ending: str) -> None:
     """Whenever the case hears of the end of the regeneration, if it hears of it at all: others may wait for it."""
     play = await regenerating(stage)
     async with play.one_activation():
@@ -55,7 +55,7 @@ async def test_an_answer_that_is_called_off_closes_the_case_as_a_false_alarm(sta
 
 
 @played
-async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(stage: Stage) -> None:
+async def test_leak_reported_later_is_shown_and_replaces_no_key_pair_twice(stage: Stage) -> None:
     play = await regenerating(stage)
     await changes(play, LEAKED)
     await play.rest()
@@ -67,7 +67,7 @@ async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(
 
 
 @played
-async def test_an_answer_called_off_before_the_order_reaches_sql_orders_nothing(stage: Stage) -> None:
+async def test_answer_amended_before_the_regeneration_is_in_sql_starts_none(stage: Stage) -> None:
     opening = asyncio.Event()
     play = await stage.incident(slow={"open_regeneration": opening})
     await play.answers(Choice.REGENERATE)
@@ -79,7 +79,7 @@ async def test_an_answer_called_off_before_the_order_reaches_sql_orders_nothing(
 
 
 @played
-async def test_a_change_that_is_changed_back_at_once_orders_new_keys_once(stage: Stage) -> None:
+async def test_amendment_reverted_at_once_starts_one_regeneration(stage: Stage) -> None:
     opening = asyncio.Event()
     play = await stage.incident(slow={"open_regeneration": opening})
     await play.answers(Choice.REGENERATE)
@@ -95,7 +95,7 @@ async def test_a_change_that_is_changed_back_at_once_orders_new_keys_once(stage:
 
 
 @played
-async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_it_open(stage: Stage) -> None:
+async def test_dismissal_amended_during_the_close_keeps_the_incident_open(stage: Stage) -> None:
     closing = asyncio.Event()
     play = await stage.incident(slow={"close_incident": closing})
     await play.answers(Choice.DISMISS)
@@ -109,7 +109,7 @@ async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_
 
 
 @played
-async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stands(stage: Stage) -> None:
+async def test_decision_amended_before_the_workflow_has_read_it(stage: Stage) -> None:
     telling = asyncio.Event()
     play = await stage.incident(late={"record_decision": telling})
     deciding = await play.handle.start_update(
@@ -126,7 +126,7 @@ async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stan
 
 
 @played
-async def test_a_change_told_again_after_an_abandonment_is_the_old_one(stage: Stage) -> None:
+async def test_amendment_signaled_again_after_an_abandonment_is_ignored(stage: Stage) -> None:
     play = await regenerating(stage)
     await changes(play, LEAKED)
     await play.regeneration_ends("abandoned")
@@ -140,7 +140,7 @@ async def test_a_change_told_again_after_an_abandonment_is_the_old_one(stage: St
 
 
 @played
-async def test_the_customers_answer_told_again_after_a_change_changes_nothing(stage: Stage) -> None:
+async def test_customer_answer_signaled_again_after_an_amendment_changes_nothing(stage: Stage) -> None:
     closing = asyncio.Event()
     play = await regenerating(stage)
     play.books.slow["close_incident"] = closing

@@ -23,7 +23,7 @@ DOWN_FOR_GOOD = ["down"] * 1000
     ],
 )
 @played
-async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due: float, line: str) -> None:
+async def test_deadline_is_kept_to_the_second(stage: Stage, due: float, line: str) -> None:
     play = await stage.incident()
     await play.until(due - 1)
     assert [moment for moment in play.when(line) if moment < due] == []
@@ -34,14 +34,14 @@ async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due
 
 
 @played
-async def test_the_alert_goes_out_at_once(stage: Stage) -> None:
+async def test_alert_is_sent_at_once(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     assert play.when("mail alert-1")[0] < SLACK
 
 
 @played
-async def test_an_answer_is_heard_while_no_mail_server_answers(stage: Stage) -> None:
+async def test_answer_is_handled_while_the_mail_server_is_unavailable(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
     await play.until(MINUTE)
     await play.answers(Choice.DISMISS)
@@ -51,7 +51,7 @@ async def test_an_answer_is_heard_while_no_mail_server_answers(stage: Stage) -> 
 
 
 @played
-async def test_an_answer_stops_the_tries_of_a_mail(stage: Stage) -> None:
+async def test_answer_stops_the_retries_of_a_mail(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
     await play.until(5)
     await play.answers(Choice.REGENERATE)
@@ -62,7 +62,7 @@ async def test_an_answer_stops_the_tries_of_a_mail(stage: Stage) -> None:
 
 
 @played
-async def test_a_decision_is_heard_while_a_mail_hangs(stage: Stage) -> None:
+async def test_decision_is_handled_while_a_mail_hangs(stage: Stage) -> None:
     hanging = asyncio.Event()
     play = await stage.incident(slow={"send_mail": hanging})
     decision = StaffDecision("dismiss", "dan", "their own test")
@@ -72,7 +72,7 @@ async def test_a_decision_is_heard_while_a_mail_hangs(stage: Stage) -> None:
 
 
 @played
-async def test_deadlines_pass_while_no_mail_server_answers(stage: Stage) -> None:
+async def test_deadlines_are_kept_while_the_mail_server_is_unavailable(stage: Stage) -> None:
     times = IncidentTimes(remind_after=(10,), staff_after=20, close_after=40)
     play = await stage.incident(times, mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
     await play.until(41)
@@ -82,7 +82,7 @@ async def test_deadlines_pass_while_no_mail_server_answers(stage: Stage) -> None
 
 
 @played
-async def test_a_reminder_due_while_the_alert_is_still_tried_is_left_out(stage: Stage) -> None:
+async def test_reminder_due_during_retries_of_the_alert_is_skipped(stage: Stage) -> None:
     times = IncidentTimes(remind_after=(MINUTE, HOUR))
     play = await stage.incident(times, mail_ends={"alert-1": ["down"] * 7})  # sent by the 8th try, after 2 minutes
     await play.until(HOUR + 1)
@@ -91,7 +91,7 @@ async def test_a_reminder_due_while_the_alert_is_still_tried_is_left_out(stage: 
 
 
 @played
-async def test_a_skipped_alert_is_the_same_order_a_day_later(stage: Stage) -> None:
+async def test_skipped_alert_is_sent_again_as_the_same_mail_a_day_later(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": ["skipped"]})
     await play.until(DAY + MINUTE)
     await play.comes("mail alert-1")
@@ -101,7 +101,7 @@ async def test_a_skipped_alert_is_the_same_order_a_day_later(stage: Stage) -> No
 
 
 @played
-async def test_an_activity_that_fails_for_a_while_delays_no_deadline(stage: Stage) -> None:
+async def test_activity_that_fails_for_a_while_delays_no_deadline(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"reminder-1": ["down"] * 4})
     await play.until(3 * DAY + 1)
     await play.comes("mail reminder-2")
@@ -110,7 +110,7 @@ async def test_an_activity_that_fails_for_a_while_delays_no_deadline(stage: Stag
 
 
 @played
-async def test_a_mail_has_time_to_leave_and_nothing_else_waits_as_long(stage: Stage) -> None:
+async def test_only_mail_activities_have_a_long_timeout(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     attributes = [
@@ -123,7 +123,7 @@ async def test_a_mail_has_time_to_leave_and_nothing_else_waits_as_long(stage: St
 
 
 @played
-async def test_an_alert_leaves_while_the_opening_is_still_being_noted(stage: Stage) -> None:
+async def test_alert_is_sent_while_the_opening_is_still_being_recorded(stage: Stage) -> None:
     noting = asyncio.Event()
     play = await stage.incident(slow={"opened": noting})
     await play.comes("mail alert-1")

@@ -43,9 +43,7 @@ def notes(play: Play, what: str) -> list[RecordIncidentEventInput]:
     ],
 )
 @played
-async def test_one_second_before_nothing_one_second_after_done(
-    stage: Stage, due: float, line: str, before: list[str]
-) -> None:
+async def test_extended_deadline_is_kept_to_the_second(stage: Stage, due: float, line: str, before: list[str]) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     extended = await extend(play)
@@ -61,7 +59,7 @@ async def test_one_second_before_nothing_one_second_after_done(
 
 
 @played
-async def test_a_case_that_needs_staff_for_want_of_an_answer_waits_again_and_staff_is_told_later(stage: Stage) -> None:
+async def test_extended_unanswered_incident_waits_again_and_needs_staff_later(stage: Stage) -> None:
     play = await stage.incident()
     await play.until(8 * DAY)
     assert (await play.handle.query(Case.status)).state == "needs_staff"
@@ -79,7 +77,7 @@ async def test_a_case_that_needs_staff_for_want_of_an_answer_waits_again_and_sta
 
 
 @played
-async def test_an_extension_is_noted_with_who_how_long_and_why(stage: Stage) -> None:
+async def test_extension_is_recorded_with_actor_days_and_reason(stage: Stage) -> None:
     play = await stage.incident()
     extended = await extend(play)
     [note] = notes(play, "extended")
@@ -89,7 +87,7 @@ async def test_an_extension_is_noted_with_who_how_long_and_why(stage: Stage) -> 
 
 
 @played
-async def test_an_extension_by_signal_is_the_same(stage: Stage) -> None:
+async def test_extension_by_signal_has_the_same_effect(stage: Stage) -> None:
     play = await stage.incident()
     await play.orders_by_signal(WEEK)
     await play.comes("note extended")
@@ -100,7 +98,7 @@ async def test_an_extension_by_signal_is_the_same(stage: Stage) -> None:
 
 
 @played
-async def test_a_repeated_extension_moves_the_end_once(stage: Stage) -> None:
+async def test_repeated_extension_moves_the_end_once(stage: Stage) -> None:
     play = await stage.incident()
     first = await extend(play)
     assert await extend(play) == first
@@ -112,7 +110,7 @@ async def test_a_repeated_extension_moves_the_end_once(stage: Stage) -> None:
 
 
 @played
-async def test_a_case_can_wait_90_days_longer_and_no_more(stage: Stage) -> None:
+async def test_extensions_are_limited_to_90_days(stage: Stage) -> None:
     play = await stage.incident()
     await extend(play, replace(WEEK, days=80))
     error = await refused(play, replace(WEEK, days=11, request_id="e-2"))
@@ -125,7 +123,7 @@ async def test_a_case_can_wait_90_days_longer_and_no_more(stage: Stage) -> None:
 
 
 @played
-async def test_an_answered_case_is_not_extended_and_a_late_signal_is_audited(stage: Stage) -> None:
+async def test_extension_of_an_answered_incident_is_refused_and_a_late_signal_is_audited(stage: Stage) -> None:
     play = await stage.incident()
     await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
@@ -139,7 +137,7 @@ async def test_an_answered_case_is_not_extended_and_a_late_signal_is_audited(sta
 
 
 @played
-async def test_after_an_abandonment_nothing_runs_out_so_nothing_is_extended(stage: Stage) -> None:
+async def test_extension_after_an_abandonment_is_refused(stage: Stage) -> None:
     play = await stage.incident()
     await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
@@ -150,7 +148,7 @@ async def test_after_an_abandonment_nothing_runs_out_so_nothing_is_extended(stag
 
 
 @played
-async def test_a_customer_may_answer_after_the_old_end(stage: Stage) -> None:
+async def test_customer_answer_after_the_old_end_is_accepted(stage: Stage) -> None:
     play = await stage.incident()
     await extend(play)
     await play.until(15 * DAY)
@@ -159,7 +157,7 @@ async def test_a_customer_may_answer_after_the_old_end(stage: Stage) -> None:
 
 
 @played
-async def test_an_extension_that_was_asked_for_before_the_silence_ends_keeps_the_case_open(stage: Stage) -> None:
+async def test_extension_requested_before_the_end_keeps_the_incident_open(stage: Stage) -> None:
     """Both wait for a decision that SQL has not heard of yet, and that comes to nothing."""
     taking = asyncio.Event()
     times = IncidentTimes(remind_after=(), staff_after=0.1, close_after=1.0)
@@ -179,7 +177,7 @@ async def test_an_extension_that_was_asked_for_before_the_silence_ends_keeps_the
 
 
 @played
-async def test_an_extension_while_the_case_is_being_closed_comes_too_late(stage: Stage) -> None:
+async def test_extension_during_the_close_is_refused(stage: Stage) -> None:
     closing = asyncio.Event()
     play = await stage.incident(slow={"close_incident": closing})
     await play.until(14 * DAY + 1)
@@ -199,7 +197,7 @@ async def test_an_extension_while_the_case_is_being_closed_comes_too_late(stage:
 
 @pytest.mark.parametrize("first", ["customer", "staff"])
 @played
-async def test_at_the_end_whoever_sql_heard_first_stands(stage: Stage, first: str) -> None:
+async def test_first_answer_in_sql_wins_at_the_end(stage: Stage, first: str) -> None:
     closing = asyncio.Event()
     play = await stage.incident(slow={"close_incident": closing})
     await play.until(14 * DAY + 1)
@@ -254,7 +252,7 @@ async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(
 
 
 @played
-async def test_a_case_that_is_started_anew_keeps_the_end_that_staff_gave_it(stage: Stage) -> None:
+async def test_restarted_incident_keeps_its_extended_end(stage: Stage) -> None:
     times = IncidentTimes(remind_after=(), staff_after=7 * DAY, close_after=14 * DAY)
     start = time.time()
     again = ExtendedDeadlines(start + 30 * DAY, start + 100 * DAY)

@@ -37,7 +37,7 @@ async def old_answer_is_told_again(play: Play) -> None:
 
 
 @played
-async def test_a_new_answer_in_the_same_activation_as_the_abandonment_is_acted_on(stage: Stage) -> None:
+async def test_new_answer_in_the_activation_of_the_abandonment_is_handled(stage: Stage) -> None:
     play = await regenerating(stage)
     async with play.one_activation():
         await abandons(play)
@@ -50,7 +50,7 @@ async def test_a_new_answer_in_the_same_activation_as_the_abandonment_is_acted_o
 
 
 @played
-async def test_a_new_order_in_the_same_activation_as_the_abandonment_replaces_the_keys_anew(stage: Stage) -> None:
+async def test_new_regeneration_in_the_activation_of_the_abandonment_replaces_the_keys(stage: Stage) -> None:
     play = await regenerating(stage)
     first = play.books.regeneration_id
     async with play.one_activation():
@@ -67,7 +67,7 @@ async def test_a_new_order_in_the_same_activation_as_the_abandonment_replaces_th
 
 
 @played
-async def test_a_new_answer_while_the_abandonment_is_being_noted_is_acted_on(stage: Stage) -> None:
+async def test_new_answer_during_the_recording_of_the_abandonment_is_handled(stage: Stage) -> None:
     play = await regenerating(stage)
     play.books.slow["regeneration_abandoned"] = noting = asyncio.Event()
     await abandons(play)
@@ -79,7 +79,7 @@ async def test_a_new_answer_while_the_abandonment_is_being_noted_is_acted_on(sta
 
 @pytest.mark.parametrize("together", [True, False], ids=["in_one_activation", "apart"])
 @played
-async def test_an_answer_told_before_the_abandonment_is_the_old_one(stage: Stage, together: bool) -> None:
+async def test_answer_signaled_before_the_abandonment_is_ignored(stage: Stage, together: bool) -> None:
     play = await regenerating(stage)
     if together:
         async with play.one_activation():
@@ -99,7 +99,7 @@ async def test_an_answer_told_before_the_abandonment_is_the_old_one(stage: Stage
 
 
 @played
-async def test_an_answer_that_only_sql_knows_comes_to_light_with_the_next_decision(stage: Stage) -> None:
+async def test_answer_without_signal_is_found_with_the_next_decision(stage: Stage) -> None:
     play = await regenerating(stage)
     await abandons(play)
     await play.comes(ABANDONED)
@@ -110,7 +110,7 @@ async def test_an_answer_that_only_sql_knows_comes_to_light_with_the_next_decisi
 
 @pytest.mark.parametrize("together", [True, False], ids=["in_one_activation", "apart"])
 @played
-async def test_a_repeated_abandonment_does_not_touch_the_new_answer(stage: Stage, together: bool) -> None:
+async def test_repeated_abandonment_does_not_change_the_new_answer(stage: Stage, together: bool) -> None:
     play = await regenerating(stage)
     play.books.ends("abandoned")
     play.books.customer_says(Choice.REGENERATE, leaked=True)
@@ -127,7 +127,7 @@ async def test_a_repeated_abandonment_does_not_touch_the_new_answer(stage: Stage
 
 
 @played
-async def test_staff_decides_in_the_same_activation_as_the_abandonment(stage: Stage) -> None:
+async def test_decision_in_the_activation_of_the_abandonment_is_handled(stage: Stage) -> None:
     play = await regenerating(stage)
     async with play.one_activation():
         await abandons(play)
@@ -138,7 +138,7 @@ async def test_staff_decides_in_the_same_activation_as_the_abandonment(stage: St
 
 @pytest.mark.parametrize("faster", ["customer", "staff"])
 @played
-async def test_staff_and_customer_both_answer_anew_and_sql_tells_who_was_first(stage: Stage, faster: str) -> None:
+async def test_first_new_answer_in_sql_wins_between_staff_and_customer(stage: Stage, faster: str) -> None:
     play = await regenerating(stage)
     async with play.one_activation():
         await abandons(play)
@@ -155,7 +155,7 @@ async def test_staff_and_customer_both_answer_anew_and_sql_tells_who_was_first(s
 
 
 @played
-async def test_staff_decides_between_the_abandonment_and_the_old_answer_told_again(stage: Stage) -> None:
+async def test_decision_between_the_abandonment_and_the_repeated_old_answer_is_handled(stage: Stage) -> None:
     play = await regenerating(stage)
     deciding = asyncio.Event()
     await abandons(play)
@@ -168,7 +168,7 @@ async def test_staff_decides_between_the_abandonment_and_the_old_answer_told_aga
 
 
 @played
-async def test_cases_that_supersede_each_other_come_to_an_end(stage: Stage) -> None:
+async def test_incidents_that_supersede_each_other_end(stage: Stage) -> None:
     play = await regenerating(stage)
     for _ in range(3):
         before = play.books.regeneration_id
@@ -181,7 +181,7 @@ async def test_cases_that_supersede_each_other_come_to_an_end(stage: Stage) -> N
 
 
 @played
-async def test_a_reported_leak_can_not_be_dismissed_after_an_abandonment(stage: Stage) -> None:
+async def test_reported_leak_cannot_be_dismissed_after_an_abandonment(stage: Stage) -> None:
     play = await stage.incident()
     await play.answers(Choice.REGENERATE, leaked=True)
     await play.comes("note regenerating regenerating")

@@ -36,7 +36,7 @@ async def refused(play: Play, said: StaffResend = AGAIN) -> ApplicationError:
 
 
 @played
-async def test_without_a_kind_the_mail_that_went_out_last_gets_a_number_of_its_own(stage: Stage) -> None:
+async def test_resend_without_a_kind_sends_the_last_mail_with_a_new_number(stage: Stage) -> None:
     play = await stage.incident()
     await told(play, "mail alert-1")
     assert await resend(play) == ResendResult("alert-2", "sent")
@@ -52,7 +52,7 @@ async def test_without_a_kind_the_mail_that_went_out_last_gets_a_number_of_its_o
 
 
 @played
-async def test_a_resend_is_noted_with_who_what_and_why_and_its_repeat_sends_nothing(stage: Stage) -> None:
+async def test_resend_is_recorded_with_actor_kind_and_reason_and_its_repeat_sends_nothing(stage: Stage) -> None:
     play = await stage.incident()
     await told(play, "mail alert-1")
     assert await resend(play) == await resend(play)
@@ -68,7 +68,7 @@ async def test_a_resend_is_noted_with_who_what_and_why_and_its_repeat_sends_noth
 
 @pytest.mark.parametrize("way", ["update", "signal"])
 @played
-async def test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting(stage: Stage, way: str) -> None:
+async def test_resend_after_a_failed_mail_returns_the_incident_to_waiting(stage: Stage, way: str) -> None:
     play = await stage.incident(mail_ends={"alert-1": ["failed"]})
     await told(play, FAILED)
     assert (await play.handle.query(Case.status)).state == "needs_staff"
@@ -82,7 +82,7 @@ async def test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting
 
 
 @played
-async def test_a_mail_that_is_refused_again_leaves_the_case_with_staff(stage: Stage) -> None:
+async def test_resend_that_fails_again_keeps_the_incident_with_staff(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": ["failed"], "alert-2": ["failed"]})
     await told(play, FAILED)
     assert await resend(play) == ResendResult("alert-2", "failed")
@@ -94,7 +94,7 @@ async def test_a_mail_that_is_refused_again_leaves_the_case_with_staff(stage: St
 
 
 @played
-async def test_one_cause_that_is_over_does_not_hide_another(stage: Stage) -> None:
+async def test_resolved_staff_cause_does_not_hide_another(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": ["failed"], "reminder-1": ["failed"], "reminder-2": ["failed"]})
     await play.until(8 * DAY)
     assert len(play.when("note no_answer needs_staff")) == 1
@@ -107,7 +107,7 @@ async def test_one_cause_that_is_over_does_not_hide_another(stage: Stage) -> Non
 
 
 @played
-async def test_what_the_daily_cap_withholds_is_not_sent_and_its_number_is_taken_next_time(stage: Stage) -> None:
+async def test_resend_over_the_daily_cap_is_not_sent_and_its_number_is_used_next_time(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-2": ["skipped"]})
     await told(play, "mail alert-1")
     assert await resend(play) == ResendResult("alert-2", "skipped")
@@ -118,7 +118,7 @@ async def test_what_the_daily_cap_withholds_is_not_sent_and_its_number_is_taken_
 
 
 @played
-async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_no_reminder_before_the_first(
+async def test_resend_is_refused_before_the_first_mail_was_sent(
     stage: Stage,
 ) -> None:
     sending = asyncio.Event()
@@ -137,7 +137,7 @@ async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_
 
 
 @played
-async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -> None:
+async def test_restarted_incident_uses_no_mail_number_twice(stage: Stage) -> None:
     play = await stage.incident(earlier={"mail_numbers": {"alert": 4, "reminder": 1}})
     await told(play, "mail alert-1")
     assert await resend(play) == ResendResult("alert-5", "sent")
@@ -146,7 +146,7 @@ async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -
 
 
 @played
-async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audited(stage: Stage) -> None:
+async def test_resend_of_an_answered_incident_is_refused_and_a_late_signal_is_audited(stage: Stage) -> None:
     play = await stage.incident()
     await told(play, "mail alert-1")
     await play.answers(Choice.REGENERATE)
@@ -159,7 +159,7 @@ async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audite
 
 
 @played
-async def test_an_answer_while_a_mail_is_sent_again_ends_the_tries(stage: Stage) -> None:
+async def test_answer_during_a_resend_stops_its_retries(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-2": ["down"] * 1000})
     await told(play, "mail alert-1")
     asking = await play.handle.start_update(
@@ -174,7 +174,7 @@ async def test_an_answer_while_a_mail_is_sent_again_ends_the_tries(stage: Stage)
 
 
 @played
-async def test_after_an_abandonment_the_alert_can_be_sent_again_for_a_new_answer(stage: Stage) -> None:
+async def test_alert_can_be_resent_after_an_abandonment(stage: Stage) -> None:
     play = await stage.incident()
     await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")

@@ -78,7 +78,7 @@ def refusals(play: Play) -> list[str]:
 
 
 @played
-async def test_malformed_updates_are_refused_with_a_reason_and_leave_nothing(stage: Stage) -> None:
+async def test_malformed_updates_are_refused_with_a_reason_and_change_nothing(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     before = list(play.books.story)
@@ -92,7 +92,7 @@ async def test_malformed_updates_are_refused_with_a_reason_and_leave_nothing(sta
 
 
 @played
-async def test_malformed_signals_are_answered_in_timeline_and_details(stage: Stage) -> None:
+async def test_malformed_signals_are_reported_in_timeline_and_details(stage: Stage) -> None:
     play = await stage.incident()
     for said in MALFORMED.values():
         await play.handle.signal(STAFF_DECISION, said)
@@ -103,7 +103,7 @@ async def test_malformed_signals_are_answered_in_timeline_and_details(stage: Sta
 
 
 @played
-async def test_unreadable_signals_are_answered_in_timeline_and_details(stage: Stage) -> None:
+async def test_unreadable_signals_are_reported_in_timeline_and_details(stage: Stage) -> None:
     play = await stage.incident()
     for contents in UNREADABLE.values():
         await play.handle.signal(STAFF_DECISION, args=contents)
@@ -113,7 +113,7 @@ async def test_unreadable_signals_are_answered_in_timeline_and_details(stage: St
 
 
 @played
-async def test_a_signal_of_an_unknown_name_is_answered_in_the_timeline(stage: Stage) -> None:
+async def test_signal_of_an_unknown_name_is_reported_in_the_timeline(stage: Stage) -> None:
     play = await stage.incident()
     await play.handle.signal("staf_decision", play.books.order(DAN))
     await until_async(
@@ -124,7 +124,7 @@ async def test_a_signal_of_an_unknown_name_is_answered_in_the_timeline(stage: St
 
 
 @played
-async def test_a_machine_signal_sent_by_hand_does_not_kill_the_case(stage: Stage) -> None:
+async def test_machine_signal_sent_by_hand_does_not_fail_the_workflow(stage: Stage) -> None:
     play = await stage.incident()
     for name in ("customer_answered", "failures_increased", "regeneration_finished"):
         await play.handle.signal(name, args=[])
@@ -135,7 +135,7 @@ async def test_a_machine_signal_sent_by_hand_does_not_kill_the_case(stage: Stage
 
 
 @played
-async def test_a_decision_after_the_answer_is_refused_and_told_what_stands(stage: Stage) -> None:
+async def test_decision_after_the_answer_is_refused_with_the_current_status(stage: Stage) -> None:
     play = await stage.incident()
     await play.answers(Choice.REGENERATE, leaked=True)
     await play.comes("note regenerating regenerating")
@@ -145,7 +145,7 @@ async def test_a_decision_after_the_answer_is_refused_and_told_what_stands(stage
 
 
 @played
-async def test_a_decision_after_the_close_is_refused(stage: Stage) -> None:
+async def test_decision_after_the_close_is_refused(stage: Stage) -> None:
     play = await stage.incident()
     assert await dismissed(play)
     with pytest.raises(RPCError, match="already completed"):
@@ -153,7 +153,7 @@ async def test_a_decision_after_the_close_is_refused(stage: Stage) -> None:
 
 
 @played
-async def test_a_repeated_update_gets_its_report_even_after_the_close(stage: Stage) -> None:
+async def test_repeated_update_gets_its_result_after_the_close(stage: Stage) -> None:
     play = await stage.incident()
     first = await play.orders(DAN, id="d-2")
     await play.result()
@@ -161,7 +161,7 @@ async def test_a_repeated_update_gets_its_report_even_after_the_close(stage: Sta
 
 
 @played
-async def test_the_customer_was_faster_in_sql(stage: Stage) -> None:
+async def test_decision_is_refused_when_the_customer_was_first_in_sql(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     play.books.customer_says(Choice.REGENERATE)  # its signal is still on the way
@@ -176,7 +176,7 @@ async def test_the_customer_was_faster_in_sql(stage: Stage) -> None:
 
 
 @played
-async def test_the_customer_was_faster_than_a_signal_of_staff(stage: Stage) -> None:
+async def test_decision_signal_is_ignored_when_the_customer_was_first(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     play.books.customer_says(Choice.REGENERATE)
@@ -187,7 +187,7 @@ async def test_the_customer_was_faster_than_a_signal_of_staff(stage: Stage) -> N
 
 
 @played
-async def test_two_of_staff_decide_at_once_and_one_stands(stage: Stage) -> None:
+async def test_concurrent_decisions_of_staff_give_one_answer(stage: Stage) -> None:
     play = await stage.incident()
     deciding = (play.orders(decision) for decision in (EVE, DAN))
     reports = await asyncio.gather(*deciding, return_exceptions=True)
@@ -196,7 +196,7 @@ async def test_two_of_staff_decide_at_once_and_one_stands(stage: Stage) -> None:
 
 
 @played
-async def test_one_decision_sent_twice_at_once_is_one(stage: Stage) -> None:
+async def test_decision_sent_twice_at_once_is_one(stage: Stage) -> None:
     play = await stage.incident()
     deciding = (play.orders(DAN) for _ in range(2))
     first, second = await asyncio.gather(*deciding)
@@ -205,14 +205,14 @@ async def test_one_decision_sent_twice_at_once_is_one(stage: Stage) -> None:
 
 
 @played
-async def test_a_leak_reported_by_staff_reaches_sql_and_the_regeneration(stage: Stage) -> None:
+async def test_leak_reported_by_staff_reaches_sql_and_the_regeneration(stage: Stage) -> None:
     play = await stage.incident()
     await play.orders(StaffDecision("regenerate", "dan", "seen in a repository", leaked=True))
     await play.comes("regenerate leaked")
 
 
 @played
-async def test_an_ending_told_before_the_id_is_known(stage: Stage) -> None:
+async def test_regeneration_result_signaled_before_its_id_is_known_is_handled(stage: Stage) -> None:
     opening = asyncio.Event()
     play = await stage.incident(slow={"open_regeneration": opening}, regeneration_id="joined")
     await play.orders(EVE)
@@ -223,7 +223,7 @@ async def test_an_ending_told_before_the_id_is_known(stage: Stage) -> None:
 
 
 @played
-async def test_a_repeated_ending_is_not_taken_for_that_of_the_next_regeneration(stage: Stage) -> None:
+async def test_repeated_regeneration_result_is_not_used_for_the_next_regeneration(stage: Stage) -> None:
     play = await stage.incident()
     await play.orders(EVE)
     await play.comes("note regenerating regenerating")
@@ -254,7 +254,7 @@ async def overtaken(stage: Stage) -> tuple[Play, asyncio.Event, Coroutine[Any, A
 
 
 @played
-async def test_a_decision_refused_before_the_abandonment_brings_no_old_answer_back(stage: Stage) -> None:
+async def test_decision_refused_before_the_abandonment_does_not_restore_the_old_answer(stage: Stage) -> None:
     play, taking, report = await overtaken(stage)
     play.books.late["record_decision"] = telling = asyncio.Event()
     taking.set()
@@ -268,7 +268,7 @@ async def test_a_decision_refused_before_the_abandonment_brings_no_old_answer_ba
 
 
 @played
-async def test_a_decision_that_sql_takes_after_the_abandonment_stands(stage: Stage) -> None:
+async def test_decision_recorded_after_the_abandonment_is_handled(stage: Stage) -> None:
     play, taking, report = await overtaken(stage)
     await play.regeneration_ends("abandoned")
     await play.comes("note regeneration_abandoned needs_staff")
@@ -278,7 +278,7 @@ async def test_a_decision_that_sql_takes_after_the_abandonment_stands(stage: Sta
 
 
 @played
-async def test_a_customer_signal_after_a_decision_that_stands_changes_nothing(stage: Stage) -> None:
+async def test_customer_signal_after_an_accepted_decision_changes_nothing(stage: Stage) -> None:
     play = await stage.incident()
     await play.orders(EVE)
     await play.told("customer_answered")
@@ -287,7 +287,7 @@ async def test_a_customer_signal_after_a_decision_that_stands_changes_nothing(st
 
 
 @played
-async def test_the_case_waits_for_those_who_are_still_being_heard(stage: Stage) -> None:
+async def test_incident_waits_for_running_update_handlers(stage: Stage) -> None:
     noting = asyncio.Event()
     play = await stage.incident(slow={"failures_increased": noting})
     play.books.failures = 40
@@ -303,7 +303,7 @@ async def test_the_case_waits_for_those_who_are_still_being_heard(stage: Stage) 
 
 
 @played
-async def test_growth_is_counted_and_shown(stage: Stage) -> None:
+async def test_increased_failures_are_counted_and_shown(stage: Stage) -> None:
     play = await stage.incident()
     for failures in (40, 80, 80):
         play.books.failures = failures
@@ -321,7 +321,7 @@ async def test_growth_is_counted_and_shown(stage: Stage) -> None:
 
 
 @played
-async def test_status_and_details_tell_where_the_case_stands(stage: Stage) -> None:
+async def test_status_and_details_show_the_state_of_the_incident(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     assert await play.handle.query(Case.status) == StatusResult("waiting", None, None)
@@ -344,7 +344,7 @@ async def test_status_and_details_tell_where_the_case_stands(stage: Stage) -> No
 
 
 @played
-async def test_a_late_signal_is_audited_with_who_what_and_why(stage: Stage) -> None:
+async def test_late_signal_is_audited_with_actor_request_and_reason(stage: Stage) -> None:
     play = await stage.incident()
     await play.orders(StaffDecision("regenerate", "ann", "phone call"))
     await play.orders_by_signal(StaffDecision("dismiss", "dan", "their own test", decision_id="late-1"))

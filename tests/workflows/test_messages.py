@@ -49,7 +49,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("said", "why"), [pytest.param(*rest, id=name) for name, *rest in MALFORMED])
-def test_a_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> None:
+def test_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> None:
     reason = parse_decision(said)
     assert isinstance(reason, str)
     assert why in reason
@@ -66,7 +66,7 @@ def test_a_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> N
         pytest.param(GOOD | {"reason": "sie sagten: »das waren wir« – geprüft"}, id="any_language"),
     ],
 )
-def test_a_decision_is_read(said: dict[str, Any]) -> None:
+def test_decision_is_parsed(said: dict[str, Any]) -> None:
     decision = parse_decision(said)
     assert isinstance(decision, StaffDecision)
     assert asdict(decision) == {"leaked": False, "decision_id": "", **said}
@@ -84,11 +84,11 @@ def test_a_decision_is_read(said: dict[str, Any]) -> None:
     ],
     ids=["case", "resolution", "regeneration", "mail", "notice", "webhook"],
 )
-def test_the_words_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
+def test_message_values_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
     assert {str(word) for word in ours} <= {str(word) for word in theirs}
 
 
-def test_a_regeneration_of_before_goes_on_as_it_began() -> None:
+def test_regeneration_without_newer_fields_keeps_its_defaults() -> None:
     """Inputs of workflows that wait since before an update lack its fields: no mail with a secret, and no new step."""
     old = b'{"regeneration_id": "r1", "leaked": false, "replaces": true, "times": {"overlap": 3600.0}}'
     [case] = DefaultPayloadConverter().from_payloads(

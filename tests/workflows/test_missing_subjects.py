@@ -56,9 +56,7 @@ def lines(play: Play) -> list[str]:
 
 @pytest.mark.parametrize("kind", WORKFLOWS)
 @played
-async def test_staff_is_told_once_of_a_subject_that_is_missing_and_the_task_ends_when_it_is_there(
-    stage: Stage, kind: str
-) -> None:
+async def test_missing_subject_creates_one_staff_task_that_ends_when_it_is_found(stage: Stage, kind: str) -> None:
     play = await begin(stage, kind, set(WORKFLOWS[kind]))
     await play.until(LONG - 60)
     assert lines(play) == []
@@ -79,7 +77,7 @@ async def test_staff_is_told_once_of_a_subject_that_is_missing_and_the_task_ends
 
 
 @played
-async def test_a_subject_that_is_found_within_minutes_calls_nobody(stage: Stage) -> None:
+async def test_subject_found_within_minutes_creates_no_staff_task(stage: Stage) -> None:
     play = await begin(stage, "regeneration", {"issue_key_pair"})
     await play.until(120)
     play.books.missing.clear()
@@ -89,7 +87,7 @@ async def test_a_subject_that_is_found_within_minutes_calls_nobody(stage: Stage)
 
 
 @played
-async def test_an_incident_that_is_missing_for_days_goes_on_with_the_customers_answer(stage: Stage) -> None:
+async def test_incident_missing_for_days_continues_with_the_customer_answer(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
     play.books.missing.update(WORKFLOWS["incident"])
@@ -105,7 +103,7 @@ async def test_an_incident_that_is_missing_for_days_goes_on_with_the_customers_a
 
 @pytest.mark.parametrize("kind", ["notice", "webhook"])
 @played
-async def test_what_is_never_found_ends_with_its_life(stage: Stage, kind: str) -> None:
+async def test_subject_that_is_never_found_ends_with_its_ttl(stage: Stage, kind: str) -> None:
     ttl = 4 * HOUR
     if kind == "notice":
         play = await stage.notice(NoticeKind.EXPOSED, ttl, missing={"send_mail"})

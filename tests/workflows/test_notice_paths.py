@@ -133,7 +133,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 @played
-async def test_a_notice_tells_its_story(stage: Stage, path: Path) -> None:
+async def test_notice_path(stage: Stage, path: Path) -> None:
     play = await stage.notice(path.kind, path.ttl, mail_ends={mail: list(ends) for mail, ends in path.mails.items()})
     for event in path.happens:
         await event(play)
@@ -143,7 +143,7 @@ async def test_a_notice_tells_its_story(stage: Stage, path: Path) -> None:
 
 
 @played
-async def test_giving_up_is_on_time_and_not_before(stage: Stage) -> None:
+async def test_notice_is_given_up_at_its_ttl_and_not_before(stage: Stage) -> None:
     play = await stage.notice(NoticeKind.EXPOSED, 4 * HOUR, mail_ends={"exposed-1": ["down"] * 1000})
     await tried("exposed-1")(play)
     await play.until(3 * HOUR)
@@ -153,7 +153,7 @@ async def test_giving_up_is_on_time_and_not_before(stage: Stage) -> None:
 
 
 @played
-async def test_its_history_holds_ids_and_choices_only(stage: Stage) -> None:
+async def test_notice_history_has_ids_and_enums_only(stage: Stage) -> None:
     play = await stage.notice(CHANGED)
     await play.result()
     [first, second] = play.books.orders

@@ -19,7 +19,7 @@ def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
     [(DEFAULT_RETRY, 30), (MAIL_RETRY, 600), (BACKGROUND_RETRY, 600)],
     ids=["store", "mail", "look"],
 )
-def test_waits_double_from_a_second_up_to_a_limit_and_never_end(patience: dict, longest: int) -> None:
+def test_retry_intervals_double_up_to_a_limit_without_end(patience: dict, longest: int) -> None:
     policy = patience["retry_policy"]
     assert policy.maximum_attempts == 0
     assert [wait.total_seconds() for wait in waits(policy, 4)] == [1, 2, 4, 8]

@@ -444,7 +444,7 @@ async def test_path(stage: Stage, path: Path) -> None:
     ],
 )
 @played
-async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due: float, line: str) -> None:
+async def test_deadline_is_kept_to_the_second(stage: Stage, due: float, line: str) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
     [first] = play.when("mail new_keys-1")  # the deadlines are counted from here
@@ -456,7 +456,7 @@ async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due
 
 
 @played
-async def test_the_overlap_lasts_to_the_second(stage: Stage) -> None:
+async def test_overlap_lasts_to_the_second(stage: Stage) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
     await collects(play)
@@ -471,7 +471,7 @@ async def test_the_overlap_lasts_to_the_second(stage: Stage) -> None:
 
 
 @played
-async def test_the_look_at_the_old_keys_is_to_the_second(stage: Stage) -> None:
+async def test_check_of_old_key_pair_use_is_to_the_second(stage: Stage) -> None:
     play = await stage.regeneration(WARNED)
     await play.comes("mail new_keys-1")
     await collects(play)
@@ -486,7 +486,7 @@ async def test_the_look_at_the_old_keys_is_to_the_second(stage: Stage) -> None:
 
 
 @played
-async def test_a_resend_returns_the_number_of_its_mail(stage: Stage) -> None:
+async def test_resend_returns_the_number_of_its_mail(stage: Stage) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
     assert await order_to_resend(play) == 2
@@ -502,7 +502,7 @@ async def refused(play: Play) -> ApplicationError:
 
 
 @played
-async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collection(stage: Stage) -> None:
+async def test_resend_is_refused_before_the_keys_exist_and_after_their_collection(stage: Stage) -> None:
     making = asyncio.Event()
     play = await stage.regeneration(slow={"activate_key_pair": making})
     await play.comes("prove")
@@ -534,7 +534,7 @@ async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(stage: St
 
 
 @played
-async def test_the_regeneration_waits_for_those_who_are_still_being_heard(stage: Stage) -> None:
+async def test_regeneration_waits_for_running_update_handlers(stage: Stage) -> None:
     renewing = asyncio.Event()
     play = await stage.regeneration(slow={"renew_link": renewing})
     await play.comes("mail new_keys-1")
@@ -552,7 +552,7 @@ async def test_the_regeneration_waits_for_those_who_are_still_being_heard(stage:
 
 
 @played
-async def test_signals_with_unexpected_contents_do_not_kill_the_regeneration(stage: Stage) -> None:
+async def test_signals_with_unexpected_content_do_not_fail_the_regeneration(stage: Stage) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
     await play.handle.signal("superseded", args=[{}, {}])
@@ -566,7 +566,7 @@ async def test_signals_with_unexpected_contents_do_not_kill_the_regeneration(sta
 
 
 @played
-async def test_details_tell_what_goes_on(stage: Stage) -> None:
+async def test_details_show_the_state_of_the_regeneration(stage: Stage) -> None:
     play = await stage.regeneration(mail_ends={"new_keys-1": ["failed"]})
     await play.comes("note mail_failed needs_staff")
     details = await play.details()

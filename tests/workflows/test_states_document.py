@@ -44,7 +44,7 @@ def _is_there(file: str, function: str, case: str) -> bool:
 
 
 @pytest.mark.parametrize("file", sorted({file for file, *_ in named()}))
-def test_every_test_that_is_named_is_there(file: str) -> None:
+def test_every_named_test_exists(file: str) -> None:
     missing = [
         f"{function}[{case}]"
         for named_file, function, case in named()
@@ -53,7 +53,7 @@ def test_every_test_that_is_named_is_there(file: str) -> None:
     assert missing == []
 
 
-def test_every_row_of_a_way_names_a_test() -> None:
+def test_every_row_of_a_transition_table_names_a_test() -> None:
     heads = [row for row in rows() if row[-1] == "test"]
     ways = [row for row in rows() if len(row) >= 2 and "::" in row[-1]]
     assert len(heads) == 4
@@ -66,17 +66,17 @@ def test_every_row_of_a_way_names_a_test() -> None:
 
 
 @pytest.mark.parametrize("kind", [IncidentState, RegenerationFinalState, NoticeFinalState, RegenerationState])
-def test_every_state_and_ending_has_a_line_that_says_what_it_means(kind: type) -> None:
+def test_every_state_and_resolution_is_explained(kind: type) -> None:
     described = {row[0] for row in rows() if len(row) < 4 and row[1]}
     assert {f"`{state}`" for state in kind} - described == set()
 
 
-def test_every_resolution_is_reached_by_some_way() -> None:
+def test_every_resolution_is_reached_by_a_transition() -> None:
     assert set(re.findall(r"\| `closed` `(\w+)` \|", DOCUMENT)) == {str(resolution) for resolution in Resolution}
 
 
 @pytest.mark.parametrize("kind", [IncidentState, RegenerationState])
-def test_every_state_can_be_reached_and_every_open_one_left(kind: type) -> None:
+def test_every_state_is_reachable_and_every_open_one_has_an_exit(kind: type) -> None:
     ways = [(row[0], row[1]) for row in rows() if len(row) == 4 and "::" in row[-1]]
     reached = {word for _, to in ways for word in re.findall(r"`(\w+)`", to)}
     left = {word for source, to in ways for word in re.findall(r"`(\w+)`", source) if source != to}

@@ -104,7 +104,7 @@ class Site:
 
 
 @played
-async def test_without_versions_the_new_release_takes_the_old_ones_place(stage: Stage) -> None:
+async def test_new_release_without_versions_replaces_the_old_one(stage: Stage) -> None:
     site = Site(stage)
     async with site.worker():
         await site.open_cases(3)
@@ -116,7 +116,7 @@ async def test_without_versions_the_new_release_takes_the_old_ones_place(stage: 
 
 
 @played
-async def test_with_versions_waiting_cases_move_when_the_new_release_is_promoted(stage: Stage) -> None:
+async def test_waiting_incidents_move_when_a_versioned_release_is_promoted(stage: Stage) -> None:
     site = Site(stage)
     async with site.worker("1"):
         await site.promote("1")
@@ -139,7 +139,7 @@ async def test_with_versions_waiting_cases_move_when_the_new_release_is_promoted
 
 
 @played
-async def test_the_old_release_may_be_gone_before_the_new_one_is_promoted(stage: Stage) -> None:
+async def test_versioned_release_is_promoted_after_the_old_worker_stopped(stage: Stage) -> None:
     site = Site(stage)
     async with site.worker("1"):
         await site.promote("1")
@@ -151,7 +151,7 @@ async def test_the_old_release_may_be_gone_before_the_new_one_is_promoted(stage:
 
 
 @played
-async def test_versions_are_switched_on_and_off_while_cases_wait(stage: Stage) -> None:
+async def test_versions_are_switched_on_and_off_while_incidents_wait(stage: Stage) -> None:
     site = Site(stage)
     async with site.worker():
         await site.open_cases(2)
@@ -183,7 +183,7 @@ async def test_webhooks_are_posted_by_a_worker_without_a_version(stage: Stage) -
 
 
 @played
-async def test_a_release_without_a_worker_is_not_promoted(stage: Stage) -> None:
+async def test_release_without_a_worker_is_not_promoted(stage: Stage) -> None:
     site = Site(stage)
     assert await known_versions(site.client, site.queue) == []
     with pytest.raises(NotReadyError):
@@ -195,7 +195,7 @@ async def test_a_release_without_a_worker_is_not_promoted(stage: Stage) -> None:
         assert await known_versions(site.client, site.queue) == [Version("1", True, "")]
 
 
-def test_a_release_has_a_version_only_where_it_is_wanted() -> None:
+def test_release_has_a_version_only_when_enabled() -> None:
     assert deployment_config(Release("", "1")) is None
     config = deployment_config(Release("octy", "1.4.0"))
     assert config is not None

@@ -29,7 +29,7 @@ DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, Maintenan
     ],
 )
 @played
-async def test_a_round_goes_on_until_it_is_done_and_adds_up_what_it_did(
+async def test_maintenance_run_continues_until_done_and_adds_up_its_results(
     stage: Stage, task: MaintenanceTask, name: str
 ) -> None:
     pieces = [
@@ -43,7 +43,7 @@ async def test_a_round_goes_on_until_it_is_done_and_adds_up_what_it_did(
 
 
 @played
-async def test_a_job_that_is_done_elsewhere_is_looked_at_again_after_a_minute(stage: Stage) -> None:
+async def test_maintenance_job_leased_elsewhere_is_tried_again_after_a_minute(stage: Stage) -> None:
     pieces = [MaintenanceStepResult(HELD), MaintenanceStepResult(DONE, {"a": 1})]
     round_ = await stage.upkeep(MaintenanceTask.RETENTION, pieces=pieces)
     await round_.until(59)
@@ -56,7 +56,7 @@ async def test_a_job_that_is_done_elsewhere_is_looked_at_again_after_a_minute(st
 
 
 @played
-async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_start(stage: Stage) -> None:
+async def test_deadlines_of_a_restarted_incident_count_from_its_first_start(stage: Stage) -> None:
     """Its second day: the first reminder's time is over, the second one's is not."""
     case = await stage.incident()
     await case.until(10)
@@ -70,7 +70,7 @@ async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_st
 
 
 @played
-async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_started_again(stage: Stage) -> None:
+async def test_restarted_incident_with_abandoned_regeneration_starts_a_new_one(stage: Stage) -> None:
     case = await stage.incident(restart=IncidentRestart(regeneration_id="r-old"), regeneration_id="r-old", leaked=True)
     await case.rest()
     with pytest.raises(WorkflowUpdateFailedError) as refused:  # the leak was reported in its first life
@@ -86,7 +86,7 @@ async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_star
 
 
 @played
-async def test_an_answer_of_staff_is_told_as_theirs(stage: Stage) -> None:
+async def test_answer_of_staff_is_recorded_as_by_staff(stage: Stage) -> None:
     case = await stage.incident()
     case.books.take(DecisionResult(False, Choice.REGENERATE, False, "dan"), "d-1")
     await case.told("customer_answered")
@@ -95,7 +95,7 @@ async def test_an_answer_of_staff_is_told_as_theirs(stage: Stage) -> None:
 
 
 @played
-async def test_a_delivery_that_is_started_again_renews_a_link_that_has_expired_and_no_other(stage: Stage) -> None:
+async def test_restarted_regeneration_renews_only_an_expired_link(stage: Stage) -> None:
     first = await stage.regeneration()
     await first.until(10)
     started_at = first.books.start - 4 * DAY

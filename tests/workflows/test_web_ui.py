@@ -20,7 +20,7 @@ async def found(play: Play) -> tuple[Any, ...]:
 
 
 @played
-async def test_a_case_shows_its_state_its_need_of_staff_and_its_failures(stage: Stage) -> None:
+async def test_incident_search_attributes_show_state_needs_staff_and_failures(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": ["failed"]})
     await play.comes("note mail_failed needs_staff")
     await play.rest()
@@ -39,7 +39,7 @@ async def test_a_case_shows_its_state_its_need_of_staff_and_its_failures(stage: 
 
 
 @played
-async def test_a_regeneration_shows_how_far_it_is(stage: Stage) -> None:
+async def test_regeneration_search_attributes_show_its_state(stage: Stage) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
     assert await found(play) == ("sent", False, None)
@@ -56,7 +56,7 @@ async def test_a_regeneration_shows_how_far_it_is(stage: Stage) -> None:
 
 
 @played
-async def test_where_they_are_off_nothing_is_set_and_the_history_replays(stage: Stage) -> None:
+async def test_search_attributes_switched_off_are_not_set_and_the_history_replays(stage: Stage) -> None:
     books = Books()
     stage.recorder.books["quiet"] = books
     case = IncidentInput("quiet", IncidentTimes())
@@ -85,7 +85,7 @@ def summaries(history: WorkflowHistory) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("kind", ["incident", "regeneration"])
 @played
-async def test_every_activity_and_every_timer_says_what_it_is_for(stage: Stage, kind: str) -> None:
+async def test_every_activity_and_every_timer_has_a_summary(stage: Stage, kind: str) -> None:
     if kind == "incident":
         play = await stage.incident()
         await play.until(15 * DAY)

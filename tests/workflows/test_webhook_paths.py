@@ -20,7 +20,7 @@ NEVER = ["down"] * 1000
     ],
 )
 @played
-async def test_a_webhook_ends_as_its_activity_says(
+async def test_webhook_ends_with_the_result_of_its_activity(
     stage: Stage, posts: list[str], story: list[str], ended: str, shown: str
 ) -> None:
     play = await stage.webhook(posts=list(posts))
@@ -32,7 +32,7 @@ async def test_a_webhook_ends_as_its_activity_says(
 
 
 @played
-async def test_a_server_that_is_away_is_tried_again_within_the_hour(stage: Stage) -> None:
+async def test_unavailable_webhook_server_is_tried_again_within_the_hour(stage: Stage) -> None:
     play = await stage.webhook(posts=["down"] * 14)  # 1 s, 2 s, … 4096 s is cut to an hour
     await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
     await play.until(6 * HOUR)
@@ -41,7 +41,7 @@ async def test_a_server_that_is_away_is_tried_again_within_the_hour(stage: Stage
 
 
 @played
-async def test_trying_ends_with_its_life_and_not_before(stage: Stage) -> None:
+async def test_webhook_retries_end_with_its_ttl_and_not_before(stage: Stage) -> None:
     play = await stage.webhook(posts=list(NEVER))
     await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
     await play.until(3 * DAY - 2 * HOUR)  # the last try is that after which no other would fit
@@ -54,7 +54,7 @@ async def test_trying_ends_with_its_life_and_not_before(stage: Stage) -> None:
 
 
 @played
-async def test_a_last_try_that_arrived_is_no_failure(stage: Stage) -> None:
+async def test_webhook_whose_last_try_arrived_is_not_failed(stage: Stage) -> None:
     """Its worker died before it could say so, but not before it wrote it down."""
     play = await stage.webhook(ttl=60.0, posts=list(NEVER), ending="sent")
     await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
@@ -63,7 +63,7 @@ async def test_a_last_try_that_arrived_is_no_failure(stage: Stage) -> None:
 
 
 @played
-async def test_its_history_holds_an_id_and_the_name_of_the_event_only(stage: Stage) -> None:
+async def test_webhook_history_has_an_id_and_the_event_name_only(stage: Stage) -> None:
     play = await stage.webhook(ttl=HOUR)
     await play.result()
     given = (await play.handle.fetch_history()).events[0].workflow_execution_started_event_attributes
@@ -71,5 +71,5 @@ async def test_its_history_holds_an_id_and_the_name_of_the_event_only(stage: Sta
     assert case == {"webhook_id": play.handle.id, "event": "keys.ready", "ttl": HOUR}
 
 
-def test_each_order_of_staff_has_a_workflow_of_its_own() -> None:
+def test_each_staff_request_has_its_own_webhook_workflow() -> None:
     assert len({webhook_workflow_id("a", "w", order) for order in (1, 2)}) == 2

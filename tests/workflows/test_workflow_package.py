@@ -14,7 +14,7 @@ ALLOWED = {"octy_workflows", "temporalio", "google", "nexusrpc", "typing_extensi
 LISTING = "import sys; before = set(sys.modules); import {}; print(*sorted(set(sys.modules) - before))"
 
 
-def test_the_package_loads_nothing_beside_the_standard_library_and_temporalio() -> None:
+def test_workflow_package_imports_the_standard_library_and_temporalio_only() -> None:
     everything = ", ".join(f"octy_workflows.{module}" for module in MODULES)
     root = str(Path(octy_workflows.__path__[0]).parent)
     code = f"import sys; sys.path.insert(0, {root!r}); {LISTING.format(everything)}"
@@ -27,17 +27,17 @@ def test_the_package_loads_nothing_beside_the_standard_library_and_temporalio() 
 @pytest.mark.parametrize(
     "package", ["sqlmodel", "sqlalchemy", "pydantic", "cryptography", "passlib", "octy_middleware"]
 )
-def test_no_module_mentions_what_would_cost_a_workflow_its_sandbox(package: str) -> None:
+def test_no_module_uses_what_the_sandbox_forbids(package: str) -> None:
     sources = {module: Path(octy_workflows.__path__[0], f"{module}.py").read_text() for module in MODULES}
     assert [module for module, source in sources.items() if f"import {package}" in source] == []
 
 
-def test_the_stage_plays_every_declared_activity_and_no_other() -> None:
+def test_test_worker_has_every_declared_activity_and_no_other() -> None:
     played = {getattr(method, "__temporal_activity_definition").name for method in Recorder().activities()}
     assert played == declared()
 
 
-def test_every_declared_activity_is_asked_for() -> None:
+def test_every_declared_activity_is_called_by_a_workflow() -> None:
     root = Path(octy_workflows.__path__[0])
     sources = "".join((root / f"{name}.py").read_text() for name in MODULES if name != "activities")
     assert {name for name in declared() if f"activities.{name}" not in sources} == set()

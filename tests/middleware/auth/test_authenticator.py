@@ -173,7 +173,7 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
         ("/health", "/HEALTH", Outcome.MISSING),
     ],
 )
-def test_exempt_paths(world: World, exempt: str, path: str, expected: Outcome | None) -> None:
+def test_exempt_paths_need_no_credentials(world: World, exempt: str, path: str, expected: Outcome | None) -> None:
     with world.authenticator(exempt_paths=(exempt,)) as authenticator:
         assert decide(authenticator, path=path) is expected
 
@@ -199,7 +199,7 @@ def test_exempt_paths(world: World, exempt: str, path: str, expected: Outcome | 
         ),
     ],
 )
-def test_plain_http_is_refused_and_only_a_trusted_proxy_may_say_otherwise(
+def test_plain_http_is_refused_unless_a_trusted_proxy_reports_https(
     world: World, options: dict[str, object], given: dict[str, object], expected: Outcome
 ) -> None:
     with world.authenticator(**options) as authenticator:
@@ -213,7 +213,7 @@ def test_key_pair_sent_over_plain_http_is_not_verified_from_memory(world: World)
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
 
 
-def test_the_source_comes_from_a_trusted_proxy_only(world: World) -> None:
+def test_source_is_taken_from_trusted_proxies_only(world: World) -> None:
     keys, forwarded = world.register(), {b"x-forwarded-for": [b"198.51.100.7"]}
     with world.authenticator() as authenticator:
         decide(authenticator, keys.basic("no"), headers=forwarded)
@@ -268,7 +268,7 @@ def test_host_without_the_pepper_answers_503_and_records_no_wrong_secret(world: 
 
 
 @pytest.mark.sqlite
-def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -> None:
+def test_no_secret_and_no_unknown_key_text_is_stored(world: World) -> None:
     keys, secret, typo = world.register(), "sk_" + "canary" * 8, "pk_canarycanarycanary0123456789"
     with world.authenticator() as authenticator:
         decide(authenticator, keys.basic(secret))
@@ -281,7 +281,7 @@ def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -
     assert keys.public_key.encode() in content
 
 
-def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
+def test_ten_thousand_failures_do_not_lock_out_the_right_secret(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         request = FakeRequest(keys.basic("sk_wrong"))

@@ -52,7 +52,7 @@ def test_cache_is_not_trusted_before_the_first_read() -> None:
     assert not Clocked().trusted
 
 
-def test_a_read_is_trusted_for_a_second_and_no_longer_without_a_failed_try() -> None:
+def test_successful_read_is_trusted_for_one_second() -> None:
     process = Clocked()
     process.read()
     assert process.run(1.0)
@@ -78,7 +78,7 @@ def test_hanging_read_counts_as_failed_and_extends_trust_without_a_gap() -> None
     assert not process.trusted
 
 
-def test_a_grace_period_of_zero_trusts_nothing() -> None:
+def test_grace_period_of_zero_ends_trust_with_the_last_read() -> None:
     process = Clocked(grace_period=0.0)
     process.read()
     process.run(0.25, failing=True)
@@ -135,7 +135,7 @@ def test_outage_with_a_pause_extends_trust_only_after_the_next_failed_read() -> 
     assert not process.trusted
 
 
-def test_the_clock_of_trust_counts_time_in_which_the_machine_is_suspended() -> None:
+def test_trust_clock_counts_the_time_of_a_suspended_machine() -> None:
     """`time.monotonic` does not on Linux: a laptop that slept for an hour would have aged by a second."""
     with open("/proc/uptime") as uptime:  # noqa: PTH123
         expected = float(uptime.read().split()[0])

@@ -28,7 +28,7 @@ def stored(world: World, keys: Keys) -> tuple:
     ids=["plain SHA", "slow hash"],
 )
 @pytest.mark.parametrize("marked", [True, False], ids=["with its scheme", "without"])
-def test_a_hash_written_by_sql_is_refused_counted_and_left_as_it_is(
+def test_hash_written_by_sql_is_refused_counted_and_left_unchanged(
     world: World, hashed: str, scheme: str, marked: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = put(world, world.register(), hashed, scheme if marked else None, OLD)
@@ -40,14 +40,14 @@ def test_a_hash_written_by_sql_is_refused_counted_and_left_as_it_is(
     assert caplog.text.count("was not written by an import") == 1
 
 
-def test_a_hash_written_by_sql_under_a_key_of_our_shape_is_refused(world: World) -> None:
+def test_hash_written_by_sql_under_a_new_format_key_is_refused(world: World) -> None:
     keys = world.register()
     keys = put(world, keys, sha256(b"x").hexdigest(), None, make_key_pair().public_key)
     with world.authenticator() as authenticator:
         assert attempts(authenticator, keys.basic("x")) == [Outcome.WRONG_SECRET]
 
 
-def test_a_digest_copied_into_another_row_is_refused(world: World) -> None:
+def test_digest_copied_to_another_row_is_refused(world: World) -> None:
     own, victim = world.register("own"), world.register("victim")
     put(world, victim, stored(world, own)[0], None, victim.public_key)
     with world.authenticator() as authenticator:
@@ -56,7 +56,7 @@ def test_a_digest_copied_into_another_row_is_refused(world: World) -> None:
         assert attempts(authenticator, own.basic()) == [Outcome.ACCEPTED]
 
 
-def test_a_row_that_takes_over_another_rows_public_key_is_refused(world: World) -> None:
+def test_row_with_the_public_key_of_another_row_is_refused(world: World) -> None:
     own, victim = world.register("own"), world.register("victim")
     moved = put(world, victim, stored(world, victim)[0], None, FOREIGN)
     own_as_victim = put(world, own, stored(world, own)[0], None, victim.public_key)
@@ -65,7 +65,7 @@ def test_a_row_that_takes_over_another_rows_public_key_is_refused(world: World) 
         assert attempts(authenticator, moved.basic()) == [Outcome.WRONG_SECRET]
 
 
-def test_an_imported_hash_copied_or_edited_is_refused(world: World) -> None:
+def test_copied_or_edited_imported_hash_is_refused(world: World) -> None:
     own, victim = world.register("own"), world.register("victim")
     own = have(world, own, slow(own.secret), "pbkdf2_sha256")
     victim = have(world, victim, slow(victim.secret), "pbkdf2_sha256", FOREIGN)

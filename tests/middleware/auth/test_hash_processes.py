@@ -71,7 +71,7 @@ def test_one_child_computes_one_hash_after_another(processes: HashProcesses) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_child_has_the_lowest_priority_no_settings_and_no_secret_in_its_arguments(
+def test_child_has_the_lowest_priority_no_settings_and_no_secret_in_its_arguments(
     processes: HashProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCTY_PEPPERS", "k1:secret")
@@ -83,7 +83,7 @@ def test_a_child_has_the_lowest_priority_no_settings_and_no_secret_in_its_argume
     assert os.getsid(child.pid) == child.pid  # a terminal's Ctrl-C is the app's
 
 
-def test_the_next_hash_is_right_after_a_child_was_killed(processes: HashProcesses) -> None:
+def test_next_hash_is_computed_after_a_child_was_killed(processes: HashProcesses) -> None:
     assert verify(processes)
     (first,) = children()
     first.kill()
@@ -92,7 +92,7 @@ def test_the_next_hash_is_right_after_a_child_was_killed(processes: HashProcesse
     assert not verify(processes, "no")
 
 
-def test_a_hash_whose_child_is_killed_is_computed_by_another(processes: HashProcesses) -> None:
+def test_hash_of_a_killed_child_is_computed_by_another(processes: HashProcesses) -> None:
     answers: list[bool] = []
     right = str(sha512_crypt.using(rounds=200_000).hash(SECRET))
     thread = threading.Thread(target=lambda: answers.append(verify(processes, SECRET, right)))
@@ -134,7 +134,7 @@ def test_orderly_exit_leaves_no_child_and_no_warning() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
-def test_a_forked_process_starts_its_own_child_and_leaves_its_parents_alone(processes: HashProcesses) -> None:
+def test_forked_process_starts_its_own_child_and_keeps_the_child_of_its_parent(processes: HashProcesses) -> None:
     assert verify(processes)
     (ours,) = children()
     forked = os.fork()
@@ -155,7 +155,7 @@ def test_hash_is_computed_in_a_thread_without_an_interpreter(
     _computes_in_a_thread(executable, processes, monkeypatch, caplog)
 
 
-def test_a_child_that_does_not_become_ready_is_replaced_by_a_thread(
+def test_child_that_does_not_become_ready_is_replaced_by_a_thread(
     processes: HashProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     other = tmp_path / "python3"

@@ -36,7 +36,9 @@ def old(world: World) -> Keys:
     return have(world, keys, slow(keys.secret), "pbkdf2_sha256")
 
 
-def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(world: World, old: Keys) -> None:
+def test_first_success_of_an_imported_key_pair_stores_a_digest_and_the_next_needs_no_database(
+    world: World, old: Keys
+) -> None:
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
         assert stored(world, old)[1] == "pbkdf2_sha256"
@@ -50,7 +52,7 @@ def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(wor
     assert world.recorded(old.public_key) == {"wrong_secret": 2, "accepted": 3}
 
 
-def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: Keys) -> None:
+def test_imported_key_pair_is_cached_after_its_first_use(world: World, old: Keys) -> None:
     """Also after the feed has told of its new digest."""
     with world.authenticator(commit_timeout=1.0) as authenticator:
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
@@ -62,7 +64,7 @@ def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: K
             assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 
 
-def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
+def test_digest_upgrade_reaches_other_processes_by_the_feed(world: World, old: Keys) -> None:
     with world.authenticator() as first, world.authenticator() as second:
         pending = second.decide_from_memory(FakeRequest(old.basic("no")))
         assert isinstance(pending, PendingCredentials)
@@ -72,7 +74,7 @@ def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
         assert not isinstance(second.decide_from_memory(FakeRequest(old.basic())), PendingCredentials)
 
 
-def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None:
+def test_digest_of_an_old_pepper_is_renewed_under_the_newest(world: World) -> None:
     keys = world.register()
     both = Keychain({**world.peppers, "k2": bytes(32)})
     with world.authenticator(peppers=both) as authenticator:
@@ -83,7 +85,7 @@ def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
 
 
-def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
+def test_digest_upgrade_that_fails_does_not_refuse_the_request(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from octy_middleware import DatabaseUnavailableError
@@ -101,7 +103,7 @@ def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
     assert stored(world, old)[1] is None
 
 
-def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None:
+def test_digest_changed_during_verification_is_not_overwritten(world: World, old: Keys) -> None:
     from octy_middleware.domain import key_pairs
 
     ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
@@ -118,7 +120,7 @@ def work_of(authenticator: Authenticator, header: str) -> str:
     return "slow" if isinstance(found, PendingSlowHash) else "fast"
 
 
-def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
+def test_every_key_of_the_old_format_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
     upgraded, retired, new = world.register("upgraded"), world.register("retired"), world.register("new")
     rename(world, upgraded, "pk_" + "1" * 64)
     rename(world, retired, "pk_" + "2" * 64)
@@ -157,7 +159,7 @@ def world_shape(world: World) -> str:
     return make_key_pair().public_key
 
 
-def test_a_decoy_is_another_keys_hash_and_opens_nothing(world: World, old: Keys) -> None:
+def test_decoy_is_the_hash_of_another_key_and_accepts_nothing(world: World, old: Keys) -> None:
     """The secret that fits the decoy authenticates nobody under a key that isn't its own."""
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
@@ -165,7 +167,7 @@ def test_a_decoy_is_another_keys_hash_and_opens_nothing(world: World, old: Keys)
         assert authenticator.decide(FakeRequest(basic(OLD_UNKNOWN, old.secret))).outcome is Outcome.UNKNOWN_KEY
 
 
-def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: World, old: Keys) -> None:
+def test_unknown_key_always_takes_the_same_imported_scheme(world: World, old: Keys) -> None:
     second = world.register("second")
     have(world, second, str(argon2.using(rounds=1, memory_cost=8, parallelism=1).hash("x")), "argon2", "pk_" + "3" * 64)
     keys = [f"pk_{number:064}" for number in range(40)]
@@ -188,7 +190,7 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
         assert schemes() == first
 
 
-def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(world: World, old: Keys) -> None:
+def test_unknown_keys_of_the_old_format_cost_the_same_statements_as_wrong_secrets(world: World, old: Keys) -> None:
     asked: dict[str, list[str]] = {"wrong": [], "unknown": []}
     headers = {"wrong": old.basic("no"), "unknown": basic(OLD_UNKNOWN, "x")}
     with world.authenticator(feed_interval=0.5) as authenticator:
@@ -217,7 +219,7 @@ def hold_slow_checks(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, 
     return go, begun
 
 
-def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
+def test_slow_hashes_delay_no_other_request_and_too_many_are_503(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast = world.register("fast")
@@ -245,7 +247,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
     assert world.recorded("") == {"database_unavailable": 1}
 
 
-def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
+def test_key_pair_revoked_during_its_slow_hash_is_refused(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from octy_middleware.domain import key_pairs
@@ -263,7 +265,7 @@ def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.RETIRED
 
 
-def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_by_the_new_one(
+def test_key_pair_renewed_during_its_slow_hash_is_verified_by_the_new_digest(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify = KeyHasher.verify_imported
@@ -284,7 +286,7 @@ def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_b
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 
 
-def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Keys) -> None:
+def test_restored_backup_reloads_the_imported_hashes(world: World, old: Keys) -> None:
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
         assert len(authenticator.key_cache.imported_hashes) == 1

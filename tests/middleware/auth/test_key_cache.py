@@ -154,7 +154,7 @@ def test_load_without_a_database_raises(world: World) -> None:
         ("pending", None, False),
     ],
 )
-def test_what_is_live(world: World, state: str, ends_in: float | None, live: bool) -> None:
+def test_is_live_depends_on_state_and_end(world: World, state: str, ends_in: float | None, live: bool) -> None:
     keys, now = world.register(), 1_800_000_000.0
     ends_at = None if ends_in is None else int((now + ends_in) * 1e6)
     with world.database.write() as connection:

@@ -98,7 +98,7 @@ def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: 
     ],
     ids=["a setting", "peppers", "refusals"],
 )
-def test_other_settings_have_another_authenticator(world: World, other: dict[str, Any]) -> None:
+def test_other_settings_get_another_authenticator(world: World, other: dict[str, Any]) -> None:
     others = dict(other)
     shape = others.pop("on_refusal", None)
     first = OctyWSGIMiddleware(list, settings=world.settings())
@@ -108,7 +108,7 @@ def test_other_settings_have_another_authenticator(world: World, other: dict[str
     second.close()
 
 
-def test_the_order_of_peppers_makes_other_settings(world: World) -> None:
+def test_order_of_peppers_is_part_of_the_settings_key(world: World) -> None:
     one, two = b"1" * 32, b"2" * 32
     assert Keychain({"a": one, "b": two}) == Keychain({"b": two, "a": one})
     first, second = (
@@ -142,7 +142,7 @@ def noting_closed(authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch)
     yield closed
 
 
-def test_last_adapter_closes_the_authenticator_and_each_one_writes_what_is_queued(
+def test_last_adapter_closes_the_authenticator_and_each_one_writes_queued_events(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.register()
@@ -208,7 +208,7 @@ def test_nested_apps_behind_the_middleware_verify_once(world: World) -> None:
     assert world.recorded() == {"accepted": 1}
 
 
-def test_what_an_app_asks_within_a_request_is_decided_by_its_own_credentials(world: World) -> None:
+def test_inner_request_of_an_app_is_decided_by_its_own_credentials(world: World) -> None:
     keys = world.register()
     statuses: list[str] = []
 

@@ -91,7 +91,7 @@ def test_uncached_key_pair_is_not_verified_during_an_outage(world: World) -> Non
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
 
-def test_a_client_that_times_out_before_the_commit_begins_has_its_attempt_counted(world: World) -> None:
+def test_attempt_of_a_client_that_times_out_before_the_commit_is_counted(world: World) -> None:
     keys = world.register()
     with world.authenticator(commit_timeout=1.0) as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
@@ -131,7 +131,7 @@ def test_wrong_secret_is_503_and_counted_when_the_hash_limiter_is_full(
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
-def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(world: World) -> None:
+def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted(world: World) -> None:
     keys = old_shape(world, world.register())
 
     async def leave_at_once(authenticator: Authenticator) -> None:

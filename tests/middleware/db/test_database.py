@@ -46,14 +46,14 @@ def test_sqlite_is_durable_and_checks_foreign_keys(world: World) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-def test_an_exception_rolls_everything_back(world: World) -> None:
+def test_exception_rolls_the_transaction_back(world: World) -> None:
     with pytest.raises(RuntimeError, match="on purpose"), world.database.write() as connection:
         connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)"))
         raise RuntimeError("on purpose")
     assert world.rows("SELECT COUNT(*) FROM key_change") == [(0,)]
 
 
-def test_an_empty_database_says_what_to_do(tmp_path: Path, store: str) -> None:
+def test_empty_database_raises_schema_error_with_what_to_do(tmp_path: Path, store: str) -> None:
     database = Database(make_empty_database(tmp_path, store))
     assert read_schema_version(database) is None
     with pytest.raises(SchemaError, match="octy db upgrade"):
@@ -74,7 +74,7 @@ def test_database_is_used_again_after_an_outage(world: World) -> None:
 
 
 @pytest.mark.parametrize(("found", "message"), [("0000", "run `octy db upgrade`"), ("9999", "install the newer")])
-def test_another_schema_says_what_to_do(world: World, found: str, message: str) -> None:
+def test_other_schema_version_raises_schema_error_with_what_to_do(world: World, found: str, message: str) -> None:
     with world.database.write() as connection:
         connection.execute(text("UPDATE octy_schema_version SET version_num = :found"), {"found": found})
     with pytest.raises(SchemaError, match=message):
@@ -82,7 +82,7 @@ def test_another_schema_says_what_to_do(world: World, found: str, message: str) 
 
 
 @pytest.mark.parametrize(("found", "message"), [("0000", "can.t migrate from there"), ("9999", "install the newer")])
-def test_an_unknown_schema_is_left_as_it_is(world: World, found: str, message: str) -> None:
+def test_unknown_schema_is_left_unchanged(world: World, found: str, message: str) -> None:
     with world.database.write() as connection:
         connection.execute(text("UPDATE octy_schema_version SET version_num = :found"), {"found": found})
     with pytest.raises(SchemaError, match=f"at schema {found}, .*{message}"):
@@ -246,7 +246,7 @@ def test_replaced_file_is_used_at_once(world: World, other: Path) -> None:
 
 
 @pytest.mark.sqlite
-def test_file_that_is_restored_has_lost_nothing(world: World, tmp_path: Path) -> None:
+def test_file_moved_back_has_lost_nothing(world: World, tmp_path: Path) -> None:
     """SQLite would make an empty file in its place, and delete the log in which the latest commits are."""
     put_change(world, "pk_old")
     path, away = world.folder / "octy.db", tmp_path / "away"
@@ -268,9 +268,7 @@ def test_commit_into_a_removed_file_raises_database_unavailable(world: World, ot
 
 
 @pytest.mark.sqlite
-def test_no_thread_continues_on_a_file_that_another_thread_found_removed(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removed_file_found_by_one_thread_is_not_used_by_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each connection is compared for itself: none of them is lent out on the word of another."""
     with world.database.read(), world.database.read():
         pass  # two connections in the pool
@@ -307,7 +305,7 @@ def test_relative_path_stays_valid_when_the_working_directory_changes(
 @pytest.mark.parametrize(
     ("path", "hint"), [("gone/octy.db", "create its folder first"), ("file/octy.db", "can't be created")]
 )
-def test_file_that_can_not_be_created_says_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
+def test_file_that_cannot_be_created_raises_an_error_with_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseUnavailableError, match=hint):
         upgrade(Database(f"sqlite:///{tmp_path / path}"))
@@ -343,7 +341,7 @@ FILES = ("", "-wal", "-shm", ".lock-file", ".wake-up")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o002])
-def test_files_of_a_database_are_for_its_writers_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+def test_database_files_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     """Who may read a file may lock it: flock asks for no right to write, nor does a read lock on the log's index."""
     path = tmp_path / "octy.db"
     before = os.umask(umask)
@@ -359,7 +357,7 @@ def test_files_of_a_database_are_for_its_writers_only_whatever_the_umask(tmp_pat
 
 
 @pytest.mark.parametrize(("given", "found"), [(0o644, "0o600"), (0o664, "0o660"), (0o660, "0o660"), (0o640, "0o600")])
-def test_an_upgrade_closes_a_database_to_those_who_may_read_only(tmp_path: Path, given: int, found: str) -> None:
+def test_upgrade_makes_database_files_private(tmp_path: Path, given: int, found: str) -> None:
     path = tmp_path / "octy.db"
     path.touch()
     for file in (path, path.with_name("octy.db.lock-file"), path.with_name("octy.db.wake-up")):

@@ -33,7 +33,7 @@ def as_role(database: Database, role: str) -> Database:
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty: Database, powerless: str) -> None:
+def test_upgrade_without_ddl_rights_names_the_missing_right_and_what_to_do(empty: Database, powerless: str) -> None:
     database = as_role(empty, powerless)
     with pytest.raises(
         DatabaseSetupError, match=r"permission denied for schema public → GRANT .*needs the owner"
@@ -83,7 +83,7 @@ def test_missing_right_is_logged_at_a_request(world: World, powerless: str, capl
 
 
 @pytest.mark.sqlite
-def test_readonly_file_says_which_user_is_needed(world: World) -> None:
+def test_read_only_file_error_names_the_user_that_is_needed(world: World) -> None:
     told = "readonly database → run this as the user who may write"
     with pytest.raises(DatabaseSetupError, match=told), world.database.write() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")

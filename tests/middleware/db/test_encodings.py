@@ -51,7 +51,7 @@ def test_database_with_a_limited_encoding_is_rejected_with_what_to_do(url: str, 
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1"])
-def test_doctor_says_which_encoding_is_wanted(url: str) -> None:
+def test_doctor_names_the_required_encoding(url: str) -> None:
     checks = check_database(WorkerSettings.model_construct(database_url=url))
     [database] = [check for check in checks if check.name == "database"]
     assert "ENCODING 'UTF8'" in str(database)

@@ -129,7 +129,7 @@ def test_migrations_create_the_tables_of_the_models(empty: Database, tmp_path: P
     remove_database(url)
 
 
-def test_a_second_upgrade_changes_nothing(empty: Database) -> None:
+def test_second_upgrade_changes_nothing(empty: Database) -> None:
     assert upgrade(empty) is None
     before = shape(empty)
     assert upgrade(empty) == SCHEMA_VERSION
@@ -160,9 +160,7 @@ def upgrade() -> None:
 """
 
 
-def test_a_failing_migration_leaves_everything_as_it_was(
-    empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_migration_is_rolled_back(empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade(empty)
     kept, before = fill(empty), shape(empty)
     scripts = tmp_path / "scripts"
@@ -394,7 +392,9 @@ def test_app_rejects_a_newer_incompatible_schema(
         upgrade(world.database)
 
 
-def test_downgrade_by_the_next_release(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_downgrade_by_the_next_release_restores_this_schema(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = world.register()
     before = shape(world.database)
     migrate_to_next(world.database, tmp_path, monkeypatch, "")

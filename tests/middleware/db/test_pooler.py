@@ -62,7 +62,7 @@ def test_every_attempt_is_decided_and_counted_behind_a_transaction_pooler(world:
     assert world.recorded() == {"wrong_secret": ASKED * 2 // 3, "accepted": ASKED // 3}
 
 
-def test_a_revoked_pair_is_refused_behind_a_transaction_pooler(world: World) -> None:
+def test_revoked_key_pair_is_refused_behind_a_transaction_pooler(world: World) -> None:
     keys = world.register()
     with pgbouncer(world.folder, shared_server()) as port, through(world, port), world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
@@ -85,7 +85,7 @@ def test_commits_are_durable_behind_a_transaction_pooler(world: World) -> None:
         driver.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
 
 
-def test_a_pooler_in_statement_mode_is_refused_with_what_to_do(world: World) -> None:
+def test_statement_pooler_is_rejected_with_what_to_do(world: World) -> None:
     words = "allows no transactions .* → set its pool_mode to transaction or session"
     with (
         pgbouncer(world.folder, shared_server(), mode="statement") as port,
@@ -99,7 +99,7 @@ def test_a_pooler_in_statement_mode_is_refused_with_what_to_do(world: World) -> 
         assert "pool_mode" in str(database)
 
 
-def test_a_schema_behind_a_pooler_is_refused_until_the_role_has_it_as_search_path(tmp_path: Path) -> None:
+def test_schema_behind_a_pooler_is_rejected_until_the_role_has_it_as_search_path(tmp_path: Path) -> None:
     direct = make_empty_database(tmp_path, "postgresql")
     name = direct.rpartition("/")[2]
     with pgbouncer(tmp_path, shared_server()) as port:

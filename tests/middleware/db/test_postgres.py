@@ -170,7 +170,7 @@ def test_read_transaction_is_repeatable_and_read_only(world: World) -> None:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
 
 
-def test_import_mode_writes_beside_all_other_modes(world: World) -> None:
+def test_import_mode_writes_while_all_other_modes_write(world: World) -> None:
     quick = Database(world.url, busy_timeout=0.2)
     with world.database.write(mode=WriteMode.IMPORT):
         for other in WriteMode:
@@ -238,7 +238,7 @@ def test_options_of_the_url_reach_the_driver_and_win(form: str) -> None:
     plain.close()
 
 
-def test_without_psycopg_it_says_what_to_install() -> None:
+def test_missing_psycopg_error_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
         "from octy_middleware import Database, ConfigurationError\n"
@@ -249,7 +249,7 @@ def test_without_psycopg_it_says_what_to_install() -> None:
     assert "pip install 'octy-middleware[postgres]'" in done.stdout
 
 
-def test_commits_are_durable_whatever_the_server_says(world: World) -> None:
+def test_commits_are_durable_whatever_the_server_default(world: World) -> None:
     name = world.url.rpartition("/")[2]
     with psycopg.connect(world.url, autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
@@ -272,7 +272,7 @@ def test_commits_are_durable_whatever_the_server_says(world: World) -> None:
         "postgresql://canary:{0}@127.0.0.1:{1}/octy?sslmode=nonsense",
     ],
 )
-def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_no_log_and_no_repr_shows_the_password(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger="sqlalchemy")
     full = url.format(quote(f"{CANARY}/@:", safe=""), shared_server().port)
@@ -358,7 +358,7 @@ def test_errors_of_bulk_sql_show_no_stored_values(world: World) -> None:
         assert "HINT" not in shown
 
 
-def test_refresh_statistics_after_an_import(world: World) -> None:
+def test_refresh_statistics_counts_the_imported_rows(world: World) -> None:
     with world.database.write(mode=WriteMode.IMPORT) as connection:
         bulk_sql.run(
             connection, "INSERT INTO key_change (public_key, at) SELECT 'k' || i, 1 FROM generate_series(1, 5000) i"

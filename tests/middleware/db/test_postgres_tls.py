@@ -47,7 +47,7 @@ def test_server_on_this_machine_needs_no_tls(url: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["disable", "require", "verify-ca"])
-def test_explicit_sslmode_is_a_decision(url_mode: str, mode: str) -> None:
+def test_explicit_sslmode_is_used(url_mode: str, mode: str) -> None:
     assert sslmode(f"{url_mode}?sslmode={mode}") == mode
 
 
@@ -56,7 +56,7 @@ def url_mode() -> str:
     return "postgresql://octy@db.example/octy"
 
 
-def test_variables_of_libpq_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libpq_variables_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example")
     assert sslmode("postgresql:///octy") == "verify-full"
     monkeypatch.setenv("PGSSLMODE", "require")

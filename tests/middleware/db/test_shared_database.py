@@ -47,14 +47,14 @@ IMPORT = "import octy_middleware, octy_middleware.db.models"
 
 @pytest.mark.parametrize("name", ["Job", "Incident", "Mail", "Webhook"])
 @pytest.mark.parametrize("imported", ["first", "last"])
-def test_a_hosts_models_of_the_same_names_find_each_other(name: str, imported: str) -> None:
+def test_host_models_of_the_same_names_are_resolved(name: str, imported: str) -> None:
     imports = {"first": "", "last": "", imported: IMPORT}
     script = HOST.format(name=name, table=name.lower(), things=f"{name.lower()}s", **imports)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_version_table_of_a_hosts_alembic_is_neither_read_nor_written(empty: Database) -> None:
+def test_alembic_version_table_of_the_host_is_neither_read_nor_written(empty: Database) -> None:
     empty.backend.create()
     with empty.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
@@ -67,7 +67,7 @@ def test_the_version_table_of_a_hosts_alembic_is_neither_read_nor_written(empty:
         assert set(inspect(connection).get_table_names()) == {"alembic_version", VERSION_TABLE}
 
 
-def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Database, store: str) -> None:
+def test_foreign_tables_with_octy_names_are_rejected_and_left_unchanged(empty: Database, store: str) -> None:
     empty.backend.create()
     with empty.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
@@ -84,7 +84,7 @@ def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Datab
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names(tmp_path: Path, store: str) -> None:
+def test_own_schema_works_beside_tables_of_the_same_names(tmp_path: Path, store: str) -> None:
     url = make_empty_database(tmp_path, store)
     host, ours = Database(url), Database(f"{url}?schema=octy_data")
     with host.write(mode=WriteMode.MIGRATION) as connection:
@@ -105,7 +105,7 @@ def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_a_request_is_decided_and_recorded_in_the_schema(
+def test_request_is_decided_and_recorded_in_the_own_schema(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = make_empty_database(tmp_path, store)
@@ -125,12 +125,12 @@ def test_a_request_is_decided_and_recorded_in_the_schema(
 
 
 @pytest.mark.parametrize("name", ["Octy", "pg_octy", "a-b", 'a"b', "octy,public", "x" * 64])
-def test_a_schema_that_is_no_plain_name_is_refused(name: str) -> None:
+def test_schema_with_an_invalid_name_is_rejected(name: str) -> None:
     with pytest.raises(ConfigurationError, match="schema: give one name"):
         Database(f"postgresql://octy@127.0.0.1/octy?schema={name}")
 
 
-def test_a_hosts_alembic_ignores_our_tables_by_their_names(empty: Database) -> None:
+def test_host_alembic_ignores_octy_tables_by_name(empty: Database) -> None:
     """For a host without tables of the same names, in one schema with Octy."""
     upgrade(empty)
     wanted = MetaData()

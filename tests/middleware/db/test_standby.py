@@ -71,7 +71,7 @@ def asked(app: Served, keys: Keys) -> int:
     return app.ask(keys.basic())
 
 
-def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_leads_to_the_primary(
+def test_key_pair_revoked_during_a_switch_to_a_standby_is_refused_after_the_switch_back(
     world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
     """Open connections stay: whoever made one to the standby would read its old state for ever."""
@@ -90,7 +90,7 @@ def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_le
 
 
 @pytest.mark.parametrize("options", ["", "?target_session_attrs=any"])
-def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresServer, options: str) -> None:
+def test_standby_is_neither_read_nor_written(world: World, standby: PostgresServer, options: str) -> None:
     keys = world.register()
     catch_up(world, standby, keys)
     database = Database(by_way_of(world, standby.port, options))

@@ -85,7 +85,7 @@ def every_lock_held_by(role: str, world: World, public_key: str) -> Iterator[set
         yield taken
 
 
-def test_locks_of_roles_that_may_not_write_stop_neither_recording_nor_staff(world: World, stranger: str) -> None:
+def test_locks_of_read_only_roles_block_neither_recording_nor_staff(world: World, stranger: str) -> None:
     keys, other = world.register(), world.register("other")
     with (
         world.authenticator(commit_timeout=2.0) as authenticator,
@@ -103,7 +103,7 @@ def test_locks_of_roles_that_may_not_write_stop_neither_recording_nor_staff(worl
     assert world.recorded(keys.public_key)["wrong_secret"] == 100
 
 
-def test_a_role_that_may_only_connect_can_not_even_prepare_a_statement_on_our_tables(world: World) -> None:
+def test_role_with_connect_right_only_cannot_prepare_a_statement_on_octy_tables(world: World) -> None:
     """A statement that is only prepared locks its tables before anybody asks for rights; USAGE is asked for first."""
     with psycopg.connect(world.url, autocommit=True) as owner:
         owner.execute("CREATE ROLE stranger LOGIN")

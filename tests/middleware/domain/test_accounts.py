@@ -194,7 +194,7 @@ _TICKS = 14  # in 7 days: time goes by half days here
 
 @settings(deadline=None)
 @given(st.dictionaries(st.integers(0, 80), st.sampled_from("abc"), max_size=20))
-def test_security_addresses_after_any_sequence_of_changes(changes: dict[int, str]) -> None:
+def test_security_addresses_are_right_after_any_sequence_of_changes(changes: dict[int, str]) -> None:
     account = Account(id="", reference="", contact_email_address="a@x.example", security_email="a@x.example")
     session, contacts, told = Session(_NOTEBOOK.connect()), [], []
     for tick in range(100):
@@ -270,7 +270,7 @@ def test_invalid_mail_address_is_rejected(world: World, address: str, *, taken: 
         ("ada@\u0430cme.example", "ada@xn--cme-5cd.example"),  # a Cyrillic letter is seen
     ],
 )
-def test_mail_address_is_stored_as_mail_is_sent_to_it(world: World, address: str, stored: str) -> None:
+def test_mail_address_is_stored_in_its_normalized_form(world: World, address: str, stored: str) -> None:
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": address}, NOW)
         assert (account.contact_email_address, account.security_email) == (stored, stored)
@@ -278,7 +278,7 @@ def test_mail_address_is_stored_as_mail_is_sent_to_it(world: World, address: str
         assert account.contact_changed_at is None
 
 
-def test_a_host_app_reads_and_sets_contact_data(world: World) -> None:
+def test_host_app_reads_and_sets_contact_data(world: World) -> None:
     world.register("acme")
     accounts = Accounts(world.database, clock=lambda: NOW)
     data = accounts.change_contact("acme", {"contact_name": "Ada", "contact_surname": "Byron"})
@@ -294,13 +294,13 @@ def test_a_host_app_reads_and_sets_contact_data(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 5, {"contact_name": None}, {5: "x"}])
-def test_invalid_body_of_a_host_app_changes_nothing(world: World, body: object) -> None:
+def test_invalid_body_from_a_host_app_changes_nothing(world: World, body: object) -> None:
     world.register("acme")
     with pytest.raises(InvalidInputError):
         Accounts(world.database).change_contact("acme", body)
 
 
-def test_an_account_is_found_by_reference_or_id(world: World) -> None:
+def test_account_is_found_by_reference_or_id(world: World) -> None:
     keys = world.register("acme")
     with world.database.read_session() as session:
         assert find_account(session, "acme") == find_account(session, keys.account_id)

@@ -109,7 +109,7 @@ def test_database_without_registered_peppers_authenticates_nothing(world: World)
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
 
-def test_no_look_up_compares_again_while_peppers_match(world: World) -> None:
+def test_peppers_are_not_compared_again_while_they_match(world: World) -> None:
     keys = [world.register(f"a{number}") for number in range(3)]
     with world.authenticator(feed_interval=0.5) as authenticator:
         authenticator.decide(FakeRequest(keys[0].basic()))

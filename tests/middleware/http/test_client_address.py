@@ -53,13 +53,13 @@ PEERS = {
 @pytest.mark.parametrize(("peer", "source"), PEERS.values(), ids=PEERS)
 @pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"]], ids=["nobody trusted", "others trusted"])
 @pytest.mark.parametrize("family", ["x-forwarded", "forwarded"])
-def test_an_untrusted_peer_is_the_source_whatever_it_sends(peer, source, trusted, family):
+def test_untrusted_peer_is_the_source_whatever_it_sends(peer, source, trusted, family):
     hop = f"for={LIE};proto=https" if family == "forwarded" else LIE
     asked = ask(peer, hop, proto=("https",), trusted=trusted, family=family)
     assert asked == (source, "http")
 
 
-def test_nobody_is_trusted_by_default():
+def test_no_proxy_is_trusted_by_default():
     assert TrustedProxies().resolve("127.0.0.1", "http", [b"1.2.3.4"], [b"https"], []) == ClientAddress(
         "127.0.0.1", "http"
     )
@@ -69,7 +69,7 @@ SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https", "": "
 
 
 @pytest.mark.parametrize(("scheme", "expected"), SCHEMES.items())
-def test_the_scheme_of_a_direct_connection(scheme, expected):
+def test_scheme_of_a_direct_connection_is_its_own(scheme, expected):
     assert ask(USER, scheme=scheme) == (USER, expected)
     assert ask(USER, scheme=scheme, trusted=[]) == (USER, expected)
 
@@ -123,17 +123,17 @@ HOPS = {
 
 
 @pytest.mark.parametrize(("hops", "source"), HOPS.values(), ids=HOPS)
-def test_x_forwarded_for(hops, source):
+def test_x_forwarded_for_gives_the_source(hops, source):
     assert ask(PROXY, *hops) == (source, "http")
 
 
 @pytest.mark.parametrize("peer", [PROXY, f"::ffff:{PROXY}", PROXY6, None, "", "unix:"])
-def test_every_kind_of_trusted_peer(peer):
+def test_trusted_peer_is_recognized_in_every_form(peer):
     assert ask(peer, f"{LIE}, {USER}", proto=("https",)) == (USER, "https")
     assert ask(peer, f"for={USER};proto=https", family="forwarded") == (USER, "https")
 
 
-def test_a_unix_peer_is_not_trusted_without_saying_so():
+def test_unix_peer_is_trusted_only_when_configured():
     assert ask(None, USER, proto=("https",), trusted=["0.0.0.0/1", "::/1"]) == ("unix", "http")
 
 
@@ -157,13 +157,13 @@ PROTOS = {
 
 @pytest.mark.parametrize(("proto", "expected"), PROTOS.values(), ids=PROTOS)
 @pytest.mark.parametrize("own", ["http", "https"])
-def test_x_forwarded_proto(proto, expected, own):
+def test_x_forwarded_proto_gives_the_scheme(proto, expected, own):
     assert ask(PROXY, USER, proto=proto, scheme=own) == (USER, expected)
 
 
 @pytest.mark.parametrize("own", ["http", "https"])
 @pytest.mark.parametrize("proto", [(), ("",)], ids=["none", "empty"])
-def test_a_proxy_that_is_silent_about_the_scheme(proto, own):
+def test_scheme_is_that_of_the_connection_when_the_proxy_sends_none(proto, own):
     assert ask(PROXY, USER, proto=proto, scheme=own) == (USER, own)
     assert ask(PROXY, f"for={USER}", family="forwarded", scheme=own) == (USER, own)
     assert ask(PROXY, family="forwarded", scheme=own) == (PROXY, own)
@@ -209,7 +209,7 @@ ELEMENTS = {
 
 @pytest.mark.parametrize(("values", "expected"), ELEMENTS.values(), ids=ELEMENTS)
 @pytest.mark.parametrize("own", ["http", "https"])
-def test_forwarded(values, expected, own):
+def test_forwarded_header_gives_source_and_scheme(values, expected, own):
     assert ask(PROXY, *values, family="forwarded", scheme=own) == expected
 
 
@@ -230,13 +230,13 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
-def test_a_bad_entry_is_named(entry):
+def test_invalid_trusted_proxy_is_named(entry):
     with pytest.raises(ConfigurationError, match="trusted_proxies: " + re.escape(repr(entry))):
         TrustedProxies(["10.0.0.0/8", entry])
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.9", "10.0.0.8/31", "::ffff:10.0.0.9", "::ffff:10.0.0.0/104"])
-def test_ways_to_write_an_entry(entry):
+def test_trusted_proxy_is_parsed_in_every_notation(entry):
     assert ask(PROXY, USER, trusted=[entry]) == (USER, "http")
     assert ask("11.0.0.9", USER, trusted=[entry]) == ("11.0.0.9", "http")
 
@@ -259,12 +259,12 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize(("source", "network"), NETWORKS.items(), ids=lambda text: text[:24] or "empty")
-def test_network_of(source, network):
+def test_network_of_an_address_is_its_prefix(source, network):
     assert network_of(source) == network
 
 
 @given(st.ip_addresses())
-def test_every_address_is_in_its_network(address):
+def test_any_address_is_in_its_network(address):
     source = ask(str(address), trusted=["10.0.0.0/32"])[0]
     network = network_of(source)
     assert ip_address(source) in ip_network(network)
@@ -296,12 +296,12 @@ def test_no_header_moves_an_untrusted_peer(hops, protos, forwarded, family):
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
-def test_what_the_client_wrote_never_moves_the_hop_that_a_proxy_appended(lies):
+def test_forged_hops_never_replace_the_hop_that_a_proxy_appended(lies):
     assert ask(PROXY, *lies, USER, proto=("https",)) == (USER, "https")
     assert ask(PROXY, *lies, f"for={USER};proto=https", family="forwarded") == (USER, "https")
 
 
-def test_long_headers_are_not_kept():
+def test_long_forwarding_headers_are_not_cached():
     proxies = TrustedProxies(TRUSTED)
     for size in (1_000, 10_000):
         assert proxies.resolve(PROXY, "http", [b"x" * size + b"," + USER.encode()], [], []).source == USER
@@ -329,7 +329,7 @@ def test_nat64_and_mapped_addresses_are_their_ipv4_address(peer: str, source: st
     assert (address.source, counted_source(address.source)) == (source, counted)
 
 
-def test_a_private_address_behind_nat64_is_no_trusted_proxy() -> None:
+def test_private_address_behind_nat64_is_not_a_trusted_proxy() -> None:
     proxies = TrustedProxies(["10.0.0.0/8", "64:ff9b::808:808/128"])
     assert not proxies.trust("64:ff9b::10.0.0.1")
     assert proxies.trust("64:ff9b::8.8.8.8")

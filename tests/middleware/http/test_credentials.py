@@ -176,14 +176,14 @@ DECODED = {
 
 
 @pytest.mark.parametrize(("value", "expected"), HEADERS.values(), ids=HEADERS)
-def test_header(value, expected):
+def test_header_is_parsed_or_gives_its_outcome(value, expected):
     got = read(value)
     assert isinstance(got, Credentials) if expected is OK else got is expected
 
 
 @pytest.mark.parametrize("prefix", [b"Basic ", b""], ids=["basic", "no scheme"])
 @pytest.mark.parametrize(("pair", "expected"), DECODED.values(), ids=DECODED)
-def test_decoded_text(pair, expected, prefix):
+def test_decoded_basic_credentials_are_parsed_or_give_their_outcome(pair, expected, prefix):
     raw = pair.encode() if isinstance(pair, str) else pair
     got = read(prefix + b64encode(raw))
     if expected is OK:
@@ -210,23 +210,23 @@ def test_no_header_is_missing():
     ],
     ids=["equal", "different", "other scheme", "no scheme", "both empty", "one empty", "long"],
 )
-def test_a_repeated_header_is_ambiguous(values):
+def test_repeated_header_is_ambiguous(values):
     assert read(*values) is AMBIGUOUS
 
 
 @pytest.mark.parametrize("size", [1025, 4096, 65_536])
 @pytest.mark.parametrize("fill", [b"A", b" ", b",", b"\x00", b"\xff"])
-def test_over_the_limit_whatever_it_holds(size, fill):
+def test_header_over_the_limit_is_oversized_whatever_it_contains(size, fill):
     assert read(fill * size) is OVERSIZE
 
 
-def test_exactly_at_the_limit():
+def test_header_at_the_limit_is_parsed():
     header = basic(PAIR)
     assert isinstance(read(header, limit=len(header)), Credentials)
     assert read(header, limit=len(header) - 1) is OVERSIZE
 
 
-def test_schemeless_is_a_switch():
+def test_schemeless_header_is_parsed_only_when_enabled():
     assert read(TOKEN, schemeless=False) is MALFORMED
     assert isinstance(read(basic(PAIR), schemeless=False), Credentials)
     assert read(b"Basic", schemeless=False) is MALFORMED
@@ -234,7 +234,7 @@ def test_schemeless_is_a_switch():
     assert read(TOKEN + b"," + TOKEN, schemeless=False) is AMBIGUOUS
 
 
-def test_an_oversize_header_is_not_worked_on():
+def test_oversized_header_is_not_decoded():
     header = b"Basic " + b"A" * 10_000_000
     tracemalloc.start()
     try:
@@ -249,7 +249,7 @@ secrets = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=60)
 
 
 @given(keys, secrets, st.sampled_from([b"Basic ", b"basic  ", b"BASIC ", b""]))
-def test_every_valid_pair_comes_back(public_key, secret, prefix):
+def test_any_valid_key_pair_is_parsed_back(public_key, secret, prefix):
     got = read(prefix + b64encode(f"{public_key}:{secret}".encode()))
     assert isinstance(got, Credentials)
     assert (got.public_key, got.secret.reveal()) == (public_key, secret)
@@ -260,19 +260,19 @@ REFUSALS = {MISSING, MALFORMED, AMBIGUOUS, OVERSIZE}
 
 
 @given(st.lists(st.binary(max_size=1100), max_size=3), st.booleans())
-def test_no_bytes_raise(values, schemeless):
+def test_any_header_bytes_parse_without_error(values, schemeless):
     got = parse_credentials(values, schemeless=schemeless)
     assert isinstance(got, Credentials) or got in REFUSALS
 
 
 @given(st.binary(max_size=120), st.sampled_from([b"Basic ", b""]))
-def test_no_decoded_bytes_raise_and_only_keys_pass(raw, prefix):
+def test_any_decoded_bytes_parse_without_error_and_only_keys_pass(raw, prefix):
     got = read(prefix + b64encode(raw))
     assert is_public_key(got.public_key) if isinstance(got, Credentials) else got in REFUSALS
 
 
 @given(st.binary(max_size=30), st.integers(0, len(TOKEN) + 6))
-def test_no_two_headers_without_spaces_hold_the_same_pair(noise, at):
+def test_each_header_without_spaces_has_its_own_key_pair(noise, at):
     """Whatever is put into a good header, the result is refused or holds another pair."""
     header = b"Basic " + TOKEN
     changed = header[:at] + noise + header[at:]
@@ -293,11 +293,11 @@ def test_no_two_headers_without_spaces_hold_the_same_pair(noise, at):
         ("", False),
     ],
 )
-def test_is_public_key(text, expected):
+def test_is_public_key_accepts_both_formats_only(text, expected):
     assert is_public_key(text) is expected
 
 
-def test_a_secret_hides_itself():
+def test_secret_is_not_shown_by_repr_or_str():
     got = read(basic(PAIR))
     assert isinstance(got, Credentials)
     shown = [
@@ -316,12 +316,12 @@ def test_a_secret_hides_itself():
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
-def test_a_secret_is_not_copied(take):
+def test_secret_cannot_be_copied_or_pickled(take):
     with pytest.raises(TypeError, match="can't be pickled or copied"):
         take(Secret(SK))
 
 
-def test_credentials_do_not_change():
+def test_credentials_are_immutable():
     got = read(basic(PAIR))
     with pytest.raises(AttributeError):
         got.public_key = "pk_other123"

@@ -8,7 +8,7 @@ from octy_middleware.errors import DatabaseUnavailableError, InvalidInputError
 from octy_middleware.http.error_body import error_body, exception_response, success_body
 
 
-def test_success_carries_data_beside_the_meta() -> None:
+def test_success_body_has_data_and_meta() -> None:
     assert success_body("Done.", account_data={"a": "b"}) == {
         "request_meta": {"request_status": "Success", "message": "Done."},
         "account_data": {"a": "b"},
@@ -16,7 +16,7 @@ def test_success_carries_data_beside_the_meta() -> None:
 
 
 @given(st.sampled_from([400, 401, 403, 404, 422, 429, 431, 500, 503]), st.text(), st.text())
-def test_a_failure_is_what_clients_can_read(status: int, text: str, help_text: str) -> None:
+def test_failure_body_is_readable_by_octy_clients(status: int, text: str, help_text: str) -> None:
     body = error_body(status, text, help_text)
     assert body["request_meta"]["request_status"] == "Failed"
     assert body["error"]["code"] == body["status"] == status
@@ -35,7 +35,7 @@ def test_a_failure_is_what_clients_can_read(status: int, text: str, help_text: s
         (RuntimeError("a framework's own"), 404, 404, {}),
     ],
 )
-def test_faults_of_a_view_become_answers(
+def test_errors_of_a_view_become_error_responses(
     error: Exception, status: int | None, expected: int, headers: dict[str, str]
 ) -> None:
     body, found, sent = exception_response(error, status)
@@ -43,6 +43,6 @@ def test_faults_of_a_view_become_answers(
     assert "disk full" not in str(body)
 
 
-def test_a_message_with_two_colons_in_a_row_leaves_none() -> None:
+def test_repeated_colons_are_removed_from_messages() -> None:
     for text in ("a::b", "a:::b", "a::::b", "::", ":::"):
         assert "::" not in error_body(400, text)["error"]["errors"][0]["error_message"]

@@ -43,18 +43,18 @@ ENTRIES = ("/health", "/static/*", "GET /versions", "POST /hooks/*", "OPTIONS *"
         ("", "/who", False),
     ],
 )
-def test_what_the_entries_cover(method: str, path: str, covered: bool) -> None:
+def test_entries_cover_their_paths_only(method: str, path: str, covered: bool) -> None:
     assert ExemptPaths(ENTRIES).cover(method, path) is covered
 
 
-def test_no_entries_cover_nothing() -> None:
+def test_empty_list_covers_no_path() -> None:
     assert not ExemptPaths(()).cover("GET", "/")
 
 
 @pytest.mark.parametrize(
     "entry", ["", "health", "/a*b", "/a/**", "get /x", "GET", "GET  ", "/a b", "/a\n", "https://x/health", "/a?b*c"]
 )
-def test_what_is_no_entry_is_named(entry: str) -> None:
+def test_invalid_entry_is_named(entry: str) -> None:
     with pytest.raises(ConfigurationError, match=r"exempt_paths: .*'/static/\*'"):
         ExemptPaths([entry])
 
@@ -63,7 +63,7 @@ _PIECES = st.sampled_from(["..", ".", "", "a", "static", "b.css", "\\", "..a", "
 
 
 @given(st.lists(_PIECES, max_size=6).map(lambda pieces: "/static/" + "/".join(pieces)))
-def test_a_prefix_never_covers_a_path_that_leads_out_of_it(path: str) -> None:
+def test_prefix_never_covers_a_path_that_leaves_it(path: str) -> None:
     stack: list[str] = []
     for piece in path.replace("\\", "/").split("/"):
         if piece == "..":

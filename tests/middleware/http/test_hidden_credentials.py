@@ -91,7 +91,7 @@ def is_in(secret_holder: Keys, texts: list[str]) -> bool:
 
 
 @asked
-def test_neither_app_nor_error_tracker_sees_the_secret_of_an_accepted_request(world: World, ask: Ask) -> None:
+def test_app_and_error_tracker_do_not_see_the_secret_of_an_accepted_request(world: World, ask: Ask) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         for _ in range(3):  # by a look-up, by memory, by the remembered header
@@ -104,20 +104,20 @@ def test_neither_app_nor_error_tracker_sees_the_secret_of_an_accepted_request(wo
 
 
 @asked
-def test_a_host_can_have_the_header_left_to_the_app(world: World, ask: Ask) -> None:
+def test_header_stays_when_the_host_asks_for_it(world: World, ask: Ask) -> None:
     keys = world.register()
     with world.authenticator(hide_credentials=False) as authenticator:
         assert header_of(ask(authenticator, keys.basic())[0]) == keys.basic()
 
 
 @asked
-def test_on_exempt_paths_the_header_is_the_apps_own(world: World, ask: Ask) -> None:
+def test_header_stays_on_exempt_paths(world: World, ask: Ask) -> None:
     with world.authenticator(exempt_paths=("/login",)) as authenticator:
         assert header_of(ask(authenticator, "Bearer of-the-app", "/login")[0]) == "Bearer of-the-app"
 
 
 @asked
-def test_with_optional_credentials_an_accepted_pair_is_hidden_too(world: World, ask: Ask) -> None:
+def test_accepted_key_pair_is_hidden_with_optional_credentials(world: World, ask: Ask) -> None:
     keys = world.register()
     with world.authenticator(optional=True) as authenticator:
         assert ask(authenticator, None)[0], "requests without credentials pass"
@@ -125,7 +125,7 @@ def test_with_optional_credentials_an_accepted_pair_is_hidden_too(world: World, 
 
 
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
-def test_django_rest_framework_with_its_default_authentication_lets_right_pairs_in(world: World, adapter: str) -> None:
+def test_django_rest_framework_default_authentication_accepts_the_principal(world: World, adapter: str) -> None:
     keys = world.register("acme")
     environment = {
         **os.environ,
@@ -155,7 +155,7 @@ def test_django_rest_framework_with_its_default_authentication_lets_right_pairs_
     ],
     ids=lambda environ: next(iter(environ)),
 )
-def test_what_wsgi_adapters_keep_of_a_request_loses_the_secret_and_nothing_else(environ: dict[str, Any]) -> None:
+def test_wsgi_objects_kept_by_adapters_lose_only_the_secret(environ: dict[str, Any]) -> None:
     asked = {"HTTP_AUTHORIZATION": "<secret>", **environ}
     hide_in_environ(asked)
     assert "<secret>" not in repr(asked)

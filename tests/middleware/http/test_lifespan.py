@@ -81,11 +81,11 @@ def run(app: Any) -> list[str]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_recorder_is_closed_before_the_end_is_told(app: Any, happened: list[str]) -> None:
+def test_recorder_is_closed_before_shutdown_is_complete(app: Any, happened: list[str]) -> None:
     assert run(app) == happened
 
 
 @pytest.mark.parametrize("app", [raises_while_starting, fails_before_it_listens])
-def test_a_fault_at_the_start_is_the_servers_to_see(app: Any) -> None:
+def test_startup_error_reaches_the_server(app: Any) -> None:
     with pytest.raises((RuntimeError, ValueError), match=r"the app's own fault|settings are missing"):
         run(app)

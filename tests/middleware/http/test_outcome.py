@@ -29,7 +29,7 @@ def test_only_a_wrong_secret_counts():
     assert [outcome for outcome in Outcome if outcome.counts] == [Outcome.WRONG_SECRET]
 
 
-def test_a_stranger_sees_one_answer_for_unknown_wrong_and_retired():
+def test_unknown_wrong_and_retired_have_one_public_outcome():
     same = (Outcome.UNKNOWN_KEY, Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
     faces = {(o.status, o.spec.public_text, o.spec.help_text) for o in same}
     assert len(faces) == 1
@@ -37,7 +37,7 @@ def test_a_stranger_sees_one_answer_for_unknown_wrong_and_retired():
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_texts_can_be_shown_by_octys_clients(outcome):
+def test_texts_are_readable_by_octy_clients(outcome):
     spec = outcome.spec
     for text in (spec.public_text, spec.help_text, spec.internal_text):
         assert "::" not in text

@@ -28,7 +28,7 @@ def answer(outcome=Outcome.WRONG_SECRET, *, realm="Octy API", accept=None, retry
 
 
 @pytest.mark.parametrize("outcome", REFUSED)
-def test_octys_clients_can_read_the_body(outcome):
+def test_error_body_is_readable_by_octy_clients(outcome):
     """Their decoder wants exactly these types; an empty list of errors would be taken for success."""
     refusal = answer(outcome)
     body = json.loads(refusal.body.decode("utf-8"))
@@ -45,7 +45,7 @@ def test_octys_clients_can_read_the_body(outcome):
 
 
 @pytest.mark.parametrize("outcome", REFUSED)
-def test_the_same_body_is_a_problem(outcome):
+def test_error_body_is_a_valid_problem_document(outcome):
     """RFC 9457 3.1; the Go decoder matches names in any case, so no member may shadow one of the envelope."""
     body = json.loads(answer(outcome).body)
     assert body["type"] == "about:blank"
@@ -58,7 +58,7 @@ def test_the_same_body_is_a_problem(outcome):
 
 @pytest.mark.parametrize("outcome", REFUSED)
 @pytest.mark.parametrize("accept", [None, PROBLEM], ids=["json", "problem"])
-def test_headers(outcome, accept):
+def test_error_response_has_its_headers(outcome, accept):
     refusal = answer(outcome, accept=accept)
     headers = dict(refusal.headers)
     assert len(headers) == len(refusal.headers)
@@ -84,7 +84,7 @@ def test_headers(outcome, accept):
         (Outcome.PLAIN_HTTP, 17, None),
     ],
 )
-def test_retry_after(outcome, given_s, sent):
+def test_retry_after_is_in_whole_seconds(outcome, given_s, sent):
     assert dict(answer(outcome, retry_after=given_s).headers).get(b"retry-after") == sent
 
 
@@ -131,7 +131,7 @@ ACCEPTS = {
 
 
 @pytest.mark.parametrize(("accept", "problem"), ACCEPTS.values(), ids=ACCEPTS)
-def test_accept(accept, problem):
+def test_accept_header_selects_the_content_type(accept, problem):
     assert prefers_problem(accept) is problem
 
 
@@ -141,12 +141,12 @@ tokens = st.sampled_from(
 
 
 @given(st.one_of(st.none(), st.binary(max_size=600), st.lists(tokens, max_size=20).map(b"".join)))
-def test_no_accept_raises(accept):
+def test_any_accept_header_parses_without_error(accept):
     assert prefers_problem(accept) in {True, False}
 
 
 @given(st.sampled_from(REFUSED), st.binary(max_size=40), st.one_of(st.none(), st.integers(-10, 10**9)))
-def test_a_body_does_not_depend_on_the_request(outcome, accept, retry_after):
+def test_error_body_does_not_depend_on_the_request(outcome, accept, retry_after):
     assert answer(outcome, accept=accept, retry_after=retry_after).body == answer(outcome).body
 
 
@@ -165,7 +165,7 @@ REALMS = {
 
 @pytest.mark.parametrize("realm", REALMS.values(), ids=REALMS)
 @pytest.mark.parametrize("outcome", [Outcome.MISSING, Outcome.PLAIN_HTTP])
-def test_a_bad_realm_is_named(realm, outcome):
+def test_invalid_realm_is_named(realm, outcome):
     with pytest.raises(ConfigurationError, match="realm: "):
         check_realm(realm)
     with pytest.raises(ConfigurationError, match="realm: "):
@@ -173,12 +173,12 @@ def test_a_bad_realm_is_named(realm, outcome):
 
 
 @pytest.mark.parametrize("realm", ["Octy API", "a", "keys of example.com [prod]", "it's ~ours!"])
-def test_a_good_realm_stands_as_it_is(realm):
+def test_valid_realm_is_sent_unchanged(realm):
     assert check_realm(realm) == realm
     headers = dict(answer(realm=realm).headers)
     assert headers[b"www-authenticate"] == f'Basic realm="{realm}", charset="UTF-8"'.encode()
 
 
-def test_an_acceptance_is_no_refusal():
+def test_accepted_outcome_has_no_error_response():
     with pytest.raises(ValueError, match="no error response"):
         answer(Outcome.ACCEPTED)

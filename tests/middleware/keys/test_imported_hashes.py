@@ -31,7 +31,7 @@ def fits(secret: str, imported: str) -> bool:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_a_librarys_own_hash_verifies_is_the_right_secret_alone(name: str) -> None:
+def test_hash_of_each_library_verifies_the_right_secret_only(name: str) -> None:
     found = check_imported(f" {FOREIGN[name]}\n")
     assert fits(SECRET, found.stored)
     for wrong in (SECRET + "x", SECRET[:-1], SECRET.upper(), "", found.stored, FOREIGN[name]):
@@ -43,28 +43,28 @@ def test_what_a_librarys_own_hash_verifies_is_the_right_secret_alone(name: str) 
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_the_stored_form_is_stored_as_it_is(name: str) -> None:
+def test_stored_form_is_kept_unchanged(name: str) -> None:
     found = check_imported(FOREIGN[name])
     assert check_imported(found.stored) == found
     assert 0 < len(found.kind) <= 32
 
 
 @pytest.mark.parametrize("stored", CRYPT)
-def test_sha_crypt_is_that_of_the_c_library(stored: str) -> None:
+def test_sha_crypt_equals_the_c_library(stored: str) -> None:
     assert check_imported(stored).stored == stored
     assert fits(CRYPT_SECRET, stored)
     assert not fits(CRYPT_SECRET + "!", stored)
 
 
 @pytest.mark.parametrize("length", [71, 72, 73, 80, 500])
-def test_bcrypt_reads_72_bytes_as_it_always_did(length: int) -> None:
+def test_bcrypt_reads_72_bytes(length: int) -> None:
     secret = ("sk_" + "ä1" * length)[: length // 2] + "x" * (length - length // 2)
     stored = check_imported(long_bcrypt(secret)).stored
     assert fits(secret, stored)
     assert not fits("y" + secret[1:], stored)
 
 
-def test_bits_that_hold_nothing_are_cleared() -> None:
+def test_unused_bits_are_cleared() -> None:
     """Old libraries left them set in a salt's and a digest's last character; today's refuse or warn."""
     sound = "$2b$04$" + "." * 21 + "u" + "K" * 30 + "u"
     assert check_imported(sound).stored == sound
@@ -80,7 +80,7 @@ def test_bits_that_hold_nothing_are_cleared() -> None:
         (f"$pbkdf2-sha256$29000$c2FsdA${'A' * 43}", f"pbkdf2:sha256:29000$salt${'0' * 64}", True),
     ],
 )
-def test_hashes_of_one_kind_take_about_one_time(one: str, other: str, *, alike: bool) -> None:
+def test_hashes_of_one_scheme_take_about_the_same_time(one: str, other: str, *, alike: bool) -> None:
     assert (check_imported(one).kind == check_imported(other).kind) is alike
 
 
@@ -167,7 +167,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED, ids=[text[:40] for text, _ in REFUSED])
-def test_what_is_refused_is_told_and_not_shown(text: str, said: str) -> None:
+def test_rejected_hash_is_explained_and_not_shown(text: str, said: str) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(said)) as raised:
         check_imported(text)
     assert len(text) < 8 or text[-8:] not in str(raised.value)
@@ -175,7 +175,7 @@ def test_what_is_refused_is_told_and_not_shown(text: str, said: str) -> None:
     assert not HASHER.can_verify(HASHER.seal(text, ROW), ROW)
 
 
-def test_the_dearest_that_is_taken() -> None:
+def test_most_expensive_allowed_parameters_are_accepted() -> None:
     for text in (
         ARGON.format(m=2**20, t=4, p=1),
         "$2b$16$" + "." * 53,
@@ -205,7 +205,7 @@ PIECES += [
 @given(st.one_of(st.text(), st.lists(st.sampled_from([*PIECES, "AAAAAAAAAAAAAAAA", "." * 22, "é", "\n"])).map("".join)))
 @example("$argon2id$\ud800")
 @example("$5$rounds=")
-def test_no_text_does_more_than_be_refused(text: str) -> None:
+def test_any_text_is_rejected_without_another_error(text: str) -> None:
     try:
         found = check_imported(text)
     except InvalidInputError:
@@ -217,7 +217,7 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
 
 
 @given(st.sampled_from(sorted(FOREIGN)), st.integers(0, 200), st.characters())
-def test_no_damage_does_more_than_be_refused_or_change_the_secret(name: str, place: int, other: str) -> None:
+def test_damaged_hash_is_rejected_or_verifies_another_secret(name: str, place: int, other: str) -> None:
     text = FOREIGN[name]
     damaged = text[: place % len(text)] + other + text[place % len(text) + 1 :]
     with suppress(InvalidInputError):
@@ -227,15 +227,13 @@ def test_no_damage_does_more_than_be_refused_or_change_the_secret(name: str, pla
 
 @pytest.mark.parametrize("stored", CRYPT)
 @pytest.mark.parametrize("secret", [CRYPT_SECRET, CRYPT_SECRET + "!", "", "x" * 600, "a\0b", "ä"])
-def test_the_c_library_and_passlib_agree_on_sha_crypt(
-    stored: str, secret: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_c_library_and_passlib_agree_on_sha_crypt(stored: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     native = verify_imported(HASHER.context, secret, stored)
     monkeypatch.setattr(imported_hashes, "verify_sha_crypt", lambda *_: None)
     assert verify_imported(HASHER.context, secret, stored) is native is (secret == CRYPT_SECRET)
 
 
-def test_sha_crypt_leaves_the_interpreter_to_other_threads() -> None:
+def test_sha_crypt_releases_the_gil() -> None:
     """Whole hashes are computed without the lock: another thread counts on as if nobody were there."""
     costly = "$6$rounds=200000$saltstring$" + "." * 86
     done, count = threading.Event(), 0
@@ -300,14 +298,14 @@ for _ in range(2):
         ("bcrypt", "bcrypt", "Django bcrypt_sha256"),
     ],
 )
-def test_a_missing_library_judges_nothing_and_names_the_remedy(name: str, package: str, form: str) -> None:
+def test_missing_library_raises_an_error_that_says_what_to_install(name: str, package: str, form: str) -> None:
     said = run(WITHOUT.format(name=name, stored=check_imported(FOREIGN[form]).stored, secret=SECRET)).splitlines()
     refusal = f"InvalidInputError the package {package} is missing → pip install 'octy-middleware[imports]'"
     assert said == ["False False", refusal] * 2
 
 
 @pytest.mark.parametrize("form", ["scrypt", "pbkdf2_sha256", "sha512_crypt", "SHA-256"])
-def test_the_others_need_no_library(form: str) -> None:
+def test_other_schemes_need_no_library(form: str) -> None:
     stored = check_imported(FOREIGN[form]).stored
     said = run(WITHOUT.format(name="argon2", stored=stored, secret=SECRET).replace("None}", "None, 'bcrypt': None}"))
     assert said.splitlines() == ["True True"] * 2
@@ -333,7 +331,7 @@ except MemoryError as error:
     ("stored", "scheme"),
     [(ARGON.format(m=2**20, t=1, p=1), "argon2"), (f"$scrypt$ln=20,r=8,p=1${B64}${'A' * 43}", "scrypt")],
 )
-def test_too_little_memory_is_no_wrong_secret(stored: str, scheme: str) -> None:
+def test_too_little_memory_is_not_a_wrong_secret(stored: str, scheme: str) -> None:
     said = run(TOO_LITTLE.format(stored=stored))
     assert said == f"a sound {scheme} hash could not be computed: ValueError None True\n"
 
@@ -357,6 +355,6 @@ print(found)
 
 
 @pytest.mark.parametrize("form", ["argon2id", "bcrypt 2b", "Django bcrypt_sha256"])
-def test_the_first_requests_may_come_at_once(form: str) -> None:
+def test_concurrent_first_verifications_succeed(form: str) -> None:
     stored = check_imported(FOREIGN[form]).stored
     assert run(AT_ONCE.format(secret=SECRET, stored=stored)) == f"{[True] * 8}\n"

@@ -27,7 +27,7 @@ SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret s
 
 
 @given(st.binary(min_size=32, max_size=32))
-def test_every_pair_has_the_documented_shape(noise: bytes) -> None:
+def test_every_key_pair_has_the_documented_format(noise: bytes) -> None:
     pair = make_key_pair(lambda count: noise[:count])
     assert re.fullmatch(r"pk_[0-9A-Za-z]{28}", pair.public_key)
     assert SCANNER.fullmatch(pair.secret.reveal())
@@ -37,24 +37,24 @@ def test_every_pair_has_the_documented_shape(noise: bytes) -> None:
 
 
 @given(st.integers(0, 51), st.sampled_from("0123456789ABCDEFabcdefXYZ"))
-def test_a_mistyped_character_is_found_offline(place: int, other: str) -> None:
+def test_mistyped_character_is_found_by_the_checksum(place: int, other: str) -> None:
     secret = make_key_pair().secret.reveal()
     typo = secret[:place] + other + secret[place + 1 :]
     assert has_valid_checksum(typo) == (typo == secret)
 
 
 @given(st.text(max_size=60))
-def test_no_text_breaks_the_checksum_test(text: str) -> None:
+def test_any_text_is_checked_without_error(text: str) -> None:
     assert not has_valid_checksum(text)
 
 
-def test_pairs_differ_and_hide_their_secret() -> None:
+def test_key_pairs_differ_and_do_not_show_their_secret() -> None:
     pairs = [make_key_pair() for _ in range(1000)]
     assert len({pair.public_key for pair in pairs}) == len({pair.secret.reveal() for pair in pairs}) == 1000
     assert pairs[0].secret.reveal() not in f"{pairs[0]!r} {pairs[0]!s}"
 
 
-def test_the_stored_form_is_a_keyed_digest_that_passlib_knows() -> None:
+def test_stored_form_is_a_keyed_digest_that_passlib_identifies() -> None:
     peppers = Keychain.generate("p7")
     hasher, secret = KeyHasher(peppers), make_key_pair().secret
     stored = hasher.digest(secret, ROW)
@@ -68,14 +68,14 @@ def test_the_stored_form_is_a_keyed_digest_that_passlib_knows() -> None:
     assert not hasher.needs_upgrade(stored)
 
 
-def test_a_stolen_database_verifies_nothing_without_the_pepper() -> None:
+def test_digests_verify_nothing_without_the_pepper() -> None:
     secret = make_key_pair().secret
     stored = KeyHasher(Keychain({"p1": os.urandom(32)})).digest(secret, ROW)
     assert not KeyHasher(Keychain({"p1": os.urandom(32)})).verify(secret, stored, ROW)
     assert not KeyHasher(Keychain({"p2": os.urandom(32)})).verify(secret, stored, ROW)
 
 
-def test_an_old_pepper_verifies_and_asks_for_an_upgrade() -> None:
+def test_digest_of_an_old_pepper_verifies_and_needs_an_upgrade() -> None:
     old, secret = os.urandom(32), make_key_pair().secret
     stored = KeyHasher(Keychain({"old": old})).digest(secret, ROW)
     rotated = KeyHasher(Keychain({"old": old, "new": os.urandom(32)}))
@@ -95,7 +95,7 @@ def test_an_old_pepper_verifies_and_asks_for_an_upgrade() -> None:
     ],
     ids=["argon2", "bcrypt", "scrypt", "pbkdf2"],
 )
-def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
+def test_imported_hashes_verify_and_need_an_upgrade(hashed: str) -> None:
     hasher = KeyHasher(Keychain.generate())
     sealed = hasher.seal(hashed, ROW)
     assert hasher.verify(Secret("old secret"), sealed, ROW)
@@ -104,7 +104,7 @@ def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
     assert not hasher.is_fast(sealed)
 
 
-def test_a_digest_copied_to_another_row_verifies_nothing() -> None:
+def test_digest_copied_to_another_row_verifies_nothing() -> None:
     hasher, secret = KeyHasher(Keychain.generate()), make_key_pair().secret
     stored = hasher.digest(secret, ROW)
     for other in (row_binding(PAIR_ID, "pk_other000"), row_binding(PAIR_ID.replace("1", "2"), PUBLIC_KEY), b""):
@@ -114,7 +114,7 @@ def test_a_digest_copied_to_another_row_verifies_nothing() -> None:
 @pytest.mark.parametrize(
     "imported", [sha256(b"x").hexdigest(), pbkdf2_sha256.using(rounds=10).hash("x")], ids=["sha256", "pbkdf2"]
 )
-def test_an_imported_hash_without_its_seal_verifies_nothing(imported: str) -> None:
+def test_imported_hash_without_its_seal_verifies_nothing(imported: str) -> None:
     hasher = KeyHasher(Keychain.generate("k1"))
     sealed = hasher.seal(imported, ROW)
     assert hasher.verify(Secret("x"), sealed, ROW)
@@ -135,7 +135,7 @@ def test_an_imported_hash_without_its_seal_verifies_nothing(imported: str) -> No
     assert not hasher.is_forged(sealed.replace("k1", "k2"), ROW)  # a pepper that is missing here: nobody knows
 
 
-def test_a_rotated_pepper_still_checks_the_seals_of_the_old_one() -> None:
+def test_rotated_keychain_checks_the_seals_of_the_old_pepper() -> None:
     old = os.urandom(32)
     sealed = KeyHasher(Keychain({"old": old})).seal(sha256(b"x").hexdigest(), ROW)
     assert KeyHasher(Keychain({"old": old, "new": os.urandom(32)})).verify(Secret("x"), sealed, ROW)
@@ -156,24 +156,24 @@ def test_a_rotated_pepper_still_checks_the_seals_of_the_old_one() -> None:
         "$argon2id$v=19$x",
     ],
 )
-def test_a_damaged_digest_verifies_nothing_and_raises_nothing(stored: str) -> None:
+def test_damaged_digest_verifies_nothing_without_an_error(stored: str) -> None:
     assert not KeyHasher(Keychain.generate()).verify(Secret("x"), stored, ROW)
 
 
-def test_an_unknown_key_does_the_same_work_and_is_never_right() -> None:
+def test_decoy_digest_takes_the_same_work_and_never_verifies() -> None:
     hasher = KeyHasher(Keychain.generate())
     assert not hasher.verify(Secret(""), None, ROW)  # the decoy is the digest of the empty secret
     assert not hasher.verify(make_key_pair().secret, None, ROW)
 
 
-def test_an_unknown_key_is_kept_as_a_keyed_hash_only() -> None:
+def test_unknown_key_is_stored_as_a_keyed_hash_only() -> None:
     one, other = KeyHasher(Keychain.generate()), KeyHasher(Keychain.generate())
     assert re.fullmatch(r"[0-9a-f]{24}", one.key_hash("pk_typed"))
     assert one.key_hash("pk_typed") == one.key_hash("pk_typed")
     assert one.key_hash("pk_typed") != other.key_hash("pk_typed")
 
 
-def test_passlib_beside_libpass_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passlib_installed_with_libpass_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     reject_passlib_beside_libpass()
     monkeypatch.setattr(metadata, "distribution", lambda name: name)
     with pytest.raises(ConfigurationError, match="pip uninstall passlib"):

@@ -45,12 +45,12 @@ def test_uwsgi_without_threads_is_refused_with_what_to_do(
 
 
 @pytest.mark.parametrize("name", ["AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME"])
-def test_hosts_that_freeze_processes_are_known_by_their_variables(name: str) -> None:
+def test_hosts_that_freeze_processes_are_recognized_by_their_variables(name: str) -> None:
     assert freezes_between_requests({name: "x"})
     assert not freezes_between_requests({"PATH": "/bin"})
 
 
-def test_every_outcome_is_on_disk_when_its_answer_is_given_on_such_a_host(world: World) -> None:
+def test_outcome_is_committed_before_the_response_on_a_freezing_host(world: World) -> None:
     keys = world.register()
     with world.authenticator(commit_before_response=True, batch_delay=1.0) as authenticator:
         for asked in range(1, 4):
@@ -63,7 +63,7 @@ def test_every_outcome_is_on_disk_when_its_answer_is_given_on_such_a_host(world:
 FREEZES = int(os.environ.get("OCTY_TEST_FREEZES", "10"))
 
 
-def test_a_process_frozen_between_requests_holds_no_lock(world: World) -> None:
+def test_process_frozen_between_requests_holds_no_lock(world: World) -> None:
     """Stopped after each answer, as Lambda does. What lingers would be written in the middle of the next request."""
     keys = world.register()
     other = Database(world.url, busy_timeout=0.5)
@@ -99,7 +99,7 @@ def _hold(url: str, mode: WriteMode, pipe: Pipe) -> None:
 
 @pytest.mark.parametrize("store", ["postgresql"])
 @pytest.mark.parametrize(("mode", "seconds"), [(WriteMode.RECORDER, 2.4), (WriteMode.EXCLUSIVE, 5.6)])
-def test_a_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode: WriteMode, seconds: float) -> None:
+def test_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode: WriteMode, seconds: float) -> None:
     here, there = multiprocessing.Pipe()
     holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, mode, there))
     holder.start()
@@ -121,7 +121,7 @@ def test_a_process_stopped_inside_a_transaction_loses_its_locks(world: World, mo
 
 
 @pytest.mark.sqlite
-def test_beside_a_process_stopped_inside_a_transaction_right_pairs_pass_and_refusals_wait(world: World) -> None:
+def test_stopped_process_with_a_transaction_blocks_refusals_and_not_accepted_requests(world: World) -> None:
     """Nobody can take a file's lock from a stopped process: unrecorded is 503 until that goes on or ends."""
     keys = world.register()
     here, there = multiprocessing.Pipe()

@@ -68,7 +68,7 @@ def host(world: World, authorization: str, **parts: str) -> Iterator["subprocess
     ],
     ids=["no handler", "a server that raises it again", "while it is closed", "the interpreter ends"],
 )
-def test_what_lingers_is_written_at_sigterm(world: World, parts: dict[str, str], accepted: int) -> None:
+def test_queued_events_are_written_at_sigterm(world: World, parts: dict[str, str], accepted: int) -> None:
     keys = world.register()
     with host(world, keys.basic(), **parts) as child:
         child.terminate()
@@ -77,7 +77,7 @@ def test_what_lingers_is_written_at_sigterm(world: World, parts: dict[str, str],
     assert child.returncode == (0 if "interpreter" in str(parts) or parts.get("on", "").endswith("(0.01)") else -15)
 
 
-def test_a_host_can_have_its_signals_left_alone(world: World) -> None:
+def test_signal_handler_is_not_installed_when_switched_off(world: World) -> None:
     keys = world.register()
     check = "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
     with host(world, keys.basic(), options=", flush_on_sigterm=False", after=check) as child:
@@ -94,13 +94,13 @@ def test_a_host_can_have_its_signals_left_alone(world: World) -> None:
     ],
     ids=["ignored by the host", "mod_wsgi"],
 )
-def test_a_signal_that_is_not_pythons_is_left_alone(world: World, before: str, after: str) -> None:
+def test_signal_handler_of_c_code_is_kept(world: World, before: str, after: str) -> None:
     keys = world.register()
     with host(world, keys.basic(), before=before, after=f"assert {after}") as child:
         assert child.poll() is None
 
 
-def test_adapter_opened_in_another_thread_leaves_signals_alone(world: World) -> None:
+def test_adapter_opened_in_another_thread_installs_no_signal_handler(world: World) -> None:
     keys = world.register()
     before = "OctyWSGIMiddleware_ = OctyWSGIMiddleware\nopened = []\n"
     before += "def OctyWSGIMiddleware(*a, **k):\n"
@@ -111,7 +111,7 @@ def test_adapter_opened_in_another_thread_leaves_signals_alone(world: World) -> 
 
 
 @pytest.mark.sqlite
-def test_a_database_that_is_locked_does_not_keep_the_process(world: World) -> None:
+def test_locked_database_does_not_keep_the_process_from_ending(world: World) -> None:
     keys = world.register()
     with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(timeout=30):
         begun = time.monotonic()
@@ -120,7 +120,7 @@ def test_a_database_that_is_locked_does_not_keep_the_process(world: World) -> No
         assert time.monotonic() - begun < 5
 
 
-def test_a_second_sigterm_ends_the_process_at_once(world: World) -> None:
+def test_second_sigterm_ends_the_process_at_once(world: World) -> None:
     keys = world.register()
     with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(timeout=30):
         child.terminate()

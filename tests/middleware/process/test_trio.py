@@ -22,7 +22,7 @@ def client(authenticator: Authenticator) -> TestClient:
     return TestClient(starlette_app(authenticator), base_url="https://api.example", backend="trio")
 
 
-def test_right_wrong_and_unknown_pairs_are_answered_and_recorded_under_trio(world: World) -> None:
+def test_right_wrong_and_unknown_key_pairs_are_decided_and_recorded_under_trio(world: World) -> None:
     keys = world.register("acme")
     with world.authenticator() as authenticator, client(authenticator) as asked:
         answers = [
@@ -42,7 +42,7 @@ def test_imported_hashes_are_verified_under_trio(world: World) -> None:
     assert answers == [401, 200]
 
 
-def test_a_locked_database_is_503_under_trio(world: World) -> None:
+def test_locked_database_is_503_under_trio(world: World) -> None:
     keys = world.register()
     with (
         world.authenticator(commit_timeout=0.3) as authenticator,
@@ -52,7 +52,7 @@ def test_a_locked_database_is_503_under_trio(world: World) -> None:
         assert asked.get("/who", headers={"Authorization": keys.basic("no")}).status_code == 503
 
 
-def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up() -> None:
+def test_waiters_of_one_trio_run_wake_together_and_an_ended_run_blocks_no_other() -> None:
     async def waits() -> list[TrioWaiter]:
         waiters = [TrioWaiter(), TrioWaiter()]
         assert waiters[0].loop == waiters[1].loop
@@ -70,7 +70,7 @@ def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up()
     assert late[0].result is NO_CREDENTIALS_NEEDED
 
 
-def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:
+def test_work_continues_when_the_waiting_task_is_cancelled() -> None:
     done: list[int] = []
 
     async def gives_up() -> None:
@@ -83,7 +83,7 @@ def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:
     assert done == [1]
 
 
-def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
+def test_error_of_the_work_is_raised_in_the_waiting_task() -> None:
     async def waits() -> None:
         await run_in_executor(executor, int, "none")
 

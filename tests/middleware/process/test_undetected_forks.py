@@ -47,7 +47,7 @@ def open_connections(world: World) -> int:
     return found
 
 
-def test_the_constructor_leaves_no_connection_and_no_thread(world: World) -> None:
+def test_constructor_leaves_no_connection_and_no_thread(world: World) -> None:
     world.database.close()
     before, threads = open_connections(world), threading.active_count()
     authenticator = Authenticator(world.settings())
@@ -57,7 +57,7 @@ def test_the_constructor_leaves_no_connection_and_no_thread(world: World) -> Non
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
-def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, used: bool) -> None:
+def test_forked_child_decides_and_records_with_its_own_connections(world: World, *, used: bool) -> None:
     keys = world.register()
 
     def decide() -> None:
@@ -77,7 +77,7 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
     assert world.recorded() == {"accepted": times, "wrong_secret": times}
 
 
-def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
+def test_request_ids_of_two_forked_children_differ(tmp_path: Path) -> None:
     def work(name: str) -> None:
         detect_fork()
         event = build_event(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
@@ -87,7 +87,7 @@ def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()
 
 
-def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
+def test_request_ids_do_not_depend_on_a_seeded_random_generator() -> None:
     def seeded() -> str:
         random.seed(1)
         before = random.getstate()
@@ -103,7 +103,7 @@ def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-def test_a_childs_session_is_not_its_parents(world: World, store: str) -> None:
+def test_database_session_of_a_forked_child_is_its_own(world: World, store: str) -> None:
     """What a child does on an inherited session, and its end, would be the parent's."""
     pinned = world.database.pin_connection()
 
@@ -123,7 +123,7 @@ def test_a_childs_session_is_not_its_parents(world: World, store: str) -> None:
     pinned.close()
 
 
-def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> None:
+def test_uwsgi_prefork_answers_every_first_request(world: World) -> None:
     keys, port = world.register(), free_port()
     script = world.folder / "app.py"
     script.write_text(APP)

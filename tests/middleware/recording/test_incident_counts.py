@@ -129,7 +129,7 @@ def test_deleted_first_attempts_are_counted_without_a_source(world: World) -> No
     assert by_source(world, incidents(world)[0]) == {NOT_KEPT: 15, "203.0.113.9": 5}
 
 
-def test_the_first_day_is_kept_by_the_minute_and_what_follows_by_the_hour(world: World) -> None:
+def test_counts_are_by_minute_on_the_first_day_and_by_hour_afterwards(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write(many(20, keys))
     minute = int(NOW) // 60

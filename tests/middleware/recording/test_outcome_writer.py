@@ -32,7 +32,7 @@ def pair_id(world: World, keys: Keys) -> str:
     return world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
 
 
-def test_the_twentieth_failure_opens_one_incident_with_its_outbox_row(world: World) -> None:
+def test_twentieth_failure_opens_one_incident_with_its_outbox_row(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write([event(keys, number=n) for n in range(1, 20)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
@@ -98,7 +98,7 @@ def test_retiring_key_pair_opens_no_incident(world: World, state: str) -> None:
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
 
-def test_quiet_time_after_a_false_alarm_opens_nothing_and_its_end_does(world: World) -> None:
+def test_failures_in_quiet_time_open_no_incident_and_later_ones_do(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET quiet_until = ?", int((NOW + 10) * 1e6))
@@ -110,7 +110,7 @@ def test_quiet_time_after_a_false_alarm_opens_nothing_and_its_end_does(world: Wo
     assert world.rows("SELECT length FROM incident") == [(31,)]
 
 
-def test_details_stop_at_sixty_a_minute_and_counts_go_on(world: World) -> None:
+def test_details_stop_at_sixty_a_minute_and_counts_continue(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     for _ in range(5):
         outcome_writer.write([event(keys, number=n) for n in range(50)])
@@ -118,7 +118,7 @@ def test_details_stop_at_sixty_a_minute_and_counts_go_on(world: World) -> None:
     assert world.recorded(keys.public_key) == {"wrong_secret": 250}
 
 
-def test_a_million_sources_make_a_bounded_number_of_rows(world: World) -> None:
+def test_million_sources_make_a_bounded_number_of_rows(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world, sources_per_minute=8)
     for batch in range(4):
         outcome_writer.write([event(keys, source=f"203.0.{batch}.{n}") for n in range(50)])

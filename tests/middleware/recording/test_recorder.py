@@ -142,7 +142,7 @@ def test_refusals_in_an_outage_are_503_at_once_and_written_later() -> None:
     assert store.outcomes == ["wrong_secret", *["unknown_key"] * 3]
 
 
-def test_internal_error_leaves_no_client_waiting() -> None:
+def test_internal_error_settles_every_waiter() -> None:
     store = Store()
     store.fault = ZeroDivisionError("a bug")
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)

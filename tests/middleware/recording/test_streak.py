@@ -48,7 +48,7 @@ def lengths(results: list[AttemptResult]) -> dict[str, int]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_transitions(name: str, results: list[AttemptResult], expected: dict[str, int]) -> None:
+def test_streak_follows_its_transition_table(name: str, results: list[AttemptResult], expected: dict[str, int]) -> None:
     assert lengths(results) == expected, name
 
 

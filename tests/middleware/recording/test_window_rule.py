@@ -35,7 +35,7 @@ def cases(world: World) -> list[tuple]:
     return world.rows("SELECT rule, length, request_id FROM incident ORDER BY id")
 
 
-def test_it_is_off_by_default(world: World) -> None:
+def test_window_rule_is_off_by_default(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         for _ in range(30):
@@ -100,7 +100,7 @@ def test_window_of_a_retiring_key_pair_opens_no_incident(world: World, state: st
 
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 20), min_size=1, max_size=20))
-def test_batches_match_where_single_failures_do(failures: int, sizes: list[int]) -> None:
+def test_batches_match_at_the_same_failure_as_single_events(failures: int, sizes: list[int]) -> None:
     window, before, found = WindowRule(failures, 600), 0, None
     for size in sizes:
         results = [AttemptResult(False, "n", NOW, str(before + place)) for place in range(size)]
