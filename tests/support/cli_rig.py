@@ -1,6 +1,6 @@
 """The `octy` command over a real database, in this process or as a process of its own.
 
-Here: running it, and the failures and cases that its tests look at. Commands that connect a Temporal client are run
+Here: running it, and the attempts and incidents that its tests need. Commands that connect a Temporal client are run
 beside this process only: it might not survive its own end (see `octy_worker.cli.exit_process`). Not here: tests.
 """
 
@@ -28,7 +28,7 @@ DENIED = "127.0.0.1:9"  # the discard port: nothing listens there
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     stdout: str
@@ -39,7 +39,7 @@ class CommandResult:
         return json.loads(self.stdout)
 
     def must(self, code: int = 0) -> "CommandResult":
-        """Return this when it ended so, without a traceback."""
+        """Return this result; fail if it has another exit code or a traceback."""
         assert self.code == code, self
         assert "Traceback" not in self.stderr, self
         return self
@@ -112,7 +112,7 @@ def fail(
     at: float | None = None,
     outcome: Outcome = Outcome.WRONG_SECRET,
 ) -> None:
-    """Record so many requests as the middleware does; the twentieth wrong one in a row opens a case."""
+    """Record so many requests as the middleware does; the twentieth wrong one in a row opens an incident."""
     now = time.time() if at is None else at
     ledger = OutcomeWriter(
         world.database,
@@ -135,7 +135,7 @@ def fail(
 
 
 def open_incident(world: World, reference: str = "acme", **options) -> tuple[Keys, str]:
-    """Register a customer, attack it, and return its keys and the id of its case."""
+    """Register a customer with an open incident; return its keys and the incident's id."""
     keys = world.register(reference)
     fail(world, keys, **options)
     query = "SELECT id FROM incident WHERE public_key = :key"

@@ -1,6 +1,6 @@
 """Everything that `octy incidents decide` and `octy doctor` need, running: Temporal, worker with pages, mail server.
 
-Here: starting it once for a file of tests, and cases whose workflows run. Not here: tests.
+Here: starting it once for a file of tests, and incidents whose workflows run. Not here: tests.
 """
 
 import json
@@ -43,7 +43,7 @@ os._exit(0)
 
 @dataclass
 class CliStack:
-    """The parts, and one customer after another."""
+    """The running processes, and one customer after another."""
 
     world: World
     octy: Octy
@@ -56,7 +56,7 @@ class CliStack:
     customers: int = 0
 
     def open_incident(self) -> tuple[Keys, str]:
-        """Return an attacked customer's keys and its open case, whose workflow runs."""
+        """Return a customer's keys and its open incident, whose workflow runs."""
         self.customers += 1
         keys, incident_id = open_incident(self.world, f"c{self.customers}")
         self.until(lambda: self.state(incident_id) == "waiting")
@@ -96,7 +96,7 @@ class CliStack:
         self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
 
     def _start_workflow(self, incident_id: str) -> None:
-        """Start a case's workflow as the relay would, in a process that a Temporal client may end."""
+        """Start an incident's workflow as the relay would, in a process that a Temporal client may end."""
         subprocess.run(
             [
                 sys.executable,
@@ -113,7 +113,7 @@ class CliStack:
         )
 
     def wait_for_end(self, incident_id: str) -> None:
-        """Wait until the case's workflow has ended; SQL is a step ahead of it."""
+        """Wait until the incident's workflow has ended; SQL is a step ahead of it."""
         self._temporal("result", incident_id)
 
     def found(self, query: str) -> str:

@@ -1,4 +1,4 @@
-"""Files of customers to import, and what the store holds of them afterwards. No tests."""
+"""Import files, and the rows that they leave in the database. No tests."""
 
 import csv
 import io

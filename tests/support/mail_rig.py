@@ -1,4 +1,4 @@
-"""A store with one customer, and mailers that do as told, for the tests of mails."""
+"""A database with one customer, and fake mailers, for the tests of mails."""
 
 import os
 from datetime import timedelta
@@ -60,7 +60,7 @@ _renderer = cache(lambda values: MailRenderer(settings(**dict(values))))
 
 
 class RecordingMailer:
-    """A mailer that keeps envelopes and answers from a list, the last answer again and again."""
+    """A mailer that records envelopes and returns results from a list, the last one again and again."""
 
     def __init__(self, *answers):
         self.envelopes = []
@@ -75,7 +75,7 @@ class RecordingMailer:
 
 
 class World:
-    """One account with its pair in a real database, and a clock that stands still until it is moved."""
+    """One account with its key pair in a real database, and a clock that stands still until it is moved."""
 
     def __init__(self, folder, store, **account):
         self.url = make_database(folder, store)
@@ -112,7 +112,7 @@ class World:
         )
 
     def incident(self, **fields):
-        """Open a case; earlier ones of the pair are closed, so that there can be many."""
+        """Create an incident; earlier ones of the key pair are closed, so that there can be many."""
         incident_id = self.new_id()
         fields = {
             "rule": "key",
@@ -156,7 +156,7 @@ class World:
         )
 
     def regeneration(self, *, old=True, leaked=False, **fields):
-        """A replacement of the pair whose new secret waits for collection."""
+        """A regeneration of the key pair whose new secret is uncollected."""
         new_pair = self.pair(f"pk_{self.new_id()}")
         regeneration_id = self.new_id()
         self.add(
@@ -180,7 +180,7 @@ class World:
         return regeneration_id
 
     def exposure(self, source="203.0.113.7", user_agent="curl/8.5.0", request_id="req-7f3a9c1d"):
-        """The pair came over plain HTTP; return the notice's id."""
+        """The key pair came over plain HTTP; return the notice's id."""
         detail = {"source": source, "user_agent": user_agent, "request_id": request_id}
         with self.database.write() as connection:
             return create_notice(
@@ -188,7 +188,7 @@ class World:
             )
 
     def added_keys(self):
-        """An import adds a pair to the account; return the notice's id."""
+        """An import adds a key pair to the account; return the notice's id."""
         with self.database.write() as connection:
             record_added_keys(connection, self.account_id, self.pair_id, [PUBLIC_KEY], self.now)
         with self.database.read_session() as session:
@@ -211,7 +211,7 @@ class World:
             return session.exec(select(Notice.id).where(Notice.kind == NoticeKind.WEBHOOK_CHANGED)).one()
 
     def subject(self, kind):  # noqa: PLR0911  # a row for each kind
-        """Put down what a mail of this kind is about, and return its id."""
+        """Create the subject of a mail of this kind, and return its id."""
         match kind:
             case MailKind.ALERT | MailKind.REMINDER:
                 return self.incident()
@@ -233,7 +233,7 @@ class World:
                 return regeneration_id
 
     def overlap(self, *uses, since=7200.0, ends_in=6 * 3600.0, **new_pair):
-        """A replacement whose old pair lives out its overlap, used since by these sources; return its id."""
+        """A regeneration whose old key pair is in its overlap, used since by these sources; return its id."""
         collected = self.now - since
         regeneration_id = self.regeneration(collected_at=utc(collected), state="collected")
         self.update_pair(self.pair_id, state=KeyPairState.RETIRING, retire_at=utc(self.now + ends_in))
@@ -275,7 +275,7 @@ class World:
         )
 
     def rendered(self, order, **values):
-        """Return the letter that an order makes, by the way that the activity goes."""
+        """Return the rendered mail of an input, as the activity makes it."""
         with self.database.read_session() as session:
             found = load_draft(session, self.links, order, self.now, sealer=self.sealer)
         return _renderer(tuple(values.items())).render(found.facts)
@@ -290,7 +290,7 @@ def alert(incident_id, number=1, kind=MailKind.ALERT):
 
 
 def open_world(folder, store, **account):
-    """Lend a world, for a fixture that yields from it."""
+    """Yield a world and close it; for fixtures."""
     world = World(folder, store, **account)
     yield world
     world.close()

@@ -1,4 +1,4 @@
-"""A store with one customer in it, and the pages over it.
+"""A database with one customer, and the pages on it.
 
 Here: the rows that the tests of the pages share. Not here: tests, and requests (`pages_browser`).
 """
@@ -115,7 +115,7 @@ class World:
         return row
 
     def case(self, *, sources=(("192.0.2.7", 20, "curl/8.5"),), **values: object) -> str:
-        """Put an open, unanswered case down and return its id. A source is (address, count, user_agent)."""
+        """Create an open, unanswered incident and return its id. A source is (address, count, user_agent)."""
         pair = self.pair()
         given = {
             "id": self.fresh_id(),
@@ -141,7 +141,7 @@ class World:
         self.insert(IncidentCount(subject=incident.id, bucket=ALL_TIME, source=source, **last))
 
     def regeneration(self, secret: Secret, *, old: KeyPair | None = None, generation: int = 1) -> str:
-        """Put a regeneration down whose secret waits 24 h for its collection, and return its id."""
+        """Create a regeneration whose secret is uncollected for 24 h, and return its id."""
         row = Regeneration(
             id=self.fresh_id(),
             account_id=self.account_id,
@@ -164,7 +164,7 @@ class World:
         return row.id
 
     def exposure(self, pair: KeyPair | None = None, **detail: str) -> str:
-        """A pair came over plain HTTP an hour before now; return the notice's id."""
+        """A key pair came over plain HTTP an hour before now; return the notice's id."""
         told = {"source": "192.0.2.7", "user_agent": "curl/8.5", "request_id": "req-1", **detail}
         pair_id = (pair or self.pair()).id
         with self.database.write() as connection:
@@ -210,7 +210,7 @@ class World:
 
 
 def open_world(folder: Path, store: str) -> Iterator[World]:
-    """Lend a world, for a fixture that yields from it."""
+    """Yield a world and close it; for fixtures."""
     world = World(folder, store)
     yield world
     world.close()

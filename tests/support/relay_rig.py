@@ -1,4 +1,4 @@
-"""Relays over a real database, and clients that hear what they would start. No tests here."""
+"""Relays on a real database, and fake Temporal clients. No tests here."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ class FakeClock:
 
 
 class RecordingClient:
-    """A client that hears what would be started; `errors` are the errors it raises, by workflow id."""
+    """A Temporal client that records what it would start; `errors` are the errors it raises, by workflow id."""
 
     def __init__(self) -> None:
         self.started: list[tuple] = []
@@ -57,7 +57,7 @@ def put(world: World, event: str, subject: str, **detail: object) -> int:
 
 
 def put_all(world: World, messages: Sequence[tuple[str, str, Mapping[str, object]]]) -> None:
-    """Put down events with their subjects and details, as one transaction does."""
+    """Enqueue messages with their subjects and details in one transaction."""
     with world.database.write() as connection:
         for event, subject, detail in messages:
             outbox.enqueue(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def change(world: World, statement: str, *values: object) -> None:
 
 
 def row(world: World, number: int) -> tuple:
-    """Return whether a message is delivered, how often it was tried, and its fault."""
+    """Return whether a message is delivered, its number of attempts, and its last error."""
     [found] = world.rows("SELECT delivered_at IS NOT NULL, tries, last_error FROM outbox WHERE id = :id", id=number)
     return found
 

@@ -1,4 +1,4 @@
-"""Rows of every table that retention touches, at ages in days; what stands afterwards; and a store that dies.
+"""Rows of every table that retention touches, at ages in days; queries for what is left; and a database that dies.
 
 Here: what the tests of retention share. Not here: tests.
 """
@@ -24,7 +24,7 @@ SETTINGS = RetentionSettings()
 
 
 class KilledError(BaseException):
-    """As kill -9: nothing that stands behind it happens in the store."""
+    """As kill -9: nothing after it happens in the database."""
 
 
 class MortalDatabase(Database):
@@ -121,13 +121,13 @@ def counts(world: World) -> list[tuple]:
 
 
 def ages(world: World, table: str, column: str = "at", now: float = NOW) -> list[float]:
-    """Return the ages in days of the rows that stand, oldest first."""
+    """Return the ages in days of the rows that are left, oldest first."""
     rows = world.rows(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL ORDER BY 1")
     return [round((now - at / 1_000_000) / DAY, 6) for (at,) in rows]
 
 
 def everything(world: World) -> dict[str, list[tuple]]:
-    """Return all that stands in the tables that retention touches, and its own books but for the holder."""
+    """Return all rows of the tables that retention touches, and its job row without the holder."""
     queries = {
         "attempt": "SELECT id FROM attempt ORDER BY 1",
         "outbox": "SELECT id FROM outbox ORDER BY 1",

@@ -160,7 +160,7 @@ class Scripted:
                 before = reply
 
     def _listen(self, lines, until):
-        """Hear one line, or all up to one; False when the client is gone."""
+        """Read one line, or all up to one; False when the client is gone."""
         while line := lines.readline():
             self.heard.append(line)
             if not until or line == until:

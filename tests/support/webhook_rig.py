@@ -1,4 +1,4 @@
-"""Accounts whose events a server is told, and couriers that may reach this machine. The server: `support.webhooks`."""
+"""Accounts with webhooks, and webhook clients that may reach this machine. The server: `support.webhooks`."""
 
 import re
 import time
@@ -63,7 +63,7 @@ def subscribe(world: World, url: str, reference: str = "acme") -> None:
 
 
 def enqueue_event(world: World, account_id: str, subject: str = "n1") -> WebhookStepInput:
-    """Put one event down, and return the order to post it."""
+    """Enqueue one event, and return the input of its activity."""
     with world.database.write() as connection:
         assert webhook_events.enqueue_webhook(
             connection, WebhookEvent.CONTACT_CHANGED, account_id, subject, NOW, data={"notice_id": "n1"}
@@ -77,6 +77,6 @@ def activities(world: World, authority: Authority | None = None, **values: objec
 
 
 def status(world: World, order: WebhookStepInput) -> tuple:
-    """Return state, tries and fault of a webhook."""
+    """Return state, attempts and last error of a webhook."""
     [found] = world.rows("SELECT state, tries, last_error FROM webhook WHERE id = :id", id=order.webhook_id)
     return found

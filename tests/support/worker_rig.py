@@ -1,4 +1,4 @@
-"""A worker's parts over a real database, with a mailer that keeps what it is told. No tests here."""
+"""A worker's components on a real database, with a fake mailer. No tests here."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from support.world import World
 
 
 class WorkerRig:
-    """A worker, its relay and the look at its schedules in this process."""
+    """A worker, its relay and the maintenance of its schedules in this process."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
         self.world = world
@@ -61,7 +61,7 @@ class WorkerRig:
 
     @property
     def mails(self) -> Counter[str]:
-        """Return how often each mail left."""
+        """Return how often each mail was sent, by Message-ID."""
         return Counter(envelope.message_id for envelope in self.told.envelopes)
 
     def rows(self, statement: str, **values: object) -> list[tuple]:

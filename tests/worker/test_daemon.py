@@ -1,4 +1,4 @@
-"""The composition root: what the worker registers, and that it says why it stops."""
+"""The worker process: its activities and workflows, and the reason that it logs when it stops."""
 
 import asyncio
 import logging
@@ -86,7 +86,7 @@ def test_worker_registers_exactly_the_declared_activities_and_workflows(world: W
             TaskQueueKind.WEBHOOKS,
         )
     }
-    # None waits for a thread, and none is torn out of a transaction.
+    # No activity waits for a thread, and none is cancelled within a transaction.
     for config in found.values():
         assert config["max_concurrent_activities"] == config["activity_executor"]._max_workers
     assert len({id(config["activity_executor"]) for config in found.values()}) == len(found)

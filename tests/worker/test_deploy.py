@@ -1,4 +1,4 @@
-"""Files for deployment: that they can be read, and that what they name is there."""
+"""Deployment files: they are valid, and what they name exists."""
 
 import configparser
 import json

@@ -1,4 +1,4 @@
-"""A worker acts only on its own database, with the keys that the database is used with; its first start says which."""
+"""A worker runs only on its own database, with the registered keys; its first start registers them."""
 
 import re
 import shutil

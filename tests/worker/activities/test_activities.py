@@ -1,4 +1,4 @@
-"""What workflows ask for is done as declared: the real activities on a real database, each called twice."""
+"""Activities on a real database: they match their declarations, and a repeated call has no second effect."""
 
 import inspect
 import time
@@ -55,7 +55,7 @@ NOBODY = "01890c2e-0000-7000-8000-000000000000"
 
 @dataclass
 class Desk:
-    """The activities of one worker, and what a customer does beside them."""
+    """The activities of one worker, and the actions of a customer."""
 
     world: World
     incidents: IncidentActivities = field(init=False)
@@ -79,7 +79,7 @@ class Desk:
         )
 
     def order(self, keys: Keys, *, leaked: bool = False) -> str:
-        """Order a replacement, as staff does."""
+        """Order a regeneration, as staff does."""
         with self.world.database.write_session() as session:
             old = regenerations.current_pair(session, keys.account_id)
             assert old is not None
@@ -88,7 +88,7 @@ class Desk:
             ).regeneration_id
 
     def sent(self, regeneration_id: str) -> str:
-        """Make the pair; the link is out, nobody has collected."""
+        """Issue the key pair and send its link; nobody has collected it."""
         step = RegenerationStepInput(regeneration_id, NOW)
         for do in (
             self.regenerations.issue_key_pair,
@@ -128,7 +128,7 @@ def twice(do: Callable[[Any], Any], order: Any) -> Any:
 def decision(
     desk: Desk, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
 ) -> RecordDecisionInput:
-    """Write a decision down, as the command does, and mark it as used, as its workflow does."""
+    """Save a decision, as the command does, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
     in_session(desk.world.database, staff_requests.save_order, StaffAction.DECIDE, incident_id, said, NOW)
     with desk.world.database.write_session() as session:
@@ -174,7 +174,7 @@ def test_every_activity_has_no_thread_cancel_exception(name: str) -> None:
     assert activity._Definition.must_from_callable(done()[name]).no_thread_cancel_exception
 
 
-# Cases
+# Incidents
 
 
 def test_repeated_incident_event_is_recorded_once_and_keeps_the_later_state(desk: Desk) -> None:
@@ -278,7 +278,7 @@ def test_open_regeneration_after_a_failed_one_opens_exactly_one(desk: Desk) -> N
 
 
 def test_incident_joins_the_regeneration_that_superseded_its_own(desk: Desk) -> None:
-    """Also a case about the pair of the superseded one, which nobody ever collected."""
+    """Also an incident about the key pair of the superseded one, which nobody ever collected."""
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.NOT_US)
@@ -308,7 +308,7 @@ RESTS_ON = {
 
 
 def ready_to_close(desk: Desk, resolution: Resolution) -> str:
-    """A case of which SQL holds what this end rests on."""
+    """An incident of which SQL holds what this end rests on."""
     keys = desk.world.register()
     incident_id = desk.case(keys)
     if resolution is Resolution.REGENERATED:
@@ -349,7 +349,7 @@ def test_close_incident_follows_the_answer_in_sql(desk: Desk, asked: Resolution,
 
 @pytest.mark.parametrize("state", list(RegenerationFinalState))
 def test_finish_regeneration_follows_the_state_in_sql(desk: Desk, state: RegenerationFinalState) -> None:
-    """Nobody has collected the keys and no other order has come: only the end of waiting is so."""
+    """The keys are uncollected and nothing else was ordered: only the result "abandoned" is possible."""
     keys = desk.world.register()
     regeneration_id = desk.sent(desk.order(keys))
     assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR)) is None
@@ -437,7 +437,7 @@ def test_key_pair_is_issued_verified_and_activated_once(desk: Desk) -> None:
 
 
 def test_leaked_key_pair_is_retired_with_the_activation(desk: Desk) -> None:
-    """The order has cut it; a pair that is live again, for whatever reason, does not stay so."""
+    """The order retired it; a key pair that is active again, for whatever reason, does not stay active."""
     keys = desk.world.register()
     step = RegenerationStepInput(desk.order(keys, leaked=True), NOW)
     desk.regenerations.issue_key_pair(step)

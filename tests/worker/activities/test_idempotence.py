@@ -1,8 +1,8 @@
 """Every activity called twice, and killed around each of its commits, leaves the rows of one call.
 
-An activity that is declared and has no row in this table fails a test. Killed before a commit means that nothing of the
-transaction is there; killed after it, that Temporal never heard of it. Then the activity is tried again, as Temporal
-does. How often a mail or a webhook was tried is no effect: `tries` is not compared.
+A declared activity without a row in this table fails a test. Killed before a commit means that nothing of the
+transaction is there; killed after it, that Temporal does not know of it. Then the activity is retried, as Temporal
+does. The number of attempts of a mail or a webhook is no effect: `tries` is not compared.
 """
 
 import re
@@ -71,7 +71,7 @@ def case(desk: Desk) -> str:
 
 
 def hooked(desk: Desk) -> str:
-    """A case of an account whose own server is told."""
+    """An incident of an account with a webhook URL."""
     incident_id = case(desk)
     subscribe(desk.world, "https://hooks.acme.example/")
     return incident_id
@@ -104,7 +104,7 @@ def collected(desk: Desk) -> str:
 
 
 def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
-    """The old pair lives on, and was used before the test began."""
+    """The old key pair lives on, and was used before the test began."""
     keys = desk.world.register(now=time.time() - 2 * HOUR)
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, collected_at)
@@ -115,12 +115,12 @@ def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
 
 
 def awaited(desk: Desk) -> str:
-    """A case waits for it."""
+    """An incident waits for it."""
     return desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(answered(desk), at=NOW)))
 
 
 def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepInput:
-    """An account's server is to be told, where the account says by now."""
+    """A webhook of an account to its current URL."""
     keys = desk.world.register()
     subscribe(desk.world, "https://hooks.acme.example/")
     order = enqueue_event(desk.world, keys.account_id)
@@ -148,7 +148,7 @@ IN_TEMPORAL = (
 
 
 class Courier:
-    """Delivers, but to a server that is gone."""
+    """A webhook client whose server responds 410."""
 
     def post(self, parcel: WebhookMessage, *, first_try: bool = False) -> WebhookDelivery:
         return WebhookDelivery(FailureReason.GONE if "gone" in parcel.url else None, 200)
@@ -156,7 +156,7 @@ class Courier:
 
 @dataclass(frozen=True)
 class Row:
-    """An activity, what is there before, the order, and how many transactions write; none: it only reads."""
+    """An activity, its preparation, its input, and the number of writing transactions; none: it only reads."""
 
     activity: str
     order: Callable[[Desk], Any]
@@ -218,7 +218,7 @@ ROWS = [
 ]
 
 
-# Upkeep goes on where a cursor or a row says: it is killed and called again where its steps are known.
+# Maintenance resumes at a cursor or a row: its own tests kill it between its steps and call it again.
 ELSEWHERE = {
     "prune_database": (test_retention_runs.test_retention_run_killed_at_any_write_is_resumed_to_the_same_result,),
     "reconcile_database": (
@@ -243,7 +243,7 @@ class Crash(BaseException):
 
 
 class Trial:
-    """One world in which a row's order is carried out, and what stands in it."""
+    """One database in which a row's activity is called, and its rows."""
 
     def __init__(self, folder: Path, like: "Trial | None" = None) -> None:
         self.folder = folder
@@ -324,7 +324,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def plain(rows: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Return rows in which ids and keys that are new, and drawn anew in each world, look alike."""
+    """Return rows with new ids and keys, which differ between databases, replaced by placeholders."""
     known = {value for found in before.values() for row in found for value in row.values() if isinstance(value, str)}
 
     def masked(value: Any) -> Any:
@@ -337,7 +337,7 @@ def plain(rows: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 
 
 def like(given: Any, result: Any) -> bool:
-    """Tell whether two worlds returned the same; ids that each makes for itself differ."""
+    """Return whether two calls returned the same, apart from generated ids."""
     both_new = all(isinstance(one, str) and RANDOM.fullmatch(one) for one in (given, result))
     return both_new or given == result
 
@@ -349,7 +349,7 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 @pytest.fixture
 def prepared(row: Row, tmp_path: Path) -> Iterator[tuple[Trial, Any]]:
-    """A world that is ready for the order, and the order."""
+    """A prepared database, and the input of the activity."""
     trial = Trial(tmp_path / "prepared")
     order = row.order(trial.desk)
     yield trial, order
@@ -358,7 +358,7 @@ def prepared(row: Row, tmp_path: Path) -> Iterator[tuple[Trial, Any]]:
 
 @pytest.fixture
 def trials(prepared: tuple[Trial, Any], tmp_path: Path) -> Iterator[Callable[[], Trial]]:
-    """Make worlds that are alike."""
+    """Make databases with equal rows."""
     prepared[0].world.database.close()
     made: list[Trial] = []
 

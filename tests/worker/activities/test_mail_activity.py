@@ -1,4 +1,4 @@
-"""One order, one mail: rows before sending, retries that find them, the cap, and silence about addresses."""
+"""The activity `send_mail`: its row before sending, retries, the daily cap, and no addresses in logs."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""From the row to the server and back: tries, ends, kills, orders of staff."""
+"""The activity `post_webhook`: attempts, results, kills, and retries ordered by staff."""
 
 import json
 import logging
@@ -43,14 +43,14 @@ def server(authority: Authority) -> Iterator[Receiver]:
 
 @pytest.fixture
 def keys(world: World, server: Receiver) -> Keys:
-    """A customer whose server is the receiver; what came before is not told."""
+    """A customer with the receiver as webhook URL; earlier events have no webhook."""
     keys = world.register()
     subscribe(world, server.url)
     return keys
 
 
 class Told:
-    """A courier that ends as told."""
+    """A webhook client that returns the given results."""
 
     def __init__(self, *ends: PostResult | BaseException) -> None:
         self.ends = list(ends)

@@ -1,4 +1,4 @@
-"""What `octy` changes in SQL: accounts opened, pairs replaced and cut; each with its refusals and its trace."""
+"""`octy accounts add`, `octy keys regenerate` and `octy keys revoke`: rows, refusals and audit lines."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def test_rejected_accounts_add_changes_nothing(world, octy, *, reference, email,
     assert world.rows("SELECT COUNT(*) FROM account, outbox, regeneration") == before
 
 
-# Replacing
+# Regenerating
 
 
 def test_keys_regenerate_orders_a_regeneration_through_the_outbox(world, octy):
@@ -98,7 +98,7 @@ def test_keys_regenerate_with_leaked_retires_the_key_pair_at_once(world, octy):
 
 
 def issue(world: World, regeneration_id: str) -> str:
-    """Do the workflow's first steps: the new pair is active, its link is out. Return its public key."""
+    """Do the workflow's first steps: the new key pair is active and its link sent. Return its public key."""
     now = time.time()
     with world.database.write_session() as session:
         regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=86_400.0, now=now)
@@ -139,7 +139,7 @@ def test_keys_regenerate_for_an_account_without_a_key_pair_issues_one(world, oct
     assert (done.json["old_public_key"], done.json["joined"]) == (None, False)
 
 
-# Cutting
+# Revoking
 
 
 def test_keys_revoke_ends_the_key_pair_in_every_process(world, octy):

@@ -82,7 +82,7 @@ def test_staff_commands_need_no_keys(octy):
         octy(*words).must()
 
 
-# Upkeep
+# Maintenance
 
 
 def test_key_ids_of_two_installations_differ(octy):

@@ -26,7 +26,7 @@ def stack(tmp_path_factory, request) -> Iterator[CliStack]:
         yield stack
 
 
-# Decisions that stand
+# Accepted decisions
 
 
 def test_decision_is_applied_and_its_repeat_has_no_effect(stack):
@@ -75,7 +75,7 @@ def test_bulk_decision_decides_open_incidents_and_refuses_a_closed_one(stack):
     assert len(stack.events(first, "answered")) == 1
 
 
-# Refusals, each with its trace
+# Refusals and their audit lines
 
 
 def test_second_decision_is_refused_and_audited(stack):
@@ -92,7 +92,7 @@ def test_second_decision_is_refused_and_audited(stack):
 
 def test_decision_after_the_customers_answer_is_refused_and_recorded_once(stack):
     _, incident_id = stack.open_incident()
-    with stack.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
+    with stack.world.database.write() as connection:  # the page's answer, before the workflow is notified
         run(
             connection,
             "UPDATE incident_answer SET answer = 'it_was_us', answered_by = 'customer', answered_at = 0 "
@@ -104,7 +104,7 @@ def test_decision_after_the_customers_answer_is_refused_and_recorded_once(stack)
     assert len(stack.events(incident_id, "decision_refused")) == 1
 
 
-# More time, mails again, another answer
+# Extensions, resent mails, amendments
 
 
 def test_incident_is_extended_and_its_alert_resent(stack):
@@ -226,7 +226,7 @@ def test_decision_reports_a_wrong_temporal_connection(stack, variables, code, sa
 
 
 def test_decision_without_temporal_keys_is_applied_but_its_result_is_unreadable(stack):
-    """The order itself stands in SQL, and its id needs no encryption: it is carried out."""
+    """The request is saved in SQL, and its id needs no encryption, so it is applied."""
     _, incident_id = stack.open_incident()
     done = stack.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
     assert "OCTY_TEMPORAL_KEYS lacks the key '" in done.stderr
@@ -323,7 +323,7 @@ OTHER = Keychain.generate("k9").export()
 
 
 def doctor_finds(stack: CliStack, variables: dict[str, str], wrong: list[str], said: str) -> None:
-    """Have the doctor look with these settings: it must say what is wrong, and only that."""
+    """Run the doctor with these settings: it must report exactly these problems."""
     places = {"inbox": stack.inbox, "http_port": stack.inbox.rpartition(":")[2]}
     done = stack.octy.shell(
         "doctor", "--json", **{name: value.format(**places) for name, value in variables.items()}
@@ -354,7 +354,7 @@ def test_doctor_reports_exactly_the_wrong_key(stack, sealed, variables, wrong, s
     doctor_finds(stack, variables, wrong, said)
 
 
-@pytest.mark.parametrize("stack", ["sqlite"], indirect=True)  # no database has part in it
+@pytest.mark.parametrize("stack", ["sqlite"], indirect=True)  # independent of the database
 @pytest.mark.parametrize(
     ("variables", "wrong", "said"),
     [

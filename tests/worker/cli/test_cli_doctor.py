@@ -1,4 +1,4 @@
-"""What `octy doctor` sees of settings, packages and the database. The network, and all well: `test_cli_decide`."""
+"""`octy doctor` on settings, packages and the database. The network, and a healthy installation: `test_cli_decide`."""
 
 import json
 import time
@@ -149,7 +149,7 @@ def test_doctor_reports_passlib_beside_libpass(monkeypatch):
     assert "pip uninstall passlib libpass" in found.found
 
 
-# The store
+# The database
 
 
 def test_doctor_reports_no_problem_of_a_sound_database(registered, world):

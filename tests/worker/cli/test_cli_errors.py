@@ -1,4 +1,4 @@
-"""How commands fail: exit codes as a table, one clear line on stderr, no traceback for what is expected."""
+"""How commands fail: exit codes, one line on stderr, no traceback for expected errors."""
 
 import os
 import signal

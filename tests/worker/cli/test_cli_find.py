@@ -1,4 +1,4 @@
-"""`octy find`: a customer is found by what a caller or a mail names."""
+"""`octy find`: accounts, key pairs, incidents and requests by any id or text."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""`octy` tells how far new keys have come: refused mails, expired links, keys that were collected."""
+"""`octy` reports the progress of new keys: rejected mails, expired links, collected keys."""
 
 import re
 import time
@@ -35,7 +35,7 @@ def first_keys(octy: Octy) -> str:
 
 
 def issue(world: World, regeneration_id: str, *, issued: float | None = None) -> None:
-    """Make the pair and its link, as the workflow does."""
+    """Make the key pair and its link, as the workflow does."""
     now = time.time() if issued is None else issued
     with world.database.write_session() as session:
         regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LINK_LIFE, now=now)

@@ -1,4 +1,4 @@
-"""`octy keys import`: what it says, asks for and leaves behind; how it ends when it is refused, stopped or killed."""
+"""`octy keys import`: output, audit lines and rows; refused, stopped and killed imports."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def accepts(world: World, number: int, secret: str = SECRET) -> bool:
         return authenticator.decide(FakeRequest(basic(key(number), secret))).outcome is Outcome.ACCEPTED
 
 
-# What is done and said
+# Imports and their output
 
 
 def test_keys_import_imports_accounts_whose_key_pairs_authenticate(world, octy):
@@ -146,7 +146,7 @@ def test_example_of_the_keys_import_help_is_a_valid_file(world, octy):
     assert set(json.loads(as_object)) == set(lines[start].split(","))
 
 
-# Faults
+# Errors
 
 
 def test_keys_import_reports_invalid_rows_by_line_and_imports_nothing(world, octy):

@@ -79,7 +79,7 @@ def compare(value, names: dict[str, dict | None]) -> None:
 
 
 def expose(world: World, public_key: str) -> str:
-    """A pair came over plain HTTP, and its customer was told; return the notice's id."""
+    """A key pair was exposed over plain HTTP and its customer notified; return the notice's id."""
     [(pair_id, account_id)] = world.rows("SELECT id, account_id FROM key_pair WHERE public_key = :key", key=public_key)
     with world.database.write() as connection:
         record_exposure(connection, pair_id, {"source": "192.0.2.1", "user_agent": "curl/8.5", "request_id": "r"}, NOW)
@@ -106,7 +106,7 @@ def put_mail(world: World, account_id: str, name: str, state: MailState, fault: 
 
 @pytest.fixture
 def busy(world: World) -> tuple[str, str]:
-    """A customer with all there is: a case, its answer, mails, a notice, a used key."""
+    """A customer with an answered incident, mails, a notice and a used key pair."""
     pair, incident_id = open_incident(world)
     expose(world, pair.public_key)
     fail(world, pair, 3, source="198.51.100.4", outcome=Outcome.ACCEPTED)
@@ -181,7 +181,7 @@ def test_lists_show_no_secret_digest_or_link(world, octy, busy):
     assert "https://" not in shown
 
 
-# What a case shows
+# What an incident shows
 
 
 def test_incidents_show_has_customer_times_sources_mails_and_answer(octy, busy):

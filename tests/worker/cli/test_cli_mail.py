@@ -1,4 +1,4 @@
-"""`octy mail`: previews of every kind, one mail through a real server and its ending in words, the DNS entry."""
+"""`octy mail`: previews of every kind, a test mail through a real server and its result, the DNS entry."""
 
 import re
 from email import message_from_bytes, policy

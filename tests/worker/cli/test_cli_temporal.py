@@ -1,4 +1,4 @@
-"""`octy temporal`: releases of the worker as on-call staff sees and promotes them; and the doctor's look at them."""
+"""`octy temporal`: worker releases, promoting one, and the doctor's check of them."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How text looks on terminals: strangers' text obeyed by none, ids whole, colour where it is wanted."""
+"""Output on terminals: untrusted text sanitized, ids whole, colour where it is supported."""
 
 import io
 import re
@@ -27,7 +27,7 @@ def octy(world: World) -> Octy:
     return octy_for(world)
 
 
-# Strangers' text
+# Untrusted text
 
 
 def test_untrusted_text_is_sanitized_for_the_terminal(world, octy):

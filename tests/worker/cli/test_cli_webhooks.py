@@ -1,4 +1,4 @@
-"""`octy webhooks`: secrets that are handed over, tests that are sent, lists, and orders to try again."""
+"""`octy webhooks`: secrets, test events, lists, and retries."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The database's version, compared with the oldest one that works; settings that let a power loss take commits."""
+"""The database's minimum version, and settings that lose commits at a power loss."""
 
 import sqlite3
 

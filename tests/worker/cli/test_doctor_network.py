@@ -1,4 +1,4 @@
-"""What `octy doctor` tries on the network beyond a greeting: the beginning of a mail, and certificates out of time."""
+"""`octy doctor` on the network: a mail up to RCPT, certificates, and the TLS mode of PostgreSQL."""
 
 from datetime import UTC, datetime, timedelta
 

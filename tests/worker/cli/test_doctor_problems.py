@@ -1,7 +1,7 @@
-"""Each problem that `octy doctor` can find, provoked once, with its words; and docs/doctor.md, which lists them all.
+"""Each problem that `octy doctor` can report, provoked once, with its text; and docs/doctor.md, which lists them all.
 
 Here: what settings, files, SQL, mail server, pages and codec server tell. Not here: Temporal (`test_doctor_temporal`),
-what came of the work (`test_doctor_stalled_work`).
+stalled work (`test_doctor_stalled_work`).
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Each problem that `octy doctor` finds in what came of the work, provoked once, with the words of docs/doctor.md."""
+"""Each problem of stalled work that `octy doctor` reports, provoked once, with the text of docs/doctor.md."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Each problem that `octy doctor` can find at Temporal, provoked once, with its words."""
+"""Each problem of Temporal that `octy doctor` reports, provoked once, with its text."""
 
 import asyncio
 import time
@@ -109,7 +109,7 @@ def silent_server(ground: Ground) -> list[Check]:
 
 
 def poll_with_another_release(ground: Ground) -> list[Check]:
-    """Ask for work as a worker of another release does, until the doctor has looked."""
+    """Poll as a worker of another release does, until the doctor has run."""
     queue = ground.queue
     request = PollActivityTaskQueueRequest(
         namespace="default", task_queue=TaskQueue(name=queue), identity="7@old (octy 0.0.1, schema 0001)"
@@ -131,7 +131,7 @@ def poll_with_another_release(ground: Ground) -> list[Check]:
 
 
 def polled(seen: float, queues: int = 0, identity: str = "") -> list[TaskQueuePollers]:
-    """Return what Temporal says of workers that asked for work at this time, on so many queues or on all."""
+    """Return Temporal's pollers of workers that polled at this time, on so many queues or on all."""
     names = all_task_queues("octy-x")
     alive = ((identity or worker_identity(), seen),)
     return [
@@ -174,7 +174,7 @@ def failing_workflow_task(ground: Ground) -> list[Check]:
             failed = RespondWorkflowTaskFailedRequest(namespace="default", task_token=task.task_token, cause=1)  # type: ignore[arg-type]
             await client.workflow_service.respond_workflow_task_failed(failed)
 
-        async def listed() -> bool:  # lists are a moment late
+        async def listed() -> bool:  # lists are eventually consistent
             return bool([each async for each in client.list_workflows(f"TaskQueue = '{queue}'")])
 
         await until_async(listed)
@@ -190,7 +190,7 @@ def restored(ground: Ground) -> list[Check]:
         ground.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody")
     )
 
-    def problem() -> Check | None:  # lists are a moment late
+    def problem() -> Check | None:  # lists are eventually consistent
         found = check_restored_backup(ground.settings(), ground.installation)
         return None if found.state is State.OK else found
 

@@ -1,4 +1,4 @@
-"""`octy incidents show --follow`: what is new is told once, and it ends by itself or by Ctrl-C with exit code 0."""
+"""`octy incidents show --follow`: prints new events once, and ends with the incident or by Ctrl-C, with code 0."""
 
 import json
 import re
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sqlite  # its SQL is that of `show`, which both databas
 
 @pytest.fixture
 def case(world, monkeypatch):
-    """A case, and a way to say what happens between two looks."""
+    """An incident, and a way to say what happens between two looks."""
     _, incident_id = open_incident(world)
 
     def meanwhile(*happenings):

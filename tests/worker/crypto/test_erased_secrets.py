@@ -1,4 +1,4 @@
-"""A sealed secret that was collected stands in none of SQLite's files: neither in the log nor in free pages."""
+"""A collected sealed secret is in none of SQLite's files: neither in the log nor in free pages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Events over time: bins of round widths that lose nothing, and drawings that any terminal and any reader can take."""
+"""Histograms: bins of round widths that lose no counts, drawn in block characters, in ASCII and as bars."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Cases in SQL: who is heard, what one transaction does, and that repeats are harmless."""
+"""Incidents in SQL: whose answer counts, what one transaction does, and that repeats have no effect."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ NOW = time.time()
 
 
 def open_case(world: World, keys: Keys, times: int = 20) -> str:
-    """Fail so often that a case is open; return its id."""
+    """Fail so often that an incident is opened; return its id."""
     fail(world, keys, times, NOW)
     [(incident_id,)] = world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
     return incident_id
@@ -98,7 +98,7 @@ def test_answer_leak_and_outbox_message_are_one_transaction(
 def test_leak_of_an_uncollected_key_pair_retires_the_one_in_use(
     world: World, leaked: bool, end: RegenerationState | None
 ) -> None:
-    """The customer holds no other secret than the one that the attacked pair was to replace."""
+    """The customer holds no other secret than the one that the attacked key pair was to replace."""
     old = world.register()
     new = replace_uncollected(world, old)
     incident_id = open_case(world, new)
@@ -118,7 +118,7 @@ def test_leak_of_a_collected_key_pair_keeps_the_overlap_of_its_predecessor(world
 
 
 def replace_uncollected(world: World, old: Keys) -> Keys:
-    """Order a replacement up to the link that waits; the secret is unknown."""
+    """Order a regeneration up to its sent link; the secret is unknown."""
     with world.database.write_session() as session:
         current = regenerations.current_pair(session, old.account_id)
         assert current is not None
@@ -251,7 +251,7 @@ def test_timeline_records_an_event_once_in_order(world: World) -> None:
 
 
 def test_incident_with_a_reported_leak_cannot_become_a_false_alarm(world: World) -> None:
-    """After an abandoned regeneration the case is asked anew, but the leak stays reported."""
+    """After an abandoned regeneration the incident is asked anew, but the leak stays reported."""
     keys = world.register()
     incident_id = open_case(world, keys)
     answer(world, incident_id, Answer.NOT_US, leaked=True)

@@ -1,6 +1,6 @@
 """Every way into `needs_staff`, and the way back out when its cause is over: SQL, Temporal and the worker's real parts.
 
-Only the mail server is played, and the waits are fractions of a second.
+Only the mail server is fake, and the waits are fractions of a second.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def temporal() -> Iterator[Temporal]:
 
 @dataclass
 class PostOffice:
-    """A mail server that refuses for good as long as it is closed."""
+    """A mail server that rejects mails permanently while it is closed."""
 
     closed: bool = False
     renderer: list[str] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Case:
         )
 
     def spoil_new_pairs(self, *, until: bool) -> None:
-        """Make pairs that are issued from now on fail their proof, or take that back."""
+        """Make key pairs that are issued from now on fail their verification, or take that back."""
         make = (
             "CREATE TRIGGER spoil AFTER INSERT ON key_pair BEGIN "
             "UPDATE key_pair SET secret_digest = '$octy-b2$k1$00' WHERE id = NEW.id; END"
@@ -148,7 +148,7 @@ class Case:
 
 @dataclass
 class Office:
-    """One worker, and one case after another. Waits that a case is not given are long."""
+    """One worker, and one incident after another. Waits that an incident is not given are long."""
 
     temporal: Temporal
     world: World
@@ -163,7 +163,7 @@ class Office:
         return WorkerSettings(**{**keys, **names, **waits, **times})  # type: ignore[arg-type]
 
     def plays(self, story: Callable[[Case], Awaitable[None]], *, closed: bool = False, **times: object) -> None:
-        """Open a case, and let the relay run as long as the story goes."""
+        """Open an incident, and let the relay run as long as the story goes."""
         self.post.closed = closed
         _, incident_id = open_incident(self.world, f"c{next(self.numbers)}")
         relay = Relay(self.world.database, self.temporal.client, self.settings(**times), time.time)

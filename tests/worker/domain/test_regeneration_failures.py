@@ -1,4 +1,4 @@
-"""One new pair at a time, whoever orders it; and the old pair lives until the new one is in the customer's hands."""
+"""One regeneration at a time, whoever orders it; the old key pair is active until the new one is collected."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def desk(tmp_path) -> Desk:
     return Desk(World(tmp_path))
 
 
-# Who orders a new pair. Each returns the regeneration that serves the order, or why there is none.
+# Who orders a regeneration. Each returns the regeneration that the order created or joined, or why there is none.
 
 
 def staff(desk: Desk, keys: Keys) -> str:
@@ -149,7 +149,7 @@ STEPS = ("issue_key_pair", "verify_key_pair", "activate_key_pair")
 def test_regeneration_failed_after_any_step_keeps_the_old_key_pair_unless_leaked(
     desk: Desk, done: int, leaked: bool
 ) -> None:
-    """After so many steps it is given up: one failed for good, the mail was refused, or nobody collected."""
+    """After so many steps it is abandoned: one failed permanently, the mail was rejected, or nobody collected."""
     keys = desk.world.register()
     regeneration_id = desk.order(keys, leaked=leaked)
     for name in STEPS[:done]:

@@ -1,4 +1,4 @@
-"""Regenerations in SQL: from the order to the end of the old pair; each step twice, and each race once."""
+"""Regenerations in SQL: from the order to the end of the old key pair; each step twice, and each race once."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +116,7 @@ def test_regeneration_of_an_uncollected_key_pair_supersedes_its_own(world: World
     issue(world, first.regeneration_id)
     activate(world, first.regeneration_id)
     [new_key] = set(states(world)) - {old.public_key}
-    second = order(world, old)  # the current pair is the new one by now
+    second = order(world, old)  # the current key pair is the new one by now
     assert not second.joined
     assert world.rows("SELECT state FROM regeneration WHERE id = :id", id=first.regeneration_id) == [("superseded",)]
     assert in_session(world.database, regenerations.collect, world.sealer, first.regeneration_id, 1, NOW) is None
@@ -284,7 +284,7 @@ def test_second_first_issue_joins(world: World) -> None:
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_replaced_key_pair_is_not_replaced_again(world: World, finished: bool) -> None:
-    """A case of the old pair that is answered during or after the overlap joins what replaced it."""
+    """An incident of the old key pair that is answered during or after the overlap joins what replaced it."""
     old = world.register()
     first = order(world, old)
     new = world.complete(first.regeneration_id)

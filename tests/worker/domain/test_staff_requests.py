@@ -1,4 +1,4 @@
-"""Staff orders in SQL: messages to workflows carry an id, and the row decides whether there is anything to do."""
+"""Staff requests in SQL: messages to workflows carry an id, and the row decides whether it is used."""
 
 import json
 import threading

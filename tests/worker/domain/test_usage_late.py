@@ -1,4 +1,4 @@
-"""A retired pair that is still sent with its own secret: staff and customer are told who must be given new keys."""
+"""Late uses: a retired key pair is still sent with its secret; staff and customer are shown its sources."""
 
 import time
 
@@ -26,7 +26,7 @@ from octy_workflows.messages import MailKind, SendMailInput
 
 
 def renewed(world: World, keys: Keys) -> Keys:
-    """Replace a pair at once and return the new one."""
+    """Replace a key pair at once and return the new one."""
     now = time.time()
     with world.database.write_session() as session:
         pair = run(session.connection(), "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key)

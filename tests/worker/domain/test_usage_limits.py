@@ -1,4 +1,4 @@
-"""Of a key with more counters than people are shown at once, only the newest minutes are read."""
+"""Of a key with more counters than are read at once, only the newest minutes are read."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The old pair's last days: who is still let in with it, what the customer is told of that, and the new pair's use."""
+"""Uses of the old key pair in its overlap, the mails about it, and the first use of the new one."""
 
 import time
 
@@ -31,7 +31,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def mail_world(tmp_path):
-    """What mails say has nothing to do with the store."""
+    """Mail texts do not depend on the database."""
     yield from open_world(tmp_path, "sqlite")
 
 
@@ -43,7 +43,7 @@ def both(rendered):
     return " ".join(rendered.text.split()), " ".join(rendered.html.split())
 
 
-# Who still uses it
+# Uses by source
 
 
 def use(world: World, keys: Keys, source: str, *, times: int = 1, user_agent: str = "") -> None:
@@ -54,7 +54,7 @@ def use(world: World, keys: Keys, source: str, *, times: int = 1, user_agent: st
 
 
 def replaced(world: World, old: Keys, collected_at: float) -> str:
-    """Have the pair replaced, the new secret collected, and the overlap begun."""
+    """Have the key pair replaced, the new secret collected, and the overlap begun."""
     with world.database.write_session() as session:
         pair = regenerations.current_pair(session, old.account_id)
         assert pair is not None
@@ -131,10 +131,10 @@ def test_uses_before_the_collection_or_of_an_ended_key_pair_are_not_counted(worl
     with world.database.write_session() as session:
         regenerations.retire_old(session, again, time.time())
     assert old_uses(world, again) == []
-    assert old_uses(world, old.regeneration_id) == []  # a first pair has no old one
+    assert old_uses(world, old.regeneration_id) == []  # a first key pair has no old one
 
 
-# What the customer is told of it
+# Mails to the customer
 
 
 def test_still_used_mail_has_source_count_last_time_and_end(mail_world):
@@ -149,7 +149,7 @@ def test_still_used_mail_has_source_count_last_time_and_end(mail_world):
             PUBLIC_KEY,
             "2026-02-02 08:40:00 UTC",  # its end
             "2026-02-02 00:40:00 UTC",  # the collection
-            "2026-02-02 02:39:00 UTC",  # the new pair's first use
+            "2026-02-02 02:39:00 UTC",  # the new key pair's first use
             "203.0.113.7",
             "last at 2026-02-02 01:40:00 UTC",
             "nightly/1.2",
@@ -206,11 +206,11 @@ def test_first_key_pair_has_no_keys_retired_mail(mail_world):
     assert report == SendMailResult("failed", "unknown-subject")
 
 
-# The new pair's first use
+# The new key pair's first use
 
 
 def test_first_use_of_new_keys_is_recorded_in_the_incident(world: World) -> None:
-    """The recorder writes it down at the pair, on either database; timeline and JSON read it there."""
+    """The recorder writes it down at the key pair, on either database; timeline and JSON read it there."""
     old = world.register()
     fail(world, old)
     ((incident_id,),) = world.rows("SELECT id FROM incident")

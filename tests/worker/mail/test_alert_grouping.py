@@ -1,4 +1,4 @@
-"""Alerts of one account: the first at once, later ones joined in one mail, none withheld, none told twice."""
+"""Alerts of one account: the first at once, later ones grouped in one mail, none withheld, none sent twice."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -120,7 +120,7 @@ def test_reminders_and_notices_never_use_up_the_cap_of_alerts(world):
     earlier = world.incident()
     for number in range(1, 4):
         activities.send_mail(alert(earlier, number, MailKind.REMINDER))
-    for number in range(2):  # what a thief of the keys can do
+    for number in range(2):  # what an attacker with the keys can do
         notice = world.move_to(f"thief-{number}@elsewhere.example")
         activities.send_mail(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
         activities.send_mail(SendMailInput(world.exposure(), MailKind.EXPOSED, 1, START))

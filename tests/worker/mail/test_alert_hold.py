@@ -1,4 +1,4 @@
-"""Alerts are held on evidence of a fault of our own only, 15 minutes at most, and staff is told at once."""
+"""Alerts are held only on evidence of a fault of the host app, 15 minutes at most, and staff is notified at once."""
 
 from collections import Counter
 

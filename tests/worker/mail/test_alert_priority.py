@@ -1,4 +1,4 @@
-"""Notices and webhooks are not begun while an alert is on its way, and are never stopped by alerts."""
+"""Notices and webhooks do not start while an alert is in progress, and alerts delay them only for a limited time."""
 
 import asyncio
 import time

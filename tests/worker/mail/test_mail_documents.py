@@ -1,4 +1,4 @@
-"""docs/mails.md and examples/mails tell hosts what there is, and all of it works."""
+"""docs/mails.md and examples/mails are complete, and the examples work."""
 
 import re
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""A mail server that hangs keeps mails waiting and nothing else: no decision of staff, and not the next alert."""
+"""A mail server that hangs delays mails only: no decision of staff, and not the next alert."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""`OCTY_DELIVER=mail`: the mail has the secret inside, and its acceptance is the collection; nothing else shows it."""
+"""`OCTY_DELIVER=mail`: the mail contains the secret, its acceptance is the collection; nothing else has the secret."""
 
 import asyncio
 import logging
@@ -84,7 +84,7 @@ def test_accepted_mail_with_keys_counts_as_collected(mail_world):
     [envelope] = mailer.envelopes
     assert [SECRET in form for form in (envelope.rendered.text, envelope.rendered.html)] == [True, True]
     assert standing(mail_world, regeneration_id) == COLLECTED
-    with mail_world.database.write_session() as session:  # the old pair lives out its overlap from then on
+    with mail_world.database.write_session() as session:  # the old key pair lives out its overlap from then on
         assert regenerations.begin_overlap(session, regeneration_id, overlap=60, now=START + 30) == START + 60
 
 
@@ -137,7 +137,7 @@ def test_older_mail_with_keys_accepted_late_counts_as_collected(sqlite_mail_worl
 
 
 class Meanwhile(RecordingMailer):
-    """A mail server that takes its time: something happens while it accepts."""
+    """A mail server during whose reply something happens."""
 
     def __init__(self, happens):
         super().__init__()
@@ -223,7 +223,7 @@ def test_alert_announces_keys_by_mail_or_by_link_as_configured(sqlite_mail_world
         assert ("after you have collected" in form) is (deliver == "link")
 
 
-# The secret shows itself in the letter only
+# The secret is in the mail only
 
 
 def test_repr_of_mail_values_shows_no_secret(sqlite_mail_world):
@@ -273,7 +273,7 @@ def test_mail_with_a_key_pair_inside_shows_no_secret_in_the_error_or_log_of_a_fa
     assert standing(sqlite_mail_world, regeneration_id) == WAITING
 
 
-# The whole way, with a real mail server, a real Temporal server and the worker as it runs
+# End to end, with a real mail server, a real Temporal server and the worker
 
 
 SHAPE = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")

@@ -1,4 +1,4 @@
-"""The way out, against real servers: verified TLS or nothing, and what each ending means."""
+"""The mailer against real servers: verified TLS only, and the result of each reply and error."""
 
 import smtplib
 import socket
@@ -135,7 +135,7 @@ def test_mailer_logs_in_with_user_and_password(starttls, authority, password, en
     assert len(starttls.handler.sent) == (password == "relay-password")
 
 
-def test_mailer_with_a_password_rejects_a_server_without_auth(implicit, authority):
+def test_mailer_with_a_password_defers_without_auth_of_the_server(implicit, authority):
     sender = mailer(implicit, authority, "tls", smtp_user="octy", smtp_password="x")
     assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "auth-not-offered", our_fault=True)
 
@@ -247,7 +247,7 @@ def test_smtp_server_that_answers_slowly_without_end_times_out(authority):
     assert b".\r\n" not in server.heard
 
 
-def test_password_that_smtp_cannot_encode_is_rejected(starttls, authority):
+def test_password_that_smtp_cannot_encode_is_deferred(starttls, authority):
     sender = mailer(starttls, authority, smtp_user="octy", smtp_password="pässword")
     assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "characters", our_fault=True)
 

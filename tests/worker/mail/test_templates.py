@@ -1,4 +1,4 @@
-"""A host's own templates, words, names and colours; and that a fault in them is told before any mail is due."""
+"""Templates, texts, names and colours of the host app; errors in them are reported before any mail is due."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ OTHER_KEYS = "{% for other in facts.others %}{{ other.public_key }} {{ other.url
 
 @pytest.fixture
 def write(tmp_path):
-    """Put a file into the host's folder of templates."""
+    """Write a file into the host app's template folder."""
 
     def put(name, content):
         path = tmp_path / "templates" / name
@@ -48,7 +48,7 @@ def sample(kind=MailKind.ALERT, number=0):
     return samples(kind, SITE)[number]
 
 
-# Whose template
+# Template lookup
 
 
 def test_template_of_the_host_app_replaces_ours_and_no_other(write, renderer):
@@ -141,7 +141,7 @@ def test_missing_colours_are_derived_from_the_given_ones():
     ]
 
 
-# Faults
+# Errors
 
 
 def test_our_templates_pass_the_check_and_every_mail_kind_has_a_sample():
@@ -239,7 +239,7 @@ def world(tmp_path):
 
 
 def test_template_that_fails_at_send_time_loses_no_mail_and_logs_no_facts(world, write, renderer, caplog):
-    """It passed its proof: what this customer's name does to it, no sample showed."""
+    """It passed the template check: no sample has a name like this customer's."""
     path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}" + OTHER_KEYS)
     made = renderer()
     check_templates(made, SITE)

@@ -1,4 +1,4 @@
-"""The daily digest: what waits, once a day, with ids and commands and nothing of customers."""
+"""The daily digest: open tasks, once a day, with ids and commands and no customer data."""
 
 import pytest
 from support.cli_rig import open_incident
@@ -30,7 +30,7 @@ def post(world: World, settings, told: RecordingMailer, now: float = NOW) -> Dig
 
 
 def busy(world: World) -> dict[str, str]:
-    """One of everything that waits; returns the ids."""
+    """Create one of each open task; return the ids."""
     keys, incident = open_incident(world, at=NOW - DAY)
     change(world, "UPDATE incident SET state = 'needs_staff'")
     _, overdue = open_incident(world, "slow", at=NOW - 20 * DAY)
@@ -135,7 +135,7 @@ def test_digest_without_open_tasks_sends_no_mail(world: World, settings) -> None
     told = RecordingMailer()
     assert post(world, settings, told) == DigestResult("nothing")
     busy(world)
-    assert post(world, settings, told, NOW + 3600) == DigestResult("nothing")  # the day has been seen to
+    assert post(world, settings, told, NOW + 3600) == DigestResult("nothing")  # the day is done
     assert told.envelopes == []
 
 

@@ -1,4 +1,4 @@
-"""Temporal lost its state, or a message is a dead letter: what is open goes on, and nothing is sent twice."""
+"""Reconciliation after lost state of Temporal or dead letters: open subjects continue, nothing is sent twice."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def lose_state(group: ProcessGroup, server: Process, file: Path, port: int) -> N
 def test_incidents_continue_after_temporal_lost_its_state(
     file_world: World, tmp_path: Path, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One waits for its answer, one's new keys wait to be collected, one's old keys live out their overlap."""
+    """One waits for its answer, one for the collection of its new keys, one for the end of the overlap."""
     file, port = tmp_path / "temporal.db", free_port()
     server = start_temporal(group, file, port=port, ui_port=None)
     rig = WorkerRig(file_world, monkeypatch, temporal_address=f"127.0.0.1:{port}", overlap=0.0)
@@ -104,7 +104,7 @@ def test_incidents_continue_after_temporal_lost_its_state(
 
 
 async def runs_though_it_is_closed(world: World, client: Client, incident_id: str) -> None:
-    """Start the workflow of a case that was closed long ago, as a restored Temporal has it."""
+    """Start the workflow of an incident that was closed long ago, as a restored Temporal has it."""
     change(world, "UPDATE incident SET closed_at = closed_at - 3600000000 WHERE id = ?", incident_id)
     handle = await client.start_workflow(
         KeyIncidentWorkflow.run,
@@ -115,7 +115,7 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
     workflows, histories = lookups(client)
     await until_async(lambda: workflows.is_idle(Subject.INCIDENT, incident_id))
 
-    async def terminated() -> int:  # the index comes a moment after the fact
+    async def terminated() -> int:  # Temporal's index is eventually consistent
         found = await reconciliation(world, workflows, histories).run()
         assert found is not None
         return found.terminated
@@ -124,11 +124,11 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
     assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
 
 
-# Against a Temporal that says what it is told
+# With a fake Temporal
 
 
 class Said:
-    """What runs in Temporal, as a test says; what is ended is kept."""
+    """A fake of Temporal: `runs` and `known` are what it lists; it keeps what was terminated."""
 
     def __init__(
         self, states: dict[str, WorkflowState] | None = None, running: dict[Subject, list[str]] | None = None
@@ -179,7 +179,7 @@ def reconcile(world: World, said: Said, **options: object) -> Findings:
 
 
 def messages(world: World) -> list[tuple]:
-    """Return what waits for the relay, and forget it."""
+    """Return the pending outbox messages, and mark them as delivered."""
     rows = world.rows(
         "SELECT kind, subject_id, detail FROM outbox WHERE delivered_at IS NULL AND tries < 5 ORDER BY id"
     )
@@ -194,7 +194,7 @@ def add_dead_letter(world: World, event: str, subject: str, **detail: object) ->
 
 @pytest.fixture
 def case(world: World) -> tuple[str, str]:
-    """A case, and the regeneration of its customer's first pair, finished; everything is delivered."""
+    """An incident, and the regeneration of its customer's first key pair, finished; everything is delivered."""
     keys, incident_id = open_incident(world)
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     messages(world)
@@ -215,7 +215,7 @@ def test_incident_without_a_workflow_is_restarted_once(
 def test_completed_workflow_of_an_open_row_counts_as_restored_backup_and_is_not_restarted(
     world: World, case: tuple[str, str]
 ) -> None:
-    """Its workflow has ended by itself: started again, it would deliver keys that are in use, and end them."""
+    """Its workflow has completed: a restart would deliver keys again that are in use, and retire them."""
     incident_id, regeneration_id = case
     change(world, "UPDATE regeneration SET finished_at = NULL, state = 'sent' WHERE id = ?", regeneration_id)
     said = Said({incident_id: WorkflowState.COMPLETED, regeneration_id: WorkflowState.COMPLETED})
@@ -240,7 +240,7 @@ def test_restarted_incident_workflow_gets_the_recorded_answer(world: World, case
 def test_restarted_incident_workflow_gets_the_result_of_its_regeneration(
     world: World, case: tuple[str, str], state: str, told: bool
 ) -> None:
-    """Else the case asks again, or joins what came later: the start itself knows which one ended in vain."""
+    """Else the incident asks again, or joins what came later: the start itself knows which one ended in vain."""
     incident_id, regeneration_id = case
     change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)

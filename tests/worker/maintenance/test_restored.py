@@ -1,6 +1,6 @@
-"""A backup is restored: what was revoked since is accepted again, until `octy db restored` cuts it again.
+"""A restored backup: keys revoked since are accepted again, until `octy db restored` revokes them again.
 
-The drill of docs/restoring.md, with a real database, Temporal, worker and `octy`; and the parts that it does not reach.
+The drill of docs/restoring.md, with a real database, Temporal, worker and `octy`; and the parts beyond it.
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class Backup:
     def __init__(self, world: World) -> None:
         self._world = world
         if world.store == "sqlite":
-            self._copy(world.folder / "octy.db", world.folder / "backup.db")
+            self.copy(world.folder / "octy.db", world.folder / "backup.db")
             return
         with world.database.read() as connection:
             self._rows = {
@@ -120,7 +120,7 @@ class Backup:
 
     def restore(self) -> None:
         if self._world.store == "sqlite":
-            self._copy(self._world.folder / "backup.db", self._world.folder / "octy.db")
+            self.copy(self._world.folder / "backup.db", self._world.folder / "octy.db")
             return
         with self._world.database.write() as connection:
             for table in reversed(METADATA.sorted_tables):
@@ -130,7 +130,7 @@ class Backup:
                     connection.execute(table.insert(), rows)
 
     @staticmethod
-    def _copy(source, target) -> None:
+    def copy(source, target) -> None:
         with sqlite3.connect(source) as one, sqlite3.connect(target) as other:
             one.backup(other)
         one.close()
@@ -233,7 +233,7 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
 
 
 def assert_dry(world: World, restored: Callable[..., CommandResult], keys: Keys) -> None:
-    """A dry run lists what it would cut, and changes nothing."""
+    """A dry run lists what it would retire, and changes nothing."""
     before = contents(world)
     listed = restored("--dry-run").must(1).json
     assert set(listed) == {part.partition("[")[0] for part in re.split(r", (?![^[]*\])", db_restored.RESTORED_JSON)}
@@ -253,7 +253,7 @@ def until_seen(world: World, temporal: Temporal, code: str) -> None:
     until(lambda: check_restored_backup(settings, world.installation).code == code)
 
 
-# What the drill does not reach
+# Beyond the drill
 
 
 def known(**facts: object) -> KnownRegeneration:
@@ -421,7 +421,7 @@ def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_with
 @pytest.mark.parametrize("store", ["sqlite"])
 def test_repair_of_a_copied_database_terminates_no_workflows_of_the_original(world: World, shell: Octy) -> None:
     copy = world.folder / "copy.db"
-    Backup._copy(world.folder / "octy.db", copy)
+    Backup.copy(world.folder / "octy.db", copy)
     refused = shell.shell("db", "restored", *WHY, OCTY_DATABASE_URL=f"sqlite:///{copy}").must(3)
     assert "octy db adopt --moved" in refused.stderr
 
@@ -468,7 +468,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
                 await temporal.client.execute_workflow(kind, args=[given, result], id=one, task_queue=queue)
         histories = Histories(temporal.client, world.installation)
 
-        async def listed() -> bool:  # lists are a moment late
+        async def listed() -> bool:  # lists are eventually consistent
             return (await find_backup_gap(world.database, histories)).total == len(forged)
 
         await until_async(listed)
@@ -513,7 +513,7 @@ class Dying(Histories):
 
 @pytest.mark.parametrize("store", ["sqlite"])
 def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> None:
-    """It told the audit log of each cut at once, and doctor hears of the end of a whole run only."""
+    """It wrote an audit line for each retired key pair at once; the doctor sees the result of a complete run only."""
     keys = world.register()
     regeneration = key_orders.regenerate(
         world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
@@ -544,7 +544,7 @@ def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> Non
 def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_restored_backup(
     world: World, temporal: Temporal, restored: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor are keys that were abandoned: nobody need trust Temporal where nothing differs."""
+    """Nor are keys that were abandoned: Temporal need not be trusted where nothing differs."""
     keys = world.register()
     rig = WorkerRig(world, monkeypatch, temporal_address=temporal.address, overlap=0.0)
 
@@ -569,7 +569,7 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_res
         connection.exec_driver_sql("UPDATE regeneration SET state = 'abandoned' WHERE state = 'superseded'")
     assert restored("--dry-run").must(0).json["unproven"] == []
     copy = world.folder / "copy.db"
-    Backup._copy(world.folder / "octy.db", copy)
+    Backup.copy(world.folder / "octy.db", copy)
     copied = world.worker_settings(temporal_address=temporal.address).model_copy(
         update={"database_url": f"sqlite:///{copy}"}
     )
@@ -579,7 +579,7 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_res
 
 
 async def order(rig: WorkerRig) -> str:
-    """Order keys in place of the newest pair, be it collected or not, and wait until they are sent."""
+    """Order keys in place of the newest key pair, be it collected or not, and wait until they are sent."""
     world = rig.world
     with world.database.write_session() as session:
         account_id, pair_id = session.exec(select(KeyPair.account_id, KeyPair.id).order_by(KeyPair.id)).all()[-1]

@@ -1,4 +1,4 @@
-"""What retention drops and what it keeps: limits to the microsecond, sums exact, borders of cases untouched."""
+"""What retention deletes and what it keeps: limits to the microsecond, exact sums, unchanged incident reports."""
 
 from collections import Counter
 from datetime import timedelta
@@ -230,7 +230,7 @@ def test_late_use_counters_of_a_retired_key_pair_are_kept_while_it_is_used(world
     assert (told(NOW), told(retired + 10 * DAY)) == before == ([6], [6])
 
 
-# Books and secrets
+# Incidents and secrets
 
 
 def test_retention_keeps_incidents_mails_and_timelines(world):
@@ -261,7 +261,7 @@ def test_uncollected_secret_is_erased_long_after_its_link_expired(world, expired
         assert regenerations.load_regeneration(session, made.regeneration_id) is not None
 
 
-# Counted beforehand
+# Counts of a dry run
 
 
 def test_count_due_equals_what_a_run_deletes(world):

@@ -1,4 +1,4 @@
-"""Runs of retention: resumed wherever they were killed, one holder at a time, nothing lost to recorders meanwhile."""
+"""Retention runs: resumed wherever they were killed, one holder at a time, no count lost by concurrent recorders."""
 
 import threading
 import time
@@ -185,11 +185,11 @@ def test_retention_run_with_a_jumping_clock_loses_no_count(world, minute):
     assert sums == {"pk_1": 1400 + 2 * written["n"], "": 2 * written["n"]}
 
 
-# Outages, stops, pieces
+# Outages, stops, slices
 
 
 class Away(Database):
-    """A store that does not answer for a while."""
+    """A database that is unavailable for a number of writes."""
 
     def __init__(self, url: str, failures: int) -> None:
         super().__init__(url)

@@ -1,4 +1,4 @@
-"""The activities of upkeep, what `octy doctor` says of their last runs, and the command that reconciles."""
+"""Activities of maintenance, the doctor's checks of their last runs, and `octy incidents reconcile`."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Each alert rule fires when it should and rests when it should, as Prometheus itself evaluates them."""
+"""Each alert rule fires when it should and only then, as Prometheus evaluates it."""
 
 import subprocess
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Metrics of the store: cheap whoever asks, right after an outage, silent about what can't be read."""
+"""Metrics of the database: cached, right after an outage, and missing for what can't be read."""
 
 import asyncio
 import os

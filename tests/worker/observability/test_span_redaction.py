@@ -1,4 +1,4 @@
-"""Spans on their way out: of an error its kind leaves, and none of its words."""
+"""Span redaction: the type of an error is exported, its text is not."""
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http import trace_exporter

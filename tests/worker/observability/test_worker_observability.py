@@ -1,4 +1,4 @@
-"""A worker under observation: its metrics, those of the Temporal SDK, and the spans of a case, from one real run."""
+"""Metrics of a worker and of the Temporal SDK, and the spans of an incident, from one real run."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What each message becomes for Temporal."""
+"""The workflow call of each outbox message."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the outbox holds is delivered by priority, and within one by account: nobody's many messages delay others'."""
+"""Outbox messages are delivered by priority, and within one by account: many messages of one account delay no other."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The one adapter to Temporal: what holds messages back and what does not. With other relays: `test_relay_sharing`."""
+"""The relay: which errors delay which messages. Several relays: `test_relay_sharing`."""
 
 import asyncio
 import logging
@@ -78,7 +78,7 @@ def test_message_to_a_completed_workflow_counts_as_delivered(world: World) -> No
     assert row(world, number) == (True, 1, "")
 
 
-# Messages that are at fault
+# Failing messages
 
 POISON = [
     ("no_such_event", {}, "ValueError"),
@@ -306,7 +306,7 @@ def test_message_delivered_twice_starts_one_workflow(world: World, temporal: Tem
     assert temporal.run(runs.deliver_pending()) == DeliveryCounts(3, 0)
     first = temporal.run(_runs(temporal.client, name))
     assert temporal.run(_history(temporal.client, name)) == ["start", "failures_increased", "customer_answered"]
-    # As after a crash between the call and the note.
+    # As after a crash between the call and the commit.
     change(world, "UPDATE outbox SET delivered_at = NULL WHERE kind = ?", str(event))
     assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
     again = {MessageKind.INCIDENT_OPENED: [], MessageKind.INCIDENT_GREW: ["failures_increased"]}[event]

@@ -1,4 +1,4 @@
-"""Several relays and one outbox: each message once, in its subject's order, and nothing lost with a relay."""
+"""Several relays and one outbox: each message once, in its subject's order, none lost when a relay dies."""
 
 import asyncio
 import subprocess
@@ -46,7 +46,7 @@ LEASE = 30.0
 
 
 class Company(RecordingClient):
-    """An ear that answers its first calls only when all its colleagues have heard something, too."""
+    """A client that returns from its first call only when all other clients were called, too."""
 
     def __init__(self, colleagues: list["Company"], everybody: asyncio.Event) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Company(RecordingClient):
 
 
 class Slow(RecordingClient):
-    """Takes its time with each message; tells of two of one subject at a time."""
+    """A slow client that records concurrent calls for one subject."""
 
     def __init__(self, busy: Counter[str], started: list[tuple]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Slow(RecordingClient):
 
 
 class Stuck(RecordingClient):
-    """Has no answer to messages of one subject until it is let go."""
+    """A client that does not return for one subject until it is released."""
 
     def __init__(self, subject: str) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ def test_subject_without_a_response_blocks_no_other(world: World) -> None:
 
 
 async def _abandon(relay_: Relay, client: Stuck) -> None:
-    """Let a relay claim and call, and then do nothing more, not even give anything back."""
+    """Let a relay lease and call, and then do nothing more, not even release its leases."""
     asyncio.get_running_loop().create_task(relay_.deliver_pending())
     await client.reached.wait()
 

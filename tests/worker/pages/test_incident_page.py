@@ -1,4 +1,4 @@
-"""The page of a case, read by anybody with the link."""
+"""The incident page, read by anybody with the link."""
 
 import asyncio
 from datetime import timedelta

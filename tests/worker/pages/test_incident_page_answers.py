@@ -1,4 +1,4 @@
-"""Answering a case: once, by a visible button, with the right form, whoever else is clicking."""
+"""Answers on the incident page: once, by a visible button, with the right form token, also concurrently."""
 
 import re
 from collections import Counter
@@ -136,7 +136,7 @@ def test_incident_link_works_as_long_as_the_incident_is_open(world):
         ),
         (
             Resolution.FALSE_ALARM,
-            "not_us",  # changed by staff after the close: new keys were ordered beside the case
+            "not_us",  # changed by staff after the close: new keys were ordered beside the incident
             "Our support’s answer: it was not us Recorded on 2026-01-01 00:00:00 UTC. What happens next",
             "What was done",
         ),

@@ -1,4 +1,4 @@
-"""The page of a one-time link: the secret key is shown once, on the press of a button."""
+"""The keys page of a one-time link: the secret key is shown once, on the press of a button."""
 
 import logging
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The page of a notice: keys that may have been read by others are replaced, once, on the press of a button."""
+"""The notice page: an exposed key pair is regenerated once, on the press of a button."""
 
 import asyncio
 import re
@@ -46,7 +46,7 @@ def ordered(world: World) -> list[tuple]:
     ]
 
 
-# What it shows
+# Content
 
 
 def test_exposed_page_says_what_happened_and_what_the_button_does(world):
@@ -119,7 +119,7 @@ def test_untrusted_text_on_the_notice_page_is_sanitized(world, hostile):
     assert "x" * 121 not in page
 
 
-# What the button does
+# The button
 
 
 def test_regeneration_from_the_notice_page_keeps_the_old_key_pair_until_collection(world):
@@ -293,7 +293,7 @@ def test_notice_page_works_under_a_path_prefix_of_a_proxy(world):
     assert "Your new keys are ordered" in text_of(response.text)
 
 
-# What stands against an order
+# Refused regenerations
 
 
 def test_notice_link_expires_as_an_incident_link_does(world):

@@ -26,7 +26,7 @@ ACTIVE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u200b-\u200f\u202
 
 @pytest.mark.parametrize("user_agent", HOSTILE)
 def test_untrusted_user_agent_is_shown_sanitized(tmp_path, user_agent):
-    world = World(tmp_path)  # what such a text looks like has nothing to do with the store
+    world = World(tmp_path)  # what such a text looks like has nothing to do with the database
     incident_id = world.case(sources=((user_agent[:64], 20, user_agent),))
     page = world.browser().get(world.alert_path(incident_id)).text  # the browser has judged the HTML already
     assert ACTIVE.search(page) is None

@@ -1,4 +1,4 @@
-"""What all pages share: headers, strangers, broken requests."""
+"""Common to all pages: headers, invalid links, malformed requests."""
 
 import logging
 import re
@@ -39,13 +39,13 @@ def test_pages_with_an_https_url_send_hsts(world):
 
 
 def strange_paths(world: World) -> list[str]:
-    """Return addresses that must all look like an address that was never there."""
+    """Return invalid URLs, whose responses must all be equal."""
     case, other = world.case(), world.case()
     keys, notice = world.regeneration(make_key_pair().secret), world.exposure()
     case_token, other_token = (world.links.token(Purpose.ALERT, name) for name in (case, other))
     keys_token = world.links.token(Purpose.REVEAL, keys, 1)
     return [
-        f"/alert/{case}/{other_token}",  # of another case
+        f"/alert/{case}/{other_token}",  # of another incident
         f"/alert/{case}/{world.links.token(Purpose.ALERT_FORM, case)}",
         f"/alert/{case}/{case_token[:-1]}",
         f"/alert/{case}/{case_token}x",

@@ -1,4 +1,4 @@
-"""Faults and outages: a page that says what to do, nothing changed, and no values in the log."""
+"""Errors and outages: a page that says what to do, no change, and no values in the log."""
 
 import asyncio
 import logging
@@ -51,7 +51,7 @@ def test_unavailable_database_is_503_with_retry_after(tmp_path, store, world):
         response = browser.get(path_of(url))
         assert (response.status_code, response.headers["retry-after"]) == (503, "30")
         assert "Nothing was changed" in response.text
-    assert browser.get(f"/alert/{case}/{'A' * 32}").status_code == 404  # strangers never reach the store
+    assert browser.get(f"/alert/{case}/{'A' * 32}").status_code == 404  # strangers never reach the database
 
 
 def test_answer_while_the_database_is_locked_is_503_and_changes_nothing(world):

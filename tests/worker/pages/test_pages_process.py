@@ -1,4 +1,4 @@
-"""The process of the pages: started, watched, started again, and ended with the worker; its server has limits."""
+"""The pages process: started, restarted and ended with the worker; limits of its server."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What came of the work, read from SQL: zeros while all is well, and each figure as soon as something is not."""
+"""Figures of stalled work, read from SQL: zero while all is well, and each figure with its problem."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""An answer that staff changes, in SQL: what is undone, what begins, and that nothing happens twice."""
+"""Amendments in SQL: what is withdrawn, what is ordered, and that repeats have no effect."""
 
 import time
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def told(world: World, subject: str) -> list[str]:
     return [kind for (kind,) in world.rows("SELECT kind FROM outbox WHERE subject_id = :s ORDER BY id", s=subject)]
 
 
-# While the case is open
+# While the incident is open
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["sent", "before_there_is_a_pair"])
@@ -116,7 +116,7 @@ def test_amendment_withdraws_uncollected_new_keys(world: World, made: bool) -> N
     assert set(states.values()) <= {"retired"}
     assert world.rows("SELECT 1 FROM key_pair WHERE replaced_by IS NOT NULL") == []
     assert in_session(world.database, regenerations.collect, world.sealer, regeneration_id, 1, NOW) is None
-    # The case hears of the change before it can hear of an end of what it waits for.
+    # The incident is notified of the amendment before the end of the regeneration that it waits for.
     assert told(world, incident_id)[-2:] == ["incident_changed", "regeneration_finished"]
     assert told(world, regeneration_id)[-1] == "regeneration_superseded"
     [(actor, what)] = world.rows("SELECT actor, what FROM incident_event WHERE what = 'answer_amended'")

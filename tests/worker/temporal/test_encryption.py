@@ -1,4 +1,4 @@
-"""Payloads as histories hold them: unreadable without a key, opened by the chain that holds it, never guessed at."""
+"""Payload encryption: unreadable without a key, decrypted by the keychain that has it, bound to its workflow."""
 
 import asyncio
 import secrets

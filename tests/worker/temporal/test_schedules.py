@@ -1,4 +1,4 @@
-"""Schedules of what recurs: made once, mended when settings change, left paused, back after Temporal lost them."""
+"""Schedules of maintenance: created once, updated with the settings, left paused, recreated after a loss."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Search attributes: made known once, told when they can't be, and set by workflows only where they are wanted."""
+"""Search attributes: created once, errors reported, and set by workflows only where they are on."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Limits on connections: which one goes when there is no room, and when one has had its time."""
+"""Connection limits: which connection is closed when there is no room, and the timeouts of each phase."""
 
 from ipaddress import ip_network
 

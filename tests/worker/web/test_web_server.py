@@ -1,4 +1,4 @@
-"""Our web servers end in time, whatever their clients do."""
+"""Web servers stop in time, whatever their clients do."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""One POST over real TLS to servers that behave and to servers that don't."""
+"""The webhook client over real TLS, with well-behaved and misbehaving servers."""
 
 import gzip
 import logging

@@ -1,4 +1,4 @@
-"""No account's webhooks take all slots of a worker, and none that were slow once."""
+"""Webhook slots of a worker are shared between accounts; an account with a failing server gets one."""
 
 from contextlib import ExitStack
 
@@ -13,7 +13,7 @@ from octy_worker.webhooks.failures import PostResult
 
 
 class Arrives:
-    """A courier that notes whether it was told to hurry."""
+    """A webhook client that records whether it had the short timeout."""
 
     def __init__(self) -> None:
         self.hurried: list[bool] = []

@@ -1,4 +1,4 @@
-"""Which event each step puts down, what it says, and that it does so once and in the step's own transaction."""
+"""The webhook event of each step: its data, once, in the step's own transaction."""
 
 import json
 import re

@@ -32,7 +32,7 @@ def temporal() -> Iterator[Temporal]:
 
 
 class Silent:
-    """A courier to servers that take connections and say nothing, until they are let go."""
+    """A webhook client whose servers accept connections and do not respond until they are released."""
 
     def __init__(self) -> None:
         self.waiting = 0

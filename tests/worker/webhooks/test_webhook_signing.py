@@ -1,4 +1,4 @@
-"""What goes over the wire, checked by the function that customers are shown."""
+"""Webhook signatures, verified by the function of the documentation."""
 
 import json
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""Where a webhook may go: a table of URLs, and one of addresses."""
+"""The URL policy of webhooks: a table of URLs, and one of addresses."""
 
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
