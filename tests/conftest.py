@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from support.databases import STORES, remove_template
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.memory_folder import use_memory_folder
-from support.stores import STORES, remove_template
 from support.world import World
 from xdist.scheduler import LoadFileScheduling
 

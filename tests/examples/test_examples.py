@@ -12,8 +12,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 from sqlalchemy import text
+from support.databases import STORES
 from support.paths import ROOT
-from support.stores import STORES
 from support.world import Keys, World
 
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_listening

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.stores import make_empty_database, remove_database
+from support.databases import make_empty_database, remove_database
 
 from octy_middleware import Database
 from octy_middleware.db.migrations import check_tables, upgrade

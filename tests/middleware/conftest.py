@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stores import make_empty_database, remove_database
+from support.databases import make_empty_database, remove_database
 
 from octy_middleware import Database
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.adapters import ADAPTERS
-from support.stores import taken_away
+from support.databases import taken_away
 from support.world import FakeRequest, Keys, World, basic
 from werkzeug.middleware.proxy_fix import ProxyFix
 

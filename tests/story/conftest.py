@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.databases import STORES, make_empty_database, remove_database
 from support.paths import EXAMPLES
-from support.stores import STORES, make_empty_database, remove_database
 
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import LOOPBACK, free_port, is_listening

@@ -36,7 +36,7 @@ from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, SendMailInput
-from support.stores import make_database, remove_database
+from support.databases import make_database, remove_database
 
 CHAIN = Keychain.generate()
 START = 1_770_000_000.0

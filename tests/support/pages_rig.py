@@ -37,8 +37,8 @@ from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import build_pages
 from octy_worker.settings import WorkerSettings
+from support.databases import make_database, remove_database
 from support.pages_browser import BASE, Browser, path_of
-from support.stores import make_database, remove_database
 
 START = 1_767_225_600.0  # 2026-01-01 00:00:00 UTC
 

@@ -27,9 +27,9 @@ from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff.registration import register
+from support.databases import make_database, remove_database
 from support.in_session import in_session
 from support.postgres import PostgresServer
-from support.stores import make_database, remove_database
 
 LIFE = 86_400.0
 INSTALLATION = "0123456789abcdef"  # of every world

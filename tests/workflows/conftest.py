@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("workflows.workflow_books", "workflows.workflow_stage")
-from workflows.workflow_stage import Stage, open_stage  # noqa: E402  # their assertions, too, show what they compared
+pytest.register_assert_rewrite("workflows.workflow_fakes", "workflows.workflow_harness")
+from workflows.workflow_harness import Harness, open_harness  # noqa: E402  # their assertions, too, show what they compared
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
-    with open_stage() as opened:
+def harness() -> Iterator[Harness]:
+    with open_harness() as opened:
         yield opened

@@ -1,9 +1,9 @@
-"""`python tests/workflows/recording.py`: play every path of the tables on the stage, and keep what Temporal wrote.
+"""`python tests/workflows/recording.py`: run every path of the tables on the harness, and keep what Temporal wrote.
 
 Here: which tables, the way from a history to a file, and what is taken out of it. Not here: the paths themselves, each
 in its test; whether the files still replay (`test_histories`).
 
-Ids are the stage's, which count from 1; who ran it, where and with which files is taken out. Record anew when a
+Ids are the harness's, which count from 1; who ran it, where and with which files is taken out. Record anew when a
 change of the workflows is meant to change histories, and only then: the files stand for cases that wait out there.
 """
 
@@ -21,18 +21,18 @@ from _pytest.mark import ParameterSet
 from support.paths import ROOT
 from temporalio.client import WorkflowHistory
 
-from workflows import test_incident_changed as changed
+from workflows import test_incident_amended as changed
 from workflows import test_incident_extended as extended
 from workflows import test_incident_paths, test_notice_paths, test_regeneration_paths
 from workflows import test_incident_reopened as reopened
 from workflows import test_incident_resent as resent
-from workflows import test_upkeep_rounds as rounds
+from workflows import test_maintenance_runs as rounds
 from workflows import test_web_ui as web_ui
 from workflows import test_webhook_paths as webhooks
-from workflows.workflow_stage import Stage, open_stage
+from workflows.workflow_harness import Harness, open_harness
 
 FOLDER = ROOT / "workflows" / "histories"
-TABLES = (  # a folder, and a test: each row of its table is played as the test plays it, and has a file
+TABLES = (  # a folder, and a test: each row of its table is run as the test runs it, and has a file
     ("incident", test_incident_paths.test_path),
     ("incident", reopened.test_new_answer_in_the_activation_of_the_abandonment_is_handled),
     ("incident", reopened.test_incidents_that_supersede_each_other_end),
@@ -64,8 +64,8 @@ _WHO = "recorded"
 _TAKEN_OUT = {"identity": _WHO, "stackTrace": "", "buildId": "", "workerInstanceKey": "", "workerControlTaskQueue": ""}
 
 
-def rows() -> Iterator[tuple[Path, Callable[[Stage], Any]]]:
-    """Return for every row its file, and what plays it."""
+def rows() -> Iterator[tuple[Path, Callable[[Harness], Any]]]:
+    """Return for every row its file, and what runs it."""
     for folder, test in TABLES:
         for name, row in _rows_of(test):
             yield FOLDER / folder / f"{name}.json", partial(test.__wrapped__, **row)
@@ -91,22 +91,22 @@ def files() -> list[Path]:
     return [file for file, _ in rows()]
 
 
-def record(stage: Stage) -> Iterator[Path]:
+def record(harness: Harness) -> Iterator[Path]:
     """Write every file anew."""
     for folder in {folder for folder, _ in TABLES}:
         shutil.rmtree(FOLDER / folder, ignore_errors=True)
-    for file, play in rows():
+    for file, run in rows():
         events: list[Any] = []
-        stage.act(_play(stage, play(stage), events))
+        harness.act(_play(harness, run(harness), events))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text('{"events": [\n' + ",\n".join(json.dumps(event) for event in events) + "\n]}\n", "utf-8")
         yield file
 
 
-async def _play(stage: Stage, act: Any, events: list[Any]) -> None:
-    """Play one path, and add what Temporal wrote of it before the stage clears up."""
+async def _play(harness: Harness, act: Any, events: list[Any]) -> None:
+    """Run one path, and add what Temporal wrote of it before the harness clears up."""
     await act
-    history = await stage.plays[-1].handle.fetch_history()
+    history = await harness.runs[-1].handle.fetch_history()
     events.extend(_without_places(event) for event in json.loads(history.to_json())["events"])
 
 
@@ -133,8 +133,8 @@ def size(history: WorkflowHistory) -> int:
 def main() -> int:
     """Record, and print how large each history is."""
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)  # activities fail on purpose
-    with open_stage() as stage:
-        for file in record(stage):
+    with open_harness() as harness:
+        for file in record(harness):
             history = read(file)
             name = file.relative_to(FOLDER).with_suffix("")
             sys.stdout.write(f"{len(history.events):5d} events {size(history):7d} bytes  {name}\n")

@@ -42,8 +42,8 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_requests import Choice, StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
-from workflows.workflow_books import Books
-from workflows.workflow_stage import WORKFLOWS, Play, Stage, played, working_beside
+from workflows.workflow_fakes import FakeRecords
+from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 KEYS = Keychain({"k1": b"\x01" * 32})
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
@@ -108,14 +108,14 @@ class Kind:
     ] = ()  # what it asks of other workers than its own: each takes time to start and stop
 
 
-async def really_answered(play: Play) -> None:
-    play.books.customer_says(Choice.DISMISS)
-    await play.told("customer_answered")
+async def really_answered(run: WorkflowRun) -> None:
+    run.records.customer_says(Choice.DISMISS)
+    await run.signal("customer_answered")
 
 
-async def really_collected(play: Play) -> None:
-    play.books.collected_at = await play.now()
-    await play.told("keys_collected")
+async def really_collected(run: WorkflowRun) -> None:
+    run.records.collected_at = await run.now()
+    await run.signal("keys_collected")
 
 
 KINDS = {
@@ -165,7 +165,7 @@ KINDS = {
         ),
         None,
     ),
-    "upkeep": (
+    "maintenance": (
         Kind(
             KeyMaintenanceWorkflow.run,
             lambda _subject: MaintenanceInput(MaintenanceTask.RETENTION),
@@ -182,31 +182,31 @@ KINDS = {
 class Target:
     """One running workflow on a task queue of its own, whose worker and relay may have keys."""
 
-    def __init__(self, stage: Stage, kind: Kind, keys: Keychain | None) -> None:
-        self.stage, self.kind, self.keys = stage, kind, keys
+    def __init__(self, harness: Harness, kind: Kind, keys: Keychain | None) -> None:
+        self.harness, self.kind, self.keys = harness, kind, keys
         self.id = f"forged-{next(_numbers)}"
         held = {kind.waits_for: asyncio.Event()} if kind.waits_for else {}
-        self.books = stage.recorder.books[self.id] = Books(
+        self.records = harness.fake_activities.records[self.id] = FakeRecords(
             slow=held, pieces=[MaintenanceStepResult(MaintenanceProgress.DONE, {"a": 1})]
         )
 
     def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
         return Client(
-            self.stage.env.client.service_client,
+            self.harness.env.client.service_client,
             data_converter=encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker),
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Play]:
+    async def running(self) -> AsyncIterator[WorkflowRun]:
         own, queue = self.client(self.keys), self.id
-        recorder, client = self.stage.recorder, self.client(self.keys, for_worker=True)
-        worker = Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=recorder.activities())
-        async with worker, working_beside(client, queue, recorder, self.kind.works):
-            with self.stage.env.with_time_skipping_disabled():
+        fake_activities, client = self.harness.fake_activities, self.client(self.keys, for_worker=True)
+        worker = Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=fake_activities.activities())
+        async with worker, running_extra_workers(client, queue, fake_activities, self.kind.works):
+            with self.harness.env.with_time_skipping_disabled():
                 case = self.kind.case(self.id)
                 handle = await own.start_workflow(self.kind.run, case, id=self.id, task_queue=queue)
-            self.books.start = (await handle.describe()).start_time.timestamp()
-            yield Play(self.stage.env, handle, self.books, self.stage.hands)
+            self.records.start = (await handle.describe()).start_time.timestamp()
+            yield WorkflowRun(self.harness.env, handle, self.records, self.harness.task_threads)
 
     async def forge(self, signal: str, contents: list[Any]) -> None:
         """Send a signal with a plain client, as the `temporal` command is one."""
@@ -217,72 +217,74 @@ class Target:
         await forger.signal(signal, args=contents)
 
 
-def lines(play: Play) -> list[str]:
-    told = [line.partition(" ")[2] for line in play.books.story]
+def lines(run: WorkflowRun) -> list[str]:
+    told = [line.partition(" ")[2] for line in run.records.story]
     return [line for line in told if not line.startswith("refused ")]
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
 @pytest.mark.parametrize("name", KINDS)
-@played
+@on_harness
 async def test_forged_signal_changes_nothing_and_the_workflow_continues(
-    stage: Stage, name: str, keys: Keychain | None, form: str
+    harness: Harness, name: str, keys: Keychain | None, form: str
 ) -> None:
     kind, really = KINDS[name]
-    target = Target(stage, kind, keys)
-    async with target.running() as play:
-        await until_async(lambda: lines(play) == kind.before, message=play.books.story)
+    target = Target(harness, kind, keys)
+    async with target.running() as run:
+        await until_async(lambda: lines(run) == kind.before, message=run.records.story)
         sent = 0
         for signal, contents in itertools.product(SIGNALS, FORMS[form]):
             await target.forge(signal, contents)
             sent += 1
-        refused = lambda: sum(" refused " in line for line in play.books.story)  # noqa: E731
-        await until_async(lambda: len(play.books.ignored) + refused() == sent, message=play.books.ignored)
-        await play.rest(but=kind.waits_for)
-        assert lines(play) == kind.before
-        assert (await play.handle.describe()).close_time is None
+        refused = lambda: sum(" refused " in line for line in run.records.story)  # noqa: E731
+        await until_async(lambda: len(run.records.ignored) + refused() == sent, message=run.records.ignored)
+        await run.wait_until_idle(but=kind.waits_for)
+        assert lines(run) == kind.before
+        assert (await run.handle.describe()).close_time is None
         if really is None:
-            play.books.slow[kind.waits_for].set()
+            run.records.slow[kind.waits_for].set()
         else:
-            await really(play)
-        assert await play.handle.result() == kind.result
-        assert lines(play) == [*kind.before, *kind.after]
-        history = await play.handle.fetch_history()
+            await really(run)
+        assert await run.handle.result() == kind.result
+        assert lines(run) == [*kind.before, *kind.after]
+        history = await run.handle.fetch_history()
     failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
     assert [event for event in history.events if event.event_type == failed] == []
 
 
 @pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
-@played
-async def test_used_or_foreign_staff_request_changes_nothing(stage: Stage, keys: Keychain | None) -> None:
+@on_harness
+async def test_used_or_foreign_staff_request_changes_nothing(harness: Harness, keys: Keychain | None) -> None:
     """After an abandonment the question is open again; the old decision must not answer it a second time."""
-    target = Target(stage, KINDS["incident"][0], keys)
+    target = Target(harness, KINDS["incident"][0], keys)
     regenerate = StaffDecision("regenerate", "eve", "called them", decision_id="d-2")
-    async with target.running() as play:
-        await play.comes("mail alert-1")
-        await play.orders_by_signal(regenerate)
-        await play.comes("note regenerating regenerating")
-        await play.regeneration_ends("abandoned")
-        await play.comes("note regeneration_abandoned needs_staff")
-        before = lines(play)
-        another = Target(stage, KINDS["incident"][0], keys)
-        another.books.order(DAN)
+    async with target.running() as run:
+        await run.wait_for_line("mail alert-1")
+        await run.orders_by_signal(regenerate)
+        await run.wait_for_line("note regenerating regenerating")
+        await run.regeneration_ends("abandoned")
+        await run.wait_for_line("note regeneration_abandoned needs_staff")
+        before = lines(run)
+        another = Target(harness, KINDS["incident"][0], keys)
+        another.records.order(DAN)
         for order in ("d-2", "d-1"):
             for signal in ("staff_decision", "staff_extension", "staff_resend"):
                 await target.forge(signal, [{"request": order}])
-        await until_async(lambda: sum(" refused " in line for line in play.books.story) == 6, message=play.books.story)
-        await play.rest()
-        assert lines(play) == before
-        assert play.books.standing is None
+        await until_async(
+            lambda: sum(" refused " in line for line in run.records.story) == 6, message=run.records.story
+        )
+        await run.wait_until_idle()
+        assert lines(run) == before
+        assert run.records.standing is None
 
 
-@played
-async def test_flood_of_forged_signals_does_not_delay_the_alert(stage: Stage) -> None:
-    target = Target(stage, KINDS["incident"][0], None)
-    target.books.late["load_incident_facts"] = slow = asyncio.Event()
+@on_harness
+async def test_flood_of_forged_signals_does_not_delay_the_alert(harness: Harness) -> None:
+    target = Target(harness, KINDS["incident"][0], None)
+    target.records.late["load_incident_facts"] = slow = asyncio.Event()
     case = IncidentInput(target.id)
-    with stage.env.with_time_skipping_disabled():
+    with harness.env.with_time_skipping_disabled():
         handle = await target.client(None).start_workflow(
             KeyIncidentWorkflow.run, case, id=target.id, task_queue=target.id
         )
@@ -290,10 +292,10 @@ async def test_flood_of_forged_signals_does_not_delay_the_alert(stage: Stage) ->
         await target.forge("customer_answered", [])
     slow.set()
     worker = Worker(
-        target.client(None), task_queue=target.id, workflows=WORKFLOWS, activities=stage.recorder.activities()
+        target.client(None), task_queue=target.id, workflows=WORKFLOWS, activities=harness.fake_activities.activities()
     )
-    async with worker, working_beside(target.client(None), target.id, stage.recorder):
-        play = Play(stage.env, handle, target.books, stage.hands)
-        await play.comes("mail alert-1")
-        await play.rest()
-        assert len(play.books.ignored) == 50
+    async with worker, running_extra_workers(target.client(None), target.id, harness.fake_activities):
+        run = WorkflowRun(harness.env, handle, target.records, harness.task_threads)
+        await run.wait_for_line("mail alert-1")
+        await run.wait_until_idle()
+        assert len(run.records.ignored) == 50

@@ -18,7 +18,7 @@ from octy_workflows.messages import MailKind, RegenerationInput, RegenerationSte
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.retry import DEFAULT_RETRY
 from workflows.recording import FOLDER, files, read
-from workflows.workflow_stage import WORKFLOWS
+from workflows.workflow_harness import WORKFLOWS
 
 RECORDED = sorted(FOLDER.rglob("*.json"))
 COLLECTED = FOLDER / "regeneration" / "collected_then_overlap_then_the_old_pair_is_retired.json"

@@ -9,9 +9,9 @@ from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.staff_requests import Choice, StaffDecision
-from workflows.workflow_stage import Play, Stage, played
+from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
-Event = Callable[[Play], Awaitable[Any]]
+Event = Callable[[WorkflowRun], Awaitable[Any]]
 
 OPENED = "0h note opened waiting"
 ALERT = "0h mail alert-1"
@@ -30,33 +30,33 @@ class Path:
     story: list[str]
     closed: str = ""
     times: IncidentTimes = field(default_factory=IncidentTimes)
-    books: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, Any] = field(default_factory=dict)
 
 
 def at(seconds: float) -> Event:
-    return lambda play: play.until(seconds)
+    return lambda run: run.advance_to(seconds)
 
 
-def comes(line: str) -> Event:
-    return lambda play: play.comes(line)
+def wait_for_line(line: str) -> Event:
+    return lambda run: run.wait_for_line(line)
 
 
 def customer(choice: Choice, *, leaked: bool = False) -> Event:
-    return lambda play: play.answers(choice, leaked=leaked)
+    return lambda run: run.answers(choice, leaked=leaked)
 
 
-async def told_again(play: Play) -> None:
+async def told_again(run: WorkflowRun) -> None:
     """The outbox delivers the customer's answer once more."""
-    await play.told("customer_answered")
+    await run.signal("customer_answered")
 
 
 def at_once(*events: Event) -> Event:
     """The workflow hears of all this in one activation."""
 
-    async def happens(play: Play) -> None:
-        async with play.one_activation():
+    async def happens(run: WorkflowRun) -> None:
+        async with run.one_activation():
             for event in events:
-                await event(play)
+                await event(run)
 
     return happens
 
@@ -64,24 +64,24 @@ def at_once(*events: Event) -> Event:
 def customer_clicks_unheard(choice: Choice) -> Event:
     """SQL has the answer; its signal is still in the outbox."""
 
-    async def clicks(play: Play) -> None:
-        play.books.customer_says(choice)
+    async def clicks(run: WorkflowRun) -> None:
+        run.records.customer_says(choice)
 
     return clicks
 
 
 def update(decision: StaffDecision) -> Event:
-    return lambda play: play.orders(decision)
+    return lambda run: run.orders(decision)
 
 
 def signal(decision: StaffDecision) -> Event:
-    return lambda play: play.orders_by_signal(decision)
+    return lambda run: run.orders_by_signal(decision)
 
 
 def grows(failures: int) -> Event:
-    async def grew(play: Play) -> None:
-        play.books.failures = failures
-        await play.told("failures_increased")
+    async def grew(run: WorkflowRun) -> None:
+        run.records.failures = failures
+        await run.signal("failures_increased")
 
     return grew
 
@@ -89,10 +89,10 @@ def grows(failures: int) -> Event:
 def regeneration(state: str, *, later: str = "") -> Event:
     """The regeneration under way ends; `later` is the one that takes its place."""
 
-    async def ends(play: Play) -> None:
-        await play.comes("note regenerating regenerating")
-        play.books.later_id = later
-        await play.regeneration_ends(state)
+    async def ends(run: WorkflowRun) -> None:
+        await run.wait_for_line("note regenerating regenerating")
+        run.records.later_id = later
+        await run.regeneration_ends(state)
 
     return ends
 
@@ -100,10 +100,10 @@ def regeneration(state: str, *, later: str = "") -> Event:
 def rejoined(regeneration_id: str) -> Event:
     """The case waits for this regeneration."""
 
-    async def waits(play: Play) -> None:
+    async def waits(run: WorkflowRun) -> None:
         key = f"regenerating-{regeneration_id}"
         await until_async(
-            lambda: any(getattr(told, "key", "") == key for told in play.books.orders), message=play.books.orders
+            lambda: any(getattr(told, "key", "") == key for told in run.records.orders), message=run.records.orders
         )
 
     return waits
@@ -163,7 +163,7 @@ PATHS = [
         [
             *(at(5 * HOUR), customer(Choice.REGENERATE), regeneration("superseded", later="r-of-staff-2")),
             *(rejoined("r-of-staff-2"), regeneration("abandoned")),
-            *(comes("note regeneration_abandoned needs_staff"), update(DAN)),
+            *(wait_for_line("note regeneration_abandoned needs_staff"), update(DAN)),
         ],
         [
             *(OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "5h note superseded"),
@@ -242,8 +242,8 @@ PATHS = [
     Path(
         "a_late_signal_of_staff_is_answered_and_changes_nothing",
         [
-            *(at(HOUR), update(EVE), comes("note regenerating regenerating")),
-            *(signal(DAN), comes("note decision_refused"), regeneration("done")),
+            *(at(HOUR), update(EVE), wait_for_line("note regenerating regenerating")),
+            *(signal(DAN), wait_for_line("note decision_refused"), regeneration("done")),
         ],
         [
             *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate", "1h note regenerating regenerating"),
@@ -262,13 +262,13 @@ PATHS = [
     ),
     Path(
         "an_alert_that_fails_for_good_calls_staff_who_can_still_decide",
-        [comes("note mail_failed needs_staff"), update(DAN)],
+        [wait_for_line("note mail_failed needs_staff"), update(DAN)],
         [
             *(OPENED, "0h mail alert-1 failed", "0h note mail_failed needs_staff"),
             *("0h take dismiss of dan", "0h close false_alarm"),
         ],
         "false_alarm",
-        books={"mail_ends": {"alert-1": ["failed"]}},
+        records={"mail_ends": {"alert-1": ["failed"]}},
     ),
     Path(
         "an_alert_that_fails_for_good_leaves_the_customer_free_to_answer",
@@ -278,17 +278,17 @@ PATHS = [
             *(REMINDED[0], "24h note staff_not_needed waiting", "48h close false_alarm"),
         ],
         "false_alarm",
-        books={"mail_ends": {"alert-1": ["failed"]}},
+        records={"mail_ends": {"alert-1": ["failed"]}},
     ),
     Path(
         "a_sender_that_gives_up_counts_as_failed",
-        [comes("note mail_failed needs_staff"), update(DAN)],
+        [wait_for_line("note mail_failed needs_staff"), update(DAN)],
         [
             *(OPENED, "0h note mail_failed needs_staff"),
             *("0h take dismiss of dan", "0h close false_alarm"),
         ],
         "false_alarm",
-        books={"broken": {"send_mail"}},
+        records={"broken": {"send_mail"}},
     ),
     Path(
         "reminder_withheld_by_the_cap_calls_staff_and_is_ordered_again_next_day",
@@ -298,7 +298,7 @@ PATHS = [
             *("48h mail reminder-1", "48h note staff_not_needed waiting", REMINDED[1], "80h close false_alarm"),
         ],
         "false_alarm",
-        books={"mail_ends": {"reminder-1": ["withheld"]}},
+        records={"mail_ends": {"reminder-1": ["withheld"]}},
     ),
     Path(
         "answer_ends_the_wait_for_the_cap",
@@ -308,7 +308,7 @@ PATHS = [
             *("25h regenerate", "25h note regenerating regenerating", "72h close regenerated"),
         ],
         "regenerated",
-        books={"mail_ends": {"reminder-1": ["withheld"]}},
+        records={"mail_ends": {"reminder-1": ["withheld"]}},
     ),
     Path(
         "alert_that_joins_others_is_ordered_again_after_its_delay",
@@ -318,7 +318,7 @@ PATHS = [
             "2h close false_alarm",
         ],
         "false_alarm",
-        books={"mail_ends": {"alert-1": ["grouped"]}},
+        records={"mail_ends": {"alert-1": ["grouped"]}},
     ),
     Path(
         "held_alert_calls_staff_once_until_it_is_sent",
@@ -328,30 +328,30 @@ PATHS = [
             *("0.2h mail alert-1", "0.2h note staff_not_needed waiting", "2h close false_alarm"),
         ],
         "false_alarm",
-        books={"mail_ends": {"alert-1": ["held", "held"]}},
+        records={"mail_ends": {"alert-1": ["held", "held"]}},
     ),
     Path(
         "answer_ends_the_delay_of_an_alert",
-        [comes("note alert_held needs_staff"), update(DAN)],
+        [wait_for_line("note alert_held needs_staff"), update(DAN)],
         [
             *(OPENED, "0h mail alert-1 held", "0h note alert_held needs_staff"),
             "0h take dismiss of dan",
             "0h close false_alarm",
         ],
         "false_alarm",
-        books={"mail_ends": {"alert-1": ["held"]}},
+        records={"mail_ends": {"alert-1": ["held"]}},
     ),
     Path(
         "growth_is_noted_and_sends_no_mail",
-        [at(HOUR), grows(40), comes("note failures_increased"), grows(80), at(2 * HOUR)],
+        [at(HOUR), grows(40), wait_for_line("note failures_increased"), grows(80), at(2 * HOUR)],
         [OPENED, ALERT, "1h note failures_increased", "1h note failures_increased"],
     ),
     Path(
         "after_an_abandoned_regeneration_staff_regenerates_again",
         [
             *(at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")),
-            *(comes("note regeneration_abandoned needs_staff"), at(30 * DAY), update(EVE)),
-            *(comes("take regenerate of eve"), at(31 * DAY), regeneration("done")),
+            *(wait_for_line("note regeneration_abandoned needs_staff"), at(30 * DAY), update(EVE)),
+            *(wait_for_line("take regenerate of eve"), at(31 * DAY), regeneration("done")),
         ],
         [
             *(OPENED, ALERT, "1h regenerate", "1h note regenerating regenerating"),
@@ -364,7 +364,7 @@ PATHS = [
         "after_an_abandoned_regeneration_the_customer_may_answer_anew",
         [
             *(at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")),
-            *(comes("note regeneration_abandoned needs_staff"), customer(Choice.DISMISS)),
+            *(wait_for_line("note regeneration_abandoned needs_staff"), customer(Choice.DISMISS)),
         ],
         [
             *(OPENED, ALERT, "1h regenerate", "1h note regenerating regenerating"),
@@ -376,7 +376,7 @@ PATHS = [
         "after_an_abandoned_regeneration_staff_dismisses",
         [
             *(at(HOUR), update(EVE), regeneration("abandoned")),
-            *(comes("note regeneration_abandoned needs_staff"), update(DAN)),
+            *(wait_for_line("note regeneration_abandoned needs_staff"), update(DAN)),
         ],
         [
             *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate", "1h note regenerating regenerating"),
@@ -388,13 +388,13 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in PATHS])
-@played
-async def test_path(stage: Stage, path: Path) -> None:
-    play = await stage.incident(path.times, **path.books)
-    await play.comes("note opened waiting")
+@on_harness
+async def test_path(harness: Harness, path: Path) -> None:
+    run = await harness.incident(path.times, **path.records)
+    await run.wait_for_line("note opened waiting")
     for event in path.happens:
-        await event(play)
+        await event(run)
     if path.closed:
-        assert await play.result() == path.closed
-        assert play.books.resolution == path.closed
-    await play.tells(*path.story)
+        assert await run.result() == path.closed
+        assert run.records.resolution == path.closed
+    await run.check_story(*path.story)

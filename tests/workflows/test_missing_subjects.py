@@ -7,7 +7,7 @@ from temporalio.api.enums.v1 import EventType
 from octy_workflows.messages import NoticeKind
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
 from octy_workflows.staff_requests import Choice
-from workflows.workflow_stage import Play, Stage, played
+from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 HOUR = 3600.0
 LONG = SUBJECT_MISSING_TIMEOUT.total_seconds()
@@ -33,83 +33,83 @@ FIRST = {  # what each does once its subject is there
 }
 
 
-async def begin(stage: Stage, kind: str, missing: set[str]) -> Play:
+async def begin(harness: Harness, kind: str, missing: set[str]) -> WorkflowRun:
     match kind:
         case "incident":
-            return await stage.incident(missing=missing)
+            return await harness.incident(missing=missing)
         case "regeneration":
-            return await stage.regeneration(missing=missing)
+            return await harness.regeneration(missing=missing)
         case "notice":
-            return await stage.notice(NoticeKind.EXPOSED, missing=missing)
+            return await harness.notice(NoticeKind.EXPOSED, missing=missing)
         case _:
-            return await stage.webhook(missing=missing)
+            return await harness.webhook(missing=missing)
 
 
-async def activities_scheduled(play: Play) -> int:
+async def activities_scheduled(run: WorkflowRun) -> int:
     scheduled = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
-    return sum(event.event_type == scheduled for event in (await play.handle.fetch_history()).events)
+    return sum(event.event_type == scheduled for event in (await run.handle.fetch_history()).events)
 
 
-def lines(play: Play) -> list[str]:
-    return [line.partition(" ")[2] for line in play.books.story]
+def lines(run: WorkflowRun) -> list[str]:
+    return [line.partition(" ")[2] for line in run.records.story]
 
 
 @pytest.mark.parametrize("kind", WORKFLOWS)
-@played
-async def test_missing_subject_creates_one_staff_task_that_ends_when_it_is_found(stage: Stage, kind: str) -> None:
-    play = await begin(stage, kind, set(WORKFLOWS[kind]))
-    await play.until(LONG - 60)
-    assert lines(play) == []
-    await play.until(3 * LONG)
-    assert lines(play) == [f"missing {kind}"]
-    details = await play.details()
+@on_harness
+async def test_missing_subject_creates_one_staff_task_that_ends_when_it_is_found(harness: Harness, kind: str) -> None:
+    run = await begin(harness, kind, set(WORKFLOWS[kind]))
+    await run.advance_to(LONG - 60)
+    assert lines(run) == []
+    await run.advance_to(3 * LONG)
+    assert lines(run) == [f"missing {kind}"]
+    details = await run.details()
     assert "Support staff is needed: there is no row" in details
-    await play.until(2 * HOUR)
-    scheduled = await activities_scheduled(play)
-    await play.until(4 * HOUR)
-    assert lines(play) == [f"missing {kind}"]
-    assert await activities_scheduled(play) == scheduled  # tries are no events of the history
-    play.books.missing.clear()
-    await play.until(4 * HOUR + 2 * SELDOM_SECONDS)
-    await until_async(lambda: FIRST[kind] in lines(play), message=play.books.story)
-    assert [line for line in lines(play) if line.endswith(f" {kind}")] == [f"missing {kind}", f"over {kind}"]
-    assert "Support staff is needed: there is no row" not in await play.details()
+    await run.advance_to(2 * HOUR)
+    scheduled = await activities_scheduled(run)
+    await run.advance_to(4 * HOUR)
+    assert lines(run) == [f"missing {kind}"]
+    assert await activities_scheduled(run) == scheduled  # tries are no events of the history
+    run.records.missing.clear()
+    await run.advance_to(4 * HOUR + 2 * SELDOM_SECONDS)
+    await until_async(lambda: FIRST[kind] in lines(run), message=run.records.story)
+    assert [line for line in lines(run) if line.endswith(f" {kind}")] == [f"missing {kind}", f"over {kind}"]
+    assert "Support staff is needed: there is no row" not in await run.details()
 
 
-@played
-async def test_subject_found_within_minutes_creates_no_staff_task(stage: Stage) -> None:
-    play = await begin(stage, "regeneration", {"issue_key_pair"})
-    await play.until(120)
-    play.books.missing.clear()
-    await play.until(200)
-    await play.comes("mail new_keys-1")
-    assert "missing regeneration" not in lines(play)
+@on_harness
+async def test_subject_found_within_minutes_creates_no_staff_task(harness: Harness) -> None:
+    run = await begin(harness, "regeneration", {"issue_key_pair"})
+    await run.advance_to(120)
+    run.records.missing.clear()
+    await run.advance_to(200)
+    await run.wait_for_line("mail new_keys-1")
+    assert "missing regeneration" not in lines(run)
 
 
-@played
-async def test_incident_missing_for_days_continues_with_the_customer_answer(stage: Stage) -> None:
-    play = await stage.incident()
-    await play.comes("mail alert-1")
-    play.books.missing.update(WORKFLOWS["incident"])
-    await play.answers(Choice.DISMISS)
-    await play.until(3 * LONG)
-    assert lines(play)[-1] == "missing incident"
-    [missing] = [order for order in play.books.orders if hasattr(order, "cause")]
+@on_harness
+async def test_incident_missing_for_days_continues_with_the_customer_answer(harness: Harness) -> None:
+    run = await harness.incident()
+    await run.wait_for_line("mail alert-1")
+    run.records.missing.update(WORKFLOWS["incident"])
+    await run.answers(Choice.DISMISS)
+    await run.advance_to(3 * LONG)
+    assert lines(run)[-1] == "missing incident"
+    [missing] = [order for order in run.records.orders if hasattr(order, "cause")]
     assert (missing.resolved, missing.state) == (False, "waiting")
-    play.books.missing.clear()
-    await play.until(3 * LONG + 2 * SELDOM_SECONDS)
-    assert await play.result() == "false_alarm"
+    run.records.missing.clear()
+    await run.advance_to(3 * LONG + 2 * SELDOM_SECONDS)
+    assert await run.result() == "false_alarm"
 
 
 @pytest.mark.parametrize("kind", ["notice", "webhook"])
-@played
-async def test_subject_that_is_never_found_ends_with_its_ttl(stage: Stage, kind: str) -> None:
+@on_harness
+async def test_subject_that_is_never_found_ends_with_its_ttl(harness: Harness, kind: str) -> None:
     ttl = 4 * HOUR
     if kind == "notice":
-        play = await stage.notice(NoticeKind.EXPOSED, ttl, missing={"send_mail"})
+        run = await harness.notice(NoticeKind.EXPOSED, ttl, missing={"send_mail"})
     else:
-        play = await stage.webhook(ttl, missing={"post_webhook"})
-    await play.until(ttl + 2 * SELDOM_SECONDS)
-    assert await play.result() == "failed"
-    assert lines(play)[0] == f"missing {kind}"
-    assert f"over {kind}" in lines(play)
+        run = await harness.webhook(ttl, missing={"post_webhook"})
+    await run.advance_to(ttl + 2 * SELDOM_SECONDS)
+    assert await run.result() == "failed"
+    assert lines(run)[0] == f"missing {kind}"
+    assert f"over {kind}" in lines(run)

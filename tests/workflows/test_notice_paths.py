@@ -8,9 +8,9 @@ import pytest
 from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, NoticeKind
-from workflows.workflow_stage import SLACK, Play, Stage, played
+from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
 
-Event = Callable[[Play], Awaitable[Any]]
+Event = Callable[[WorkflowRun], Awaitable[Any]]
 CHANGED = NoticeKind.CONTACT_CHANGED
 
 
@@ -29,12 +29,12 @@ class Path:
 
 
 def at(seconds: float) -> Event:
-    return lambda play: play.until(seconds)
+    return lambda run: run.advance_to(seconds)
 
 
 def tried(mail: str) -> Event:
     """Wait, in real time, for a first try."""
-    return lambda play: until_async(lambda: play.books.tries[mail] > 0, message=play.books.tries)
+    return lambda run: until_async(lambda: run.records.tries[mail] > 0, message=run.records.tries)
 
 
 PATHS = [
@@ -132,30 +132,30 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
-@played
-async def test_notice_path(stage: Stage, path: Path) -> None:
-    play = await stage.notice(path.kind, path.ttl, mail_ends={mail: list(ends) for mail, ends in path.mails.items()})
+@on_harness
+async def test_notice_path(harness: Harness, path: Path) -> None:
+    run = await harness.notice(path.kind, path.ttl, mail_ends={mail: list(ends) for mail, ends in path.mails.items()})
     for event in path.happens:
-        await event(play)
-    assert await play.result() == path.ended
-    await play.tells(*path.story)
-    assert path.shown in await play.details()
+        await event(run)
+    assert await run.result() == path.ended
+    await run.check_story(*path.story)
+    assert path.shown in await run.details()
 
 
-@played
-async def test_notice_is_given_up_at_its_ttl_and_not_before(stage: Stage) -> None:
-    play = await stage.notice(NoticeKind.EXPOSED, 4 * HOUR, mail_ends={"exposed-1": ["down"] * 1000})
-    await tried("exposed-1")(play)
-    await play.until(3 * HOUR)
-    assert (await play.handle.describe()).close_time is None
-    await play.until(4 * HOUR + SLACK)
-    assert await play.result() == "failed"
+@on_harness
+async def test_notice_is_given_up_at_its_ttl_and_not_before(harness: Harness) -> None:
+    run = await harness.notice(NoticeKind.EXPOSED, 4 * HOUR, mail_ends={"exposed-1": ["down"] * 1000})
+    await tried("exposed-1")(run)
+    await run.advance_to(3 * HOUR)
+    assert (await run.handle.describe()).close_time is None
+    await run.advance_to(4 * HOUR + SLACK)
+    assert await run.result() == "failed"
 
 
-@played
-async def test_notice_history_has_ids_and_enums_only(stage: Stage) -> None:
-    play = await stage.notice(CHANGED)
-    await play.result()
-    [first, second] = play.books.orders
-    assert {order.subject_id for order in (first, second)} == {play.handle.id}
+@on_harness
+async def test_notice_history_has_ids_and_enums_only(harness: Harness) -> None:
+    run = await harness.notice(CHANGED)
+    await run.result()
+    [first, second] = run.records.orders
+    assert {order.subject_id for order in (first, second)} == {run.handle.id}
     assert (first.kind, first.number, second.kind, second.number) == ("contact_changed", 1, "new_contact", 1)

@@ -13,9 +13,9 @@ from temporalio.service import RPCError
 from octy_workflows.messages import DAY, HOUR, DeliveryMethod, RegenerationTimes, StaffAction
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.staff_requests import StaffResend
-from workflows.workflow_stage import SLACK, Play, Stage, played
+from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
 
-Event = Callable[[Play], Awaitable[Any]]
+Event = Callable[[WorkflowRun], Awaitable[Any]]
 
 MADE = ("0h issue", "0h prove", "0h activate")
 SENT = (*MADE, "0h mail new_keys-1")
@@ -37,59 +37,59 @@ class Path:
     replaces: bool = True
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
     delivery_method: DeliveryMethod = DeliveryMethod.LINK
-    books: dict[str, Any] = field(default_factory=dict)
+    records: dict[str, Any] = field(default_factory=dict)
 
 
 def at(seconds: float) -> Event:
-    return lambda play: play.until(seconds)
+    return lambda run: run.advance_to(seconds)
 
 
-def comes(line: str) -> Event:
-    return lambda play: play.comes(line)
+def wait_for_line(line: str) -> Event:
+    return lambda run: run.wait_for_line(line)
 
 
-async def collects(play: Play) -> None:
+async def collects(run: WorkflowRun) -> None:
     """The customer presses the button: SQL has it, and the signal follows."""
-    await collects_unheard(play)
-    await hears_of_it(play)
+    await collects_unheard(run)
+    await hears_of_it(run)
 
 
-async def collects_unheard(play: Play) -> None:
+async def collects_unheard(run: WorkflowRun) -> None:
     """SQL has it; its signal is still in the outbox."""
-    play.books.collected_at = await play.now()
+    run.records.collected_at = await run.now()
 
 
-async def hears_of_it(play: Play) -> None:
+async def hears_of_it(run: WorkflowRun) -> None:
     """The outbox delivers the signal."""
-    await play.told("keys_collected")
+    await run.signal("keys_collected")
 
 
-async def superseded(play: Play) -> None:
+async def superseded(run: WorkflowRun) -> None:
     """SQL ends it for a later one, and the signal follows."""
-    await superseded_unheard(play)
-    await play.told("superseded")
+    await superseded_unheard(run)
+    await run.signal("superseded")
 
 
-async def superseded_unheard(play: Play) -> None:
-    play.books.ending = "superseded"
+async def superseded_unheard(run: WorkflowRun) -> None:
+    run.records.ending = "superseded"
 
 
 def goes_on(activity: str) -> Event:
     """An activity that was slow goes on."""
 
-    async def released(play: Play) -> None:
-        play.books.slow[activity].set()
+    async def released(run: WorkflowRun) -> None:
+        run.records.slow[activity].set()
 
     return released
 
 
-async def order_to_resend(play: Play) -> Any:
-    order = play.books.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
-    return await play.handle.execute_update(Regeneration.resend, order)
+async def order_to_resend(run: WorkflowRun) -> Any:
+    order = run.records.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
+    return await run.handle.execute_update(Regeneration.resend, order)
 
 
-async def resend(play: Play) -> None:
-    await order_to_resend(play)
+async def resend(run: WorkflowRun) -> None:
+    await order_to_resend(run)
 
 
 PATHS = [
@@ -138,7 +138,7 @@ PATHS = [
         [at(HOUR), collects],
         [*SENT, "1h overlap until 1h", "1h retire", "1h mail keys_retired-1", "1h finish done"],
         "done",
-        books={"retired": True},
+        records={"retired": True},
     ),
     Path(
         "uncollected_keys_are_sent_again_with_a_fresh_link",
@@ -179,14 +179,20 @@ PATHS = [
     ),
     Path(
         "superseded_before_anything_was_sent_sends_nothing",
-        [comes("issue"), superseded, goes_on("verify_key_pair")],
+        [wait_for_line("issue"), superseded, goes_on("verify_key_pair")],
         [*MADE, "0h finish superseded"],
         "superseded",
-        books={"slow": ["verify_key_pair"]},
+        records={"slow": ["verify_key_pair"]},
     ),
     Path(
         "superseded_told_after_the_collection_changes_nothing",
-        [at(HOUR), collects, comes("overlap until 25h"), lambda play: play.handle.signal("superseded"), at(2 * DAY)],
+        [
+            at(HOUR),
+            collects,
+            wait_for_line("overlap until 25h"),
+            lambda run: run.handle.signal("superseded"),
+            at(2 * DAY),
+        ],
         [*SENT, *RETIRED_ON_DAY_2],
         "done",
     ),
@@ -198,17 +204,17 @@ PATHS = [
     ),
     Path(
         "staff_resends_at_once",
-        [at(HOUR), resend, comes("mail new_keys-2"), at(26 * HOUR)],
+        [at(HOUR), resend, wait_for_line("mail new_keys-2"), at(26 * HOUR)],
         [*SENT, "1h renew 2", "1h mail new_keys-2", "24h renew 3", "24h mail new_keys-3"],
     ),
     Path(
         "a_mail_that_fails_for_good_calls_staff_who_resends",
-        [comes("note mail_failed needs_staff"), at(HOUR), resend, comes("mail new_keys-2")],
+        [wait_for_line("note mail_failed needs_staff"), at(HOUR), resend, wait_for_line("mail new_keys-2")],
         [
             *(*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", "1h renew 2"),
             *("1h mail new_keys-2", "1h note staff_not_needed staff_done"),
         ],
-        books={"mail_ends": {"new_keys-1": ["failed"]}},
+        records={"mail_ends": {"new_keys-1": ["failed"]}},
     ),
     Path(
         "a_mail_that_fails_for_good_is_followed_by_the_next_resend",
@@ -217,21 +223,21 @@ PATHS = [
             *(*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", *RESENT[:2]),
             "24h note staff_not_needed staff_done",
         ],
-        books={"mail_ends": {"new_keys-1": ["failed"]}},
+        records={"mail_ends": {"new_keys-1": ["failed"]}},
     ),
     Path(
         "a_mail_withheld_by_the_cap_is_renewed_next_day",
         [at(25 * HOUR)],
         [*MADE, "0h mail new_keys-1 skipped", "0h note mail_skipped", *RESENT[:2]],
         times=RegenerationTimes(resend_after=()),
-        books={"mail_ends": {"new_keys-1": ["skipped"]}},
+        records={"mail_ends": {"new_keys-1": ["skipped"]}},
     ),
     Path(
         "a_mail_still_tried_makes_way_for_the_fresh_link",
         [at(HOUR)],
         [*MADE, "0h renew 2", "0h mail new_keys-2"],
         times=RegenerationTimes(resend_after=(10,)),
-        books={"mail_ends": {"new_keys-1": ["down"] * 1000}},
+        records={"mail_ends": {"new_keys-1": ["down"] * 1000}},
     ),
     Path(
         "word_of_the_retired_keys_withheld_by_the_cap_comes_a_day_later",
@@ -241,7 +247,7 @@ PATHS = [
             *("49h mail keys_retired-1", "49h finish done"),
         ],
         "done",
-        books={"mail_ends": {"keys_retired-1": ["skipped"]}},
+        records={"mail_ends": {"keys_retired-1": ["skipped"]}},
     ),
     Path(
         "word_of_the_retired_keys_that_can_not_be_delivered_is_shown",
@@ -249,7 +255,7 @@ PATHS = [
         [*SENT, "1h mail keys_retired-1 failed", "1h note mail_failed needs_staff", "1h finish done"],
         "done",
         leaked=True,
-        books={"mail_ends": {"keys_retired-1": ["failed"]}},
+        records={"mail_ends": {"keys_retired-1": ["failed"]}},
     ),
     *(
         Path(
@@ -258,7 +264,7 @@ PATHS = [
             [*done, "0h note pair_failed needs_staff", "0h finish abandoned"],
             "abandoned",
             leaked=leaked,
-            books={"broken": {step}},
+            records={"broken": {step}},
         )
         for step, done in (("issue_key_pair", ()), ("verify_key_pair", MADE[:1]), ("activate_key_pair", MADE[:2]))
         for leaked in (False, True)
@@ -273,7 +279,7 @@ PATHS = [
         ],
         "done",
         times=WARNED,
-        books={"old_uses": 5},
+        records={"old_uses": 5},
     ),
     Path(
         "an_old_pair_that_nobody_uses_any_more_is_not_told",
@@ -288,7 +294,7 @@ PATHS = [
         [*SENT, "1h overlap until 7h", "7h retire", "7h mail keys_retired-1", "7h finish done"],
         "done",
         times=RegenerationTimes(overlap=6 * HOUR, warn_before=6 * HOUR),
-        books={"old_uses": 5},
+        records={"old_uses": 5},
     ),
     Path(
         "after_an_outage_the_look_at_the_old_keys_is_taken_at_once",
@@ -299,7 +305,7 @@ PATHS = [
         ],
         "done",
         times=WARNED,
-        books={"old_uses": 5},
+        records={"old_uses": 5},
     ),
     Path(
         "after_an_outage_past_its_end_nobody_is_warned_of_what_is_over",
@@ -310,7 +316,7 @@ PATHS = [
         ],
         "done",
         times=replace(WARNED, resend_after=()),
-        books={"old_uses": 5},
+        records={"old_uses": 5},
     ),
     Path(
         "an_old_pair_cut_meanwhile_is_not_warned_of",
@@ -318,7 +324,7 @@ PATHS = [
         [*SENT, "1h overlap until 1h", "1h retire", "1h mail keys_retired-1", "1h finish done"],
         "done",
         times=WARNED,
-        books={"retired": True, "old_uses": 5},
+        records={"retired": True, "old_uses": 5},
     ),
     Path(
         "a_leaked_pair_is_not_warned_of",
@@ -327,7 +333,7 @@ PATHS = [
         "done",
         leaked=True,
         times=WARNED,
-        books={"old_uses": 5},
+        records={"old_uses": 5},
     ),
     Path(
         "a_warning_that_has_not_left_by_the_end_is_given_up",
@@ -338,7 +344,7 @@ PATHS = [
         ],
         "done",
         times=WARNED,
-        books={"old_uses": 5, "mail_ends": {"still_used-1": ["down"] * 1000}},
+        records={"old_uses": 5, "mail_ends": {"still_used-1": ["down"] * 1000}},
     ),
     Path(
         "a_warning_that_can_not_be_delivered_calls_staff_and_moves_no_end",
@@ -350,7 +356,7 @@ PATHS = [
         ],
         "done",
         times=WARNED,
-        books={"old_uses": 5, "mail_ends": {"still_used-1": ["failed"]}},
+        records={"old_uses": 5, "mail_ends": {"still_used-1": ["failed"]}},
     ),
     *(
         Path(
@@ -359,20 +365,20 @@ PATHS = [
             [*SENT, *RETIRED_ON_DAY_2],
             "done",
             times=WARNED,
-            books={"old_uses": 5, fault: {"count_old_key_uses"}},
+            records={"old_uses": 5, fault: {"count_old_key_uses"}},
         )
         for how, fault in (("fails_for_good", "broken"), ("fails_until_then", "shaky"))
     ),
     Path(
         "keys_that_are_mailed_are_collected_when_their_mail_was_accepted",
-        [comes("mail new_keys_inside-1"), collects, at(2 * DAY)],
+        [wait_for_line("mail new_keys_inside-1"), collects, at(2 * DAY)],
         [*MAILED, "0h overlap until 24h", "24h retire", "24h mail keys_retired-1", "24h finish done"],
         "done",
         delivery_method=DeliveryMethod.MAIL,
     ),
     Path(
         "a_leaked_pair_was_cut_at_once_when_the_keys_are_mailed_too",
-        [comes("mail new_keys_inside-1"), collects],
+        [wait_for_line("mail new_keys_inside-1"), collects],
         [*MAILED, "0h mail keys_retired-1", "0h finish done"],
         "done",
         leaked=True,
@@ -380,7 +386,7 @@ PATHS = [
     ),
     Path(
         "first_keys_that_are_mailed_replace_nothing",
-        [comes("mail new_keys_inside-1"), collects],
+        [wait_for_line("mail new_keys_inside-1"), collects],
         [*MAILED, "0h finish done"],
         "done",
         replaces=False,
@@ -388,13 +394,13 @@ PATHS = [
     ),
     Path(
         "mailed_keys_that_are_refused_call_staff_who_resends_and_the_old_pair_lives",
-        [comes("note mail_failed needs_staff"), at(HOUR), resend, comes("mail new_keys_inside-2")],
+        [wait_for_line("note mail_failed needs_staff"), at(HOUR), resend, wait_for_line("mail new_keys_inside-2")],
         [
             *(*MADE, "0h mail new_keys_inside-1 failed", "0h note mail_failed needs_staff"),
             *("1h renew 2", "1h mail new_keys_inside-2"),
         ],
         delivery_method=DeliveryMethod.MAIL,
-        books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
+        records={"mail_ends": {"new_keys_inside-1": ["failed"]}},
     ),
     Path(
         "mailed_keys_that_are_always_refused_are_abandoned_and_the_old_pair_lives",
@@ -406,7 +412,7 @@ PATHS = [
         "abandoned",
         times=RegenerationTimes(resend_after=()),
         delivery_method=DeliveryMethod.MAIL,
-        books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
+        records={"mail_ends": {"new_keys_inside-1": ["failed"]}},
     ),
     Path(
         "mailed_keys_whose_server_is_away_are_mailed_when_it_is_back",
@@ -414,24 +420,24 @@ PATHS = [
         [*MAILED, "12h overlap until 36h", "36h retire", "36h mail keys_retired-1", "36h finish done"],
         "done",
         delivery_method=DeliveryMethod.MAIL,
-        books={"mail_ends": {"new_keys_inside-1": ["down"] * 3}},
+        records={"mail_ends": {"new_keys_inside-1": ["down"] * 3}},
     ),
 ]
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in PATHS])
-@played
-async def test_path(stage: Stage, path: Path) -> None:
-    books = {**path.books, "slow": {name: asyncio.Event() for name in path.books.get("slow", [])}}
-    play = await stage.regeneration(
-        path.times, leaked=path.leaked, replaces=path.replaces, delivery_method=path.delivery_method, **books
+@on_harness
+async def test_path(harness: Harness, path: Path) -> None:
+    records = {**path.records, "slow": {name: asyncio.Event() for name in path.records.get("slow", [])}}
+    run = await harness.regeneration(
+        path.times, leaked=path.leaked, replaces=path.replaces, delivery_method=path.delivery_method, **records
     )
-    await play.comes(path.story[0].partition(" ")[2])
+    await run.wait_for_line(path.story[0].partition(" ")[2])
     for event in path.happens:
-        await event(play)
+        await event(run)
     if path.ended:
-        assert await play.result() == path.ended
-    await play.tells(*path.story)
+        assert await run.result() == path.ended
+    await run.check_story(*path.story)
 
 
 @pytest.mark.parametrize(
@@ -443,143 +449,143 @@ async def test_path(stage: Stage, path: Path) -> None:
         pytest.param(14 * DAY, "finish abandoned", id="abandoned_after_14_days"),
     ],
 )
-@played
-async def test_deadline_is_kept_to_the_second(stage: Stage, due: float, line: str) -> None:
-    play = await stage.regeneration()
-    await play.comes("mail new_keys-1")
-    [first] = play.when("mail new_keys-1")  # the deadlines are counted from here
-    await play.until(first + due - 1)
-    assert [moment for moment in play.when(line) if moment < first + due] == []
-    await play.until(first + due + 1)
-    await play.comes(line)
-    assert first + due <= play.when(line)[0] < first + due + SLACK
+@on_harness
+async def test_deadline_is_kept_to_the_second(harness: Harness, due: float, line: str) -> None:
+    run = await harness.regeneration()
+    await run.wait_for_line("mail new_keys-1")
+    [first] = run.when("mail new_keys-1")  # the deadlines are counted from here
+    await run.advance_to(first + due - 1)
+    assert [moment for moment in run.when(line) if moment < first + due] == []
+    await run.advance_to(first + due + 1)
+    await run.wait_for_line(line)
+    assert first + due <= run.when(line)[0] < first + due + SLACK
 
 
-@played
-async def test_overlap_lasts_to_the_second(stage: Stage) -> None:
-    play = await stage.regeneration()
-    await play.comes("mail new_keys-1")
-    await collects(play)
-    await play.comes("overlap until 24h")
-    assert play.books.collected_at is not None
-    end = play.books.collected_at - play.books.start + DAY
-    await play.until(end - 1)
-    assert [moment for moment in play.when("retire") if moment < end] == []
-    await play.until(end + 1)
-    await play.comes("retire")
-    assert end <= play.when("retire")[0] < end + SLACK
+@on_harness
+async def test_overlap_lasts_to_the_second(harness: Harness) -> None:
+    run = await harness.regeneration()
+    await run.wait_for_line("mail new_keys-1")
+    await collects(run)
+    await run.wait_for_line("overlap until 24h")
+    assert run.records.collected_at is not None
+    end = run.records.collected_at - run.records.start + DAY
+    await run.advance_to(end - 1)
+    assert [moment for moment in run.when("retire") if moment < end] == []
+    await run.advance_to(end + 1)
+    await run.wait_for_line("retire")
+    assert end <= run.when("retire")[0] < end + SLACK
 
 
-@played
-async def test_check_of_old_key_pair_use_is_to_the_second(stage: Stage) -> None:
-    play = await stage.regeneration(WARNED)
-    await play.comes("mail new_keys-1")
-    await collects(play)
-    await play.comes("overlap until 24h")
-    assert play.books.collected_at is not None
-    due = play.books.collected_at - play.books.start + DAY - WARNED.warn_before
-    await play.until(due - 1)
-    assert [moment for moment in play.when("look 0") if moment < due] == []
-    await play.until(due + 1)
-    await play.comes("look 0")
-    assert due <= play.when("look 0")[0] < due + SLACK
+@on_harness
+async def test_check_of_old_key_pair_use_is_to_the_second(harness: Harness) -> None:
+    run = await harness.regeneration(WARNED)
+    await run.wait_for_line("mail new_keys-1")
+    await collects(run)
+    await run.wait_for_line("overlap until 24h")
+    assert run.records.collected_at is not None
+    due = run.records.collected_at - run.records.start + DAY - WARNED.warn_before
+    await run.advance_to(due - 1)
+    assert [moment for moment in run.when("look 0") if moment < due] == []
+    await run.advance_to(due + 1)
+    await run.wait_for_line("look 0")
+    assert due <= run.when("look 0")[0] < due + SLACK
 
 
-@played
-async def test_resend_returns_the_number_of_its_mail(stage: Stage) -> None:
-    play = await stage.regeneration()
-    await play.comes("mail new_keys-1")
-    assert await order_to_resend(play) == 2
-    assert await order_to_resend(play) == 3
-    await play.comes("mail new_keys-3")
+@on_harness
+async def test_resend_returns_the_number_of_its_mail(harness: Harness) -> None:
+    run = await harness.regeneration()
+    await run.wait_for_line("mail new_keys-1")
+    assert await order_to_resend(run) == 2
+    assert await order_to_resend(run) == 3
+    await run.wait_for_line("mail new_keys-3")
 
 
-async def refused(play: Play) -> ApplicationError:
+async def refused(run: WorkflowRun) -> ApplicationError:
     with pytest.raises(WorkflowUpdateFailedError) as caught:
-        await order_to_resend(play)
+        await order_to_resend(run)
     assert isinstance(caught.value.cause, ApplicationError)
     return caught.value.cause
 
 
-@played
-async def test_resend_is_refused_before_the_keys_exist_and_after_their_collection(stage: Stage) -> None:
+@on_harness
+async def test_resend_is_refused_before_the_keys_exist_and_after_their_collection(harness: Harness) -> None:
     making = asyncio.Event()
-    play = await stage.regeneration(slow={"activate_key_pair": making})
-    await play.comes("prove")
-    assert (await refused(play)).type == "TooEarly"
+    run = await harness.regeneration(slow={"activate_key_pair": making})
+    await run.wait_for_line("prove")
+    assert (await refused(run)).type == "TooEarly"
     making.set()
-    await play.comes("mail new_keys-1")
-    await collects_unheard(play)
-    unheard = await refused(play)
+    await run.wait_for_line("mail new_keys-1")
+    await collects_unheard(run)
+    unheard = await refused(run)
     assert (unheard.type, "just collected" in unheard.message) == ("TooLate", True)
-    await collects(play)
-    heard = await refused(play)
+    await collects(run)
+    heard = await refused(run)
     assert (heard.type, "collected" in heard.message) == ("TooLate", True)
-    await play.until(2 * DAY)
-    await play.result()
+    await run.advance_to(2 * DAY)
+    await run.result()
     with pytest.raises(RPCError, match="already completed"):
-        await order_to_resend(play)
+        await order_to_resend(run)
 
 
-@played
-async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(stage: Stage) -> None:
-    play = await stage.regeneration(delivery_method=DeliveryMethod.MAIL)
-    await play.comes("mail new_keys_inside-1")
-    assert await order_to_resend(play) == 2
-    await play.comes("mail new_keys_inside-2")
-    await collects(play)
-    await play.rest()
-    late = await refused(play)
+@on_harness
+async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(harness: Harness) -> None:
+    run = await harness.regeneration(delivery_method=DeliveryMethod.MAIL)
+    await run.wait_for_line("mail new_keys_inside-1")
+    assert await order_to_resend(run) == 2
+    await run.wait_for_line("mail new_keys_inside-2")
+    await collects(run)
+    await run.wait_until_idle()
+    late = await refused(run)
     assert (late.type, "the secret is erased" in late.message) == ("TooLate", True)
 
 
-@played
-async def test_regeneration_waits_for_running_update_handlers(stage: Stage) -> None:
+@on_harness
+async def test_regeneration_waits_for_running_update_handlers(harness: Harness) -> None:
     renewing = asyncio.Event()
-    play = await stage.regeneration(slow={"renew_link": renewing})
-    await play.comes("mail new_keys-1")
-    order = play.books.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
-    asking = await play.handle.start_update(Regeneration.resend, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
-    await play.rest(but="renew_link")
-    await superseded(play)
-    await play.comes("finish superseded")
-    await play.rest(but="renew_link")
-    assert (await play.handle.describe()).close_time is None
+    run = await harness.regeneration(slow={"renew_link": renewing})
+    await run.wait_for_line("mail new_keys-1")
+    order = run.records.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
+    asking = await run.handle.start_update(Regeneration.resend, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await run.wait_until_idle(but="renew_link")
+    await superseded(run)
+    await run.wait_for_line("finish superseded")
+    await run.wait_until_idle(but="renew_link")
+    assert (await run.handle.describe()).close_time is None
     renewing.set()
     with pytest.raises(WorkflowUpdateFailedError):
         await asking.result()
-    assert await play.result() == "superseded"
+    assert await run.result() == "superseded"
 
 
-@played
-async def test_signals_with_unexpected_content_do_not_fail_the_regeneration(stage: Stage) -> None:
-    play = await stage.regeneration()
-    await play.comes("mail new_keys-1")
-    await play.handle.signal("superseded", args=[{}, {}])
-    await play.rest()
-    assert [signal.signal for signal in play.books.ignored] == ["superseded"]
-    await collects_unheard(play)
-    await play.handle.signal("keys_collected", args=[{}, {}])  # whatever it says, SQL says that they were collected
-    await play.comes("overlap until 24h")
-    await play.until(2 * DAY)
-    assert await play.result() == "done"
+@on_harness
+async def test_signals_with_unexpected_content_do_not_fail_the_regeneration(harness: Harness) -> None:
+    run = await harness.regeneration()
+    await run.wait_for_line("mail new_keys-1")
+    await run.handle.signal("superseded", args=[{}, {}])
+    await run.wait_until_idle()
+    assert [signal.signal for signal in run.records.ignored] == ["superseded"]
+    await collects_unheard(run)
+    await run.handle.signal("keys_collected", args=[{}, {}])  # whatever it says, SQL says that they were collected
+    await run.wait_for_line("overlap until 24h")
+    await run.advance_to(2 * DAY)
+    assert await run.result() == "done"
 
 
-@played
-async def test_details_show_the_state_of_the_regeneration(stage: Stage) -> None:
-    play = await stage.regeneration(mail_ends={"new_keys-1": ["failed"]})
-    await play.comes("note mail_failed needs_staff")
-    details = await play.details()
+@on_harness
+async def test_details_show_the_state_of_the_regeneration(harness: Harness) -> None:
+    run = await harness.regeneration(mail_ends={"new_keys-1": ["failed"]})
+    await run.wait_for_line("note mail_failed needs_staff")
+    details = await run.details()
     assert "Waiting for the customer to collect" in details
     assert "Support staff is needed" in details
     assert "octy incidents resend" in details
-    await collects(play)
-    await play.comes("note staff_not_needed staff_done")
-    await play.comes("overlap until 24h")
-    details = await play.details()
+    await collects(run)
+    await run.wait_for_line("note staff_not_needed staff_done")
+    await run.wait_for_line("overlap until 24h")
+    details = await run.details()
     assert "the old ones are still accepted" in details
     assert "resend" not in details
     assert "Support staff" not in details
-    await play.until(2 * DAY)
-    await play.result()
-    assert "Ended: done" in await play.details()
+    await run.advance_to(2 * DAY)
+    await run.result()
+    assert "Ended: done" in await run.details()

@@ -15,8 +15,8 @@ from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.staff_requests import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
-from workflows.workflow_books import Books
-from workflows.workflow_stage import WORKFLOWS, Play, Stage, played, working_beside
+from workflows.workflow_fakes import FakeRecords
+from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 _numbers = itertools.count(1)
@@ -33,11 +33,11 @@ class Release:
 class Site:
     """A task queue of its own, releases on it, and cases that wait there."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.queue = f"upgrade-{next(_numbers)}"  # also the deployment's name
-        self.client = stage.env.client
-        self.plays: list[Play] = []
+        self.client = harness.env.client
+        self.runs: list[WorkflowRun] = []
 
     @asynccontextmanager
     async def worker(self, build_id: str = "", *, beside: bool = True) -> AsyncIterator[None]:
@@ -46,42 +46,44 @@ class Site:
             self.client,
             task_queue=self.queue,
             workflows=WORKFLOWS,
-            activities=self.stage.recorder.activities(),
+            activities=self.harness.fake_activities.activities(),
             deployment_config=deployment_config(Release(self.queue if build_id else "", build_id)),
         )
-        others = working_beside(self.client, self.queue, self.stage.recorder) if beside else nullcontext()
+        others = (
+            running_extra_workers(self.client, self.queue, self.harness.fake_activities) if beside else nullcontext()
+        )
         async with worker, others:
             yield
 
     async def open_cases(self, count: int) -> None:
         for _ in range(count):
-            case_id = f"{self.queue}-{len(self.plays)}"
-            books = self.stage.recorder.books[case_id] = Books()
-            with self.stage.env.with_time_skipping_disabled():
+            case_id = f"{self.queue}-{len(self.runs)}"
+            records = self.harness.fake_activities.records[case_id] = FakeRecords()
+            with self.harness.env.with_time_skipping_disabled():
                 handle = await self.client.start_workflow(
                     Case.run, IncidentInput(case_id), id=case_id, task_queue=self.queue
                 )
-            books.start = (await handle.describe()).start_time.timestamp()
-            self.plays.append(Play(self.stage.env, handle, books, self.stage.hands))
+            records.start = (await handle.describe()).start_time.timestamp()
+            self.runs.append(WorkflowRun(self.harness.env, handle, records, self.harness.task_threads))
 
     async def all_tell(self, *lines: str) -> None:
-        for play in self.plays:
-            await play.tells(*OPENED, *lines)
-            await play.rest()
+        for run in self.runs:
+            await run.check_story(*OPENED, *lines)
+            await run.wait_until_idle()
 
-    async def all_until(self, seconds: float) -> None:
-        for play in self.plays:
-            await play.until(seconds)
+    async def advance_all_to(self, seconds: float) -> None:
+        for run in self.runs:
+            await run.advance_to(seconds)
 
     async def all_finish(self, *lines: str) -> None:
         """One is decided, one answered by nobody: an update and timers."""
-        decided, *silent = self.plays
+        decided, *silent = self.runs
         await decided.orders(StaffDecision("dismiss", "dan", "their own test"))
         assert await decided.result() == "false_alarm"
-        for play in silent:
-            await play.until(15 * DAY)
-            assert await play.result() == "unanswered"
-            assert play.books.story[: 2 + len(lines)] == [*OPENED, *lines]
+        for run in silent:
+            await run.advance_to(15 * DAY)
+            assert await run.result() == "unanswered"
+            assert run.records.story[: 2 + len(lines)] == [*OPENED, *lines]
 
     async def promote(self, build_id: str) -> None:
         """As `octy temporal promote`: as soon as Temporal has seen a worker of it."""
@@ -99,31 +101,31 @@ class Site:
 
     async def build_ids(self) -> set[str]:
         """Return the versions that the cases are bound to."""
-        described = [(await play.handle.describe()).raw_description for play in self.plays]
+        described = [(await run.handle.describe()).raw_description for run in self.runs]
         return {each.workflow_execution_info.versioning_info.deployment_version.build_id for each in described}
 
 
-@played
-async def test_new_release_without_versions_replaces_the_old_one(stage: Stage) -> None:
-    site = Site(stage)
+@on_harness
+async def test_new_release_without_versions_replaces_the_old_one(harness: Harness) -> None:
+    site = Site(harness)
     async with site.worker():
         await site.open_cases(3)
         await site.all_tell()
     async with site.worker():
-        await site.all_until(25 * HOUR)
+        await site.advance_all_to(25 * HOUR)
         await site.all_tell("24h mail reminder-1")
         await site.all_finish("24h mail reminder-1")
 
 
-@played
-async def test_waiting_incidents_move_when_a_versioned_release_is_promoted(stage: Stage) -> None:
-    site = Site(stage)
+@on_harness
+async def test_waiting_incidents_move_when_a_versioned_release_is_promoted(harness: Harness) -> None:
+    site = Site(harness)
     async with site.worker("1"):
         await site.promote("1")
         await site.open_cases(3)
         await site.all_tell()
         async with site.worker("2", beside=False):  # beside the old one: it gets nothing until it is promoted
-            await site.all_until(25 * HOUR)
+            await site.advance_all_to(25 * HOUR)
             await site.all_tell("24h mail reminder-1")
             assert await site.build_ids() == {"1"}
             await site.promote("2")
@@ -131,16 +133,16 @@ async def test_waiting_incidents_move_when_a_versioned_release_is_promoted(stage
                 ("2", True),
                 ("1", False),
             ]
-            await site.all_until(73 * HOUR)
+            await site.advance_all_to(73 * HOUR)
             await site.all_tell("24h mail reminder-1", "72h mail reminder-2")
             assert await site.build_ids() == {"2"}
     async with site.worker("2"):
         await site.all_finish("24h mail reminder-1", "72h mail reminder-2")
 
 
-@played
-async def test_versioned_release_is_promoted_after_the_old_worker_stopped(stage: Stage) -> None:
-    site = Site(stage)
+@on_harness
+async def test_versioned_release_is_promoted_after_the_old_worker_stopped(harness: Harness) -> None:
+    site = Site(harness)
     async with site.worker("1"):
         await site.promote("1")
         await site.open_cases(2)
@@ -150,15 +152,15 @@ async def test_versioned_release_is_promoted_after_the_old_worker_stopped(stage:
         await site.all_finish()
 
 
-@played
-async def test_versions_are_switched_on_and_off_while_incidents_wait(stage: Stage) -> None:
-    site = Site(stage)
+@on_harness
+async def test_versions_are_switched_on_and_off_while_incidents_wait(harness: Harness) -> None:
+    site = Site(harness)
     async with site.worker():
         await site.open_cases(2)
         await site.all_tell()
     async with site.worker("1"):
         await site.promote("1")
-        await site.all_until(25 * HOUR)
+        await site.advance_all_to(25 * HOUR)
         await site.all_tell("24h mail reminder-1")
         assert await site.build_ids() == {"1"}
     async with site.worker():
@@ -166,25 +168,25 @@ async def test_versions_are_switched_on_and_off_while_incidents_wait(stage: Stag
         await site.all_finish("24h mail reminder-1")
 
 
-@played
-async def test_webhooks_are_posted_by_a_worker_without_a_version(stage: Stage) -> None:
+@on_harness
+async def test_webhooks_are_posted_by_a_worker_without_a_version(harness: Harness) -> None:
     """Their activity has a task queue of its own, which belongs to no deployment."""
-    site = Site(stage)
+    site = Site(harness)
     async with site.worker("1"):
         await site.promote("1")
         webhook_id = f"{site.queue}-w"
-        stage.recorder.books[webhook_id] = Books()
+        harness.fake_activities.records[webhook_id] = FakeRecords()
         case = WebhookInput(webhook_id, "keys.ready")
-        with stage.env.with_time_skipping_disabled():
+        with harness.env.with_time_skipping_disabled():
             handle = await site.client.start_workflow(
                 KeyWebhookWorkflow.run, case, id=webhook_id, task_queue=site.queue
             )
         assert await handle.result() == "sent"
 
 
-@played
-async def test_release_without_a_worker_is_not_promoted(stage: Stage) -> None:
-    site = Site(stage)
+@on_harness
+async def test_release_without_a_worker_is_not_promoted(harness: Harness) -> None:
+    site = Site(harness)
     assert await known_versions(site.client, site.queue) == []
     with pytest.raises(NotReadyError):
         await make_current(site.client, site.queue, "1", "test")

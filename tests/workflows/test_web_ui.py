@@ -9,66 +9,66 @@ from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, IncidentInput, IncidentTimes
 from octy_workflows.search_attributes import FAILURES, NEEDS_STAFF, STATE
 from octy_workflows.staff_requests import Choice, StaffResend
-from workflows.workflow_books import Books
-from workflows.workflow_stage import TASK_QUEUE, Play, Stage, played
+from workflows.workflow_fakes import FakeRecords
+from workflows.workflow_harness import TASK_QUEUE, Harness, WorkflowRun, on_harness
 
 
-async def found(play: Play) -> tuple[Any, ...]:
+async def found(run: WorkflowRun) -> tuple[Any, ...]:
     """Return state, need of staff, and failures, as lists show them."""
-    attributes = (await play.handle.describe()).typed_search_attributes
+    attributes = (await run.handle.describe()).typed_search_attributes
     return tuple(attributes.get(key) for key in (STATE, NEEDS_STAFF, FAILURES))
 
 
-@played
-async def test_incident_search_attributes_show_state_needs_staff_and_failures(stage: Stage) -> None:
-    play = await stage.incident(mail_ends={"alert-1": ["failed"]})
-    await play.comes("note mail_failed needs_staff")
-    await play.rest()
-    assert await found(play) == ("needs_staff", True, 20)
-    await play.orders(StaffResend("eve", "address corrected"))
-    play.books.failures = 40
-    await play.told("failures_increased")
-    await play.rest()
-    assert await found(play) == ("waiting", False, 40)
-    await play.answers(Choice.REGENERATE)
-    await play.comes("note regenerating regenerating")
-    assert await found(play) == ("regenerating", False, 40)
-    await play.regeneration_ends("done")
-    await play.result()
-    assert await found(play) == ("closed", False, 40)
+@on_harness
+async def test_incident_search_attributes_show_state_needs_staff_and_failures(harness: Harness) -> None:
+    run = await harness.incident(mail_ends={"alert-1": ["failed"]})
+    await run.wait_for_line("note mail_failed needs_staff")
+    await run.wait_until_idle()
+    assert await found(run) == ("needs_staff", True, 20)
+    await run.orders(StaffResend("eve", "address corrected"))
+    run.records.failures = 40
+    await run.signal("failures_increased")
+    await run.wait_until_idle()
+    assert await found(run) == ("waiting", False, 40)
+    await run.answers(Choice.REGENERATE)
+    await run.wait_for_line("note regenerating regenerating")
+    assert await found(run) == ("regenerating", False, 40)
+    await run.regeneration_ends("done")
+    await run.result()
+    assert await found(run) == ("closed", False, 40)
 
 
-@played
-async def test_regeneration_search_attributes_show_its_state(stage: Stage) -> None:
-    play = await stage.regeneration()
-    await play.comes("mail new_keys-1")
-    assert await found(play) == ("sent", False, None)
-    await play.until(8 * DAY)
-    assert await found(play) == ("sent", True, None)
-    play.books.collected_at = await play.now()
-    await play.told("keys_collected")
-    await play.comes("note staff_not_needed staff_done")
-    await play.rest()
-    assert await found(play) == ("collected", False, None)
-    await play.until(10 * DAY)
-    await play.result()
-    assert await found(play) == ("done", False, None)
+@on_harness
+async def test_regeneration_search_attributes_show_its_state(harness: Harness) -> None:
+    run = await harness.regeneration()
+    await run.wait_for_line("mail new_keys-1")
+    assert await found(run) == ("sent", False, None)
+    await run.advance_to(8 * DAY)
+    assert await found(run) == ("sent", True, None)
+    run.records.collected_at = await run.now()
+    await run.signal("keys_collected")
+    await run.wait_for_line("note staff_not_needed staff_done")
+    await run.wait_until_idle()
+    assert await found(run) == ("collected", False, None)
+    await run.advance_to(10 * DAY)
+    await run.result()
+    assert await found(run) == ("done", False, None)
 
 
-@played
-async def test_search_attributes_switched_off_are_not_set_and_the_history_replays(stage: Stage) -> None:
-    books = Books()
-    stage.recorder.books["quiet"] = books
+@on_harness
+async def test_search_attributes_switched_off_are_not_set_and_the_history_replays(harness: Harness) -> None:
+    records = FakeRecords()
+    harness.fake_activities.records["quiet"] = records
     case = IncidentInput("quiet", IncidentTimes())
-    with stage.env.with_time_skipping_disabled():
-        handle = await stage.env.client.start_workflow(Case.run, case, id="quiet", task_queue=TASK_QUEUE)
-    play = Play(stage.env, handle, books, stage.hands)
-    stage.plays.append(play)
-    await play.comes("note opened waiting")
-    play.books.failures = 40
-    await play.told("failures_increased")
-    await play.rest()
-    assert await found(play) == (None, None, None)
+    with harness.env.with_time_skipping_disabled():
+        handle = await harness.env.client.start_workflow(Case.run, case, id="quiet", task_queue=TASK_QUEUE)
+    run = WorkflowRun(harness.env, handle, records, harness.task_threads)
+    harness.runs.append(run)
+    await run.wait_for_line("note opened waiting")
+    run.records.failures = 40
+    await run.signal("failures_increased")
+    await run.wait_until_idle()
+    assert await found(run) == (None, None, None)
 
 
 def summaries(history: WorkflowHistory) -> dict[str, list[str]]:
@@ -84,20 +84,20 @@ def summaries(history: WorkflowHistory) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["incident", "regeneration"])
-@played
-async def test_every_activity_and_every_timer_has_a_summary(stage: Stage, kind: str) -> None:
+@on_harness
+async def test_every_activity_and_every_timer_has_a_summary(harness: Harness, kind: str) -> None:
     if kind == "incident":
-        play = await stage.incident()
-        await play.until(15 * DAY)
+        run = await harness.incident()
+        await run.advance_to(15 * DAY)
         expected = {"opened", "alert", "reminder", "no_answer", "as unanswered"}
         timers = {"next reminder", "staff task", "end of the incident"}
     else:
-        play = await stage.regeneration()
-        await play.until(15 * DAY)
+        run = await harness.regeneration()
+        await run.advance_to(15 * DAY)
         expected = {"new pair", "new_keys", "link 2", "link 3", "not_collected", "as abandoned"}
         timers = {"collection of the keys"}
-    await play.result()
-    told = summaries(await play.handle.fetch_history())
+    await run.result()
+    told = summaries(await run.handle.fetch_history())
     assert set(told["activity"]) == expected
     assert timers <= set(told["timer"])
     assert "" not in told["timer"]

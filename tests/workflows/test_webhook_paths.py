@@ -6,7 +6,7 @@ import pytest
 from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, webhook_workflow_id
-from workflows.workflow_stage import SLACK, Stage, played
+from workflows.workflow_harness import SLACK, Harness, on_harness
 
 NEVER = ["down"] * 1000
 
@@ -19,56 +19,56 @@ NEVER = ["down"] * 1000
         (["skipped"], ["0h post skipped"], "skipped", "**Not sent: no webhook URL, or webhooks are off**"),
     ],
 )
-@played
+@on_harness
 async def test_webhook_ends_with_the_result_of_its_activity(
-    stage: Stage, posts: list[str], story: list[str], ended: str, shown: str
+    harness: Harness, posts: list[str], story: list[str], ended: str, shown: str
 ) -> None:
-    play = await stage.webhook(posts=list(posts))
-    assert await play.result() == ended
-    await play.tells(*story)
-    details = await play.details()
+    run = await harness.webhook(posts=list(posts))
+    assert await run.result() == ended
+    await run.check_story(*story)
+    details = await run.details()
     assert shown in details
     assert ("a-code" in details) is (ended != "sent")
 
 
-@played
-async def test_unavailable_webhook_server_is_tried_again_within_the_hour(stage: Stage) -> None:
-    play = await stage.webhook(posts=["down"] * 14)  # 1 s, 2 s, … 4096 s is cut to an hour
-    await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
-    await play.until(6 * HOUR)
-    assert await play.result() == "sent"
-    assert play.books.tries["post"] == 15
+@on_harness
+async def test_unavailable_webhook_server_is_tried_again_within_the_hour(harness: Harness) -> None:
+    run = await harness.webhook(posts=["down"] * 14)  # 1 s, 2 s, … 4096 s is cut to an hour
+    await until_async(lambda: run.records.tries["post"] > 0, message=run.records.tries)
+    await run.advance_to(6 * HOUR)
+    assert await run.result() == "sent"
+    assert run.records.tries["post"] == 15
 
 
-@played
-async def test_webhook_retries_end_with_its_ttl_and_not_before(stage: Stage) -> None:
-    play = await stage.webhook(posts=list(NEVER))
-    await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
-    await play.until(3 * DAY - 2 * HOUR)  # the last try is that after which no other would fit
-    assert (await play.handle.describe()).close_time is None
-    await play.until(3 * DAY + SLACK)
-    assert await play.result() == "failed"
-    [line] = play.books.story
+@on_harness
+async def test_webhook_retries_end_with_its_ttl_and_not_before(harness: Harness) -> None:
+    run = await harness.webhook(posts=list(NEVER))
+    await until_async(lambda: run.records.tries["post"] > 0, message=run.records.tries)
+    await run.advance_to(3 * DAY - 2 * HOUR)  # the last try is that after which no other would fit
+    assert (await run.handle.describe()).close_time is None
+    await run.advance_to(3 * DAY + SLACK)
+    assert await run.result() == "failed"
+    [line] = run.records.story
     assert line.endswith("give up failed")
-    assert play.books.tries["post"] in range(80, 90)
+    assert run.records.tries["post"] in range(80, 90)
 
 
-@played
-async def test_webhook_whose_last_try_arrived_is_not_failed(stage: Stage) -> None:
+@on_harness
+async def test_webhook_whose_last_try_arrived_is_not_failed(harness: Harness) -> None:
     """Its worker died before it could say so, but not before it wrote it down."""
-    play = await stage.webhook(ttl=60.0, posts=list(NEVER), ending="sent")
-    await until_async(lambda: play.books.tries["post"] > 0, message=play.books.tries)
-    await play.until(60 + SLACK)
-    assert await play.result() == "sent"
+    run = await harness.webhook(ttl=60.0, posts=list(NEVER), ending="sent")
+    await until_async(lambda: run.records.tries["post"] > 0, message=run.records.tries)
+    await run.advance_to(60 + SLACK)
+    assert await run.result() == "sent"
 
 
-@played
-async def test_webhook_history_has_an_id_and_the_event_name_only(stage: Stage) -> None:
-    play = await stage.webhook(ttl=HOUR)
-    await play.result()
-    given = (await play.handle.fetch_history()).events[0].workflow_execution_started_event_attributes
+@on_harness
+async def test_webhook_history_has_an_id_and_the_event_name_only(harness: Harness) -> None:
+    run = await harness.webhook(ttl=HOUR)
+    await run.result()
+    given = (await run.handle.fetch_history()).events[0].workflow_execution_started_event_attributes
     case = json.loads(given.input.payloads[0].data)
-    assert case == {"webhook_id": play.handle.id, "event": "keys.ready", "ttl": HOUR}
+    assert case == {"webhook_id": run.handle.id, "event": "keys.ready", "ttl": HOUR}
 
 
 def test_each_staff_request_has_its_own_webhook_workflow() -> None:

@@ -1,4 +1,4 @@
-"""What the package of workflows may load, and whether every declared activity is asked for and played."""
+"""What the package of workflows may load, and whether every declared activity is called and run."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import octy_workflows
-from workflows.workflow_books import Recorder, declared
+from workflows.workflow_fakes import FakeActivities, declared
 
 MODULES = sorted(path.stem for path in Path(octy_workflows.__path__[0]).glob("[a-z]*.py"))
 ALLOWED = {"octy_workflows", "temporalio", "google", "nexusrpc", "typing_extensions"}
@@ -33,8 +33,8 @@ def test_no_module_uses_what_the_sandbox_forbids(package: str) -> None:
 
 
 def test_test_worker_has_every_declared_activity_and_no_other() -> None:
-    played = {getattr(method, "__temporal_activity_definition").name for method in Recorder().activities()}
-    assert played == declared()
+    on_harness = {getattr(method, "__temporal_activity_definition").name for method in FakeActivities().activities()}
+    assert on_harness == declared()
 
 
 def test_every_declared_activity_is_called_by_a_workflow() -> None:

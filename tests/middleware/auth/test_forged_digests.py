@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 import pytest
-from support.imported_pairs import OLD, have, put, slow
+from support.imported_key_pairs import OLD, have, put, slow
 from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Authenticator, Outcome

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from passlib.context import CryptContext
 from passlib.hash import sha512_crypt
-from support.imported_pairs import have, slow
+from support.imported_key_pairs import have, slow
 from support.until import until
 from support.world import FakeRequest, World
 

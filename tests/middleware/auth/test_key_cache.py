@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection as SqlConnection
-from support.stores import taken_away
+from support.databases import taken_away
 from support.until import until
 from support.world import Keys, World
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support.imported_pairs import OLD, have, rename, slow
-from support.stores import taken_away
+from support.databases import taken_away
+from support.imported_key_pairs import OLD, have, rename, slow
 from support.until import until
 from support.world import FakeRequest, Keys, World, basic, look_into
 

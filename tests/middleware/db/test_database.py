@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from support.databases import away_url, make_empty_database, taken_away
 from support.forks import in_child
-from support.stores import away_url, make_empty_database, taken_away
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, SchemaError

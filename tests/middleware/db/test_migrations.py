@@ -10,7 +10,7 @@ import typer
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Column, MetaData, Table, inspect, text
-from support.stores import make_empty_database, remove_database
+from support.databases import make_empty_database, remove_database
 from support.world import FakeRequest, World
 from typer.testing import CliRunner
 

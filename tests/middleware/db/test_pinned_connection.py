@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import Connection
+from support.databases import make_database, taken_away
 from support.forks import in_child
-from support.stores import make_database, taken_away
 from support.world import World
 
 from octy_middleware import Database, DatabaseUnavailableError

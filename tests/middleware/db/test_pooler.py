@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.databases import make_empty_database, remove_database
 from support.pooler import PROGRAM, pgbouncer
 from support.postgres import shared_server
-from support.stores import make_empty_database, remove_database
 from support.until import until
 from support.world import FakeRequest, World
 

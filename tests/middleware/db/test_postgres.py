@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from support.databases import make_database
 from support.postgres import PostgresServer, shared_server
-from support.stores import make_database
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, InvalidInputError, Settings

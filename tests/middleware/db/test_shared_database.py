@@ -9,8 +9,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, Integer, MetaData, Table, inspect
+from support.databases import make_empty_database, remove_database
 from support.postgres import shared_server
-from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, SchemaError

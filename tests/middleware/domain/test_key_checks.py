@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.adapters import ADAPTERS
-from support.imported_pairs import have, slow
+from support.imported_key_pairs import have, slow
 from support.until import until
 from support.world import FakeRequest, World, basic
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 from starlette.testclient import TestClient
 from support.adapters import starlette_app
-from support.imported_pairs import have, slow
+from support.imported_key_pairs import have, slow
 from support.world import World, basic
 
 from octy_middleware import Authenticator

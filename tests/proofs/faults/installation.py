@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from support.databases import make_empty_database
 from support.paths import TESTS
 from support.postgres import PostgresServer
-from support.stores import make_empty_database
 from support.until import until
 
 from octy_middleware import Database

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from support.stores import STORES
+from support.databases import STORES
 
 from proofs.load.alert_loads import LOADS, LoadProgress
 from proofs.load.alert_rig import AccountKeys, Rig, alert_rig

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx2
 from sqlalchemy import insert
+from support.databases import make_empty_database, remove_database
 from support.paths import TESTS
-from support.stores import make_empty_database, remove_database
 
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import Account, KeyPair

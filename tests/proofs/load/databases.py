@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 
+from support.databases import STORES
 from support.postgres import PostgresServer
-from support.stores import STORES
 from support.world import World
 
 from proofs.load.report import Report, conclude

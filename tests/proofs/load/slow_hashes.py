@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from passlib.hash import sha512_crypt
-from support.imported_pairs import have
+from support.imported_key_pairs import have
 from support.until import until_async
 from support.world import Keys, World, basic
 

@@ -1,5 +1,5 @@
 import pytest
-from support.stores import STORES
+from support.databases import STORES
 
 from proofs.load.kills import durable_world, measure
 

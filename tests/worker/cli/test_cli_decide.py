@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.cli_rig import DENIED
 from support.cli_stack import CliStack, open_stack
-from support.stores import STORES
+from support.databases import STORES
 from support.world import INSTALLATION
 
 from octy_middleware.clock import utc

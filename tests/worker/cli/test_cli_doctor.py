@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 from support.cli_rig import fail, octy_for
-from support.imported_pairs import have, put, slow
+from support.imported_key_pairs import have, put, slow
 from support.postgres import shared_server
 from support.retention_rig import add_webhooks
 from support.webhook_rig import subscribe

@@ -23,7 +23,7 @@ import pytest
 import trustme
 from support.cli_rig import DENIED
 from support.doctor_rig import PAGE, fits, words
-from support.imported_pairs import have, put, slow
+from support.imported_key_pairs import have, put, slow
 from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.smtp_servers import Authority, Inbox, Scripted, Server, running

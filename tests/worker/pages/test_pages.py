@@ -5,10 +5,10 @@ import re
 import socket
 
 import pytest
+from support.databases import away_url
 from support.pages_browser import Browser, path_of, serving, what_is_said
 from support.pages_rig import World, open_world
 from support.pages_rules import check_response
-from support.stores import away_url
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database

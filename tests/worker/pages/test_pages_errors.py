@@ -5,9 +5,9 @@ import logging
 import threading
 
 import pytest
+from support.databases import away_url
 from support.pages_browser import Browser, path_of
 from support.pages_rig import open_world
-from support.stores import away_url
 
 from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_key_pair

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from passlib.hash import argon2
 from support.adapters import asgi
-from support.imported_pairs import OLD, have, pair_id_of, rename, slow
-from support.stores import taken_away
+from support.databases import taken_away
+from support.imported_key_pairs import OLD, have, pair_id_of, rename, slow
 from support.until import until
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 

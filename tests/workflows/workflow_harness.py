@@ -1,7 +1,7 @@
-"""The stage for the workflows' tests: a real Temporal server whose clock can jump, and a worker made of memory.
+"""The test harness for workflows: a real Temporal server whose clock can jump, and a worker with fake activities.
 
-Here: the server; `Stage`, which starts workflows; `Play`, one running workflow with its own clock. Not here: what the
-activities do in memory (`workflow_books`), what a story should be.
+`Harness` starts workflows; `WorkflowRun` is one running workflow with its own clock. The activities are in
+`workflow_fakes`.
 """
 
 import asyncio
@@ -62,11 +62,11 @@ from octy_workflows.staff_requests import (
 )
 from octy_workflows.task_queues import TaskQueueKind, task_queue_name
 from octy_workflows.webhook import KeyWebhookWorkflow
-from workflows.workflow_books import Books, Recorder
+from workflows.workflow_fakes import FakeActivities, FakeRecords
 
 TASK_QUEUE = "octy-tests"
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
-HANDS = 4  # of the worker, for workflow tasks
+TASK_THREADS = 4  # of the worker, for workflow tasks
 WORKFLOWS = [
     KeyIncidentWorkflow,
     KeyRegenerationWorkflow,
@@ -79,13 +79,13 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Play:
-    """One running workflow, its books and its clock."""
+class WorkflowRun:
+    """One running workflow, its records and its clock."""
 
     env: WorkflowEnvironment
     handle: WorkflowHandle[Any, Any]
-    books: Books
-    hands: ThreadPoolExecutor
+    records: FakeRecords
+    task_threads: ThreadPoolExecutor
 
     async def now(self) -> float:
         """Return what the workflow's clock reads, in Unix seconds."""
@@ -97,10 +97,10 @@ class Play:
 
         The worker is kept busy with a task of its own meanwhile, so that the server puts the signals together.
         """
-        await self.rest()
+        await self.wait_until_idle()
         busy = threading.Event()
-        for _ in range(HANDS):
-            self.hands.submit(busy.wait, TIMEOUT)
+        for _ in range(TASK_THREADS):
+            self.task_threads.submit(busy.wait, TIMEOUT)
         try:
             await self.handle.signal("failures_increased", args=[])  # too little content: it only begins a task
             await until_async(self._has_started_task)
@@ -108,15 +108,15 @@ class Play:
         finally:
             busy.set()
 
-    async def until(self, seconds: float) -> None:
+    async def advance_to(self, seconds: float) -> None:
         """Let the workflow's clock reach so many seconds after its start; steps that fall due are done on the way."""
-        await self.rest()
-        now = await self.now() - self.books.start
+        await self.wait_until_idle()
+        now = await self.now() - self.records.start
         if now < seconds:
             async with asyncio.timeout(TIMEOUT):
                 await self.env.fast_forward(self.handle, timedelta(seconds=seconds - now))
 
-    async def rest(self, but: str = "") -> None:
+    async def wait_until_idle(self, but: str = "") -> None:
         """Wait, in real time, until nothing goes on, but for one activity.
 
         Else a jump of the clock could come between one activity and the next.
@@ -130,41 +130,41 @@ class Play:
     async def _has_started_task(self) -> bool:
         return _started((await self.handle.describe()).raw_description)
 
-    async def comes(self, line: str) -> None:
+    async def wait_for_line(self, line: str) -> None:
         """Wait, in real time, for a line of the story, whatever its hour."""
         await until_async(
-            lambda: any(told.partition(" ")[2] == line for told in self.books.story), message=self.books.story
+            lambda: any(told.partition(" ")[2] == line for told in self.records.story), message=self.records.story
         )
 
     def when(self, line: str) -> list[float]:
         """Return the seconds after the start at which such a line was told, by the workflow's clock."""
-        told = zip(self.books.story, self.books.orders, strict=True)
-        return [order.at - self.books.start for text, order in told if text.partition(" ")[2] == line]
+        told = zip(self.records.story, self.records.orders, strict=True)
+        return [order.at - self.records.start for text, order in told if text.partition(" ")[2] == line]
 
-    async def tells(self, *story: str) -> None:
+    async def check_story(self, *story: str) -> None:
         """Check the whole story so far."""
-        await until_async(lambda: len(self.books.story) >= len(story), message=self.books.story)
-        assert self.books.story == list(story)
+        await until_async(lambda: len(self.records.story) >= len(story), message=self.records.story)
+        assert self.records.story == list(story)
 
     async def result(self) -> Any:
         """Wait for the workflow's end."""
         async with asyncio.timeout(TIMEOUT):
             return await self.handle.result()
 
-    async def told(self, *signals: str) -> None:
+    async def signal(self, *signals: str) -> None:
         """Have the workflow told that there may be something new, as the relay does: without content."""
         for signal in signals:
             await self.handle.signal(signal)
 
     async def answers(self, choice: Choice, *, leaked: bool = False) -> None:
         """Let the customer answer: SQL has it, and the signal follows."""
-        self.books.customer_says(choice, leaked=leaked)
-        await self.told("customer_answered")
+        self.records.customer_says(choice, leaked=leaked)
+        await self.signal("customer_answered")
 
     async def regeneration_ends(self, state: str) -> None:
         """End the case's regeneration: SQL has it, and the signal follows."""
-        self.books.ends(state)
-        await self.told("regeneration_finished")
+        self.records.ends(state)
+        await self.signal("regeneration_finished")
 
     async def orders(self, said: StaffRequest, **options: Any) -> Any:
         """Send a staff order by the update that is meant for it; SQL has it already."""
@@ -172,13 +172,13 @@ class Play:
         result = {StaffDecision: DecisionResult, StaffExtension: ExtendedDeadlines, StaffResend: ResendResult}[
             type(said)
         ]
-        order = self.books.order(said)
+        order = self.records.order(said)
         return await self.handle.execute_update(update, order, result_type=result, **options)
 
     async def orders_by_signal(self, said: StaffRequest) -> None:
         """Send a staff order by the signal that is meant for it."""
         names = {StaffDecision: STAFF_DECISION, StaffExtension: STAFF_EXTENSION, StaffResend: STAFF_RESEND}
-        await self.handle.signal(names[type(said)], self.books.order(said))
+        await self.handle.signal(names[type(said)], self.records.order(said))
 
     async def details(self) -> str:
         """Return what support staff reads in the Web UI."""
@@ -212,14 +212,14 @@ def _task_failures(history: WorkflowHistory) -> list[str]:
 
 
 @dataclass
-class Stage:
+class Harness:
     """Server and worker; the acts of tests are run on it."""
 
     env: WorkflowEnvironment
-    recorder: Recorder
+    fake_activities: FakeActivities
     runner: asyncio.Runner
-    hands: ThreadPoolExecutor
-    plays: list[Play] = field(default_factory=list)
+    task_threads: ThreadPoolExecutor
+    runs: list[WorkflowRun] = field(default_factory=list)
 
     def act(self, act: Coroutine[Any, Any, None]) -> None:
         """Run one test; then every workflow of it must replay, and none may have failed a task."""
@@ -228,15 +228,15 @@ class Stage:
     async def _with_epilogue(self, act: Coroutine[Any, Any, None]) -> None:
         try:
             await act
-            for play in self.plays:
-                history = await play.handle.fetch_history()
+            for run in self.runs:
+                history = await run.handle.fetch_history()
                 assert _task_failures(history) == []
                 await Replayer(workflows=WORKFLOWS).replay_workflow(history)
         finally:
-            for play in self.plays:
-                if (await play.handle.describe()).close_time is None:
-                    await play.handle.terminate()
-            self.plays.clear()
+            for run in self.runs:
+                if (await run.handle.describe()).close_time is None:
+                    await run.handle.terminate()
+            self.runs.clear()
 
     async def incident(
         self,
@@ -244,13 +244,13 @@ class Stage:
         restart: IncidentRestart | None = None,
         *,
         earlier: Mapping[str, Any] = MappingProxyType({}),
-        **books: Any,
-    ) -> Play:
+        **records: Any,
+    ) -> WorkflowRun:
         """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
         times, restart = times or IncidentTimes(), restart or IncidentRestart()
         case = IncidentInput(incident_id, times, searchable=True, failures=20, restart=restart, **earlier)
-        return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
+        return await self._start(KeyIncidentWorkflow.run, case, incident_id, FakeRecords(**records))
 
     async def regeneration(
         self,
@@ -260,80 +260,82 @@ class Stage:
         replaces=True,
         delivery_method: DeliveryMethod = DeliveryMethod.LINK,
         restart: RegenerationRestart | None = None,
-        **books,
-    ) -> Play:
+        **records,
+    ) -> WorkflowRun:
         """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
         times, restart = times or RegenerationTimes(), restart or RegenerationRestart()
         case = RegenerationInput(
             regeneration_id, leaked, replaces, times, delivery_method, searchable=True, restart=restart
         )
-        return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
+        return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, FakeRecords(**records))
 
-    async def notice(self, kind: NoticeKind, ttl: float = 14 * DAY, **books: Any) -> Play:
+    async def notice(self, kind: NoticeKind, ttl: float = 14 * DAY, **records: Any) -> WorkflowRun:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
-        return await self._start(KeyNoticeWorkflow.run, NoticeInput(notice_id, kind, ttl), notice_id, Books(**books))
-
-    async def upkeep(self, task: MaintenanceTask, **books: Any) -> Play:
-        """Begin a round of upkeep."""
         return await self._start(
-            KeyMaintenanceWorkflow.run, MaintenanceInput(task), f"u{next(_numbers)}", Books(**books)
+            KeyNoticeWorkflow.run, NoticeInput(notice_id, kind, ttl), notice_id, FakeRecords(**records)
         )
 
-    async def webhook(self, ttl: float = 3 * DAY, **books: Any) -> Play:
+    async def maintenance(self, task: MaintenanceTask, **records: Any) -> WorkflowRun:
+        """Begin a round of maintenance."""
+        return await self._start(
+            KeyMaintenanceWorkflow.run, MaintenanceInput(task), f"u{next(_numbers)}", FakeRecords(**records)
+        )
+
+    async def webhook(self, ttl: float = 3 * DAY, **records: Any) -> WorkflowRun:
         """Tell of an event."""
         webhook_id = f"w{next(_numbers)}"
         case = WebhookInput(webhook_id, "keys.ready", ttl)
-        return await self._start(KeyWebhookWorkflow.run, case, webhook_id, Books(**books))
+        return await self._start(KeyWebhookWorkflow.run, case, webhook_id, FakeRecords(**records))
 
-    async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:
-        self.recorder.books[subject_id] = books
+    async def _start(self, run: Any, case: Any, subject_id: str, records: FakeRecords) -> WorkflowRun:
+        self.fake_activities.records[subject_id] = records
         client = self.env.client
         with self.env.with_time_skipping_disabled():  # else the clock would run away before the first line
             handle = await client.start_workflow(run, case, id=subject_id, task_queue=TASK_QUEUE)
-        books.start = (await handle.describe()).start_time.timestamp()
-        self.plays.append(Play(self.env, handle, books, self.hands))
-        return self.plays[-1]
+        records.start = (await handle.describe()).start_time.timestamp()
+        self.runs.append(WorkflowRun(self.env, handle, records, self.task_threads))
+        return self.runs[-1]
 
 
-def played(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Turn an asynchronous test into one that pytest runs on the stage."""
+def on_harness(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Turn an asynchronous test into one that pytest runs on the harness."""
 
     @wraps(act)
-    def test(stage: Stage, **case: Any) -> None:
-        stage.act(act(stage, **case))
+    def test(harness: Harness, **case: Any) -> None:
+        harness.act(act(harness, **case))
 
     return test
 
 
 @contextmanager
-def open_stage() -> Iterator[Stage]:
+def open_harness() -> Iterator[Harness]:
     """Start the server and the worker, for as many acts as you like."""
-    with asyncio.Runner() as runner, ThreadPoolExecutor(HANDS) as hands:
-        env, recorder, workers = runner.run(_start(hands))
+    with asyncio.Runner() as runner, ThreadPoolExecutor(TASK_THREADS) as task_threads:
+        env, fake_activities, workers = runner.run(_start(task_threads))
         try:
-            yield Stage(env, recorder, runner, hands)
+            yield Harness(env, fake_activities, runner, task_threads)
         finally:
             runner.run(_stop(env, workers))
 
 
-async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Recorder, list[Worker]]:
-    env, recorder = await _server(), Recorder()
+async def _start(task_threads: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, FakeActivities, list[Worker]]:
+    env, fake_activities = await _server(), FakeActivities()
     worker = Worker(
         env.client,
         task_queue=TASK_QUEUE,
         workflows=WORKFLOWS,
-        activities=recorder.activities(),
-        workflow_task_executor=hands,
+        activities=fake_activities.activities(),
+        workflow_task_executor=task_threads,
     )
     # Two seconds by itself: too few for tests that hold the worker, and on a busy machine for any.
     assert worker._workflow_worker is not None
     worker._workflow_worker._deadlock_timeout_seconds = int(TIMEOUT)
-    workers = [worker, *workers_beside(env.client, TASK_QUEUE, recorder)]
+    workers = [worker, *extra_workers(env.client, TASK_QUEUE, fake_activities)]
     for each in workers:
         await each.__aenter__()
-    return env, recorder, workers
+    return env, fake_activities, workers
 
 
 AWAY = (
@@ -345,15 +347,15 @@ AWAY = (
 )
 
 
-def workers_beside(
-    client: Client, main: str, recorder: Recorder, works: Sequence[TaskQueueKind] = AWAY
+def extra_workers(
+    client: Client, main: str, fake_activities: FakeActivities, works: Sequence[TaskQueueKind] = AWAY
 ) -> list[Worker]:
     """Return a worker for each task queue to which workflows send activities beside their own."""
     return [
         Worker(
             client,
             task_queue=task_queue_name(main, work),
-            activities=[recorder.post_webhook if work is TaskQueueKind.WEBHOOKS else recorder.send_mail],
+            activities=[fake_activities.post_webhook if work is TaskQueueKind.WEBHOOKS else fake_activities.send_mail],
             max_concurrent_activity_task_polls=2,
         )
         for work in works
@@ -361,12 +363,12 @@ def workers_beside(
 
 
 @asynccontextmanager
-async def working_beside(
-    client: Client, main: str, recorder: Recorder, works: Sequence[TaskQueueKind] = AWAY
+async def running_extra_workers(
+    client: Client, main: str, fake_activities: FakeActivities, works: Sequence[TaskQueueKind] = AWAY
 ) -> AsyncIterator[None]:
-    """Run `workers_beside`."""
+    """Run `extra_workers`."""
     async with AsyncExitStack() as stack:
-        for worker in workers_beside(client, main, recorder, works):
+        for worker in extra_workers(client, main, fake_activities, works):
             await stack.enter_async_context(worker)
         yield
 

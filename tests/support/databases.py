@@ -16,7 +16,7 @@ from pathlib import Path
 
 from octy_middleware import Database
 from octy_middleware.db.migrations import upgrade
-from support.laundry import look, wash
+from support.database_reset import look, wash
 from support.postgres import PostgresServer, shared_server
 
 STORES = ("sqlite", "postgresql")

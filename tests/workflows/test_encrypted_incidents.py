@@ -21,8 +21,8 @@ from octy_worker.temporal.codec import DecryptionError, encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
-from workflows.workflow_books import Books
-from workflows.workflow_stage import WORKFLOWS, Play, Stage, played, working_beside
+from workflows.workflow_fakes import FakeRecords
+from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 K1 = Keychain({"k1": b"\x01" * 32})
 K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})
@@ -31,17 +31,17 @@ DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 
 
-class Theatre:
+class EncryptedIncident:
     """One case, on a task queue of its own, and workers and clients of any keys."""
 
-    def __init__(self, stage: Stage, name: str) -> None:
-        self.stage = stage
+    def __init__(self, harness: Harness, name: str) -> None:
+        self.harness = harness
         self.id = f"encrypted-{name}"
-        self.books = stage.recorder.books[self.id] = Books()
+        self.records = harness.fake_activities.records[self.id] = FakeRecords()
 
     def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
         return Client(
-            self.stage.env.client.service_client,
+            self.harness.env.client.service_client,
             data_converter=encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker),
         )
 
@@ -49,7 +49,7 @@ class Theatre:
         return self.client(keys).get_workflow_handle(self.id)
 
     async def start(self, keys: Keychain | None) -> WorkflowHandle:
-        with self.stage.env.with_time_skipping_disabled():
+        with self.harness.env.with_time_skipping_disabled():
             handle = await self.client(keys).start_workflow(
                 Case.run,
                 IncidentInput(self.id),
@@ -57,7 +57,7 @@ class Theatre:
                 task_queue=self.id,
                 task_timeout=timedelta(seconds=1),  # for a task that a worker without the key took at its end
             )
-        self.books.start = (await handle.describe()).start_time.timestamp()
+        self.records.start = (await handle.describe()).start_time.timestamp()
         return handle
 
     @asynccontextmanager
@@ -66,21 +66,21 @@ class Theatre:
             self.client(keys, for_worker=True),
             task_queue=self.id,
             workflows=WORKFLOWS,
-            activities=self.stage.recorder.activities(),
+            activities=self.harness.fake_activities.activities(),
             max_cached_workflows=0,
             max_concurrent_workflow_task_polls=1,
             max_concurrent_workflow_tasks=1,
         )
-        async with worker, working_beside(self.client(keys), self.id, self.stage.recorder):
+        async with worker, running_extra_workers(self.client(keys), self.id, self.harness.fake_activities):
             yield
 
-    async def rest(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until nothing goes on: a task that is handed to a worker at its end is missed for ten seconds."""
-        await Play(self.stage.env, self.case(None), self.books, self.stage.hands).rest()
+        await WorkflowRun(self.harness.env, self.case(None), self.records, self.harness.task_threads).wait_until_idle()
 
-    async def tells(self, *lines: str) -> None:
-        await until_async(lambda: self.books.story == [*OPENED, *lines], message=self.books.story)
-        await self.rest()
+    async def check_story(self, *lines: str) -> None:
+        await until_async(lambda: self.records.story == [*OPENED, *lines], message=self.records.story)
+        await self.wait_until_idle()
 
     async def payloads(self) -> list[Payload]:
         """Return every payload of the history but search attributes, which Temporal itself must read."""
@@ -112,94 +112,98 @@ def key_ids(payloads: list[Payload]) -> set[str]:
     return {payload.metadata.get("encryption-key-id", b"none").decode() for payload in payloads}
 
 
-@played
-async def test_incident_history_is_encrypted_from_input_to_result_and_replays(stage: Stage) -> None:
-    theatre = Theatre(stage, "whole")
-    theatre.books.broken.add("send_mail")  # a failure is in the history, too
-    case = await theatre.start(K1)
-    async with theatre.worker(K1):
-        await until_async(lambda: "0h note mail_failed needs_staff" in theatre.books.story, message=theatre.books.story)
-        await case.execute_update(Case.decide, theatre.books.order(DAN))
+@on_harness
+async def test_incident_history_is_encrypted_from_input_to_result_and_replays(harness: Harness) -> None:
+    encrypted = EncryptedIncident(harness, "whole")
+    encrypted.records.broken.add("send_mail")  # a failure is in the history, too
+    case = await encrypted.start(K1)
+    async with encrypted.worker(K1):
+        await until_async(
+            lambda: "0h note mail_failed needs_staff" in encrypted.records.story, message=encrypted.records.story
+        )
+        await case.execute_update(Case.decide, encrypted.records.order(DAN))
         assert await case.result() == "false_alarm"
-    payloads = await theatre.payloads()
+    payloads = await encrypted.payloads()
     assert key_ids(payloads) == {"k1"}
     assert len(payloads) > 10
     history = await case.fetch_history()
     for plain in ("their own test", "send_mail failed for good", "dismiss", "Traceback", "false_alarm"):
         assert plain not in history.to_json()
         assert plain.encode() not in b"".join(event.SerializeToString() for event in history.events)
-    await theatre.replays(K1)
+    await encrypted.replays(K1)
 
 
-@played
-async def test_plaintext_to_an_encrypted_incident_is_refused_except_staff_request_ids(stage: Stage) -> None:
-    theatre = Theatre(stage, "typed")
-    case, typed = await theatre.start(K1), theatre.case(None)
-    async with theatre.worker(K1):
-        await theatre.tells()
+@on_harness
+async def test_plaintext_to_an_encrypted_incident_is_refused_except_staff_request_ids(harness: Harness) -> None:
+    encrypted = EncryptedIncident(harness, "typed")
+    case, typed = await encrypted.start(K1), encrypted.case(None)
+    async with encrypted.worker(K1):
+        await encrypted.check_story()
         await typed.signal(STAFF_DECISION, {"decision": "dismiss", "actor": "dan", "reason": "no"})
         why = "it is not encrypted; without encryption only a request id from `octy incidents` is accepted"
         refused = f"0h refused decision_refused: {why}"
-        await theatre.tells(refused)
+        await encrypted.check_story(refused)
         with pytest.raises(DecryptionError, match="OCTY_TEMPORAL_KEYS lacks the key 'k1'"):
             await typed.execute_update(Case.decide, DAN)  # refused, in words that are encrypted
-        await theatre.tells(refused)
-        await typed.signal(STAFF_DECISION, theatre.books.order(DAN))
+        await encrypted.check_story(refused)
+        await typed.signal(STAFF_DECISION, encrypted.records.order(DAN))
         assert await case.result() == "false_alarm"
-    await theatre.tells(refused, "0h take dismiss of dan", "0h close false_alarm")
-    await theatre.replays(K1)
+    await encrypted.check_story(refused, "0h take dismiss of dan", "0h close false_alarm")
+    await encrypted.replays(K1)
 
 
-@played
-async def test_signal_has_the_same_effect_whether_a_replay_can_read_it_or_not(stage: Stage) -> None:
+@on_harness
+async def test_signal_has_the_same_effect_whether_a_replay_can_read_it_or_not(harness: Harness) -> None:
     """Workers with other keys replay the same history: what they can't read must not lead another way."""
-    theatre = Theatre(stage, "replayed")
-    await theatre.start(K1)
-    async with theatre.worker(K1):
-        await theatre.tells()
-        await theatre.case(K2).signal(STAFF_DECISION, theatre.books.order(DAN))  # under a key that is not there yet
-        await theatre.case(K2).signal("customer_answered", "anything")
-        await until_async(lambda: len(theatre.books.ignored) == 1, message=theatre.books.ignored)
-        await theatre.rest()
-    await theatre.replays(K1)
-    await theatre.replays(K1_K2)
+    encrypted = EncryptedIncident(harness, "replayed")
+    await encrypted.start(K1)
+    async with encrypted.worker(K1):
+        await encrypted.check_story()
+        await encrypted.case(K2).signal(
+            STAFF_DECISION, encrypted.records.order(DAN)
+        )  # under a key that is not there yet
+        await encrypted.case(K2).signal("customer_answered", "anything")
+        await until_async(lambda: len(encrypted.records.ignored) == 1, message=encrypted.records.ignored)
+        await encrypted.wait_until_idle()
+    await encrypted.replays(K1)
+    await encrypted.replays(K1_K2)
 
 
-@played
-async def test_keys_are_rotated_while_an_incident_waits(stage: Stage) -> None:
-    theatre = Theatre(stage, "rotated")
-    await theatre.start(K1)
-    async with theatre.worker(K1):
-        await theatre.tells()
-    async with theatre.worker(K1_K2):
-        await theatre.case(K1_K2).execute_update(Case.decide, theatre.books.order(DAN))
-        assert await theatre.case(K1_K2).result() == "false_alarm"
-    assert key_ids(await theatre.payloads()) == {"k1", "k2"}
-    await theatre.replays(K1_K2)
+@on_harness
+async def test_keys_are_rotated_while_an_incident_waits(harness: Harness) -> None:
+    encrypted = EncryptedIncident(harness, "rotated")
+    await encrypted.start(K1)
+    async with encrypted.worker(K1):
+        await encrypted.check_story()
+    async with encrypted.worker(K1_K2):
+        await encrypted.case(K1_K2).execute_update(Case.decide, encrypted.records.order(DAN))
+        assert await encrypted.case(K1_K2).result() == "false_alarm"
+    assert key_ids(await encrypted.payloads()) == {"k1", "k2"}
+    await encrypted.replays(K1_K2)
 
 
 @pytest.mark.parametrize("keys", [K2, None], ids=["the_old_key_is_gone", "all_keys_are_gone"])
-@played
+@on_harness
 async def test_missing_key_is_named_and_signals_are_handled_when_it_is_back(
-    stage: Stage, caplog: pytest.LogCaptureFixture, keys: Keychain | None
+    harness: Harness, caplog: pytest.LogCaptureFixture, keys: Keychain | None
 ) -> None:
-    theatre = Theatre(stage, f"missing-{'all' if keys is None else 'one'}")
-    case = await theatre.start(K1)
-    async with theatre.worker(K1):
-        await theatre.tells()
-    theatre.books.customer_says(Choice.DISMISS)
+    encrypted = EncryptedIncident(harness, f"missing-{'all' if keys is None else 'one'}")
+    case = await encrypted.start(K1)
+    async with encrypted.worker(K1):
+        await encrypted.check_story()
+    encrypted.records.customer_says(Choice.DISMISS)
     await case.signal("customer_answered")
-    async with theatre.worker(keys):
+    async with encrypted.worker(keys):
         said = await failed_task(case, keys)
     assert "refused/unknown-key:k1" in said
     assert (
         "OCTY_TEMPORAL_KEYS lacks the key 'k1' with which a workflow's payload is encrypted: add it again"
         in caplog.text
     )
-    assert theatre.books.story == OPENED
-    async with theatre.worker(K1_K2):
-        assert await theatre.case(K1_K2).result() == "false_alarm"
-    await theatre.tells("0h close false_alarm")
+    assert encrypted.records.story == OPENED
+    async with encrypted.worker(K1_K2):
+        assert await encrypted.case(K1_K2).result() == "false_alarm"
+    await encrypted.check_story("0h close false_alarm")
 
 
 async def failed_task(case: WorkflowHandle, keys: Keychain | None) -> str:

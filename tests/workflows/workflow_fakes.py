@@ -1,7 +1,6 @@
-"""What SQL and mail would do for one case, regeneration or notice, kept in memory, and the story of what was asked.
+"""Fake activities: what SQL and mail would do for one incident, regeneration or notice, in memory.
 
-Here: `Books`, the double of the store; `Recorder`, the activities over it. Not here: the server, its clock, and running
-workflows (`workflow_stage`).
+`FakeRecords` stands in for the database and keeps the story of all calls; `FakeActivities` are the activities over it.
 """
 
 import asyncio
@@ -55,7 +54,7 @@ from octy_workflows.messages import (
 )
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
-_numbers = itertools.count(1)  # of regenerations and orders, across all books
+_numbers = itertools.count(1)  # of regenerations and orders, across all records
 _ACTIONS = {StaffDecision: StaffAction.DECIDE, StaffExtension: StaffAction.EXTEND, StaffResend: StaffAction.RESEND}
 
 
@@ -65,7 +64,7 @@ def declared() -> set[str]:
 
 
 @dataclass
-class Books:
+class FakeRecords:
     """What SQL and the mailer hold for one case, regeneration or notice, and what they were asked, in order."""
 
     start: float = 0.0
@@ -77,7 +76,7 @@ class Books:
     tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
-    pieces: list[MaintenanceStepResult] = field(default_factory=list)  # of a round of upkeep, one a call
+    pieces: list[MaintenanceStepResult] = field(default_factory=list)  # of a round of maintenance, one a call
     missing: set[str] = field(default_factory=set)  # activities that do not find their subject
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
@@ -199,40 +198,40 @@ def _when(seconds: float) -> str:
     return f"{seconds / 3600:.1f}h".replace(".0h", "h")
 
 
-class Recorder:
+class FakeActivities:
     """Every declared activity, in memory."""
 
     def __init__(self) -> None:
-        self.books: dict[str, Books] = {}
+        self.records: dict[str, FakeRecords] = {}
 
     def activities(self) -> list[Callable[..., Any]]:
         found = (getattr(self, name) for name in dir(self))
         return [value for value in found if hasattr(value, "__temporal_activity_definition")]
 
-    async def _open(self, subject_id: str) -> Books:
-        books, name = self.books[subject_id], activity.info().activity_type
-        if name in books.slow:
-            await books.slow[name].wait()
-        if name in books.broken:
+    async def _open(self, subject_id: str) -> FakeRecords:
+        records, name = self.records[subject_id], activity.info().activity_type
+        if name in records.slow:
+            await records.slow[name].wait()
+        if name in records.broken:
             raise ApplicationError(f"{name} failed for good", non_retryable=True)
-        if name in books.missing:
+        if name in records.missing:
             raise missing_subject_error("row", subject_id)
-        if name in books.shaky:
+        if name in records.shaky:
             raise ApplicationError(f"{name} failed")
-        return books
+        return records
 
     @activity.defn
     async def send_mail(self, order: SendMailInput) -> SendMailResult:
-        books = await self._open(order.subject_id)
+        records = await self._open(order.subject_id)
         mail = f"{order.kind}-{order.number}"
-        if mail == "alert-1" and books.alert_follows:
-            await books.opened.wait()
-        ends = books.mail_ends.get(mail, [])
+        if mail == "alert-1" and records.alert_follows:
+            await records.opened.wait()
+        ends = records.mail_ends.get(mail, [])
         end = ends.pop(0) if ends else "sent"
-        books.tries[mail] += 1
+        records.tries[mail] += 1
         if end == "down":
             raise ApplicationError("no mail server answers")
-        books.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
+        records.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
         if end == OBSOLETE:
             return SendMailResult("skipped", OBSOLETE)
         if end == "withheld":
@@ -243,46 +242,46 @@ class Recorder:
 
     @activity.defn
     async def record_incident_event(self, note: RecordIncidentEventInput) -> None:
-        books = await self._open(note.incident_id)
-        if note.event in books.slow:
-            await books.slow[note.event].wait()
-        books.tell(note.at, f"note {note.event}{f' {note.state}' if note.state else ''}", note)
+        records = await self._open(note.incident_id)
+        if note.event in records.slow:
+            await records.slow[note.event].wait()
+        records.tell(note.at, f"note {note.event}{f' {note.state}' if note.state else ''}", note)
         if note.event == "opened":
-            books.opened.set()
+            records.opened.set()
 
     @activity.defn
     async def load_incident_facts(self, look: LoadFactsInput) -> IncidentFacts:
-        books = await self._open(look.subject_id)
-        said = books.standing
+        records = await self._open(look.subject_id)
+        said = records.standing
         facts = IncidentFacts(
             choice=None if said is None else said.current_choice,
-            leaked=books.leaked,
+            leaked=records.leaked,
             answered_by="" if said is None else said.answered_by,
-            failures=books.failures,
-            regeneration_id=books.regeneration_id,
-            regeneration_state=books.endings.get(books.regeneration_id, ""),
-            recorded_signals=[str(signal) for signal in books.recorded_signals],
+            failures=records.failures,
+            regeneration_id=records.regeneration_id,
+            regeneration_state=records.endings.get(records.regeneration_id, ""),
+            recorded_signals=[str(signal) for signal in records.recorded_signals],
         )
-        if "load_incident_facts" in books.late:
-            await books.late["load_incident_facts"].wait()
+        if "load_incident_facts" in records.late:
+            await records.late["load_incident_facts"].wait()
         return facts
 
     @activity.defn
     async def load_regeneration_facts(self, look: LoadFactsInput) -> RegenerationFacts:
-        books = await self._open(look.subject_id)
+        records = await self._open(look.subject_id)
         return RegenerationFacts(
-            books.collected_at is not None, books.ending, [str(one) for one in books.recorded_signals]
+            records.collected_at is not None, records.ending, [str(one) for one in records.recorded_signals]
         )
 
     @activity.defn
     async def record_ignored_signal(self, signal: IgnoredSignal) -> None:
-        subject = signal.subject_id or activity.info().workflow_id  # a round of upkeep is about no subject
+        subject = signal.subject_id or activity.info().workflow_id  # a round of maintenance is about no subject
         (await self._open(subject)).ignored.append(signal)
 
     @activity.defn
     async def record_missing_subject(self, missing: MissingSubject) -> None:
-        books = self.books[missing.subject_id]
-        books.tell(missing.at, f"{'over' if missing.resolved else 'missing'} {missing.kind}", missing)
+        records = self.records[missing.subject_id]
+        records.tell(missing.at, f"{'over' if missing.resolved else 'missing'} {missing.kind}", missing)
 
     @activity.defn
     async def use_staff_request(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
@@ -290,40 +289,44 @@ class Recorder:
 
     @activity.defn
     async def record_decision(self, order: RecordDecisionInput) -> DecisionResult:
-        books = await self._open(order.incident_id)
+        records = await self._open(order.incident_id)
         decision = StaffDecision("regenerate", "system", "nobody answered in time")
         if order.request_id:
-            said = books.staff_orders[order.request_id][1]
+            said = records.staff_orders[order.request_id][1]
             assert isinstance(said, StaffDecision)
             decision = said
         given = DecisionResult(True, Choice(decision.decision), decision.leaked, decision.actor)
-        taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id != ""
-        books.tell(order.at, f"take {decision.decision} of {decision.actor}", decision)
+        taken = records.take(given, decision.decision_id) or records.standing_id == decision.decision_id != ""
+        records.tell(order.at, f"take {decision.decision} of {decision.actor}", decision)
         none = DecisionResult(
-            False, Choice.DISMISS, False, "", "" if books.resolution else "the secret leaked, so it can't be dismissed"
+            False,
+            Choice.DISMISS,
+            False,
+            "",
+            "" if records.resolution else "the secret leaked, so it can't be dismissed",
         )
-        report = replace(books.standing or none, accepted=taken)
-        if "record_decision" in books.late:
-            await books.late["record_decision"].wait()
+        report = replace(records.standing or none, accepted=taken)
+        if "record_decision" in records.late:
+            await records.late["record_decision"].wait()
         return report
 
     @activity.defn
     async def open_regeneration(self, order: OpenRegenerationInput) -> str:
-        books = await self._open(order.incident_id)
-        if books.standing is None or books.called_off:
+        records = await self._open(order.incident_id)
+        if records.standing is None or records.called_off:
             return ""
-        if books.regeneration_id == order.after:
-            books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
-        books.tell(order.at, f"regenerate{' leaked' if books.standing.current_leaked else ''}", order)
-        return books.regeneration_id
+        if records.regeneration_id == order.after:
+            records.regeneration_id = records.later_id or f"{order.incident_id}-r{next(_numbers)}"
+        records.tell(order.at, f"regenerate{' leaked' if records.standing.current_leaked else ''}", order)
+        return records.regeneration_id
 
     @activity.defn
     async def close_incident(self, order: CloseIncidentInput) -> bool:
-        books = await self._open(order.incident_id)
-        if books.passed_over(order.resolution):
+        records = await self._open(order.incident_id)
+        if records.passed_over(order.resolution):
             return False
-        books.resolution = order.resolution
-        books.tell(order.at, f"close {order.resolution}", order)
+        records.resolution = order.resolution
+        records.tell(order.at, f"close {order.resolution}", order)
         return True
 
     @activity.defn
@@ -340,52 +343,52 @@ class Recorder:
 
     @activity.defn
     async def renew_link(self, order: RenewLinkInput) -> int:
-        books = await self._open(order.regeneration_id)
-        if books.collected_at is not None or books.ending:
+        records = await self._open(order.regeneration_id)
+        if records.collected_at is not None or records.ending:
             return 0
-        books.generation = max(books.generation, order.generation)
-        books.tell(order.at, f"renew {books.generation}", order)
-        return books.generation
+        records.generation = max(records.generation, order.generation)
+        records.tell(order.at, f"renew {records.generation}", order)
+        return records.generation
 
     @activity.defn
     async def begin_overlap(self, order: BeginOverlapInput) -> float | None:
-        books = await self._open(order.regeneration_id)
-        if books.collected_at is None:
+        records = await self._open(order.regeneration_id)
+        if records.collected_at is None:
             return None
-        end = order.at if books.retired else books.collected_at + order.overlap
-        books.tell(order.at, f"overlap until {_when(end - books.start)}", order)
+        end = order.at if records.retired else records.collected_at + order.overlap
+        records.tell(order.at, f"overlap until {_when(end - records.start)}", order)
         return end
 
     @activity.defn
     async def count_old_key_uses(self, step: RegenerationStepInput) -> int:
-        books = await self._open(step.regeneration_id)
-        books.tell(step.at, f"look {books.old_uses}", step)
-        return books.old_uses
+        records = await self._open(step.regeneration_id)
+        records.tell(step.at, f"look {records.old_uses}", step)
+        return records.old_uses
 
     @activity.defn
     async def retire_old_key_pair(self, step: RegenerationStepInput) -> bool:
-        books = await self._open(step.regeneration_id)
-        if books.collected_at is None:
+        records = await self._open(step.regeneration_id)
+        if records.collected_at is None:
             return False
-        books.tell(step.at, "retire", step)
+        records.tell(step.at, "retire", step)
         return True
 
     @activity.defn
     async def finish_regeneration(self, order: FinishRegenerationInput) -> str:
-        books = await self._open(order.regeneration_id)
-        if not books.ending and books.collected_at is not None and order.state != RegenerationFinalState.DONE:
+        records = await self._open(order.regeneration_id)
+        if not records.ending and records.collected_at is not None and order.state != RegenerationFinalState.DONE:
             return COLLECTED
-        if not books.ending and books.collected_at is None and order.state != RegenerationFinalState.ABANDONED:
+        if not records.ending and records.collected_at is None and order.state != RegenerationFinalState.ABANDONED:
             return "sent"
-        books.ending = books.ending or order.state
-        books.tell(order.at, f"finish {books.ending}", order)
-        return books.ending
+        records.ending = records.ending or order.state
+        records.tell(order.at, f"finish {records.ending}", order)
+        return records.ending
 
     @activity.defn
     async def record_regeneration_event(self, note: RecordRegenerationEventInput) -> None:
-        books = await self._open(note.regeneration_id)
+        records = await self._open(note.regeneration_id)
         staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_not_needed else ''}"
-        books.tell(note.at, f"note {note.event}{staff}", note)
+        records.tell(note.at, f"note {note.event}{staff}", note)
 
     @activity.defn
     async def prune_database(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
@@ -400,23 +403,23 @@ class Recorder:
         return await self._piece("digest", order)
 
     async def _piece(self, name: str, order: MaintenanceStepInput) -> MaintenanceStepResult:
-        books = await self._open(activity.info().workflow_id)  # a round is about no subject
-        books.tell(order.at, name, order)
-        return books.pieces.pop(0)
+        records = await self._open(activity.info().workflow_id)  # a round is about no subject
+        records.tell(order.at, name, order)
+        return records.pieces.pop(0)
 
     @activity.defn
     async def post_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
-        books = await self._open(order.webhook_id)
-        end = books.posts.pop(0) if books.posts else "sent"
-        books.tries["post"] += 1
+        records = await self._open(order.webhook_id)
+        end = records.posts.pop(0) if records.posts else "sent"
+        records.tries["post"] += 1
         if end == "down":
             raise ApplicationError("no server answers")
-        books.tell(order.at, f"post {end}", order)
+        records.tell(order.at, f"post {end}", order)
         return WebhookStepResult(end, "a-code" if end != "sent" else "")
 
     @activity.defn
     async def give_up_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
-        books = await self._open(order.webhook_id)
-        state = books.ending or "failed"
-        books.tell(order.at, f"give up {state}", order)
+        records = await self._open(order.webhook_id)
+        state = records.ending or "failed"
+        records.tell(order.at, f"give up {state}", order)
         return WebhookStepResult(state, "a-code")

@@ -1,0 +1,111 @@
+"""Rounds of maintenance, and workflows that are started again: their times count from their first life."""
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+
+from octy_workflows.messages import (
+    DAY,
+    HOUR,
+    DecisionResult,
+    IncidentRestart,
+    MaintenanceProgress,
+    MaintenanceStepResult,
+    MaintenanceTask,
+    OpenRegenerationInput,
+    RegenerationRestart,
+)
+from octy_workflows.staff_requests import Choice, StaffDecision
+from workflows.workflow_harness import Harness, on_harness
+
+DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, MaintenanceProgress.LEASED
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        (MaintenanceTask.RETENTION, "prune"),
+        (MaintenanceTask.RECONCILIATION, "reconcile"),
+        (MaintenanceTask.DIGEST, "digest"),
+    ],
+)
+@on_harness
+async def test_maintenance_run_continues_until_done_and_adds_up_its_results(
+    harness: Harness, task: MaintenanceTask, name: str
+) -> None:
+    pieces = [
+        MaintenanceStepResult(MORE, {"a": 1}),
+        MaintenanceStepResult(MORE, {"a": 2, "b": 1}),
+        MaintenanceStepResult(DONE, {"b": 4}),
+    ]
+    round_ = await harness.maintenance(task, pieces=pieces)
+    assert await round_.result() == {"a": 3, "b": 5}
+    assert round_.records.story == [f"0h {name}"] * 3
+
+
+@on_harness
+async def test_maintenance_job_leased_elsewhere_is_tried_again_after_a_minute(harness: Harness) -> None:
+    pieces = [MaintenanceStepResult(HELD), MaintenanceStepResult(DONE, {"a": 1})]
+    round_ = await harness.maintenance(MaintenanceTask.RETENTION, pieces=pieces)
+    await round_.advance_to(59)
+    assert len(round_.records.story) == 1
+    await round_.advance_to(61)
+    assert await round_.result() == {"a": 1}
+
+
+# Started again
+
+
+@on_harness
+async def test_deadlines_of_a_restarted_incident_count_from_its_first_start(harness: Harness) -> None:
+    """Its second day: the first reminder's time is over, the second one's is not."""
+    case = await harness.incident()
+    await case.advance_to(10)
+    again = await harness.incident(restart=IncidentRestart(started_at=case.records.start - 2 * DAY))
+    await again.advance_to(12 * DAY + HOUR)
+    assert [line.partition(" ")[2] for line in again.records.story] == [
+        *("note opened waiting", "mail alert-1", "mail reminder-2"),
+        *("note no_answer needs_staff", "close unanswered"),
+    ]
+    assert [round(again.when(line)[0] / DAY) for line in ("mail reminder-2", "close unanswered")] == [1, 12]
+
+
+@on_harness
+async def test_restarted_incident_with_abandoned_regeneration_starts_a_new_one(harness: Harness) -> None:
+    case = await harness.incident(
+        restart=IncidentRestart(regeneration_id="r-old"), regeneration_id="r-old", leaked=True
+    )
+    await case.wait_until_idle()
+    with pytest.raises(WorkflowUpdateFailedError) as refused:  # the leak was reported in its first life
+        await case.orders(StaffDecision("dismiss", "dan", "no"))
+    assert "leaked" in str(refused.value.cause)
+    await case.answers(Choice.REGENERATE, leaked=True)
+    await case.wait_for_line("regenerate leaked")
+    [order] = [order for order in case.records.orders if isinstance(order, OpenRegenerationInput)]
+    assert order.after == "r-old"
+    await case.wait_until_idle()
+    await case.regeneration_ends("done")
+    assert await case.result() == "regenerated"
+
+
+@on_harness
+async def test_answer_of_staff_is_recorded_as_by_staff(harness: Harness) -> None:
+    case = await harness.incident()
+    case.records.take(DecisionResult(False, Choice.REGENERATE, False, "dan"), "d-1")
+    await case.signal("customer_answered")
+    await case.wait_for_line("regenerate")
+    assert "decided by dan" in await case.details()
+
+
+@on_harness
+async def test_restarted_regeneration_renews_only_an_expired_link(harness: Harness) -> None:
+    first = await harness.regeneration()
+    await first.advance_to(10)
+    started_at = first.records.start - 4 * DAY
+    still = await harness.regeneration(restart=RegenerationRestart(started_at, generation=3), generation=3)
+    await still.advance_to(3 * DAY + HOUR)
+    assert [line.partition(" ")[2] for line in still.records.story] == [
+        *("issue", "prove", "activate", "mail new_keys-3", "note not_collected needs_staff"),
+    ]
+    late = await harness.regeneration(restart=RegenerationRestart(started_at, generation=3, expired=True), generation=3)
+    await late.advance_to(HOUR)
+    assert [line.partition(" ")[2] for line in late.records.story][3:] == ["renew 4", "mail new_keys-4"]
