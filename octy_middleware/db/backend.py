@@ -109,7 +109,7 @@ class Backend(Protocol):
         """Return what the operator must do when the database refuses a statement; empty for any other error."""
 
     def is_outage(self, error: BaseException | None) -> bool:
-        """Whether the driver's error is an outage and not a fault of ours."""
+        """Whether the driver's error is an outage and not a bug of ours."""
 
     def redact_values(self, error: BaseException) -> None:
         """Remove stored values from the text of a driver's error, which may be logged."""

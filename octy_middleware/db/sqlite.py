@@ -49,8 +49,8 @@ class SqliteBackend:
         self._lock = FileLock(self._beside(".lock-file"), model=self.path)
         self._wake_up_file = self._beside(".wake-up")
 
-    def _beside(self, ending: str) -> Path:
-        return self.path.with_name(self.path.name + ending)
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
 
     def make_engine(self) -> Engine:
         """See `Backend`. A connection records its file's inode; it is closed when the path leads to another file."""

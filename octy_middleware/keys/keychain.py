@@ -34,7 +34,7 @@ class Keychain(Mapping[str, bytes]):
                     "`octy secrets` makes fitting ones."
                 )
             if match[1] in keys:
-                raise ConfigurationError(f"{name}: the id {match[1]!r} stands twice")
+                raise ConfigurationError(f"{name}: the id {match[1]!r} occurs twice")
             keys[match[1]] = bytes.fromhex(match[2])
         return cls(keys)
 

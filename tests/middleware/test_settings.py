@@ -50,7 +50,7 @@ def test_variables_are_read_and_keywords_override_them() -> None:
         ({**PEPPERS, "OCTY_THRESHOLD": "1"}, "OCTY_THRESHOLD.*greater than or equal to 2"),
         ({**PEPPERS, "OCTY_FEED_INTERVAL": "10"}, "OCTY_FEED_INTERVAL.*less than or equal to 0.5"),
         ({"OCTY_PEPPERS": "k1:beef"}, "OCTY_PEPPERS: entry 1 is not"),
-        ({"OCTY_PEPPERS": f"k1:{KEY},k1:{KEY}"}, "'k1' stands twice"),
+        ({"OCTY_PEPPERS": f"k1:{KEY},k1:{KEY}"}, "'k1' occurs twice"),
     ],
     ids=["no pepper", "no number", "too small", "too slow a feed", "short key", "double id"],
 )

@@ -116,7 +116,7 @@ class World:
         """Do what the workflow and the customer do with a regeneration, up to the collection."""
         now = time.time() if now is None else now
         with self.database.write_session() as session:
-            regenerations.issue_key_pair(session, self.hasher, self.sealer, regeneration_id, life=LIFE, now=now)
+            regenerations.issue_key_pair(session, self.hasher, self.sealer, regeneration_id, ttl=LIFE, now=now)
         with self.database.write_session() as session:
             assert regenerations.verify_new_pair(session, self.hasher, self.sealer, regeneration_id)
             regenerations.activate(session, regeneration_id, now)

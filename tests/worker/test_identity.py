@@ -210,7 +210,7 @@ def open_everything(world: World) -> None:
     made = register(world.database, "new", contact, actor="test", now=time.time())
     with world.database.write_session() as session:
         regenerations.issue_key_pair(
-            session, world.hasher, world.sealer, made.regeneration_id, life=3600.0, now=time.time()
+            session, world.hasher, world.sealer, made.regeneration_id, ttl=3600.0, now=time.time()
         )
         mail = {"key": f"{made.regeneration_id}/new_keys/1", "kind": "new_keys", "message_id": "<m@octy.example>"}
         session.add(Mail(account_id=made.account_id, created_at=utc(time.time()), **mail))

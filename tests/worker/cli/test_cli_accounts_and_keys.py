@@ -101,7 +101,7 @@ def issue(world: World, regeneration_id: str) -> str:
     """Do the workflow's first steps: the new key pair is active and its link sent. Return its public key."""
     now = time.time()
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=86_400.0, now=now)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, ttl=86_400.0, now=now)
         session.flush()
         regenerations.activate(session, regeneration_id, now)
     with world.database.read_session() as session:

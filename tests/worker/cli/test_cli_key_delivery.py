@@ -38,7 +38,7 @@ def issue(world: World, regeneration_id: str, *, issued: float | None = None) ->
     """Make the key pair and its link, as the workflow does."""
     now = time.time() if issued is None else issued
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LINK_LIFE, now=now)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, ttl=LINK_LIFE, now=now)
         session.flush()
         regenerations.activate(session, regeneration_id, now)
 

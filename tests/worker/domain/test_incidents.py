@@ -126,7 +126,7 @@ def replace_uncollected(world: World, old: Keys) -> Keys:
             session, old.account_id, KeyPairCause.STAFF, old_pair_id=current.id, leaked=False, actor="ann", now=NOW
         )
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, opened.regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, opened.regeneration_id, ttl=LIFE, now=NOW)
         regenerations.activate(session, opened.regeneration_id, NOW)
     [(public_key,)] = world.rows(
         "SELECT public_key FROM key_pair JOIN regeneration ON new_pair_id = key_pair.id WHERE regeneration.id = :id",

@@ -71,7 +71,7 @@ def on_its_page(desk: Desk, notice_id: str) -> str:
     with desk.world.database.read_session() as session:
         view = load_notice(session, notice_id)
     assert view is not None
-    obstacle = order_refusal(view, life=14 * DAY, now=NOW)
+    obstacle = order_refusal(view, ttl=14 * DAY, now=NOW)
     if obstacle is not None:
         return obstacle
     assert in_session(desk.world.database, order_keys, notice_id, leaked=False, now=NOW)

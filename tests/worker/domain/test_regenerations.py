@@ -43,7 +43,7 @@ def states(world: World) -> dict[str, str]:
 
 def issue(world: World, regeneration_id: str) -> None:
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, ttl=LIFE, now=NOW)
 
 
 def activate(world: World, regeneration_id: str) -> None:
@@ -218,7 +218,7 @@ def test_renewed_link_invalidates_the_older_one_and_a_repeat_renews_once(world: 
     activate(world, opened.regeneration_id)
     for _ in range(2):
         with world.database.write_session() as session:
-            assert regenerations.renew_link(session, opened.regeneration_id, 2, life=LIFE, now=NOW + LIFE) == 2
+            assert regenerations.renew_link(session, opened.regeneration_id, 2, ttl=LIFE, now=NOW + LIFE) == 2
     assert (
         in_session(world.database, regenerations.collect, world.sealer, opened.regeneration_id, 1, NOW + LIFE + 1)
         is None
@@ -228,7 +228,7 @@ def test_renewed_link_invalidates_the_older_one_and_a_repeat_renews_once(world: 
         is not None
     )
     with world.database.write_session() as session:
-        assert regenerations.renew_link(session, opened.regeneration_id, 3, life=LIFE, now=NOW) == 0
+        assert regenerations.renew_link(session, opened.regeneration_id, 3, ttl=LIFE, now=NOW) == 0
 
 
 def test_abandoned_regeneration_ends_its_new_key_pair_and_keeps_the_old(world: World) -> None:
@@ -333,4 +333,4 @@ def test_link_of_a_regeneration_that_ended_before_its_issue_is_not_renewed(world
     opened = order(world, world.register())
     finish(world, opened.regeneration_id, RegenerationState.SUPERSEDED)
     with world.database.write_session() as session:
-        assert regenerations.renew_link(session, opened.regeneration_id, 2, life=LIFE, now=NOW) == 0
+        assert regenerations.renew_link(session, opened.regeneration_id, 2, ttl=LIFE, now=NOW) == 0

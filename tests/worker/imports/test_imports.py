@@ -16,7 +16,7 @@ from octy_middleware import DatabaseUnavailableError, Outcome
 from octy_middleware.domain.accounts import find_account, security_addresses
 from octy_middleware.keys.secret import imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
-from octy_worker.domain.job_lease import LIFE
+from octy_worker.domain.job_lease import LEASE_TTL
 from octy_worker.domain.step_pacer import MAX_ROWS
 from octy_worker.imports.planner import carry_out
 from octy_worker.imports.reader import COLUMNS
@@ -502,7 +502,7 @@ def test_import_killed_between_steps_leaves_no_valid_key_and_can_be_repeated(wor
     assert world.rows("SELECT DISTINCT state, cause FROM key_pair") == [(KeyPairState.PENDING, KeyPairCause.IMPORT)]
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.UNKNOWN_KEY
-        later = NOW + LIFE + 1
+        later = NOW + LEASE_TTL + 1
         plan = planned(world, content, now=later)
         assert (plan.faults, len(plan.pairs)) == ([], 300)
         writer = ImportWriter(world.database, lambda: later)
@@ -519,9 +519,9 @@ def test_rows_of_a_killed_import_are_removed_by_pruning(world):
     killed_import(world, content, pauses=2)
     assert clear_interrupted(world.database, lambda: NOW + 1) == 0  # its lease lasts: it may be under way
     assert len(content_of(world)[1]) > len(before[1])
-    assert clear_interrupted(world.database, lambda: NOW + LIFE + 1) > 0
+    assert clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1) > 0
     assert content_of(world) == before
-    assert clear_interrupted(world.database, lambda: NOW + LIFE + 1) == 0
+    assert clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1) == 0
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(basic(other.public_key, other.secret))).outcome is Outcome.ACCEPTED
 
@@ -548,7 +548,7 @@ def test_import_killed_before_its_notices_still_notifies_customers_of_added_key_
     database.close()
     assert world.rows("SELECT COUNT(*) FROM notice") == [(0,)]
     for _ in range(2):
-        clear_interrupted(world.database, lambda: NOW + LIFE + 1)
+        clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1)
         assert world.rows("SELECT kind FROM notice") == [("keys_added",)]
     assert world.rows("SELECT DISTINCT state FROM key_pair") == [(KeyPairState.ACTIVE,)]
 

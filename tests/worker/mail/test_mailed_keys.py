@@ -110,7 +110,7 @@ def test_rejected_mail_with_keys_collects_nothing_and_the_next_one_may(sqlite_ma
     assert standing(mail_world, regeneration_id) == WAITING
     with mail_world.database.write_session() as session:
         assert session.get_one(KeyPair, mail_world.pair_id).state == KeyPairState.ACTIVE
-        assert regenerations.renew_link(session, regeneration_id, 2, life=60, now=START) == 2
+        assert regenerations.renew_link(session, regeneration_id, 2, ttl=60, now=START) == 2
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
     assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
     assert "It is the same key pair" in mailer.envelopes[1].rendered.text
@@ -128,7 +128,7 @@ def test_older_mail_with_keys_accepted_late_counts_as_collected(sqlite_mail_worl
     """Whoever has that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
     regeneration_id, mailer = sqlite_mail_world.regeneration(), RecordingMailer()
     with sqlite_mail_world.database.write_session() as session:
-        regenerations.renew_link(session, regeneration_id, 2, life=0, now=START - 60)
+        regenerations.renew_link(session, regeneration_id, 2, ttl=0, now=START - 60)
     activities = sqlite_mail_world.activities(mailer)
     assert activities.send_mail(order(regeneration_id)) == SendMailResult("sent")
     assert standing(sqlite_mail_world, regeneration_id) == COLLECTED

@@ -267,7 +267,7 @@ def ordered(world: World, keys: Keys) -> str:
         world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, life=60, now=time.time())
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, ttl=60, now=time.time())
         session.flush()
         regenerations.activate(session, regeneration, time.time())
     return regeneration

@@ -253,7 +253,7 @@ def test_uncollected_secret_is_erased_long_after_its_link_expired(world, expired
     contact = {"contact_email_address": "security@acme.example"}
     made = register(world.database, "acme", contact, actor="test", now=issued)
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, made.regeneration_id, life=LIFE, now=issued)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, made.regeneration_id, ttl=LIFE, now=issued)
     assert prune(world).counts["secrets"] == (not kept)
     [(sealed,)] = world.rows("SELECT sealed FROM sealed_secret")
     assert (sealed is not None) is kept

@@ -31,7 +31,7 @@ from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import fetch_many
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording import counters
-from octy_worker.domain.job_lease import LIFE, JobLease, LeaseLostError, read_job
+from octy_worker.domain.job_lease import LEASE_TTL, JobLease, LeaseLostError, read_job
 from octy_worker.maintenance.retention import JOB, RetentionRun, RunStatus, prune_for
 from octy_worker.maintenance.retention.run import STEP_ROWS, Cursor
 
@@ -62,7 +62,7 @@ def test_retention_run_killed_at_any_write_is_resumed_to_the_same_result(tmp_pat
         begun = state is not None and state.started_at is not None
         if not begun or Cursor.parse(state.cursor).sweep:
             # Another worker, once the lease is over: it goes on with the limits of the run that it found.
-            assert run_of(world, NOW + LIFE + 1 + (5 * 3600 if begun else 0)).run() is RunStatus.DONE
+            assert run_of(world, NOW + LEASE_TTL + 1 + (5 * 3600 if begun else 0)).run() is RunStatus.DONE
             killed += begun
         after = everything(world)
         world.close()
@@ -106,14 +106,15 @@ def test_retention_run_needs_the_job_lease(world):
     tried = []
 
     def report(_done):
-        tried.append(run_of(world, NOW + LIFE / 2).run())
+        tried.append(run_of(world, NOW + LEASE_TTL / 2).run())
 
     assert run_of(world, on_step=report).run() is RunStatus.DONE
     assert set(tried) == {RunStatus.NOT_LEASED}
 
 
 @pytest.mark.parametrize(
-    ("later", "taken"), [(LIFE - 1, False), (LIFE + 1, True), (-LIFE, False), (-20 * LIFE, True), (DAY, True)]
+    ("later", "taken"),
+    [(LEASE_TTL - 1, False), (LEASE_TTL + 1, True), (-LEASE_TTL, False), (-20 * LEASE_TTL, True), (DAY, True)],
 )
 def test_lease_of_a_dead_holder_is_taken_after_it_expires(world, later, taken):
     """Far back: the lease was given by a clock that was wrong."""
@@ -125,7 +126,7 @@ def test_lease_of_a_dead_holder_is_taken_after_it_expires(world, later, taken):
 def test_holder_that_lost_its_lease_changes_nothing(world):
     busy_world(world)
     before = everything(world)
-    usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
+    usurper = JobLease(world.database, JOB, lambda: NOW + LEASE_TTL + 1)
     slow = JobLease(world.database, JOB, lambda: NOW)
     slow.take()
     slow.begin("attempts 0 ", NOW)
@@ -141,7 +142,7 @@ def test_holder_that_lost_its_lease_changes_nothing(world):
 
 def test_retention_run_stops_when_its_lease_is_taken(world):
     busy_world(world)
-    usurper = JobLease(world.database, JOB, lambda: NOW + LIFE + 1)
+    usurper = JobLease(world.database, JOB, lambda: NOW + LEASE_TTL + 1)
     assert run_of(world, on_step=lambda _done: usurper.take()).run() is RunStatus.NOT_LEASED
     assert world.rows("SELECT holder FROM job") == [(usurper.holder,)]
 
@@ -235,17 +236,17 @@ def test_prune_for_ends_after_its_seconds_and_the_next_call_resumes(world, monke
     # Far more steps than fit into the time, on any machine: each pauses for 60 ms.
     add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(2_000)))
     happened: list[str] = []
-    step = JobLease.step
+    note = JobLease.note
 
     def counted(lease: JobLease, *given):
         happened.append("step")
-        return step(lease, *given)
+        note(lease, *given)
 
     def should_stop() -> bool:
         happened.append("asked")
         return False
 
-    monkeypatch.setattr(JobLease, "step", counted)
+    monkeypatch.setattr(JobLease, "note", counted)
     ends, left = [], []
     while not ends or ends[-1] is not RunStatus.DONE:
         ended, _ = prune_for(world.database, SETTINGS, time.time, should_stop=should_stop, seconds=0.1)

@@ -60,7 +60,7 @@ def ordered(world: World, incident_id: str, *, after: str = "") -> str:
 
 def sent(world: World, regeneration_id: str) -> str:
     with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration_id, ttl=LIFE, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, regeneration_id, NOW)
     return regeneration_id

@@ -181,7 +181,7 @@ def test_abandoned_regeneration_has_an_event(world: World, keys: Keys) -> None:
         order = regenerations.open_regeneration(
             session, keys.account_id, KeyPairCause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
         )
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, order.regeneration_id, life=60.0, now=NOW)
+        regenerations.issue_key_pair(session, world.hasher, world.sealer, order.regeneration_id, ttl=60.0, now=NOW)
     with world.database.write_session() as session:
         regenerations.activate(session, order.regeneration_id, NOW)
         regenerations.finish(session, order.regeneration_id, RegenerationState.ABANDONED, NOW + 1)

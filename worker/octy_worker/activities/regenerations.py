@@ -52,7 +52,7 @@ class RegenerationActivities:
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
             regenerations.issue_key_pair(
-                session, self._hasher, self._sealer, step.regeneration_id, life=self._reveal_link_ttl, now=step.at
+                session, self._hasher, self._sealer, step.regeneration_id, ttl=self._reveal_link_ttl, now=step.at
             )
 
     @activity.defn(name="verify_key_pair", no_thread_cancel_exception=True)
@@ -76,7 +76,7 @@ class RegenerationActivities:
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
             return regenerations.renew_link(
-                session, step.regeneration_id, step.generation, life=self._reveal_link_ttl, now=step.at
+                session, step.regeneration_id, step.generation, ttl=self._reveal_link_ttl, now=step.at
             )
 
     @activity.defn(name="begin_overlap", no_thread_cancel_exception=True)

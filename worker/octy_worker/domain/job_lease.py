@@ -21,10 +21,10 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Job
 
-LIFE = 60.0
+LEASE_TTL = 60.0
 """Seconds without a step after which another worker takes the job over."""
 
-_MISTAKEN = 10 * LIFE  # a lease this far ahead was given by a clock that was wrong
+_MISTAKEN = 10 * LEASE_TTL  # a lease this far ahead was given by a clock that was wrong
 _LOCK_TIMEOUT = (
     0.5  # seconds for the turn to write: less than the second after which PostgreSQL ends a deadlock at random
 )
@@ -86,7 +86,7 @@ class JobLease:
     def take(self) -> JobState | None:
         """Acquire the lease if it is free or expired; None when another process holds it."""
         now = self._clock()
-        given = (self.holder, to_micros(now + LIFE), self._name)
+        given = (self.holder, to_micros(now + LEASE_TTL), self._name)
         fits = (self.holder, to_micros(now), to_micros(now + _MISTAKEN))
         with self._writing() as connection, Session(connection) as session:
             run(connection, _MAKE, self._name)
@@ -105,16 +105,16 @@ class JobLease:
 
     @contextmanager
     def step(self, mode: WriteMode = WriteMode.RECORDER) -> Iterator[Connection]:
-        """Open the transaction of one step, beside recorders where the store can. It begins by renewing the lease."""
+        """Open a step's transaction, beside recorders where the database can. It begins by renewing the lease."""
         with self._writing(mode) as connection:
             now = self._clock()
-            self._must(connection, _KEEP, to_micros(now + LIFE))
+            self._must(connection, _KEEP, to_micros(now + LEASE_TTL))
             yield connection
         self._kept_at = now
 
     def is_ageing(self) -> bool:
         """Tell whether it is time for a step, be there something to do or not."""
-        return not 0 <= self._clock() - self._kept_at < LIFE / 3
+        return not 0 <= self._clock() - self._kept_at < LEASE_TTL / 3
 
     def begin(self, cursor: str, at: float) -> None:
         """Record the start of a run."""
@@ -130,10 +130,10 @@ class JobLease:
         with self.step() as connection:
             self._must(connection, _FINISH, cursor, to_micros(self._clock()))
 
-    def release(self, fault: str = "") -> None:
+    def release(self, error: str = "") -> None:
         """Release the lease, if it is still ours."""
         with self._writing() as connection:
-            run(connection, _RELEASE, fault, fault, self._name, self.holder)
+            run(connection, _RELEASE, error, error, self._name, self.holder)
 
     @contextmanager
     def _writing(self, mode: WriteMode = WriteMode.RECORDER) -> Iterator[Connection]:

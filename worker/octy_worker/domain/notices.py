@@ -107,7 +107,7 @@ def _count_further(session: Session, account_id: str, regeneration: Regeneration
 def is_superseded(view: NoticeView) -> bool:
     """Tell whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
 
-    An address that was changed back is told to nobody. A later change of it has a notice of its own. What a webhook
+    A change that was reverted sends no mail. A later change of it has a notice of its own. What a webhook
     URL was for a while may have received events: the customer is always notified of that.
     """
     if view.kind in (NoticeKind.EXPOSED, NoticeKind.KEYS_ADDED):
@@ -118,9 +118,9 @@ def is_superseded(view: NoticeView) -> bool:
     return (account.contact_changed_at, account.contact_email_address) != (view.notice.at, view.notice.detail["new"])
 
 
-def order_refusal(view: NoticeView, *, life: float, now: float) -> OrderRefusal | None:
-    """Return why new keys can't be ordered, or None; `life` is the link's time to live in seconds."""
-    if utc(now) >= view.notice.at + timedelta(seconds=life):
+def order_refusal(view: NoticeView, *, ttl: float, now: float) -> OrderRefusal | None:
+    """Return why new keys can't be ordered, or None; `ttl`: of the link, in seconds."""
+    if utc(now) >= view.notice.at + timedelta(seconds=ttl):
         return OrderRefusal.EXPIRED
     if view.notice.regeneration_id is not None:
         return OrderRefusal.ORDERED
@@ -141,8 +141,8 @@ def _old_address_is_left(view: NoticeView, now: float) -> bool:
 def order_keys(session: Session, notice_id: str, *, leaked: bool, now: float) -> bool:
     """Order new keys for the notice's key pair once, by one conditional UPDATE. True when this call did it.
 
-    With `leaked` the pair is cut in the same transaction. After a change of contact data nobody knows which pair it was
-    done with, so pairs that live out their overlap are cut as well.
+    With `leaked` the key pair is retired in the same transaction. After a change of contact data any pair may have been
+    used for it, so retiring pairs are retired as well.
     """
     view = load_notice(session, notice_id)
     if view is None or view.pair is None:

@@ -92,10 +92,10 @@ def open_regeneration(  # who, what and why of one order
     held = held_pair_id(session, old_pair_id)
     waiting = find_uncollected(session, account_id)
     if waiting is None or old_pair_id is None or waiting.new_pair_id != old_pair_id:
-        standing = _replacement_of(session, account_id, held)
-        if standing is not None:
-            _record_leak(session, standing, leaked=leaked, now=now)
-            return OpenedRegeneration(standing.id, joined=True)
+        current = _replacement_of(session, account_id, held)
+        if current is not None:
+            _record_leak(session, current, leaked=leaked, now=now)
+            return OpenedRegeneration(current.id, joined=True)
     if waiting is not None:
         leaked = leaked or (waiting.leaked and waiting.old_pair_id == held)
         _supersede(session, waiting, now)
@@ -155,7 +155,7 @@ def _supersede(session: Session, regeneration: Regeneration, now: float) -> None
 
 
 def issue_key_pair(
-    session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, life: float, now: float
+    session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, ttl: float, now: float
 ) -> None:
     """Create the new key pair, pending, with its secret sealed until it is collected."""
     regeneration = session.get_one(Regeneration, regeneration_id)
@@ -177,7 +177,7 @@ def issue_key_pair(
         SealedSecret(
             regeneration_id=regeneration_id,
             sealed=sealer.seal(new.secret.reveal(), regeneration_id),
-            expires_at=utc(now) + timedelta(seconds=life),
+            expires_at=utc(now) + timedelta(seconds=ttl),
         )
     )
 
@@ -218,7 +218,7 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
     session.add(regeneration)
 
 
-def renew_link(session: Session, regeneration_id: str, generation: int, *, life: float, now: float) -> int:
+def renew_link(session: Session, regeneration_id: str, generation: int, *, ttl: float, now: float) -> int:
     """Give an uncollected secret a new link of at least this generation; older links stop working.
 
     Return the generation that now counts, or 0 when there is nothing left to renew.
@@ -228,7 +228,7 @@ def renew_link(session: Session, regeneration_id: str, generation: int, *, life:
         return 0
     if sealed.generation < generation:
         sealed.generation = generation
-        sealed.expires_at = utc(now) + timedelta(seconds=life)
+        sealed.expires_at = utc(now) + timedelta(seconds=ttl)
         session.add(sealed)
     return sealed.generation
 
@@ -284,7 +284,7 @@ def _take(session: Session, regeneration_id: str, *conditions: ColumnElement[boo
 def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float | None:
     """Keep the old key pair valid for `overlap` seconds after the collection, as the mail promised.
 
-    Return its end in Unix seconds: one that is set already stands; `now` when there is no old pair that still works.
+    Return its end in Unix seconds: one that is set already stays; `now` when there is no old pair that still works.
     None, with nothing done, when the new keys were not collected.
     """
     regeneration = session.get_one(Regeneration, regeneration_id)
@@ -333,7 +333,7 @@ def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
 def finish_as_ordered(
     session: Session, regeneration_id: str, state: RegenerationState, now: float
 ) -> RegenerationState:
-    """End a regeneration as its workflow orders it, where SQL holds what that rests on; return the state that stands.
+    """End a regeneration as its workflow orders it, where SQL holds what that rests on; return its state then.
 
     `done` rests on the collection, `abandoned` on its absence; only another order supersedes.
     """
@@ -348,8 +348,8 @@ def finish_as_ordered(
 def finish(session: Session, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:
     """End a regeneration, erase an uncollected secret, and notify the incidents that wait for it, once.
 
-    Return the state that stands: `COLLECTED`, with nothing done, when the customer was faster than the end of his
-    waiting; or the ending that it already has. One that ends uncollected takes its new pair with it, the old pair is
+    Return its state then: `COLLECTED`, with nothing done, when the customer was faster; or the final state that it
+    already has. One that ends uncollected takes its new pair with it, the old pair is
     not touched; after an abandoned one the waiting incidents can be answered again.
     """
     columns = (

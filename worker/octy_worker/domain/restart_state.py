@@ -56,9 +56,9 @@ def regeneration_facts(session: Session, regeneration_id: str) -> RegenerationFa
     row = session.get(Regeneration, regeneration_id)
     if row is None:
         return None
-    ending = row.state if row.finished_at is not None else ""
+    final_state = row.state if row.finished_at is not None else ""
     collected = row.collected_at is not None
     recorded_signals = [Signal.KEYS_COLLECTED] * collected + [Signal.SUPERSEDED] * (
-        bool(ending) and ending != RegenerationFinalState.DONE
+        bool(final_state) and final_state != RegenerationFinalState.DONE
     )
-    return RegenerationFacts(collected, ending, [str(signal) for signal in recorded_signals])
+    return RegenerationFacts(collected, final_state, [str(signal) for signal in recorded_signals])

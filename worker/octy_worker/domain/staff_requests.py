@@ -108,6 +108,6 @@ def used_decision(session: Session, order_id: str, incident_id: str) -> StaffReq
 
 def check_staff(actor: str, reason: str) -> None:
     """Raise RefusedError unless actor and reason are valid; the rules are those of decisions."""
-    fault = StaffDecision(Choice.DISMISS, actor, reason).error()
-    if fault is not None:
-        raise RefusedError(fault)
+    error = StaffDecision(Choice.DISMISS, actor, reason).error()
+    if error is not None:
+        raise RefusedError(error)

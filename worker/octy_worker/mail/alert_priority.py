@@ -25,7 +25,7 @@ LOW_PRIORITY = frozenset({TaskQueueKind.NOTICES, TaskQueueKind.WEBHOOKS})
 
 
 class AlertsInProgress:
-    """Alerts that the relay has claimed and whose first attempt is not finished. Used from one event loop."""
+    """Alerts that the relay has leased and whose first attempt is not finished. Used from one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,7 +1,6 @@
-"""The daily digest: what waits for support staff, by mail, once a UTC day; a day on which nothing waits has none.
+"""The daily digest: a mail with the open tasks of support staff, once a UTC day; none if there are no tasks.
 
-Here: gathering it, and its row, which is the job's: the day, and what became of its mail. Not here: what it says
-(`mail/templates/digest`), when it is due (`schedules`). Ids, counts and commands only: no address, no key, no name.
+It contains ids, counts and commands only: no address, no key, no name. The job's row holds the day and its result.
 """
 
 import logging
@@ -32,14 +31,14 @@ from octy_worker.settings import WorkerSettings
 JOB = "digest"
 MAX_LINES = 20  # lines of a list; the rest is counted
 _DAY = timedelta(days=1)
-_LATE = timedelta(hours=1)  # a mail, or the end of a case
+_LATE = timedelta(hours=1)  # a mail, or the end of an incident
 _UNSENT = 1200.0  # seconds; joined and held alerts leave before
 _log = logging.getLogger("octy.mail")
 
 
 @dataclass(frozen=True, slots=True)
 class DigestResult:
-    """What became of a day's digest: sent, nothing, failed; `waits` and `held` ones are tried again."""
+    """The result of a day's digest: sent, nothing, failed; `waits` and `held` ones are tried again."""
 
     state: str
     code: str = ""
@@ -73,25 +72,25 @@ class DigestSender:
         self._clock = clock
 
     def send(self, day_of: float) -> DigestResult:
-        """Send the digest of the UTC day of a time, unless that day has been seen to already."""
+        """Send the digest of the UTC day of a time, unless that was done."""
         day = f"{utc(day_of):%Y-%m-%d}"
-        lease, fault = JobLease(self._database, JOB, self._clock), ""
+        lease, error_code = JobLease(self._database, JOB, self._clock), ""
         state = lease.take()
         if state is None:
             return DigestResult("held")
         try:
-            seen_to, _, how = state.cursor.partition(" ")
-            if how and seen_to >= day:
-                return DigestResult(how.partition(" ")[0])
+            last_day, _, last_result = state.cursor.partition(" ")
+            if last_result and last_day >= day:
+                return DigestResult(last_result.partition(" ")[0])
             lease.begin(day, self._clock())
-            fate = self._send(day)
-            fault = fate.code
-            if not fate.waits:
-                lease.finish(f"{day} {fate.state} {fate.code}".rstrip())
-            return fate
+            result = self._send(day)
+            error_code = result.code
+            if not result.waits:
+                lease.finish(f"{day} {result.state} {result.code}".rstrip())
+            return result
         finally:
             with suppress(OctyError):  # else the lease ends by itself
-                lease.release(fault)
+                lease.release(error_code)
 
     def _send(self, day: str) -> DigestResult:
         now = self._clock()
@@ -140,10 +139,10 @@ def _waiting(session: Session, settings: WorkerSettings, now: float) -> OpenTask
 
 
 def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> ColumnElement[bool]:
-    """Return what is true of an open case that should have ended.
+    """Return the condition for an open incident that should have ended.
 
     An unanswered one has the time that staff gave it, if they did. An answered one may have been answered in the last
-    moment, and then waits until its new keys are collected or given up.
+    moment, and then waits until its new keys are collected or abandoned.
     """
     unanswered = timedelta(seconds=settings.incident_close_after)
     answered = unanswered + timedelta(seconds=settings.collect_abandon_after + settings.overlap)

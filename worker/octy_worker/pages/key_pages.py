@@ -61,9 +61,9 @@ class KeyPages:
         if generation is None or view is None or view.sealed is None:
             _log.info("keys %s: request with an invalid link refused", regeneration_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
-        obstacle = _blocking_message(view, view.sealed, generation, now)
-        if obstacle is not None:
-            return self._renderer.notice(obstacle)
+        blocking = _blocking_message(view, view.sealed, generation, now)
+        if blocking is not None:
+            return self._renderer.notice(blocking)
         if form is None:
             return self._show_button(view, view.sealed, stale=problem_code(query) == _STALE)
         return self._collect(view, view.sealed, token, form, now)

@@ -38,7 +38,7 @@ class NoticePages:
     def __init__(
         self, settings: WorkerSettings, database: Database, links: Links, *, renderer: PageRenderer, clock: Clock
     ) -> None:
-        self._life = settings.incident_close_after
+        self._link_ttl = settings.incident_close_after
         self._overlap = settings.overlap
         self._database = database
         self._links = links
@@ -66,7 +66,7 @@ class NoticePages:
         leaked = read_checkbox(form, "leaked")
         if form.get("order") != "replace" or leaked is None:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
-        if order_refusal(view, life=self._life, now=now) is not None:
+        if order_refusal(view, ttl=self._link_ttl, now=now) is not None:
             return redirect_to_page(token, _CLOSED)
         with self._database.write_session() as session:
             ordered = order_keys(session, notice_id, leaked=leaked, now=now)
@@ -76,10 +76,10 @@ class NoticePages:
         return redirect_to_page(token, _CLOSED)
 
     def _show(self, view: NoticeView, query: Query) -> Response:
-        obstacle = order_refusal(view, life=self._life, now=self._clock())
-        if obstacle in _EXPIRED_PAGES:
-            return self._renderer.notice(_EXPIRED_PAGES[obstacle])
-        status, problem = _problem(obstacle, problem_code(query))
+        refusal = order_refusal(view, ttl=self._link_ttl, now=self._clock())
+        if refusal in _EXPIRED_PAGES:
+            return self._renderer.notice(_EXPIRED_PAGES[refusal])
+        status, problem = _problem(refusal, problem_code(query))
         return self._renderer.page(
             "replace.html",
             status,
@@ -89,7 +89,7 @@ class NoticePages:
             notice=view.notice,
             by_staff=view.by_staff,
             follows_at=view.follows_at,
-            obstacle=obstacle,
+            refusal=refusal,
             pair=view.pair,
             regeneration=view.regeneration,
             further=view.further,
@@ -98,8 +98,8 @@ class NoticePages:
         )
 
 
-def _problem(obstacle: OrderRefusal | None, code: str) -> tuple[int, str]:
+def _problem(refusal: OrderRefusal | None, code: str) -> tuple[int, str]:
     """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
-    if obstacle is None:
+    if refusal is None:
         return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")
     return (200, "") if code != _CLOSED and code not in _RETRY_MESSAGES else (409, _ALREADY_ORDERED)

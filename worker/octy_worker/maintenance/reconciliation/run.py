@@ -121,10 +121,10 @@ class Reconciliation:
         self._findings.checked += len(page.open)
         to_check = {one: workflow_id for one, workflow_id in page.open.items() if one not in page.waiting}
         states = await self._workflows.states(to_check)
-        for subject_id, life in states.items():
-            if life is WorkflowState.COMPLETED and kind in KINDS:
+        for subject_id, state in states.items():
+            if state is WorkflowState.COMPLETED and kind in KINDS:
                 continue  # SQL was restored: a restart would deliver keys again that are in use, and end them
-            if life is not WorkflowState.RUNNING:
+            if state is not WorkflowState.RUNNING:
                 self._findings.restarted += await self._repair(subjects.restart, kind, subject_id)
             elif subject_id in page.dead_letters:
                 self._findings.resent += await self._repair(subjects.resend_state, kind, subject_id)

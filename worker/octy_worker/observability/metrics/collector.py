@@ -204,7 +204,7 @@ def _by_process(processes: Iterable[AppProcessFigures]) -> Iterator[tuple[str, s
 
 def _attempts(counts: Mapping[str, int]) -> Metric:
     metric = CounterMetricFamily(
-        "octy_attempts", "RefusalReason attempts recorded in detail since this worker started.", labels=["outcome"]
+        "octy_attempts", "Refused attempts recorded in detail since this worker started.", labels=["outcome"]
     )
     for outcome, count in counts.items():
         metric.add_metric([outcome], count)
