@@ -98,6 +98,7 @@ check: install ## Format, lint, types, import contract
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples
 	@$(BIN)/lint-imports
+	@PYTHONPATH=tests $(BIN)/python -m support.import_graph
 	@echo "octy: check is clean"
 
 format: install ## Format the code and sort imports
