@@ -4,73 +4,23 @@ from base64 import b64encode
 from functools import lru_cache
 
 from octy_middleware.auth.pending import PendingCredentials
-from octy_middleware.http import credentials, response
 from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import AuthEvent
-from octy_middleware.http.exempt_paths import ExemptPaths
 from proofs.conformance import raw_http
 from proofs.conformance.response_text import describe
 from proofs.fuzz.adapters import Response
-from proofs.fuzz.keys import FuzzKeys, KeyPair
-from proofs.fuzz.reference import (
-    ACCEPTED,
-    EXEMPT,
-    INVALID,
-    OPEN,
-    PLAIN,
-    SETUPS,
-    Expected,
-    is_exempt,
-    prefers_problem,
-    read_credentials,
-)
+from proofs.fuzz.keys import FuzzKeys
+from proofs.fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, Expected, prefers_problem
 from proofs.fuzz.reference_address import ExpectedAddress, counted_source, is_canonical, is_counted_source, network_of
 from proofs.fuzz.request import FuzzRequest
 
 _SHORT_SECRET = 12  # characters; a shorter one may stand in a text by accident
 _PASSED = "passed"
-READABLE = "readable"
 _PUBLIC_WORDS = {**dict.fromkeys(INVALID, "invalid"), OPEN: _PASSED, ACCEPTED: _PASSED}
 _REQUEST_ID = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
 _EVENT_LIMITS = (200, 200, 16, 64)  # characters of User-Agent, path, method, request id
-_exempt_paths = ExemptPaths(EXEMPT)
 Problem = str | None
-
-
-def check_parsers(request: FuzzRequest) -> tuple[str, Problem]:
-    """Each parser of a request by itself reads what the reference reads. The text: how Authorization was read."""
-    setup = SETUPS[request.setup]
-    found = credentials.parse_credentials(request.values, schemeless=setup.schemeless, limit=setup.limit)
-    expected = read_credentials(request.values, setup)
-    if isinstance(found, credentials.Credentials):
-        return READABLE, _check_credentials(found, expected, request) or _check_other_parsers(request)
-    problem = None if isinstance(expected, frozenset) and found in expected else f"{found}, expected {expected}"
-    return str(found), problem or _check_other_parsers(request)
-
-
-def _check_other_parsers(request: FuzzRequest) -> Problem:
-    preferred = prefers_problem(request.accept)
-    if preferred not in (None, response.prefers_problem(request.accept)):
-        return f"problem+json: {not preferred}, expected {preferred} of {request.accept!r}"
-    exempt = is_exempt(request.method, request.path)
-    if _exempt_paths.cover(request.method, request.path) != exempt:
-        return f"exempt: {not exempt}"
-    return None
-
-
-def _check_credentials(
-    found: credentials.Credentials, expected: KeyPair | frozenset[str], request: FuzzRequest
-) -> Problem:
-    """A readable header is the one canonical text of what was read, and nothing shows the secret."""
-    secret = found.secret.reveal()
-    if (found.public_key, secret) != expected:
-        return f"{found!r}, expected {expected}"
-    if b64encode(f"{found.public_key}:{secret}".encode()) != request.values[0].strip(b" \t").split(b" ")[-1]:
-        return f"{found!r} was read out of another text"
-    pending = PendingCredentials(found, ClientAddress("unknown", "https"))
-    shown = len(secret) >= _SHORT_SECRET and secret in f"{pending!r} {pending}"
-    return "credentials show their secret" if shown else None
 
 
 def check_address(found: ClientAddress, expected: ExpectedAddress) -> Problem:
@@ -82,11 +32,15 @@ def check_address(found: ClientAddress, expected: ExpectedAddress) -> Problem:
     return None
 
 
-def check_pending(found: PendingCredentials, expected: Expected) -> Problem:
-    """What waits for the database is the key pair that was sent, and one that needs the database."""
-    got = found.credentials
-    if (got.public_key, got.secret.reveal()) != expected.pair:
-        return f"the authenticator read {got.public_key!r} and a secret; sent was {expected.pair}"
+def check_pending(found: PendingCredentials, request: FuzzRequest, expected: Expected) -> Problem:
+    """What waits for the database is the key pair that was sent, in its one text; its secret is not shown."""
+    key, secret = found.credentials.public_key, found.credentials.secret.reveal()
+    if (key, secret) != expected.pair:
+        return f"the authenticator read {key!r} and a secret; sent was {expected.pair}"
+    if b64encode(f"{key}:{secret}".encode()) != request.values[0].strip(b" \t").split(b" ")[-1]:
+        return f"{key!r} was read out of another text"
+    if len(secret) >= _SHORT_SECRET and secret in f"{found!r} {found}":
+        return "credentials show their secret"
     if not expected.outcomes & {*INVALID, PLAIN, ACCEPTED}:
         return f"pending, expected {sorted(expected.outcomes)}"
     if found.plain and PLAIN not in expected.outcomes:

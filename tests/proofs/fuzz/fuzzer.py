@@ -27,14 +27,14 @@ from proofs.fuzz.mutations import mutate
 from proofs.fuzz.reference import SETUPS
 from proofs.fuzz.report import Finding, Report
 from proofs.fuzz.request import FuzzRequest
-from proofs.fuzz.session import ASGI, DATABASE, MEMORY, PARSERS, WSGI, Session, recorded_events
+from proofs.fuzz.session import ASGI, DATABASE, MEMORY, WSGI, Session, recorded_events
 from proofs.fuzz.strategies import requests
 
 _BATCH = 1000  # mutated requests; those for the ASGI adapter are sent at once
 _MAX_FINDINGS = 10  # of mutated requests; then the run ends
 _PROGRESS_INTERVAL = 10.0  # seconds
 _MAX_EXAMPLES = 10_000  # by Hypothesis in each process, one in twenty of all at most
-_TURNS = (*[PARSERS] * 6, MEMORY, MEMORY, WSGI, ASGI)
+_TURNS = (*[MEMORY] * 8, WSGI, ASGI)
 _DATABASE_TURNS, _SERVER_TURNS = 250, 500  # one of so many requests
 _EXPECTED_WARNINGS = (
     "set OCTY_TRUSTED_PROXIES to it",  # many peers here forward and are not trusted
@@ -158,7 +158,7 @@ class _Fuzzer:
             self._show_progress()
 
     def _entry_point(self, number: int) -> str:
-        """Most are read alone or decided from memory: a server or a commit takes as long as a hundred of those."""
+        """Most are decided from memory: a server or a commit takes as long as a hundred of those."""
         servers = self.share.servers
         if servers and number % _SERVER_TURNS == 0:
             return servers[number // _SERVER_TURNS % len(servers)]

@@ -43,10 +43,12 @@ class FuzzRequest:
         return [*self.headers, *((b"authorization", value) for value in self.values)]
 
     def as_wsgi(self) -> "FuzzRequest":
-        """Return the request as WSGI passes it on: repeated values joined by a comma, and a path that is not empty."""
+        """Return the request as WSGI passes it on: repeated headers joined by commas, and a path that is not empty."""
         values = (b",".join(self.values),) if self.values else ()
+        names = dict.fromkeys(name for name, _ in self.headers)
+        headers = tuple((name, b",".join(self.header(name))) for name in names)
         path = self.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") or "/"
-        return replace(self, values=values, path=path)
+        return replace(self, values=values, headers=headers, path=path)
 
 
 def to_text(request: FuzzRequest, entry_point: str) -> str:

@@ -21,13 +21,13 @@ from proofs.fuzz.adapters import Response, asgi_app, send_asgi, send_wsgi, wsgi_
 from proofs.fuzz.checks import Problem
 from proofs.fuzz.database_checks import ExpectedCounts
 from proofs.fuzz.keys import FuzzKeys
-from proofs.fuzz.reference import OPEN, SETUPS, Expected, address_of, expect
+from proofs.fuzz.reference import OPEN, SETUPS, Expected, expect
 from proofs.fuzz.request import FuzzRequest
 from proofs.fuzz.sockets import ServerClient, can_carry, may_be_refused
 
-PARSERS, MEMORY, DATABASE = "parsers", "authenticator", "authenticator and database"
+MEMORY, DATABASE = "authenticator", "authenticator and database"
 WSGI, ASGI = "WSGI adapter", "ASGI adapter"
-ENTRY_POINTS = (PARSERS, MEMORY, DATABASE, WSGI, ASGI)
+ENTRY_POINTS = (MEMORY, DATABASE, WSGI, ASGI)
 _PENDING, _REFUSED = "left to the database", "refused by the server"
 
 
@@ -78,13 +78,7 @@ class Session:
         return problems
 
     def _check(self, request: FuzzRequest, entry_point: str) -> Iterator[Problem]:
-        if entry_point == PARSERS:
-            name, problem = checks.check_parsers(request)
-            self.seen[PARSERS, name] += 1
-            yield problem
-            address = self._authenticators[request.setup].client_address(request)
-            yield checks.check_address(address, address_of(request))
-        elif SETUPS[request.setup].rate_limited:  # a response alone does not show which outcome was recorded
+        if SETUPS[request.setup].rate_limited:  # a response alone does not show which outcome was recorded
             yield from self._check_authenticator(DATABASE, request)
         elif entry_point == WSGI:
             sent = request.as_wsgi()
@@ -102,7 +96,7 @@ class Session:
         yield checks.check_address(authenticator.client_address(request), expected.address)
         found = authenticator.decide_from_memory(request)
         if isinstance(found, PendingCredentials):
-            yield checks.check_pending(found, expected)
+            yield checks.check_pending(found, request, expected)
             if entry_point == MEMORY:
                 self.seen[MEMORY, _PENDING] += 1
                 return

@@ -16,7 +16,7 @@ from proofs.fuzz.keys import make_keys
 from proofs.fuzz.reference import ALL, MALFORMED, OPEN
 from proofs.fuzz.report import Report
 from proofs.fuzz.request import FuzzRequest, from_text, to_text
-from proofs.fuzz.session import MEMORY, PARSERS
+from proofs.fuzz.session import MEMORY
 
 SEED = 20
 
@@ -57,7 +57,7 @@ def test_report_shows_how_many_there_were(capsys):
     report.seen.update({(MEMORY, OPEN): 4, (ALL_ENTRY_POINTS[-1], MALFORMED): 3})
     report.show(ALL_ENTRY_POINTS)
     shown = capsys.readouterr().out
-    assert re.search(r"│ open +│ +0 │ +4 │.* 4 │\n", shown)
+    assert re.search(r"│ open +│ +4 │ +0 │.* 4 │\n", shown)
     assert shown.endswith("octy: 7 headers, seed 20, 0 findings\n")
 
 
@@ -126,7 +126,7 @@ def replaces(name, replacement):
 
 
 PLANTED = {
-    "lenient base64": (lenient_base64, "expected frozenset({'malformed'})"),
+    "lenient base64": (lenient_base64, "sent was None"),
     "raises on rare input": (raises_on_rare_input, "IndexError"),
     "accepts any secret": (
         replaces("keys.secret.KeyHasher.verify", lambda self, secret, stored, row: stored is not None),
@@ -139,7 +139,7 @@ PLANTED = {
         replaces("http.credentials.Secret.__repr__", lambda self: f"Secret({self._text})"),
         "credentials show their secret",
     ),
-    "follows dots": (replaces("http.exempt_paths._is_ambiguous", lambda path: None), "exempt: True"),
+    "follows dots": (replaces("http.exempt_paths._is_ambiguous", lambda path: None), "open, expected"),
     "trusts every peer": (
         replaces("http.client_address.TrustedProxies._look_up", lambda self, source: True),
         "it is said to come from",
@@ -170,11 +170,11 @@ def test_finding_is_small_and_says_how_to_play_it_again(monkeypatch):
         seed, text = re.search(r"reproduce: .* --seed (\d+) --request (\S+)$", str(found)).groups()
         assert int(seed) == SEED
         again = short(only=from_text(text)).findings
-        assert [(one.text, one.request) for one in again] == [(found.text, found.request)]
+        assert {one.request for one in again} == {found.request}
     assert short(only=from_text(text)).findings == []
 
 
 def test_command_plays_one_request(capsys):
-    text = to_text(FuzzRequest(values=(b"Basic \xff\x00'",)), PARSERS)
+    text = to_text(FuzzRequest(values=(b"Basic \xff\x00'",)), MEMORY)
     assert main(["--seed", str(SEED), "--request", text]) == 0
     assert capsys.readouterr().out.endswith("octy: 1 headers, seed 20, 0 findings\n")
