@@ -114,7 +114,7 @@ class World:
         self.insert(row)
         return row
 
-    def case(self, *, sources=(("192.0.2.7", 20, "curl/8.5"),), **values: object) -> str:
+    def incident(self, *, sources=(("192.0.2.7", 20, "curl/8.5"),), **values: object) -> str:
         """Create an open, unanswered incident and return its id. A source is (address, count, user_agent)."""
         pair = self.pair()
         given = {

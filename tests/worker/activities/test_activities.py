@@ -54,7 +54,7 @@ NOBODY = "01890c2e-0000-7000-8000-000000000000"
 
 
 @dataclass
-class Desk:
+class ActivityRig:
     """The activities of one worker, and the actions of a customer."""
 
     world: World
@@ -66,7 +66,7 @@ class Desk:
         self.incidents = IncidentActivities(world.database, quiet=HOUR)
         self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=LIFE)
 
-    def case(self, keys: Keys) -> str:
+    def incident(self, keys: Keys) -> str:
         with self.world.authenticator() as authenticator:
             for _ in range(20):
                 authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
@@ -114,8 +114,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
-    return Desk(world)
+def rig(world: World) -> ActivityRig:
+    return ActivityRig(world)
 
 
 def twice(do: Callable[[Any], Any], order: Any) -> Any:
@@ -126,12 +126,12 @@ def twice(do: Callable[[Any], Any], order: Any) -> Any:
 
 
 def decision(
-    desk: Desk, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
+    rig: ActivityRig, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
 ) -> RecordDecisionInput:
     """Save a decision, as the command does, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
-    in_session(desk.world.database, staff_requests.save_order, StaffAction.DECIDE, incident_id, said, NOW)
-    with desk.world.database.write_session() as session:
+    in_session(rig.world.database, staff_requests.save_order, StaffAction.DECIDE, incident_id, said, NOW)
+    with rig.world.database.write_session() as session:
         staff_requests.use_staff_request(session, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
     return RecordDecisionInput(incident_id, number, NOW)
 
@@ -177,127 +177,125 @@ def test_every_activity_has_no_thread_cancel_exception(name: str) -> None:
 # Incidents
 
 
-def test_repeated_incident_event_is_recorded_once_and_keeps_the_later_state(desk: Desk) -> None:
-    incident_id = desk.case(desk.world.register())
+def test_repeated_incident_event_is_recorded_once_and_keeps_the_later_state(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
     first = RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
-    twice(desk.incidents.record_incident_event, first)
-    desk.incidents.record_incident_event(
+    twice(rig.incidents.record_incident_event, first)
+    rig.incidents.record_incident_event(
         RecordIncidentEventInput(incident_id, "staff", "no_answer", NOW, state=IncidentState.NEEDS_STAFF)
     )
-    desk.incidents.record_incident_event(first)
-    assert desk.events(incident_id) == [("opened", "system"), ("no_answer", "system")]
-    assert desk.state(incident_id) == "needs_staff"
+    rig.incidents.record_incident_event(first)
+    assert rig.events(incident_id) == [("opened", "system"), ("no_answer", "system")]
+    assert rig.state(incident_id) == "needs_staff"
 
 
 @pytest.mark.parametrize("leaked", [True, False])
-def test_accepted_decision_is_recorded_and_retires_a_leaked_key_pair(desk: Desk, leaked: bool) -> None:
-    keys = desk.world.register()
-    incident_id = desk.case(keys)
-    report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=leaked))
+def test_accepted_decision_is_recorded_and_retires_a_leaked_key_pair(rig: ActivityRig, leaked: bool) -> None:
+    keys = rig.world.register()
+    incident_id = rig.incident(keys)
+    report = twice(rig.incidents.record_decision, decision(rig, incident_id, leaked=leaked))
     assert report == DecisionResult(True, Choice.REGENERATE, leaked, "ann")
-    assert desk.events(incident_id) == [("answered", "ann")]
-    assert desk.pairs() == {keys.public_key: "retired" if leaked else "active"}
+    assert rig.events(incident_id) == [("answered", "ann")]
+    assert rig.pairs() == {keys.public_key: "retired" if leaked else "active"}
 
 
-def test_late_decision_gets_the_earlier_answer_and_is_recorded(desk: Desk) -> None:
-    keys = desk.world.register()
-    incident_id = desk.case(keys)
-    desk.answer(incident_id, Answer.IT_WAS_US)
-    report = twice(desk.incidents.record_decision, decision(desk, incident_id, leaked=True))
+def test_late_decision_gets_the_earlier_answer_and_is_recorded(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    incident_id = rig.incident(keys)
+    rig.answer(incident_id, Answer.IT_WAS_US)
+    report = twice(rig.incidents.record_decision, decision(rig, incident_id, leaked=True))
     assert report == DecisionResult(False, Choice.DISMISS, False, "customer")
-    assert desk.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
-    assert desk.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
+    assert rig.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
+    assert rig.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
         (f"{incident_id}/refused-d1",)
     ]
-    assert desk.pairs() == {keys.public_key: "active"}
+    assert rig.pairs() == {keys.public_key: "active"}
 
 
-def test_open_regeneration_opens_one_regeneration_per_incident(desk: Desk) -> None:
-    incident_id = desk.case(desk.world.register())
-    desk.answer(incident_id, Answer.NOT_US)
-    before = set(desk.told("regeneration_opened"))
-    regeneration_id = twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW))
-    assert set(desk.told("regeneration_opened")) - before == {regeneration_id}
-    [(cause, actor, leaked)] = desk.world.rows(
+def test_open_regeneration_opens_one_regeneration_per_incident(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
+    rig.answer(incident_id, Answer.NOT_US)
+    before = set(rig.told("regeneration_opened"))
+    regeneration_id = twice(rig.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW))
+    assert set(rig.told("regeneration_opened")) - before == {regeneration_id}
+    [(cause, actor, leaked)] = rig.world.rows(
         "SELECT cause, actor, leaked FROM regeneration WHERE id = :id", id=regeneration_id
     )
     assert (cause, actor, leaked) == ("incident", "customer", 0)
 
 
-def test_incident_joins_an_open_regeneration_and_is_notified_of_its_end(desk: Desk) -> None:
-    keys = desk.world.register()
-    incident_id, ordered = desk.case(keys), desk.order(keys)
-    desk.answer(incident_id, Answer.NOT_US)
-    assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
+def test_incident_joins_an_open_regeneration_and_is_notified_of_its_end(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    incident_id, ordered = rig.incident(keys), rig.order(keys)
+    rig.answer(incident_id, Answer.NOT_US)
+    assert twice(rig.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
     twice(
-        desk.regenerations.finish_regeneration, FinishRegenerationInput(ordered, RegenerationFinalState.ABANDONED, NOW)
+        rig.regenerations.finish_regeneration, FinishRegenerationInput(ordered, RegenerationFinalState.ABANDONED, NOW)
     )
-    assert desk.told("regeneration_finished") == [incident_id]
+    assert rig.told("regeneration_finished") == [incident_id]
 
 
-def test_incident_that_joins_after_the_end_is_notified_once(desk: Desk) -> None:
-    keys = desk.world.register()
-    incident_id, ordered = desk.case(keys), desk.order(keys)
-    desk.answer(incident_id, Answer.NOT_US)
-    desk.world.complete(ordered, NOW)
-    desk.regenerations.finish_regeneration(FinishRegenerationInput(ordered, RegenerationFinalState.DONE, NOW))
-    desk.answer(incident_id, Answer.NOT_US)
-    with desk.world.database.write() as connection:
+def test_incident_that_joins_after_the_end_is_notified_once(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    incident_id, ordered = rig.incident(keys), rig.order(keys)
+    rig.answer(incident_id, Answer.NOT_US)
+    rig.world.complete(ordered, NOW)
+    rig.regenerations.finish_regeneration(FinishRegenerationInput(ordered, RegenerationFinalState.DONE, NOW))
+    rig.answer(incident_id, Answer.NOT_US)
+    with rig.world.database.write() as connection:
         run(connection, "UPDATE incident_answer SET leaked = ?", True)
-    assert desk.told("regeneration_finished") == []
-    assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
-    assert desk.told("regeneration_finished") == [incident_id]
-    assert desk.pairs()[keys.public_key] == "retired"
+    assert rig.told("regeneration_finished") == []
+    assert twice(rig.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
+    assert rig.told("regeneration_finished") == [incident_id]
+    assert rig.pairs()[keys.public_key] == "retired"
 
 
 @pytest.mark.parametrize("state", [RegenerationState.OPEN, RegenerationState.ABANDONED])
 @pytest.mark.parametrize("after", ["", NOBODY])
 def test_open_regeneration_keeps_the_regeneration_unless_it_failed(
-    desk: Desk, after: str, state: RegenerationState
+    rig: ActivityRig, after: str, state: RegenerationState
 ) -> None:
-    incident_id = desk.case(desk.world.register())
-    desk.answer(incident_id, Answer.NOT_US)
-    first = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    incident_id = rig.incident(rig.world.register())
+    rig.answer(incident_id, Answer.NOT_US)
+    first = rig.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
     if state is RegenerationState.ABANDONED:
-        desk.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
+        rig.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
     again = OpenRegenerationInput(incident_id, at=NOW, after=after)
-    assert twice(desk.incidents.open_regeneration, again) == first
+    assert twice(rig.incidents.open_regeneration, again) == first
 
 
-def test_open_regeneration_after_a_failed_one_opens_exactly_one(desk: Desk) -> None:
-    keys = desk.world.register()
-    incident_id = desk.case(keys)
-    desk.answer(incident_id, Answer.NOT_US)
-    first = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
-    desk.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
-    desk.answer(incident_id, Answer.NOT_US)
+def test_open_regeneration_after_a_failed_one_opens_exactly_one(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    incident_id = rig.incident(keys)
+    rig.answer(incident_id, Answer.NOT_US)
+    first = rig.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    rig.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
+    rig.answer(incident_id, Answer.NOT_US)
     follow = OpenRegenerationInput(incident_id, at=NOW, after=first)
-    second = twice(desk.incidents.open_regeneration, follow)
+    second = twice(rig.incidents.open_regeneration, follow)
     assert second != first
-    assert desk.told("regeneration_opened").count(second) == 1
+    assert rig.told("regeneration_opened").count(second) == 1
 
 
-def test_incident_joins_the_regeneration_that_superseded_its_own(desk: Desk) -> None:
+def test_incident_joins_the_regeneration_that_superseded_its_own(rig: ActivityRig) -> None:
     """Also an incident about the key pair of the superseded one, which nobody ever collected."""
-    keys = desk.world.register()
-    incident_id = desk.case(keys)
-    desk.answer(incident_id, Answer.NOT_US)
-    first = desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW)))
-    [(uncollected,)] = desk.world.rows(
-        "SELECT public_key FROM key_pair WHERE state = 'active' ORDER BY id DESC LIMIT 1"
-    )
-    second = desk.order(keys)
-    assert desk.told("regeneration_finished") == [incident_id]
+    keys = rig.world.register()
+    incident_id = rig.incident(keys)
+    rig.answer(incident_id, Answer.NOT_US)
+    first = rig.sent(rig.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW)))
+    [(uncollected,)] = rig.world.rows("SELECT public_key FROM key_pair WHERE state = 'active' ORDER BY id DESC LIMIT 1")
+    second = rig.order(keys)
+    assert rig.told("regeneration_finished") == [incident_id]
     follow = OpenRegenerationInput(incident_id, at=NOW, after=first)
-    assert twice(desk.incidents.open_regeneration, follow) == second
-    with desk.world.database.write() as connection:
+    assert twice(rig.incidents.open_regeneration, follow) == second
+    with rig.world.database.write() as connection:
         run(
             connection,
             "UPDATE incident SET key_pair_id = (SELECT id FROM key_pair WHERE public_key = ?), regeneration_id = ?",
             uncollected,
             first,
         )
-    assert twice(desk.incidents.open_regeneration, follow) == second
+    assert twice(rig.incidents.open_regeneration, follow) == second
 
 
 RESTS_ON = {
@@ -307,69 +305,69 @@ RESTS_ON = {
 }
 
 
-def ready_to_close(desk: Desk, resolution: Resolution) -> str:
+def ready_to_close(rig: ActivityRig, resolution: Resolution) -> str:
     """An incident of which SQL holds what this end rests on."""
-    keys = desk.world.register()
-    incident_id = desk.case(keys)
+    keys = rig.world.register()
+    incident_id = rig.incident(keys)
     if resolution is Resolution.REGENERATED:
-        with desk.world.database.write() as connection:
+        with rig.world.database.write() as connection:
             done = "UPDATE regeneration SET state = 'done' WHERE id = ?"
             run(connection, done, keys.regeneration_id)
             run(connection, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     if RESTS_ON[resolution]:
-        with desk.world.database.write() as connection:
+        with rig.world.database.write() as connection:
             run(connection, RESTS_ON[resolution])
     return incident_id
 
 
 @pytest.mark.parametrize("resolution", list(Resolution))
-def test_close_incident_closes_once(desk: Desk, resolution: Resolution) -> None:
-    incident_id = ready_to_close(desk, resolution)
-    assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, resolution, NOW))
-    assert desk.events(incident_id) == [("closed", "system")]
-    assert desk.world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
-    [(quiet_until,)] = desk.world.rows("SELECT quiet_until FROM key_pair")
+def test_close_incident_closes_once(rig: ActivityRig, resolution: Resolution) -> None:
+    incident_id = ready_to_close(rig, resolution)
+    assert twice(rig.incidents.close_incident, CloseIncidentInput(incident_id, resolution, NOW))
+    assert rig.events(incident_id) == [("closed", "system")]
+    assert rig.world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+    [(quiet_until,)] = rig.world.rows("SELECT quiet_until FROM key_pair")
     assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
 
 
 @pytest.mark.parametrize("asked", list(Resolution))
 @pytest.mark.parametrize("held", [*Resolution, "keys under way"])
-def test_close_incident_follows_the_answer_in_sql(desk: Desk, asked: Resolution, held: str) -> None:
+def test_close_incident_follows_the_answer_in_sql(rig: ActivityRig, asked: Resolution, held: str) -> None:
     known = held if held in list(Resolution) else Resolution.REGENERATED
-    incident_id = ready_to_close(desk, Resolution(known))
+    incident_id = ready_to_close(rig, Resolution(known))
     if held != known:
-        with desk.world.database.write() as connection:
+        with rig.world.database.write() as connection:
             run(connection, "UPDATE regeneration SET state = 'sent'")
-    assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, asked, NOW)) is (asked == held)
-    assert (desk.state(incident_id) == "closed") is (asked == held)
+    assert twice(rig.incidents.close_incident, CloseIncidentInput(incident_id, asked, NOW)) is (asked == held)
+    assert (rig.state(incident_id) == "closed") is (asked == held)
     if asked != held:
-        assert desk.events(incident_id) == []
-        assert desk.world.rows("SELECT quiet_until FROM key_pair") == [(None,)]
+        assert rig.events(incident_id) == []
+        assert rig.world.rows("SELECT quiet_until FROM key_pair") == [(None,)]
 
 
 @pytest.mark.parametrize("state", list(RegenerationFinalState))
-def test_finish_regeneration_follows_the_state_in_sql(desk: Desk, state: RegenerationFinalState) -> None:
+def test_finish_regeneration_follows_the_state_in_sql(rig: ActivityRig, state: RegenerationFinalState) -> None:
     """The keys are uncollected and nothing else was ordered: only the result "abandoned" is possible."""
-    keys = desk.world.register()
-    regeneration_id = desk.sent(desk.order(keys))
-    assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR)) is None
-    assert desk.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR)) is False
-    assert desk.pairs() == dict.fromkeys(desk.pairs(), "active")
-    stands = twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, state, NOW))
+    keys = rig.world.register()
+    regeneration_id = rig.sent(rig.order(keys))
+    assert rig.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR)) is None
+    assert rig.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR)) is False
+    assert rig.pairs() == dict.fromkeys(rig.pairs(), "active")
+    stands = twice(rig.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, state, NOW))
     assert stands == (RegenerationFinalState.ABANDONED if state is RegenerationFinalState.ABANDONED else "sent")
-    assert desk.pairs()[keys.public_key] == "active"
-    assert sorted(desk.pairs().values()) == (["active", "retired"] if stands == state else ["active", "active"])
+    assert rig.pairs()[keys.public_key] == "active"
+    assert sorted(rig.pairs().values()) == (["active", "retired"] if stands == state else ["active", "active"])
 
 
-def test_old_key_pair_is_not_retired_before_its_overlap_ends(desk: Desk) -> None:
-    keys = desk.world.register()
-    regeneration_id = desk.order(keys)
-    desk.world.complete(regeneration_id, NOW)
-    desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR))
-    assert desk.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR - 2)) is False
-    assert desk.pairs()[keys.public_key] == "retiring"
-    assert twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, NOW + HOUR))
-    assert desk.pairs()[keys.public_key] == "retired"
+def test_old_key_pair_is_not_retired_before_its_overlap_ends(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    regeneration_id = rig.order(keys)
+    rig.world.complete(regeneration_id, NOW)
+    rig.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR))
+    assert rig.regenerations.retire_old_key_pair(RegenerationStepInput(regeneration_id, NOW + HOUR - 2)) is False
+    assert rig.pairs()[keys.public_key] == "retiring"
+    assert twice(rig.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, NOW + HOUR))
+    assert rig.pairs()[keys.public_key] == "retired"
 
 
 # Regenerations
@@ -417,93 +415,93 @@ def test_missing_subject_table_covers_every_activity() -> None:
 
 
 @pytest.mark.parametrize("name", ABOUT_NOBODY)
-def test_activity_with_a_missing_subject_is_retried_and_says_why(desk: Desk, name: str) -> None:
-    hooks = WebhookActivities(desk.world.database, None, lambda: NOW)  # type: ignore[arg-type]
-    [room] = [room for room in (desk.incidents, desk.regenerations, hooks) if hasattr(room, name)]
+def test_activity_with_a_missing_subject_is_retried_and_says_why(rig: ActivityRig, name: str) -> None:
+    hooks = WebhookActivities(rig.world.database, None, lambda: NOW)  # type: ignore[arg-type]
+    [room] = [room for room in (rig.incidents, rig.regenerations, hooks) if hasattr(room, name)]
     with pytest.raises(ApplicationError, match=f"{NOBODY} in this worker's database") as caught:
         getattr(room, name)(ABOUT_NOBODY[name])
     assert (caught.value.type, caught.value.non_retryable) == (SUBJECT_MISSING, False)
 
 
-def test_key_pair_is_issued_verified_and_activated_once(desk: Desk) -> None:
-    keys = desk.world.register()
-    step = RegenerationStepInput(desk.order(keys), NOW)
-    twice(desk.regenerations.issue_key_pair, step)
-    assert sorted(desk.pairs().values()) == ["active", "pending"]
-    twice(desk.regenerations.verify_key_pair, step)
-    twice(desk.regenerations.activate_key_pair, step)
-    assert sorted(desk.pairs().values()) == ["active", "active"]
-    assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(1,)]
+def test_key_pair_is_issued_verified_and_activated_once(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    step = RegenerationStepInput(rig.order(keys), NOW)
+    twice(rig.regenerations.issue_key_pair, step)
+    assert sorted(rig.pairs().values()) == ["active", "pending"]
+    twice(rig.regenerations.verify_key_pair, step)
+    twice(rig.regenerations.activate_key_pair, step)
+    assert sorted(rig.pairs().values()) == ["active", "active"]
+    assert rig.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(1,)]
 
 
-def test_leaked_key_pair_is_retired_with_the_activation(desk: Desk) -> None:
+def test_leaked_key_pair_is_retired_with_the_activation(rig: ActivityRig) -> None:
     """The order retired it; a key pair that is active again, for whatever reason, does not stay active."""
-    keys = desk.world.register()
-    step = RegenerationStepInput(desk.order(keys, leaked=True), NOW)
-    desk.regenerations.issue_key_pair(step)
-    with desk.world.database.write() as connection:
+    keys = rig.world.register()
+    step = RegenerationStepInput(rig.order(keys, leaked=True), NOW)
+    rig.regenerations.issue_key_pair(step)
+    with rig.world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'active' WHERE public_key = ?", keys.public_key)
-    twice(desk.regenerations.activate_key_pair, step)
-    assert desk.pairs()[keys.public_key] == "retired"
+    twice(rig.regenerations.activate_key_pair, step)
+    assert rig.pairs()[keys.public_key] == "retired"
 
 
-def test_key_pair_that_does_not_verify_fails_without_retry(desk: Desk) -> None:
-    step = RegenerationStepInput(desk.order(desk.world.register()), NOW)
-    desk.regenerations.issue_key_pair(step)
-    with desk.world.database.write() as connection:
+def test_key_pair_that_does_not_verify_fails_without_retry(rig: ActivityRig) -> None:
+    step = RegenerationStepInput(rig.order(rig.world.register()), NOW)
+    rig.regenerations.issue_key_pair(step)
+    with rig.world.database.write() as connection:
         digest = f"$octy-b2$k1${'0' * 64}"
         run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", digest)
-    fails_for_good(desk.regenerations.verify_key_pair, step)
+    fails_for_good(rig.regenerations.verify_key_pair, step)
 
 
-def test_renew_link_returns_the_requested_or_a_later_generation(desk: Desk) -> None:
-    regeneration_id = desk.sent(desk.order(desk.world.register()))
-    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 3, NOW)) == 3
-    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 3
+def test_renew_link_returns_the_requested_or_a_later_generation(rig: ActivityRig) -> None:
+    regeneration_id = rig.sent(rig.order(rig.world.register()))
+    assert twice(rig.regenerations.renew_link, RenewLinkInput(regeneration_id, 3, NOW)) == 3
+    assert twice(rig.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 3
 
 
 @pytest.mark.parametrize("end", [COLLECTED, RegenerationFinalState.ABANDONED, "before it was issued"])
-def test_renew_link_does_nothing_after_collection_or_end(desk: Desk, end: str) -> None:
-    regeneration_id = desk.order(desk.world.register())
+def test_renew_link_does_nothing_after_collection_or_end(rig: ActivityRig, end: str) -> None:
+    regeneration_id = rig.order(rig.world.register())
     if end == COLLECTED:
-        desk.world.complete(regeneration_id, NOW)
+        rig.world.complete(regeneration_id, NOW)
     else:
         if end == RegenerationFinalState.ABANDONED:
-            desk.sent(regeneration_id)
-        desk.regenerations.finish_regeneration(
+            rig.sent(regeneration_id)
+        rig.regenerations.finish_regeneration(
             FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW)
         )
-    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 0
+    assert twice(rig.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 0
 
 
-def test_old_key_pair_is_retired_when_the_overlap_ends(desk: Desk) -> None:
-    keys = desk.world.register()
-    regeneration_id = desk.order(keys)
-    desk.world.complete(regeneration_id, NOW)
+def test_old_key_pair_is_retired_when_the_overlap_ends(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    regeneration_id = rig.order(keys)
+    rig.world.complete(regeneration_id, NOW)
     late = NOW + 600
-    end = twice(desk.regenerations.begin_overlap, BeginOverlapInput(regeneration_id, late, HOUR))
+    end = twice(rig.regenerations.begin_overlap, BeginOverlapInput(regeneration_id, late, HOUR))
     assert end == pytest.approx(NOW + HOUR, abs=1e-5)
-    [(retire_at,)] = desk.world.rows("SELECT retire_at FROM key_pair WHERE state = 'retiring'")
+    [(retire_at,)] = rig.world.rows("SELECT retire_at FROM key_pair WHERE state = 'retiring'")
     assert retire_at == round(end * 1e6)
-    twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, end))
-    assert desk.pairs()[keys.public_key] == "retired"
-    assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, late, HOUR)) == late
-    assert desk.pairs()[keys.public_key] == "retired"
+    twice(rig.regenerations.retire_old_key_pair, RegenerationStepInput(regeneration_id, end))
+    assert rig.pairs()[keys.public_key] == "retired"
+    assert rig.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, late, HOUR)) == late
+    assert rig.pairs()[keys.public_key] == "retired"
 
 
-def test_first_key_pair_has_no_overlap(desk: Desk) -> None:
-    keys = desk.world.register()
-    assert twice(desk.regenerations.begin_overlap, BeginOverlapInput(keys.regeneration_id, NOW, HOUR)) == NOW
-    twice(desk.regenerations.retire_old_key_pair, RegenerationStepInput(keys.regeneration_id, NOW))
-    assert desk.pairs() == {keys.public_key: "active"}
+def test_first_key_pair_has_no_overlap(rig: ActivityRig) -> None:
+    keys = rig.world.register()
+    assert twice(rig.regenerations.begin_overlap, BeginOverlapInput(keys.regeneration_id, NOW, HOUR)) == NOW
+    twice(rig.regenerations.retire_old_key_pair, RegenerationStepInput(keys.regeneration_id, NOW))
+    assert rig.pairs() == {keys.public_key: "active"}
 
 
-def test_finished_regeneration_notifies_its_incidents_once_and_erases_the_secret(desk: Desk) -> None:
-    incident_id = desk.case(desk.world.register())
-    desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
-    desk.sent(regeneration_id)
-    finish = desk.regenerations.finish_regeneration
+def test_finished_regeneration_notifies_its_incidents_once_and_erases_the_secret(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
+    rig.answer(incident_id, Answer.NOT_US)
+    regeneration_id = rig.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    rig.sent(regeneration_id)
+    finish = rig.regenerations.finish_regeneration
     assert (
         twice(finish, FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW))
         == RegenerationFinalState.ABANDONED
@@ -512,72 +510,73 @@ def test_finished_regeneration_notifies_its_incidents_once_and_erases_the_secret
         finish(FinishRegenerationInput(regeneration_id, RegenerationFinalState.DONE, NOW))
         == RegenerationFinalState.ABANDONED
     )  # the ending that it has
-    assert desk.told("regeneration_finished") == [incident_id]
-    assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(0,)]
-    assert desk.world.rows("SELECT answer FROM incident_answer") == [(None,)]  # to be decided anew
+    assert rig.told("regeneration_finished") == [incident_id]
+    assert rig.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(0,)]
+    assert rig.world.rows("SELECT answer FROM incident_answer") == [(None,)]  # to be decided anew
 
 
 @pytest.mark.parametrize("ending", [RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED])
-def test_finish_regeneration_after_a_collection_changes_nothing(desk: Desk, ending: RegenerationFinalState) -> None:
-    regeneration_id = desk.order(desk.world.register())
-    desk.world.complete(regeneration_id, NOW)
+def test_finish_regeneration_after_a_collection_changes_nothing(
+    rig: ActivityRig, ending: RegenerationFinalState
+) -> None:
+    regeneration_id = rig.order(rig.world.register())
+    rig.world.complete(regeneration_id, NOW)
     assert (
-        twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, ending, NOW))
-        == COLLECTED
+        twice(rig.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, ending, NOW)) == COLLECTED
     )
-    assert desk.world.rows("SELECT finished_at FROM regeneration WHERE id = :id", id=regeneration_id) == [(None,)]
+    assert rig.world.rows("SELECT finished_at FROM regeneration WHERE id = :id", id=regeneration_id) == [(None,)]
 
 
-def test_regeneration_event_is_recorded_once_in_each_waiting_incident(desk: Desk) -> None:
-    incident_id = desk.case(desk.world.register())
-    desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+def test_regeneration_event_is_recorded_once_in_each_waiting_incident(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
+    rig.answer(incident_id, Answer.NOT_US)
+    regeneration_id = rig.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
     note = RecordRegenerationEventInput(regeneration_id, "late", "not_collected", NOW, needs_staff=True)
-    twice(desk.regenerations.record_regeneration_event, note)
-    assert desk.events(incident_id) == [("answered", "customer"), ("not_collected", "system")]
-    assert desk.state(incident_id) == "needs_staff"
-    desk.incidents.record_incident_event(
+    twice(rig.regenerations.record_regeneration_event, note)
+    assert rig.events(incident_id) == [("answered", "customer"), ("not_collected", "system")]
+    assert rig.state(incident_id) == "needs_staff"
+    rig.incidents.record_incident_event(
         RecordIncidentEventInput(incident_id, "on", "regenerating", NOW, state=IncidentState.REGENERATING)
     )
-    desk.regenerations.record_regeneration_event(note)
-    assert desk.state(incident_id) == "regenerating"
+    rig.regenerations.record_regeneration_event(note)
+    assert rig.state(incident_id) == "regenerating"
 
 
-def test_incident_returns_from_needs_staff_to_its_new_keys_once(desk: Desk) -> None:
-    incident_id = desk.case(desk.world.register())
-    desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
-    desk.incidents.record_incident_event(
+def test_incident_returns_from_needs_staff_to_its_new_keys_once(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
+    rig.answer(incident_id, Answer.NOT_US)
+    regeneration_id = rig.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    rig.incidents.record_incident_event(
         RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
     )
-    desk.regenerations.record_regeneration_event(
+    rig.regenerations.record_regeneration_event(
         RecordRegenerationEventInput(regeneration_id, "a", "early", NOW, staff_not_needed=True)
     )
-    assert desk.state(incident_id) == "waiting"
-    desk.regenerations.record_regeneration_event(
+    assert rig.state(incident_id) == "waiting"
+    rig.regenerations.record_regeneration_event(
         RecordRegenerationEventInput(regeneration_id, "f", "mail_failed", NOW, needs_staff=True)
     )
     done = RecordRegenerationEventInput(regeneration_id, "d", "staff_not_needed", NOW, staff_not_needed=True)
-    twice(desk.regenerations.record_regeneration_event, done)
-    assert desk.state(incident_id) == "regenerating"
-    desk.regenerations.record_regeneration_event(
+    twice(rig.regenerations.record_regeneration_event, done)
+    assert rig.state(incident_id) == "regenerating"
+    rig.regenerations.record_regeneration_event(
         RecordRegenerationEventInput(regeneration_id, "g", "mail_failed", NOW, needs_staff=True)
     )
-    desk.regenerations.record_regeneration_event(done)  # a repeat that comes late
-    assert desk.state(incident_id) == "needs_staff"
-    with desk.world.database.write() as connection:
+    rig.regenerations.record_regeneration_event(done)  # a repeat that comes late
+    assert rig.state(incident_id) == "needs_staff"
+    with rig.world.database.write() as connection:
         run(connection, "UPDATE regeneration SET state = 'done' WHERE id = ?", regeneration_id)
-    assert desk.incidents.close_incident(CloseIncidentInput(incident_id, Resolution.REGENERATED, NOW))
-    desk.regenerations.record_regeneration_event(
+    assert rig.incidents.close_incident(CloseIncidentInput(incident_id, Resolution.REGENERATED, NOW))
+    rig.regenerations.record_regeneration_event(
         RecordRegenerationEventInput(regeneration_id, "e", "late", NOW, staff_not_needed=True)
     )
-    assert desk.state(incident_id) == "closed"
+    assert rig.state(incident_id) == "closed"
 
 
-def test_regeneration_event_without_waiting_incidents_records_nothing(desk: Desk) -> None:
-    keys = desk.world.register()
+def test_regeneration_event_without_waiting_incidents_records_nothing(rig: ActivityRig) -> None:
+    keys = rig.world.register()
     twice(
-        desk.regenerations.record_regeneration_event,
+        rig.regenerations.record_regeneration_event,
         RecordRegenerationEventInput(keys.regeneration_id, "late", "not_collected", NOW),
     )
-    assert desk.world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
+    assert rig.world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]

@@ -58,7 +58,7 @@ from octy_workflows.messages import (
     WorkflowKind,
 )
 from octy_workflows.staff_requests import StaffExtension
-from worker.activities.test_activities import Desk, decision, declared
+from worker.activities.test_activities import ActivityRig, decision, declared
 from worker.maintenance import test_digest, test_reconciliation, test_retention_runs
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
@@ -66,71 +66,71 @@ HOUR = 3600.0
 RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pk_\w+|\$octy-b2\$.+|k1\$.+")
 
 
-def case(desk: Desk) -> str:
-    return desk.case(desk.world.register())
+def case(rig: ActivityRig) -> str:
+    return rig.incident(rig.world.register())
 
 
-def hooked(desk: Desk) -> str:
+def hooked(rig: ActivityRig) -> str:
     """An incident of an account with a webhook URL."""
-    incident_id = case(desk)
-    subscribe(desk.world, "https://hooks.acme.example/")
+    incident_id = case(rig)
+    subscribe(rig.world, "https://hooks.acme.example/")
     return incident_id
 
 
-def answered(desk: Desk, said: Answer = Answer.NOT_US) -> str:
-    incident_id = case(desk)
-    desk.answer(incident_id, said)
+def answered(rig: ActivityRig, said: Answer = Answer.NOT_US) -> str:
+    incident_id = case(rig)
+    rig.answer(incident_id, said)
     return incident_id
 
 
-def ordered(desk: Desk) -> str:
-    return desk.order(desk.world.register())
+def ordered(rig: ActivityRig) -> str:
+    return rig.order(rig.world.register())
 
 
-def issued(desk: Desk) -> str:
-    regeneration_id = ordered(desk)
-    desk.regenerations.issue_key_pair(RegenerationStepInput(regeneration_id, NOW))
+def issued(rig: ActivityRig) -> str:
+    regeneration_id = ordered(rig)
+    rig.regenerations.issue_key_pair(RegenerationStepInput(regeneration_id, NOW))
     return regeneration_id
 
 
-def sent(desk: Desk) -> str:
-    return desk.sent(ordered(desk))
+def sent(rig: ActivityRig) -> str:
+    return rig.sent(ordered(rig))
 
 
-def collected(desk: Desk) -> str:
-    regeneration_id = ordered(desk)
-    desk.world.complete(regeneration_id, NOW)
+def collected(rig: ActivityRig) -> str:
+    regeneration_id = ordered(rig)
+    rig.world.complete(regeneration_id, NOW)
     return regeneration_id
 
 
-def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
+def in_overlap(rig: ActivityRig, collected_at: float = NOW) -> str:
     """The old key pair lives on, and was used before the test began."""
-    keys = desk.world.register(now=time.time() - 2 * HOUR)
-    regeneration_id = desk.order(keys)
-    desk.world.complete(regeneration_id, collected_at)
-    desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, 72 * HOUR))
-    with desk.world.authenticator() as authenticator:
+    keys = rig.world.register(now=time.time() - 2 * HOUR)
+    regeneration_id = rig.order(keys)
+    rig.world.complete(regeneration_id, collected_at)
+    rig.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, 72 * HOUR))
+    with rig.world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
     return regeneration_id
 
 
-def awaited(desk: Desk) -> str:
+def awaited(rig: ActivityRig) -> str:
     """An incident waits for it."""
-    return desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(answered(desk), at=NOW)))
+    return rig.sent(rig.incidents.open_regeneration(OpenRegenerationInput(answered(rig), at=NOW)))
 
 
-def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepInput:
+def event(rig: ActivityRig, url: str = "https://hooks.acme.example/") -> WebhookStepInput:
     """A webhook of an account to its current URL."""
-    keys = desk.world.register()
-    subscribe(desk.world, "https://hooks.acme.example/")
-    order = enqueue_event(desk.world, keys.account_id)
-    subscribe(desk.world, url)
+    keys = rig.world.register()
+    subscribe(rig.world, "https://hooks.acme.example/")
+    order = enqueue_event(rig.world, keys.account_id)
+    subscribe(rig.world, url)
     return order
 
 
-def order_use(desk: Desk, incident_id: str) -> UseStaffRequestInput:
+def order_use(rig: ActivityRig, incident_id: str) -> UseStaffRequestInput:
     said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
-    in_session(desk.world.database, staff_requests.save_order, StaffAction.EXTEND, incident_id, said, NOW)
+    in_session(rig.world.database, staff_requests.save_order, StaffAction.EXTEND, incident_id, said, NOW)
     return UseStaffRequestInput(
         "e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
     )
@@ -147,7 +147,7 @@ IN_TEMPORAL = (
 )  # they ask which call of theirs this is
 
 
-class Courier:
+class GoneWebhookClient:
     """A webhook client whose server responds 410."""
 
     def post(self, parcel: WebhookMessage, *, first_try: bool = False) -> WebhookDelivery:
@@ -159,7 +159,7 @@ class Row:
     """An activity, its preparation, its input, and the number of writing transactions; none: it only reads."""
 
     activity: str
-    order: Callable[[Desk], Any]
+    order: Callable[[ActivityRig], Any]
     commits: int = 1
     case: str = ""
 
@@ -168,52 +168,50 @@ class Row:
 
 
 ROWS = [
-    Row("send_mail", lambda desk: SendMailInput(case(desk), MailKind.ALERT, 1, NOW), 2),
-    Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS, 1, NOW), 2, "link"),
-    Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
-    Row("send_mail", lambda desk: SendMailInput(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "obsolete"),
+    Row("send_mail", lambda rig: SendMailInput(case(rig), MailKind.ALERT, 1, NOW), 2),
+    Row("send_mail", lambda rig: SendMailInput(sent(rig), MailKind.NEW_KEYS, 1, NOW), 2, "link"),
+    Row("send_mail", lambda rig: SendMailInput(sent(rig), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
+    Row("send_mail", lambda rig: SendMailInput(collected(rig), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "obsolete"),
     Row(
         "record_incident_event",
-        lambda desk: RecordIncidentEventInput(case(desk), "n", "opened", NOW, state=IncidentState.WAITING),
+        lambda rig: RecordIncidentEventInput(case(rig), "n", "opened", NOW, state=IncidentState.WAITING),
     ),
     Row(
         "record_incident_event",
-        lambda desk: RecordIncidentEventInput(hooked(desk), "opened", "opened", NOW),
+        lambda rig: RecordIncidentEventInput(hooked(rig), "opened", "opened", NOW),
         case="webhook",
     ),
-    Row("load_incident_facts", lambda desk: LoadFactsInput(answered(desk), NOW), 0),
-    Row("load_regeneration_facts", lambda desk: LoadFactsInput(collected(desk), NOW), 0),
-    Row("use_staff_request", lambda desk: order_use(desk, case(desk))),
-    Row("record_ignored_signal", lambda desk: ignored(case(desk))),
+    Row("load_incident_facts", lambda rig: LoadFactsInput(answered(rig), NOW), 0),
+    Row("load_regeneration_facts", lambda rig: LoadFactsInput(collected(rig), NOW), 0),
+    Row("use_staff_request", lambda rig: order_use(rig, case(rig))),
+    Row("record_ignored_signal", lambda rig: ignored(case(rig))),
     Row(
         "record_missing_subject",
-        lambda desk: MissingSubject(WorkflowKind.INCIDENT, case(desk), "why", False, "waiting", NOW),
+        lambda rig: MissingSubject(WorkflowKind.INCIDENT, case(rig), "why", False, "waiting", NOW),
     ),
-    Row("record_decision", lambda desk: decision(desk, case(desk), leaked=True)),
-    Row("record_decision", lambda desk: decision(desk, answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
-    Row("open_regeneration", lambda desk: OpenRegenerationInput(answered(desk), at=NOW)),
-    Row(
-        "close_incident", lambda desk: CloseIncidentInput(answered(desk, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)
-    ),
-    Row("close_incident", lambda desk: CloseIncidentInput(hooked(desk), Resolution.UNANSWERED, NOW), case="webhook"),
-    Row("issue_key_pair", lambda desk: RegenerationStepInput(ordered(desk), NOW)),
-    Row("verify_key_pair", lambda desk: RegenerationStepInput(issued(desk), NOW), 0),
-    Row("activate_key_pair", lambda desk: RegenerationStepInput(issued(desk), NOW)),
-    Row("renew_link", lambda desk: RenewLinkInput(sent(desk), 2, NOW)),
-    Row("begin_overlap", lambda desk: BeginOverlapInput(collected(desk), NOW, HOUR)),
-    Row("count_old_key_uses", lambda desk: RegenerationStepInput(in_overlap(desk, time.time() - HOUR), NOW), 0),
-    Row("retire_old_key_pair", lambda desk: RegenerationStepInput(in_overlap(desk), NOW + 73 * HOUR)),
+    Row("record_decision", lambda rig: decision(rig, case(rig), leaked=True)),
+    Row("record_decision", lambda rig: decision(rig, answered(rig, Answer.IT_WAS_US)), 2, "too_late"),
+    Row("open_regeneration", lambda rig: OpenRegenerationInput(answered(rig), at=NOW)),
+    Row("close_incident", lambda rig: CloseIncidentInput(answered(rig, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)),
+    Row("close_incident", lambda rig: CloseIncidentInput(hooked(rig), Resolution.UNANSWERED, NOW), case="webhook"),
+    Row("issue_key_pair", lambda rig: RegenerationStepInput(ordered(rig), NOW)),
+    Row("verify_key_pair", lambda rig: RegenerationStepInput(issued(rig), NOW), 0),
+    Row("activate_key_pair", lambda rig: RegenerationStepInput(issued(rig), NOW)),
+    Row("renew_link", lambda rig: RenewLinkInput(sent(rig), 2, NOW)),
+    Row("begin_overlap", lambda rig: BeginOverlapInput(collected(rig), NOW, HOUR)),
+    Row("count_old_key_uses", lambda rig: RegenerationStepInput(in_overlap(rig, time.time() - HOUR), NOW), 0),
+    Row("retire_old_key_pair", lambda rig: RegenerationStepInput(in_overlap(rig), NOW + 73 * HOUR)),
     Row(
         "finish_regeneration",
-        lambda desk: FinishRegenerationInput(awaited(desk), RegenerationFinalState.ABANDONED, NOW),
+        lambda rig: FinishRegenerationInput(awaited(rig), RegenerationFinalState.ABANDONED, NOW),
     ),
     Row("post_webhook", event, 2),
-    Row("post_webhook", lambda desk: event(desk, "https://gone.acme.example/"), 2, "gone"),
-    Row("post_webhook", lambda desk: event(desk, ""), 1, "no_url"),
+    Row("post_webhook", lambda rig: event(rig, "https://gone.acme.example/"), 2, "gone"),
+    Row("post_webhook", lambda rig: event(rig, ""), 1, "no_url"),
     Row("give_up_webhook", event),
     Row(
         "record_regeneration_event",
-        lambda desk: RecordRegenerationEventInput(awaited(desk), "n", "not_collected", NOW, needs_staff=True),
+        lambda rig: RecordRegenerationEventInput(awaited(rig), "n", "not_collected", NOW, needs_staff=True),
     ),
 ]
 
@@ -242,17 +240,17 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-class Trial:
+class PreparedDatabase:
     """One database in which a row's activity is called, and its rows."""
 
-    def __init__(self, folder: Path, like: "Trial | None" = None) -> None:
+    def __init__(self, folder: Path, like: "PreparedDatabase | None" = None) -> None:
         self.folder = folder
         folder.mkdir()
         keys = {} if like is None else {"peppers": like.world.peppers, "sealing_keys": like.world.sealing_keys}
         self.world = World(folder, **keys)
         if like is not None:
             shutil.copyfile(like.folder / "octy.db", folder / "octy.db")
-        self.desk, self.mailer = Desk(self.world), RecordingMailer()
+        self.rig, self.mailer = ActivityRig(self.world), RecordingMailer()
 
     def does(self, name: str) -> Callable[[Any], Any]:
         own = settings().model_copy(update={"peppers": self.world.peppers})
@@ -265,9 +263,9 @@ class Trial:
             settings=own,
             clock=lambda: NOW,
         )
-        hooks = WebhookActivities(self.world.database, Courier(), lambda: NOW)
+        hooks = WebhookActivities(self.world.database, GoneWebhookClient(), lambda: NOW)
         control = WorkflowMessageActivities(self.world.database, lambda _kind, _why: None, lambda _kind: None)
-        rooms = (control, mail, hooks, self.desk.incidents, self.desk.regenerations)
+        rooms = (control, mail, hooks, self.rig.incidents, self.rig.regenerations)
         [activity] = [getattr(room, name) for room in rooms if hasattr(room, name)]
         return partial(ActivityEnvironment().run, activity) if name in IN_TEMPORAL else activity
 
@@ -348,22 +346,22 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 
 @pytest.fixture
-def prepared(row: Row, tmp_path: Path) -> Iterator[tuple[Trial, Any]]:
+def prepared(row: Row, tmp_path: Path) -> Iterator[tuple[PreparedDatabase, Any]]:
     """A prepared database, and the input of the activity."""
-    trial = Trial(tmp_path / "prepared")
-    order = row.order(trial.desk)
+    trial = PreparedDatabase(tmp_path / "prepared")
+    order = row.order(trial.rig)
     yield trial, order
     trial.world.close()
 
 
 @pytest.fixture
-def trials(prepared: tuple[Trial, Any], tmp_path: Path) -> Iterator[Callable[[], Trial]]:
+def trials(prepared: tuple[PreparedDatabase, Any], tmp_path: Path) -> Iterator[Callable[[], PreparedDatabase]]:
     """Make databases with equal rows."""
     prepared[0].world.database.close()
-    made: list[Trial] = []
+    made: list[PreparedDatabase] = []
 
-    def another() -> Trial:
-        made.append(Trial(tmp_path / f"trial-{len(made)}", like=prepared[0]))
+    def another() -> PreparedDatabase:
+        made.append(PreparedDatabase(tmp_path / f"trial-{len(made)}", like=prepared[0]))
         return made[-1]
 
     yield another
@@ -372,7 +370,10 @@ def trials(prepared: tuple[Trial, Any], tmp_path: Path) -> Iterator[Callable[[],
 
 
 def test_activity_run_twice_or_killed_around_each_commit_has_one_effect(
-    row: Row, prepared: tuple[Trial, Any], trials: Callable[[], Trial], monkeypatch: pytest.MonkeyPatch
+    row: Row,
+    prepared: tuple[PreparedDatabase, Any],
+    trials: Callable[[], PreparedDatabase],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, order = prepared
     undisturbed = trials()

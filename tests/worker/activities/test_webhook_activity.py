@@ -49,7 +49,7 @@ def keys(world: World, server: Receiver) -> Keys:
     return keys
 
 
-class Told:
+class FakeWebhookClient:
     """A webhook client that returns the given results."""
 
     def __init__(self, *ends: PostResult | BaseException) -> None:
@@ -65,7 +65,7 @@ class Told:
 
 
 def over(world: World, *ends: PostResult | BaseException) -> WebhookActivities:
-    return WebhookActivities(world.database, Told(*ends), lambda: 0.0)
+    return WebhookActivities(world.database, FakeWebhookClient(*ends), lambda: 0.0)
 
 
 def test_repeated_post_webhook_sends_one_event(

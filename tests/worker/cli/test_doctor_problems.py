@@ -66,7 +66,7 @@ NOW = datetime.now(UTC)
 
 
 @dataclass(frozen=True)
-class Ground:
+class DoctorRig:
     """What a problem is provoked on."""
 
     world: World
@@ -87,9 +87,9 @@ class Ground:
         return path
 
 
-def given(**variables: str) -> Callable[[Ground], list[Check]]:
+def given(**variables: str) -> Callable[[DoctorRig], list[Check]]:
     """Return what the doctor says of these settings beside right keys."""
-    return lambda ground: read_settings({**keys(ground.world), **variables})[1]
+    return lambda rig: read_settings({**keys(rig.world), **variables})[1]
 
 
 REAL = {
@@ -100,12 +100,12 @@ REAL = {
 }
 
 
-def clash(ground: Ground) -> list[Check]:
-    ground.patch.setattr(metadata, "distribution", lambda _name: object())
+def clash(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr(metadata, "distribution", lambda _name: object())
     return [check_packages()]
 
 
-SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
+SETTINGS: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "keys-missing": given(OCTY_PEPPERS=""),
     "keys-malformed": given(OCTY_PEPPERS="k1:ab"),
     "setting-refused": given(OCTY_SMTP_PORT="many"),
@@ -114,9 +114,7 @@ SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "sender-placeholder": given(**REAL | {"OCTY_MAIL_FROM": "Octy <security@octy.invalid>"}),
     "contact-placeholder": given(**REAL | {"OCTY_SUPPORT_CONTACT": "help@octy.invalid"}),
     "public-url-local": given(**REAL | {"OCTY_PUBLIC_URL": "http://127.0.0.1:8025"}),
-    "secret-file-readable": lambda ground: check_secret_files(
-        ground.settings(), {}, ground.file("octy.env", mode=0o604)
-    ),
+    "secret-file-readable": lambda rig: check_secret_files(rig.settings(), {}, rig.file("octy.env", mode=0o604)),
     "packages-conflict": clash,
 }
 
@@ -124,136 +122,136 @@ SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
 # The database
 
 
-def at(url: str) -> Callable[[Ground], list[Check]]:
-    return lambda ground: ground.store(database_url=url.format(folder=ground.folder))
+def at(url: str) -> Callable[[DoctorRig], list[Check]]:
+    return lambda rig: rig.store(database_url=url.format(folder=rig.folder))
 
 
-def copied(ground: Ground) -> list[Check]:
-    verify_installation(ground.world.database, {"peppers": ground.world.peppers}, 0.0)
-    ground.world.database.close()
-    shutil.copy(ground.world.folder / "octy.db", ground.folder / "copy.db")
-    return at("sqlite:///{folder}/copy.db")(ground)
+def copied(rig: DoctorRig) -> list[Check]:
+    verify_installation(rig.world.database, {"peppers": rig.world.peppers}, 0.0)
+    rig.world.database.close()
+    shutil.copy(rig.world.folder / "octy.db", rig.folder / "copy.db")
+    return at("sqlite:///{folder}/copy.db")(rig)
 
 
-def registered(ground: Ground) -> None:
+def registered(rig: DoctorRig) -> None:
     verify_installation(
-        ground.world.database,
-        dict.fromkeys(("peppers", "link_keys"), ground.world.peppers) | {"sealing_keys": ground.world.sealing_keys},
+        rig.world.database,
+        dict.fromkeys(("peppers", "link_keys"), rig.world.peppers) | {"sealing_keys": rig.world.sealing_keys},
         0.0,
     )
 
 
-def foreign(ground: Ground) -> list[Check]:
-    registered(ground)
-    return ground.store(link_keys=Keychain.generate())
+def foreign(rig: DoctorRig) -> list[Check]:
+    registered(rig)
+    return rig.store(link_keys=Keychain.generate())
 
 
-def unregistered(ground: Ground) -> list[Check]:
-    registered(ground)
-    return ground.store(link_keys=Keychain({**ground.world.peppers, **Keychain.generate("new")}))
+def unregistered(rig: DoctorRig) -> list[Check]:
+    registered(rig)
+    return rig.store(link_keys=Keychain({**rig.world.peppers, **Keychain.generate("new")}))
 
 
-def unreadable(table: str) -> Callable[[Ground], list[Check]]:
+def unreadable(table: str) -> Callable[[DoctorRig], list[Check]]:
     """Return what is said when a table is gone although it was there when the tables were compared."""
 
-    def provoke(ground: Ground) -> list[Check]:
-        ground.patch.setattr("octy_worker.cli.doctor.database.check_tables", lambda _database: None)
-        change(ground.world, f"DROP TABLE {table}")
-        return ground.store()
+    def provoke(rig: DoctorRig) -> list[Check]:
+        rig.patch.setattr("octy_worker.cli.doctor.database.check_tables", lambda _database: None)
+        change(rig.world, f"DROP TABLE {table}")
+        return rig.store()
 
     return provoke
 
 
-def on_network_disk(ground: Ground) -> list[Check]:
-    mounts = ground.file("mountinfo", "22 1 0:40 / / rw,relatime shared:1 - nfs4 nas:/ rw\n")
-    ground.patch.setattr(file_systems, "MOUNT_TABLE", mounts)
-    return ground.store()
+def on_network_disk(rig: DoctorRig) -> list[Check]:
+    mounts = rig.file("mountinfo", "22 1 0:40 / / rw,relatime shared:1 - nfs4 nas:/ rw\n")
+    rig.patch.setattr(file_systems, "MOUNT_TABLE", mounts)
+    return rig.store()
 
 
-def old_sqlite(ground: Ground) -> list[Check]:
-    ground.patch.setattr(sqlite3, "sqlite_version", "3.34.1")
-    return ground.store()
+def old_sqlite(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    return rig.store()
 
 
-def hasty_server(ground: Ground) -> list[Check]:
+def hasty_server(rig: DoctorRig) -> list[Check]:
     """Have the tests' own server, which does without fsync, looked at."""
-    world = World(ground.folder, "postgresql")
+    world = World(rig.folder, "postgresql")
     try:
-        return ground.store(database_url=world.url)
+        return rig.store(database_url=world.url)
     finally:
         world.close()
 
 
-def locked(ground: Ground) -> list[Check]:
-    ground.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
-    with Database(ground.world.url).write(mode=WriteMode.EXCLUSIVE):
-        return ground.store()
+def locked(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
+    with Database(rig.world.url).write(mode=WriteMode.EXCLUSIVE):
+        return rig.store()
 
 
-def damaged(ground: Ground) -> list[Check]:
+def damaged(rig: DoctorRig) -> list[Check]:
     for number in range(30):
-        ground.world.register(f"c{number}")
-    ground.world.database.close()
-    file = ground.world.folder / "octy.db"
+        rig.world.register(f"c{number}")
+    rig.world.database.close()
+    file = rig.world.folder / "octy.db"
     content = bytearray(file.read_bytes())
     middle = content.find(b"regeneration_opened")
     content[middle - 400 : middle + 3000] = b"\xff" * 3400
     file.write_bytes(content)
-    return ground.store()
+    return rig.store()
 
 
-def without(setting: str) -> Callable[[Ground], list[Check]]:
-    def provoke(ground: Ground) -> list[Check]:
-        ground.world.register()
-        change(ground.world, "UPDATE sealed_secret SET sealed = 'k1$x'")
-        return ground.store(**{setting: Keychain.generate("other")})
+def without(setting: str) -> Callable[[DoctorRig], list[Check]]:
+    def provoke(rig: DoctorRig) -> list[Check]:
+        rig.world.register()
+        change(rig.world, "UPDATE sealed_secret SET sealed = 'k1$x'")
+        return rig.store(**{setting: Keychain.generate("other")})
 
     return provoke
 
 
-def forged(ground: Ground) -> list[Check]:
-    imported = have(ground.world, ground.world.register(), slow("secret"), "pbkdf2_sha256")
-    put(ground.world, imported, slow("x"), "pbkdf2_sha256", imported.public_key)
-    return ground.store()
+def forged(rig: DoctorRig) -> list[Check]:
+    imported = have(rig.world, rig.world.register(), slow("secret"), "pbkdf2_sha256")
+    put(rig.world, imported, slow("x"), "pbkdf2_sha256", imported.public_key)
+    return rig.store()
 
 
-def message(ago: float, tries: int) -> Callable[[Ground], list[Check]]:
-    def provoke(ground: Ground) -> list[Check]:
-        with ground.world.database.write_session() as session:
+def message(ago: float, tries: int) -> Callable[[DoctorRig], list[Check]]:
+    def provoke(rig: DoctorRig) -> list[Check]:
+        with rig.world.database.write_session() as session:
             made = utc(time.time() - ago)
             session.add(Outbox(kind="incident_opened", subject_id="x", created_at=made, tries=tries, last_error="no"))
-        return ground.store()
+        return rig.store()
 
     return provoke
 
 
-def unsent_webhooks(ground: Ground) -> list[Check]:
-    account = ground.world.register().account_id
-    subscribe(ground.world, "https://hooks.acme.example")
-    add_webhooks(ground.world, account)
-    return ground.store()
+def unsent_webhooks(rig: DoctorRig) -> list[Check]:
+    account = rig.world.register().account_id
+    subscribe(rig.world, "https://hooks.acme.example")
+    add_webhooks(rig.world, account)
+    return rig.store()
 
 
-def lose_outcomes(ground: Ground) -> list[Check]:
+def lose_outcomes(rig: DoctorRig) -> list[Check]:
     at = int(time.time() * 1e6)
-    change(ground.world, "INSERT INTO app_process VALUES ('a', 'h', 1, '1.0', ?, 0, 7, 0, 0, '', NULL)", at)
-    return ground.store()
+    change(rig.world, "INSERT INTO app_process VALUES ('a', 'h', 1, '1.0', ?, 0, 7, 0, 0, '', NULL)", at)
+    return rig.store()
 
 
-DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
+DATABASE: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "sslmode-weak": at("postgresql://octy@192.0.2.1:9/octy?sslmode=prefer&connect_timeout=1&hostaddr=127.0.0.1"),
     "database-url-refused": at("mysql://x/y"),
     "database-not-this-release": at("sqlite:///{folder}/none.db"),
-    "database-file-unavailable": lambda ground: (
-        ground.file("text.db", "no database" * 99),
-        at("sqlite:///{folder}/text.db")(ground),
+    "database-file-unavailable": lambda rig: (
+        rig.file("text.db", "no database" * 99),
+        at("sqlite:///{folder}/text.db")(rig),
     )[1],
     "database-server-unreachable": at(f"postgresql://octy@{DENIED}/octy"),
     "database-on-network-file-system": on_network_disk,
     "database-too-old": old_sqlite,
     "database-not-durable": hasty_server,
     "identity-unreadable": unreadable("installation"),
-    "installation-missing": lambda ground: (change(ground.world, "DELETE FROM installation"), ground.store())[1],
+    "installation-missing": lambda rig: (change(rig.world, "DELETE FROM installation"), rig.store())[1],
     "installation-copied": copied,
     "keys-mismatch": foreign,
     "keys-unregistered": unregistered,
@@ -273,42 +271,42 @@ DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
 # Tasks
 
 
-def finished(job: str, cursor: str, ago: float) -> Callable[[Ground], list[Check]]:
-    def provoke(ground: Ground) -> list[Check]:
-        lease = JobLease(ground.world.database, job, lambda: time.time() - ago)
+def finished(job: str, cursor: str, ago: float) -> Callable[[DoctorRig], list[Check]]:
+    def provoke(rig: DoctorRig) -> list[Check]:
+        lease = JobLease(rig.world.database, job, lambda: time.time() - ago)
         lease.take()
         lease.begin("", time.time() - ago)
         lease.finish(cursor)
-        settings = ground.settings(support_digest_to="support@acme.example")
+        settings = rig.settings(support_digest_to="support@acme.example")
         return [check_retention(settings, worker_runs=True), *check_scheduled_jobs(settings, worker_runs=True)]
 
     return provoke
 
 
-def due(ground: Ground) -> list[Check]:
-    add_webhooks(ground.world, ground.world.register().account_id, ("sent", time.time() - 400 * DAY))
-    return [check_retention(ground.settings(), worker_runs=True)]
+def due(rig: DoctorRig) -> list[Check]:
+    add_webhooks(rig.world, rig.world.register().account_id, ("sent", time.time() - 400 * DAY))
+    return [check_retention(rig.settings(), worker_runs=True)]
 
 
-def metrics_of_others(ground: Ground) -> Iterable[Check]:
+def metrics_of_others(rig: DoctorRig) -> Iterable[Check]:
     with answering(200, b"hello") as url:
         port = int(url.rpartition(":")[2])
-        return list(check_observability(ground.settings(metrics_port=port), worker_runs=True))
+        return list(check_observability(rig.settings(metrics_port=port), worker_runs=True))
 
 
-def no_opentelemetry(ground: Ground) -> Iterable[Check]:
-    ground.patch.setattr(observability, "find_spec", lambda _name: None)
-    return check_observability(ground.settings(tracing=True), worker_runs=True)
+def no_opentelemetry(rig: DoctorRig) -> Iterable[Check]:
+    rig.patch.setattr(observability, "find_spec", lambda _name: None)
+    return check_observability(rig.settings(tracing=True), worker_runs=True)
 
 
-TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
+TASKS: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "retention-never": due,
     "retention-late": finished(JOB, "", 4 * DAY),
     "reconciliation-late": finished(run.JOB, "", 4 * DAY),
     "workflows-unknown": finished(run.JOB, json.dumps({"checked": 3, "unknown": 1}), 60),
     "digest-failed": finished(digest.JOB, "2030-03-17 failed rcpt-550", 60),
     "digest-late": finished(digest.JOB, "2030-03-17 sent", 4 * DAY),
-    "metrics-unreachable": lambda ground: check_observability(ground.settings(metrics_port=9), worker_runs=True),
+    "metrics-unreachable": lambda rig: check_observability(rig.settings(metrics_port=9), worker_runs=True),
     "metrics-wrong-server": metrics_of_others,
     "tracing-packages-missing": no_opentelemetry,
 }
@@ -317,22 +315,22 @@ TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
 # Mails
 
 
-def signed(mode: int = 0o600, **options: object) -> Callable[[Ground], list[Check]]:
-    def provoke(ground: Ground) -> list[Check]:
-        key = ground.file("dkim.pem", KEY.decode(), mode)
+def signed(mode: int = 0o600, **options: object) -> Callable[[DoctorRig], list[Check]]:
+    def provoke(rig: DoctorRig) -> list[Check]:
+        key = rig.file("dkim.pem", KEY.decode(), mode)
         right = {"dkim_domain": "acme.example", "dkim_selector": "s1", "mail_from": "Acme <a@acme.example>"}
-        return [check_signature(ground.settings(**{**right, "dkim_private_key_file": str(key), **options}))]
+        return [check_signature(rig.settings(**{**right, "dkim_private_key_file": str(key), **options}))]
 
     return provoke
 
 
-def faulty_template(ground: Ground) -> list[Check]:
-    ground.file("parts.txt", "{{ one }}")
-    return [check_templates(ground.settings(mail_templates=str(ground.folder)))]
+def faulty_template(rig: DoctorRig) -> list[Check]:
+    rig.file("parts.txt", "{{ one }}")
+    return [check_templates(rig.settings(mail_templates=str(rig.folder)))]
 
 
-MAILS: dict[str, Callable[[Ground], Iterable[Check]]] = {
-    "templates-missing": lambda ground: [check_templates(ground.settings(mail_templates=f"{ground.folder}/no"))],
+MAILS: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
+    "templates-missing": lambda rig: [check_templates(rig.settings(mail_templates=f"{rig.folder}/no"))],
     "templates-faulty": faulty_template,
     "signature-refused": signed(dkim_selector=""),
     "signature-not-aligned": signed(mail_from="Acme <a@acme.org>"),
@@ -357,11 +355,11 @@ def served(
     tls: bool = True,
     trusted: bool = True,
     **options: object,
-) -> Callable[[Ground], list[Check]]:
+) -> Callable[[DoctorRig], list[Check]]:
     """Return what the doctor says of a mail server that answers so."""
 
-    def provoke(ground: Ground) -> list[Check]:
-        authority, inbox = Authority(ground.folder), Inbox()
+    def provoke(rig: DoctorRig) -> list[Check]:
+        authority, inbox = Authority(rig.folder), Inbox()
         inbox.replies.update(replies or {})
         context = authority.serving()
         if days:
@@ -370,20 +368,20 @@ def served(
         with_tls = {"tls_context": context, "authenticator": inbox.login} if tls else {}
         ca = {"smtp_ca_file": str(authority.file)} if trusted else {}
         with running(Server(inbox, **with_tls)) as server:
-            found = check_mail_server(ground.settings(smtp_host="localhost", smtp_port=server.port, **ca, **options))
+            found = check_mail_server(rig.settings(smtp_host="localhost", smtp_port=server.port, **ca, **options))
         assert inbox.sent == []
         return [found]
 
     return provoke
 
 
-def refuse_at_once(ground: Ground) -> list[Check]:
+def refuse_at_once(rig: DoctorRig) -> list[Check]:
     with Scripted(["421 too busy"]) as server:
-        return [check_mail_server(ground.settings(smtp_port=server.port))]
+        return [check_mail_server(rig.settings(smtp_port=server.port))]
 
 
-MAIL_SERVER: dict[str, Callable[[Ground], Iterable[Check]]] = {
-    "ca-file-unreadable": lambda ground: [check_mail_server(ground.settings(smtp_ca_file="missing.pem"))],
+MAIL_SERVER: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
+    "ca-file-unreadable": lambda rig: [check_mail_server(rig.settings(smtp_ca_file="missing.pem"))],
     "mail-server-certificate-refused": served(trusted=False),
     "mail-server-certificate-expired": served(days=(-2, -1)),
     "mail-server-certificate-not-yet-valid": served(days=(1, 2)),
@@ -392,7 +390,7 @@ MAIL_SERVER: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "mail-server-refuses-sender": served({"MAIL": "451 later"}),
     "mail-server-refuses-recipient": served({"RCPT": "550 no relaying"}, support_contact="help@acme.example"),
     "mail-server-refuses": refuse_at_once,
-    "mail-server-unreachable": lambda ground: [check_mail_server(ground.settings(smtp_port=9))],
+    "mail-server-unreachable": lambda rig: [check_mail_server(rig.settings(smtp_port=9))],
 }
 
 
@@ -429,28 +427,28 @@ def answering(status: int, body: bytes, context: ssl.SSLContext | None = None) -
             thread.join()
 
 
-def pages(status: int, body: bytes, days: tuple[int, int] | None = None) -> Callable[[Ground], list[Check]]:
-    def provoke(ground: Ground) -> list[Check]:
-        ca, context = ground.folder / "ca.pem", None
+def pages(status: int, body: bytes, days: tuple[int, int] | None = None) -> Callable[[DoctorRig], list[Check]]:
+    def provoke(rig: DoctorRig) -> list[Check]:
+        ca, context = rig.folder / "ca.pem", None
         options: dict[str, object] = {}
         if days:
             own, context = out_of_time(*days)
             own.cert_pem.write_to_path(str(ca))
             options["smtp_ca_file"] = str(ca)
         with answering(status, body, context) as url:
-            return [check_pages(ground.settings(public_url=url, **options))]
+            return [check_pages(rig.settings(public_url=url, **options))]
 
     return provoke
 
 
-PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
+PAGES: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "pages-error-status": pages(404, b""),
     "pages-wrong-server": pages(200, b'{"status": "up"}'),
     "pages-certificate-expired": pages(200, b"", (-2, -1)),
     "pages-certificate-not-yet-valid": pages(200, b"", (1, 2)),
-    "pages-unreachable": lambda ground: [check_pages(ground.settings(public_url=f"http://{DENIED}"))],
-    "codec-server-missing": lambda ground: [
-        check_codec_server(ground.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
+    "pages-unreachable": lambda rig: [check_pages(rig.settings(public_url=f"http://{DENIED}"))],
+    "codec-server-missing": lambda rig: [
+        check_codec_server(rig.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
     ],
 }
 
@@ -458,15 +456,15 @@ PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
 # Further ways to a problem that is provoked above
 
 
-def integrity_that_raises(ground: Ground) -> list[Check]:
+def integrity_that_raises(rig: DoctorRig) -> list[Check]:
     def fail(*_: object) -> str:
         raise DatabaseUnavailableError("a page can't be read")
 
-    ground.patch.setattr(SqliteBackend, "integrity_problem", fail)
-    return ground.store()
+    rig.patch.setattr(SqliteBackend, "integrity_problem", fail)
+    return rig.store()
 
 
-FURTHER: list[tuple[str, Callable[[Ground], Iterable[Check]]]] = [
+FURTHER: list[tuple[str, Callable[[DoctorRig], Iterable[Check]]]] = [
     ("pages-wrong-server", pages(200, b"<html>no JSON</html>")),
     ("database-damaged", integrity_that_raises),
 ]
@@ -507,13 +505,13 @@ def test_doctor_problems_are_built_only_from_the_problem_table() -> None:
 
 @pytest.mark.parametrize(("code", "provoke"), [*HERE.items(), *FURTHER])
 def test_doctor_reports_each_problem_with_its_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, provoke: Callable[[Ground], Iterable[Check]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, provoke: Callable[[DoctorRig], Iterable[Check]]
 ) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
     world = World(tmp_path)
     try:
-        found = [check for check in provoke(Ground(world, folder, monkeypatch)) if check.code == code]
+        found = [check for check in provoke(DoctorRig(world, folder, monkeypatch)) if check.code == code]
     finally:
         world.close()
     assert found

@@ -59,7 +59,7 @@ def temporal() -> Iterator[Temporal]:
 
 
 @dataclass(frozen=True)
-class Ground:
+class DoctorRig:
     """What a problem is provoked on."""
 
     world: World
@@ -85,12 +85,12 @@ def fails(status: RPCStatusCode) -> Callable[..., Any]:
     return fail
 
 
-def refused_namespace(_ground: Ground) -> list[Check]:
+def refused_namespace(_ground: DoctorRig) -> list[Check]:
     service = SimpleNamespace(describe_namespace=fails(RPCStatusCode.PERMISSION_DENIED))
     return [asyncio.run(looks.check_namespace(SimpleNamespace(workflow_service=service), "octy"))]  # type: ignore[arg-type]
 
 
-def attributes(answer: Callable[..., Any]) -> Callable[[Ground], list[Check]]:
+def attributes(answer: Callable[..., Any]) -> Callable[[DoctorRig], list[Check]]:
     client = SimpleNamespace(namespace="octy", operator_service=SimpleNamespace(list_search_attributes=answer))
     return lambda _ground: [asyncio.run(looks.check_search_attributes(client))]  # type: ignore[arg-type]
 
@@ -103,31 +103,31 @@ async def other_types(_request: object) -> ListSearchAttributesResponse:
     return ListSearchAttributesResponse(custom_attributes={"OctyState": IndexedValueType.INDEXED_VALUE_TYPE_INT})
 
 
-def silent_server(ground: Ground) -> list[Check]:
-    ground.patch.setattr(looks, "fetch_pollers", fails(RPCStatusCode.UNAVAILABLE))
-    return ground.look()
+def silent_server(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr(looks, "fetch_pollers", fails(RPCStatusCode.UNAVAILABLE))
+    return rig.look()
 
 
-def poll_with_another_release(ground: Ground) -> list[Check]:
+def poll_with_another_release(rig: DoctorRig) -> list[Check]:
     """Poll as a worker of another release does, until the doctor has run."""
-    queue = ground.queue
+    queue = rig.queue
     request = PollActivityTaskQueueRequest(
         namespace="default", task_queue=TaskQueue(name=queue), identity="7@old (octy 0.0.1, schema 0001)"
     )
 
     async def polling() -> bool:
-        return any(each.pollers for each in await fetch_pollers(ground.temporal.client, queue))
+        return any(each.pollers for each in await fetch_pollers(rig.temporal.client, queue))
 
     async def act() -> list[Check]:
-        asking = asyncio.create_task(ground.temporal.client.workflow_service.poll_activity_task_queue(request))
+        asking = asyncio.create_task(rig.temporal.client.workflow_service.poll_activity_task_queue(request))
         try:
             await until_async(polling)
-            return await looks.check_workers(ground.temporal.client, queue)
+            return await looks.check_workers(rig.temporal.client, queue)
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-    return ground.temporal.run(act())
+    return rig.temporal.run(act())
 
 
 def polled(seen: float, queues: int = 0, identity: str = "") -> list[TaskQueuePollers]:
@@ -139,36 +139,34 @@ def polled(seen: float, queues: int = 0, identity: str = "") -> list[TaskQueuePo
     ]
 
 
-def other_clock(ground: Ground) -> list[Check]:
-    ground.patch.setattr(looks, "now", lambda: NOW)
+def other_clock(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr(looks, "now", lambda: NOW)
     return [looks.check_clock(polled(NOW + seconds)) for seconds in (3600, -3600)]
 
 
-def some_queues(ground: Ground) -> list[Check]:
-    ground.patch.setattr(looks, "now", lambda: NOW)
+def some_queues(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr(looks, "now", lambda: NOW)
     queues = polled(NOW, 2)
     return [looks.check_polling(queues, queues[0].queue)]
 
 
-def paused(ground: Ground) -> list[Check]:
+def paused(rig: DoctorRig) -> list[Check]:
     async def act() -> None:
-        await ensure_schedules(ground.temporal.client, ground.settings(), ground.installation)
-        handle = ground.temporal.client.get_schedule_handle(
-            maintenance_schedule_id(ground.queue, MaintenanceTask.RETENTION)
-        )
+        await ensure_schedules(rig.temporal.client, rig.settings(), rig.installation)
+        handle = rig.temporal.client.get_schedule_handle(maintenance_schedule_id(rig.queue, MaintenanceTask.RETENTION))
         await handle.pause()
 
-    ground.temporal.run(act())
-    return ground.look()
+    rig.temporal.run(act())
+    return rig.look()
 
 
-def failing_workflow_task(ground: Ground) -> list[Check]:
+def failing_workflow_task(rig: DoctorRig) -> list[Check]:
     """Have a workflow whose task failed twice, as with a worker that can't replay it."""
-    client, queue = ground.temporal.client, ground.queue
+    client, queue = rig.temporal.client, rig.queue
     poll = PollWorkflowTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue), identity="w")
 
     async def act() -> None:
-        await client.start_workflow("some", id=f"octy-{ground.installation}-incident-1", task_queue=queue)
+        await client.start_workflow("some", id=f"octy-{rig.installation}-incident-1", task_queue=queue)
         for _ in range(2):
             task = await client.workflow_service.poll_workflow_task_queue(poll)
             failed = RespondWorkflowTaskFailedRequest(namespace="default", task_token=task.task_token, cause=1)  # type: ignore[arg-type]
@@ -179,60 +177,58 @@ def failing_workflow_task(ground: Ground) -> list[Check]:
 
         await until_async(listed)
 
-    ground.temporal.run(act())
-    return ground.look()
+    rig.temporal.run(act())
+    return rig.look()
 
 
-def restored(ground: Ground) -> list[Check]:
+def restored(rig: DoctorRig) -> list[Check]:
     """Have a workflow run whose row is not in the database."""
-    workflow_id = f"octy-{ground.installation}-incident-{uuid7(time.time())}"
-    ground.temporal.run(
-        ground.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody")
-    )
+    workflow_id = f"octy-{rig.installation}-incident-{uuid7(time.time())}"
+    rig.temporal.run(rig.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody"))
 
     def problem() -> Check | None:  # lists are eventually consistent
-        found = check_restored_backup(ground.settings(), ground.installation)
+        found = check_restored_backup(rig.settings(), rig.installation)
         return None if found.state is State.OK else found
 
     return [until(problem)]
 
 
-def lost_keys(ground: Ground) -> list[Check]:
-    lease = JobLease(ground.world.database, JOB, time.time)
+def lost_keys(rig: DoctorRig) -> list[Check]:
+    lease = JobLease(rig.world.database, JOB, time.time)
     lease.take()
     lease.begin("", time.time())
     lease.finish('{"lost_keys":2}')
-    return [check_restored_backup(ground.settings(), ground.installation)]
+    return [check_restored_backup(rig.settings(), rig.installation)]
 
 
-def version(*known: Version) -> Callable[[Ground], list[Check]]:
+def version(*known: Version) -> Callable[[DoctorRig], list[Check]]:
     async def tell(*_: object) -> list[Version]:
         return list(known)
 
-    def provoke(ground: Ground) -> list[Check]:
-        ground.patch.setattr(looks, "known_versions", tell)
-        place = TemporalAccess.of(ground.settings(temporal_deployment="octy"))
-        return [asyncio.run(looks.check_version(ground.temporal.client, place))]
+    def provoke(rig: DoctorRig) -> list[Check]:
+        rig.patch.setattr(looks, "known_versions", tell)
+        place = TemporalAccess.of(rig.settings(temporal_deployment="octy"))
+        return [asyncio.run(looks.check_version(rig.temporal.client, place))]
 
     return provoke
 
 
-PROVOKED: dict[str, Callable[[Ground], list[Check]]] = {
-    "temporal-refused": lambda ground: ground.look(temporal_address="nonsense"),
-    "temporal-unreachable": lambda ground: ground.look(temporal_address=DENIED),
+PROVOKED: dict[str, Callable[[DoctorRig], list[Check]]] = {
+    "temporal-refused": lambda rig: rig.look(temporal_address="nonsense"),
+    "temporal-unreachable": lambda rig: rig.look(temporal_address=DENIED),
     "temporal-call-failed": silent_server,
-    "namespace-missing": lambda ground: ground.look(temporal_namespace="elsewhere"),
+    "namespace-missing": lambda rig: rig.look(temporal_namespace="elsewhere"),
     "namespace-refused": refused_namespace,
     "search-attributes-refused": attributes(other_types),
     "search-attributes-unreadable": attributes(fails(RPCStatusCode.UNAVAILABLE)),
     "search-attributes-missing": attributes(no_attributes),
-    "worker-missing": lambda ground: ground.look(),
+    "worker-missing": lambda rig: rig.look(),
     "task-queues-not-polled": some_queues,
     "worker-releases-differ": poll_with_another_release,
     "temporal-clock-differs": other_clock,
     "version-not-current": version(Version("9.9.9", current=True, drainage="")),
     "version-none-current": version(Version("9.9.9", current=False, drainage="")),
-    "schedules-missing": lambda ground: ground.look(),
+    "schedules-missing": lambda rig: rig.look(),
     "schedules-paused": paused,
     "workflow-tasks-failing": failing_workflow_task,
     "database-restored": restored,
@@ -247,38 +243,38 @@ def raises(error: Exception) -> Callable[..., Any]:
     return fail
 
 
-def failing_schedules(ground: Ground) -> list[Check]:
+def failing_schedules(rig: DoctorRig) -> list[Check]:
     handle = SimpleNamespace(describe=fails(RPCStatusCode.UNAVAILABLE))
     client = SimpleNamespace(get_schedule_handle=lambda _id: handle)
-    return [asyncio.run(looks.check_schedules(client, ground.settings(), ground.queue))]  # type: ignore[arg-type]
+    return [asyncio.run(looks.check_schedules(client, rig.settings(), rig.queue))]  # type: ignore[arg-type]
 
 
-def failing_list(ground: Ground) -> list[Check]:
+def failing_list(rig: DoctorRig) -> list[Check]:
     async def listed(*_: object, **__: object) -> AsyncIterator[object]:
         raise RPCError("no", RPCStatusCode.UNAVAILABLE, b"")
         yield
 
     client = SimpleNamespace(list_workflows=listed)
-    return [asyncio.run(looks.check_workflow_tasks(client, ground.installation))]  # type: ignore[arg-type]
+    return [asyncio.run(looks.check_workflow_tasks(client, rig.installation))]  # type: ignore[arg-type]
 
 
-def failing_versions(ground: Ground) -> list[Check]:
-    ground.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
-    place = TemporalAccess.of(ground.settings(temporal_deployment="octy"))
-    return [asyncio.run(looks.check_version(ground.temporal.client, place))]
+def failing_versions(rig: DoctorRig) -> list[Check]:
+    rig.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
+    place = TemporalAccess.of(rig.settings(temporal_deployment="octy"))
+    return [asyncio.run(looks.check_version(rig.temporal.client, place))]
 
 
-def unreachable(error: Exception) -> Callable[[Ground], list[Check]]:
+def unreachable(error: Exception) -> Callable[[DoctorRig], list[Check]]:
     """Return what is said when the client can't be made although something listens at the address."""
 
-    def provoke(ground: Ground) -> list[Check]:
-        ground.patch.setattr(looks, "reach", raises(error))
-        return ground.look()
+    def provoke(rig: DoctorRig) -> list[Check]:
+        rig.patch.setattr(looks, "open_client", raises(error))
+        return rig.look()
 
     return provoke
 
 
-FURTHER: list[tuple[str, Callable[[Ground], list[Check]]]] = [
+FURTHER: list[tuple[str, Callable[[DoctorRig], list[Check]]]] = [
     ("temporal-call-failed", failing_schedules),
     ("temporal-call-failed", failing_list),
     ("temporal-call-failed", failing_versions),
@@ -294,11 +290,11 @@ def test_doctor_reports_each_temporal_problem_with_its_text(
     temporal: Temporal,
     monkeypatch: pytest.MonkeyPatch,
     code: str,
-    provoke: Callable[[Ground], list[Check]],
+    provoke: Callable[[DoctorRig], list[Check]],
 ) -> None:
     world = World(tmp_path)
     try:
-        found = [check for check in provoke(Ground(world, temporal, monkeypatch, f"i-{code}")) if check.code == code]
+        found = [check for check in provoke(DoctorRig(world, temporal, monkeypatch, f"i-{code}")) if check.code == code]
     finally:
         world.close()
     assert found

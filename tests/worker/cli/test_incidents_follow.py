@@ -19,7 +19,7 @@ pytestmark = pytest.mark.sqlite  # its SQL is that of `show`, which both databas
 
 
 @pytest.fixture
-def case(world, monkeypatch):
+def incident(world, monkeypatch):
     """An incident, and a way to say what happens between two looks."""
     _, incident_id = open_incident(world)
 
@@ -62,21 +62,27 @@ def case(world, monkeypatch):
         with world.database.write_session() as session:
             incidents.close_incident(session, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
 
-    case = type("Case", (), {"id": incident_id, "octy": octy_for(world)})
-    case.meanwhile, case.note, case.mail, case.answer, case.close = meanwhile, note, mail, answer, close
-    return case
-
-
-def test_follow_prints_new_events_until_the_incident_is_closed(case):
-    case.note("seen_before")
-    case.meanwhile(
-        lambda: case.mail(MailState.PENDING),
-        lambda: None,
-        lambda: case.mail(MailState.SENT),
-        case.answer,
-        case.close,
+    incident = type("Case", (), {"id": incident_id, "octy": octy_for(world)})
+    incident.meanwhile, incident.note, incident.mail, incident.answer, incident.close = (
+        meanwhile,
+        note,
+        mail,
+        answer,
+        close,
     )
-    page, news = re.split(r"seen before.*\n", case.octy("incidents", "show", case.id, "--follow").must().stdout)
+    return incident
+
+
+def test_follow_prints_new_events_until_the_incident_is_closed(incident):
+    incident.note("seen_before")
+    incident.meanwhile(
+        lambda: incident.mail(MailState.PENDING),
+        lambda: None,
+        lambda: incident.mail(MailState.SENT),
+        incident.answer,
+        incident.close,
+    )
+    page, news = re.split(r"seen before.*\n", incident.octy("incidents", "show", incident.id, "--follow").must().stdout)
     assert "Timeline" in page
     told = [re.sub(r"^\S+ \S+Z  ", "", line) for line in news.splitlines()]
     assert told == [
@@ -88,28 +94,28 @@ def test_follow_prints_new_events_until_the_incident_is_closed(case):
     ]
 
 
-def test_follow_ends_on_ctrl_c(case):
+def test_follow_ends_on_ctrl_c(incident):
     def interrupt():
         raise KeyboardInterrupt
 
-    case.meanwhile(lambda: case.note("one"), interrupt)
-    ended = case.octy("incidents", "show", case.id, "--follow").must(0)
+    incident.meanwhile(lambda: incident.note("one"), interrupt)
+    ended = incident.octy("incidents", "show", incident.id, "--follow").must(0)
     assert ended.stdout.endswith("ada  one\n")
     assert ended.stderr == ""
 
 
-def test_follow_of_a_closed_incident_prints_it_and_ends(case):
-    case.close()
-    case.meanwhile()
-    shown = case.octy("incidents", "show", case.id, "--follow").must().stdout
+def test_follow_of_a_closed_incident_prints_it_and_ends(incident):
+    incident.close()
+    incident.meanwhile()
+    shown = incident.octy("incidents", "show", incident.id, "--follow").must().stdout
     assert shown.endswith("The incident is closed: false_alarm.\n")
     assert shown.count("resolution: false_alarm") == 1
 
 
-def test_follow_with_json_prints_the_whole_timeline_line_by_line(case):
-    case.note("one")
-    case.meanwhile(lambda: case.note("two", NOW + 1), case.close)
-    lines = case.octy("incidents", "show", case.id, "--follow", "--json").must().stdout.splitlines()
+def test_follow_with_json_prints_the_whole_timeline_line_by_line(incident):
+    incident.note("one")
+    incident.meanwhile(lambda: incident.note("two", NOW + 1), incident.close)
+    lines = incident.octy("incidents", "show", incident.id, "--follow", "--json").must().stdout.splitlines()
     told = [json.loads(line) for line in lines]
     assert [line["what"] for line in told] == ["one", "two", "answered", "closed"]
     assert set(told[0]) == {"at", "actor", "what", "detail"}

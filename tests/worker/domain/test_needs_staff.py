@@ -47,7 +47,7 @@ def temporal() -> Iterator[Temporal]:
 
 
 @dataclass
-class PostOffice:
+class FakeMailServer:
     """A mail server that rejects mails permanently while it is closed."""
 
     closed: bool = False
@@ -61,18 +61,18 @@ class PostOffice:
 
 
 @dataclass
-class Case:
+class RunningIncident:
     """One attacked customer, and what happens to it."""
 
     world: World
     client: Client
-    post: PostOffice
+    mail_server: FakeMailServer
     incident_id: str
 
-    async def comes_to(self, state: str) -> None:
+    async def wait_for_state(self, state: str) -> None:
         await until_async(lambda: self.state() == state)
 
-    async def hears_of(self, what: str) -> None:
+    async def wait_for_event(self, what: str) -> None:
         await until_async(lambda: what in self.events())
 
     def state(self) -> str:
@@ -136,7 +136,7 @@ class Case:
             self.world.database, regenerations.collect, self.world.sealer, self.regeneration_id, generation, time.time()
         )
 
-    def spoil_new_pairs(self, *, until: bool) -> None:
+    def break_new_key_pairs(self, *, until: bool) -> None:
         """Make key pairs that are issued from now on fail their verification, or take that back."""
         make = (
             "CREATE TRIGGER spoil AFTER INSERT ON key_pair BEGIN "
@@ -147,12 +147,12 @@ class Case:
 
 
 @dataclass
-class Office:
+class IncidentRunner:
     """One worker, and one incident after another. Waits that an incident is not given are long."""
 
     temporal: Temporal
     world: World
-    post: PostOffice
+    mail_server: FakeMailServer
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def settings(self, **times: object) -> WorkerSettings:
@@ -162,16 +162,18 @@ class Office:
         names = {"database_url": world.url, "temporal_task_queue": "needs-staff", "relay_poll_interval": 0.02}
         return WorkerSettings(**{**keys, **names, **waits, **times})  # type: ignore[arg-type]
 
-    def plays(self, story: Callable[[Case], Awaitable[None]], *, closed: bool = False, **times: object) -> None:
+    def run_incident(
+        self, story: Callable[[RunningIncident], Awaitable[None]], *, closed: bool = False, **times: object
+    ) -> None:
         """Open an incident, and let the relay run as long as the story goes."""
-        self.post.closed = closed
+        self.mail_server.closed = closed
         _, incident_id = open_incident(self.world, f"c{next(self.numbers)}")
         relay = Relay(self.world.database, self.temporal.client, self.settings(**times), time.time)
 
         async def act() -> None:
             relaying = asyncio.create_task(relay.run())
             try:
-                await story(Case(self.world, self.temporal.client, self.post, incident_id))
+                await story(RunningIncident(self.world, self.temporal.client, self.mail_server, incident_id))
             finally:
                 relaying.cancel()
                 await asyncio.gather(relaying, return_exceptions=True)
@@ -180,74 +182,74 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def stack(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    stack = Office(temporal, World(tmp_path_factory.mktemp("stack")), PostOffice())
+def runner(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncidentRunner]:
+    runner = IncidentRunner(temporal, World(tmp_path_factory.mktemp("stack")), FakeMailServer())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(daemon, "SmtpMailer", lambda _settings: stack.post)
-        parts = daemon.WorkerComponents(stack.settings())
+        patched.setattr(daemon, "SmtpMailer", lambda _settings: runner.mail_server)
+        parts = daemon.WorkerComponents(runner.settings())
         working = parts.run_workers(temporal.client)
         temporal.run(working.__aenter__())
-        yield stack
+        yield runner
         temporal.run(working.__aexit__(None, None, None))
     parts.close()
-    stack.world.close()
+    runner.world.close()
 
 
-Story = Callable[[Case], Awaitable[None]]
+Story = Callable[[RunningIncident], Awaitable[None]]
 
 
-async def sent_again(case: Case) -> None:
-    before = len(case.post.renderer)
-    case.post.closed = False
+async def sent_again(incident: RunningIncident) -> None:
+    before = len(incident.mail_server.renderer)
+    incident.mail_server.closed = False
 
     async def resent() -> bool:
         with contextlib.suppress(WorkflowUpdateFailedError):  # too early: it has not heard of its first mail's end
-            await case.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
-        return bool(case.post.renderer[before:])
+            await incident.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
+        return bool(incident.mail_server.renderer[before:])
 
     await until_async(resent)
-    await case.comes_to("waiting")
+    await incident.wait_for_state("waiting")
 
 
-async def later_reminder_arrives(case: Case) -> None:
-    case.post.closed = False
-    await case.comes_to("waiting")
+async def later_reminder_arrives(incident: RunningIncident) -> None:
+    incident.mail_server.closed = False
+    await incident.wait_for_state("waiting")
 
 
-async def decided(case: Case) -> None:
-    await case.staff(KeyIncidentWorkflow.decide, REGENERATE)
-    await case.comes_to("regenerating")
+async def decided(incident: RunningIncident) -> None:
+    await incident.staff(KeyIncidentWorkflow.decide, REGENERATE)
+    await incident.wait_for_state("regenerating")
 
 
-async def dismissed(case: Case) -> None:
-    await case.staff(KeyIncidentWorkflow.decide, DISMISS)
-    await case.comes_to("closed")
+async def dismissed(incident: RunningIncident) -> None:
+    await incident.staff(KeyIncidentWorkflow.decide, DISMISS)
+    await incident.wait_for_state("closed")
 
 
-async def answered(case: Case) -> None:
-    case.answer()
-    await case.comes_to("regenerating")
+async def answered(incident: RunningIncident) -> None:
+    incident.answer()
+    await incident.wait_for_state("regenerating")
 
 
-async def extended(case: Case) -> None:
-    await case.staff(KeyIncidentWorkflow.extend, StaffExtension(7, "eve", "on holiday"))
-    await case.comes_to("waiting")
+async def extended(incident: RunningIncident) -> None:
+    await incident.staff(KeyIncidentWorkflow.extend, StaffExtension(7, "eve", "on holiday"))
+    await incident.wait_for_state("waiting")
 
 
-async def keys_sent_again(case: Case) -> None:
-    case.post.closed = False
-    await case.resend_keys()
-    await case.comes_to("regenerating")
+async def keys_sent_again(incident: RunningIncident) -> None:
+    incident.mail_server.closed = False
+    await incident.resend_keys()
+    await incident.wait_for_state("regenerating")
 
 
-async def collected(case: Case) -> None:
-    case.collect()
-    await case.comes_to("regenerating")
+async def collected(incident: RunningIncident) -> None:
+    incident.collect()
+    await incident.wait_for_state("regenerating")
 
 
-async def ordered_anew(case: Case) -> None:
-    case.spoil_new_pairs(until=True)
-    await decided(case)
+async def ordered_anew(incident: RunningIncident) -> None:
+    incident.break_new_key_pairs(until=True)
+    await decided(incident)
 
 
 def named(value: object) -> str:
@@ -268,13 +270,15 @@ def named(value: object) -> str:
     ],
     ids=named,
 )
-def test_waiting_incident_moves_to_needs_staff_and_back(stack: Office, cause: str, times: dict, way_out: Story) -> None:
-    async def story(case: Case) -> None:
-        await case.comes_to("needs_staff")
-        assert case.events()[-1] == cause
-        await way_out(case)
+def test_waiting_incident_moves_to_needs_staff_and_back(
+    runner: IncidentRunner, cause: str, times: dict, way_out: Story
+) -> None:
+    async def story(incident: RunningIncident) -> None:
+        await incident.wait_for_state("needs_staff")
+        assert incident.events()[-1] == cause
+        await way_out(incident)
 
-    stack.plays(story, **times)
+    runner.run_incident(story, **times)
 
 
 @pytest.mark.parametrize(
@@ -290,18 +294,18 @@ def test_waiting_incident_moves_to_needs_staff_and_back(stack: Office, cause: st
     ids=named,
 )
 def test_incident_with_uncollected_keys_moves_to_needs_staff_and_back(
-    stack: Office, cause: str, times: dict, way_out: Story
+    runner: IncidentRunner, cause: str, times: dict, way_out: Story
 ) -> None:
-    async def story(case: Case) -> None:
-        await case.comes_to("waiting")
-        await until_async(case.alert_sent)
+    async def story(incident: RunningIncident) -> None:
+        await incident.wait_for_state("waiting")
+        await until_async(incident.alert_sent)
         if cause == "pair_failed":
-            case.spoil_new_pairs(until=False)
-        case.post.closed = cause == "mail_failed"
-        case.answer()
-        await case.hears_of("regeneration_abandoned" if cause == "pair_failed" else cause)
-        await case.comes_to("needs_staff")
-        assert cause in case.events()
-        await way_out(case)
+            incident.break_new_key_pairs(until=False)
+        incident.mail_server.closed = cause == "mail_failed"
+        incident.answer()
+        await incident.wait_for_event("regeneration_abandoned" if cause == "pair_failed" else cause)
+        await incident.wait_for_state("needs_staff")
+        assert cause in incident.events()
+        await way_out(incident)
 
-    stack.plays(story, **times)
+    runner.run_incident(story, **times)

@@ -31,7 +31,7 @@ WEEK = StaffExtension(7, "eve", "on holiday", request_id="e-1")
 
 
 @pytest.fixture
-def case(world: World) -> str:
+def incident(world: World) -> str:
     return open_incident(world)[1]
 
 
@@ -74,13 +74,13 @@ def refusals(world: World, incident_id: str) -> list[tuple]:
     return [(what, actor, json.loads(detail)) for what, actor, detail in world.rows(query, id=incident_id)]
 
 
-def test_use_staff_request_returns_its_row_and_the_same_for_a_retry(world, control, case):
-    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, case, DAN, NOW)
-    first = use(control, "d-1", case)
+def test_use_staff_request_returns_its_row_and_the_same_for_a_retry(world, control, incident):
+    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, incident, DAN, NOW)
+    first = use(control, "d-1", incident)
     assert first == UseStaffRequestResult(
         "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": "d-1"}
     )
-    assert use(control, "d-1", case) == first
+    assert use(control, "d-1", incident) == first
     assert world.rows("SELECT result, used_at IS NOT NULL FROM staff_request") == [("used", True)]
 
 
@@ -100,9 +100,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("order_id", "more", "why"), REFUSED.values(), ids=REFUSED)
 def test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted(  # noqa: PLR0917  # fixtures, and a row
-    world, control, counted, case, order_id, more, why
+    world, control, counted, incident, order_id, more, why
 ):
-    for number, subject in (("d-1", case), ("d-2", "another"), ("d-3", case), ("d-4", case)):
+    for number, subject in (("d-1", incident), ("d-2", "another"), ("d-3", incident), ("d-4", incident)):
         in_session(
             world.database,
             staff_requests.save_order,
@@ -111,32 +111,32 @@ def test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted( 
             replace(DAN, decision_id=number),
             NOW,
         )
-    use(control, "d-3", case, call="0")
+    use(control, "d-3", incident, call="0")
     with world.database.write_session() as session:
         staff_requests.withdraw_order(session, "d-4", NOW)
     before = world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id")
-    refused = use(control, order_id, case, **more)
+    refused = use(control, order_id, incident, **more)
     assert (bool(refused.refused), refused.request) == (True, {})
-    assert refusals(world, case) == [
+    assert refusals(world, incident) == [
         (more.get("refused_event", "decision_refused"), "system", {"why": refused.refused})
     ]
     assert counted == {why: 1}
     assert world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id") == before
 
 
-def test_staff_request_row_with_invalid_content_is_refused(world, control, counted, case):
-    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, case, DAN, NOW)
+def test_staff_request_row_with_invalid_content_is_refused(world, control, counted, incident):
+    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, incident, DAN, NOW)
     with world.database.write() as connection:
         run(connection, "UPDATE staff_request SET actor = 'system'")
-    assert "actor must be a staff id" in use(control, "d-1", case).refused
+    assert "actor must be a staff id" in use(control, "d-1", incident).refused
     assert counted == {RefusalReason.REQUEST_INVALID: 1}
 
 
-def test_concurrent_calls_use_a_staff_request_once(world, control, counted, case):
-    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, case, DAN, NOW)
+def test_concurrent_calls_use_a_staff_request_once(world, control, counted, incident):
+    in_session(world.database, staff_requests.save_order, StaffAction.DECIDE, incident, DAN, NOW)
     found: list[UseStaffRequestResult] = []
     threads = [
-        threading.Thread(target=lambda call=call: found.append(use(control, "d-1", case, call=str(call))))
+        threading.Thread(target=lambda call=call: found.append(use(control, "d-1", incident, call=str(call))))
         for call in range(8)
     ]
     for thread in threads:
@@ -147,28 +147,33 @@ def test_concurrent_calls_use_a_staff_request_once(world, control, counted, case
     assert counted == {RefusalReason.REQUEST_USED: 7}
 
 
-def test_same_staff_request_is_saved_once_and_another_of_its_id_is_refused(world, case):
-    in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, case, WEEK, NOW)
+def test_same_staff_request_is_saved_once_and_another_of_its_id_is_refused(world, incident):
+    in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, incident, WEEK, NOW)
     in_session(
-        world.database, staff_requests.save_order, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1
+        world.database,
+        staff_requests.save_order,
+        StaffAction.EXTEND,
+        incident,
+        replace(WEEK, reason="said again"),
+        NOW + 1,
     )
     for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
         with pytest.raises(RefusedError, match="belongs to another request"):
-            in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, case, other, NOW)
+            in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, incident, other, NOW)
     with pytest.raises(RefusedError):
         in_session(world.database, staff_requests.save_order, StaffAction.EXTEND, "another", WEEK, NOW)
     assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_request") == [
-        ("extend", case, '{"days": 7}', "eve", WEEK.reason)
+        ("extend", incident, '{"days": 7}', "eve", WEEK.reason)
     ]
 
 
-def test_ignored_signals_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, case):
+def test_ignored_signals_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, incident):
     for number in range(1, 31):
         name = "keys_collected" if number % 2 else "a mail address: ada@example.com"
-        ignored = IgnoredSignal(WorkflowKind.INCIDENT, case, name, RefusalReason.NO_ROW, number, NOW)
+        ignored = IgnoredSignal(WorkflowKind.INCIDENT, incident, name, RefusalReason.NO_ROW, number, NOW)
         for _ in range(2):  # the second is a retry of the same call
             within(str(number)).run(control.record_ignored_signal, ignored)
-    noted = refusals(world, case)
+    noted = refusals(world, incident)
     assert len(noted) == 20
     assert {what for what, _, _ in noted} == {"signal_ignored"}
     assert {detail["signal"] for _, _, detail in noted} == {"keys_collected", "unknown"}
@@ -194,13 +199,13 @@ def test_ignored_signal_of_a_subject_without_a_timeline_is_counted(world, contro
         (("resend", "--kind", "alert"), "resend", {"kind": "alert"}),
     ],
 )
-def test_request_only_saves_the_request_and_prints_its_id_without_temporal(world, case, words, action, fields):
+def test_request_only_saves_the_request_and_prints_its_id_without_temporal(world, incident, words, action, fields):
     verb, *rest = words
     octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
-    done = octy("incidents", verb, case, *rest, "--reason", "by phone", "--request-only", "--json").must()
+    done = octy("incidents", verb, incident, *rest, "--reason", "by phone", "--request-only", "--json").must()
     assert done.json["update"] == action
     [(order_id, said, subject, given, actor)] = world.rows(
         "SELECT id, action, subject_id, fields, actor FROM staff_request"
     )
-    assert (order_id, said, subject, actor) == (done.json["request"], action, case, "ada")
+    assert (order_id, said, subject, actor) == (done.json["request"], action, incident, "ada")
     assert json.loads(given) == fields

@@ -228,14 +228,14 @@ def test_hold_notice_that_failed_is_retried_with_the_next_held_alert(world):
 
 
 def test_alert_hold_ends_on_time_when_staff_cannot_be_notified(world):
-    class Broken(RecordingMailer):
+    class FailingMailer(RecordingMailer):
         def send(self, envelope):
             if envelope.recipient == SUPPORT:
                 raise RuntimeError("a fault of ours")
             return super().send(envelope)
 
     incidents = collapse(world)
-    activities = world.activities(Broken(), support_digest_to=SUPPORT)
+    activities = world.activities(FailingMailer(), support_digest_to=SUPPORT)
     assert activities.send_mail(order(incidents[0])) == HELD
     world.now += MAX_HOLD
     assert activities.send_mail(order(incidents[0], MAX_HOLD)).state == "sent"

@@ -19,7 +19,7 @@ from octy_workflows.task_queues import TaskQueueKind
 from worker.outbox.test_outbox_priority import give_many
 
 
-class Observed(AlertsInProgress):
+class ObservedAlerts(AlertsInProgress):
     """Counts who waits. Its clock stands still, so that no alert times out on a busy machine."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Observed(AlertsInProgress):
             self.waiting -= 1
 
 
-class Next(ActivityInboundInterceptor):
+class NextInterceptor(ActivityInboundInterceptor):
     """What runs an activity once the interceptors let it."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Next(ActivityInboundInterceptor):
             raise self.error
 
 
-async def run(alerts: AlertsInProgress, work: TaskQueueKind, order: SendMailInput, following: Next) -> None:
+async def run(alerts: AlertsInProgress, work: TaskQueueKind, order: SendMailInput, following: NextInterceptor) -> None:
     """Run an activity as the worker of that task queue does."""
     chain: ActivityInboundInterceptor = following
     for each in interceptors(alerts, work):
@@ -70,7 +70,7 @@ def test_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) -> N
         return [each for each in temporal_client.ids if "notice" in each]
 
     async def play() -> None:
-        alerts = Observed()
+        alerts = ObservedAlerts()
         relay = Relay(world.database, temporal_client, world.worker_settings(), time.time, alerts=alerts)  # type: ignore[arg-type]
         running = asyncio.create_task(relay.run())
         await until_async(lambda: alerts.waiting or notices())
@@ -108,7 +108,7 @@ def test_relay_limits_the_rate_of_notices_and_of_no_other_message(world: World) 
 @pytest.mark.parametrize("error", [None, RuntimeError("the mail server hangs")])
 def test_notice_mails_start_when_the_first_attempt_of_the_alert_is_over(error: Exception | None) -> None:
     async def play() -> None:
-        alerts, notices, mails = Observed(), Next(), Next()
+        alerts, notices, mails = ObservedAlerts(), NextInterceptor(), NextInterceptor()
         mails.error = error
         alerts.begin("case")
         begun = asyncio.create_task(
@@ -127,7 +127,7 @@ def test_notice_mails_start_when_the_first_attempt_of_the_alert_is_over(error: E
 
 def test_endless_alerts_delay_a_notice_no_longer_than_its_limit() -> None:
     async def play() -> None:
-        alerts = Observed()
+        alerts = ObservedAlerts()
         alerts.begin("first")
         alerts.begin("second")
         waiting = asyncio.create_task(alerts.wait())

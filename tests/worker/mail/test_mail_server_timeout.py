@@ -28,7 +28,7 @@ WAITING = 20  # more than any other kind of work has threads
 THREADS = WAITING + 2  # for alerts
 
 
-class Hanging:
+class HangingMailer:
     """A mail server that takes the mails of one customer only."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
     assert max(slots[work].threads for work in (None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS)) < WAITING
     assert slots[TaskQueueKind.ALERTS].threads >= 64  # in earnest; fewer hang as well, and take less time to begin
     monkeypatch.setitem(slots, TaskQueueKind.ALERTS, dataclasses.replace(slots[TaskQueueKind.ALERTS], threads=THREADS))
-    hanging, rig = Hanging(), WorkerRig(world, monkeypatch)
+    hanging, rig = HangingMailer(), WorkerRig(world, monkeypatch)
     rig.parts.mailer = hanging  # type: ignore[assignment]
     ids = [open_incident(world, f"customer{number}")[1] for number in range(WAITING)]
 

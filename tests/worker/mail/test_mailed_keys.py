@@ -136,7 +136,7 @@ def test_older_mail_with_keys_accepted_late_counts_as_collected(sqlite_mail_worl
     assert len(mailer.envelopes) == 1
 
 
-class Meanwhile(RecordingMailer):
+class SlowMailer(RecordingMailer):
     """A mail server during whose reply something happens."""
 
     def __init__(self, happens):
@@ -162,7 +162,7 @@ def is_cut(mail_world, regeneration_id):
 @pytest.mark.parametrize("happens", [ends, is_cut])
 def test_regeneration_that_ended_while_its_mail_was_sent_is_not_collected(sqlite_mail_world, happens):
     regeneration_id = sqlite_mail_world.regeneration()
-    mailer = Meanwhile(lambda: happens(sqlite_mail_world, regeneration_id))
+    mailer = SlowMailer(lambda: happens(sqlite_mail_world, regeneration_id))
     assert sqlite_mail_world.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
     _, collected, state, told = standing(sqlite_mail_world, regeneration_id)
     assert (collected, told) == ({None}, 0)

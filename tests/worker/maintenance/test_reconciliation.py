@@ -127,7 +127,7 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
 # With a fake Temporal
 
 
-class Said:
+class FakeTemporal:
     """A fake of Temporal: `runs` and `known` are what it lists; it keeps what was terminated."""
 
     def __init__(
@@ -166,14 +166,14 @@ def lookups(client: Client) -> tuple[WorkflowLookup, Histories]:
 
 
 def reconciliation(
-    world: World, workflows: Said | WorkflowLookup, histories: Said | Histories, **options: object
+    world: World, workflows: FakeTemporal | WorkflowLookup, histories: FakeTemporal | Histories, **options: object
 ) -> Reconciliation:
     options = {"installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
     return Reconciliation(world.database, workflows, histories, time.time, **options)  # type: ignore[arg-type]
 
 
-def reconcile(world: World, said: Said, **options: object) -> Findings:
-    found = asyncio.run(reconciliation(world, said, said, **options).run())
+def reconcile(world: World, fake: FakeTemporal, **options: object) -> Findings:
+    found = asyncio.run(reconciliation(world, fake, fake, **options).run())
     assert found is not None
     return found
 
@@ -206,10 +206,10 @@ def test_incident_without_a_workflow_is_restarted_once(
     world: World, case: tuple[str, str], life: WorkflowState
 ) -> None:
     incident_id, _ = case
-    assert reconcile(world, Said({incident_id: life})).restarted == 1
-    assert reconcile(world, Said({incident_id: life})) == Findings(checked=1)  # its message is on its way
+    assert reconcile(world, FakeTemporal({incident_id: life})).restarted == 1
+    assert reconcile(world, FakeTemporal({incident_id: life})) == Findings(checked=1)  # its message is on its way
     assert messages(world) == [("incident_opened", incident_id, {"again": True})]
-    assert reconcile(world, Said()) == Findings(checked=1)
+    assert reconcile(world, FakeTemporal()) == Findings(checked=1)
 
 
 def test_completed_workflow_of_an_open_row_counts_as_restored_backup_and_is_not_restarted(
@@ -218,10 +218,10 @@ def test_completed_workflow_of_an_open_row_counts_as_restored_backup_and_is_not_
     """Its workflow has completed: a restart would deliver keys again that are in use, and retire them."""
     incident_id, regeneration_id = case
     change(world, "UPDATE regeneration SET finished_at = NULL, state = 'sent' WHERE id = ?", regeneration_id)
-    said = Said({incident_id: WorkflowState.COMPLETED, regeneration_id: WorkflowState.COMPLETED})
+    fake = FakeTemporal({incident_id: WorkflowState.COMPLETED, regeneration_id: WorkflowState.COMPLETED})
     ended = Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())
-    said.executed = [ended, replace(ended, subject_id=incident_id), replace(ended, subject_id=regeneration_id)]
-    found = reconcile(world, said)
+    fake.executed = [ended, replace(ended, subject_id=incident_id), replace(ended, subject_id=regeneration_id)]
+    found = reconcile(world, fake)
     assert (found.checked, found.restarted, found.temporal_ahead) == (2, 0, 6)  # the list is the same of both kinds
     assert messages(world) == []
 
@@ -231,7 +231,7 @@ def test_restarted_incident_workflow_gets_the_recorded_answer(world: World, case
     in_session(
         world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time()
     )
-    assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
+    assert reconcile(world, FakeTemporal({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
     answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
     assert messages(world) == [("incident_answered", incident_id, answer)]
 
@@ -244,7 +244,7 @@ def test_restarted_incident_workflow_gets_the_result_of_its_regeneration(
     incident_id, regeneration_id = case
     change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
-    assert reconcile(world, Said({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
+    assert reconcile(world, FakeTemporal({incident_id: WorkflowState.NOT_FOUND})).restarted == 1
     end = ("regeneration_finished", incident_id, {"regeneration_id": regeneration_id, "state": "done"})
     assert messages(world) == [("incident_opened", incident_id, {"again": True})] + [end] * told
     with world.database.read_session() as session:
@@ -272,13 +272,13 @@ def test_regeneration_without_a_workflow_is_restarted_in_its_current_state(world
     messages(world)
     with world.database.read_session() as session:
         assert regeneration_restart(session, ordered, 1e9) == RegenerationRestart()
-    assert reconcile(world, Said({ordered: WorkflowState.NOT_FOUND})).restarted == 1
+    assert reconcile(world, FakeTemporal({ordered: WorkflowState.NOT_FOUND})).restarted == 1
     assert messages(world) == [("regeneration_opened", ordered, {"again": True})]
     world.complete(ordered, now=1e9)
     messages(world)
     with world.database.read_session() as session:
         assert regeneration_restart(session, ordered, 1e9 + 2 * DAY) == RegenerationRestart(1e9, 1)  # nothing is sealed
-    assert reconcile(world, Said({ordered: WorkflowState.TERMINATED})).restarted == 1
+    assert reconcile(world, FakeTemporal({ordered: WorkflowState.TERMINATED})).restarted == 1
     assert messages(world) == [("regeneration_collected", ordered, {"again": True})]
 
 
@@ -298,11 +298,13 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
     messages(world)
     add_dead_letter(world, "incident_answered", incident_id, answer="it_was_us")
     add_dead_letter(world, "incident_grew", incident_id, failures=40)
-    assert reconcile(world, Said(), dry_run=True).resent == 1
-    assert reconcile(world, Said()) == Findings(checked=1, resent=1, dead_letters=1)  # the growth only it can tell
+    assert reconcile(world, FakeTemporal(), dry_run=True).resent == 1
+    assert reconcile(world, FakeTemporal()) == Findings(
+        checked=1, resent=1, dead_letters=1
+    )  # the growth only it can tell
     assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
     assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
-    assert reconcile(world, Said()) == Findings(checked=1, dead_letters=1)
+    assert reconcile(world, FakeTemporal()) == Findings(checked=1, dead_letters=1)
 
 
 def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, case: tuple[str, str]) -> None:
@@ -320,11 +322,11 @@ def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, 
     amend_answer(world.database, incident_id, changed, time.time())
     messages(world)
     add_dead_letter(world, "incident_changed", incident_id)
-    assert reconcile(world, Said()) == Findings(checked=1, resent=1)
-    said = {"answer": "it_was_us", "leaked": False, "by": "dan"}
+    assert reconcile(world, FakeTemporal()) == Findings(checked=1, resent=1)
+    fake = {"answer": "it_was_us", "leaked": False, "by": "dan"}
     assert messages(world) == [
-        ("incident_answered", incident_id, said),
-        ("incident_changed", incident_id, {**said, "change_id": "c-1"}),
+        ("incident_answered", incident_id, fake),
+        ("incident_changed", incident_id, {**fake, "change_id": "c-1"}),
     ]
 
 
@@ -337,17 +339,17 @@ def test_running_workflow_of_a_finished_regeneration_is_ended(
 ) -> None:
     _, regeneration_id = case
     change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
-    said = Said(running={Subject.REGENERATION: [regeneration_id, "stranger"]})
-    assert reconcile(world, said, dry_run=True).terminated == 1
-    found = reconcile(world, said)
+    fake = FakeTemporal(running={Subject.REGENERATION: [regeneration_id, "stranger"]})
+    assert reconcile(world, fake, dry_run=True).terminated == 1
+    found = reconcile(world, fake)
     assert (found.terminated, found.unknown) == (1, 1)
-    assert [why for _, why in said.ends] == ended
+    assert [why for _, why in fake.ends] == ended
     assert messages(world) == [("regeneration_superseded", regeneration_id, {})] * told
-    said.busy.add(regeneration_id)  # it is about to end by itself
-    assert reconcile(world, said).terminated == 0
+    fake.busy.add(regeneration_id)  # it is about to end by itself
+    assert reconcile(world, fake).terminated == 0
     change(world, "UPDATE regeneration SET finished_at = ? WHERE id = ?", int(time.time() * 1e6), regeneration_id)
-    said.busy.clear()
-    assert reconcile(world, said).terminated == 0  # just now
+    fake.busy.clear()
+    assert reconcile(world, fake).terminated == 0  # just now
 
 
 def test_notice_is_restarted_until_its_mails_are_final(world: World) -> None:
@@ -361,7 +363,7 @@ def test_notice_is_restarted_until_its_mails_are_final(world: World) -> None:
             connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail
         )  # nobody waits for it
     messages(world)
-    gone = Said({notice: WorkflowState.NOT_FOUND})
+    gone = FakeTemporal({notice: WorkflowState.NOT_FOUND})
     assert reconcile(world, gone) == Findings(checked=1, restarted=1)
     assert messages(world) == [("notice_created", notice, {"again": True})]
     for kind, state in (("contact_changed", "sent"), ("new_contact", "pending")):
@@ -387,9 +389,9 @@ def test_webhook_without_a_workflow_is_restarted_under_its_own_order_number(
     )
     for webhook_id, state in (("w-1", "pending"), ("w-2", "sent")):
         change(world, insert, webhook_id, f"{webhook_id}/x/1", state)
-    said = Said({"w-1": WorkflowState.NOT_FOUND})
-    assert reconcile(world, said) == Findings(checked=2, restarted=1)
-    assert sorted(said.asked) == [f"octy-{INSTALLATION}-incident-{incident_id}", f"octy-{INSTALLATION}-webhook-w-1-3"]
+    fake = FakeTemporal({"w-1": WorkflowState.NOT_FOUND})
+    assert reconcile(world, fake) == Findings(checked=2, restarted=1)
+    assert sorted(fake.asked) == [f"octy-{INSTALLATION}-incident-{incident_id}", f"octy-{INSTALLATION}-webhook-w-1-3"]
     assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
 
 
@@ -399,21 +401,21 @@ def test_reconciliation_checks_every_page(world: World, monkeypatch: pytest.Monk
         open_incident(world, f"acme{number}")
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
     messages(world)
-    said = Said()
-    assert reconcile(world, said).checked == 5
-    assert len(set(said.asked)) == 5
+    fake = FakeTemporal()
+    assert reconcile(world, fake).checked == 5
+    assert len(set(fake.asked)) == 5
 
 
 def test_reconciliation_needs_the_lease_and_an_error_releases_it(world: World, case: tuple[str, str]) -> None:
     lease = JobLease(world.database, JOB, time.time)
     lease.take()
-    assert asyncio.run(reconciliation(world, Said(), Said()).run()) is None
+    assert asyncio.run(reconciliation(world, FakeTemporal(), FakeTemporal()).run()) is None
     lease.release()
-    failing = Said()
+    failing = FakeTemporal()
     failing.states = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
     with pytest.raises(ZeroDivisionError):
         reconcile(world, failing)
     assert world.rows("SELECT holder, last_error, finished_at FROM job") == [("", "ZeroDivisionError", None)]
-    reconcile(world, Said())
+    reconcile(world, FakeTemporal())
     [(cursor,)] = world.rows("SELECT cursor FROM job")
     assert json.loads(cursor) == Findings(checked=1).counts

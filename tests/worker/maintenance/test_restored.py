@@ -483,7 +483,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
     assert trusted["cut"] == [keys.public_key]  # all ids fit: that is what trust means
 
 
-class Dying(Histories):
+class FakeHistories(Histories):
     """Histories of one regeneration whose keys were collected, and of a workflow without a row."""
 
     def __init__(self, found: KnownRegeneration, *, dies: bool) -> None:
@@ -525,7 +525,7 @@ def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> Non
     told: list[str] = []
 
     def run(*, dies: bool) -> RestoredBackup:
-        histories = Dying(fact, dies=dies)
+        histories = FakeHistories(fact, dies=dies)
         return RestoredBackup(world.database, histories, time.time, actor="ada", reason="b", tell_cut=told.append)
 
     with pytest.raises(RPCError):

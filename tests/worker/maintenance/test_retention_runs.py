@@ -189,7 +189,7 @@ def test_retention_run_with_a_jumping_clock_loses_no_count(world, minute):
 # Outages, stops, slices
 
 
-class Away(Database):
+class UnavailableDatabase(Database):
     """A database that is unavailable for a number of writes."""
 
     def __init__(self, url: str, failures: int) -> None:
@@ -206,10 +206,10 @@ class Away(Database):
 def test_retention_run_retries_an_unavailable_database_up_to_its_timeout(world):
     busy_world(world)
     with pytest.raises(DatabaseUnavailableError):
-        run_of(world, database=Away(world.url, 10**6), database_timeout=0.3).run()
-    away = Away(world.url, 3)
-    assert run_of(world, database=away).run() is RunStatus.DONE
-    away.close()
+        run_of(world, database=UnavailableDatabase(world.url, 10**6), database_timeout=0.3).run()
+    unavailable = UnavailableDatabase(world.url, 3)
+    assert run_of(world, database=unavailable).run() is RunStatus.DONE
+    unavailable.close()
     assert counts(world)[-1] is not None
 
 

@@ -21,14 +21,13 @@ from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
-from octy_worker.maintenance.reconciliation import run
 from octy_worker.maintenance.reconciliation.run import JOB, Findings
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.reconciliation.workflows import WorkflowState
 from octy_worker.maintenance.restored.histories import Execution
 from octy_worker.temporal import access
 from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput
-from worker.maintenance.test_reconciliation import Said
+from worker.maintenance.test_reconciliation import FakeTemporal
 
 NOW = MaintenanceStepInput(time.time())
 DIGEST_TO = {"support_digest_to": "support@octy.example"}
@@ -42,11 +41,13 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Said:
-    said = Said()
-    monkeypatch.setattr(run, "WorkflowLookup", lambda _client, _queue, _installation: said)
-    monkeypatch.setattr(run, "Histories", lambda _client, _installation: said)
-    return said
+def fake_temporal(monkeypatch: pytest.MonkeyPatch) -> FakeTemporal:
+    fake_temporal = FakeTemporal()
+    for module in ("octy_worker.activities.maintenance", "octy_worker.maintenance.reconciliation.workflows"):
+        monkeypatch.setattr(f"{module}.WorkflowLookup", lambda *_given: fake_temporal)
+    for module in ("octy_worker.activities.maintenance", "octy_worker.maintenance.restored.histories"):
+        monkeypatch.setattr(f"{module}.Histories", lambda *_given: fake_temporal)
+    return fake_temporal
 
 
 def activities(world: World, told: RecordingMailer | None = None, **options: object) -> MaintenanceActivities:
@@ -54,7 +55,7 @@ def activities(world: World, told: RecordingMailer | None = None, **options: obj
     return MaintenanceActivities(
         database=world.database,
         installation=INSTALLATION,
-        client=None,  # type: ignore[arg-type]  # what Temporal says, `Said` says
+        client=None,  # type: ignore[arg-type]  # what Temporal says, `FakeTemporal` says
         mailer=told or RecordingMailer(),
         renderer=MailRenderer(settings),
         settings=settings,
@@ -80,11 +81,11 @@ def test_prune_database_activity_heartbeats_and_returns_counts(world: World) -> 
 
 
 def test_reconcile_database_activity_heartbeats_and_returns_findings(
-    world: World, said: Said, caplog: pytest.LogCaptureFixture
+    world: World, fake_temporal: FakeTemporal, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, incident_id = open_incident(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
-    said.known = {incident_id: WorkflowState.NOT_FOUND}
+    fake_temporal.known = {incident_id: WorkflowState.NOT_FOUND}
     inside, beats = beating()
     report = asyncio.run(inside.run(activities(world).reconcile_database, NOW))
     assert (report.progress, report.counts["restarted"]) == (MaintenanceProgress.DONE, 1)
@@ -125,8 +126,8 @@ def finish(world: World, job: str, cursor: str, ago: float = 0.0) -> None:
 def test_doctor_shows_the_last_reconciliation_and_its_findings(world: World) -> None:
     assert checked(world)["reconciliation"][0] is State.OK
     finish(world, JOB, str(Findings(checked=3, restarted=2)))
-    state, said = checked(world)["reconciliation"]
-    assert (state, "3 checked, 2 restarted" in said) == (State.OK, True)
+    state, text = checked(world)["reconciliation"]
+    assert (state, "3 checked, 2 restarted" in text) == (State.OK, True)
     finish(world, JOB, str(Findings(checked=3, unknown=1)))
     assert checked(world)["reconciliation"][0] is State.PROBLEM
 
@@ -136,9 +137,9 @@ def test_doctor_reports_a_late_reconciliation_where_a_worker_runs(
     world: World, worker_runs: bool, state: State
 ) -> None:
     finish(world, JOB, str(Findings()), ago=3 * 3600 + 60)
-    found, said = checked(world, worker_runs=worker_runs)["reconciliation"]
+    found, text = checked(world, worker_runs=worker_runs)["reconciliation"]
     assert found is state
-    assert ("octy incidents reconcile" in said) is worker_runs
+    assert ("octy incidents reconcile" in text) is worker_runs
 
 
 @pytest.mark.parametrize(
@@ -154,8 +155,8 @@ def test_doctor_reports_a_late_reconciliation_where_a_worker_runs(
 def test_doctor_shows_the_last_digest(world: World, cursor: str | None, ago: float, state: State, word: str) -> None:
     if cursor is not None:
         finish(world, "digest", cursor, ago)
-    found, said = checked(world, **DIGEST_TO)["digest"]
-    assert (found, word in said) == (state, True)
+    found, text = checked(world, **DIGEST_TO)["digest"]
+    assert (found, word in text) == (state, True)
     assert checked(world)["digest"] == (State.OK, "off: OCTY_SUPPORT_DIGEST_TO is not set → ")
 
 
@@ -175,10 +176,10 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("reached")
-def test_reconcile_command_prints_differences_then_repairs_them(world: World, said: Said) -> None:
+def test_reconcile_command_prints_differences_then_repairs_them(world: World, fake_temporal: FakeTemporal) -> None:
     _, incident_id = open_incident(world)
     change(world, "UPDATE outbox SET delivered_at = 1")
-    said.known = {incident_id: WorkflowState.NOT_FOUND}
+    fake_temporal.known = {incident_id: WorkflowState.NOT_FOUND}
     octy = octy_for(world)
     for _ in range(2):
         dry = octy("incidents", "reconcile", "--dry-run").must(1).stdout
@@ -188,10 +189,10 @@ def test_reconcile_command_prints_differences_then_repairs_them(world: World, sa
     assert done.json == {"dry_run": False, **Findings(checked=2, restarted=1).counts}
     assert '"what": "reconciled"' in done.stderr
     assert "No differences found." in octy("incidents", "reconcile").must().stdout
-    said.runs = {Subject.INCIDENT: ["stranger"]}
+    fake_temporal.runs = {Subject.INCIDENT: ["stranger"]}
     assert "workflows run without a row in the database" in octy("incidents", "reconcile").must(1).stdout
-    said.runs = {}
-    said.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]
+    fake_temporal.runs = {}
+    fake_temporal.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]
     assert "see `octy db restored`" in octy("incidents", "reconcile").must(1).stdout
     JobLease(world.database, JOB, time.time).take()
     assert "a worker is running" in octy("incidents", "reconcile").must(3).stderr

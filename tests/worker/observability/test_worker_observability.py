@@ -33,7 +33,7 @@ _NAME = re.compile(r"\b(?:octy|temporal)_[a-z_]+\b")
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observations:
     """What was seen of one run."""
 
     worker: str
@@ -45,7 +45,7 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Observations:
     world, exporter = World(tmp_path_factory.mktemp("observed")), InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -86,7 +86,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     incident_id = world.rows("SELECT id FROM incident")[0][0]
     secrets = (keys.public_key, keys.secret, "security@acme.example", "203.0.113.9")
     world.close()
-    return Seen(worker, sdk, app, exporter.get_finished_spans(), secrets, incident_id)
+    return Observations(worker, sdk, app, exporter.get_finished_spans(), secrets, incident_id)
 
 
 def read(port: int) -> str:
@@ -122,7 +122,7 @@ def asked_by_the_rules() -> set[str]:
 
 
 @pytest.mark.parametrize("asked", [asked_by_the_dashboard, asked_by_the_rules])
-def test_every_metric_of_rules_and_dashboard_is_exported(seen: Seen, asked) -> None:
+def test_every_metric_of_rules_and_dashboard_is_exported(seen: Observations, asked) -> None:
     names = asked()
     assert len(names) > 5
     exported = names_in(seen.worker) | names_in(seen.sdk) | names_in(seen.app)
@@ -139,7 +139,7 @@ def queries_of_the_dashboard() -> list[str]:
 
 
 @pytest.mark.needs("promtool")
-def test_each_dashboard_query_returns_data_of_a_running_stack(seen: Seen, tmp_path: Path) -> None:
+def test_each_dashboard_query_returns_data_of_a_running_stack(seen: Observations, tmp_path: Path) -> None:
     jobs = {"octy-worker": seen.worker, "octy-worker-temporal": seen.sdk, "octy-app": seen.app}
     series = [one for job, text in jobs.items() for one in series_of(text, job)]
     wrong_label = 'sum by (result) (octy_mail_sends_total{outcome="accepted"})'
@@ -148,7 +148,7 @@ def test_each_dashboard_query_returns_data_of_a_running_stack(seen: Seen, tmp_pa
     assert queries_without_data(queries, series, tmp_path) == [wrong_label]
 
 
-def test_every_octy_metric_is_on_the_dashboard(seen: Seen) -> None:
+def test_every_octy_metric_is_on_the_dashboard(seen: Observations) -> None:
     """But for those that only alerts are about."""
     shown = asked_by_the_dashboard() | asked_by_the_rules()
     families = {
@@ -164,7 +164,7 @@ def test_every_octy_metric_is_on_the_dashboard(seen: Seen) -> None:
     }
 
 
-def test_metrics_show_the_figures_of_the_incident(seen: Seen) -> None:
+def test_metrics_show_the_figures_of_the_incident(seen: Observations) -> None:
     told = {
         'octy_incidents_open{state="waiting"}': 1,
         'octy_attempts_total{outcome="wrong_secret"}': 20,
@@ -180,7 +180,7 @@ def test_metrics_show_the_figures_of_the_incident(seen: Seen) -> None:
     assert value(seen.worker, 'octy_mail_sends_total{result="accepted"}') >= 1
 
 
-def test_trace_spans_outbox_workflow_and_mail(seen: Seen) -> None:
+def test_trace_spans_outbox_workflow_and_mail(seen: Observations) -> None:
     by_id = {span.context.span_id: span for span in seen.spans}
     mails = [span for span in seen.spans if span.name == "octy.mail" and ".alert." in str(span.attributes)]
     [mail] = mails
@@ -200,6 +200,6 @@ def test_trace_spans_outbox_workflow_and_mail(seen: Seen) -> None:
     assert mail.attributes["octy.result"] == "accepted"
 
 
-def test_metrics_and_spans_contain_no_customer_data(seen: Seen) -> None:
+def test_metrics_and_spans_contain_no_customer_data(seen: Observations) -> None:
     everything = " ".join([seen.worker, seen.sdk, seen.app, *(span.to_json() for span in seen.spans)])
     assert [secret for secret in seen.secrets if secret in everything] == []

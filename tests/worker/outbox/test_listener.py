@@ -19,7 +19,7 @@ NEVER = 60.0  # seconds between two polls: the longest interval that settings al
 OFTEN = 0.05
 
 
-class Broken:
+class FailingListener:
     """A listener that fails a few times, then is the real one."""
 
     def __init__(self, real: Listener, failures: int, error: Exception) -> None:
@@ -70,7 +70,7 @@ def test_lost_listen_connection_is_logged_once_and_delivery_continues(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     real = Database.listen
-    monkeypatch.setattr(Database, "listen", lambda database: Broken(real(database), 2, error))
+    monkeypatch.setattr(Database, "listen", lambda database: FailingListener(real(database), 2, error))
     asyncio.run(_deliver_one_by_one(world, NEVER, lambda: None))
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told == f"relay: LISTEN connection lost ({type(error).__name__}); polling every {NEVER:g} s until it is back"
@@ -79,7 +79,7 @@ def test_lost_listen_connection_is_logged_once_and_delivery_continues(
 def test_relay_polls_without_notifications(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Database.listen
     away = DatabaseUnavailableError("away")
-    monkeypatch.setattr(Database, "listen", lambda database: Broken(real(database), 1_000_000, away))
+    monkeypatch.setattr(Database, "listen", lambda database: FailingListener(real(database), 1_000_000, away))
     asyncio.run(_deliver_one_by_one(world, OFTEN, lambda: None))
 
 

@@ -29,7 +29,7 @@ def give_many(world: World, account_id: str, number: int = MANY) -> None:
             )
 
 
-class Slow(RecordingClient):
+class SlowClient(RecordingClient):
     """A Temporal that takes its time with everything but incidents."""
 
     async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
@@ -41,7 +41,7 @@ class Slow(RecordingClient):
 def test_incident_is_delivered_at_once_while_other_workflow_starts_hang(world: World) -> None:
     keys = world.register()
     give_many(world, keys.account_id)
-    temporal_client = Slow()
+    temporal_client = SlowClient()
 
     async def play() -> float:
         running = asyncio.create_task(relay(world, temporal_client).run())

@@ -45,10 +45,10 @@ ORDER = (_GREW, _ANSWERED, _CHANGED, _GREW, _FINISHED, _GREW, _CHANGED, _ANSWERE
 LEASE = 30.0
 
 
-class Company(RecordingClient):
+class ConcurrentClient(RecordingClient):
     """A client that returns from its first call only when all other clients were called, too."""
 
-    def __init__(self, colleagues: list["Company"], everybody: asyncio.Event) -> None:
+    def __init__(self, colleagues: list["ConcurrentClient"], everybody: asyncio.Event) -> None:
         super().__init__()
         self._colleagues = colleagues
         self._everybody = everybody
@@ -61,7 +61,7 @@ class Company(RecordingClient):
         await self._everybody.wait()
 
 
-class Slow(RecordingClient):
+class SlowClient(RecordingClient):
     """A slow client that records concurrent calls for one subject."""
 
     def __init__(self, busy: Counter[str], started: list[tuple]) -> None:
@@ -77,7 +77,7 @@ class Slow(RecordingClient):
         self.busy[id] -= 1
 
 
-class Stuck(RecordingClient):
+class BlockedClient(RecordingClient):
     """A client that does not return for one subject until it is released."""
 
     def __init__(self, subject: str) -> None:
@@ -113,11 +113,11 @@ async def relays(world: World, clients: Sequence[object]) -> AsyncIterator[list[
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_relays_share_the_messages_and_each_is_delivered_once(world: World, count: int) -> None:
-    async def share() -> list[Company]:
-        clients: list[Company] = []
+    async def share() -> list[ConcurrentClient]:
+        clients: list[ConcurrentClient] = []
         everybody = asyncio.Event()
         for _ in range(count):
-            Company(clients, everybody)
+            ConcurrentClient(clients, everybody)
         async with relays(world, clients) as running:
             await until_undelivered(world, 0, *running)
         return clients
@@ -135,7 +135,7 @@ def test_messages_of_a_subject_stay_in_order_across_relays(world: World) -> None
     async def share() -> list[tuple]:
         busy: Counter[str] = Counter()
         started: list[tuple] = []
-        async with relays(world, [Slow(busy, started) for _ in range(4)]) as running:
+        async with relays(world, [SlowClient(busy, started) for _ in range(4)]) as running:
             await until_undelivered(world, 0, *running)
         return started
 
@@ -149,7 +149,7 @@ def test_messages_of_a_subject_stay_in_order_across_relays(world: World) -> None
 
 def test_subject_without_a_response_blocks_no_other(world: World) -> None:
     async def share() -> list[str]:
-        stuck = Stuck(f"octy-{INSTALLATION}-incident-stuck")
+        stuck = BlockedClient(f"octy-{INSTALLATION}-incident-stuck")
         async with relays(world, [stuck]) as running:
             await until_undelivered(world, 2, *running)
             started = stuck.ids
@@ -167,7 +167,7 @@ def test_subject_without_a_response_blocks_no_other(world: World) -> None:
 # Relays that end
 
 
-async def _abandon(relay_: Relay, client: Stuck) -> None:
+async def _abandon(relay_: Relay, client: BlockedClient) -> None:
     """Let a relay lease and call, and then do nothing more, not even release its leases."""
     asyncio.get_running_loop().create_task(relay_.deliver_pending())
     await client.reached.wait()
@@ -175,7 +175,7 @@ async def _abandon(relay_: Relay, client: Stuck) -> None:
 
 def test_messages_of_a_dead_relay_are_delivered_after_its_lease(world: World) -> None:
     first = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
+    clock, stuck = FakeClock(), BlockedClient(f"octy-{INSTALLATION}-incident-i1")
     asyncio.run(_abandon(relay(world, stuck, clock), stuck))
     put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
     put(world, MessageKind.INCIDENT_OPENED, "i2")
@@ -208,7 +208,7 @@ def test_messages_of_a_killed_process_are_delivered_after_its_lease(world: World
 
 def test_stopped_relay_releases_its_leases_at_once(world: World) -> None:
     async def begin_and_stop() -> None:
-        stuck = Stuck(f"octy-{INSTALLATION}-incident-i1")
+        stuck = BlockedClient(f"octy-{INSTALLATION}-incident-i1")
         async with relays(world, [stuck]):
             await stuck.reached.wait()
 
@@ -233,7 +233,7 @@ def test_relay_without_temporal_leaves_messages_to_the_others(world: World) -> N
 
 def test_relay_with_a_fast_clock_causes_at_most_a_second_delivery(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    ahead, stuck, temporal_client = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), RecordingClient()
+    ahead, stuck, temporal_client = FakeClock(), BlockedClient(f"octy-{INSTALLATION}-incident-i1"), RecordingClient()
     ahead.now += LEASE + 1
 
     async def overlap() -> tuple[DeliveryCounts, DeliveryCounts]:
@@ -250,7 +250,7 @@ def test_relay_with_a_fast_clock_causes_at_most_a_second_delivery(world: World) 
 
 def test_error_after_a_lost_lease_counts_as_no_attempt(world: World) -> None:
     number = put(world, MessageKind.INCIDENT_OPENED, "i1")
-    clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
+    clock, stuck = FakeClock(), BlockedClient(f"octy-{INSTALLATION}-incident-i1")
     stuck.errors[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
 
     async def lose() -> None:

@@ -26,7 +26,7 @@ def world(tmp_path, store):
 
 
 def test_it_was_us_is_recorded_with_an_outbox_message(world):
-    incident_id = world.case()
+    incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()
     response = browser.press(path, "answer", "it_was_us")
     assert response.status_code == 303
@@ -43,7 +43,7 @@ def test_it_was_us_is_recorded_with_an_outbox_message(world):
 
 
 def test_it_was_not_us_keeps_the_old_key_pair_until_the_new_one_is_collected(world):
-    path, browser = world.alert_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.incident()), world.browser()
     assert browser.press(path, "answer", "not_us").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == KeyPairState.ACTIVE
     page = text_of(browser.get(path).text)
@@ -53,7 +53,7 @@ def test_it_was_not_us_keeps_the_old_key_pair_until_the_new_one_is_collected(wor
 
 
 def test_incident_page_says_that_keys_are_sent_by_mail(world):
-    path, browser = world.alert_path(world.case()), world.browser(deliver="mail")
+    path, browser = world.alert_path(world.incident()), world.browser(deliver="mail")
     question = text_of(browser.get(path).text)
     assert "You get a mail with both new keys." in question
     assert "works until 24 hours after your mail server has accepted that mail, unless" in question
@@ -66,7 +66,7 @@ def test_incident_page_says_that_keys_are_sent_by_mail(world):
 
 
 def test_leaked_box_retires_the_old_key_pair_at_once(world):
-    path, browser = world.alert_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.incident()), world.browser()
     assert browser.press(path, "answer", "not_us", leaked="yes").status_code == 303
     pair = world.rows(KeyPair)[0]
     assert (pair["state"], pair["retired_at"]) == (KeyPairState.RETIRED, utc(world.now))
@@ -78,7 +78,7 @@ def test_leaked_box_retires_the_old_key_pair_at_once(world):
 
 
 def test_leaked_box_has_no_effect_with_it_was_us(world):
-    path, browser = world.alert_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.incident()), world.browser()
     assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == KeyPairState.ACTIVE
     assert world.rows(IncidentAnswer)[0]["leaked"] is False
@@ -86,7 +86,7 @@ def test_leaked_box_has_no_effect_with_it_was_us(world):
 
 
 def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
-    incident_id = world.case()
+    incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()
     browser.press(path, "answer", "it_was_us")
     before, world.now = world.dump(), world.now + 60
@@ -102,7 +102,7 @@ def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
 
 
 def test_answer_to_a_closed_incident_is_409_and_says_how_it_ended(world):
-    incident_id = world.case(
+    incident_id = world.incident(
         state=IncidentState.CLOSED, resolution=Resolution.UNANSWERED, closed_at=utc(START) + timedelta(days=14)
     )
     path, browser = world.alert_path(incident_id), world.browser()
@@ -117,7 +117,7 @@ def test_answer_to_a_closed_incident_is_409_and_says_how_it_ended(world):
 
 
 def test_incident_link_works_as_long_as_the_incident_is_open(world):
-    incident_id = world.case()
+    incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()
     world.now = START + 104 * 86_400  # extended as far as it can be
     assert "Waiting for your answer" in browser.get(path).text
@@ -152,7 +152,7 @@ def test_incident_link_works_as_long_as_the_incident_is_open(world):
 def test_late_answer_is_409_with_status_next_step_and_contact(  # a row of the table
     world, resolution, answer, shown, hidden
 ):
-    incident_id = world.case(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(START))
+    incident_id = world.incident(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(START))
     world.change(IncidentAnswer, incident_id, answer=answer, answered_at=utc(START), answered_by="dan")
     before = world.dump()
     response = world.browser().post(
@@ -183,7 +183,7 @@ def test_late_answer_is_409_with_status_next_step_and_contact(  # a row of the t
     ],
 )
 def test_form_without_a_valid_answer_is_400_and_asks_again(world, fields):
-    incident_id = world.case()
+    incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()
     before = world.dump()
     response = browser.post(path, **{"form": world.links.token(Purpose.ALERT_FORM, incident_id), **fields})
@@ -194,7 +194,7 @@ def test_form_without_a_valid_answer_is_400_and_asks_again(world, fields):
 
 
 def test_enter_key_submits_no_answer_and_keeps_the_leaked_box(world):
-    incident_id = world.case()
+    incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()
     page, before = browser.get(path).text, world.dump()
     submits = re.findall(r'<(?:input type="submit"|button type="submit")[^>]*>', page)
@@ -206,7 +206,7 @@ def test_enter_key_submits_no_answer_and_keeps_the_leaked_box(world):
 
 
 def test_form_token_verifies_for_its_own_incident_and_purpose_only(world):
-    mine, other = world.case(), world.case()
+    mine, other = world.incident(), world.incident()
     browser = world.browser()
     before = world.dump()
     for token in (
@@ -219,7 +219,7 @@ def test_form_token_verifies_for_its_own_incident_and_purpose_only(world):
 
 
 def test_links_and_forms_work_through_a_rotation_of_link_keys(world):
-    incident_id = world.case()
+    incident_id = world.incident()
     older = Links(Keychain({"k1": b"\x11" * 32}), world.settings.public_url)
     path, browser = path_of(older.alert_url(incident_id)), world.browser()
     assert path != world.alert_path(incident_id)
@@ -229,7 +229,7 @@ def test_links_and_forms_work_through_a_rotation_of_link_keys(world):
 
 
 def test_fifty_concurrent_answers_record_exactly_one(world):
-    incident_id = world.case()
+    incident_id = world.incident()
     token = world.links.token(Purpose.ALERT_FORM, incident_id)
     path = world.alert_path(incident_id)
     with serving(world.pages()) as client, ThreadPoolExecutor(50) as threads:
@@ -259,7 +259,7 @@ def test_fifty_concurrent_answers_record_exactly_one(world):
 )
 def test_every_post_to_the_incident_page_redirects(world, fields, said):
     """Chrome shows an error in place of such a page when the customer goes back to it."""
-    incident_id = world.case()
+    incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()
     if said == "problem=late":
         browser.press(path, "answer", "not_us")
@@ -272,14 +272,14 @@ def test_every_post_to_the_incident_page_redirects(world, fields, said):
 
 @pytest.mark.parametrize("query", ["problem=late", "problem=%3Cb%3E", "problem=", "leaked=yes", "other=1"])
 def test_incident_page_ignores_unknown_query_parameters(world, query):
-    path, browser = world.alert_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.incident()), world.browser()
     page = browser.get(f"{path}?{query}")
     assert (page.status_code, page.text) == (200, browser.get(path).text)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_link_of_a_closed_incident_shows_nothing_after_the_grace_period(world, method):
-    incident_id = world.case(
+    incident_id = world.incident(
         state=IncidentState.CLOSED, resolution=Resolution.REGENERATED, closed_at=utc(START) + timedelta(days=3)
     )
     world.change(IncidentAnswer, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")

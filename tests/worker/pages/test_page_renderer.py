@@ -27,7 +27,7 @@ ACTIVE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u200b-\u200f\u202
 @pytest.mark.parametrize("user_agent", HOSTILE)
 def test_untrusted_user_agent_is_shown_sanitized(tmp_path, user_agent):
     world = World(tmp_path)  # what such a text looks like has nothing to do with the database
-    incident_id = world.case(sources=((user_agent[:64], 20, user_agent),))
+    incident_id = world.incident(sources=((user_agent[:64], 20, user_agent),))
     page = world.browser().get(world.alert_path(incident_id)).text  # the browser has judged the HTML already
     assert ACTIVE.search(page) is None
     assert "<script" not in page
@@ -40,7 +40,7 @@ def test_untrusted_user_agent_is_shown_sanitized(tmp_path, user_agent):
 
 def test_every_printed_text_is_sanitized(tmp_path):
     world = World(tmp_path)
-    incident_id = world.case(rule="source", network="192.0.2.0\x1b[2J\u202e/24")
+    incident_id = world.incident(rule="source", network="192.0.2.0\x1b[2J\u202e/24")
     page = world.browser(product_name="Oc\u2066ty\x07").get(world.alert_path(incident_id)).text
     assert ACTIVE.search(page) is None
     assert "from one network (192.0.2.0��/24)" in page

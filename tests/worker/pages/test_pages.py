@@ -40,38 +40,38 @@ def test_pages_with_an_https_url_send_hsts(world):
 
 def strange_paths(world: World) -> list[str]:
     """Return invalid URLs, whose responses must all be equal."""
-    case, other = world.case(), world.case()
+    incident, other = world.incident(), world.incident()
     keys, notice = world.regeneration(make_key_pair().secret), world.exposure()
-    case_token, other_token = (world.links.token(Purpose.ALERT, name) for name in (case, other))
+    case_token, other_token = (world.links.token(Purpose.ALERT, name) for name in (incident, other))
     keys_token = world.links.token(Purpose.REVEAL, keys, 1)
     return [
-        f"/alert/{case}/{other_token}",  # of another incident
-        f"/alert/{case}/{world.links.token(Purpose.ALERT_FORM, case)}",
-        f"/alert/{case}/{case_token[:-1]}",
-        f"/alert/{case}/{case_token}x",
-        f"/alert/{case}/{case_token}/",
-        f"/alert/{case.upper()}/{case_token}",
-        f"/alert/{case}/{'A' * 32}",
+        f"/alert/{incident}/{other_token}",  # of another incident
+        f"/alert/{incident}/{world.links.token(Purpose.ALERT_FORM, incident)}",
+        f"/alert/{incident}/{case_token[:-1]}",
+        f"/alert/{incident}/{case_token}x",
+        f"/alert/{incident}/{case_token}/",
+        f"/alert/{incident.upper()}/{case_token}",
+        f"/alert/{incident}/{'A' * 32}",
         f"/alert/{STRANGE_ID}/{'A' * 32}",  # of no case
         f"/alert/{STRANGE_ID}/{world.links.token(Purpose.ALERT, STRANGE_ID)}",  # a deleted case
         f"/alert/%00/{world.links.token(Purpose.ALERT, chr(0))}",
         f"/alert/{UNKNOWN_ID}/{world.links.token(Purpose.ALERT, UNKNOWN_ID)}",
         f"/alert/x/{world.links.token(Purpose.ALERT, UNKNOWN_ID)}",
         f"/alert/%ff%fe/{case_token}",
-        f"/alert/{case}/%ff%00%0a",
-        f"/alert/{case}/{case_token}%0a",
+        f"/alert/{incident}/%ff%00%0a",
+        f"/alert/{incident}/{case_token}%0a",
         f"/alert/%ed%a0%80/{case_token}",
-        f"/alert/{case}",
+        f"/alert/{incident}",
         f"/keys/{keys}/{case_token}",
-        f"/notice/{notice}/{world.links.token(Purpose.NOTICE, case)}",  # of another notice
+        f"/notice/{notice}/{world.links.token(Purpose.NOTICE, incident)}",  # of another notice
         f"/notice/{notice}/{world.links.token(Purpose.ALERT, notice)}",
         f"/notice/{notice}/{world.links.token(Purpose.NOTICE_FORM, notice)}",
-        f"/notice/{case}/{case_token}",
+        f"/notice/{incident}/{case_token}",
         f"/notice/{STRANGE_ID}/{world.links.token(Purpose.NOTICE, STRANGE_ID)}",  # a deleted notice
         f"/notice/{notice.upper()}/{world.links.token(Purpose.NOTICE, notice)}",
         f"/notice/{notice}/{world.links.token(Purpose.NOTICE, notice)}/",
         f"/notice/x/{world.links.token(Purpose.NOTICE, UNKNOWN_ID)}",
-        f"/keys/{case}/{keys_token}",
+        f"/keys/{incident}/{keys_token}",
         f"/keys/{keys}/{world.links.token(Purpose.REVEAL_FORM, keys, 1)}",
         f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 1)}",
         f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 0)}",
@@ -99,7 +99,7 @@ def test_invalid_links_get_the_same_bytes(world):
 @pytest.mark.parametrize("kind", ["alert", "keys", "notice"])
 def test_wrong_token_does_equal_work_for_existing_and_missing_rows(world, kind, monkeypatch):
     rows = {
-        "alert": world.case,
+        "alert": world.incident,
         "keys": lambda: world.regeneration(make_key_pair().secret, generation=5),
         "notice": world.exposure,
     }
@@ -120,7 +120,7 @@ def test_wrong_token_does_equal_work_for_existing_and_missing_rows(world, kind, 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
 def test_unsupported_methods_are_405(world, method):
-    paths = [world.alert_path(world.case()), path_of(world.links.notice_url(world.exposure()))]
+    paths = [world.alert_path(world.incident()), path_of(world.links.notice_url(world.exposure()))]
     before = world.dump()
     for path in paths:
         response = world.browser().send(method, path)
@@ -163,10 +163,10 @@ UNREADABLE, TOO_LONG = "The form could not be read", "The form was too large"
     ],
 )
 def test_malformed_bodies_get_a_page_and_change_nothing(world, body, headers, status, title):
-    case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
+    incident, keys, notice = world.incident(), world.regeneration(make_key_pair().secret), world.exposure()
     browser, before = world.browser(), world.dump()
     for path, token in (
-        (world.alert_path(case), world.links.token(Purpose.ALERT_FORM, case)),
+        (world.alert_path(incident), world.links.token(Purpose.ALERT_FORM, incident)),
         (path_of(world.links.reveal_url(keys, 1)), world.links.token(Purpose.REVEAL_FORM, keys, 1)),
         (path_of(world.links.notice_url(notice)), world.links.token(Purpose.NOTICE_FORM, notice)),
     ):
@@ -179,7 +179,7 @@ def test_malformed_bodies_get_a_page_and_change_nothing(world, body, headers, st
 
 
 def test_body_without_content_length_is_rejected_at_the_limit(world):
-    path = world.alert_path(world.case())
+    path = world.alert_path(world.incident())
     with serving(world.pages()) as client:
         response = client.post(path, content=drip(3_000_000), headers=URLENCODED)
     assert response.status_code == 413
@@ -203,7 +203,7 @@ RAW = [
 
 
 def test_malformed_http_is_rejected_and_the_pages_continue(world, caplog):
-    world.case()
+    world.incident()
     before = world.dump()
     with serving(world.pages()) as client:
         for raw in RAW:

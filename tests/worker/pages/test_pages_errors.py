@@ -26,7 +26,7 @@ def world(tmp_path, store):
 
 
 def test_client_that_disconnects_in_the_body_is_no_error(world, caplog):
-    path = world.alert_path(world.case())
+    path = world.alert_path(world.incident())
     sent: list[dict] = []
     messages = iter([{"type": "http.request", "body": b"form=", "more_body": True}, {"type": "http.disconnect"}])
     headers = [(name.encode(), value.encode()) for name, value in URLENCODED.items()]
@@ -44,18 +44,18 @@ def test_client_that_disconnects_in_the_body_is_no_error(world, caplog):
 
 
 def test_unavailable_database_is_503_with_retry_after(tmp_path, store, world):
-    case, keys, notice = world.case(), world.regeneration(make_key_pair().secret), world.exposure()
+    incident, keys, notice = world.incident(), world.regeneration(make_key_pair().secret), world.exposure()
     gone = Database(away_url(tmp_path, store))
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
-    for url in (world.links.alert_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
+    for url in (world.links.alert_url(incident), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
         response = browser.get(path_of(url))
         assert (response.status_code, response.headers["retry-after"]) == (503, "30")
         assert "Nothing was changed" in response.text
-    assert browser.get(f"/alert/{case}/{'A' * 32}").status_code == 404  # strangers never reach the database
+    assert browser.get(f"/alert/{incident}/{'A' * 32}").status_code == 404  # strangers never reach the database
 
 
 def test_answer_while_the_database_is_locked_is_503_and_changes_nothing(world):
-    case, before = world.case(), world.dump()
+    incident, before = world.incident(), world.dump()
     busy = Database(world.settings.database_url, busy_timeout=0.05)
     browser = Browser(build_pages(world.settings, busy, world.links, world.sealer, lambda: world.now))
     locked, done = threading.Event(), threading.Event()
@@ -68,19 +68,19 @@ def test_answer_while_the_database_is_locked_is_503_and_changes_nothing(world):
     holder = threading.Thread(target=hold)
     holder.start()
     locked.wait(10)
-    response = browser.press(world.alert_path(case), "answer", "not_us")
+    response = browser.press(world.alert_path(incident), "answer", "not_us")
     done.set()
     holder.join()
     assert response.status_code == 503
     assert "try again" in response.text
     assert world.dump() == before
-    assert browser.press(world.alert_path(case), "answer", "not_us").status_code == 303
+    assert browser.press(world.alert_path(incident), "answer", "not_us").status_code == 303
     busy.close()
 
 
 def test_internal_error_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
-    case = world.case()
-    path = world.alert_path(case)
+    incident = world.incident()
+    path = world.alert_path(incident)
     with world.database.write() as connection:
         connection.exec_driver_sql(REFUSAL[world.store])
     response = world.browser().press(path, "answer", "not_us")
@@ -89,7 +89,7 @@ def test_internal_error_is_a_page_and_its_log_has_the_place_but_no_values(world,
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "IntegrityError" in record.getMessage()
     assert "incidents.py" in record.getMessage()
-    for value in (case, "not_us", "out of order", path.rpartition("/")[2]):  # the error's own text has them
+    for value in (incident, "not_us", "out of order", path.rpartition("/")[2]):  # the error's own text has them
         assert value not in record.getMessage()
 
 

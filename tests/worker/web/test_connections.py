@@ -15,7 +15,7 @@ from octy_worker.web.connections import (
 )
 
 
-class Rig:
+class ConnectionRig:
     """A table with a clock that stands still, and the names of what was closed, in order."""
 
     def __init__(self, **limits) -> None:
@@ -33,7 +33,7 @@ class Rig:
 
 
 def test_address_at_its_limit_loses_its_own_oldest_waiting_connection():
-    rig = Rig(connections=10, per_address=2)
+    rig = ConnectionRig(connections=10, per_address=2)
     rig.admit("other", "192.0.2.1")
     for second, name in enumerate(("first", "second", "third")):
         rig.now = second
@@ -43,7 +43,7 @@ def test_address_at_its_limit_loses_its_own_oldest_waiting_connection():
 
 
 def test_full_connection_table_closes_the_longest_idle_connection():
-    rig = Rig(connections=3, per_address=3)
+    rig = ConnectionRig(connections=3, per_address=3)
     answered = rig.admit("answered", "192.0.2.1", Phase.RESPONSE)
     for number in range(2, 5):
         rig.admit(str(number), f"192.0.2.{number}", Phase.BODY)
@@ -54,7 +54,7 @@ def test_full_connection_table_closes_the_longest_idle_connection():
 
 
 def test_connection_with_a_response_in_progress_is_never_closed_for_another():
-    rig = Rig(connections=2, per_address=2)
+    rig = ConnectionRig(connections=2, per_address=2)
     for name in ("a", "b"):
         rig.admit(name, "192.0.2.1", Phase.RESPONSE)
     assert rig.admit("same address", "192.0.2.1") is None
@@ -64,7 +64,7 @@ def test_connection_with_a_response_in_progress_is_never_closed_for_another():
 
 @pytest.mark.parametrize("exempt", [None, (ip_network("192.0.2.0/24"),)])
 def test_exempt_proxies_have_no_limit_per_address(exempt):
-    rig = Rig(connections=10, per_address=1, exempt=exempt)
+    rig = ConnectionRig(connections=10, per_address=1, exempt=exempt)
     for name in "abcde":
         rig.admit(name, "192.0.2.9")
     assert (rig.closed, rig.counters[ConnectionCounter.OPEN]) == ([], 5)
@@ -72,7 +72,7 @@ def test_exempt_proxies_have_no_limit_per_address(exempt):
 
 @pytest.mark.parametrize("phase", list(Phase))
 def test_each_connection_phase_has_its_timeout_however_often_it_is_reported(phase):
-    rig = Rig()
+    rig = ConnectionRig()
     connection = rig.admit("late", "192.0.2.1", phase)
     rig.now = Limits().timeout(phase)
     rig.table.move(connection, phase)  # a byte that trickles in
@@ -88,7 +88,7 @@ def test_each_connection_phase_has_its_timeout_however_often_it_is_reported(phas
 
 
 def test_released_connection_leaves_no_entry():
-    rig = Rig()
+    rig = ConnectionRig()
     connection = rig.admit("gone", "192.0.2.1")
     rig.table.release(connection)
     rig.table.release(connection)

@@ -78,7 +78,7 @@ class Attacker:
         self.opened += 1
 
 
-class Narrow(Stack):
+class LimitedStack(Stack):
     """A stack whose worker has few descriptors."""
 
     def start_worker(self) -> None:
@@ -113,7 +113,7 @@ SOURCES = {"one address": ["127.0.1.1"], "250 addresses": [f"127.0.1.{last}" for
 def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(
     tmp_path: Path, many_descriptors: None, sources: str
 ) -> None:
-    with Narrow(tmp_path / "stack", fixed_ports=False) as stack:
+    with LimitedStack(tmp_path / "stack", fixed_ports=False) as stack:
         worker = stack.processes["worker"].pid
         [pages] = process_ids(worker)
         log, port = tmp_path / "stack" / "logs" / "worker.log", int(stack.pages.rpartition(":")[2])

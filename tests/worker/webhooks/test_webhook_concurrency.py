@@ -12,7 +12,7 @@ from octy_worker.webhooks.concurrency import MAX_PER_ACCOUNT, SLOTS, Concurrency
 from octy_worker.webhooks.failures import PostResult
 
 
-class Arrives:
+class RecordingWebhookClient:
     """A webhook client that records whether it had the short timeout."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def test_webhook_retries_leave_slots_for_first_attempts() -> None:
 
 @pytest.mark.sqlite
 def test_webhook_beyond_the_share_is_retried_and_counts_as_no_attempt(world: World) -> None:
-    keys, limiter, client = world.register(), ConcurrencyLimiter(SLOTS), Arrives()
+    keys, limiter, client = world.register(), ConcurrencyLimiter(SLOTS), RecordingWebhookClient()
     subscribe(world, "https://hooks.acme.example/")
     order = enqueue_event(world, keys.account_id)
     activities = WebhookActivities(world.database, client, lambda: NOW, limiter)

@@ -158,7 +158,7 @@ def leak(world: World, keys: Keys) -> None:
     key_orders.regenerate(world.database, "acme", actor="ann", reason="they asked", leaked=True, now=NOW)
 
 
-def leak_in_a_case(world: World, keys: Keys) -> None:
+def leak_in_an_incident(world: World, keys: Keys) -> None:
     fail(world, keys)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
     in_session(
@@ -166,7 +166,7 @@ def leak_in_a_case(world: World, keys: Keys) -> None:
     )
 
 
-@pytest.mark.parametrize("cut", [revoke, leak, leak_in_a_case])
+@pytest.mark.parametrize("cut", [revoke, leak, leak_in_an_incident])
 def test_end_of_a_key_pair_is_one_event_in_every_way(
     world: World, keys: Keys, cut: Callable[[World, Keys], None]
 ) -> None:

@@ -31,7 +31,7 @@ def temporal() -> Iterator[Temporal]:
         yield opened
 
 
-class Silent:
+class SilentWebhookClient:
     """A webhook client whose servers accept connections and do not respond until they are released."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def test_silent_webhook_servers_delay_no_mail(
     world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More posts hang than the worker has threads, and a mail goes out; each post arrives in the end."""
-    mailer, silent, keys = RecordingMailer(), Silent(), world.register()
+    mailer, silent, keys = RecordingMailer(), SilentWebhookClient(), world.register()
     monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: mailer)
     subscribe(world, "https://hooks.acme.example/")
     orders = [enqueue_event(world, keys.account_id, f"n{number}") for number in range(SLOTS + 1)]
@@ -61,9 +61,9 @@ def test_silent_webhook_servers_delay_no_mail(
     parts.webhooks = WebhookActivities(world.database, silent, lambda: NOW)
 
     async def play() -> None:
-        def start(run: Any, case: object, name: str) -> Any:
+        def start(run: Any, incident: object, name: str) -> Any:
             return temporal.client.start_workflow(
-                run, case, id=name, task_queue=background_task_queue(parts.task_queue)
+                run, incident, id=name, task_queue=background_task_queue(parts.task_queue)
             )
 
         async with parts.run_workers(temporal.client):
