@@ -169,7 +169,7 @@ class _Lifespan:
         self._due = ""
 
     def ended(self) -> None:
-        _must(not self._due, f"the app returned without an answer to {self._due}")
+        _must(not self._due, f"the app returned without a response to {self._due}")
 
 
 _PROTOCOLS: dict[str, Any] = {"http": _Http, "websocket": _WebSocket, "lifespan": _Lifespan}

@@ -48,8 +48,8 @@ class Difference:
         return CaseResult((responses,) if isinstance(responses, str) else responses, recorded)
 
 
-def _with_handshake(answer: str) -> str:
-    words, hsts, _ = answer.partition(HSTS)
+def _with_handshake(response: str) -> str:
+    words, hsts, _ = response.partition(HSTS)
     return f"{words} with sec-websocket-accept and upgrade besides{hsts}"
 
 
@@ -165,7 +165,7 @@ DIFFERENCES = (
     Difference(
         ("granian-asgi",),
         "The server adds two headers of an accepted handshake to the refusal of a WebSocket.",
-        {title: (_with_handshake(answer), recorded) for title, (answer, recorded) in _REFUSED_SOCKETS.items()},
+        {title: (_with_handshake(response), recorded) for title, (response, recorded) in _REFUSED_SOCKETS.items()},
     ),
     Difference(
         ("hypercorn", "gunicorn-sync", "gunicorn-gthread"),
@@ -195,8 +195,8 @@ DIFFERENCES = (
     ),
     Difference(
         _SYNC,
-        "This worker closes every connection after its answer.",
-        {title: ((answer, CLOSED), recorded) for title, (answer, recorded) in _FIRST_ONLY.items()},
+        "This worker closes every connection after its response.",
+        {title: ((response, CLOSED), recorded) for title, (response, recorded) in _FIRST_ONLY.items()},
     ),
     Difference(
         ("gunicorn-sync", "gunicorn-gthread", "granian-wsgi"),

@@ -22,13 +22,13 @@ _RECORDED = {
 
 def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     for name, value, outcome in _keys(key_pairs):
-        answer = WHO if outcome == "accepted" else INVALID
-        yield case("keys", name, http(b"Authorization: " + value.encode()), answer, outcome)
+        response = WHO if outcome == "accepted" else INVALID
+        yield case("keys", name, http(b"Authorization: " + value.encode()), response, outcome)
     for group, rows in (("header", _headers(key_pairs)), ("decoded text", _decoded(key_pairs))):
-        for name, (value, answer) in rows.items():
-            yield case(group, name, http(b"Authorization: " + value), answer, _RECORDED[answer])
-    for name, (lines, answer) in _lines(key_pairs).items():
-        yield case("header lines", name, http(*lines), answer, _RECORDED[answer])
+        for name, (value, response) in rows.items():
+            yield case(group, name, http(b"Authorization: " + value), response, _RECORDED[response])
+    for name, (lines, response) in _lines(key_pairs).items():
+        yield case("header lines", name, http(*lines), response, _RECORDED[response])
     for name, lines in _broken(key_pairs).items():
         yield case("broken lines", name, http(*lines), SERVER, NOTHING)
 
@@ -160,8 +160,8 @@ def _decoded(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
         "C1 control in the secret": (f"{key}:\u009b31m", AMBIGUOUS),
     }
     return {
-        name: (b"Basic " + b64encode(text.encode() if isinstance(text, str) else text), answer)
-        for name, (text, answer) in texts.items()
+        name: (b"Basic " + b64encode(text.encode() if isinstance(text, str) else text), response)
+        for name, (text, response) in texts.items()
     }
 
 

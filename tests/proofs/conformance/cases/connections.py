@@ -65,7 +65,7 @@ def cases(key_pairs: KeyPairs) -> Iterator[Case]:
     values = (basic(UNKNOWN, "x"), keys.basic("x"), keys.basic(""), retired.basic(), retired.basic("x"))
     request = THEN.join(http(b"Authorization: " + value.encode()) for value in values)
     recorded = "retired, retired_wrong, unknown_key, 2 × wrong_secret"
-    name = "unknown, wrong, empty, retired: whole answers"
+    name = "unknown, wrong, empty, retired: whole responses"
     yield case("equal bytes", name, request, SAME, recorded, conversation=same_bytes)
     three, refused = (MISSING, WHO, INVALID), http(b"Content-Length: 5", method=b"POST", path=b"/upload", body=b"hello")
     yield from group(

@@ -8,7 +8,7 @@ from proofs.conformance.raw_http import RawConnection
 from proofs.conformance.response_text import INVALID, MISSING, WHO, describe
 
 _LARGE = 10_000_000
-_TIMEOUT = 1.5  # seconds: an answer that waits for the body would never come
+_TIMEOUT = 1.5  # seconds: a response that waits for the body would never come
 _BODY = bytes(range(256)) * 1200
 _HEADERS_END = b"\r\n\r\n"
 
@@ -26,14 +26,14 @@ def _upload(*lines: bytes, body: bytes = b"") -> bytes:
 def _refused(key_pairs: KeyPairs) -> Iterator[Case]:
     wrong = key_pairs.wrong
     length, chunked, expect = b"Content-Length: %d" % _LARGE, b"Transfer-Encoding: chunked", b"Expect: 100-continue"
-    for name, request, answer, outcome in (
+    for name, request, response, outcome in (
         ("5 bytes of 10 MB, no credentials", _upload(length, body=b"hello"), MISSING, "missing"),
         ("5 bytes of 10 MB, wrong secret", _upload(length, wrong, body=b"hello"), INVALID, "wrong_secret"),
         ("a chunk of an endless body", _upload(chunked, wrong, body=b"5\r\nhello\r\n"), INVALID, "wrong_secret"),
         ("asked whether to continue with 10 MB", _upload(length, expect, wrong), INVALID, "wrong_secret"),
         ("asked whether to continue with chunks", _upload(chunked, expect, wrong), INVALID, "wrong_secret"),
     ):
-        yield case("refused uploads", name, request, answer, outcome, conversation=unfinished_body)
+        yield case("refused uploads", name, request, response, outcome, conversation=unfinished_body)
 
 
 def _accepted(key_pairs: KeyPairs) -> Iterator[Case]:
@@ -49,7 +49,7 @@ def _accepted(key_pairs: KeyPairs) -> Iterator[Case]:
 def _trailers(key_pairs: KeyPairs) -> Iterator[Case]:
     """Return chunked requests with fields after the body: no server may take them for headers (RFC 9110 6.5.1)."""
     wrong = key_pairs.wrong
-    for name, line, trailer, answer, outcome in (
+    for name, line, trailer, response, outcome in (
         ("right key pair as a trailer", b"", key_pairs.basic, MISSING, "missing"),
         ("wrong secret as a trailer of the right key pair", key_pairs.basic, wrong, WHO, "accepted"),
         ("forged source as a trailer", b"", b"X-Forwarded-For: 203.0.113.66", MISSING, "missing"),
@@ -57,7 +57,7 @@ def _trailers(key_pairs: KeyPairs) -> Iterator[Case]:
     ):
         lines = (b"Transfer-Encoding: chunked", *filter(None, [line]))
         request = http(*lines, method=b"POST", body=b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n\r\n")
-        yield case("trailers", name, request, answer, outcome)
+        yield case("trailers", name, request, response, outcome)
 
 
 def _chunks(body: bytes) -> bytes:
@@ -66,7 +66,7 @@ def _chunks(body: bytes) -> bytes:
 
 
 def unfinished_body(connection: RawConnection, request: bytes) -> Iterator[str]:
-    """Send the beginning of a body and never the rest: the answer must come all the same."""
+    """Send the beginning of a body and never the rest: the response must come all the same."""
     connection.send(request)
     yield describe(connection.read_response(timeout=_TIMEOUT))
 
