@@ -94,10 +94,10 @@ class FaultInjector:
 
     def _kill_any(self) -> None:
         """Kill one part, or several at once; some have just started again."""
-        for target in self._random.sample(self._installation.targets, self._random.choice([1, 1, 1, 2, 3])):
+        for target in self._random.sample([*self._installation.targets], self._random.choice([1, 1, 1, 2, 3])):
             if target == "wsgi" and self._random.random() < 0.4:
                 if self._kills_left:
-                    self._count_kill("a forked child of wsgi", done=self._installation.kill_child("wsgi"))
+                    self._count_kill("a forked child of wsgi", done=self._installation.parts["wsgi"].kill_child())
             else:
                 self._kill(target, target)
 
@@ -105,7 +105,7 @@ class FaultInjector:
         downtime = self._random.choice([0.0, 0.3, 1.0, 2.0])
         begun = time.monotonic()
         if self._kills_left:
-            self._count_kill(kind, done=self._installation.kill(target, downtime))
+            self._count_kill(kind, done=self._installation.targets[target].kill(downtime))
         if target == "database":
             self._faults.outages.append((begun, time.monotonic() + downtime + _RECOVERY))
 
@@ -135,7 +135,7 @@ class FaultInjector:
     def _suspend(self) -> None:
         """Stop a part's processes for longer than caches are valid; they go on as if no time had passed."""
         name = self._random.choice([*_CLOCK_OFFSETS])
-        if (resume := self._installation.suspend(name)) is not None:
+        if (resume := self._installation.parts[name].suspend()) is not None:
             self._end_after(self._random.uniform(0.5, 5.0), f"{name} stopped", resume)
 
     def _open_idle_connections(self) -> None:

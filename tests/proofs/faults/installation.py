@@ -3,16 +3,10 @@
 Everything starts from the main thread, because the kernel kills a child when the thread that started it ends.
 """
 
-import contextlib
-import os
-import signal
 import ssl
 import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -29,17 +23,17 @@ from octy_worker.dev import LOOPBACK, environment
 from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.inbox import Inbox
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_listening
+from octy_worker.dev.processes import ProcessGroup, free_port, is_listening
 from octy_worker.dev.temporal_server import start_temporal
 from proofs.faults import clock_offset
 from proofs.faults.options import RunOptions
+from proofs.faults.parts import DatabaseServer, Part
 from proofs.faults.second_installation import SecondInstallation
 from proofs.faults.tcp_proxy import TcpProxy
 from proofs.load.commit_log import create_commit_log
 from proofs.load.servers import App, command
 
 APPS = {"asgi": "starlette", "wsgi": "flask"}
-_FAULTLESS = ("foreign", "second")  # parts of others, which are never killed
 _APP = App(TESTS, "proofs.faults.apps:starlette_app", "proofs.faults.apps:flask_app")
 _START_TIMEOUT = 180.0  # seconds; one or two on an idle machine
 _SHORT_TIMES = {  # so that incidents open and close within the run; all other settings have their defaults
@@ -51,24 +45,6 @@ _SHORT_TIMES = {  # so that incidents open and close within the run; all other s
 }
 
 
-@dataclass
-class Part:
-    """One process that is killed and started again."""
-
-    name: str
-    command: Sequence[str]
-    port: int
-    environment: dict[str, str] = field(default_factory=dict)  # added to that of all parts
-    process: Process | None = None
-    start_at: float | None = None  # monotonic, while it is down after a kill
-    exits: list[str] = field(default_factory=list)  # exits without a kill: status and last line of the log
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, None while it is down."""
-        return self.process.pid if self.process is not None and self.process.returncode is None else None
-
-
 class Installation:
     """All parts, in one folder. A context manager: every part serves when it is entered."""
 
@@ -77,10 +53,8 @@ class Installation:
         self.parts: dict[str, Part] = {}
         self.proxies: dict[str, TcpProxy] = {}
         self.clocks = {name: folder / f"clock-{name}" for name in ("worker", *APPS)}
-        self.server: PostgresServer | None = None
-        self.standby: PostgresServer | None = None
-        self._recovery: threading.Thread | None = None
-        self._server_kills = 0
+        self.targets: dict[str, Part | DatabaseServer] = {}  # what may be killed
+        self._servers: tuple[PostgresServer, PostgresServer] | None = None  # primary and standby
         self.inbox = Inbox(folder / "mail")
         self.attackers: dict[str, set[object]] = {app: set() for app in APPS}  # active connections by app
 
@@ -92,14 +66,9 @@ class Installation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in self.parts:  # everything is read by now, so no part needs to stop in order
-            self.kill(name, 0.0)
+        for part in self.parts.values():  # everything is read by now, so no part needs to stop in order
+            part.kill(0.0)
         self._resources.close()
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The parts that may be killed."""
-        return (*(name for name in self.parts if name not in _FAULTLESS), *(["database"] if self.server else []))
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._certificate.ca)
@@ -107,80 +76,16 @@ class Installation:
     def port_of(self, name: str) -> int:
         return self.parts[name].port
 
-    # Faults
-
-    def kill(self, name: str, downtime: float) -> bool:
-        """Kill -9 a part with all its children; False when it is down already. It starts after `downtime` seconds."""
-        if name == "database":
-            return self._kill_server(downtime)
-        part = self.parts[name]
-        if part.pid is None:
-            return False
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(part.pid, signal.SIGKILL)
-        part.start_at = time.monotonic() + downtime
-        return True
-
-    def kill_child(self, name: str) -> bool:
-        """Kill -9 one forked child of a part, which must replace it itself."""
-        pid = self.parts[name].pid
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(pid).children() if pid else ():
-                child.kill()
-                return True
-        return False
-
-    def suspend(self, name: str) -> Callable[[], None] | None:
-        """Stop a part with all its children (SIGSTOP). Return what resumes it, or None when it is down."""
-        pid = self.parts[name].pid
-        if pid is None:
-            return None
-
-        def send(number: signal.Signals) -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, number)
-
-        send(signal.SIGSTOP)
-        return lambda: send(signal.SIGCONT)
-
     def fail_over(self, *, to_standby: bool) -> None:
         """Connect the database's address to its read-only standby, or to the primary again."""
-        assert self.standby is not None
-        assert self.server is not None
-        self.proxies["database"].fail_over(self.standby.port if to_standby else self.server.port)
-
-    def _kill_server(self, downtime: float) -> bool:
-        """Kill PostgreSQL's postmaster, or shut it down "immediate", alternately. A thread starts it again."""
-        server = self.server
-        if server is None or (self._recovery is not None and self._recovery.is_alive()):
-            return False
-        self._server_kills += 1
-        if self._server_kills % 2:
-            server.kill()
-        else:
-            server.stop("immediate")
-
-        def recover() -> None:
-            time.sleep(downtime)
-            server.start()
-
-        self._recovery = threading.Thread(target=recover, daemon=True)
-        self._recovery.start()
-        return True
-
-    # Recovery
+        assert self._servers is not None
+        primary, standby = self._servers
+        self.proxies["database"].fail_over((standby if to_standby else primary).port)
 
     def supervise(self) -> None:
-        """Start what is due. A part that exited without a kill is recorded and started at once."""
+        """Start what is due."""
         for part in self.parts.values():
-            if part.pid is not None:
-                continue
-            if part.start_at is None and part.process is not None:
-                last = part.process.log_tail().rpartition("\n")[2]
-                part.exits.append(f"{part.name} exited with status {part.process.returncode}: {last[:300]}")
-            if part.start_at is None or part.start_at <= time.monotonic():
-                part.start_at = None
-                part.process = self._group.start(part.name, part.command, part.environment)
+            part.supervise(self._group)
 
     def restore(self) -> None:
         """Set clocks right, start what is down, and wait until every part serves.
@@ -189,10 +94,8 @@ class Installation:
         """
         for clock in self.clocks.values():
             clock_offset.write(clock, 0.0)
-        if self._recovery is not None:
-            self._recovery.join()
-        for part in self.parts.values():
-            part.start_at = None if part.start_at is None else 0.0
+        for target in self.targets.values():
+            target.start_now()
         until(self._all_serve, _START_TIMEOUT, self, interval=0.05)
 
     def _all_serve(self) -> bool:
@@ -203,8 +106,6 @@ class Installation:
         """Return which parts do not serve, and the ends of their logs."""
         down = [part for part in self.parts.values() if not is_listening(part.port)]
         return "\n".join(f"{part.name} does not serve:\n{part.process and part.process.log_tail()}" for part in down)
-
-    # Start
 
     def _start(self) -> None:
         self._certificate = ensure_certificate(self.folder / "tls")
@@ -226,7 +127,8 @@ class Installation:
         for name, adapter in APPS.items():
             port = free_port()
             self._add(name, port, self._with_clock(name, command(adapter, _APP, port, 1 if name == "asgi" else 2)))
-        # A host app that has other peppers, and the worker of a second installation
+        self.targets |= self.parts
+        # Never killed: a host app that has other peppers, and the worker of a second installation
         port = free_port()
         foreign = self._add("foreign", port, [sys.executable, "-m", *command("starlette", _APP, port, 1)])
         foreign.environment["OCTY_PEPPERS"] = Keychain.generate().export()
@@ -241,16 +143,17 @@ class Installation:
         if self._options.database == "sqlite":
             own_url = url = f"sqlite:///{self.database_folder / 'octy.db'}"
         else:
-            self.server = self._resources.enter_context(PostgresServer(durable=True))
-            own_url = make_empty_database(self.folder, self._options.database, self.server)
-            self.proxies["database"] = self._proxy(self.server.port)
-            url = own_url.replace(f":{self.server.port}/", f":{self.proxies['database'].port}/")
+            primary = self._resources.enter_context(PostgresServer(durable=True))
+            own_url = make_empty_database(self.folder, self._options.database, primary)
+            self.proxies["database"] = self._proxy(primary.port)
+            url = own_url.replace(f":{primary.port}/", f":{self.proxies['database'].port}/")
         self.database = Database(own_url)
         self._resources.callback(self.database.close)
         upgrade(self.database)
         create_commit_log(self.database)
-        if self.server is not None:
-            self.standby = self._resources.enter_context(PostgresServer(primary=self.server))
+        if self._options.database != "sqlite":
+            self._servers = primary, self._resources.enter_context(PostgresServer(primary=primary))
+            self.targets["database"] = DatabaseServer(primary)
         return url
 
     def _variables(self, database_url: str, pages: int) -> dict[str, str]:
