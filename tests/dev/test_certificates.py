@@ -1,4 +1,4 @@
-"""One certificate for localhost: verified by clients, readable by its owner alone, renewed in time."""
+"""The development certificate for localhost: verified by clients, private, renewed before it expires."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""A customer's browser: finds links and forms, sends what a browser would send, and gives up in plain words."""
+"""The demo's customer: finds links and forms, sends what a browser sends, and reports unusable pages."""
 
 import threading
 from datetime import UTC, datetime

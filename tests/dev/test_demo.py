@@ -1,4 +1,4 @@
-"""`octy demo` on a small file: all figures as promised, and a verdict that can be trusted."""
+"""`octy demo` on a small file: the figures are as expected, and differences are reported."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The demo's CSV: what is taken, and where exactly each fault lies."""
+"""The demo's CSV input: which rows are read, and where each error is."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The oracle says what the issue says for the default data, and what the policy says in small."""
+"""The figures that the demo expects, for the default data and for small inputs."""
 
 from datetime import UTC, datetime
 from ipaddress import ip_address

@@ -1,4 +1,4 @@
-"""`octy dev` as a person runs it: everything is up behind the banner, Ctrl-C ends it cleanly, state stays."""
+"""`octy dev` as a command: everything runs once the banner is shown, Ctrl-C stops it, and its state is kept."""
 
 import signal
 import ssl

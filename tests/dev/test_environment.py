@@ -1,4 +1,4 @@
-"""The variables of a stack: a file that shells and we read alike, with secrets that stay."""
+"""The environment file of a stack: shells and Python read the same values, and secrets are kept."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Without the extra `[dev]` every adapter to the embedded stack says which command mends it."""
+"""Without the extra `[dev]` each adapter to the embedded stack says which command installs it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Kept mails last, are read back whatever is in them, and are shown without doing anything."""
+"""The inbox: mails are durable, parsed whatever they contain, and shown harmlessly."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The mail sink as senders meet it: real SMTP in its own process, STARTTLS or nothing, on disk before the 250."""
+"""The mail sink over real SMTP, in its own process: TLS is required, and mails are on disk before the 250."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Children come up, are noticed when they die, and go away with their parent, whatever it dies of."""
+"""Child processes: start, readiness, unexpected exit, and their end with the parent."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The stack decides where everything is, refuses what can't work before it starts, and leaves nothing half up."""
+"""The stack: ports and folders, errors before the start, and no processes after a failed start."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The dev server serves on its file, keeps its state, and leaves no process behind."""
+"""The Temporal dev server keeps its state in its file and leaves no process."""
 
 import os
 import signal

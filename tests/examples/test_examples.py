@@ -48,7 +48,7 @@ SERVERS = {
 
 @pytest.fixture(scope="module", params=STORES)
 def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[World]:
-    """One world of each store for all of them: starting servers is what takes time here."""
+    """One world of each database for all of them: starting servers is what takes time here."""
     world = World(tmp_path_factory.mktemp("examples"), request.param)
     yield world
     world.close()

@@ -1,4 +1,4 @@
-"""What a host may set, alike at both adapters: optional credentials, HSTS, the shape of refusals, the throttle."""
+"""Options of both adapters: optional credentials, HSTS, the refusal hook, the rate limit."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Both adapters over real apps: Starlette and Flask say the same of the same request, and pass on what they should."""
+"""Both adapters over real apps: Starlette and Flask give the same responses and pass on the same facts."""
 
 import asyncio
 import json

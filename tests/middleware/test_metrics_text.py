@@ -1,4 +1,4 @@
-"""The text that a host app hands to Prometheus."""
+"""The metrics text that a host app serves to Prometheus."""
 
 from prometheus_client.parser import text_string_to_metric_families
 from support.world import FakeRequest, World

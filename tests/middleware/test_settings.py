@@ -1,4 +1,4 @@
-"""Settings and keychains: by keyword or variable, frozen, checked when built, and silent about secrets."""
+"""Settings and keychains: by keyword or variable, frozen, validated, and without secrets in errors."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""The examples of docs/testing.md, run as they stand there."""
+"""The examples of docs/testing.md work as written."""
 
 import re
 from pathlib import Path

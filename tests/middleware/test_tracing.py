@@ -1,4 +1,4 @@
-"""Spans of the authenticator: outcome and request id, nothing else; and no OpenTelemetry where tracing is off."""
+"""Spans of the authenticator hold outcome and request id only; OpenTelemetry is not imported without tracing."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Plain HTTP: refused, never redirected; a live pair that came over it is marked and its customer is told (T10).
+"""Plain HTTP: refused, never redirected; a live key pair that came over it is marked and its customer is told (T10).
 
 And whose word counts for scheme and source: the connection's, then that of the proxies in our own setting (T9).
 """

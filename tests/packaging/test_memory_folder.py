@@ -1,4 +1,4 @@
-"""Where temporary files of tests are: in memory, unless somebody decided otherwise or there is no room."""
+"""Temporary files of tests are in memory when there is room and TMPDIR is not set."""
 
 import os
 import tempfile

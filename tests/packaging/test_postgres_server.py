@@ -1,4 +1,4 @@
-"""The PostgreSQL of the tests: it comes from nothing, survives what tests do to it, and leaves nothing behind."""
+"""The PostgreSQL server of the tests: set-up, stop, kill, pause, and clean-up."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""docs/settings.md against the code: every setting is on the page and the other way round, with default and reader."""
+"""docs/settings.md has every setting of the code and no other, with its default and its reader."""
 
 import importlib
 import pkgutil

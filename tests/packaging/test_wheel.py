@@ -1,4 +1,4 @@
-"""The wheel that users install: what is in it, and that a host app gets the light part only."""
+"""The wheel: its contents, and that a host app installs the light part only."""
 
 import subprocess
 import sys

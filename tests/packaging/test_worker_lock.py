@@ -1,4 +1,4 @@
-"""What a worker's image and unit install: each package by its hash, at the versions that the tests ran with."""
+"""Image and unit of the worker install each package by hash, at the versions that the tests run with."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The two sides of a story: a program that calls the API, and the people around an account."""
+"""The two sides of an end-to-end test: a program that calls the API, and the people of an account."""
 
 import ssl
 import time
@@ -30,7 +30,7 @@ class Api:
             assert self.status(keys, "sk_wrong") == 401
 
     def refused_within(self, keys: Keys, seconds: float) -> bool:
-        """Tell whether a pair that was cut in another process is refused here soon enough."""
+        """Tell whether a key pair that was cut in another process is refused here soon enough."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.status(keys) == 401:

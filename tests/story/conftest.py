@@ -1,4 +1,4 @@
-"""The whole stack, once for all stories: real Temporal server, SMTP, database and web servers, over TLS."""
+"""The whole stack, once for all end-to-end tests: Temporal, SMTP, database and web servers, over TLS."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""No secret anywhere that it has no business: logs, mails, the database, Temporal's histories and its file."""
+"""No secret in logs, mails, the database, Temporal's histories or its file."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ def contents(stack: Stack, *patterns: str) -> Iterator[tuple[Path, bytes]]:
 
 
 def stored(stack: Stack) -> Iterator[tuple[Path, bytes]]:
-    """Return what the store holds: SQLite's files byte by byte, or every row that a server gives out."""
+    """Return what the database holds: SQLite's files byte by byte, or every row that a server gives out."""
     files = list(contents(stack, "octy.db*"))
     yield from files
     if not files:

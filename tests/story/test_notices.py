@@ -1,4 +1,4 @@
-"""What is no case: a changed contact address, told to both; keys over plain HTTP, told once; new keys by the link."""
+"""Notices end to end: changed contact addresses, keys over plain HTTP, and new keys by link."""
 
 import asyncio
 import time

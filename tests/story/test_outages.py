@@ -1,4 +1,4 @@
-"""What is lost when parts die: nothing that a client or customer has seen."""
+"""Killed processes end to end: nothing is lost that a client or customer has seen."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The promise with a Temporal that is reached through TLS only: by a client certificate, and by an API key."""
+"""End to end with a Temporal that requires TLS: by a client certificate, and by an API key."""
 
 import json
 import subprocess

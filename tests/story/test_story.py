@@ -1,4 +1,4 @@
-"""End to end, over both adapters: twenty failures, one mail, an answer, new keys, and the end of the old."""
+"""End to end, over both adapters: twenty failures, one mail, an answer, new keys, and the end of the old ones."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def test_answer_not_us_and_leaked_revokes_the_old_key_pair_at_once(crew: Crew, c
     api.fail(old, 5)
     assert api.status(old) == 200  # being attacked costs the customer nothing
     crew.customer.answer_alert(alert, "not_us", leaked=True)
-    assert api.refused_within(old, 1.0)  # before the new pair is even there
+    assert api.refused_within(old, 1.0)  # before the new key pair is even there
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 401)
     crew.wait_for_mail("keys_retired")

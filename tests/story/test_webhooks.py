@@ -1,4 +1,4 @@
-"""A customer's own server is told what the mails tell."""
+"""Webhooks end to end: a customer's server gets the events that the mails report."""
 
 import json
 import ssl

@@ -1,1 +1,1 @@
-"""What tests of several rooms share: small worlds of real parts."""
+"""Fixtures and helpers that several folders of tests share."""

@@ -1,7 +1,6 @@
-"""Used databases of a PostgreSQL server made as new: every row gone, every counter at its beginning.
+"""Resets used databases of a PostgreSQL server: deletes all rows and restarts all sequences.
 
-Here: washing, and the look by which one that can't be washed is known: a test changed its tables, or somebody is
-still connected. Not here: who gets them (`stores`).
+A database that cannot be reset is found by a digest of its catalog (a test changed its tables) or by open connections.
 """
 
 import time

@@ -1,7 +1,6 @@
-"""Where a test's database is: a SQLite file, or a database of a PostgreSQL server; each a copy of a migrated one.
+"""Creates and removes databases for tests: SQLite files, or databases of a PostgreSQL server; copies of a migrated one.
 
-Here: making and removing them. Not here: the server (`postgres`), used databases made as new (`laundry`), what is put
-into them (`world`).
+The server is in `postgres`; used databases are reset by `database_reset`; `world` puts rows into them.
 """
 
 import atexit

@@ -73,7 +73,7 @@ def _hand_over() -> None:
 
 
 def _work_and_exit(work: Callable[[], None]) -> NoReturn:
-    signal.alarm(_TIMEOUT)  # what a child inherits locked it waits for in vain
+    signal.alarm(_TIMEOUT)  # a lock that a child inherits is never released
     code = 1
     try:
         work()

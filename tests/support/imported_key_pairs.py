@@ -23,13 +23,13 @@ def pair_id_of(world: World, keys: Keys) -> str:
 
 
 def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = OLD) -> Keys:
-    """Make a pair an imported one."""
+    """Make a key pair an imported one."""
     sealed = world.hasher.seal(stored, row_binding(pair_id_of(world, keys), public_key))
     return put(world, keys, sealed, scheme, public_key)
 
 
 def rename(world: World, keys: Keys, public_key: str) -> Keys:
-    """Give a pair another public key, with a digest of ours that fits."""
+    """Give a key pair another public key, with a digest of ours that fits."""
     row = row_binding(pair_id_of(world, keys), public_key)
     return put(world, keys, world.hasher.digest(Secret(keys.secret), row), None, public_key)
 

@@ -50,7 +50,7 @@ def wipe(folder: Path) -> None:
 
 
 def _title(process: psutil.Process) -> str:
-    """Return the command line: empty for a zombie, and for a stranger's where that is a secret."""
+    """Return the command line: empty for a zombie, and for another user's where that is hidden."""
     return " ".join(process.info["cmdline"] or ())
 
 

@@ -60,7 +60,7 @@ class World:
 
     folder: Path
     store: str = "sqlite"
-    server: PostgresServer | None = None  # of a store that is no file; this process's own by default
+    server: PostgresServer | None = None  # of a database that is no file; this process's own by default
     peppers: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
     sealing_keys: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
     installation: str = INSTALLATION

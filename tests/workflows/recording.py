@@ -4,7 +4,7 @@ Here: which tables, the way from a history to a file, and what is taken out of i
 in its test; whether the files still replay (`test_histories`).
 
 Ids are the harness's, which count from 1; who ran it, where and with which files is taken out. Record anew when a
-change of the workflows is meant to change histories, and only then: the files stand for cases that wait out there.
+change of the workflows is meant to change histories, and only then: the files stand for workflows that are running.
 """
 
 import json

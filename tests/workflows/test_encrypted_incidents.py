@@ -32,7 +32,7 @@ OPENED = ["0h note opened waiting", "0h mail alert-1"]
 
 
 class EncryptedIncident:
-    """One case, on a task queue of its own, and workers and clients of any keys."""
+    """One incident, on a task queue of its own, and workers and clients of any keys."""
 
     def __init__(self, harness: Harness, name: str) -> None:
         self.harness = harness

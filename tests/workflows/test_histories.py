@@ -1,4 +1,4 @@
-"""Recorded histories of every path still replay: a case that waits out there goes on with this release.
+"""Recorded histories of every path still replay: an incident that waits out there goes on with this release.
 
 After a change that is meant to change histories, `python tests/workflows/recording.py` records them anew.
 """
@@ -129,7 +129,7 @@ class _Removed(_Same):
         return await super().run(case)
 
     async def _overlap(self) -> None:
-        """Cut the old pair without its overlap."""
+        """Cut the old key pair without its overlap."""
 
 
 @workflow.defn(name="KeyRegenerationWorkflow")

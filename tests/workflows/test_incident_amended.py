@@ -1,4 +1,4 @@
-"""An answer that staff has changed in SQL: what the case makes of it, however closely it meets other messages."""
+"""An answer that staff amends in SQL, in races with other messages of the incident."""
 
 import asyncio
 from dataclasses import replace
@@ -41,7 +41,7 @@ def last_lines(run: WorkflowRun) -> list[str]:
 @pytest.mark.parametrize("ending", ["told_before", "told_after", "not_told"])
 @on_harness
 async def test_answer_amended_to_false_alarm_closes_the_incident(harness: Harness, ending: str) -> None:
-    """Whenever the case hears of the end of the regeneration, if it hears of it at all: others may wait for it."""
+    """Whenever the incident hears of the end of the regeneration, if it hears of it at all: others may wait for it."""
     run = await regenerating(harness)
     async with run.one_activation():
         if ending == "told_before":

@@ -1,4 +1,4 @@
-"""Deadlines of a case to the second, and mails that take hours."""
+"""Deadlines of an incident to the second, and mails that take hours."""
 
 import asyncio
 

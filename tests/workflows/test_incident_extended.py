@@ -1,4 +1,4 @@
-"""More time for a case: later deadlines to the second, who may ask for it and when, and races with the old end."""
+"""Extensions of an incident: deadlines to the second, who may extend and when, and races with the old end."""
 
 import asyncio
 import time
@@ -205,7 +205,7 @@ async def test_first_answer_in_sql_wins_at_the_end(harness: Harness, first: str)
     closing = asyncio.Event()
     run = await harness.incident(slow={"close_incident": closing})
     await run.advance_to(14 * DAY + 1)
-    await run.wait_until_idle(but="close_incident")  # silence is about to end the case, and SQL has not heard of it
+    await run.wait_until_idle(but="close_incident")  # silence is about to end the incident, and SQL has not heard of it
     if first == "customer":
         run.records.customer_says(Choice.REGENERATE)
     deciding = await run.handle.start_update(
@@ -220,7 +220,7 @@ async def test_first_answer_in_sql_wins_at_the_end(harness: Harness, first: str)
         assert "decided by customer" in str(caught.value.cause)
         await run.wait_for_line("note regenerating regenerating")
         assert run.when(END) == []
-    else:  # silence was asked for before the decision, which found the case closed
+    else:  # silence was asked for before the decision, which found the incident closed
         assert "closed as unanswered" in str(caught.value.cause)
         assert await run.result() == "unanswered"
 
@@ -252,7 +252,7 @@ async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(
     assert not any("regenerate" in line and "take" not in line for line in run.records.story)
 
 
-# A case that is started anew
+# An incident that is started anew
 
 
 @on_harness

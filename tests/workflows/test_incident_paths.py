@@ -1,4 +1,4 @@
-"""The paths of a case, as a table: what happens, and the story that comes of it."""
+"""The paths of an incident, as a table: the events, and the story that follows."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
 
 @dataclass(frozen=True)
 class Path:
-    """A row: what happens in order, the whole story, and how the case is closed (or "" while it is open)."""
+    """A row: what happens in order, the whole story, and how the incident is closed (or "" while it is open)."""
 
     name: str
     happens: list[Event]
@@ -98,7 +98,7 @@ def regeneration(state: str, *, later: str = "") -> Event:
 
 
 def rejoined(regeneration_id: str) -> Event:
-    """The case waits for this regeneration."""
+    """The incident waits for this regeneration."""
 
     async def waits(run: WorkflowRun) -> None:
         key = f"regenerating-{regeneration_id}"

@@ -1,4 +1,4 @@
-"""The question is open again after an abandonment: whose answer counts then, however closely the messages follow."""
+"""An incident that is open again after an abandonment: which answer counts, in races of messages."""
 
 import asyncio
 

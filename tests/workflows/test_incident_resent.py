@@ -1,4 +1,4 @@
-"""A mail of a case sent again: its number, the daily cap, refusals, and the way back from needing staff."""
+"""Resent mails of an incident: numbers, the daily cap, refusals, and the return from needing staff."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who may say what to a case, and when: refusals, repeats, races, and nonsense typed by hand."""
+"""Signals and updates to an incident: refusals, repeats, races, and malformed input."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -61,7 +61,7 @@ async def refused(asking: Coroutine[Any, Any, Any]) -> ApplicationError:
 
 
 async def dismissed(run: WorkflowRun) -> bool:
-    """The case still works: staff can decide, and it ends."""
+    """The incident still works: staff can decide, and it ends."""
     await run.orders(DAN)
     return bool(await run.result() == "false_alarm")
 

@@ -1,4 +1,4 @@
-"""Rounds of maintenance, and workflows that are started again: their times count from their first life."""
+"""Maintenance runs, and restarted workflows: their deadlines count from the first start."""
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError

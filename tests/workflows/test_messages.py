@@ -1,4 +1,4 @@
-"""What staff types becomes a decision, or a reason that repeats nothing of it."""
+"""Staff input is parsed into a decision, or refused with a reason that repeats nothing of it."""
 
 from dataclasses import asdict
 from typing import Any

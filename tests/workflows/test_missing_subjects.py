@@ -1,4 +1,4 @@
-"""A workflow whose subject is not in the database: tried for minutes, then staff is told, and it heals by itself."""
+"""A workflow whose subject is not in the database: retried for minutes, then a staff task until it is found."""
 
 import pytest
 from support.until import until_async

@@ -1,4 +1,4 @@
-"""The paths of a notice, as a table: what becomes of its mails, and the story and the end that come of it."""
+"""The paths of a notice, as a table: the results of its mails, and the story and the end that follow."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How long what was tried in vain waits for the next try: our own store is asked soon, others' mail servers seldom."""
+"""Retry intervals: short for the own database, long for mail servers of others."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The paths of a new pair, as a table: what happens, and the story that comes of it; then who may say what."""
+"""The paths of a regeneration, as a table; deadlines, resends, and malformed signals."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""docs/states.md names every state, and a test that is there for every way between them."""
+"""docs/states.md names every state, and an existing test for each transition."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""A new release of the worker while cases wait, on a real server, with versions and without: all cases finish."""
+"""A new release of the worker while incidents wait, on a real server, with and without versions: all finish."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class Release:
 
 
 class Site:
-    """A task queue of its own, releases on it, and cases that wait there."""
+    """A task queue of its own, releases on it, and incidents that wait there."""
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness

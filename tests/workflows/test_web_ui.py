@@ -1,4 +1,4 @@
-"""What support staff finds in Temporal's Web UI: lists by state, and words on activities and timers."""
+"""Temporal's Web UI for staff: search attributes, and summaries of activities and timers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The paths of a webhook: what becomes of its tries, and the end that comes of it."""
+"""The paths of a webhook: the results of its tries, and the end that follows."""
 
 import json
 

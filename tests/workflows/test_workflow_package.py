@@ -1,4 +1,4 @@
-"""What the package of workflows may load, and whether every declared activity is called and run."""
+"""What the workflow package imports, and that every declared activity is called and has a fake."""
 
 import subprocess
 import sys

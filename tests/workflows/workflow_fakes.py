@@ -65,7 +65,7 @@ def declared() -> set[str]:
 
 @dataclass
 class FakeRecords:
-    """What SQL and the mailer hold for one case, regeneration or notice, and what they were asked, in order."""
+    """What SQL and the mailer hold for one incident, regeneration or notice, and what they were asked, in order."""
 
     start: float = 0.0
     told: list[tuple[float, str]] = field(default_factory=list)  # Unix seconds, by the workflow's clock
@@ -85,7 +85,7 @@ class FakeRecords:
     used: dict[str, str] = field(default_factory=dict)  # orders, each by the activity that used it
     ignored: list[IgnoredSignal] = field(default_factory=list)  # signals that no row backs
     failures: int = 20
-    endings: dict[str, str] = field(default_factory=dict)  # of the case's regenerations, by id
+    endings: dict[str, str] = field(default_factory=dict)  # of the incident's regenerations, by id
     leaked: bool = False  # reported before, whether an answer stands or not
     answered: bool = False  # ever
     changed: bool = False  # the answer, ever
@@ -96,10 +96,10 @@ class FakeRecords:
     resolution: str = ""
     generation: int = 1
     collected_at: float | None = None
-    retired: bool = False  # the old pair
-    old_uses: int = 0  # of the old pair since the collection
+    retired: bool = False  # the old key pair
+    old_uses: int = 0  # of the old key pair since the collection
     ending: str = ""
-    opened: asyncio.Event = field(default_factory=asyncio.Event)  # that the case was opened is told
+    opened: asyncio.Event = field(default_factory=asyncio.Event)  # that the incident was opened is told
 
     @property
     def alert_follows(self) -> bool:
@@ -132,7 +132,7 @@ class FakeRecords:
         return {"request": said.id}
 
     def take(self, answer: DecisionResult, decision_id: str) -> bool:
-        """Let the first answer stand, until the question is reopened or the case closed."""
+        """Let the first answer stand, until the question is reopened or the incident closed."""
         if self.standing is not None or self.resolution or (self.leaked and answer.current_choice == Choice.DISMISS):
             return False
         self.standing, self.standing_id, self.answered = answer, decision_id, True
@@ -187,7 +187,7 @@ class FakeRecords:
                 return self.standing is None or self.called_off or not over
 
     def ends(self, state: str) -> None:
-        """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
+        """End the regeneration of the incident: an abandonment reopens the answer before anybody is told."""
         self.endings[self.regeneration_id] = state
         if state == RegenerationFinalState.ABANDONED:
             self.standing, self.standing_id = None, ""

@@ -162,7 +162,7 @@ class WorkflowRun:
         await self.signal("customer_answered")
 
     async def regeneration_ends(self, state: str) -> None:
-        """End the case's regeneration: SQL has it, and the signal follows."""
+        """End the incident's regeneration: SQL has it, and the signal follows."""
         self.records.ends(state)
         await self.signal("regeneration_finished")
 
@@ -246,7 +246,7 @@ class Harness:
         earlier: Mapping[str, Any] = MappingProxyType({}),
         **records: Any,
     ) -> WorkflowRun:
-        """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
+        """Open an incident, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
         times, restart = times or IncidentTimes(), restart or IncidentRestart()
         case = IncidentInput(incident_id, times, searchable=True, failures=20, restart=restart, **earlier)

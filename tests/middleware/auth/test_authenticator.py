@@ -84,7 +84,7 @@ def test_wrong_unknown_and_retired_take_the_same_steps(world: World) -> None:
     keys, old = world.register(), world.register("old")
     set_state(world, old, "retired")
     with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(keys.basic()))  # the pair is remembered now
+        authenticator.decide(FakeRequest(keys.basic()))  # the key pair is remembered now
         for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
             pending = authenticator.decide_from_memory(FakeRequest(header))
             assert isinstance(pending, PendingCredentials)
@@ -138,7 +138,7 @@ def test_wrong_unknown_and_retired_cost_the_database_the_same_work(world: World)
 
 @pytest.mark.parametrize("rules", [{}, {"window_failures": 30}], ids=["two_rules", "third_rule"])
 def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules: Options) -> None:
-    """Equal work as a fact that no slow day can change: the store is asked the same things for each of them."""
+    """Equal work as a fact that no slow day can change: the database is asked the same things for each of them."""
     keys, old = world.register(), world.register("old")
     set_state(world, old, "retired")
     headers = {

@@ -1,4 +1,4 @@
-"""Whoever may write SQL becomes no customer: a digest that was edited or copied fits no secret (T21)."""
+"""Whoever can write SQL cannot log in as a customer: an edited or copied digest fits no secret (T21)."""
 
 from hashlib import sha256
 

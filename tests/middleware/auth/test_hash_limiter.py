@@ -1,4 +1,4 @@
-"""Hash limiter: so many calls at once, so many waiting, one more is refused; also in a forked child."""
+"""Hash limiter: how many calls run, how many wait, and that more are refused; also in a forked child."""
 
 import os
 import threading

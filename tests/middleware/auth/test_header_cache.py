@@ -47,13 +47,13 @@ def authenticator(world: World, clock: Clock) -> Iterator[Authenticator]:
 
 
 def passes(authenticator: Authenticator, header: str, **given: object) -> bool:
-    """Say whether a request passes without any look at the store."""
+    """Say whether a request passes without any look at the database."""
     decision = authenticator.decide_from_memory(FakeRequest(header, **given))
     return isinstance(decision, AuthDecision) and decision.outcome is Outcome.ACCEPTED
 
 
 def known(world: World, authenticator: Authenticator) -> Keys:
-    """Return a pair whose header the authenticator knows: looked up at its first use, remembered at its second."""
+    """Return a key pair whose header the authenticator knows: looked up at its first use, remembered at its second."""
     keys = world.register()
     assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     assert passes(authenticator, keys.basic())

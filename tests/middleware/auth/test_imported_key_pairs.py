@@ -1,4 +1,4 @@
-"""Pairs with hashes from elsewhere: verified off the fast path, upgraded at first success, alike to a stranger (T7)."""
+"""Key pairs with imported hashes: slow verification, upgrade at first success, equal work for unknown keys (T7)."""
 
 import asyncio
 import threading

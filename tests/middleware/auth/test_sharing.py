@@ -1,4 +1,4 @@
-"""One authenticator for equal settings in a process, whatever builds a middleware for each route."""
+"""Adapters of a process with equal settings share one authenticator."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""Several questions in one statement, on both databases."""
+"""Several queries in one statement, on both databases."""
 
 import pytest
 from support.world import World, listening

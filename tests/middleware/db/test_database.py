@@ -1,4 +1,4 @@
-"""The store: transactions, the write lock between processes, schema releases, and what a fork may do."""
+"""The database: transactions, the write lock between processes, schema releases, and what a fork may do."""
 
 import multiprocessing
 import os

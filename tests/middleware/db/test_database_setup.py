@@ -1,4 +1,4 @@
-"""A database that answers and refuses: what it said and what to do, not an outage that ends by itself."""
+"""A database that refuses a statement: the error names the reason and what to do, unlike an outage."""
 
 import logging
 from collections.abc import Iterator

@@ -176,7 +176,7 @@ def test_failed_migration_is_rolled_back(empty: Database, tmp_path: Path, monkey
 
 
 def test_concurrent_upgrades_migrate_once(empty: Database) -> None:
-    """Both begin before either is done; another `Database` shares no lock with this one but that of the store."""
+    """Both begin before either is done; another `Database` shares no lock with this one but that of the database."""
     others = [Database(empty.url.render_as_string(hide_password=False), busy_timeout=60) for _ in range(4)]
     start = threading.Barrier(len(others))
     found: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Connections that a thread keeps: they serve like fresh ones, whatever happened to file, server or process since."""
+"""Pinned connections work after a change of file, server or process."""
 
 import gc
 import sqlite3

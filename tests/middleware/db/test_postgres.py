@@ -1,4 +1,4 @@
-"""PostgreSQL itself: away, restarted, hanging, wrong or strange, and what errors may say of it."""
+"""PostgreSQL that is stopped, restarted, hanging or misconfigured, and what its errors may show."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""PostgreSQL beyond this machine: the server's certificate is verified, unless a word says otherwise."""
+"""The certificate of a remote PostgreSQL server is verified unless the URL says otherwise."""
 
 import pytest
 from sqlalchemy import make_url

@@ -1,4 +1,4 @@
-"""An address that leads to a read-only standby for a while: it is never used, and all is well seconds after its end."""
+"""An address that leads to a read-only standby for a while: the standby is never used, and recovery takes seconds."""
 
 import threading
 import time
@@ -54,7 +54,7 @@ def by_way_of(world: World, port: int, options: str = "") -> str:
 
 
 def catch_up(world: World, standby: PostgresServer, keys: Keys) -> None:
-    """Wait until the standby has the pair, then let it learn nothing more."""
+    """Wait until the standby has the key pair, then let it learn nothing more."""
     with psycopg.connect(by_way_of(world, standby.port), autocommit=True) as driver:
         statement = "SELECT 1 FROM key_pair WHERE public_key = %s"
         until(lambda: driver.execute(statement, [keys.public_key]).fetchall())

@@ -1,4 +1,4 @@
-"""Roles of a PostgreSQL server that may not write our tables take every lock that the server gives them."""
+"""Locks of PostgreSQL roles that may not write Octy's tables block neither recording nor staff."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

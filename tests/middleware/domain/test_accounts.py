@@ -1,4 +1,4 @@
-"""Accounts: what is taken, and the security address that a thief of keys can't move at once (T3)."""
+"""Accounts: validation, and security addresses that a thief of keys cannot change at once (T3)."""
 
 import json
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""A host with the keys of another installation judges, counts, rewrites and alerts nothing until they fit (T24)."""
+"""A host with the keys of another installation authenticates, records and alerts nothing (T24)."""
 
 import time
 from typing import Any
@@ -96,7 +96,7 @@ def test_rotated_keychain_matches_and_one_without_registered_key_does_not(world:
 
 
 def test_database_without_registered_peppers_authenticates_nothing(world: World) -> None:
-    """On a fresh database, unknown keys are refused as ever; a pair is judged only once peppers are registered."""
+    """On a fresh database, unknown keys are refused as ever; a key pair is judged only once peppers are registered."""
     with world.database.write() as connection:
         run(connection, "DELETE FROM key_check")
     with world.authenticator() as authenticator:

@@ -1,4 +1,4 @@
-"""Source and scheme: nobody but a configured proxy is believed, and it only as far as it can vouch."""
+"""Source and scheme: only configured proxies are trusted, and only for the hop that they append."""
 
 import re
 from ipaddress import ip_address, ip_network

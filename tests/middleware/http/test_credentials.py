@@ -1,4 +1,4 @@
-"""The Authorization header: every kind of input that SECURITY.md names, and anything else a fuzzer finds."""
+"""The Authorization header: every kind of input that SECURITY.md names, and what fuzzing finds."""
 
 import copy
 import pickle
@@ -273,7 +273,7 @@ def test_any_decoded_bytes_parse_without_error_and_only_keys_pass(raw, prefix):
 
 @given(st.binary(max_size=30), st.integers(0, len(TOKEN) + 6))
 def test_each_header_without_spaces_has_its_own_key_pair(noise, at):
-    """Whatever is put into a good header, the result is refused or holds another pair."""
+    """Whatever is put into a good header, the result is refused or holds another key pair."""
     header = b"Basic " + TOKEN
     changed = header[:at] + noise + header[at:]
     got = read(changed)

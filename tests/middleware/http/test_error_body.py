@@ -1,4 +1,4 @@
-"""Octy's envelope: what its clients parse, for refusals and for the host app's own answers."""
+"""Octy's envelope: what its clients parse, in refusals and in responses of the host app."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Exempt paths: what an entry covers, and that a prefix covers no path that a router might see elsewhere."""
+"""Exempt paths: what an entry covers, and that a prefix covers no path outside of it."""
 
 import pytest
 from hypothesis import given

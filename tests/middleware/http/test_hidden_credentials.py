@@ -1,4 +1,4 @@
-"""The secret ends at the middleware: neither the app nor an error tracker around both sees it."""
+"""The secret is removed at the middleware: neither the app nor an error tracker sees it."""
 
 import asyncio
 import json

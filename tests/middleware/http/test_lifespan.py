@@ -1,4 +1,4 @@
-"""The lifespan: handed on to apps that know it, served for those that don't, the recorder written out at its end."""
+"""The lifespan: passed on to apps that support it, served for others, and events are written at its end."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The table of outcomes: complete, honest about what counts, and mute about which keys exist."""
+"""The table of outcomes: complete, right about what counts, and without a hint at which keys exist."""
 
 import pytest
 

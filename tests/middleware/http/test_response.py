@@ -1,4 +1,4 @@
-"""Refusals: what Octy's clients can read, the same for equal meanings, and negotiated correctly."""
+"""Error responses: readable by Octy's clients, the same bytes for equal outcomes, and content negotiation."""
 
 import json
 

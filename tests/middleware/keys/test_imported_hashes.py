@@ -1,4 +1,4 @@
-"""Hashes that other systems made: every form that is taken, what is damaged, what costs too much, what is missing."""
+"""Imported hashes: every supported format, damaged ones, too expensive ones, and missing libraries."""
 
 import os
 import re

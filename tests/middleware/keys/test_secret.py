@@ -1,4 +1,4 @@
-"""Keys: shapes, checksums, the stored form, peppers, and imported hashes."""
+"""Keys: formats, checksums, the stored form, peppers, and imported hashes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Hosts on which threads of ours don't run all the time: refused, or nothing is held while they stand still."""
+"""Hosts that freeze processes or have no threads: rejected, or no lock is held while they are frozen."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""SIGTERM: what lingers is written, in processes of their own that end by it in each way in which hosts do."""
+"""SIGTERM: queued events are written, in processes that end in each way in which hosts end."""
 
 import os
 import signal

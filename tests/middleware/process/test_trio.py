@@ -1,4 +1,4 @@
-"""ASGI under trio: everything that waits for a commit, for a slow hash, or for the end of a lifespan."""
+"""ASGI under trio: waiting for commits, for slow hashes, and for the end of a lifespan."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,7 +56,7 @@ def test_waiters_of_one_trio_run_wake_together_and_an_ended_run_blocks_no_other(
     async def waits() -> list[TrioWaiter]:
         waiters = [TrioWaiter(), TrioWaiter()]
         assert waiters[0].loop == waiters[1].loop
-        await waiters[0].wait(0.01)  # in vain
+        await waiters[0].wait(0.01)  # without success
         assert waiters[0].result is None
         async with trio.open_nursery() as nursery:
             for waiter in waiters:

@@ -1,4 +1,4 @@
-"""Forks that Python is not told of, as uWSGI makes them: nothing is shared, and everything starts anew in the child."""
+"""Forks without Python's hooks, as by uWSGI: the child shares nothing with its parent."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""IPv6 sources are counted by /64: who has a whole network to choose from makes no more rows than one address."""
+"""IPv6 sources are counted by /64: a whole network makes no more rows than one address."""
 
 from support.world import FakeRequest, World
 

@@ -1,4 +1,4 @@
-"""Recorder and batch queue: group commit, order, what clients are answered, and unavailable databases."""
+"""Recorder and batch queue: group commit, order, what clients get, and unavailable databases."""
 
 import threading
 import time
