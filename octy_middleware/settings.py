@@ -14,7 +14,7 @@ PREFIX = "OCTY_"
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]+")
 
 
-def _split(value: object) -> object:
+def split_list(value: object) -> object:
     """Split comma-separated text, as in variables, into a tuple."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -29,7 +29,7 @@ def _default_max_slow_hashes() -> int:
     return max(1, min(2, (os.cpu_count() or 1) // 2))
 
 
-StringList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+StringList = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 Keys = Annotated[Keychain, BeforeValidator(_keychain)]
 
 

@@ -9,17 +9,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.loopback import is_loopback
-from octy_middleware.settings import BaseSettings, Keys
+from octy_middleware.settings import BaseSettings, Keys, split_list
 from octy_worker.temporal_connection import TemporalSettings
 from octy_workflows.messages import DAY, HOUR, DeliveryMethod, IncidentTimes, RegenerationTimes
 
 
 def _seconds(value: object) -> object:
     return tuple(float(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _networks(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _base_url(value: str) -> str:
@@ -44,7 +40,7 @@ KEY_SETTINGS = ("peppers", "sealing_keys", "link_keys", "webhook_keys", "tempora
 
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(split_list)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 CodecUrl = Annotated[str, AfterValidator(lambda value: value if value == "none" else _base_url(value))]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]

@@ -25,8 +25,8 @@ from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.job_lease import JobLease
+from octy_worker.domain.restart_state import incident_restart, regeneration_restart
 from octy_worker.maintenance.reconciliation import subjects
-from octy_worker.maintenance.reconciliation.restart import incident_restart, regeneration_restart
 from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup, WorkflowState
@@ -248,7 +248,7 @@ def test_restarted_incident_workflow_gets_the_result_of_its_regeneration(
     end = ("regeneration_finished", incident_id, {"regeneration_id": regeneration_id, "state": "done"})
     assert messages(world) == [("incident_opened", incident_id, {"again": True})] + [end] * told
     with world.database.read_session() as session:
-        past = incident_restart(session, incident_id, 0.0)
+        past = incident_restart(session, incident_id)
     assert past == IncidentRestart(regeneration_id="" if told else regeneration_id)
 
 
@@ -259,11 +259,11 @@ def test_incident_restart_keeps_its_opening_time_and_skips_closed_incidents(
     with world.database.write_session() as session:
         incidents.append_event(session, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
     with world.database.read_session() as session:
-        assert incident_restart(session, incident_id, 0.0) == IncidentRestart(started_at=1e9)
+        assert incident_restart(session, incident_id) == IncidentRestart(started_at=1e9)
         assert regeneration_restart(session, regeneration_id, 0.0) is None
     change(world, "UPDATE incident SET closed_at = 1, state = 'closed' WHERE id = ?", incident_id)
     with world.database.read_session() as session:
-        assert incident_restart(session, incident_id, 0.0) is None
+        assert incident_restart(session, incident_id) is None
 
 
 def test_regeneration_without_a_workflow_is_restarted_in_its_current_state(world: World) -> None:

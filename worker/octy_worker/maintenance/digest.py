@@ -18,7 +18,7 @@ from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState, MailState
 from octy_worker.domain.job_lease import JobLease
-from octy_worker.domain.recorded_requests import last_extension
+from octy_worker.domain.restart_state import last_extension
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.facts.digest import DayCounts, DigestFacts, DigestList, OpenTasks
 from octy_worker.mail.mailer import Mailer

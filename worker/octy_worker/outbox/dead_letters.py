@@ -18,8 +18,7 @@ from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import InvalidInputError
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
-
-_MAX_IDS = 5  # ids that an error text lists
+from octy_worker.formatting import format_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +92,9 @@ def _check_dead_letters(connection: Connection, ids: Collection[int]) -> None:
     rows: Iterable[Any] = connection.execute(select(col(Outbox.id), _is_dead_letter()).where(col(Outbox.id).in_(ids)))
     found = {message_id: bool(is_dead_letter) for message_id, is_dead_letter in rows}
     if unknown := sorted(set(ids) - found.keys()):
-        raise InvalidInputError(f"unknown outbox message {_join(unknown)} → `octy outbox list` shows the messages")
+        raise InvalidInputError(f"unknown outbox message {format_ids(unknown)} → `octy outbox list` shows the messages")
     if others := sorted(message_id for message_id, is_dead_letter in found.items() if not is_dead_letter):
-        raise RefusedError(f"not a dead letter, so delivered or still being retried: {_join(others)}")
-
-
-def _join(ids: Sequence[int]) -> str:
-    listed = ", ".join(map(str, ids[:_MAX_IDS]))
-    return f"{listed} and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else listed
+        raise RefusedError(f"not a dead letter, so delivered or still being retried: {format_ids(others)}")
 
 
 def _is_undelivered() -> ColumnElement[bool]:

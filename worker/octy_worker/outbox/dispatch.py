@@ -2,18 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, assert_never
-
-from sqlmodel import Session
+from typing import Any, assert_never
 
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Notice, Regeneration, Webhook
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.domain.outbox import MessageKind
-from octy_worker.domain import recorded_requests
-from octy_worker.maintenance.reconciliation.restart import incident_restart, regeneration_restart
+from octy_worker.domain import restart_state
 from octy_worker.outbox.leases import Message
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
@@ -36,8 +32,6 @@ from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.task_queues import background_task_queue, incident_task_queue
 from octy_workflows.webhook import KeyWebhookWorkflow
-
-_Past = TypeVar("_Past", IncidentRestart, RegenerationRestart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +98,20 @@ class MessageDispatch:
 
     def _incident(self, incident_id: str, signal: Signal | None = None, *, restart: bool = False) -> WorkflowCall:
         settings = self._settings
-        past = self._read(incident_restart, incident_id) if restart else None
         with self._database.read_session() as session:
-            case = IncidentInput(
+            past = restart_state.incident_restart(session, incident_id) if restart else None
+            argument = IncidentInput(
                 incident_id,
                 settings.incident_times,
                 searchable=self._searchable,
                 failures=settings.threshold,
-                deadlines=recorded_requests.last_extension(session, incident_id),
-                mail_numbers=recorded_requests.last_mail_numbers(session, incident_id),
+                deadlines=restart_state.last_extension(session, incident_id),
+                mail_numbers=restart_state.last_mail_numbers(session, incident_id),
                 restart=past or IncidentRestart(),
             )
         return WorkflowCall(
             KeyIncidentWorkflow.run,
-            case,
+            argument,
             incident_workflow_id(self._installation, incident_id),
             incident_task_queue(self._task_queue),
             signal,
@@ -131,8 +125,8 @@ class MessageDispatch:
     ) -> WorkflowCall:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
-        past = self._read(regeneration_restart, regeneration_id) if restart else None
-        case = RegenerationInput(
+            past = restart_state.regeneration_restart(session, regeneration_id, time.time()) if restart else None
+        argument = RegenerationInput(
             regeneration_id,
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
@@ -145,7 +139,7 @@ class MessageDispatch:
         )
         return WorkflowCall(
             KeyRegenerationWorkflow.run,
-            case,
+            argument,
             regeneration_workflow_id(self._installation, regeneration_id),
             self._task_queue,
             signal,
@@ -158,10 +152,10 @@ class MessageDispatch:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
         began = row.at.timestamp() if restart else 0.0
-        case = NoticeInput(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
+        argument = NoticeInput(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
         return WorkflowCall(
             KeyNoticeWorkflow.run,
-            case,
+            argument,
             notice_workflow_id(self._installation, notice_id),
             background_task_queue(self._task_queue),
             summary=f"Notice {notice_id}: {row.kind}",
@@ -181,7 +175,3 @@ class MessageDispatch:
             details=f"For account {row.account_id}. Its deliveries: `octy webhooks list`.",
             restart=restart,
         )
-
-    def _read(self, past_of: Callable[[Session, str, float], _Past | None], subject_id: str) -> _Past | None:
-        with self._database.read_session() as session:
-            return past_of(session, subject_id, time.time())

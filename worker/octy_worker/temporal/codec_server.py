@@ -8,7 +8,6 @@ come from a browser.
 
 import asyncio
 import hmac
-import ipaddress
 import secrets
 from typing import Self
 
@@ -24,6 +23,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.converter import PayloadCodec
 
 from octy_middleware.errors import ConfigurationError
+from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import Keys
 from octy_worker.temporal.codec import DecryptionError, EncryptionCodec
 from octy_worker.temporal_connection import TemporalSettings
@@ -47,19 +47,12 @@ class CodecSettings(TemporalSettings):
 
     @model_validator(mode="after")
     def _require_token(self) -> Self:
-        if not self.codec_token.get_secret_value() and not _is_loopback(self.codec_host):
+        if not self.codec_token.get_secret_value() and not is_loopback(self.codec_host):
             raise ConfigurationError(
                 f"OCTY_CODEC_TOKEN is not set, and {self.codec_host} is not a loopback address, so anybody could "
                 "decrypt payloads. Set a token, or listen on 127.0.0.1"
             )
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class RequestRejectedError(Exception):

@@ -20,12 +20,12 @@ from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
+from octy_worker.formatting import format_ids
 from octy_worker.webhooks.failures import FailureReason
 from octy_worker.webhooks.signing import WebhookMessage
 
 SECRET_OVERLAP = timedelta(days=1)
 """How long both the previous and the new secret of an account sign."""
-_MAX_NAMED = 5  # webhooks that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +182,11 @@ def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, 
     wanted = sorted(set(ids))
     with database.write() as connection:
         if unknown := sorted(set(wanted) - _existing(connection, wanted)):
-            raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
+            raise InvalidInputError(f"there is no webhook {format_ids(unknown)} → `octy webhooks list` shows all")
         if others := [webhook_id for webhook_id in wanted if not redeliver(connection, webhook_id, now)]:
-            raise RefusedError(f"not failed, so delivered or still retried: {_names(others)}")
+            raise RefusedError(f"not failed, so delivered or still retried: {format_ids(others)}")
     return wanted
 
 
 def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
     return {row[0] for row in connection.execute(select(Webhook.id).where(col(Webhook.id).in_(ids)))}
-
-
-def _names(ids: Sequence[str]) -> str:
-    named = ", ".join(ids[:_MAX_NAMED])
-    return f"{named} and {len(ids) - _MAX_NAMED} more" if len(ids) > _MAX_NAMED else named

@@ -2,7 +2,6 @@
 
     subjects   SQL: pages of open subjects, and the messages that restart a workflow or repeat the current state
     workflows  Temporal: the state of workflows, listing running ones, terminating one
-    restart    the input of a workflow that is started again
     run        one run: both directions, page by page, under a job lease; its findings
 
 It is needed when Temporal lost its state (a deleted file, a restored backup), when somebody terminated a workflow, when
