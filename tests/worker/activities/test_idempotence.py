@@ -190,7 +190,7 @@ ROWS = [
         lambda rig: MissingSubject(WorkflowKind.INCIDENT, case(rig), "why", False, "waiting", NOW),
     ),
     Row("record_decision", lambda rig: decision(rig, case(rig), leaked=True)),
-    Row("record_decision", lambda rig: decision(rig, answered(rig, Answer.IT_WAS_US)), 2, "too_late"),
+    Row("record_decision", lambda rig: decision(rig, answered(rig, Answer.IT_WAS_US)), case="too_late"),
     Row("open_regeneration", lambda rig: OpenRegenerationInput(answered(rig), at=NOW)),
     Row("close_incident", lambda rig: CloseIncidentInput(answered(rig, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)),
     Row("close_incident", lambda rig: CloseIncidentInput(hooked(rig), Resolution.UNANSWERED, NOW), case="webhook"),

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from support.in_session import in_session
 from support.relay_rig import change
 from support.smtp_servers import Authority
 from support.webhook_rig import (
@@ -213,7 +214,9 @@ def test_failed_webhook_is_retried_under_its_old_id(world: World, keys: Keys) ->
     )
     for number in (2, 3):
         ids = [order.webhook_id, order.webhook_id]
-        assert repository.retry(world.database, ids, actor="ann", reason="they are back", now=1.0) == [order.webhook_id]
+        assert in_session(world.database, repository.retry, ids, actor="ann", reason="they are back", now=1.0) == [
+            order.webhook_id
+        ]
         assert status(world, order) == ("pending", 0, "too-slow")
         query = "SELECT detail FROM outbox WHERE kind = 'webhook_due' AND subject_id = :id ORDER BY id DESC"
         assert json.loads(world.rows(query, id=order.webhook_id)[0][0]) == {"order": number}
@@ -226,11 +229,13 @@ def test_retry_with_a_pending_webhook_retries_none_of_the_named(world: World, ke
     change(world, "UPDATE webhook SET state = ? WHERE id = ?", state, orders[0].webhook_id)
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
     with pytest.raises(RefusedError, match=f"still being tried: {orders[0].webhook_id}$"):
-        repository.retry(world.database, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0)
+        in_session(
+            world.database, repository.retry, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0
+        )
     assert status(world, orders[1])[0] == "failed"
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'webhook_due'") == [(2,)]
 
 
 def test_retry_of_an_unknown_webhook_names_it(world: World) -> None:
     with pytest.raises(InvalidInputError, match="no webhook w1, w2, w3, w4, w5 and 2 more"):
-        repository.retry(world.database, [f"w{n}" for n in range(1, 8)], actor="ann", reason="x", now=1.0)
+        in_session(world.database, repository.retry, [f"w{n}" for n in range(1, 8)], actor="ann", reason="x", now=1.0)

@@ -45,9 +45,9 @@ def list_some(
     from octy_worker.outbox.dead_letters import count_undelivered, list_undelivered
 
     part = ListPage(limit, page)
-    with open_database(context) as database:
-        found = list_undelivered(database, now(), dead_letters=dead_letters, limit=part.row_limit, offset=part.offset)
-        total = count_undelivered(database, dead_letters=dead_letters)
+    with open_database(context) as database, database.read_session() as session:
+        found = list_undelivered(session, now(), dead_letters=dead_letters, limit=part.row_limit, offset=part.offset)
+        total = count_undelivered(session, dead_letters=dead_letters)
     empty = "There are no dead letters." if dead_letters else "All messages are delivered."
     print_list("messages", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
@@ -82,8 +82,8 @@ def retry_some(
     if bool(numbers) == everything:
         raise UsageError("which messages?", "give their ids, or --all")
     who = staff_actor(context, actor)
-    with open_database(context) as database:
-        retried = retry_dead_letters(database, None if everything else set(numbers or ()), actor=who, reason=reason)
+    with open_database(context) as database, database.write_session() as session:
+        retried = retry_dead_letters(session, None if everything else set(numbers or ()), actor=who, reason=reason)
     names = ", ".join(map(str, retried))
     if retried:
         record("messages_retried", who, reason=reason, messages=names)

@@ -84,8 +84,8 @@ def retry_some(
     from octy_worker.webhooks import repository
 
     who = staff_actor(context, actor)
-    with open_database(context) as database:
-        retried = repository.retry(database, ids, actor=who, reason=reason, now=now())
+    with open_database(context) as database, database.write_session() as session:
+        retried = repository.retry(session, ids, actor=who, reason=reason, now=now())
     names = ", ".join(retried)
     record("webhooks_retried", who, reason=reason, webhooks=names)
     with printing_result(f"webhooks {names} will be retried"):
@@ -142,8 +142,8 @@ def rotate_one(
     from octy_worker.webhooks import repository
 
     who = staff_actor(context, actor)
-    with open_database(context) as database:
-        rotated = repository.rotate_secret(database, account, actor=who, reason=reason, now=now())
+    with open_database(context) as database, database.write_session() as session:
+        rotated = repository.rotate_secret(session, account, actor=who, reason=reason, now=now())
     ends = now() + repository.SECRET_OVERLAP.total_seconds()
     record("webhook_secret_rotated", who, reason=reason, account=rotated.id)
     until = format_time(utc(ends))

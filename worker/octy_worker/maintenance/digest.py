@@ -96,7 +96,7 @@ class DigestSender:
         now = self._clock()
         facts = gather(self._database, self._settings, day, now)
         if not facts.tasks.has_tasks:
-            _log.info("mail digest/%s: nothing waits, none is sent", day)
+            _log.info("mail digest/%s: no open tasks, no mail sent", day)
             return DigestResult("nothing")
         message_id = f"<digest.{day}@{Sender.parse(self._settings.mail_from).domain}>"
         envelope = OutgoingMail(message_id, now, self._settings.support_digest_to, self._renderer.render(facts))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
-from sqlmodel import col
+from sqlalchemy import ColumnElement, update
+from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database, notify
+from octy_middleware.db.database import notify
 from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import InvalidInputError
@@ -37,7 +37,7 @@ class MessageLine:
 
 
 def list_undelivered(
-    database: Database, now: float, *, dead_letters: bool = False, limit: int | None = None, offset: int = 0
+    session: Session, now: float, *, dead_letters: bool = False, limit: int | None = None, offset: int = 0
 ) -> tuple[MessageLine, ...]:
     """Return undelivered messages, newest first; with `dead_letters` only these."""
     columns = (
@@ -51,18 +51,17 @@ def list_undelivered(
         Outbox.leased_until,
     )
     query = select(*map(col, columns)).where(_is_dead_letter() if dead_letters else _is_undelivered())
-    with database.read() as connection:
-        rows = connection.execute(query.order_by(col(Outbox.id).desc()).limit(limit).offset(offset)).mappings().all()
+    ordered = query.order_by(col(Outbox.id).desc()).limit(limit).offset(offset)
+    rows = session.connection().execute(ordered).mappings().all()
     return tuple(
         MessageLine(state=_state(row["tries"], row["leased_by"], row["leased_until"], now), **row) for row in rows
     )
 
 
-def count_undelivered(database: Database, *, dead_letters: bool = False) -> int:
+def count_undelivered(session: Session, *, dead_letters: bool = False) -> int:
     """Return the total number of messages of `list_undelivered`."""
     query = select(func.count()).select_from(Outbox).where(_is_dead_letter() if dead_letters else _is_undelivered())
-    with database.read() as connection:
-        return int(connection.execute(query).scalar_one())
+    return session.exec(query).one()
 
 
 def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float) -> str:
@@ -71,25 +70,25 @@ def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float
     return "leased" if leased_by and leased_until and leased_until > utc(now) else "waiting"
 
 
-def retry_dead_letters(database: Database, ids: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
+def retry_dead_letters(session: Session, ids: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
     """Reset the tries of dead letters, these or all (None), so that the relay tries them again; return their ids.
 
     All or nothing. Raises InvalidInputError for an unknown id, RefusedError for a message that is no dead letter.
     """
     check_staff(actor, reason)
-    with database.write() as connection:
-        if ids is not None:
-            _check_dead_letters(connection, ids)
-        which = _is_dead_letter() if ids is None else col(Outbox.id).in_(ids)
-        reset = update(Outbox).where(which).values(tries=0, leased_by="", leased_until=None)
-        retried = sorted(row.id for row in connection.execute(reset.returning(col(Outbox.id))))
-        if retried:
-            notify(connection)
+    if ids is not None:
+        _check_dead_letters(session, ids)
+    which = _is_dead_letter() if ids is None else col(Outbox.id).in_(ids)
+    reset = update(Outbox).where(which).values(tries=0, leased_by="", leased_until=None)
+    connection = session.connection()
+    retried = sorted(row.id for row in connection.execute(reset.returning(col(Outbox.id))))
+    if retried:
+        notify(connection)
     return retried
 
 
-def _check_dead_letters(connection: Connection, ids: Collection[int]) -> None:
-    rows: Iterable[Any] = connection.execute(select(col(Outbox.id), _is_dead_letter()).where(col(Outbox.id).in_(ids)))
+def _check_dead_letters(session: Session, ids: Collection[int]) -> None:
+    rows: Iterable[Any] = session.exec(select(col(Outbox.id), _is_dead_letter()).where(col(Outbox.id).in_(ids)))
     found = {message_id: bool(is_dead_letter) for message_id, is_dead_letter in rows}
     if unknown := sorted(set(ids) - found.keys()):
         raise InvalidInputError(f"unknown outbox message {format_ids(unknown)} → `octy outbox list` shows the messages")

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Webhook
 from octy_middleware.domain.accounts import find_account
 from octy_middleware.domain.webhook_events import redeliver
@@ -90,23 +88,22 @@ def active_secret_versions(account: Account, now: float) -> tuple[int, ...]:
     return (newest, newest - 1) if both else (newest,)
 
 
-def rotate_secret(database: Database, reference: str, *, actor: str, reason: str, now: float) -> Account:
+def rotate_secret(session: Session, reference: str, *, actor: str, reason: str, now: float) -> Account:
     """Give the account a new secret and return the account. The previous secret also signs for `SECRET_OVERLAP`.
 
     Raises InvalidInputError for an unknown account, RefusedError while an earlier rotation is still under way.
     """
     check_staff(actor, reason)
-    with database.write_session() as session:
-        account = find_account(session, reference)
-        if account is None:
-            raise InvalidInputError(f"there is no account {reference[:200]!r}")
-        if len(active_secret_versions(account, now)) > 1:
-            changed = account.webhook_secret_changed_at
-            raise RefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
-        account.webhook_secret_version += 1
-        account.webhook_secret_changed_at = utc(now)
-        session.add(account)
-        return account
+    account = find_account(session, reference)
+    if account is None:
+        raise InvalidInputError(f"there is no account {reference[:200]!r}")
+    if len(active_secret_versions(account, now)) > 1:
+        changed = account.webhook_secret_changed_at
+        raise RefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
+    account.webhook_secret_version += 1
+    account.webhook_secret_changed_at = utc(now)
+    session.add(account)
+    return account
 
 
 def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> WebhookStatus:
@@ -173,20 +170,16 @@ def _conditions(account_id: str | None, *, failed: bool) -> list[Any]:
     return [*of_account, Webhook.state == WebhookState.FAILED] if failed else of_account
 
 
-def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
+def retry(session: Session, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
     """Retry failed or skipped webhooks, all or none; return their ids.
 
     Raises InvalidInputError for an id that there is not, RefusedError for one that is sent or pending.
     """
     check_staff(actor, reason)
     wanted = sorted(set(ids))
-    with database.write() as connection:
-        if unknown := sorted(set(wanted) - _existing(connection, wanted)):
-            raise InvalidInputError(f"there is no webhook {format_ids(unknown)} → `octy webhooks list` shows all")
-        if others := [webhook_id for webhook_id in wanted if not redeliver(connection, webhook_id, now)]:
-            raise RefusedError(f"not failed, so delivered or still retried: {format_ids(others)}")
+    existing = session.exec(select(Webhook.id).where(col(Webhook.id).in_(wanted)))
+    if unknown := sorted(set(wanted).difference(existing)):
+        raise InvalidInputError(f"there is no webhook {format_ids(unknown)} → `octy webhooks list` shows all")
+    if others := [webhook_id for webhook_id in wanted if not redeliver(session.connection(), webhook_id, now)]:
+        raise RefusedError(f"not failed, so delivered or still retried: {format_ids(others)}")
     return wanted
-
-
-def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
-    return {row[0] for row in connection.execute(select(Webhook.id).where(col(Webhook.id).in_(ids)))}
