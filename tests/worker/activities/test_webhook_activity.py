@@ -228,7 +228,7 @@ def test_retry_with_a_pending_webhook_retries_none_of_the_named(world: World, ke
     orders = [enqueue_event(world, keys.account_id, subject) for subject in ("a", "b")]
     change(world, "UPDATE webhook SET state = ? WHERE id = ?", state, orders[0].webhook_id)
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
-    with pytest.raises(RefusedError, match=f"still being tried: {orders[0].webhook_id}$"):
+    with pytest.raises(RefusedError, match=f"still retried: {orders[0].webhook_id}$"):
         in_session(
             world.database, repository.retry, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0
         )
