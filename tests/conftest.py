@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from support.databases import STORES, remove_template
+from support.databases import DATABASES, remove_template
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.memory_folder import use_memory_folder
 from support.world import World
@@ -36,7 +36,7 @@ def pytest_report_header() -> str:
     return f"octy: packages of {listed}"
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=DATABASES)
 def store(request: pytest.FixtureRequest) -> str:
     """Which kind of database; a test marked `sqlite` is about what only a file can do."""
     return str(request.param)
@@ -59,7 +59,7 @@ class _Scheduling(LoadFileScheduling):
     """A file at a time; but all stories on one kind of database at once: else each file starts the whole stack anew."""
 
     def _split_scope(self, nodeid: str) -> str:
-        store = next((store for store in STORES if f"[{store}" in nodeid), "")
+        store = next((store for store in DATABASES if f"[{store}" in nodeid), "")
         return f"story on {store}" if store and "tests/story/" in nodeid else str(super()._split_scope(nodeid))
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from sqlalchemy import text
-from support.databases import STORES
+from support.databases import DATABASES
 from support.paths import ROOT
 from support.world import Keys, World
 
@@ -46,7 +46,7 @@ SERVERS = {
 }
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=DATABASES)
 def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[World]:
     """One world of each database for all of them: starting servers is what takes time here."""
     world = World(tmp_path_factory.mktemp("examples"), request.param)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.databases import STORES, make_empty_database, remove_database
+from support.databases import DATABASES, make_empty_database, remove_database
 from support.paths import EXAMPLES
 
 from octy_worker.dev.customer import Customer
@@ -13,7 +13,7 @@ from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
 
 
-@pytest.fixture(scope="session", params=STORES)
+@pytest.fixture(scope="session", params=DATABASES)
 def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     folder, store = tmp_path_factory.mktemp("stack"), str(request.param)
     url = make_empty_database(folder, store)

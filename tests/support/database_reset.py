@@ -3,13 +3,14 @@
 A database that cannot be reset is found by a digest of its catalog (a test changed its tables) or by open connections.
 """
 
-import time
+from contextlib import suppress
 
 import psycopg
 
-_PATIENCE = 0.5  # seconds for connections that were just closed to be gone
-_POLL = 0.005
-_LOOK = """
+from support.until import until
+
+_CLOSE_TIMEOUT = 0.5  # seconds for connections that were just closed to be gone
+_SCHEMA = """
 SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
   SELECT concat_ws(' ', 'relation', oid, relname, relkind, reloptions) AS line FROM pg_class WHERE oid >= 16384
   UNION ALL SELECT concat_ws(' ', 'column', attrelid, attname, atttypid, atttypmod, attnotnull, attisdropped)
@@ -34,17 +35,17 @@ WHERE schemaname = 'public' AND last_value IS NOT NULL
 """
 
 
-def look(url: str) -> str:
-    """Return what a database's tables look like, in short."""
+def schema_digest(url: str) -> str:
+    """Return a digest of a database's catalog."""
     with psycopg.connect(url, autocommit=True) as connection:
-        return _look(connection)
+        return _schema_digest(connection)
 
 
-def wash(url: str, *, like: str) -> bool:
-    """Empty the database; False, and nothing done, when it does not look like this, or is in use, or is away."""
+def reset(url: str, *, digest: str) -> bool:
+    """Empty the database. Return False, with nothing done, when its digest differs, or it is in use or unavailable."""
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=3) as connection:
-            if not _alone(connection) or _look(connection) != like:
+            if not _is_alone(connection) or _schema_digest(connection) != digest:
                 return False
             _empty(connection)
             return True
@@ -52,19 +53,16 @@ def wash(url: str, *, like: str) -> bool:
         return False
 
 
-def _look(connection: psycopg.Connection) -> str:
-    row = connection.execute(_LOOK).fetchone()
+def _schema_digest(connection: psycopg.Connection) -> str:
+    row = connection.execute(_SCHEMA).fetchone()
     assert row is not None
     return str(row[0])
 
 
-def _alone(connection: psycopg.Connection) -> bool:
-    deadline = time.monotonic() + _PATIENCE
-    while connection.execute(_OTHERS).fetchone() != (0,):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL)
-    return True
+def _is_alone(connection: psycopg.Connection) -> bool:
+    with suppress(AssertionError):
+        return until(lambda: connection.execute(_OTHERS).fetchone() == (0,), _CLOSE_TIMEOUT, interval=0.005)
+    return False
 
 
 def _empty(connection: psycopg.Connection) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from octy_middleware import Database
 from octy_middleware.db.migrations import upgrade
-from support.database_reset import look, wash
+from support.database_reset import reset, schema_digest
 from support.postgres import PostgresServer, shared_server
 
-STORES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql")
 _TEMPLATE = "octy_template"
 _numbers = count(1)
-_looks: dict[int, str] = {}  # by port of a server: what its template looks like
+_digests: dict[int, str] = {}  # by port of a server: what its template looks like
 _clean: defaultdict[int, list[str]] = defaultdict(list)  # by port: databases that are as new
 
 
@@ -32,10 +32,10 @@ def make_database(folder: Path, store: str, server: PostgresServer | None = None
         shutil.copy(_template_file(), path)
         return f"sqlite:///{path}"
     server = server or shared_server()
-    if server.port not in _looks:
+    if server.port not in _digests:
         server.create(_TEMPLATE)
         _migrate(server.url(_TEMPLATE))
-        _looks[server.port] = look(server.url(_TEMPLATE))
+        _digests[server.port] = schema_digest(server.url(_TEMPLATE))
     if _clean[server.port]:
         return _clean[server.port].pop()
     return make_empty_database(folder, store, server, template=_TEMPLATE)
@@ -78,7 +78,7 @@ def remove_database(url: str, server: PostgresServer | None = None) -> None:
     if not url.startswith("postgresql"):
         return
     server = server or shared_server()
-    if server.port in _looks and wash(url, like=_looks[server.port]):
+    if server.port in _digests and reset(url, digest=_digests[server.port]):
         _clean[server.port].append(url)
     else:
         server.drop(url.rpartition("/")[2])

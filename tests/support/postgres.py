@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +25,7 @@ from psycopg import sql
 from octy_worker.dev.processes import free_port
 from support import postgres_keeper as keeper
 from support.postgres_binaries import SERVANT, candidates, copy_wheel, find_binaries, open_to_others
+from support.until import until
 
 USER = "octy"
 _SETTINGS = {
@@ -40,8 +40,7 @@ _SETTINGS = {
 }
 _HASTY = {"fsync": "off", "full_page_writes": "off"}
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-_PATIENCE = 120.0  # seconds for a start: the recovery of a large database takes its time
-_POLL = 0.01
+_TIMEOUT = 120.0  # seconds for a start: the recovery of a large database takes its time
 _TAIL = 20
 
 
@@ -82,7 +81,7 @@ class PostgresServer:
         if self.process is not None and self._running():
             self.process.send_signal(_SIGNALS[mode])
             self.resume()  # a paused one takes its signals only now
-            self.process.wait(_PATIENCE)
+            self.process.wait(_TIMEOUT)
 
     def kill(self) -> None:
         """Kill -9 the postmaster, then its children; return when all are gone."""
@@ -208,7 +207,7 @@ class PostgresServer:
         with self._log.open("ab") as log:
             made = self._popen(program, ["-D", str(self._data), *options, *sync], log)
         try:
-            if made.wait(_PATIENCE) != 0:
+            if made.wait(_TIMEOUT) != 0:
                 raise RuntimeError(f"{program} failed:\n{self._log_tail()}")
         finally:
             made.kill()  # on Ctrl-C, which it does not get
@@ -231,13 +230,12 @@ class PostgresServer:
         )
 
     def _wait_until_ready(self, child: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not self._ready(child.pid):
-            if child.poll() is not None or time.monotonic() > deadline:
-                tail = self._log_tail()
-                self.kill()
-                raise RuntimeError(f"PostgreSQL did not start (status {child.returncode}):\n{tail}")
-            time.sleep(_POLL)
+        with contextlib.suppress(AssertionError):
+            until(lambda: self._ready(child.pid) or child.poll() is not None, _TIMEOUT)
+        if not self._ready(child.pid):
+            tail = self._log_tail()
+            self.kill()
+            raise RuntimeError(f"PostgreSQL did not start (status {child.returncode}):\n{tail}")
 
     def _ready(self, pid: int) -> bool:
         """Read the lock file, as pg_ctl does: the first line tells whose it is, the eighth its state."""

@@ -15,12 +15,12 @@ def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
 
 
 @pytest.mark.parametrize(
-    ("patience", "longest"),
+    ("options", "longest"),
     [(DEFAULT_RETRY, 30), (MAIL_RETRY, 600), (BACKGROUND_RETRY, 600)],
     ids=["store", "mail", "look"],
 )
-def test_retry_intervals_double_up_to_a_limit_without_end(patience: dict, longest: int) -> None:
-    policy = patience["retry_policy"]
+def test_retry_intervals_double_up_to_a_limit_without_end(options: dict, longest: int) -> None:
+    policy = options["retry_policy"]
     assert policy.maximum_attempts == 0
     assert [wait.total_seconds() for wait in waits(policy, 4)] == [1, 2, 4, 8]
     assert waits(policy, 20)[-1].total_seconds() == longest

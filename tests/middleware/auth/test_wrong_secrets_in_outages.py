@@ -103,7 +103,7 @@ def test_attempt_of_a_client_that_times_out_before_the_commit_is_counted(world: 
 
 
 def old_shape(world: World, keys: Keys) -> Keys:
-    """Give a key pair a public key without a checksum, and let another one have a slow hash: refusals take a decoy's."""
+    """Give a key pair a public key without a checksum and another one a slow hash: refusals then take a decoy's."""
     other = world.register("other")
     have(world, other, slow(other.secret), "pbkdf2_sha256", "pk_" + "7" * 64)
     return rename(world, keys, OLD)

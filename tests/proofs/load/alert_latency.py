@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from support.databases import STORES
+from support.databases import DATABASES
 
 from proofs.load.alert_loads import LOADS, LoadProgress
 from proofs.load.alert_rig import AccountKeys, Rig, alert_rig
@@ -111,7 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="proofs.load.alert_latency")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--load", nargs="+", choices=LOADS, default=list(LOADS))
-    parser.add_argument("--database", choices=STORES, default="sqlite")
+    parser.add_argument("--database", choices=DATABASES, default="sqlite")
     parser.add_argument("--incidents", type=int, default=None)
     given = parser.parse_args()
     incidents = given.incidents or (5 if given.quick else 30)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 
-from support.databases import STORES
+from support.databases import DATABASES
 from support.postgres import PostgresServer
 from support.world import World
 
@@ -17,13 +17,13 @@ from proofs.load.report import Report, conclude
 def proof_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the option `--database`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database", choices=[*STORES, "both"], default="both")
+    parser.add_argument("--database", choices=[*DATABASES, "both"], default="both")
     return parser
 
 
 def chosen_databases(database: str) -> tuple[str, ...]:
     """Return what the option `--database` names."""
-    return STORES if database == "both" else (database,)
+    return DATABASES if database == "both" else (database,)
 
 
 @contextmanager

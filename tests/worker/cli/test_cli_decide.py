@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.cli_rig import DENIED
 from support.cli_stack import CliStack, open_stack
-from support.databases import STORES
+from support.databases import DATABASES
 from support.world import INSTALLATION
 
 from octy_middleware.clock import utc
@@ -20,7 +20,7 @@ from octy_worker.cli import exit_process, incidents, incidents_requests, keys
 WHY = ("--reason", "confirmed by phone")
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=DATABASES)
 def stack(tmp_path_factory, request) -> Iterator[CliStack]:
     with open_stack(tmp_path_factory.mktemp("stack"), request.param) as stack:
         yield stack
