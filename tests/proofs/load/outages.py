@@ -7,8 +7,8 @@ back by itself, and what is on disk equals what clients were answered, to the la
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from itertools import product
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from proofs.load.databases import chosen_databases, fresh_world, proof_parser
 from proofs.load.http_clients import statuses, times
 from proofs.load.outage_run import RECOVERY_TIMEOUT, RIGHT_STATUS, KeyPairs, Limits, OutageRun
 from proofs.load.report import Report, conclude, in_ms
-from proofs.load.servers import ADAPTERS, serving
+from proofs.load.servers import ADAPTERS, Server, serving
 
-KINDS = {"sqlite": sqlite_outages.KINDS, "postgresql": postgres_outages.KINDS}
+Outage = Callable[[World, Server], AbstractContextManager[None]]
+KINDS: dict[str, dict[str, Outage]] = {"sqlite": sqlite_outages.KINDS, "postgresql": postgres_outages.KINDS}
 _UNREADABLE = sqlite_outages.UNREADABLE | postgres_outages.UNREADABLE
 _EARLY, _LATE = 0.75, 0.05  # seconds: the feed is read four times a second, by a thread that has to get its turn
 _RETRY = 0.5  # seconds that the recorder waits after a failed commit
