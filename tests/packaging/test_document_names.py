@@ -12,6 +12,7 @@ from support.paths import ROOT
 from typer.main import get_command
 
 from octy_worker.cli.app import app
+from octy_worker.cli.lazy_command import LazyCommand
 
 GENERATED = {"docs/benchmarks.md", "docs/conformance.md"}  # what their programs write is tested there
 PAGES = sorted(
@@ -44,7 +45,7 @@ def commands() -> dict[tuple[str, ...], Any]:
     """Every command of `octy` by its words."""
 
     def below(command: Any, path: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
-        found = {path: command}
+        found = {path: command.load() if isinstance(command, LazyCommand) else command}
         if hasattr(command, "list_commands"):  # a group
             context = typer.Context(command)
             for name in command.list_commands(context):

@@ -9,7 +9,7 @@ from support.world import World
 
 from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.cli.context import read_env_file
+from octy_worker.cli.variables import read_env_file
 
 
 @pytest.fixture

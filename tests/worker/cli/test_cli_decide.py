@@ -15,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import KeyPairState
-from octy_worker.cli import exit_process, incidents, incidents_requests, keys
+from octy_worker.cli import exit_process, incidents, incidents_requests
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -32,7 +32,7 @@ def stack(tmp_path_factory, request) -> Iterator[CliStack]:
 def test_decision_is_applied_and_its_repeat_has_no_effect(stack):
     pair, incident_id = stack.open_incident()
     done = stack.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
-    assert set(done.json) == set(incidents.DECIDE_JSON.split(", "))
+    assert set(done.json) == set(incidents_requests.DECIDE_JSON.split(", "))
     assert (done.json["accepted"], done.json["why"], done.json["actor"]) == (True, "", "ada")
     assert '"what": "case_decided"' in done.stderr
     [answer] = stack.events(incident_id, "answered")
@@ -142,7 +142,7 @@ def test_new_keys_are_resent_then_withdrawn_by_an_amendment(stack):
     assert "there is an answer: regenerate, decided by ada" in late.stderr
     assert stack.events(incident_id, "extension_refused")[0]["days"] == 7
     done = stack.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
-    assert set(done.json) == set(incidents_requests.CHANGE_JSON.split(", "))
+    assert set(done.json) == set(incidents.CHANGE_JSON.split(", "))
     assert (done.json["closed"], done.json["ordered"]) == (False, None)
     stack.wait_for_end(incident_id)
     query = (
@@ -169,7 +169,7 @@ def test_first_keys_with_an_expired_link_are_resent_without_an_incident(stack):
         run(connection, "UPDATE sealed_secret SET expires_at = 0 WHERE regeneration_id = ?", first)
     words = ("keys", "resend", "--account", "expired", *WHY, "--json")
     done = stack.octy.shell(*words).must()
-    assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.RESEND_JSON).split(", "))
+    assert set(done.json) == set(re.sub(r"\{.*\}", "", incidents_requests.RESEND_KEYS_JSON).split(", "))
     assert (done.json["address"], done.json["mail"]) == ("expired@acme.example", 2)
     assert done.json["earlier"]["status"] == "expired"
     assert '"what": "mail_ordered_again", "actor": "ada"' in done.stderr

@@ -1,17 +1,19 @@
 """`octy accounts`: options and help texts."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from octy_middleware.db.models import Account
 from octy_worker.cli.context import now, open_database, staff_actor
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
-from octy_worker.cli.output import print_json, print_lines, print_list, print_omitted, print_page, printing_result
-from octy_worker.errors import UsageError
-
-app = typer.Typer(no_args_is_help=True, help="Customers: contact data, key pairs and incidents.")
+from octy_worker.cli.output import print_json, print_list, print_omitted, print_page, print_result
+from octy_worker.cli.views import accounts as view
+from octy_worker.reports.queries import count_rows, list_accounts, show_account
+from octy_worker.staff.account_changes import change_contact_address
+from octy_worker.staff.registration import add_account
 
 ADD_JSON = "account_id, regeneration_id, reference, contact_email_address"
 CHANGE_JSON = "account_id, account, contact_email_address, security_address, takes_effect_at, keys_wait"
@@ -23,14 +25,11 @@ SHOW_JSON = (
 )
 
 
-@app.command(
-    help=help_text(
-        "Create an account and order its first key pair.",
-        "octy accounts add --reference acme --email security@acme.example",
-        "octy accounts add --reference 4711 --email ada@acme.example --name Ada",
-        more="The worker issues the key pair and mails a link that shows the secret once. Nobody else ever sees it.",
-        json=ADD_JSON,
-    )
+@help_page(
+    "octy accounts add --reference acme --email security@acme.example",
+    "octy accounts add --reference 4711 --email ada@acme.example --name Ada",
+    more="The worker issues the key pair and mails a link that shows the secret once. Nobody else ever sees it.",
+    json=ADD_JSON,
 )
 def add(
     context: typer.Context,
@@ -45,12 +44,6 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Create the account; the worker does everything else."""
-    from octy_middleware.addresses import normalize_mail_address
-    from octy_worker.staff.audit import record
-    from octy_worker.staff.registration import register
-
-    if normalize_mail_address(email) is None:
-        raise UsageError(f"{email[:100]!r} is not a valid mail address", "use the form name@example.com")
     contact = {
         "contact_email_address": email,
         "contact_name": name,
@@ -58,35 +51,26 @@ def add(
         "webhook_url": webhook,
         "authenticated_id_key": id_key,
     }
-    who = staff_actor(context, actor)
+    who, own_id, address = staff_actor(context, actor), reference.strip(), email.strip()
     with open_database(context) as database:
-        account = register(database, reference, contact, actor=who, now=now())
-    record("account_added", who, account=account.account_id, regeneration=account.regeneration_id)
-    with printing_result(
-        f"account {reference.strip()} is created ({account.account_id}) and its first key pair is ordered"
-    ):
-        if as_json:
-            ids = {"account_id": account.account_id, "regeneration_id": account.regeneration_id}
-            print_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
-            return
-        print_lines(
-            f"Account {reference.strip()} is created ({account.account_id}).",
-            f"Its first key pair is ordered. The worker mails the public key, and a link that shows the secret once, "
-            f"to {email.strip()}.",
-            f"To see its progress: octy accounts show {reference.strip()}",
-        )
+        added = add_account(database, reference, contact, actor=who, now=now())
+    mailed = "The worker mails the public key, and a link that shows the secret once"
+    lines = [
+        f"Account {own_id} is created ({added.account_id}).",
+        f"Its first key pair is ordered. {mailed}, to {address}.",
+        f"To see its progress: octy accounts show {own_id}",
+    ]
+    done = f"account {own_id} is created ({added.account_id}) and its first key pair is ordered"
+    print_result(done, {**asdict(added), "reference": own_id, "contact_email_address": address}, lines, as_json=as_json)
 
 
-@app.command(
-    help=help_text(
-        "Change an account's contact address, for a customer who can't do so.",
-        "octy accounts change acme --email security@acme.example --reason 'mistyped, ticket 4711'",
-        more="For an address that is mistyped or that rejects mails. The new address and all addresses of the last 14 "
-        "days get a notice; the notice to the previous address has a link to object. Alerts and links to keys go to "
-        "the new address after 24 hours, or 7 days after a change made with the API keys. Then send uncollected keys "
-        "again with `octy keys resend`. The change is audited.",
-        json=CHANGE_JSON,
-    )
+@help_page(
+    "octy accounts change acme --email security@acme.example --reason 'mistyped, ticket 4711'",
+    more="For an address that is mistyped or that rejects mails. The new address and all addresses of the last 14 "
+    "days get a notice; the notice to the previous address has a link to object. Alerts and links to keys go to "
+    "the new address after 24 hours, or 7 days after a change made with the API keys. Then send uncollected keys "
+    "again with `octy keys resend`. The change is audited.",
+    json=CHANGE_JSON,
 )
 def change(
     context: typer.Context,
@@ -98,36 +82,20 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL; the worker sends the notices."""
-    from octy_worker.cli.views import accounts as view
-    from octy_worker.staff.account_changes import change_contact_address
-    from octy_worker.staff.audit import record
-
     who = staff_actor(context, actor)
     with open_database(context) as database:
         changed = change_contact_address(database, account, email, actor=who, reason=reason, now=now())
-    record("contact_changed", who, reason=reason, account=changed.account_id)
-    with printing_result(f"the contact address of {changed.account} is changed"):
-        if as_json:
-            print_json(changed)
-            return
-        print_lines(*view.changed_lines(changed))
+    done = f"the contact address of {changed.account} is changed"
+    print_result(done, changed, view.changed_lines(changed), as_json=as_json)
 
 
-@app.command(
-    "list",
-    help=help_text(
-        "List accounts, newest first.",
-        "octy accounts list",
-        "octy accounts list --json | jq -r '.accounts[].reference'",
-        json=LIST_JSON,
-    ),
+@help_page(
+    "octy accounts list",
+    "octy accounts list --json | jq -r '.accounts[].reference'",
+    json=LIST_JSON,
 )
 def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, as_json: AsJson = False) -> None:
     """Show one line for each account."""
-    from octy_middleware.db.models import Account
-    from octy_worker.cli.views import accounts as view
-    from octy_worker.reports.queries import count_rows, list_accounts
-
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
         found = list_accounts(session, limit=part.row_limit, offset=part.offset)
@@ -136,15 +104,11 @@ def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, a
     print_list("accounts", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
-@app.command(
-    "show",
-    help=help_text(
-        "Show one account: contact data, addresses of security mails, key pairs, open incidents, notices, mails.",
-        "octy accounts show acme",
-        "octy accounts show acme --limit 0",
-        more="To find its reference, use `octy find` with an address, a name, or an id from a mail.",
-        json=SHOW_JSON,
-    ),
+@help_page(
+    "octy accounts show acme",
+    "octy accounts show acme --limit 0",
+    more="To find its reference, use `octy find` with an address, a name, or an id from a mail.",
+    json=SHOW_JSON,
 )
 def show_one(
     context: typer.Context,
@@ -155,9 +119,6 @@ def show_one(
     as_json: AsJson = False,
 ) -> None:
     """Show one account."""
-    from octy_worker.cli.views import accounts as view
-    from octy_worker.reports.queries import show_account
-
     with open_database(context) as database, database.read_session() as session:
         report = show_account(session, reference, now(), limit=limit or None)
     if as_json:

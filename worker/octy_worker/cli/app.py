@@ -1,85 +1,172 @@
-"""The `octy` command: its groups, and the options before them.
+"""The `octy` command: every command by name, with the module that runs it, and the options before them."""
 
-No module that is loaded for `octy --help` imports SQLAlchemy, pydantic or temporalio: they take over a second on a
-small machine.
-"""
-
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from octy_worker.cli import (
-    accounts,
-    db,
-    db_adopt,
-    db_prune,
-    db_restored,
-    find,
-    incidents,
-    incidents_bulk,
-    incidents_reconcile,
-    incidents_requests,
-    keys,
-    keys_import,
-    mail,
-    outbox,
-    services,
-    temporal,
-    webhooks,
-)
-from octy_worker.cli.context import load_variables
-from octy_worker.cli.help_text import OPERATOR_PANEL, STAFF_PANEL, TRIAL_PANEL, exit_code_table, help_text
+from octy_worker.cli.help_text import exit_code_table, help_text
+from octy_worker.cli.lazy_command import LazyCommand
 from octy_worker.cli.main_group import MainGroup
+from octy_worker.cli.variables import load_variables
+
+_PANELS = {
+    "For support staff": ("find", "accounts", "incidents", "keys", "outbox", "webhooks"),
+    "For operators": ("worker", "pages", "codec-server", "doctor", "secrets", "mail", "db", "temporal"),
+    "To try it out": ("dev", "demo"),
+}
+_GROUPS = {
+    "accounts": "Customers: contact data, key pairs and incidents.",
+    "incidents": "Incidents: repeated failed attempts with one key pair, and the answers to them.",
+    "keys": "Key pairs: state, use, replacement and revocation.",
+    "outbox": "Undelivered outbox messages and dead letters.",
+    "webhooks": "Webhooks: events sent to customers' own servers.",
+    "mail": "Mails to customers: preview, test and DKIM.",
+    "db": "The database: schema, migration, retention and restored backups.",
+    "temporal": "Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.",
+}
+_COMMANDS = {
+    "find": (
+        "find:find",
+        "Find a customer by a mail address, a name, a public key, a request id, or an id from a mail.",
+    ),
+    "accounts add": ("accounts:add", "Create an account and order its first key pair."),
+    "accounts change": ("accounts:change", "Change an account's contact address, for a customer who can't do so."),
+    "accounts list": ("accounts:list_all", "List accounts, newest first."),
+    "accounts show": (
+        "accounts:show_one",
+        "Show one account: contact data, addresses of security mails, key pairs, open incidents, notices, mails.",
+    ),
+    "incidents list": ("incidents:list_some", "List incidents, newest first: the open ones, or all."),
+    "incidents show": (
+        "incidents:show_one",
+        "Show one incident: failed attempts, their sources, the answer, mails, and the timeline.",
+    ),
+    "incidents decide": ("incidents_requests:decide", "Decide an incident for the customer: regenerate or dismiss."),
+    "incidents extend": ("incidents_requests:extend", "Extend the time for the customer's answer."),
+    "incidents resend": ("incidents_requests:resend", "Send a mail of an incident again."),
+    "incidents change": ("incidents:change", "Change the answer of an incident."),
+    "incidents decide-many": ("incidents_bulk:decide_many", "Decide many incidents that have one cause."),
+    "incidents held": (
+        "alerts:held",
+        "Show whether alerts to customers are held, why, until when, and how many are unsent.",
+    ),
+    "incidents release": ("alerts:release", "Send held alerts now."),
+    "incidents reconcile": (
+        "incidents_reconcile:reconcile",
+        "Compare the database with Temporal's workflows and repair differences. Workers do it once an hour.",
+    ),
+    "keys list": ("keys:list_some", "List key pairs, newest first."),
+    "keys show": (
+        "keys:show_one",
+        "Show one key pair: state, use and sources in the last 7 days, and whether it was sent over plain HTTP.",
+    ),
+    "keys regenerate": ("keys:regenerate", "Replace an account's key pair."),
+    "keys resend": (
+        "incidents_requests:resend_keys",
+        "Send a new link to uncollected new keys, also to an account's first ones.",
+    ),
+    "keys revoke": ("keys:revoke", "Revoke a key pair at once and for good."),
+    "keys import": ("keys_import:import_pairs", "Import existing customers with the keys that they have."),
+    "outbox list": ("outbox:list_some", "List undelivered messages, newest first."),
+    "outbox retry": ("outbox:retry_some", "Retry dead letters."),
+    "webhooks list": ("webhooks:list_some", "List webhooks, newest first."),
+    "webhooks retry": ("webhooks:retry_some", "Retry webhooks that failed or were skipped."),
+    "webhooks secret": ("webhooks:secret", "Print the secret with which an account verifies its webhooks."),
+    "webhooks rotate-secret": ("webhooks:rotate_one", "Give one account a new webhook secret; all others keep theirs."),
+    "webhooks test": (
+        "webhooks:send_test",
+        "Send a signed test event to an account's server now, and show the result.",
+    ),
+    "worker": ("services:worker", "Run the worker and the customers' pages until stopped."),
+    "pages": ("services:pages", "Serve only the customers' pages, until stopped."),
+    "codec-server": (
+        "temporal:codec_server",
+        "Decode encrypted payloads for Temporal's Web UI and command line, until stopped.",
+    ),
+    "mail preview": (
+        "mail:preview",
+        "Show the mails as customers get them, with sample data: a list of all kinds, or one mail.",
+    ),
+    "mail test": ("mail:send_sample", "Send a sample through the configured mail server, and show the result."),
+    "mail record": ("mail:record", "Print the DNS record with which receivers verify the mails' signatures (DKIM)."),
+    "doctor": ("doctor.command:doctor", "Check the whole installation; list problems and what to do about them."),
+    "secrets": ("secrets:secrets", "Print a complete set of new keys as OCTY_* settings."),
+    "db upgrade": (
+        "db:upgrade",
+        "Create the tables, or migrate them to this release. Safe to repeat; apps and workers can run meanwhile.",
+    ),
+    "db downgrade": (
+        "db:downgrade",
+        "Migrate the tables back to an older schema, by default the previous one. Newer data is lost.",
+    ),
+    "db current": ("db:current", "Show the database's schema version, and the one that this release needs."),
+    "db check": (
+        "db:check",
+        "Check that the database has the tables of this release; exit with 0 if so, else print what to do.",
+    ),
+    "db prune": (
+        "db_prune:prune",
+        "Delete expired rows, and merge old counters per minute into days. Workers do it once a day.",
+    ),
+    "db adopt": ("db_adopt:adopt", "Confirm that a database was moved or copied, or that it is used with other keys."),
+    "db restored": (
+        "db_restored:restored",
+        "After restoring a backup: revoke again the key pairs revoked since, from Temporal and the audit log.",
+    ),
+    "temporal versions": ("temporal:list_versions", "List the worker's builds that Temporal knows, newest first."),
+    "temporal promote": (
+        "temporal:promote",
+        "Make one build of the worker current: it gets all workflows, also those of open incidents.",
+    ),
+    "dev": ("dev:dev", "Run the whole stack on this machine, until Ctrl-C."),
+    "demo": ("dev:demo", "Run a demonstration on real input, from an empty installation."),
+}
+
+
+class OctyGroup(MainGroup):
+    """The group of all commands, shown in panels by who uses them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for panel, names in _PANELS.items():
+            for name in names:
+                command = _group(name) if name in _GROUPS else LazyCommand(name, *_COMMANDS[name])
+                command.rich_help_panel = panel
+                self.add_command(command)
+
+
+def _group(name: str) -> TyperGroup:
+    group = TyperGroup(name=name, help=_GROUPS[name], no_args_is_help=True, rich_markup_mode="rich")
+    for path, entry in _COMMANDS.items():
+        if path.startswith(f"{name} "):
+            group.add_command(LazyCommand(path.removeprefix(f"{name} "), *entry))
+    return group
+
 
 app = typer.Typer(
     name="octy",
-    cls=MainGroup,
+    cls=OctyGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they would show local variables, and with them secrets
     help=help_text(
         "Manage API keys: accounts, key pairs, incidents of repeated failed attempts, and the worker.",
-        "octy dev                          run the whole stack on this machine",
-        "octy secrets --out octy.env       create the keys of a new installation",
-        "octy --env-file octy.env doctor   find problems and what to do about them",
-        "octy incidents list               list the open incidents",
+        (
+            "octy dev                          run the whole stack on this machine",
+            "octy secrets --out octy.env       create the keys of a new installation",
+            "octy --env-file octy.env doctor   find problems and what to do about them",
+            "octy incidents list               list the open incidents",
+        ),
     ),
     epilog=exit_code_table(),
 )
-app.command("find", help=find.FIND_HELP, rich_help_panel=STAFF_PANEL)(find.find)
-app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF_PANEL)
-incidents.app.command("extend", help=incidents_requests.EXTEND_HELP)(incidents_requests.extend)
-incidents.app.command("resend", help=incidents_requests.RESEND_HELP)(incidents_requests.resend)
-incidents.app.command("change", help=incidents_requests.CHANGE_HELP)(incidents_requests.change)
-incidents.app.command("decide-many", help=incidents_bulk.DECIDE_MANY_HELP)(incidents_bulk.decide_many)
-incidents.app.command("held", help=incidents_bulk.HELD_HELP)(incidents_bulk.held)
-incidents.app.command("release", help=incidents_bulk.RELEASE_HELP)(incidents_bulk.release)
-incidents.app.command("reconcile", help=incidents_reconcile.RECONCILE_HELP)(incidents_reconcile.reconcile)
-app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF_PANEL)
-keys.app.command("import", help=keys_import.IMPORT_HELP)(keys_import.import_pairs)
-app.add_typer(keys.app, name="keys", rich_help_panel=STAFF_PANEL)
-app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF_PANEL)
-app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF_PANEL)
-app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATOR_PANEL)(services.worker)
-app.command("pages", help=services.PAGES_HELP, rich_help_panel=OPERATOR_PANEL)(services.pages)
-app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATOR_PANEL)(temporal.codec_server)
-app.add_typer(mail.app, name="mail", rich_help_panel=OPERATOR_PANEL)
-app.command("doctor", help=db.DOCTOR_HELP, rich_help_panel=OPERATOR_PANEL)(db.doctor)
-app.command("secrets", help=db.SECRETS_HELP, rich_help_panel=OPERATOR_PANEL)(db.secrets)
-db.database.command("prune", help=db_prune.PRUNE_HELP)(db_prune.prune)
-db.database.command("adopt", help=db_adopt.ADOPT_HELP)(db_adopt.adopt)
-db.database.command("restored", help=db_restored.RESTORED_HELP)(db_restored.restored)
-app.add_typer(db.database, name="db", rich_help_panel=OPERATOR_PANEL)
-app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATOR_PANEL)
-app.command("dev", help=services.DEV_HELP, rich_help_panel=TRIAL_PANEL)(services.dev)
-app.command("demo", help=services.DEMO_HELP, rich_help_panel=TRIAL_PANEL)(services.demo)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415
-
         typer.echo(f"octy-middleware {version('octy-middleware')}")
         raise typer.Exit
 

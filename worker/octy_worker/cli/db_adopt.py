@@ -1,19 +1,25 @@
 """`octy db adopt`: options, help text and report."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import now, open_database, staff_actor, variables_of
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
-from octy_worker.cli.output import print_json, print_lines, printing_result
+from octy_worker.cli.output import print_result
+from octy_worker.cli.variables import variables_of
+from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
+from octy_worker.identity import keychains_from_environment
+from octy_worker.maintenance import adoption
+from octy_worker.settings import KEY_SETTINGS
+from octy_worker.staff.audit import record
 
 ADOPT_JSON = "installation, as: moved | copy | null, keys[setting], closed{incidents, regenerations, mails, notices, …}"
-ADOPT_HELP = help_text(
-    "Confirm that a database was moved or copied, or that it is used with other keys.",
+
+
+@help_page(
     "octy db adopt --moved --reason 'new server'",
     "octy db adopt --copy --reason 'staging of today'",
     "octy --env-file octy.env db adopt --keys link_keys --reason 'the old ones are lost'",
@@ -27,8 +33,6 @@ ADOPT_HELP = help_text(
     "the old keys is lost: with other peppers no key pair is accepted.",
     json=ADOPT_JSON,
 )
-
-
 def adopt(  # one option for each way
     context: typer.Context,
     *,
@@ -48,12 +52,6 @@ def adopt(  # one option for each way
     as_json: AsJson = False,
 ) -> None:
     """Adopt the database, in one transaction for each option."""
-    from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.identity import keychains_from_environment
-    from octy_worker.maintenance import adoption
-    from octy_worker.settings import KEY_SETTINGS
-    from octy_worker.staff.audit import record
-
     who, wanted = staff_actor(context, actor), keys or []
     if moved == copy and not (wanted and not moved):
         raise UsageError("give one of --moved, --copy or --keys", "see `octy db adopt --help`")
@@ -69,11 +67,9 @@ def adopt(  # one option for each way
         chosen = {purpose: chains[purpose] for purpose in wanted}
         installation, closed = adoption.adopt(database, way, chosen, now(), in_place=snapshot)
     record("database_adopted", who, reason=reason, installation=installation, way=way, keys=",".join(wanted))
-    with printing_result("the database was adopted"):
-        if as_json:
-            print_json({"installation": installation, "as": way, "keys": wanted, "closed": closed})
-            return
-        print_lines(f"Installation {installation}." if way else f"Keys registered: {', '.join(wanted)}.")
-        if closed:
-            ended = [f"{count:>9,}  {name}" for name, count in closed.items() if count]
-            print_lines(*ended, "were closed here; they continue in the original." if ended else "Nothing was open.")
+    lines = [f"Installation {installation}." if way else f"Keys registered: {', '.join(wanted)}."]
+    ended = [f"{count:>9,}  {name}" for name, count in closed.items() if count]
+    if closed:
+        lines += [*ended, "were closed here; they continue in the original."] if ended else ["Nothing was open."]
+    value = {"installation": installation, "as": way, "keys": wanted, "closed": closed}
+    print_result("the database was adopted", value, lines, as_json=as_json)

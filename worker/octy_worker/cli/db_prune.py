@@ -1,23 +1,25 @@
 """`octy db prune`: options, help text, progress and report."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from octy_worker.cli.context import now, open_database, variables_of
-from octy_worker.cli.help_text import help_text
+from octy_middleware.db.database import Database
+from octy_worker.cli.context import now, open_database
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import print_json, print_lines, print_note
+from octy_worker.cli.variables import variables_of
 from octy_worker.errors import RefusedError
-
-if TYPE_CHECKING:
-    from octy_middleware.db.database import Database
-    from octy_worker.settings import RetentionSettings
+from octy_worker.imports.writer import clear_interrupted
+from octy_worker.maintenance.retention import RetentionRun, RunStatus, count_due
+from octy_worker.settings import RetentionSettings
 
 _DATABASE_TIMEOUT = 30.0  # seconds to wait for a database that is not available
 _WORDS = {
@@ -32,8 +34,10 @@ _WORDS = {
     "minutes": "counters per minute, merged into counters per day",
 }
 PRUNE_JSON = f"dry_run, rows[{', '.join(_WORDS)}], longest_step_ms"
-PRUNE_HELP = help_text(
-    "Delete expired rows, and merge old counters per minute into days. Workers do it once a day.",
+_Report = Callable[[Counter[str]], None]
+
+
+@help_page(
     "octy db prune --dry-run",
     "octy --env-file octy.env db prune --json",
     more="Apps and workers can run meanwhile: it works in steps of milliseconds. You may stop it with Ctrl-C; the next "
@@ -42,9 +46,6 @@ PRUNE_HELP = help_text(
     "settings. A SQLite file does not shrink; its free pages are reused.",
     json=PRUNE_JSON,
 )
-_Report = Callable[[Counter[str]], None]
-
-
 def prune(
     context: typer.Context,
     *,
@@ -52,9 +53,6 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete expired rows, or count them."""
-    from octy_worker.maintenance.retention import count_due
-    from octy_worker.settings import RetentionSettings
-
     settings = RetentionSettings.from_environment(variables_of(context))
     with open_database(context) as database:
         done, longest = (count_due(database, settings, now()), None) if dry_run else _run(database, settings)
@@ -68,8 +66,6 @@ def prune(
 
 
 def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
-    from octy_worker.imports.writer import clear_interrupted
-    from octy_worker.maintenance.retention import RetentionRun, RunStatus
 
     if removed := clear_interrupted(database, now):
         print_note(f"removed {removed:,} key pairs of an earlier, interrupted import")
@@ -86,8 +82,6 @@ def _progress() -> Iterator[_Report]:
     if not sys.stderr.isatty():
         yield lambda _done: None
         return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:

@@ -1,32 +1,29 @@
 """`octy db restored`: options, help text and report."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import asyncio
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.exit_codes import ExitCode
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
-from octy_worker.cli.output import print_json, print_lines, printing_result
-from octy_worker.errors import RefusedError, UnavailableError, UsageError
-
-if TYPE_CHECKING:
-    from octy_middleware.db.database import Database
-    from octy_worker.staff.restore import RestoreReport
-    from octy_worker.temporal.access import TemporalAccess
+from octy_worker.cli.output import print_result
+from octy_worker.domain.staff_requests import check_staff
+from octy_worker.errors import UsageError
+from octy_worker.maintenance.restored.audit_log import revoked_keys
+from octy_worker.staff.restore import RestoreOptions, RestoreReport, repair_from_temporal
 
 RESTORED_JSON = (
     "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], "
     "unproven[workflow_id, why], retention_days"
 )
-RESTORED_HELP = help_text(
-    "After restoring a backup: revoke again the key pairs that were revoked since, from Temporal and the audit log.",
+
+
+@help_page(
     "octy --env-file octy.env db restored --dry-run --reason 'backup of Sunday'",
     "octy --env-file octy.env db restored --reason 'backup of Sunday'",
     "journalctl -t octy-audit | octy db restored --audit-log - --reason 'backup of Sunday'",
@@ -41,17 +38,6 @@ RESTORED_HELP = help_text(
     "something.",
     json=RESTORED_JSON,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    revoked: list[str]
-    actor: str
-    reason: str
-    dry: bool
-    trust: bool
-
-
 def restored(
     context: typer.Context,
     *,
@@ -68,23 +54,14 @@ def restored(
     as_json: AsJson = False,
 ) -> None:
     """Run it, or show what it would do."""
-    from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.maintenance.restored.audit_log import revoked_keys
-    from octy_worker.staff.audit import record
-
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
     revoked = [] if audit_log is None else revoked_keys(_lines(audit_log))
-    options = _Options(revoked, who, reason, dry=dry_run, trust=trust_temporal)
+    options = RestoreOptions(who, reason, revoked, dry=dry_run, trust=trust_temporal)
     with open_database(context) as database:
-        found = asyncio.run(_run(database, place, options))
-    if not dry_run:
-        record("database_restored", who, reason=reason, found=found.counts, unproven=str(len(found.unproven)))
-    with printing_result("the run is complete"):
-        if as_json:
-            print_json({"dry_run": dry_run, **vars(found)})
-        else:
-            print_lines(*_report_lines(found, dry_run=dry_run))
+        found = asyncio.run(repair_from_temporal(database, place, options, now))
+    value = {"dry_run": dry_run, **vars(found)}
+    print_result("the run is complete", value, _report_lines(found, dry_run=dry_run), as_json=as_json)
     left = found.lost_keys or found.unproven or (dry_run and not found.is_empty)
     raise typer.Exit(ExitCode.FAILED if left else ExitCode.OK)
 
@@ -97,53 +74,7 @@ def _lines(audit_log: str) -> list[str]:
     return text.splitlines()
 
 
-async def _run(database: "Database", place: "TemporalAccess", options: _Options) -> "RestoreReport":
-    from temporalio.service import RPCError
-
-    from octy_worker.maintenance.restored.histories import Histories
-    from octy_worker.staff.audit import record
-    from octy_worker.staff.restore import RestoredBackup
-    from octy_worker.temporal.access import open_client
-
-    def audit_revocation(public_key: str) -> None:
-        """Write the audit line of `octy keys revoke`, so that it is found after the next restored backup."""
-        record("key_revoked", options.actor, reason=options.reason, changed=True, public_key=public_key, incident=None)
-
-    installation = _installation_in_place(database)
-    histories = Histories(await open_client(place), installation, trust=options.trust)
-    run = RestoredBackup(
-        database,
-        histories,
-        now,
-        actor=options.actor,
-        reason=options.reason,
-        revoked=options.revoked,
-        tell_cut=audit_revocation,
-        dry=options.dry,
-    )
-    try:
-        return await run.go()
-    except RPCError as error:
-        raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
-
-
-def _installation_in_place(database: "Database") -> str:
-    """Return the installation's id. Raises RefusedError for a copy: it must not terminate the original's workflows."""
-    from octy_middleware.domain.installation import load_installation
-    from octy_middleware.errors import ConfigurationError
-    from octy_worker.identity import copied_message
-
-    with database.read() as connection:
-        found = load_installation(database, connection)
-    if found is None:
-        raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
-    if not found.is_at_recorded_location:
-        problem, _, to_do = copied_message(found).partition(" → ")
-        raise RefusedError(problem, to_do)
-    return found.id
-
-
-def _report_lines(found: "RestoreReport", *, dry_run: bool) -> list[str]:
+def _report_lines(found: RestoreReport, *, dry_run: bool) -> list[str]:
     days = f"Temporal keeps closed workflows for {found.retention_days:g} days; older ones could not be compared."
     if found.is_empty:
         return ["The database is as new as Temporal.", days]

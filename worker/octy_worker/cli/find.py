@@ -1,23 +1,25 @@
 """`octy find`: options and help text."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import Annotated
 
 import typer
 
 from octy_worker.cli.context import open_database
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson, Limit
 from octy_worker.cli.output import print_json, print_note, print_page
+from octy_worker.cli.views import search as view
 from octy_worker.errors import UsageError
+from octy_worker.reports import search
 
 FIND_JSON = (
     "accounts[as in accounts list], keys[as in keys list], incidents[as in incidents list], "
     "requests[request_id, at, account, public_key, outcome, source], "
     "accounts_total, keys_total, incidents_total, requests_total, all_requests_searched"
 )
-FIND_HELP = help_text(
-    "Find a customer by a mail address, a name, a public key, a request id, or an id from a mail.",
+
+
+@help_page(
     "octy find ada@acme.example",
     "octy find Ada Byron",
     "octy find pk_4fT",
@@ -30,8 +32,6 @@ FIND_HELP = help_text(
     "`octy keys show` and `octy incidents show`. Exit code 2: nothing matches.",
     json=FIND_JSON,
 )
-
-
 def find(
     context: typer.Context,
     words: Annotated[list[str], typer.Argument(metavar="TEXT", help="The text to search for, in one word or several.")],
@@ -39,9 +39,6 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Show a table of each kind of thing that matches."""
-    from octy_worker.cli.views import search as view
-    from octy_worker.reports import search
-
     with open_database(context) as database, database.read_session() as session:
         found = search.search(session, " ".join(words), limit=limit or None)
     if not any(found.totals):  # the text is not repeated: it may be a secret

@@ -1,17 +1,14 @@
 """Layout of help texts: what a command does, details, examples, and the keys of its JSON."""
 
 import re
+from collections.abc import Sequence
 
 from octy_worker.cli.exit_codes import DESCRIPTIONS
-
-STAFF_PANEL = "For support staff"
-OPERATOR_PANEL = "For operators"
-TRIAL_PANEL = "To try it out"
 
 _MARKUP = re.compile(r"\[(?=[a-z#/@])")
 
 
-def help_text(summary: str, *examples: str, more: str = "", json: str = "") -> str:
+def help_text(summary: str, examples: Sequence[str], *, more: str = "", json: str = "") -> str:
     """Return a help text. `summary` is also shown in lists of commands; `json` names the keys of `--json`."""
     parts = [summary]
     if more:

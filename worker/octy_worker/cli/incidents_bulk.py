@@ -1,52 +1,26 @@
-"""`octy incidents decide-many`, `held` and `release`, for many incidents with one cause: options and help texts."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
+"""`octy incidents decide-many`, for many incidents with one cause: options and help text."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import uuid4
 
 import typer
 
-from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
+from octy_middleware.db.database import Database
+from octy_worker.cli.context import open_database, staff_actor, temporal_place
 from octy_worker.cli.exit_codes import ExitCode
-from octy_worker.cli.help_text import help_text
-from octy_worker.cli.incidents import Decision
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Leaked, Reason
-from octy_worker.cli.output import confirm, print_json, print_lines, print_note, printing_result
+from octy_worker.cli.output import confirm, print_json, print_lines, print_note
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from octy_middleware.db.database import Database
-    from octy_worker.staff.bulk_decisions import DecisionResult
+from octy_worker.reports.queries import find_incident
+from octy_worker.staff import decisions
+from octy_worker.staff.bulk_decisions import DecisionResult, DecisionStatus, decide_each, decision_id_of, open_since
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 DECIDE_MANY_JSON = (
     "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
-)
-HELD_JSON = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
-RELEASE_JSON = "id, actor, released_at"
-
-DECIDE_MANY_HELP = help_text(
-    "Decide many incidents that have one cause.",
-    "octy incidents decide-many dismiss --all-open --since 2026-01-09T14:00Z --reason 'our wrong release'",
-    "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
-    more="Each incident is decided as by `octy incidents decide`, one after the other, and gets a line with the "
-    "result. One that is closed or answered is refused; the others continue. If Temporal or the worker is not "
-    "available, the rest is not tried. Repeat the command with its --batch-id: no incident is decided twice. A worker "
-    "must be running.",
-    json=DECIDE_MANY_JSON,
-)
-HELD_HELP = help_text(
-    "Show whether alerts to customers are held, why, until when, and how many are unsent.",
-    "octy incidents held",
-    json=HELD_JSON,
-)
-RELEASE_HELP = help_text(
-    "Send held alerts now.",
-    "octy incidents release --reason 'it is an attack'",
-    more="They are sent within a minute. Without this command they are sent after 15 minutes at most.",
-    json=RELEASE_JSON,
 )
 
 
@@ -58,10 +32,19 @@ def _time(text: str) -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
+@help_page(
+    "octy incidents decide-many dismiss --all-open --since 2026-01-09T14:00Z --reason 'our wrong release'",
+    "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
+    more="Each incident is decided as by `octy incidents decide`, one after the other, and gets a line with the "
+    "result. One that is closed or answered is refused; the others continue. If Temporal or the worker is not "
+    "available, the rest is not tried. Repeat the command with its --batch-id: no incident is decided twice. A worker "
+    "must be running.",
+    json=DECIDE_MANY_JSON,
+)
 def decide_many(
     context: typer.Context,
     *,
-    decision: Annotated[Decision, typer.Argument(help="What to do.")],
+    decision: Annotated[Choice, typer.Argument(help="What to do.")],
     incidents: Annotated[
         list[str] | None, typer.Argument(metavar="[INCIDENT…]", help="Ids, or unique prefixes.", show_default=False)
     ] = None,
@@ -81,16 +64,12 @@ def decide_many(
     as_json: AsJson = False,
 ) -> None:
     """Decide each, and print the result."""
-    from octy_worker.staff import decisions
-    from octy_worker.staff.bulk_decisions import decide_each, decision_id_of
-    from octy_workflows.staff_requests import StaffDecision
-
     if all_open != (since is not None) or all_open == bool(incidents):
         raise UsageError("no incidents are chosen", "give their ids, or --all-open with --since")
     who, batch = staff_actor(context, actor), batch_id or str(uuid4())
     if fault := StaffDecision(decision, who, reason, leaked, batch).error():
         raise RefusedError(fault)
-    results = list["DecisionResult"]()
+    results = list[DecisionResult]()
     with open_database(context) as database:
         found = _chosen(database, incidents or [], since)
         if found and not yes:
@@ -113,8 +92,7 @@ def decide_many(
     _end(results, batch)
 
 
-def _end(results: "Sequence[DecisionResult]", batch: str) -> None:
-    from octy_worker.staff.bulk_decisions import DecisionStatus
+def _end(results: Sequence[DecisionResult], batch: str) -> None:
 
     ends = {result.end for result in results}
     if DecisionStatus.UNAVAILABLE in ends:
@@ -125,58 +103,9 @@ def _end(results: "Sequence[DecisionResult]", batch: str) -> None:
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _chosen(database: "Database", incidents: list[str], since: str | None) -> tuple[str, ...]:
-    from octy_worker.reports.queries import find_incident
-    from octy_worker.staff.bulk_decisions import open_since
+def _chosen(database: Database, incidents: list[str], since: str | None) -> tuple[str, ...]:
 
     with database.read_session() as session:
         if since is not None:
             return open_since(session, _time(since))
         return tuple(find_incident(session, incident) for incident in incidents)
-
-
-def held(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show the hold and the unsent alerts."""
-    from octy_worker.formatting import format_duration, format_time
-    from octy_worker.mail.alert_hold import current_hold
-    from octy_worker.mail.unsent import unsent_alerts
-
-    with open_database(context) as database, database.read_session() as session:
-        hold, unsent = current_hold(session, now()), unsent_alerts(session, now())
-    if as_json:
-        facts = {name: getattr(hold, name, None) for name in ("evidence", "accounts", "began_at", "ends_at")}
-        print_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
-        return
-    if hold is None:
-        print_lines("Alerts are not held.")
-    else:
-        why = hold.evidence.replace("_", " ")
-        print_lines(
-            f"Alerts are held until {format_time(hold.ends_at)}: {why}, {hold.accounts} accounts.",
-            "To send them now: octy incidents release --reason …",
-        )
-    print_lines(
-        f"Unsent alerts: {unsent.count}"
-        + (f", the oldest for {format_duration(unsent.oldest)}." if unsent.count else ".")
-    )
-
-
-def release(context: typer.Context, *, reason: Reason, actor: Actor = None, as_json: AsJson = False) -> None:
-    """End the hold."""
-    from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.mail.alert_hold import release_hold
-    from octy_worker.staff.audit import record
-
-    who = staff_actor(context, actor)
-    check_staff(who, reason)
-    with open_database(context) as database, database.write_session() as session:
-        hold = release_hold(session, actor=who, reason=reason, now=now())
-        released = None if hold is None else {"id": hold.id, "actor": who, "released_at": hold.released_at}
-    if released is None:
-        raise RefusedError("alerts are not held")
-    record("alerts_released", who, reason=reason, hold=str(released["id"]))
-    with printing_result("held alerts are sent within a minute"):
-        if as_json:
-            print_json(released)
-        else:
-            print_lines("Held alerts are sent within a minute.")

@@ -1,22 +1,28 @@
 """`octy incidents reconcile`: options, help text and the report of a run."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from temporalio.service import RPCError
 
-from octy_worker.cli.context import now, open_database, staff_actor, temporal_place, variables_of
+from octy_middleware.db.database import Database
+from octy_middleware.domain.installation import installation_id
+from octy_middleware.settings import BaseSettings
+from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.exit_codes import ExitCode
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import print_json, print_lines, printing_result
+from octy_worker.cli.output import print_result
+from octy_worker.cli.variables import variables_of
 from octy_worker.errors import RefusedError, UnavailableError
-
-if TYPE_CHECKING:
-    from octy_middleware.db.database import Database
-    from octy_worker.maintenance.reconciliation.run import Findings
-    from octy_worker.temporal.access import TemporalAccess
+from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
+from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup
+from octy_worker.maintenance.restored.histories import Histories
+from octy_worker.settings import Time, WorkerSettings
+from octy_worker.staff.audit import record
+from octy_worker.temporal.access import TemporalAccess, open_client
+from octy_worker.temporal.client import main_queue
 
 _WORDS = {
     "checked": "open incidents, regenerations and notices checked",
@@ -29,8 +35,9 @@ _WORDS = {
     "dead_letters": "messages failed for good; see `octy outbox list --dead-letters`",
 }
 RECONCILE_JSON = f"dry_run, {', '.join(_WORDS)}"
-RECONCILE_HELP = help_text(
-    "Compare the database with Temporal's workflows and repair differences. Workers do it once an hour.",
+
+
+@help_page(
     "octy incidents reconcile --dry-run",
     "octy incidents reconcile --json",
     more="Run it after Temporal lost its state. Open incidents, regenerations and notices are started again, with "
@@ -39,8 +46,6 @@ RECONCILE_HELP = help_text(
     "the database does not know.",
     json=RECONCILE_JSON,
 )
-
-
 def reconcile(
     context: typer.Context,
     *,
@@ -48,8 +53,6 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Run it, or show what it would do."""
-    from octy_worker.staff.audit import record
-
     place, who = temporal_place(context), staff_actor(context, None)
     with open_database(context) as database:
         found = asyncio.run(_run(database, place, notice_ttl=_notice_ttl(context), dry=dry_run))
@@ -57,8 +60,7 @@ def reconcile(
         raise RefusedError("a worker is running a reconciliation now", "try again in a minute")
     if found.differences and not dry_run:
         record("reconciled", who, found=str(found))
-    with printing_result("the run is complete"):
-        _say(found, dry_run=dry_run, as_json=as_json)
+    print_result("the run is complete", {"dry_run": dry_run, **found.counts}, _lines(found, dry_run), as_json=as_json)
     raise typer.Exit(
         ExitCode.FAILED if found.unknown or found.temporal_ahead or (dry_run and found.differences) else ExitCode.OK
     )
@@ -66,8 +68,6 @@ def reconcile(
 
 def _notice_ttl(context: typer.Context) -> float:
     """Return for how long a notice's mails are tried; the default is the worker's."""
-    from octy_middleware.settings import BaseSettings
-    from octy_worker.settings import Time, WorkerSettings
 
     class Life(BaseSettings):
         incident_close_after: Time = WorkerSettings.model_fields["incident_close_after"].default
@@ -75,15 +75,7 @@ def _notice_ttl(context: typer.Context) -> float:
     return Life.from_environment(variables_of(context)).incident_close_after
 
 
-async def _run(database: "Database", place: "TemporalAccess", *, notice_ttl: float, dry: bool) -> "Findings | None":
-    from temporalio.service import RPCError
-
-    from octy_middleware.domain.installation import installation_id
-    from octy_worker.maintenance.reconciliation.run import Reconciliation
-    from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup
-    from octy_worker.maintenance.restored.histories import Histories
-    from octy_worker.temporal.access import open_client
-    from octy_worker.temporal.client import main_queue
+async def _run(database: Database, place: TemporalAccess, *, notice_ttl: float, dry: bool) -> Findings | None:
 
     installation = installation_id(database)
     client = await open_client(place)
@@ -102,15 +94,10 @@ async def _run(database: "Database", place: "TemporalAccess", *, notice_ttl: flo
         raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
 
 
-def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        print_json({"dry_run": dry_run, **found.counts})
-        return
-    said = [f"{count:>9,}  {_WORDS[name]}" for name, count in found.counts.items() if count]
+def _lines(found: Findings, dry_run: bool) -> list[str]:
+    counts = [f"{count:>9,}  {_WORDS[name]}" for name, count in found.counts.items() if count]
     if not found.differences:
-        end = "No differences found."
-    elif dry_run:
-        end = "Nothing was changed. Without --dry-run the differences are repaired."
-    else:
-        end = "Repaired: missing workflows are started again, and those of closed subjects are ended."
-    print_lines(*said, end)
+        return [*counts, "No differences found."]
+    if dry_run:
+        return [*counts, "Nothing was changed. Without --dry-run the differences are repaired."]
+    return [*counts, "Repaired: missing workflows are started again, and those of closed subjects are ended."]

@@ -1,30 +1,29 @@
 """`octy keys`: options and help texts."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
-from octy_worker.cli.help_text import help_text
+from octy_middleware.db.models import KeyPair
+from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, PageNumber, Reason
 from octy_worker.cli.output import (
     confirm,
     print_json,
-    print_lines,
     print_list,
     print_note,
     print_omitted,
     print_page,
-    printing_result,
+    print_result,
 )
+from octy_worker.cli.views import key_delivery as delivery_view
+from octy_worker.cli.views import keys as view
+from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import CommandError
-
-if TYPE_CHECKING:
-    from octy_worker.staff.key_orders import RevocationResult
-
-app = typer.Typer(no_args_is_help=True, help="Key pairs: state, use, replacement and revocation.")
+from octy_worker.reports.queries import account_of, count_rows, list_pairs, pair_of, show_key
+from octy_worker.staff import key_orders
 
 _Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The complete public key.")]
 
@@ -40,19 +39,10 @@ REGENERATE_JSON = (
     "account, regeneration_id, joined, leaked, old_public_key, "
     "delivery{regeneration_id, status, mail_error, link_expires_at, collected_at}"
 )
-RESEND_JSON = (
-    "account, address, next_address, takes_effect_at, request_id, actor, mail, "
-    "earlier{regeneration_id, status, mail_error, link_expires_at, collected_at}"
-)
 REVOKE_JSON = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
 
 
-@app.command(
-    "list",
-    help=help_text(
-        "List key pairs, newest first.", "octy keys list", "octy keys list --account acme --json", json=LIST_JSON
-    ),
-)
+@help_page("octy keys list", "octy keys list --account acme --json", json=LIST_JSON)
 def list_some(
     context: typer.Context,
     account: AccountFilter = None,
@@ -61,10 +51,6 @@ def list_some(
     as_json: AsJson = False,
 ) -> None:
     """Show one line for each key pair."""
-    from octy_middleware.db.models import KeyPair
-    from octy_worker.cli.views import keys as view
-    from octy_worker.reports.queries import account_of, count_rows, list_pairs
-
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
         which = [KeyPair.account_id == account_of(session, account).id] if account else []
@@ -73,16 +59,11 @@ def list_some(
     print_list("keys", found, total, part, view.list_table, empty="There are no key pairs.", as_json=as_json)
 
 
-@app.command(
-    "show",
-    help=help_text(
-        "Show one key pair: its state, its use and sources in the last 7 days, and whether it was sent over plain "
-        "HTTP.",
-        "octy keys show pk_4fT…",
-        "octy keys show pk_4fT… --limit 0",
-        more="`octy find` finds a complete public key by its beginning.",
-        json=SHOW_JSON,
-    ),
+@help_page(
+    "octy keys show pk_4fT…",
+    "octy keys show pk_4fT… --limit 0",
+    more="`octy find` finds a complete public key by its beginning.",
+    json=SHOW_JSON,
 )
 def show_one(
     context: typer.Context,
@@ -91,9 +72,6 @@ def show_one(
     as_json: AsJson = False,
 ) -> None:
     """Show one key pair; its secret is not stored."""
-    from octy_worker.cli.views import keys as view
-    from octy_worker.reports.queries import show_key
-
     with open_database(context) as database, database.read_session() as session:
         report = show_key(session, public_key, now(), limit=limit or None)
     if as_json:
@@ -106,18 +84,15 @@ def show_one(
     )
 
 
-@app.command(
-    help=help_text(
-        "Replace an account's key pair.",
-        "octy keys regenerate --account acme --reason 'asked for, ticket 4711'",
-        "octy keys regenerate --account acme --leaked --reason 'in a public repo'",
-        more="The customer gets a mail with a link to the new key pair, or with both keys if the worker has "
-        "OCTY_DELIVER=mail. The old key pair is valid until 24 hours after the new one was collected (with "
-        "OCTY_DELIVER=mail: after the mail was accepted); with --leaked it ends at once. Refused while an incident is "
-        "open for the key pair: decide the incident. If new keys are ordered already, the command joins that order and "
-        "shows its state: being sent, rejected by the mail server, expired or collected.",
-        json=REGENERATE_JSON,
-    )
+@help_page(
+    "octy keys regenerate --account acme --reason 'asked for, ticket 4711'",
+    "octy keys regenerate --account acme --leaked --reason 'in a public repo'",
+    more="The customer gets a mail with a link to the new key pair, or with both keys if the worker has "
+    "OCTY_DELIVER=mail. The old key pair is valid until 24 hours after the new one was collected (with "
+    "OCTY_DELIVER=mail: after the mail was accepted); with --leaked it ends at once. Refused while an incident is "
+    "open for the key pair: decide the incident. If new keys are ordered already, the command joins that order and "
+    "shows its state: being sent, rejected by the mail server, expired or collected.",
+    json=REGENERATE_JSON,
 )
 def regenerate(
     context: typer.Context,
@@ -129,28 +104,19 @@ def regenerate(
     as_json: AsJson = False,
 ) -> None:
     """Order a new key pair."""
-    from octy_worker.cli.views import key_delivery as view
-    from octy_worker.reports.key_delivery import delivery_of
-    from octy_worker.staff import key_orders
-    from octy_worker.staff.audit import record
-
     who = staff_actor(context, actor)
     with open_database(context) as database:
-        ordered = key_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
-        with database.read_session() as session:
-            delivery = delivery_of(session, ordered.regeneration_id, now())
-    ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
-    record("regeneration_ordered", who, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
-    with printing_result(f"new keys for {ordered.account} are ordered"):
-        if as_json:
-            print_json({**asdict(ordered), "delivery": delivery})
-            return
-        new = f"New keys for {ordered.account} are ordered. The worker sends the mail to the customer."
-        print_lines(
-            *(view.joined_lines(ordered.account, delivery) if ordered.joined else [new]),
-            _old_pair_line(ordered.old_public_key, leaked=leaked),
-            f"To see its progress: octy accounts show {ordered.account}",
+        ordered, delivery = key_orders.order_new_keys(
+            database, account, actor=who, reason=reason, leaked=leaked, now=now()
         )
+    new = f"New keys for {ordered.account} are ordered. The worker sends the mail to the customer."
+    lines = [
+        *(delivery_view.joined_lines(ordered.account, delivery) if ordered.joined else [new]),
+        _old_pair_line(ordered.old_public_key, leaked=leaked),
+        f"To see its progress: octy accounts show {ordered.account}",
+    ]
+    done = f"new keys for {ordered.account} are ordered"
+    print_result(done, {**asdict(ordered), "delivery": delivery}, lines, as_json=as_json)
 
 
 def _old_pair_line(old_public_key: str | None, *, leaked: bool) -> str:
@@ -161,64 +127,12 @@ def _old_pair_line(old_public_key: str | None, *, leaked: bool) -> str:
     return f"The old key pair {old_public_key} is valid until the new one is collected, and for an overlap after that."
 
 
-@app.command(
-    help=help_text(
-        "Send a new link to uncollected new keys, also to an account's first ones.",
-        "octy keys resend --account acme --reason 'the link had expired'",
-        more="For a link that has expired, was lost, or went to a wrong address. Older links stop working. The mail "
-        "goes to the account's security address; with OCTY_DELIVER=mail it has the keys themselves. Refused if there "
-        "are no uncollected keys: `octy keys regenerate` creates new ones. A worker must be running.",
-        json=RESEND_JSON,
-    )
-)
-def resend(
-    context: typer.Context,
-    *,
-    account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
-    reason: Reason,
-    actor: Actor = None,
-    request_id: Annotated[
-        str | None, typer.Option("--request-id", help="Repeat this request.", show_default=False)
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's response.")] = 20.0,
-    as_json: AsJson = False,
-) -> None:
-    """Send the request to the regeneration's workflow."""
-    from octy_middleware.clock import uuid7
-    from octy_worker.cli.views import key_delivery as view
-    from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.reports.key_delivery import pending_delivery
-    from octy_worker.staff import decisions
-    from octy_workflows.staff_requests import StaffResend
-
-    who = staff_actor(context, actor)
-    order = StaffResend(who, reason, request_id=request_id or uuid7(now()))
-    with open_database(context) as database:
-        check_staff(who, reason)
-        with database.read_session() as session:
-            pending = pending_delivery(session, account, now())
-        place = temporal_place(context)
-        regeneration_id = pending.delivery.regeneration_id
-        number = decisions.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
-    with printing_result(f"a new link to the new keys of {pending.account} is ordered"):
-        if as_json:
-            to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "takes_effect_at")}
-            print_json(
-                {**to, "request_id": order.request_id, "actor": who, "mail": number, "earlier": pending.delivery}
-            )
-            return
-        print_lines(*view.resent_lines(pending, number))
-
-
-@app.command(
-    help=help_text(
-        "Revoke a key pair at once and for good.",
-        "octy keys revoke pk_4fT… --reason 'contract ended'",
-        "octy keys revoke pk_4fT… --reason 'contract ended' --yes --json",
-        more="All requests with it are refused within one second. The customer is not notified. To also send a new key "
-        "pair, use `octy keys regenerate`, with --leaked if the old one must end at once.",
-        json=REVOKE_JSON,
-    )
+@help_page(
+    "octy keys revoke pk_4fT… --reason 'contract ended'",
+    "octy keys revoke pk_4fT… --reason 'contract ended' --yes --json",
+    more="All requests with it are refused within one second. The customer is not notified. To also send a new key "
+    "pair, use `octy keys regenerate`, with --leaked if the old one must end at once.",
+    json=REVOKE_JSON,
 )
 def revoke(
     context: typer.Context,
@@ -230,12 +144,6 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key pair."""
-    from octy_middleware.db.models import KeyPair
-    from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.reports.queries import list_pairs, pair_of
-    from octy_worker.staff import key_orders
-    from octy_worker.staff.audit import record
-
     who = staff_actor(context, actor)
     with open_database(context) as database:
         check_staff(who, reason)
@@ -246,17 +154,12 @@ def revoke(
             print_note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
             if not confirm("Revoke it for good?"):
                 raise CommandError("cancelled, nothing was changed")
-        revoked = key_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
-    ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
-    record("key_revoked", who, reason=reason, changed=revoked.changed, **ids)
-    with printing_result(f"{revoked.public_key} is {'revoked' if revoked.changed else 'retired, as it was before'}"):
-        if as_json:
-            print_json(revoked)
-            return
-        print_lines(*_outcome(revoked))
+        revoked = key_orders.revoke_and_audit(database, public_key, actor=who, reason=reason, now=now())
+    done = f"{revoked.public_key} is {'revoked' if revoked.changed else 'retired, as it was before'}"
+    print_result(done, revoked, _outcome(revoked), as_json=as_json)
 
 
-def _outcome(revoked: "RevocationResult") -> list[str]:
+def _outcome(revoked: key_orders.RevocationResult) -> list[str]:
     if not revoked.changed:
         return [f"{revoked.public_key} of {revoked.account} was retired already; nothing was changed."]
     lines = [f"{revoked.public_key} of {revoked.account} is revoked: all apps refuse it within one second."]

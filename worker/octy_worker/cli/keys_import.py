@@ -1,33 +1,40 @@
 """`octy keys import`: options, help text, progress and report."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
-from octy_worker.cli.context import now, open_database, staff_actor, variables_of
-from octy_worker.cli.help_text import help_text
+from octy_middleware.domain.key_checks import PEPPERS
+from octy_middleware.keys.secret import KeyHasher
+from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson
-from octy_worker.cli.output import print_error, print_json, print_lines, print_note, printing_result
+from octy_worker.cli.output import print_error, print_note, print_result
+from octy_worker.cli.variables import variables_of
+from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from octy_worker.imports.planner import Progress
+from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
+from octy_worker.imports.planner import Progress, carry_out, plan_import
+from octy_worker.imports.report import fault_lines, report, sentences, verdict
+from octy_worker.imports.writer import clear_interrupted
+from octy_worker.staff.audit import record
 
 PROGRESS_INTERVAL = 2.0  # seconds between two lines of progress
 IMPORT_JSON = (
     "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
     "first_faults[line, column, wrong, to_do]"
 )
-IMPORT_HELP = help_text(
-    "Import existing customers with the keys that they have.",
+
+
+@help_page(
     "octy keys import customers.csv --dry-run",
     "octy keys import customers.csv --reason 'moved from the old portal'",
     "psql -qtA -f customers-as-json.sql | octy keys import - --reason 'moved from the old portal' --json",
@@ -56,8 +63,6 @@ IMPORT_HELP = help_text(
     "accepted for accounts that exist already.",
     json=IMPORT_JSON,
 )
-
-
 def import_pairs(
     context: typer.Context,
     *,
@@ -73,15 +78,6 @@ def import_pairs(
     as_json: AsJson = False,
 ) -> None:
     """Plan the whole file; write it if nothing is wrong."""
-    from octy_middleware.domain.key_checks import PEPPERS
-    from octy_middleware.keys.secret import KeyHasher
-    from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
-    from octy_worker.imports.planner import carry_out, plan_import
-    from octy_worker.imports.report import fault_lines, report, sentences, verdict
-    from octy_worker.imports.writer import clear_interrupted
-    from octy_worker.staff.audit import record
-
     who, at = staff_actor(context, actor), now()
     if not dry_run:
         check_staff(who, reason)
@@ -104,11 +100,9 @@ def import_pairs(
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
         record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
-    with printing_result(f"{len(plan.pairs)} key pairs are imported" if imported else "nothing was imported"):
-        if as_json:
-            print_json(report(plan, imported=imported))
-        elif not plan.faults:
-            print_lines(*sentences(plan, imported=imported))
+    done = f"{len(plan.pairs)} key pairs are imported" if imported else "nothing was imported"
+    lines = [] if plan.faults else sentences(plan, imported=imported)
+    print_result(done, report(plan, imported=imported), lines, as_json=as_json)
     if plan.faults:
         print_error("\n".join(fault_lines(plan)))
         raise UsageError(*verdict(plan))
@@ -131,14 +125,11 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _progress() -> Iterator["Progress"]:
+def _progress() -> Iterator[Progress]:
     """Show a progress bar on a terminal, elsewhere a line every two seconds; on stderr, as stdout may be JSON."""
     if not sys.stderr.isatty():
         yield _Lines().report
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
 
     columns = (TextColumn("rows {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:

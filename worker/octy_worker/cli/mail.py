@@ -1,46 +1,46 @@
 """`octy mail`: options and help texts."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import now, variables_of
-from octy_worker.cli.help_text import help_text
+from octy_middleware.addresses import normalize_mail_address
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.cli.context import now
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import print_json, print_lines, print_page
+from octy_worker.cli.variables import variables_of
+from octy_worker.cli.views import previews as view
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
+from octy_worker.mail.dkim_signing import DkimSigner
+from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.preview import PreviewRenderer
+from octy_worker.mail.smtp_errors import SmtpStatus
+from octy_worker.mail.smtp_explanations import explain
 from octy_worker.private_files import write_private
+from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
-
-if TYPE_CHECKING:
-    from octy_worker.mail.preview import PreviewRenderer
-    from octy_worker.settings import WorkerSettings
-
-app = typer.Typer(no_args_is_help=True, help="Mails to customers: preview, test and DKIM.")
 
 TEST_JSON = "kind, message_id, relay, signed, verdict: accepted | deferred | refused, code, said, to_do"
 RECORD_JSON = "name, type, value, key"
 _SAMPLE_RECIPIENT = "ada@customer.example"
 
 
-@app.command(
-    help=help_text(
-        "Show the mails as customers get them, with sample data: a list of all kinds, or one mail.",
-        "octy mail preview",
-        "octy mail preview alert --html > alert.html",
-        "octy mail preview --out previews",
-        more="You can replace templates: files in the folder OCTY_MAIL_TEMPLATES override the built-in ones of the "
-        "same name: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html, the frame of every HTML part; "
-        "parts.html and parts.txt, the parts that several mails share. With OCTY_MAIL_LANGUAGE=de its subfolder de is "
-        "searched first, and words.toml there translates numbers and times.\n\n"
-        "Names and colours are settings: OCTY_PRODUCT_NAME, OCTY_SUPPORT_CONTACT, OCTY_MAIL_ACCENT_COLOUR, "
-        "OCTY_MAIL_ALERT_COLOUR, OCTY_MAIL_CALM_COLOUR.\n\n"
-        "All templates are checked first: errors are reported with file and line, here, by `octy doctor` and when a "
-        "worker starts. No keys and no database are needed.",
-    )
+@help_page(
+    "octy mail preview",
+    "octy mail preview alert --html > alert.html",
+    "octy mail preview --out previews",
+    more="You can replace templates: files in the folder OCTY_MAIL_TEMPLATES override the built-in ones of the "
+    "same name: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html, the frame of every HTML part; "
+    "parts.html and parts.txt, the parts that several mails share. With OCTY_MAIL_LANGUAGE=de its subfolder de is "
+    "searched first, and words.toml there translates numbers and times.\n\n"
+    "Names and colours are settings: OCTY_PRODUCT_NAME, OCTY_SUPPORT_CONTACT, OCTY_MAIL_ACCENT_COLOUR, "
+    "OCTY_MAIL_ALERT_COLOUR, OCTY_MAIL_CALM_COLOUR.\n\n"
+    "All templates are checked first: errors are reported with file and line, here, by `octy doctor` and when a "
+    "worker starts. No keys and no database are needed.",
 )
 def preview(
     context: typer.Context,
@@ -57,9 +57,6 @@ def preview(
     ] = None,
 ) -> None:
     """Render samples."""
-    from octy_worker.cli.views import previews as view
-    from octy_worker.mail.preview import PreviewRenderer
-
     wanted = [name for name, given in {"txt": text, "html": html, "eml": eml}.items() if given]
     if out is None and (len(wanted) > 1 or (wanted and kind is None)):
         raise UsageError("only one form of one mail can be printed", "name a KIND and one form, or a folder with --out")
@@ -72,7 +69,7 @@ def preview(
         print_page(*view.page([gallery.preview(each) for each in MailKind], gallery.shared()))
 
 
-def _write(gallery: "PreviewRenderer", kinds: list[MailKind], forms: list[str], folder: Path) -> None:
+def _write(gallery: PreviewRenderer, kinds: list[MailKind], forms: list[str], folder: Path) -> None:
     files = {folder / f"{kind}.{form}": _form(gallery, kind, form) for kind in kinds for form in forms}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,24 +80,20 @@ def _write(gallery: "PreviewRenderer", kinds: list[MailKind], forms: list[str], 
     print_lines(*map(str, files))
 
 
-def _form(gallery: "PreviewRenderer", kind: MailKind, form: str) -> str:
+def _form(gallery: PreviewRenderer, kind: MailKind, form: str) -> str:
     if form == "eml":
         return gallery.message(kind, _SAMPLE_RECIPIENT, now()).decode("ascii").replace("\r\n", "\n")
     rendered = gallery.preview(kind).rendered
     return rendered.html if form == "html" else f"Subject: {rendered.subject}\n\n{rendered.text}"
 
 
-@app.command(
-    "test",
-    help=help_text(
-        "Send a sample through the configured mail server, and show the result.",
-        "octy mail test you@example.com",
-        "octy --env-file octy.env mail test you@example.com --kind new_keys",
-        more="One attempt, with the worker's TLS, login and signature. The subject begins with [Test]; the links do "
-        "not work. Exit code 0: the server accepted the mail. 3: it rejected the mail for good. 4: not now; the worker "
-        "would retry. 1: a setting is wrong; the output says which.",
-        json=TEST_JSON,
-    ),
+@help_page(
+    "octy mail test you@example.com",
+    "octy --env-file octy.env mail test you@example.com --kind new_keys",
+    more="One attempt, with the worker's TLS, login and signature. The subject begins with [Test]; the links do "
+    "not work. Exit code 0: the server accepted the mail. 3: it rejected the mail for good. 4: not now; the worker "
+    "would retry. 1: a setting is wrong; the output says which.",
+    json=TEST_JSON,
 )
 def send_sample(
     context: typer.Context,
@@ -109,13 +102,6 @@ def send_sample(
     as_json: AsJson = False,
 ) -> None:
     """Send a sample."""
-    from octy_middleware.addresses import normalize_mail_address
-    from octy_worker.mail.dkim_signing import DkimSigner
-    from octy_worker.mail.mailer import SmtpMailer
-    from octy_worker.mail.preview import PreviewRenderer
-    from octy_worker.mail.smtp_errors import SmtpStatus
-    from octy_worker.mail.smtp_explanations import explain
-
     to = normalize_mail_address(address)
     if to is None:
         raise UsageError(f"{address[:100]!r} is not a valid mail address")
@@ -146,21 +132,16 @@ def send_sample(
         )
 
 
-@app.command(
-    help=help_text(
-        "Print the DNS record with which receivers verify the mails' signatures (DKIM).",
-        "octy mail record",
-        "openssl genrsa -out dkim.pem 2048",
-        more="Set OCTY_DKIM_DOMAIN, OCTY_DKIM_SELECTOR and OCTY_DKIM_PRIVATE_KEY_FILE (PEM; RSA, or Ed25519 with the "
-        "extra ed25519). The domain must be that of OCTY_MAIL_FROM. To replace the key, first publish the new one "
-        "under another selector.",
-        json=RECORD_JSON,
-    )
+@help_page(
+    "octy mail record",
+    "openssl genrsa -out dkim.pem 2048",
+    more="Set OCTY_DKIM_DOMAIN, OCTY_DKIM_SELECTOR and OCTY_DKIM_PRIVATE_KEY_FILE (PEM; RSA, or Ed25519 with the "
+    "extra ed25519). The domain must be that of OCTY_MAIL_FROM. To replace the key, first publish the new one "
+    "under another selector.",
+    json=RECORD_JSON,
 )
 def record(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the public key's record."""
-    from octy_worker.mail.dkim_signing import DkimSigner
-
     signing = DkimSigner.from_settings(_settings(context))
     if signing is None:
         raise UsageError("DKIM is not configured", "see `octy mail record --help`")
@@ -175,10 +156,7 @@ def _quoted(text: str) -> str:
     return " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
 
 
-def _settings(context: typer.Context) -> "WorkerSettings":
+def _settings(context: typer.Context) -> WorkerSettings:
     """Return the settings, with random keys: no sample needs real ones."""
-    from octy_middleware.keys.keychain import Keychain
-    from octy_worker.settings import WorkerSettings
-
     keys = Keychain.generate()
     return WorkerSettings.from_environment(variables_of(context), peppers=keys, sealing_keys=keys, link_keys=keys)

@@ -18,6 +18,8 @@ Reason = Annotated[
     str,
     typer.Option("--reason", help="Why, in one line for your colleagues. It is stored: no mail addresses, no keys."),
 ]
+IncidentId = Annotated[str, typer.Argument(metavar="INCIDENT", help="The incident's id, or a unique prefix of it.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the worker's response.")]
 Leaked = Annotated[
     bool, typer.Option("--leaked", help="The secret is leaked: the old key pair ends at once, not after the overlap.")
 ]

@@ -1,17 +1,17 @@
 """`octy outbox`: list undelivered messages and retry dead letters."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import Annotated
 
 import typer
 
 from octy_worker.cli.context import now, open_database, staff_actor
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
-from octy_worker.cli.output import print_json, print_lines, print_list, printing_result
+from octy_worker.cli.output import print_list, print_result
+from octy_worker.cli.views import outbox as view
 from octy_worker.errors import UsageError
-
-app = typer.Typer(no_args_is_help=True, help="Undelivered outbox messages and dead letters.")
+from octy_worker.outbox.dead_letters import count_undelivered, list_undelivered
+from octy_worker.staff.outbox import retry_messages
 
 LIST_JSON = (
     "messages[id, kind, subject_id, state, tries, last_error, created_at, leased_by, leased_until], more, total; "
@@ -21,17 +21,13 @@ _MOST = 2**63 - 1  # the largest id that there can be
 RETRY_JSON = "retried, actor"
 
 
-@app.command(
-    "list",
-    help=help_text(
-        "List undelivered messages, newest first.",
-        "octy outbox list",
-        "octy outbox list --dead-letters --json",
-        more="A worker delivers each message within a second. During an outage of Temporal all messages wait; none is "
-        "lost. A message that fails five times is a dead letter and is not tried again until you run `octy outbox "
-        "retry`.",
-        json=LIST_JSON,
-    ),
+@help_page(
+    "octy outbox list",
+    "octy outbox list --dead-letters --json",
+    more="A worker delivers each message within a second. During an outage of Temporal all messages wait; none is "
+    "lost. A message that fails five times is a dead letter and is not tried again until you run `octy outbox "
+    "retry`.",
+    json=LIST_JSON,
 )
 def list_some(
     context: typer.Context,
@@ -41,9 +37,6 @@ def list_some(
     as_json: AsJson = False,
 ) -> None:
     """Show one line a message."""
-    from octy_worker.cli.views import outbox as view
-    from octy_worker.outbox.dead_letters import count_undelivered, list_undelivered
-
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
         found = list_undelivered(session, now(), dead_letters=dead_letters, limit=part.row_limit, offset=part.offset)
@@ -52,16 +45,12 @@ def list_some(
     print_list("messages", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
-@app.command(
-    "retry",
-    help=help_text(
-        "Retry dead letters.",
-        "octy outbox retry 4711 4712 --reason 'worker updated'",
-        "octy outbox retry --all --reason 'worker updated'",
-        more="Each gets five new tries; a running worker starts at once. If one of the ids is not a dead letter, "
-        "nothing is changed.",
-        json=RETRY_JSON,
-    ),
+@help_page(
+    "octy outbox retry 4711 4712 --reason 'worker updated'",
+    "octy outbox retry --all --reason 'worker updated'",
+    more="Each gets five new tries; a running worker starts at once. If one of the ids is not a dead letter, "
+    "nothing is changed.",
+    json=RETRY_JSON,
 )
 def retry_some(
     context: typer.Context,
@@ -76,21 +65,14 @@ def retry_some(
     as_json: AsJson = False,
 ) -> None:
     """Reset the tries of dead letters."""
-    from octy_worker.outbox.dead_letters import retry_dead_letters
-    from octy_worker.staff.audit import record
-
     if bool(numbers) == everything:
         raise UsageError("which messages?", "give their ids, or --all")
     who = staff_actor(context, actor)
-    with open_database(context) as database, database.write_session() as session:
-        retried = retry_dead_letters(session, None if everything else set(numbers or ()), actor=who, reason=reason)
+    with open_database(context) as database:
+        retried = retry_messages(database, None if everything else set(numbers or ()), actor=who, reason=reason)
     names = ", ".join(map(str, retried))
-    if retried:
-        record("messages_retried", who, reason=reason, messages=names)
-    with printing_result(f"messages {names} will be retried" if retried else "there was nothing to do"):
-        if as_json:
-            print_json({"retried": retried, "actor": who})
-        elif retried:
-            print_lines(f"To be retried: {names}.", "To follow them: octy outbox list")
-        else:
-            print_lines("There are no dead letters.")
+    done = f"messages {names} will be retried" if retried else "there was nothing to do"
+    lines = (
+        [f"To be retried: {names}.", "To follow them: octy outbox list"] if retried else ["There are no dead letters."]
+    )
+    print_result(done, {"retried": retried, "actor": who}, lines, as_json=as_json)

@@ -7,8 +7,7 @@ executes control sequences.
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -134,11 +133,16 @@ def print_lines(*lines: str) -> None:
     print_page(Text("\n".join(sanitize.for_terminal(line) for line in lines)))
 
 
-@contextmanager
-def printing_result(done: str) -> Iterator[None]:
-    """Print a result within this context. If stdout can't be written, raise CommandError that says what was done."""
+def print_result(done: str, value: object, lines: Sequence[str], *, as_json: bool) -> None:
+    """Print what a command did: the value as JSON, or the lines.
+
+    If stdout can't be written, raise CommandError that says what was `done`.
+    """
     try:
-        yield
+        if as_json:
+            print_json(value)
+        elif lines:
+            print_lines(*lines)
         sys.stdout.flush()
     except OSError as error:
         raise CommandError(f"{done}, but stdout can't be written: {error.strerror}") from None
@@ -196,11 +200,6 @@ def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 sho
 
 def print_staff_request(request_id: str, update: str, *, as_json: bool) -> None:
     """Print a saved staff request's id, and how to send it from Temporal's Web UI."""
-    with printing_result(f"staff request {request_id} is saved"):
-        if as_json:
-            print_json({"request": request_id, "update": update})
-        else:
-            print_lines(
-                f"Staff request {request_id} is saved.",
-                f'Send the update `{update}` with {{"request": "{request_id}"}}.',
-            )
+    lines = [f"Staff request {request_id} is saved.", f'Send the update `{update}` with {{"request": "{request_id}"}}.']
+    value = {"request": request_id, "update": update}
+    print_result(f"staff request {request_id} is saved", value, lines, as_json=as_json)

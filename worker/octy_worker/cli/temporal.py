@@ -1,49 +1,32 @@
 """`octy temporal` and `octy codec-server`: options and help texts."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import staff_actor, temporal_place, variables_of
-from octy_worker.cli.help_text import help_text
+from octy_worker.cli.context import staff_actor, temporal_place
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson
-from octy_worker.cli.output import print_json, print_lines, print_page, printing_result
+from octy_worker.cli.output import print_json, print_lines, print_page, print_result
+from octy_worker.cli.variables import variables_of
+from octy_worker.cli.views import versions as view
 from octy_worker.errors import UnavailableError, UsageError
-
-if TYPE_CHECKING:
-    from octy_worker.temporal.access import TemporalAccess
-
-app = typer.Typer(no_args_is_help=True, help="Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.")
+from octy_worker.staff.audit import record
+from octy_worker.temporal.access import TemporalAccess, fetch_versions, promote_version
+from octy_worker.temporal.codec_server import CodecSettings, serve
 
 VERSIONS_JSON = "deployment, versions[build_id, current, drainage: '' | draining | drained]"
 PROMOTE_JSON = "deployment, build_id, actor"
-CODEC_HELP = help_text(
-    "Decode encrypted payloads for Temporal's Web UI and command line, until stopped.",
-    "octy --env-file octy.env codec-server",
-    "octy codec-server --port 8081",
-    more="It needs OCTY_TEMPORAL_KEYS, and serves the Web UI of OCTY_CODEC_UI_ORIGIN (http://127.0.0.1:8233) and "
-    "programs on this machine. To listen on another address, set OCTY_CODEC_TOKEN and run it behind a proxy that "
-    "terminates TLS.",
-)
 
 
-@app.command(
-    "versions",
-    help=help_text(
-        "List the worker's builds that Temporal knows, newest first.",
-        "octy temporal versions",
-        more="A draining build still has workflows; Octy's leave it after their current task.",
-        json=VERSIONS_JSON,
-    ),
+@help_page(
+    "octy temporal versions",
+    more="A draining build still has workflows; Octy's leave it after their current task.",
+    json=VERSIONS_JSON,
 )
 def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
     """Show one line for each build."""
-    import asyncio
-
-    from octy_worker.cli.views import versions as view
-    from octy_worker.temporal.access import fetch_versions
-
     place = _versioned(context)
     found = asyncio.run(fetch_versions(place))
     if as_json:
@@ -54,18 +37,14 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
         print_lines(f"No worker of deployment {place.temporal_deployment} has polled yet.")
 
 
-@app.command(
-    "promote",
-    help=help_text(
-        "Make one build of the worker current: it gets all workflows, also those of open incidents.",
-        "octy --env-file octy.env temporal promote",
-        "octy temporal promote --build-id 1.4.0 --timeout 60",
-        "octy temporal promote --unversioned",
-        more="The last step of a deployment: a build gets no workflow tasks until it is current. The command waits "
-        "until a worker of the build polls. To roll back, promote the older build while its workers run. To leave "
-        "versioning, start workers without OCTY_TEMPORAL_DEPLOYMENT, then promote --unversioned.",
-        json=PROMOTE_JSON,
-    ),
+@help_page(
+    "octy --env-file octy.env temporal promote",
+    "octy temporal promote --build-id 1.4.0 --timeout 60",
+    "octy temporal promote --unversioned",
+    more="The last step of a deployment: a build gets no workflow tasks until it is current. The command waits "
+    "until a worker of the build polls. To roll back, promote the older build while its workers run. To leave "
+    "versioning, start workers without OCTY_TEMPORAL_DEPLOYMENT, then promote --unversioned.",
+    json=PROMOTE_JSON,
 )
 def promote(
     context: typer.Context,
@@ -82,11 +61,6 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make it current."""
-    import asyncio
-
-    from octy_worker.staff.audit import record
-    from octy_worker.temporal.access import promote_version
-
     if unversioned and build_id:
         raise UsageError("--build-id and --unversioned exclude each other", "give one of them")
     place, who = _versioned(context), staff_actor(context, actor)
@@ -94,14 +68,12 @@ def promote(
     asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", retry_for=timeout))
     name = chosen or "workers without a version"
     record("version_promoted", who, deployment=place.temporal_deployment, build_id=chosen)
-    with printing_result(f"{name} is current"):
-        if as_json:
-            print_json({"deployment": place.temporal_deployment, "build_id": chosen, "actor": who})
-        else:
-            print_lines(f"All workflows of deployment {place.temporal_deployment} now go to {name}.")
+    value = {"deployment": place.temporal_deployment, "build_id": chosen, "actor": who}
+    lines = [f"All workflows of deployment {place.temporal_deployment} now go to {name}."]
+    print_result(f"{name} is current", value, lines, as_json=as_json)
 
 
-def _versioned(context: typer.Context) -> "TemporalAccess":
+def _versioned(context: typer.Context) -> TemporalAccess:
     place = temporal_place(context)
     if not place.temporal_deployment:
         raise UsageError(
@@ -111,14 +83,19 @@ def _versioned(context: typer.Context) -> "TemporalAccess":
     return place
 
 
+@help_page(
+    "octy --env-file octy.env codec-server",
+    "octy codec-server --port 8081",
+    more="It needs OCTY_TEMPORAL_KEYS, and serves the Web UI of OCTY_CODEC_UI_ORIGIN (http://127.0.0.1:8233) and "
+    "programs on this machine. To listen on another address, set OCTY_CODEC_TOKEN and run it behind a proxy that "
+    "terminates TLS.",
+)
 def codec_server(
     context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: OCTY_CODEC_HOST, 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Default: OCTY_CODEC_PORT, 8081.", min=0, max=65_535)] = None,
 ) -> None:
     """Run the server."""
-    from octy_worker.temporal.codec_server import CodecSettings, serve
-
     given = {name: value for name, value in (("codec_host", host), ("codec_port", port)) if value is not None}
     settings = CodecSettings.from_environment(variables_of(context), **given)
     print_lines(f"Codec server for {settings.codec_ui_origin} at http://{settings.codec_host}:{settings.codec_port}")

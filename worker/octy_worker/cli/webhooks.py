@@ -1,21 +1,22 @@
 """`octy webhooks`: options and help texts."""
-# ruff: noqa: PLC0415  # imports inside commands: see `app`
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import now, open_database, staff_actor, variables_of
-from octy_worker.cli.help_text import help_text
+from octy_middleware.clock import utc
+from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, PageNumber, Reason
-from octy_worker.cli.output import print_json, print_lines, print_list, printing_result
+from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result
+from octy_worker.cli.variables import variables_of
+from octy_worker.cli.views import webhooks as view
 from octy_worker.errors import CommandError, RefusedError, UsageError
-
-if TYPE_CHECKING:
-    from octy_worker.settings import WebhookSettings
-    from octy_worker.webhooks.failures import PostResult
-
-app = typer.Typer(no_args_is_help=True, help="Webhooks: events sent to customers' own servers.")
+from octy_worker.reports.queries import account_of
+from octy_worker.settings import WebhookSettings
+from octy_worker.staff import webhooks
+from octy_worker.webhooks.failures import BLOCKED, FailureReason, PostResult
+from octy_worker.webhooks.repository import SECRET_OVERLAP, count_webhooks, list_webhooks
 
 LIST_JSON = (
     "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more, total; "
@@ -27,16 +28,12 @@ TEST_JSON = "webhook_id, delivered, fault, status"
 _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
 
 
-@app.command(
-    "list",
-    help=help_text(
-        "List webhooks, newest first.",
-        "octy webhooks list",
-        "octy webhooks list --failed --account acme --json",
-        more="The worker retries a pending webhook after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; "
-        "then it has failed. A skipped one had no URL.",
-        json=LIST_JSON,
-    ),
+@help_page(
+    "octy webhooks list",
+    "octy webhooks list --failed --account acme --json",
+    more="The worker retries a pending webhook after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; "
+    "then it has failed. A skipped one had no URL.",
+    json=LIST_JSON,
 )
 def list_some(
     context: typer.Context,
@@ -48,10 +45,6 @@ def list_some(
     as_json: AsJson = False,
 ) -> None:
     """Show one line for each webhook."""
-    from octy_worker.cli.views import webhooks as view
-    from octy_worker.reports.queries import account_of
-    from octy_worker.webhooks.repository import count_webhooks, list_webhooks
-
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
         owner = None if account is None else account_of(session, account).id
@@ -61,15 +54,11 @@ def list_some(
     print_list("webhooks", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
-@app.command(
-    "retry",
-    help=help_text(
-        "Retry webhooks that failed or were skipped.",
-        "octy webhooks retry 01890c2e-… --reason 'their server is back'",
-        more="Each is retried for another 3 days, with the same webhook-id. If one of the ids is still pending or was "
-        "sent, none is retried.",
-        json=RETRY_JSON,
-    ),
+@help_page(
+    "octy webhooks retry 01890c2e-… --reason 'their server is back'",
+    more="Each is retried for another 3 days, with the same webhook-id. If one of the ids is still pending or was "
+    "sent, none is retried.",
+    json=RETRY_JSON,
 )
 def retry_some(
     context: typer.Context,
@@ -80,147 +69,80 @@ def retry_some(
     as_json: AsJson = False,
 ) -> None:
     """Reset the attempts."""
-    from octy_worker.staff.audit import record
-    from octy_worker.webhooks import repository
-
     who = staff_actor(context, actor)
-    with open_database(context) as database, database.write_session() as session:
-        retried = repository.retry(session, ids, actor=who, reason=reason, now=now())
+    with open_database(context) as database:
+        retried = webhooks.retry(database, ids, actor=who, reason=reason, now=now())
     names = ", ".join(retried)
-    record("webhooks_retried", who, reason=reason, webhooks=names)
-    with printing_result(f"webhooks {names} will be retried"):
-        if as_json:
-            print_json({"retried": retried, "actor": who})
-        else:
-            print_lines(f"Will be retried: {names}.", "To see the result: octy webhooks list")
+    lines = [f"Will be retried: {names}.", "To see the result: octy webhooks list"]
+    done = f"webhooks {names} will be retried"
+    print_result(done, {"retried": retried, "actor": who}, lines, as_json=as_json)
 
 
-@app.command(
-    help=help_text(
-        "Print the secret with which an account verifies its webhooks.",
-        "octy webhooks secret acme",
-        more="It is derived from the newest key of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
-        "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to nobody "
-        "else: with it anybody can forge events. It gives no access to the API. The command is audited.",
-    )
+@help_page(
+    "octy webhooks secret acme",
+    more="It is derived from the newest key of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
+    "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to nobody "
+    "else: with it anybody can forge events. It gives no access to the API. The command is audited.",
 )
 def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
     """Print only the secret, so that it can be piped."""
-    from octy_worker.identity import check_registered_keys
-    from octy_worker.reports.queries import account_of
-    from octy_worker.staff.audit import record
-    from octy_worker.webhooks.signing import Signer
-
-    keys = _settings(context).webhook_keys
-    assert keys is not None
+    settings = _settings(context)
     with open_database(context) as database:
-        check_registered_keys(database, "webhook_keys", keys)
-        with database.read_session() as session:
-            found = account_of(session, account)
-            account_id, version = found.id, found.webhook_secret_version
-    record("webhook_secret_shown", staff_actor(context, actor), account=account_id)
-    typer.echo(Signer(keys).secret(account_id, version))
+        typer.echo(webhooks.reveal_secret(database, settings, account, actor=staff_actor(context, actor)))
 
 
-@app.command(
-    "rotate-secret",
-    help=help_text(
-        "Give one account a new webhook secret; all others keep theirs.",
-        "octy webhooks rotate-secret acme --reason 'their secret was in a log'",
-        more="For 24 hours events are signed with both the previous and the new secret, so that the customer can "
-        "switch without losing events. `octy webhooks secret` prints the new one.",
-        json=ROTATE_JSON,
-    ),
+@help_page(
+    "octy webhooks rotate-secret acme --reason 'their secret was in a log'",
+    more="For 24 hours events are signed with both the previous and the new secret, so that the customer can "
+    "switch without losing events. `octy webhooks secret` prints the new one.",
+    json=ROTATE_JSON,
 )
 def rotate_one(
     context: typer.Context, account: _Account, *, reason: Reason, actor: Actor = None, as_json: AsJson = False
 ) -> None:
     """Rotate the secret."""
-    from octy_middleware.clock import utc
-    from octy_worker.cli.output import format_time
-    from octy_worker.staff.audit import record
-    from octy_worker.webhooks import repository
-
     who = staff_actor(context, actor)
-    with open_database(context) as database, database.write_session() as session:
-        rotated = repository.rotate_secret(session, account, actor=who, reason=reason, now=now())
-    ends = now() + repository.SECRET_OVERLAP.total_seconds()
-    record("webhook_secret_rotated", who, reason=reason, account=rotated.id)
-    until = format_time(utc(ends))
-    with printing_result(f"the webhook secret of {rotated.reference} was rotated"):
-        if as_json:
-            print_json({"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who})
-        else:
-            print_lines(
-                f"{rotated.reference} has a new webhook secret. The previous one is used until {until}.",
-                f"To print the new one: octy webhooks secret {rotated.reference}",
-            )
+    with open_database(context) as database:
+        rotated = webhooks.rotate_secret(database, account, actor=who, reason=reason, now=now())
+    until = format_time(utc(now() + SECRET_OVERLAP.total_seconds()))
+    lines = [
+        f"{rotated.reference} has a new webhook secret. The previous one is used until {until}.",
+        f"To print the new one: octy webhooks secret {rotated.reference}",
+    ]
+    value = {"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who}
+    print_result(f"the webhook secret of {rotated.reference} was rotated", value, lines, as_json=as_json)
 
 
-@app.command(
-    "test",
-    help=help_text(
-        "Send a signed test event to an account's server now, and show the result.",
-        "octy webhooks test acme",
-        "octy webhooks test acme --json",
-        more="It is sent from this machine, by the worker's rules: run it where the worker runs. Exit code 0: the "
-        "server responded with 2xx. 3: nothing was sent, for the reason printed. 1: the delivery failed.",
-        json=TEST_JSON,
-    ),
+@help_page(
+    "octy webhooks test acme",
+    "octy webhooks test acme --json",
+    more="It is sent from this machine, by the worker's rules: run it where the worker runs. Exit code 0: the "
+    "server responded with 2xx. 3: nothing was sent, for the reason printed. 1: the delivery failed.",
+    json=TEST_JSON,
 )
 def send_test(context: typer.Context, account: _Account, actor: Actor = None, as_json: AsJson = False) -> None:
     """Send it once."""
-    from octy_middleware.clock import utc, uuid7
-    from octy_middleware.domain.webhook_events import WebhookEvent
-    from octy_worker.identity import check_registered_keys
-    from octy_worker.reports.queries import account_of
-    from octy_worker.staff.audit import record
-    from octy_worker.webhooks.client import WebhookClient
-    from octy_worker.webhooks.repository import active_secret_versions
-    from octy_worker.webhooks.signing import WebhookMessage
-
     settings = _settings(context)
-    assert settings.webhook_keys is not None
-    client = WebhookClient(settings, now)
-    with open_database(context) as database, database.read_session() as session:
-        check_registered_keys(database, "webhook_keys", settings.webhook_keys)
-        found = account_of(session, account)
-        message = WebhookMessage(
-            uuid7(now()),
-            WebhookEvent.TEST,
-            utc(now()),
-            found.id,
-            found.webhook_url,
-            {"account_id": found.id},
-            active_secret_versions(found, now()),
-        )
-    delivery = client.post(message)
-    record(
-        "webhook_tested", staff_actor(context, actor), account=message.account_id, ended=delivery.code or "delivered"
-    )
+    with open_database(context) as database:
+        who = staff_actor(context, actor)
+        webhook_id, delivery = webhooks.send_test_event(database, settings, account, actor=who, clock=now)
     if as_json:
-        result = {"webhook_id": message.webhook_id, "delivered": delivery.reason is None, "fault": delivery.code}
+        result = {"webhook_id": webhook_id, "delivered": delivery.reason is None, "fault": delivery.code}
         print_json({**result, "status": delivery.status})
     elif delivery.reason is None:
-        print_lines(
-            f"Delivered: {delivery.description}. The event was webhook.test, its webhook-id {message.webhook_id}."
-        )
+        print_lines(f"Delivered: {delivery.description}. The event was webhook.test, its webhook-id {webhook_id}.")
     _raise(delivery)
 
 
-def _settings(context: typer.Context) -> "WebhookSettings":
+def _settings(context: typer.Context) -> WebhookSettings:
     """Return the settings of webhooks; no other keys are needed."""
-    from octy_worker.settings import WebhookSettings
-
     settings = WebhookSettings.from_environment(variables_of(context))
     if settings.webhook_keys is None:
         raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "set it; `octy secrets` prints new keys")
     return settings
 
 
-def _raise(delivery: "PostResult") -> None:
-    from octy_worker.webhooks.failures import BLOCKED, FailureReason
-
+def _raise(delivery: PostResult) -> None:
     if delivery.reason is None:
         return
     if delivery.reason is FailureReason.NO_URL:

@@ -19,6 +19,7 @@ from octy_worker.domain.regenerations import find_uncollected
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import account_of
+from octy_worker.staff.audit import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,13 @@ class ContactChangeResult:
 def change_contact_address(
     database: Database, reference: str, email: str, *, actor: str, reason: str, now: float
 ) -> ContactChangeResult:
-    """Change the contact address of an account; all addresses get a notice.
+    """Change the contact address of an account, and audit it; all addresses get a notice.
 
     Raises RefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
     an unknown account or an address that no mail can be sent to. Then nothing was changed.
     """
     check_staff(actor, reason)
-    address = normalize_mail_address(email.strip())
-    if address is None:
-        raise InvalidInputError(f"{email[:100]!r} is not a valid mail address → use the form name@example.com")
+    address = checked_mail_address(email.strip())
     with database.write_session() as session:
         account = account_of(session, reference)
         if account.contact_email_address == address:
@@ -55,7 +54,7 @@ def change_contact_address(
         staff = StaffChange(actor, reason)
         change_contact(session, account, {"contact_email_address": email}, now, staff=staff)
         _append_to_open_incidents(session, account, staff, now)
-        return ContactChangeResult(
+        changed = ContactChangeResult(
             account_id=account.id,
             account=account.reference,
             contact_email_address=account.contact_email_address,
@@ -63,6 +62,16 @@ def change_contact_address(
             takes_effect_at=account.contact_takes_effect_at,
             keys_wait=find_uncollected(session, account.id) is not None,
         )
+    record("contact_changed", actor, reason=reason, account=changed.account_id)
+    return changed
+
+
+def checked_mail_address(email: str) -> str:
+    """Return the address in its normal form. Raises InvalidInputError for one that no mail can be sent to."""
+    address = normalize_mail_address(email)
+    if address is None:
+        raise InvalidInputError(f"{email[:100]!r} is not a valid mail address → use the form name@example.com")
+    return address
 
 
 def _append_to_open_incidents(session: Session, account: Account, staff: StaffChange, now: float) -> None:

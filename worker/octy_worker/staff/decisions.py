@@ -7,6 +7,8 @@ the workflow handles each id once.
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -16,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
+from octy_middleware.db.models import Incident, Regeneration
 from octy_middleware.domain.installation import installation_id
 from octy_worker.domain import incidents, staff_requests
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
@@ -26,6 +29,7 @@ from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     ExtendedDeadlines,
+    MailKind,
     ResendResult,
     StaffAction,
     incident_workflow_id,
@@ -62,7 +66,7 @@ def resend(
     return resent
 
 
-def resend_keys(  # who, what and why of one order
+def resend_keys(
     database: Database,
     place: TemporalAccess,
     incident_id: str | None,
@@ -75,88 +79,92 @@ def resend_keys(  # who, what and why of one order
 
     `incident_id`: the incident that waits for these keys, whose timeline records it; None when none does.
     """
-    try:
-        _require_valid(order)
-        _save(database, StaffAction.RESEND_KEYS, regeneration_id, order)
-        try:
-            number = asyncio.run(
-                _update_regeneration(database, place, incident_id, regeneration_id, order, seconds=timeout)
-            )
-        except RefusedError:
-            _withdraw(database, order)
-            raise
-    except RefusedError as refusal:
-        _audit_refusal(database, incident_id, order, str(refusal))
-        raise
+    number: int = _send_update(database, place, incident_id, order, timeout, regeneration_id=regeneration_id)
     if incident_id is not None:
-        _record_resent_keys(database, incident_id, order, number)
-    record("mail_ordered_again", order.actor, regeneration=regeneration_id, **_facts(incident_id, order))
+        with database.write_session() as session:
+            incidents.append_event(
+                session,
+                incident_id,
+                key=f"mail_ordered_again-{order.id}",
+                actor=order.actor,
+                what="mail_ordered_again",
+                detail={"mail": f"new_keys-{number}", "reason": order.reason},
+                now=time.time(),
+            )
     return number
 
 
-def _record_resent_keys(database: Database, incident_id: str, order: StaffResend, number: int) -> None:
-    with database.write_session() as session:
-        incidents.append_event(
-            session,
-            incident_id,
-            key=f"mail_ordered_again-{order.id}",
-            actor=order.actor,
-            what="mail_ordered_again",
-            detail={"mail": f"new_keys-{number}", "reason": order.reason},
-            now=time.time(),
-        )
+def keys_to_resend(database: Database, incident_id: str, kind: str | None) -> str | None:
+    """Return the regeneration of this incident whose mail is to be sent again; None when another mail is.
 
-
-def _send_update(
-    database: Database, place: TemporalAccess, incident_id: str, request: StaffRequest, timeout: float
-) -> Any:
-    try:
-        _require_valid(request)
-        _save(database, _ACTIONS[type(request)], incident_id, request)
-        try:
-            answer = asyncio.run(_update_incident(database, place, incident_id, request, seconds=timeout))
-        except RefusedError:
-            _withdraw(database, request)
-            raise
-    except RefusedError as refusal:
-        _audit_refusal(database, incident_id, request, str(refusal))
-        raise
-    record(_RECORDED[type(request)], request.actor, **_facts(incident_id, request))
-    return answer
+    `kind`: which mail was asked for; None: the last one. Raises RefusedError when there are no uncollected new keys.
+    """
+    if kind not in (None, MailKind.NEW_KEYS):
+        return None
+    with database.read_session() as session:
+        regeneration_id = session.get_one(Incident, incident_id).regeneration_id
+        new = session.get(Regeneration, regeneration_id) if regeneration_id else None
+    if new is not None and new.collected_at is None and new.finished_at is None:
+        return new.id
+    if kind is None:
+        return None
+    raise RefusedError("this incident has no uncollected new keys; nothing was sent")
 
 
 def save_only(
     database: Database, incident_id: str | None, request: StaffRequest, regeneration_id: str | None = None
 ) -> None:
-    """Write an order down, whose id is then sent by hand. Raises RefusedError, after auditing it."""
-    try:
-        _require_valid(request)
-        if regeneration_id is None:
-            assert incident_id is not None
-            _save(database, _ACTIONS[type(request)], incident_id, request)
-        else:
-            _save(database, StaffAction.RESEND_KEYS, regeneration_id, request)
-    except RefusedError as refusal:
-        _audit_refusal(database, incident_id, request, str(refusal))
-        raise
+    """Save a request, whose id is then sent by hand. Raises RefusedError, after auditing it."""
+    with _audited_refusals(database, incident_id, request):
+        _save(database, incident_id, request, regeneration_id)
     record("order_written", request.actor, **_facts(incident_id, request))
 
 
-def _withdraw(database: Database, request: StaffRequest) -> None:
-    """Have nobody carry out later what was refused now."""
-    with database.write_session() as session:
-        staff_requests.withdraw_order(session, request.id, time.time())
+def _send_update(
+    database: Database,
+    place: TemporalAccess,
+    incident_id: str | None,
+    request: StaffRequest,
+    timeout: float,
+    *,
+    regeneration_id: str | None = None,
+) -> Any:
+    """Save the request, send its id to the workflow and return the response; to the regeneration's if one is given."""
+    with _audited_refusals(database, incident_id, request):
+        _save(database, incident_id, request, regeneration_id)
+        try:
+            response = asyncio.run(
+                _execute_update(database, place, incident_id, request, seconds=timeout, regeneration_id=regeneration_id)
+            )
+        except RefusedError:
+            with database.write_session() as session:  # what was refused now must not be carried out later
+                staff_requests.withdraw_order(session, request.id, time.time())
+            raise
+    subject = {} if regeneration_id is None else {"regeneration": regeneration_id}
+    record(_RECORDED[type(request)], request.actor, **subject, **_facts(incident_id, request))
+    return response
 
 
-def _save(database: Database, action: StaffAction, subject_id: str, request: StaffRequest) -> None:
-    with database.write_session() as session:
-        staff_requests.save_order(session, action, subject_id, request, time.time())
+@contextmanager
+def _audited_refusals(database: Database, incident_id: str | None, request: StaffRequest) -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as refusal:
+        _audit_refusal(database, incident_id, request, str(refusal))
+        raise
 
 
-def _require_valid(request: StaffRequest) -> None:
+def _save(database: Database, incident_id: str | None, request: StaffRequest, regeneration_id: str | None) -> None:
+    """Save a valid request. Raises RefusedError for an invalid one."""
     fault = request.error()
     if fault is not None:
         raise RefusedError(fault)
+    action, subject_id = _ACTIONS[type(request)], incident_id
+    if regeneration_id is not None:
+        action, subject_id = StaffAction.RESEND_KEYS, regeneration_id
+    assert subject_id is not None
+    with database.write_session() as session:
+        staff_requests.save_order(session, action, subject_id, request, time.time())
 
 
 def _update_of(request: StaffRequest) -> Any:
@@ -171,45 +179,30 @@ def _update_of(request: StaffRequest) -> Any:
             assert_never(unknown)
 
 
-async def _update_incident(
-    database: Database, place: TemporalAccess, incident_id: str, request: StaffRequest, *, seconds: float
+async def _execute_update(
+    database: Database,
+    place: TemporalAccess,
+    incident_id: str | None,
+    request: StaffRequest,
+    *,
+    seconds: float,
+    regeneration_id: str | None,
 ) -> Any:
     installation = installation_id(database)
     client = await open_client(place)
-    handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
+    if regeneration_id is not None:
+        workflow_id, update = regeneration_workflow_id(installation, regeneration_id), KeyRegenerationWorkflow.resend
+    else:
+        assert incident_id is not None
+        workflow_id, update = incident_workflow_id(installation, incident_id), _update_of(request)
     try:
-        return await handle.execute_update(
-            _update_of(request), {"request": request.id}, id=request.id, rpc_timeout=timedelta(seconds=seconds)
+        return await client.get_workflow_handle(workflow_id).execute_update(
+            update, {"request": request.id}, id=request.id, rpc_timeout=timedelta(seconds=seconds)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal_error(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         raise await _no_response_error(client, main_queue(place, installation), request, seconds) from None
-    except RPCError as error:
-        raise _no_workflow_error(database, incident_id, error) from None
-
-
-async def _update_regeneration(
-    database: Database,
-    place: TemporalAccess,
-    incident_id: str | None,
-    regeneration_id: str,
-    order: StaffResend,
-    *,
-    seconds: float,
-) -> int:
-    installation = installation_id(database)
-    client = await open_client(place)
-    workflow_id = regeneration_workflow_id(installation, regeneration_id)
-    handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
-    try:
-        return await handle.execute_update(
-            KeyRegenerationWorkflow.resend, {"request": order.id}, id=order.id, rpc_timeout=timedelta(seconds=seconds)
-        )
-    except WorkflowUpdateFailedError as error:
-        raise _refusal_error(database, incident_id, error) from None
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _no_response_error(client, main_queue(place, installation), order, seconds) from None
     except RPCError as error:
         raise _no_workflow_error(database, incident_id, error) from None
 

@@ -13,7 +13,9 @@ from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, find_uncollected, finish, open_regeneration
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
+from octy_worker.reports.key_delivery import KeyDelivery, delivery_of
 from octy_worker.reports.queries import account_of, open_incident_of, pair_of
+from octy_worker.staff.audit import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,17 @@ def regenerate(
         )
 
 
+def order_new_keys(
+    database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float
+) -> tuple[OrderedRegeneration, KeyDelivery]:
+    """Regenerate, audit it, and return also how far the delivery is."""
+    ordered = regenerate(database, reference, actor=actor, reason=reason, leaked=leaked, now=now)
+    ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
+    record("regeneration_ordered", actor, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
+    with database.read_session() as session:
+        return ordered, delivery_of(session, ordered.regeneration_id, now)
+
+
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
     """Return the key pair in use; while new keys are uncollected, the one that they replace."""
     waiting = find_uncollected(session, account.id)
@@ -99,6 +112,14 @@ def revoke(database: Database, public_key: str, *, actor: str, reason: str, now:
             incident_id=incident_id,
             live_pairs=_count_live(session, pair.account_id),
         )
+
+
+def revoke_and_audit(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> RevocationResult:
+    """Revoke, and write the audit line, which `octy db restored` reads after a restored backup."""
+    revoked = revoke(database, public_key, actor=actor, reason=reason, now=now)
+    ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
+    record("key_revoked", actor, reason=reason, changed=revoked.changed, **ids)
+    return revoked
 
 
 def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:

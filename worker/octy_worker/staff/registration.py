@@ -14,6 +14,8 @@ from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import KeyPairCause
 from octy_worker.domain.regenerations import open_regeneration
 from octy_worker.reports.key_delivery import DeliveryStatus, newest_delivery
+from octy_worker.staff.account_changes import checked_mail_address
+from octy_worker.staff.audit import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,16 @@ def register(
             session, account.id, KeyPairCause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
         )
         return RegistrationResult(account.id, opened.regeneration_id)
+
+
+def add_account(
+    database: Database, reference: str, contact: Mapping[str, str], *, actor: str, now: float
+) -> RegistrationResult:
+    """Register an account and audit it. Raises InvalidInputError, also for an address that is no mail address."""
+    checked_mail_address(contact["contact_email_address"])
+    added = register(database, reference, contact, actor=actor, now=now)
+    record("account_added", actor, account=added.account_id, regeneration=added.regeneration_id)
+    return added
 
 
 def _refuse_undelivered(session: Session, reference: str, now: float) -> None:

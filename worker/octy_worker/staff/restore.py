@@ -11,12 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from sqlmodel import Session, select
+from temporalio.service import RPCError
 
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import KeyPair
+from octy_middleware.domain.installation import load_installation
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.states import KeyPairState
 from octy_worker.domain.job_lease import JobLease
+from octy_worker.errors import RefusedError, UnavailableError
+from octy_worker.identity import copied_message
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
 from octy_worker.maintenance.restored.detection import JOB, LOST_KEYS, endings_by_id
@@ -24,6 +29,8 @@ from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.maintenance.restored.known import KnownIncident, KnownRegeneration, UnprovenError
 from octy_worker.maintenance.restored.repair import Repaired
 from octy_worker.staff import key_orders
+from octy_worker.staff.audit import record
+from octy_worker.temporal.access import TemporalAccess, open_client
 
 _AT_ONCE = 8  # histories read at a time
 _WHY = "octy: the database was restored from a backup that knows nothing of it"
@@ -73,6 +80,66 @@ class RestoreReport:
         lost = sum(one.account is not None for one in self.lost_keys)
         counts = {"cut": len(self.cut), "updated": self.updated, "terminated": self.terminated, "lost_keys": lost}
         return json.dumps(counts, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Who repairs, and how. `revoked`: public keys that the audit log says were revoked.
+
+    `dry`: change nothing. `trust`: also apply workflows whose payloads are not encrypted.
+    """
+
+    actor: str
+    reason: str
+    revoked: Sequence[str]
+    dry: bool
+    trust: bool
+
+
+async def repair_from_temporal(
+    database: Database, place: TemporalAccess, options: RestoreOptions, clock: Clock
+) -> RestoreReport:
+    """Apply what Temporal and the audit log know and the restored database lacks; audit it.
+
+    Raises RefusedError for a copy of the database, and UnavailableError while Temporal is not available.
+    """
+
+    def audit_revocation(public_key: str) -> None:
+        """Write the audit line of `octy keys revoke`, so that it is found after the next restored backup."""
+        record("key_revoked", options.actor, reason=options.reason, changed=True, public_key=public_key, incident=None)
+
+    installation = _installation_in_place(database)
+    histories = Histories(await open_client(place), installation, trust=options.trust)
+    run = RestoredBackup(
+        database,
+        histories,
+        clock,
+        actor=options.actor,
+        reason=options.reason,
+        revoked=options.revoked,
+        tell_cut=audit_revocation,
+        dry=options.dry,
+    )
+    try:
+        found = await run.go()
+    except RPCError as error:
+        raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
+    if not options.dry:
+        unproven = str(len(found.unproven))
+        record("database_restored", options.actor, reason=options.reason, found=found.counts, unproven=unproven)
+    return found
+
+
+def _installation_in_place(database: Database) -> str:
+    """Return the installation's id. Raises RefusedError for a copy: it must not terminate the original's workflows."""
+    with database.read() as connection:
+        found = load_installation(database, connection)
+    if found is None:
+        raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
+    if not found.is_at_recorded_location:
+        problem, _, to_do = copied_message(found).partition(" → ")
+        raise RefusedError(problem, to_do)
+    return found.id
 
 
 class _RollBackError(Exception):

@@ -20,7 +20,6 @@ stalled_work     alerts, incidents, keys, mails, webhooks, commits, disk, clocks
 
 from pathlib import Path
 
-from octy_worker.cli.context import Variables
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.configuration import check_packages, read_settings
 from octy_worker.cli.doctor.database import check_database
@@ -34,6 +33,7 @@ from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.cli.doctor.stalled_work import check_stalled_work
 from octy_worker.cli.doctor.temporal import check_temporal
+from octy_worker.cli.variables import Variables
 
 __all__ = ["Check", "State", "run_checks"]
 

@@ -11,9 +11,9 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import reject_passlib_beside_libpass
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import PREFIX, Settings, is_service_link
-from octy_worker.cli.context import Variables
 from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.variables import Variables
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import DeliveryMethod

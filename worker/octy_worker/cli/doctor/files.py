@@ -10,9 +10,9 @@ from pathlib import Path
 
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.context import Variables
 from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.variables import Variables
 from octy_worker.settings import WorkerSettings
 
 _VARIABLES = (
