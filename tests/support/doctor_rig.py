@@ -2,8 +2,7 @@
 
 import re
 
-from octy_worker.cli.doctor.check import Check
-from octy_worker.cli.doctor.problem import Problem
+from octy_worker.cli.doctor.check import Check, Problem
 from support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text()

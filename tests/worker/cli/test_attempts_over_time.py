@@ -14,7 +14,7 @@ from octy_middleware import Outcome
 from octy_middleware.db.models import Incident
 from octy_middleware.states import Answer, Resolution
 from octy_worker.cli.output import print_parts
-from octy_worker.cli.views.plots import Chart
+from octy_worker.cli.views.incidents import Chart
 from octy_worker.domain.histogram import Plot
 from octy_worker.domain.incidents import CUSTOMER, answer_incident, close_incident, failures_over_time
 

@@ -156,7 +156,7 @@ def test_busy_database_exits_with_unavailable(world, octy, monkeypatch):
 
 
 def test_internal_error_prints_its_traceback(octy, monkeypatch):
-    monkeypatch.setattr("octy_worker.reports.queries.list_accounts", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("octy_worker.cli.accounts.list_accounts", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         octy("accounts", "list")
 

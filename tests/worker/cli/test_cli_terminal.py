@@ -14,7 +14,7 @@ from support.world import World
 from octy_middleware.domain.accounts import find_account
 from octy_worker.cli import output
 from octy_worker.cli.doctor.check import Check, State, passed
-from octy_worker.cli.views.doctor import page
+from octy_worker.cli.doctor.command import page
 from octy_worker.cli.views.incidents import list_table
 from octy_worker.domain import incidents
 from octy_worker.reports.queries import list_incidents

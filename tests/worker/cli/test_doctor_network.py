@@ -12,7 +12,6 @@ from octy_middleware.db.postgres_url import unverified_sslmode
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.cli.doctor.network import check_mail_server
-from octy_worker.cli.views import doctor as doctor_view
 
 NOW = datetime.now(UTC)
 
@@ -70,7 +69,7 @@ def test_doctor_reports_an_expired_or_expiring_certificate(tmp_path, begins, end
     ],
 )
 def test_doctor_summary_reports_no_problems_only_when_every_check_was_made(states, summary) -> None:
-    assert doctor_view.summary([Check("x", state, "") for state in states]) == summary
+    assert summary([Check("x", state, "") for state in states]) == summary
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ class ExitCode(IntEnum):
 
 DESCRIPTIONS = {
     ExitCode.OK: "success, or no problems found",
-    ExitCode.FAILED: "failed or found a problem (doctor, mail, demo, worker), or you answered no",
+    ExitCode.FAILED: "failed or found a problem (doctor, mail, demo, worker), or you said no",
     ExitCode.USAGE: "wrong option, setting or database schema, or unknown id",
     ExitCode.REFUSED: "refused for the reason printed; nothing was changed",
-    ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server is not available; try again later",
+    ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server unavailable; try again later",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

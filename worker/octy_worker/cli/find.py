@@ -3,14 +3,18 @@
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
+from rich.table import Table
 
 from octy_worker.cli.context import open_database
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson, Limit
-from octy_worker.cli.output import print_json, print_note, print_page
-from octy_worker.cli.views import search as view
+from octy_worker.cli.output import print_json, print_note, print_page, table
+from octy_worker.cli.views import accounts, incidents, keys
 from octy_worker.errors import UsageError
+from octy_worker.formatting import format_count, format_source
 from octy_worker.reports import search
+from octy_worker.reports.search import SearchResult
 
 FIND_JSON = (
     "accounts[as in accounts list], keys[as in keys list], incidents[as in incidents list], "
@@ -53,6 +57,26 @@ def find(
     if as_json:
         print_json(found)
         return
-    print_page(*view.page(found))
+    print_page(*_page(found))
     if limit and max(found.totals) > limit:
         print_note(f"only the newest {limit:,} of each kind are shown → --limit 0 shows all")
+
+
+def _page(found: SearchResult) -> list[RenderableType]:
+    """Return a table for each kind of result, under its total."""
+    parts: list[tuple[int, str, RenderableType]] = [
+        (found.accounts_total, "account", accounts.list_table(found.accounts)),
+        (found.keys_total, "key pair", keys.list_table(found.keys)),
+        (found.incidents_total, "incident", incidents.list_table(found.incidents)),
+        (found.requests_total, "refused request", _requests(found)),
+    ]
+    return [part for total, noun, drawn in parts if total for part in (f"{format_count(total, noun)}:", drawn)]
+
+
+def _requests(found: SearchResult) -> Table:
+    columns = ("request id", "when", "account", "public key", "outcome", "source")
+    rows = (
+        (line.request_id, line.at, line.account, line.public_key or None, line.outcome, format_source(line.source))
+        for line in found.requests
+    )
+    return table(columns, rows, no_wrap=("request id", "public key"))

@@ -1,23 +1,24 @@
 """`octy mail`: options and help texts."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
 from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.context import now
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import print_json, print_lines, print_page
+from octy_worker.cli.output import key_value_table, print_json, print_lines, print_page, table
 from octy_worker.cli.variables import variables_of
-from octy_worker.cli.views import previews as view
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.mail.dkim_signing import DkimSigner
 from octy_worker.mail.mailer import SmtpMailer
-from octy_worker.mail.preview import PreviewRenderer
+from octy_worker.mail.preview import Preview, PreviewRenderer
 from octy_worker.mail.smtp_errors import SmtpStatus
 from octy_worker.mail.smtp_explanations import explain
 from octy_worker.private_files import write_private
@@ -66,7 +67,7 @@ def preview(
     elif kind is not None:
         sys.stdout.write(_form(gallery, kind, wanted[0] if wanted else "txt"))
     else:
-        print_page(*view.page([gallery.preview(each) for each in MailKind], gallery.shared()))
+        print_page(*_previews_page([gallery.preview(each) for each in MailKind], gallery.shared()))
 
 
 def _write(gallery: PreviewRenderer, kinds: list[MailKind], forms: list[str], folder: Path) -> None:
@@ -160,3 +161,11 @@ def _settings(context: typer.Context) -> WorkerSettings:
     """Return the settings, with random keys: no sample needs real ones."""
     keys = Keychain.generate()
     return WorkerSettings.from_environment(variables_of(context), peppers=keys, sealing_keys=keys, link_keys=keys)
+
+
+def _previews_page(found: Sequence[Preview], shared: Sequence[str]) -> list[RenderableType]:
+    """Return one row for each kind, and which of the host's own templates are in use."""
+    columns = ("kind", "sent when", "subject")
+    kinds = table(columns, ((each.kind, each.sent_when, each.rendered.subject) for each in found), no_wrap=("kind",))
+    yours = [*shared, *(path for each in found for path in each.custom_templates)]
+    return [kinds, key_value_table([("your templates", path) for path in yours] or [("templates", "all built in")])]

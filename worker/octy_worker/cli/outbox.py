@@ -1,16 +1,17 @@
 """`octy outbox`: list undelivered messages and retry dead letters."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
-from octy_worker.cli.output import print_list, print_result
-from octy_worker.cli.views import outbox as view
+from octy_worker.cli.output import print_list, print_result, table
 from octy_worker.errors import UsageError
-from octy_worker.outbox.dead_letters import count_undelivered, list_undelivered
+from octy_worker.outbox.dead_letters import MessageLine, count_undelivered, list_undelivered
 from octy_worker.staff.outbox import retry_messages
 
 LIST_JSON = (
@@ -42,7 +43,7 @@ def list_some(
         found = list_undelivered(session, now(), dead_letters=dead_letters, limit=part.row_limit, offset=part.offset)
         total = count_undelivered(session, dead_letters=dead_letters)
     empty = "There are no dead letters." if dead_letters else "All messages are delivered."
-    print_list("messages", found, total, part, view.list_table, empty=empty, as_json=as_json)
+    print_list("messages", found, total, part, _table, empty=empty, as_json=as_json)
 
 
 @help_page(
@@ -76,3 +77,17 @@ def retry_some(
         [f"To be retried: {names}.", "To follow them: octy outbox list"] if retried else ["There are no dead letters."]
     )
     print_result(done, {"retried": retried, "actor": who}, lines, as_json=as_json)
+
+
+def _table(found: Sequence[MessageLine]) -> Table:
+    """Return a table with one row a message."""
+    columns = ("id", "message", "about", "state", "tries", "last error", "since")
+    rows = (
+        (line.id, _words(line.kind), line.subject_id, _words(line.state), line.tries, line.last_error, line.created_at)
+        for line in found
+    )
+    return table(columns, rows, no_wrap=("id", "about"))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

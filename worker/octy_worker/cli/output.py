@@ -7,8 +7,8 @@ executes control sequences.
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,14 +23,6 @@ from octy_worker.errors import CommandError
 
 _UNLIMITED_WIDTH = 100_000  # columns of a file or a pipe: nothing is cut or folded there
 Cell = str | int | bool | datetime | Text | None
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column's title. `no_wrap`: for ids and keys, which are folded last when the terminal is narrow."""
-
-    title: str
-    no_wrap: bool = False
 
 
 def format_time(time: datetime) -> str:
@@ -53,8 +45,13 @@ def cell_text(value: Cell) -> Text:
             return Text(sanitize.for_terminal(str(value)), overflow="fold", no_wrap=False)
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: str = "") -> Table:
-    """Return a table of rows under their columns."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, title: str = "", no_wrap: Collection[str] = ()
+) -> Table:
+    """Return a table of rows under their columns.
+
+    `no_wrap`: columns of ids and keys, which are folded last when the terminal is narrow.
+    """
     made = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -64,7 +61,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: s
         title_justify="left",
     )
     for column in columns:
-        made.add_column(column.title, no_wrap=column.no_wrap)
+        made.add_column(column, no_wrap=column in no_wrap)
     for row in rows:
         made.add_row(*(cell_text(cell) for cell in row))
     return made

@@ -1,20 +1,22 @@
 """`octy temporal` and `octy codec-server`: options and help texts."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from octy_worker.cli.context import staff_actor, temporal_place
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson
-from octy_worker.cli.output import print_json, print_lines, print_page, print_result
+from octy_worker.cli.output import print_json, print_lines, print_page, print_result, table
 from octy_worker.cli.variables import variables_of
-from octy_worker.cli.views import versions as view
 from octy_worker.errors import UnavailableError, UsageError
 from octy_worker.staff.audit import record
 from octy_worker.temporal.access import TemporalAccess, fetch_versions, promote_version
 from octy_worker.temporal.codec_server import CodecSettings, serve
+from octy_worker.temporal.deployment import Version
 
 VERSIONS_JSON = "deployment, versions[build_id, current, drainage: '' | draining | drained]"
 PROMOTE_JSON = "deployment, build_id, actor"
@@ -32,7 +34,7 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"deployment": place.temporal_deployment, "versions": found})
     elif found:
-        print_page(view.list_table(found))
+        print_page(_versions_table(found))
     else:
         print_lines(f"No worker of deployment {place.temporal_deployment} has polled yet.")
 
@@ -103,3 +105,11 @@ def codec_server(
         serve(settings)
     except OSError as error:
         raise UnavailableError(str(error), "check whether it is running already, or choose another --port") from None
+
+
+def _versions_table(found: Sequence[Version]) -> Table:
+    """Return one row for each build."""
+    columns = ("build id", "current", "drainage")
+    return table(
+        columns, ((version.build_id, version.current, version.drainage) for version in found), no_wrap=("build id",)
+    )

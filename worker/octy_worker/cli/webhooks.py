@@ -1,22 +1,23 @@
 """`octy webhooks`: options and help texts."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from octy_middleware.clock import utc
 from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, PageNumber, Reason
-from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result
+from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result, table
 from octy_worker.cli.variables import variables_of
-from octy_worker.cli.views import webhooks as view
 from octy_worker.errors import CommandError, RefusedError, UsageError
 from octy_worker.reports.queries import account_of
 from octy_worker.settings import WebhookSettings
 from octy_worker.staff import webhooks
 from octy_worker.webhooks.failures import BLOCKED, FailureReason, PostResult
-from octy_worker.webhooks.repository import SECRET_OVERLAP, count_webhooks, list_webhooks
+from octy_worker.webhooks.repository import SECRET_OVERLAP, WebhookLine, count_webhooks, list_webhooks
 
 LIST_JSON = (
     "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more, total; "
@@ -51,7 +52,7 @@ def list_some(
         found = list_webhooks(session, account_id=owner, failed=failed, limit=part.row_limit, offset=part.offset)
         total = count_webhooks(session, account_id=owner, failed=failed)
     empty = "No webhook has failed." if failed else "There are no webhooks."
-    print_list("webhooks", found, total, part, view.list_table, empty=empty, as_json=as_json)
+    print_list("webhooks", found, total, part, _table, empty=empty, as_json=as_json)
 
 
 @help_page(
@@ -151,3 +152,13 @@ def _raise(delivery: PostResult) -> None:
         raise RefusedError(f"nothing was sent: {delivery.description}", "docs/webhooks.md says which URLs are allowed")
     to_do = "" if delivery.reason is FailureReason.GONE else "the worker would retry for 3 days"
     raise CommandError(f"not delivered: {delivery.description}", to_do)
+
+
+def _table(found: Sequence[WebhookLine]) -> Table:
+    """Return one row for each webhook."""
+    columns = ("id", "account", "event", "state", "attempts", "error", "created", "delivered")
+    rows = (
+        (line.id, line.account, line.event, line.state, line.tries, line.last_error, line.created_at, line.sent_at)
+        for line in found
+    )
+    return table(columns, rows, no_wrap=("id", "event"))

@@ -1,7 +1,13 @@
-"""The result of one check of `octy doctor`."""
+"""What the checks of `octy doctor` share: their results, and opening the database."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+
+from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
+from octy_worker.settings import WorkerSettings
 
 
 class State(StrEnum):
@@ -26,6 +32,15 @@ class Check:
     code: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem: the name of its check, what is found, and what to do; `{…}` are filled in by a run."""
+
+    name: str
+    found: str
+    to_do: str = ""
+
+
 def passed(name: str, found: str) -> Check:
     """Return a check without a problem."""
     return Check(name, State.OK, found)
@@ -34,3 +49,12 @@ def passed(name: str, found: str) -> Check:
 def unchecked(name: str, why: str) -> Check:
     """Return a check that could not be made; `why`: what prevents it."""
     return Check(name, State.UNCHECKED, f"not checked: {why}")
+
+
+@contextmanager
+def opened_database(settings: WorkerSettings, *, busy_timeout: float | None = None) -> Iterator[Database]:
+    """Open the database at this release's schema. Raises OctyError; another check reports it."""
+    options = {} if busy_timeout is None else {"busy_timeout": busy_timeout}
+    with closing(Database(settings.database_url, **options)) as database:
+        check_schema(database)
+        yield database

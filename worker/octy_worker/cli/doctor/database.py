@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Container, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -45,10 +46,8 @@ def check_database(settings: WorkerSettings) -> Iterator[Check]:
         yield unchecked(_CONNECTION, "the database is not available")
         yield from _unchecked()
         return
-    try:
+    with closing(database):
         yield from _check_opened(database, settings)
-    finally:
-        database.close()
 
 
 def _check_opened(database: Database, settings: WorkerSettings) -> Iterator[Check]:

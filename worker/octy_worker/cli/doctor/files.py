@@ -6,6 +6,7 @@ These are the settings' file, private keys and the database's file. Access for a
 import shlex
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from octy_middleware.db.database import Database
@@ -36,13 +37,10 @@ def check_secret_files(settings: WorkerSettings, variables: Variables, env_file:
 
 def _database(settings: WorkerSettings) -> Path | None:
     try:
-        database = Database(settings.database_url)
+        with closing(Database(settings.database_url)) as database:
+            return Path(database.backend.display_name) if database.url.get_backend_name() == "sqlite" else None
     except OctyError:
         return None
-    try:
-        return Path(database.backend.display_name) if database.url.get_backend_name() == "sqlite" else None
-    finally:
-        database.close()
 
 
 def _is_open_to_others(file: Path) -> bool:

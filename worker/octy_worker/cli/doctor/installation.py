@@ -1,6 +1,7 @@
 """The installation's id, whether the database is a copy, and whether the keys set are those it is used with."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from sqlalchemy import Connection
 
@@ -59,12 +60,7 @@ def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
 def read_installation(settings: WorkerSettings) -> str | None:
     """Return the installation's id, or None when it can't be read; another check reports why."""
     try:
-        database = Database(settings.database_url)
+        with closing(Database(settings.database_url)) as database:
+            return None if database.backend.is_missing() else installation_id(database)
     except OctyError:
         return None
-    try:
-        return None if database.backend.is_missing() else installation_id(database)
-    except OctyError:
-        return None
-    finally:
-        database.close()

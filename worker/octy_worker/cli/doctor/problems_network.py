@@ -1,6 +1,6 @@
 """Problems that `octy doctor` can find over the network, by code."""
 
-from octy_worker.cli.doctor.problem import Problem
+from octy_worker.cli.doctor.check import Problem
 
 _MAIL_LOG = "read the mail server's log, and check that it accepts mails from OCTY_MAIL_FROM"
 _RENEW = "renew the certificate and have its server load the new one"

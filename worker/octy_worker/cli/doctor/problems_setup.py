@@ -1,6 +1,6 @@
 """Problems that `octy doctor` can find in settings, files, packages, database, mails and scheduled jobs, by code."""
 
-from octy_worker.cli.doctor.problem import Problem
+from octy_worker.cli.doctor.check import Problem
 
 _REGISTER = "run `octy db upgrade` with the worker's settings, or start `octy worker`"
 _RESTORE = "stop all processes, keep a copy of the database, then restore a backup"

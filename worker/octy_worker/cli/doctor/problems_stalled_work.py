@@ -1,6 +1,6 @@
 """Problems that `octy doctor` can find in the work itself: what is stalled, failed or slow, by code."""
 
-from octy_worker.cli.doctor.problem import Problem
+from octy_worker.cli.doctor.check import Problem
 
 STALLED_WORK = {
     "alerts-late": Problem(

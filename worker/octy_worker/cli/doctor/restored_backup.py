@@ -6,10 +6,9 @@ import json
 from temporalio.service import RPCError
 
 from octy_middleware.db.database import Database
-from octy_middleware.db.schema_version import check_schema
 from octy_middleware.domain.installation import load_installation
 from octy_middleware.errors import OctyError
-from octy_worker.cli.doctor.check import Check, passed, unchecked
+from octy_worker.cli.doctor.check import Check, opened_database, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.domain.job_lease import read_job
 from octy_worker.errors import UnavailableError
@@ -26,12 +25,8 @@ def check_restored_backup(settings: WorkerSettings, installation: str | None) ->
     if installation is None:
         return unchecked(_NAME, "the database is not available")
     try:
-        database = Database(settings.database_url)
-        try:
-            check_schema(database)
+        with opened_database(settings) as database:
             return asyncio.run(_check(database, settings, installation))
-        finally:
-            database.close()
     except (RPCError, UnavailableError):
         return unchecked(_NAME, "Temporal is not available")
     except OctyError:

@@ -3,11 +3,9 @@
 from datetime import timedelta
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database
-from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_worker.cli.context import now
-from octy_worker.cli.doctor.check import Check, passed, unchecked
+from octy_worker.cli.doctor.check import Check, opened_database, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.cli.output import format_time
 from octy_worker.domain.job_lease import JobState, read_job
@@ -21,13 +19,8 @@ _NAME = "retention"
 def check_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     """Check when the last run completed. A late run is a problem only while a worker runs that should do it."""
     try:
-        database = Database(settings.database_url)
-        try:
-            check_schema(database)
-            state = read_job(database, JOB)
-            due = has_due(database, settings, now())
-        finally:
-            database.close()
+        with opened_database(settings) as database:
+            state, due = read_job(database, JOB), has_due(database, settings, now())
     except OctyError:
         return unchecked(_NAME, "the database is not available")
     return _retention_check(state, settings, due=due, worker_runs=worker_runs)

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database
-from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_worker.cli.context import now
-from octy_worker.cli.doctor.check import Check, passed, unchecked
+from octy_worker.cli.doctor.check import Check, opened_database, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.cli.output import format_time
 from octy_worker.domain.job_lease import JobState, read_job
@@ -24,12 +22,8 @@ _DIGEST_LATE = timedelta(days=2)
 def check_scheduled_jobs(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
     """Check when each last completed, and its result. A late run is a problem only while a worker runs."""
     try:
-        database = Database(settings.database_url)
-        try:
-            check_schema(database)
+        with opened_database(settings) as database:
             states = read_job(database, run.JOB), read_job(database, digest.JOB)
-        finally:
-            database.close()
     except OctyError:
         yield from (unchecked(name, "the database is not available") for name in _NAMES)
         return

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from sqlmodel import Session
 
 from octy_middleware.db.database import Database
-from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_worker.cli.context import now
-from octy_worker.cli.doctor.check import Check, passed, unchecked
+from octy_worker.cli.doctor.check import Check, opened_database, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.cli.output import format_time
 from octy_worker.mail.alert_hold import current_hold
@@ -39,12 +38,8 @@ _PASSED = {
 def check_stalled_work(settings: WorkerSettings) -> Iterator[Check]:
     """Return a check for each problem, and one for each topic without a problem."""
     try:
-        database = Database(settings.database_url, busy_timeout=_LOCK_TIMEOUT)
-        try:
-            check_schema(database)
+        with opened_database(settings, busy_timeout=_LOCK_TIMEOUT) as database:
             found = [*_work_problems(database), *_database_problems(database)]
-        finally:
-            database.close()
     except OctyError:
         yield from (unchecked(name, "the database is not available") for name in _PASSED)
         return

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cli.output import Column, format_time, key_value_table, table
-from octy_worker.cli.views import incidents, keys, mails, notices
+from octy_worker.cli.output import format_time, key_value_table, table
+from octy_worker.cli.views import incidents, keys, mails
 from octy_worker.formatting import format_duration
 from octy_worker.reports.models import AccountLine, AccountReport
 from octy_worker.staff.account_changes import ContactChangeResult
@@ -14,19 +14,14 @@ from octy_worker.staff.account_changes import ContactChangeResult
 
 def list_table(found: Sequence[AccountLine]) -> Table:
     """Return one row for each account."""
-    columns = (
-        Column("reference", no_wrap=True),
-        Column("mail address"),
-        Column("key pairs"),
-        Column("open incidents"),
-        Column("created"),
-    )
+    columns = ("reference", "mail address", "key pairs", "open incidents", "created")
     return table(
         columns,
         (
             (line.reference, line.contact_email_address, line.live_pairs, line.open_incidents, line.created_at)
             for line in found
         ),
+        no_wrap=("reference",),
     )
 
 
@@ -56,7 +51,7 @@ def page(report: AccountReport) -> list[RenderableType]:
     if report.regenerations:
         parts.append(keys.regenerations_table(report.regenerations))
     if report.notices:
-        parts.append(notices.notices_table(report.notices, report.regenerations))
+        parts.append(mails.notices_table(report.notices, report.regenerations))
     if report.mails:
         parts.append(mails.mails_table(report.mails, title="Mails"))
     return parts

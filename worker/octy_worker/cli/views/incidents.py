@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 from octy_middleware.clock import utc
-from octy_worker.cli.output import Cell, Column, format_time, key_value_table, print_lines, table
+from octy_worker.cli.output import Cell, format_time, key_value_table, print_lines, table
 from octy_worker.cli.views import mails
-from octy_worker.cli.views.late_uses import late_uses_table
-from octy_worker.cli.views.plots import Chart
-from octy_worker.formatting import format_source
+from octy_worker.cli.views.keys import late_uses_table
+from octy_worker.domain.histogram import Plot
+from octy_worker.domain.histogram import columns as draw_columns
+from octy_worker.formatting import format_duration, format_source
 from octy_worker.reports.models import IncidentLine, IncidentReport, TimelineLine
 from octy_worker.staff.amendments import AmendmentResult
 
@@ -24,16 +27,9 @@ _RULES = {
 
 def list_table(found: Sequence[IncidentLine], *, title: str = "") -> Table:
     """Return one row for each incident."""
-    columns = (
-        Column("incident", no_wrap=True),
-        Column("account"),
-        Column("state"),
-        Column("failures"),
-        Column("opened"),
-        Column("answer"),
-    )
+    columns = ("incident", "account", "state", "failures", "opened", "answer")
     rows = ((line.id, line.account, _state(line), line.failures, line.opened_at, _answer(line)) for line in found)
-    return table(columns, rows, title=title)
+    return table(columns, rows, title=title, no_wrap=("incident",))
 
 
 def page(report: IncidentReport) -> list[RenderableType]:
@@ -121,17 +117,17 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
 
 
 def _sources(report: IncidentReport) -> Table:
-    columns = (Column("source", no_wrap=True), Column("failures"), Column("last"), Column("user agent"))
+    columns = ("source", "failures", "last", "user agent")
     rows = [(format_source(line.source), line.count, line.last_at, line.user_agent) for line in report.sources]
     more = report.source_count - len(rows)
     if more:
         rest = report.failures - sum(line.count for line in report.sources)
         rows.append((f"{'' if report.sources_complete else 'at least '}{more:,} more", rest, None, ""))
-    return table(columns, rows, title="Sources")
+    return table(columns, rows, title="Sources", no_wrap=("source",))
 
 
 def _timeline(found: Sequence[TimelineLine]) -> Table:
-    columns = (Column("time"), Column("actor"), Column("event"), Column("details"))
+    columns = ("time", "actor", "event", "details")
     rows = ((line.at, line.actor, line.what.replace("_", " "), _details(line.detail)) for line in found)
     return table(columns, rows, title="Timeline")
 
@@ -146,3 +142,18 @@ def _readable(name: str, value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return format_time(utc(value)) if isinstance(value, int) and name.endswith("_at") else value
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A column chart under a title."""
+
+    plot: Plot
+    title: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw with the characters that this terminal can show."""
+        yield Text(f"{self.title}, in UTC, one column is {format_duration(self.plot.seconds)}", "bold")
+        ascii_only = options.ascii_only or not (sys.stdout.encoding or "utf").lower().startswith("utf")
+        for line in draw_columns(self.plot, ascii_only=ascii_only):
+            yield Text(line, "red", no_wrap=True, overflow="crop")
