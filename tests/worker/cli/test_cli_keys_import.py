@@ -94,7 +94,7 @@ def test_keys_import_of_the_same_file_again_reports_all_as_existing(world, octy)
     said = octy("keys", "import", file, *WHY).must().stdout
     assert said.splitlines() == [
         "0 key pairs and 0 new accounts are imported.",
-        "2 further rows of the file exist already, unchanged.",
+        "2 rows skipped: already in the database, unchanged.",
     ]
 
 

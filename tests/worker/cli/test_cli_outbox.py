@@ -122,7 +122,7 @@ def test_outbox_retry_retries_exactly_the_named_messages(world, octy):
 
 def test_outbox_retry_all_retries_every_dead_letter(octy, mixed):
     done = octy("outbox", "retry", "--all", *WHY).must()
-    assert f"To be retried: {mixed['dead']}.\n" in done.stdout
+    assert f"Will be retried: {mixed['dead']}.\n" in done.stdout
     states = {line["subject_id"]: line["state"] for line in octy("outbox", "list", "--json").json["messages"]}
     assert states == {"waiting": "waiting", "dead": "waiting", "held": "leased", "lapsed": "waiting"}
 
@@ -137,8 +137,8 @@ def test_outbox_retry_without_dead_letters_does_nothing(octy):
 Words = Callable[[dict[str, int]], tuple[str, ...]]
 
 REFUSED: list[tuple[Words, int, str]] = [
-    (lambda _: (), 2, "which messages? → give their ids, or --all"),
-    (lambda ids: (str(ids["dead"]), "--all"), 2, "which messages?"),
+    (lambda _: (), 2, "no messages are chosen → give their ids, or --all"),
+    (lambda ids: (str(ids["dead"]), "--all"), 2, "no messages are chosen"),
     (lambda ids: (str(ids["dead"]), "4711"), 2, "unknown outbox message 4711"),
     (
         lambda ids: (str(ids["dead"]), str(ids["delivered"])),

@@ -11,7 +11,7 @@ from support.world import World
 from octy_middleware.clock import utc
 from octy_middleware.db.models import AlertHold
 from octy_middleware.states import Answer
-from octy_worker.cli import incidents_bulk
+from octy_worker.cli import alerts, incidents_bulk
 from octy_worker.domain.incidents import answer_incident
 from octy_worker.staff.bulk_decisions import DecisionResult, DecisionStatus, decide_each, decision_id_of, open_since
 
@@ -139,10 +139,10 @@ def test_held_alerts_are_listed_and_released_once(world, octy):
     assert "successes stopped, 7 accounts" in shown
     assert "Unsent alerts: 1" in shown
     report = octy("incidents", "held", "--json").must().json
-    assert set(report) == set(incidents_bulk.HELD_JSON.split(", "))
+    assert set(report) == set(alerts.HELD_JSON.split(", "))
     assert (report["held"], report["unsent"], report["accounts"]) == (True, 1, 7)
     done = octy("incidents", "release", *WHY, "--json").must()
-    assert set(done.json) == set(incidents_bulk.RELEASE_JSON.split(", "))
+    assert set(done.json) == set(alerts.RELEASE_JSON.split(", "))
     assert '"what": "alerts_released"' in done.stderr
     assert octy("incidents", "held", "--json").must().json["held"] is False
     octy("incidents", "release", *WHY).must(3)

@@ -67,14 +67,16 @@ def retry_some(
 ) -> None:
     """Reset the tries of dead letters."""
     if bool(numbers) == everything:
-        raise UsageError("which messages?", "give their ids, or --all")
+        raise UsageError("no messages are chosen", "give their ids, or --all")
     who = staff_actor(context, actor)
     with open_database(context) as database:
         retried = retry_messages(database, None if everything else set(numbers or ()), actor=who, reason=reason)
     names = ", ".join(map(str, retried))
     done = f"messages {names} will be retried" if retried else "there was nothing to do"
     lines = (
-        [f"To be retried: {names}.", "To follow them: octy outbox list"] if retried else ["There are no dead letters."]
+        [f"Will be retried: {names}.", "To see the result: octy outbox list"]
+        if retried
+        else ["There are no dead letters."]
     )
     print_result(done, {"retried": retried, "actor": who}, lines, as_json=as_json)
 

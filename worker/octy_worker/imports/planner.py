@@ -30,7 +30,7 @@ from octy_worker.imports.validator import Candidate, Checker
 from octy_worker.imports.writer import Cursor, ImportWriter, Rows, unfinished
 
 Progress = Callable[[str, int, int | None], None]
-"""Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
+"""Called now and then: what was done, with how many rows, of how many; None while that is unknown."""
 
 _UNSALTED = "hex_"
 _NO_PLAIN_SHA = "it can be forged: order new keys with `octy keys regenerate`"
@@ -42,7 +42,7 @@ _COUNTING = 32  # bits of an id
 class Plan:
     """What an import would write. With faults nothing may be written: all of a file is imported, or nothing.
 
-    `digest`: SHA-256 of the file's rows, as the audit log has it. `added`: further pairs of accounts that are there.
+    `digest`: SHA-256 of the file's rows, as the audit log has it. `added`: further pairs of accounts that exist.
     `sealed`: False when there was no pepper to seal the hashes with, as in a dry run on a host without; not to be
     written.
     """
@@ -70,7 +70,10 @@ def plan_import(
     now: float,
     progress: Progress,
 ) -> Plan:
-    """Read the whole file, and compare it with the store. Changes nothing. Without a hasher it is for showing only."""
+    """Read the whole file, and compare it with the database. Writes nothing.
+
+    A plan made without a hasher can't be carried out.
+    """
     plan = Plan(sealed=hasher is not None)
     candidates = _check(file, Checker(now), plan, progress)
     leave_out, ids = unfinished(database), _ids(2 * len(candidates), now)
@@ -115,7 +118,7 @@ def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> 
 
 
 def _ids(count: int, now: float) -> Iterator[str]:
-    """Return so many ids in rising order, of a range that is this import's alone.
+    """Return so many ids in ascending order, of a range that only this import uses.
 
     Lists show the file's order, an index is written page after page, and an import's rows are found by their range.
     """
@@ -130,8 +133,8 @@ def _chunks(items: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
         yield start + len(chunk), chunk
 
 
-class _Standing(NamedTuple):
-    """An account as it is in the store, or as a row of the file will make it."""
+class _PlannedAccount(NamedTuple):
+    """An account in the database, or one that a row of the file will create."""
 
     account_id: str
     contact: dict[str, str]
@@ -139,7 +142,7 @@ class _Standing(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """A pair in the store."""
+    """A key pair in the database."""
 
     account_id: str
     digest: str
@@ -147,13 +150,13 @@ class _Pair(NamedTuple):
     cause: str
 
     def is_that_of(self, row: Candidate) -> bool:
-        """Tell whether it is the row's; an imported hash may have given way to a digest of ours since."""
+        """Return whether it is the row's pair; a digest of ours may have replaced the imported hash since."""
         upgraded = self.cause == KeyPairCause.IMPORT and self.imported_scheme is None
         return upgraded or imported_hash(self.digest) == row.secret_digest
 
 
 class _Comparison:
-    """Compares rows with the store and with the accounts of the rows before them, and adds to the plan."""
+    """Compares rows with the database and with the accounts of the rows before them, and adds to the plan."""
 
     def __init__(
         self,
@@ -171,10 +174,10 @@ class _Comparison:
         self._new_ids = ids
         self._into_existing = into_existing
         self._now = now
-        self._accounts: dict[str, _Standing] = {}  # by reference
+        self._accounts: dict[str, _PlannedAccount] = {}  # by reference
         self._ids: set[str] = set()
         self.leave_out: Cursor | None = None
-        """An import that was interrupted, or is under way: its rows are not valid."""
+        """An import that was interrupted, or is in progress: its rows are not valid."""
 
     def add(self, rows: Sequence[Candidate]) -> None:
         """Add what these rows make, or what is wrong with them."""
@@ -191,7 +194,7 @@ class _Comparison:
                 self._add_pair(row)
 
     def _faults_of(self, row: Candidate, pair: _Pair | None) -> Iterator[Fault]:
-        """Return what is wrong with a row; its account stands afterwards."""
+        """Return what is wrong with a row; plan its account if it is new."""
         account = self._accounts.get(row.reference)
         if pair is not None and (account is None or pair.account_id != account.account_id):
             yield Fault(row.line, "public_key", "belongs to another account", "check the reference")
@@ -214,9 +217,9 @@ class _Comparison:
         values |= {"id": next(self._new_ids), "created_at": row.created_at or values["created_at"]}
         self._plan.accounts.append(values)
         contact = {name: values[name] for name in CONTACT_FIELDS}
-        self._accounts[row.reference] = _Standing(values["id"], contact, is_new=True)
+        self._accounts[row.reference] = _PlannedAccount(values["id"], contact, is_new=True)
 
-    def _faults_of_pair(self, row: Candidate, pair: _Pair | None, account: _Standing) -> Iterator[Fault]:
+    def _faults_of_pair(self, row: Candidate, pair: _Pair | None, account: _PlannedAccount) -> Iterator[Fault]:
         if pair is None and not account.is_new and not self._into_existing:
             yield Fault(
                 row.line,
@@ -256,7 +259,7 @@ class _Comparison:
             wanted = and_(wanted, not_(col(Account.id).between(self.leave_out.first, self.leave_out.last)))
         for account_id, reference, *contact in self._connection.execute(select(*columns).where(wanted)):
             self._ids.add(account_id)
-            self._accounts[reference] = _Standing(
+            self._accounts[reference] = _PlannedAccount(
                 account_id, dict(zip(CONTACT_FIELDS, contact, strict=True)), is_new=False
             )
 
@@ -269,7 +272,7 @@ class _Comparison:
         return {public_key: _Pair(*rest) for public_key, *rest in found}
 
 
-def _differences(row: Candidate, account: _Standing) -> Iterator[Fault]:
+def _differences(row: Candidate, account: _PlannedAccount) -> Iterator[Fault]:
     """Compare contact data. An empty cell says nothing; an account is not changed by an import."""
     other = "differs from the customer's first row" if account.is_new else "differs from what the account has"
     for name, value in row.contact.items():

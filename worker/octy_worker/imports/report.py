@@ -56,7 +56,7 @@ def sentences(plan: Plan, *, imported: bool) -> list[str]:
         f"{format_count(len(plan.pairs), 'key pair')} and {format_count(len(plan.accounts), 'new account')} {verb}."
     ]
     if plan.already_there:
-        lines.append(f"{format_count(plan.already_there, 'further row')} of the file exist already, unchanged.")
+        lines.append(f"{format_count(plan.already_there, 'row')} skipped: already in the database, unchanged.")
     if plan.added:
         notified = "Notified by mail and webhook" if imported else "To be notified by mail and webhook"
         lines.append(f"{notified}: {format_count(len(plan.added), 'customer')} whose account existed already.")

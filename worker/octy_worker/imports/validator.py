@@ -20,7 +20,7 @@ from octy_worker.imports.reader import COLUMNS, Fault, Row
 
 IN_CLEAR = "contains a secret key in clear text"
 _IN_CLEAR_TO_DO = "export hashes instead, and delete this file: whoever reads it has the keys"
-# Keys of our own shape are judged fast; one with a slow hash would be told from unknown ones by time (T7).
+# Keys of our own format are refused fast when unknown; one with a slow hash would differ from them in time (T7).
 _OURS = "looks like a key of Octy, but its hash is not one of Octy's"
 _OURS_TO_DO = "leave it out and give the customer new keys"
 _find_secret = re.compile(r"(?<![0-9A-Za-z])sk_[0-9A-Za-z-]{8,}").search

@@ -30,10 +30,10 @@ from octy_worker.domain.step_pacer import MAX_ROWS, StepPacer
 
 JOB = "import"
 _MANY = 1000  # new rows; fewer change no plan
-_WAITS = 10.0  # seconds for a store that is busy or away
-_RETRY = 0.1
-_TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
-_WRITING, _TELLING = "writing", "telling"
+_RETRY_TIMEOUT = 10.0  # seconds for a database that is busy or not available
+_RETRY_INTERVAL = 0.1
+_TAKEN = "23505"  # PostgreSQL's code of a unique violation; SQLite's message has UNIQUE
+_WRITING, _NOTIFYING = "writing", "notifying"
 
 _PENDING = f"cause = '{KeyPairCause.IMPORT}' AND state = '{KeyPairState.PENDING}'"
 _LEFT = f"SELECT id, account_id FROM key_pair WHERE id >= ? AND id <= ? AND {_PENDING} ORDER BY id LIMIT {MAX_ROWS}"  # noqa: S608  # our own names, here and below
@@ -57,7 +57,7 @@ _Result = TypeVar("_Result")
 
 
 class Rows(NamedTuple):
-    """What is new: accounts, and pairs; both in rising order of their ids, an account before its first pair."""
+    """New accounts and key pairs, each in ascending order of ids; an account before its first pair."""
 
     accounts: Sequence[dict[str, Any]]
     pairs: Sequence[ImportedKeyPair]
@@ -65,24 +65,24 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where an import stands: `first` to `last` are its ids; `told`: the last account that was told."""
+    """The progress of an import. `first` to `last`: its range of ids; `notified`: the last account notified."""
 
     phase: str
     first: str
     last: str
-    told: str = ""
+    notified: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Cursor | None":
-        """Read what `str` wrote; None: no import is under way."""
+        """Parse what `str` returned; None: no import is in progress."""
         return cls(*text.split(" ", 3)) if text else None
 
     def __str__(self) -> str:
-        return f"{self.phase} {self.first} {self.last} {self.told}"
+        return f"{self.phase} {self.first} {self.last} {self.notified}"
 
 
 def unfinished(database: Database) -> Cursor | None:
-    """Return the import whose pairs are not valid yet, be it under way or interrupted."""
+    """Return the import whose pairs are not valid yet, in progress or interrupted."""
     state = read_job(database, JOB)
     cursor = None if state is None else Cursor.parse(state.cursor)
     return cursor if cursor is not None and cursor.phase == _WRITING else None
@@ -91,18 +91,18 @@ def unfinished(database: Database) -> Cursor | None:
 def clear_interrupted(database: Database, clock: Clock) -> int:
     """Remove or complete an import that was interrupted; return how many pairs were removed.
 
-    One that is under way is left alone. Raises DatabaseUnavailableError.
+    One in progress is left alone. Raises DatabaseUnavailableError.
     """
     state = read_job(database, JOB)
     if state is None or not state.cursor:
         return 0
-    with suppress(UnderWayError):
+    with suppress(InProgressError):
         return ImportWriter(database, clock).clear()
     return 0
 
 
-class UnderWayError(DatabaseUnavailableError):
-    """Another import is under way."""
+class InProgressError(DatabaseUnavailableError):
+    """Another import is in progress."""
 
 
 class ImportWriter:
@@ -128,7 +128,7 @@ class ImportWriter:
             return self._recover(state)
 
     def write(self, rows: Rows, *, now: float, report: Callable[[int], None]) -> None:
-        """Write all of it and make it valid, or raise DatabaseUnavailableError, and nothing is there."""
+        """Write all rows and make them valid. Raises DatabaseUnavailableError; then nothing was imported."""
         if not rows.pairs:
             return
         with self._taken() as state:
@@ -136,35 +136,35 @@ class ImportWriter:
             ids = [row["id"] for row in (*rows.accounts[:1], rows.pairs[0], rows.pairs[-1])]
             cursor = Cursor(_WRITING, min(ids), max(ids))
             try:
-                self._patiently(lambda: self._lease.begin(str(cursor), now))
+                self._retrying(lambda: self._lease.begin(str(cursor), now))
                 self._insert(rows, report)
                 if len(rows.accounts) + len(rows.pairs) > _MANY:
-                    self._patiently(self._refresh_statistics)
-                self._patiently(lambda: self._make_valid(cursor, now))
+                    self._retrying(self._refresh_statistics)
+                self._retrying(lambda: self._make_valid(cursor, now))
             except BaseException as error:
                 if not self._became_valid(cursor, error):
                     raise
-            with suppress(DatabaseUnavailableError, LeaseLostError):  # it is valid; whoever finds it so tells the rest
-                self._tell(replace(cursor, phase=_TELLING))
-                self._patiently(lambda: self._lease.finish(""))
+            with suppress(DatabaseUnavailableError, LeaseLostError):  # it is valid; the next run notifies the rest
+                self._notify(replace(cursor, phase=_NOTIFYING))
+                self._retrying(lambda: self._lease.finish(""))
 
     def _became_valid(self, cursor: Cursor, error: BaseException) -> bool:
-        """Take back what was written. A commit that was not answered may have landed: then it is complete."""
+        """Remove what was written; return True when it is valid: a commit without a response may have succeeded."""
         with suppress(OctyError, LeaseLostError):
             state = read_job(self._database, JOB)
             if state is None:
                 return False
-            if state.cursor == str(replace(cursor, phase=_TELLING)) and isinstance(error, DatabaseUnavailableError):
+            if state.cursor == str(replace(cursor, phase=_NOTIFYING)) and isinstance(error, DatabaseUnavailableError):
                 return True
             self._recover(state)
         return False
 
     @contextmanager
     def _taken(self) -> Iterator[JobState]:
-        self._patiently(self._lease.free_if_dead)
-        state = self._patiently(self._lease.take)
+        self._retrying(self._lease.free_if_dead)
+        state = self._retrying(self._lease.take)
         if state is None:
-            raise UnderWayError(
+            raise InProgressError(
                 "another import is running → wait until it ends; one that was killed ends after a minute"
             )
         try:
@@ -187,17 +187,17 @@ class ImportWriter:
         cursor, removed = Cursor.parse(state.cursor), 0
         if cursor is None:
             return 0
-        if cursor.phase == _TELLING:
-            self._tell(cursor)
-        while cursor.phase == _WRITING and (found := self._patiently(lambda: self._left(cursor))):
+        if cursor.phase == _NOTIFYING:
+            self._notify(cursor)
+        while cursor.phase == _WRITING and (found := self._retrying(lambda: self._left(cursor))):
             removed += len(found)
             while found:
                 found = found[self._step(found, lambda c, portion: _remove(c, portion, cursor)) :]
-        self._patiently(self._forget)
+        self._retrying(self._forget)
         return removed
 
     def _forget(self) -> None:
-        """Note that no import is under way, and keep the lease: another may follow."""
+        """Record that no import is in progress, and keep the lease: another may follow."""
         with self._lease.step() as connection:
             self._lease.note(connection, "", 0)
 
@@ -206,7 +206,7 @@ class ImportWriter:
             return [tuple(row) for row in run(connection, _LEFT, cursor.first, cursor.last)]
 
     def _insert(self, rows: Rows, report: Callable[[int], None]) -> None:
-        """Write each account in the step of its first pair: by its pairs it is found again."""
+        """Write each account in the step of its first pair: a clean-up finds accounts by their pairs."""
         accounts = {account["id"]: account for account in rows.accounts}
         waiting = [(accounts.pop(pair["account_id"], None), pair) for pair in rows.pairs]
         done = 0
@@ -217,7 +217,7 @@ class ImportWriter:
             report(done)
 
     def _step(self, rows: Sequence[Any], action: Callable[[Connection, Sequence[Any]], None]) -> int:
-        """Do some of these rows in one transaction; return how many. Then pause."""
+        """Write some of these rows in one transaction; return how many. Then pause."""
 
         def go() -> tuple[int, float]:
             handled = 0
@@ -228,7 +228,7 @@ class ImportWriter:
                     handled += len(portion)
             return handled, time.monotonic() - begun
 
-        handled, took = self._patiently(go)
+        handled, took = self._retrying(go)
         self._pause(self.pace.pause_after(took))
         return handled
 
@@ -238,40 +238,40 @@ class ImportWriter:
 
     def _make_valid(self, cursor: Cursor, now: float) -> None:
         with self._lease.step(WriteMode.IMPORT) as connection:
-            self._lease.note(connection, str(replace(cursor, phase=_TELLING)), 0)
+            self._lease.note(connection, str(replace(cursor, phase=_NOTIFYING)), 0)
             activate_imported(connection, cursor.first, cursor.last, now)
 
-    def _tell(self, cursor: Cursor) -> None:
-        """Tell customers whose account existed already."""
+    def _notify(self, cursor: Cursor) -> None:
+        """Notify customers whose account existed already."""
         span = (cursor.first, cursor.last)
 
         def added() -> list[Row]:
             with self._database.read() as connection:
-                return [tuple(row) for row in run(connection, _ADDED, *span, *span, cursor.told)]
+                return [tuple(row) for row in run(connection, _ADDED, *span, *span, cursor.notified)]
 
-        by_account = groupby(self._patiently(added), key=lambda row: row[0])
+        by_account = groupby(self._retrying(added), key=lambda row: row[0])
         waiting = [(account_id, [row[1:] for row in rows]) for account_id, rows in by_account]
 
         def note_some(connection: Connection, some: Sequence[tuple[str, list[Row]]]) -> None:
             for account_id, pairs in some:
                 keys = [public_key for _, public_key in pairs]
                 record_added_keys(connection, account_id, pairs[0][0], keys, self._clock())
-            self._lease.note(connection, str(replace(cursor, told=some[-1][0])), 0)
+            self._lease.note(connection, str(replace(cursor, notified=some[-1][0])), 0)
 
         while waiting:
             some = waiting[:MAX_ROWS]
             waiting = waiting[self._step(some, note_some) :]
 
-    def _patiently(self, action: Callable[[], _Result]) -> _Result:
-        """Do it, again and again while the store is busy or away for a short time."""
+    def _retrying(self, action: Callable[[], _Result]) -> _Result:
+        """Call the action, and retry while the database is not available for a short time."""
         since = time.monotonic()
         while True:
             try:
                 return action()
             except DatabaseUnavailableError:
-                if time.monotonic() - since > _WAITS:
+                if time.monotonic() - since > _RETRY_TIMEOUT:
                     raise
-                self._pause(_RETRY)
+                self._pause(_RETRY_INTERVAL)
 
 
 def _insert_some(connection: Connection, some: Sequence[tuple[dict[str, Any] | None, ImportedKeyPair]]) -> None:

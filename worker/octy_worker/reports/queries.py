@@ -288,8 +288,8 @@ def _first_use(regeneration: RegenerationLine | None) -> list[TimelineLine]:
 
 def _mail_event(mail: MailLine) -> TimelineLine:
     detail = {"kind": mail.kind, "key": mail.key, "tries": mail.tries, "error": mail.last_error}
-    told = {name: value for name, value in detail.items() if value or name == "key"}
-    return TimelineLine(mail.sent_at or mail.created_at, "system", f"mail_{mail.state}", told)
+    shown = {name: value for name, value in detail.items() if value or name == "key"}
+    return TimelineLine(mail.sent_at or mail.created_at, "system", f"mail_{mail.state}", shown)
 
 
 def _mails(session: Session, which: Any, *, limit: int | None = None) -> tuple[MailLine, ...]:

@@ -25,7 +25,7 @@ _BEGINNING_OF_ID = re.compile(r"[0-9a-f][0-9a-f-]{2,35}")
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """One refused request. `account` is None and `public_key` empty when nobody has the key that it named."""
+    """One refused request. `account` is None and `public_key` empty when no key pair has the key that it sent."""
 
     request_id: str
     at: datetime

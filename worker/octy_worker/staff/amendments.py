@@ -39,6 +39,11 @@ class Amendment:
     reason: str
     change_id: str
 
+    @property
+    def choice(self) -> dict[str, str | bool]:
+        """The new answer, as the audit log and the timeline record it."""
+        return {"answer": str(self.answer), "leaked": self.leaked}
+
     def fault(self) -> str | None:
         """Return why this can't be stored, or None; the rules are those of decisions."""
         fault = StaffDecision(Choice.DISMISS, self.actor, self.reason, decision_id=self.change_id).error()
@@ -73,12 +78,7 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
         changed = (
             _in_closed(session, incident, amendment, now) if closed else _in_open(session, incident, amendment, now)
         )
-        detail = {
-            "was": before,
-            "answer": str(amendment.answer),
-            "leaked": amendment.leaked,
-            "reason": amendment.reason,
-        }
+        detail = {"was": before, **amendment.choice, "reason": amendment.reason}
         incidents.append_event(
             session,
             incident_id,
@@ -97,43 +97,27 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
 
 def amend(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
     """Change the answer and audit it. Raises RefusedError, after auditing the refusal."""
-    facts: dict[str, str | bool | None] = {
-        "incident": incident_id,
-        "answer": str(amendment.answer),
-        "leaked": amendment.leaked,
-        "change_id": amendment.change_id,
-    }
+    facts = {"incident": incident_id, **amendment.choice, "change_id": amendment.change_id}
     try:
         result = amend_answer(database, incident_id, amendment, now)
     except RefusedError as refusal:
         actor = login_name() if actor_error(amendment.actor) else amendment.actor
         reason = None if reason_error(amendment.reason) else amendment.reason
-        _record_refusal(database, incident_id, amendment, str(refusal), actor=actor, reason=reason, now=now)
+        detail = {**amendment.choice, "why": str(refusal), **({"reason": reason} if reason else {})}
+        with database.write_session() as session:
+            incidents.record_refused_decision(
+                session,
+                incident_id,
+                decision_id=uuid7(now),
+                actor=actor,
+                detail=detail,
+                now=now,
+                what="change_refused",
+            )
         record("change_refused", actor, why=str(refusal), reason=reason, **facts)
         raise
     record("answer_amended", amendment.actor, reason=amendment.reason, **facts)
     return result
-
-
-def _record_refusal(
-    database: Database, incident_id: str, amendment: Amendment, why: str, *, actor: str, reason: str | None, now: float
-) -> None:
-    detail = {
-        "answer": str(amendment.answer),
-        "leaked": amendment.leaked,
-        "why": why,
-        **({"reason": reason} if reason else {}),
-    }
-    with database.write_session() as session:
-        incidents.record_refused_decision(
-            session,
-            incident_id,
-            decision_id=uuid7(now),
-            actor=actor,
-            detail=detail,
-            now=now,
-            what="change_refused",
-        )
 
 
 def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amendment) -> None:
@@ -180,12 +164,7 @@ def _write(session: Session, incident_answer: IncidentAnswer, amendment: Amendme
 
 def _in_open(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
     """Notify the workflow first, before the end of the regeneration that it waits for; then retire or withdraw."""
-    detail = {
-        "answer": str(amendment.answer),
-        "leaked": amendment.leaked,
-        "by": amendment.actor,
-        "change_id": amendment.change_id,
-    }
+    detail = {**amendment.choice, "by": amendment.actor, "change_id": amendment.change_id}
     outbox.enqueue(session.connection(), outbox.MessageKind.INCIDENT_CHANGED, incident.id, now, detail)
     if amendment.answer is Answer.IT_WAS_US:
         return AmendmentResult(closed=False, withdrawn=_withdraw(session, incident, now))

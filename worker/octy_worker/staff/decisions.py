@@ -46,7 +46,7 @@ _RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", Sta
 def decide(
     database: Database, place: TemporalAccess, incident_id: str, decision: StaffDecision, *, timeout: float
 ) -> None:
-    """Return once the decision stands. Raises RefusedError, after auditing it, or UnavailableError."""
+    """Return once the decision is recorded. Raises RefusedError, after auditing it, or UnavailableError."""
     _send_update(database, place, incident_id, decision, timeout)
 
 
@@ -285,7 +285,7 @@ def _record_refusal(
 
 
 def _known_facts(request: StaffRequest) -> dict[str, str | int | bool]:
-    """Return what was asked for, but for words that nobody here knows."""
+    """Return what was asked for; nothing for an unknown kind of mail, which may be any text."""
     return {} if isinstance(request, StaffResend) and request.error() else request.event_detail()
 
 

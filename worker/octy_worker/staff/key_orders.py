@@ -126,7 +126,7 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     """End the regeneration whose uncollected pair this is: its link would show keys that no longer work.
 
     Waiting incidents can be answered again (`regenerations.finish`); its workflow ends by the same message as when a
-    later one takes its place, and finds the ending that stands.
+    later one supersedes it, and reads the state in SQL.
     """
     waiting = find_uncollected(session, pair.account_id)
     if waiting is None or waiting.new_pair_id != pair.id:

@@ -52,7 +52,7 @@ class LostKeys:
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """A workflow that differs from SQL, and that anybody with access to Temporal can have written."""
+    """A workflow that differs from SQL, and that anybody with access to Temporal may have started."""
 
     workflow_id: str
     why: str
@@ -179,7 +179,7 @@ class RestoredBackup:
         self._unproven: dict[str, str] = {}  # why, by workflow id
 
     async def go(self) -> RestoreReport:
-        """Do it. Raises RPCError while Temporal is away."""
+        """Run it. Raises RPCError while Temporal is not available."""
         self._report.retention_days = await self._histories.retention() / 86_400
         for kind in (Subject.INCIDENT, Subject.REGENERATION):
             await self._list(kind)
