@@ -1,15 +1,15 @@
 """The `octy` command.
 
-    app         groups of commands, and the options before them
-    accounts, db*, find, incidents*, keys*, mail, outbox, services, temporal, webhooks
-                the commands: options and help texts
-    main_group  turns every error into one line on stderr and an exit code
-    context     settings, database and Temporal connection of a command
-    doctor      the checks of `octy doctor`
-    views       tables and pages for people
-    output      printing: tables, JSON, errors
-
-Commands import what they need when they run: `octy --help` loads neither SQLAlchemy nor the Temporal SDK.
+    app           every command by name, with the module that runs it; the options before it
+    accounts, alerts, db*, dev, find, incidents*, keys*, mail, outbox, secrets, services, temporal, webhooks
+                  the commands: options, help pages and what they print
+    lazy_command  imports a command's module when it runs: `octy --help` loads neither SQLAlchemy nor the Temporal SDK
+    main_group    turns every error into one line on stderr and an exit code
+    variables     settings from environment, file and options
+    context       database and Temporal connection of a command
+    doctor        the checks of `octy doctor`
+    views         tables and pages that several commands print
+    output        printing: tables, JSON, errors
 """
 
 import logging
