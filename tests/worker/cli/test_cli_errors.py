@@ -78,7 +78,7 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("--database", "what?", "keys", "list"), 2, "database_url"),
         *((("--database", LONG, *words), 2, "File name too long") for words in (("keys", "list"), ("db", "current"))),
         (("--database", LONG, "db", "upgrade"), 4, "can't be created (File name too long)"),
-        *((("--database", NUL, *words), 2, "holds a NUL") for words in (("keys", "list"), ("db", "upgrade"))),
+        *((("--database", NUL, *words), 2, "contains a NUL") for words in (("keys", "list"), ("db", "upgrade"))),
         (("secrets", "--rotate"), 2, "OCTY_PEPPERS is not set"),
         (("worker",), 2, "OCTY_PEPPERS is not set"),
         (("demo", "--data", "none.csv"), 2, "none.csv: No such file"),
@@ -222,7 +222,7 @@ def test_missing_worker_extra_is_named_with_the_install_command(octy):
 def test_missing_package_is_named(octy, monkeypatch):
     monkeypatch.setitem(sys.modules, "email_validator", None)
     done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(2)
-    assert "the package email_validator is missing → pip install 'octy-middleware[worker]'" in done.stderr
+    assert "the package email_validator is not installed → pip install 'octy-middleware[worker]'" in done.stderr
 
 
 def test_ctrl_c_exits_with_130(world, octy):
@@ -261,7 +261,7 @@ def test_closed_stdout_pipe_prints_no_traceback(world, octy):
         (("secrets",), "the output can't be written: No space left on device"),
         (("--version",), "the output can't be written"),
         (("incidents", "list", "--json"), "the output can't be written"),
-        (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is open"),
+        (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is created"),
     ],
 )
 def test_full_disk_is_reported_in_one_line(world, octy, words, said, unbuffered):

@@ -10,6 +10,8 @@
     doctor        the checks of `octy doctor`
     views         tables and pages that several commands print
     output        printing: tables, JSON, errors
+
+A command's module imports what it needs at its top, because it is loaded only when the command runs.
 """
 
 import logging
