@@ -119,8 +119,8 @@ def _memory_of(world: World, size: int) -> dict[str, Any]:
 
 def measure_memory(url: str, peppers: str, size: int) -> dict[str, Any]:
     """Send a request with every key pair; return megabytes, and microseconds for key pairs at random."""
-    arm = app(Settings.build(database_url=url, peppers=peppers, key_cache_size=size))
-    without_recording(arm.app.authenticator)
+    settings = Settings.build(database_url=url, peppers=peppers, key_cache_size=size)
+    arm = WsgiArm(OctyWSGIMiddleware(bare_wsgi, authenticator=without_recording(settings)), "")
     try:
         arm.send(authorization(0))
         before = _resident()

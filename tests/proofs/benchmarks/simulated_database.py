@@ -191,7 +191,7 @@ class Result:
         return "falls behind" if self.falls_behind else f"{percentile(self.latencies, share) * 1e3:,.0f} ms"
 
 
-class _Recorder:
+class RecorderQueue:
     """One process's queue: its requests, and how many of them are in batches."""
 
     def __init__(self, batch_delay: float) -> None:
@@ -217,7 +217,7 @@ class _Recorder:
         return batch
 
 
-class _Locks:
+class Locks:
     """Exclusive commits wait for all before them, others for the exclusive ones and for those of the same keys."""
 
     def __init__(self) -> None:
@@ -238,10 +238,10 @@ class _Locks:
 def simulate(load: Load, requests: Iterable[Request], costs: CommitCosts) -> Result:
     """Record all requests."""
     rng = random.Random(load.seed)
-    recorders = [_Recorder(load.batch_delay) for _ in range(load.processes)]
+    recorders = [RecorderQueue(load.batch_delay) for _ in range(load.processes)]
     for request in requests:
         recorders[int(rng.random() * load.processes)].requests.append(request)
-    result, locks = Result(load), _Locks()
+    result, locks = Result(load), Locks()
     turns = [(at, number) for number, each in enumerate(recorders) if (at := each.next_batch_at(-1.0)) is not None]
     heapq.heapify(turns)
     while turns:
@@ -255,7 +255,7 @@ def simulate(load: Load, requests: Iterable[Request], costs: CommitCosts) -> Res
 
 
 def _commit(
-    result: Result, locks: _Locks, batch: list[Request], now: float, *, costs: CommitCosts, jitter: float
+    result: Result, locks: Locks, batch: list[Request], now: float, *, costs: CommitCosts, jitter: float
 ) -> float:
     """Add a commit to the result and return when it ends."""
     amounts = result.tables.write(batch)

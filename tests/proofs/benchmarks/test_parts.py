@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from support.world import FakeRequest, World
 
-from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome
+from octy_middleware import OctyASGIMiddleware, Outcome
 from octy_middleware.http.credentials import Secret
 from proofs.benchmarks.__main__ import main
 from proofs.benchmarks.apps.bare import Bare, Unrecorded, bare_wsgi
@@ -96,7 +96,7 @@ def test_arm_sends_as_many_requests_as_it_should():
 
 def test_authenticator_without_recording_still_rejects(world: World):
     keys = world.register()
-    authenticator = without_recording(Authenticator(world.settings()))
+    authenticator = without_recording(world.settings())
     with closing(authenticator):
         for _ in range(3):  # loaded, from the key cache, from the header cache
             assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED

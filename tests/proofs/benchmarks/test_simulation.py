@@ -15,7 +15,7 @@ from proofs.benchmarks import simulated_database, simulated_traffic, simulation
 from proofs.benchmarks.apps.contenders import recording
 from proofs.benchmarks.bulk import insert_keys, public_key
 from proofs.benchmarks.presentation import Table
-from proofs.benchmarks.simulated_database import COSTS, Cost, Tables, _Locks, _Recorder, simulate
+from proofs.benchmarks.simulated_database import COSTS, Cost, Locks, RecorderQueue, Tables, simulate
 from proofs.benchmarks.simulated_traffic import (
     ACCEPTED,
     BATCH_DELAY,
@@ -112,13 +112,13 @@ def test_cache_miss_share_is_that_of_a_real_cache(size):
     ids=["delay", "a client waits", "a client comes too late", "alone and waits", "queued meanwhile", "no request"],
 )
 def test_next_batch_begins_by_the_recorders_rule(requests, now, expected):
-    recorder = _Recorder(BATCH_DELAY)
+    recorder = RecorderQueue(BATCH_DELAY)
     recorder.requests = [Request(at, 1, 1, outcome) for at, outcome in requests]
     assert recorder.next_batch_at(now) == (expected if expected is None else pytest.approx(expected))
 
 
 def test_batch_is_no_bigger_than_the_recorders():
-    recorder = _Recorder(BATCH_DELAY)
+    recorder = RecorderQueue(BATCH_DELAY)
     recorder.requests = [Request(0.0, 1, 1, ACCEPTED)] * 4500
     assert [len(recorder.take_batch(1.0)) for _ in range(4)] == [2000, 2000, 500, 0]
 
@@ -129,7 +129,7 @@ def test_batch_is_no_bigger_than_the_recorders():
     ids=["another key", "the same key", "exclusive"],
 )
 def test_locks_wait_for_the_same_keys_and_for_exclusive_commits(second, exclusive, end):
-    locks = _Locks()
+    locks = Locks()
     assert locks.hold(0.0, {1}, 1.0, exclusive=False) == 1.0
     assert locks.hold(0.5, second, 1.0, exclusive=exclusive) == end
     after = locks.hold(0.6, {3}, 1.0, exclusive=False)

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.recorder import Recorder
 from proofs.benchmarks.apps.bare import Bare, bare_wsgi
 from proofs.benchmarks.apps.django_app import AUTHORIZATION, django_app
 from proofs.benchmarks.apps.frameworks import fastapi_app, flask_app, starlette_app
@@ -37,10 +40,15 @@ class Contender:
         return AUTHORIZATION if self.base == DJANGO else authorization
 
 
-def without_recording(authenticator: Authenticator) -> Authenticator:
-    """Let an authenticator verify and not record. Only here: the product has no such switch, and must have none."""
-    authenticator._recorder.record = lambda _event: True  # as if it were queued
-    return authenticator
+class _NoRecorder(Recorder):
+    def record(self, event: AuthEvent) -> bool:
+        return True  # as if it were queued
+
+
+def without_recording(settings: Settings) -> Authenticator:
+    """Return an authenticator that does not record accepted requests. The product has no such switch."""
+    with patch("octy_middleware.auth.authenticator.Recorder", _NoRecorder):
+        return Authenticator(settings)
 
 
 BARE, BARE_WSGI, FLASK, FASTAPI, DJANGO = "bare app", "bare WSGI app", "Flask", "FastAPI", "Django REST framework"
@@ -62,7 +70,7 @@ def _wsgi(inner: Callable[[], Any]) -> Callable[[Setup], Any]:
 
 
 def _verify(setup: Setup) -> Any:
-    return OctyASGIMiddleware(Bare(), authenticator=without_recording(Authenticator(setup.settings)))
+    return OctyASGIMiddleware(Bare(), authenticator=without_recording(setup.settings))
 
 
 CONTENDERS = (
