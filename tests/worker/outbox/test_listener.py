@@ -13,7 +13,7 @@ from octy_middleware.db.backend import Listener
 from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.errors import DatabaseUnavailableError
-from octy_worker.outbox.dead_letters import retry_dead_letters
+from octy_worker.staff.outbox import retry_messages
 
 NEVER = 60.0  # seconds between two polls: the longest interval that settings allow, and longer than tests wait
 OFTEN = 0.05
@@ -89,7 +89,7 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
         running = asyncio.create_task(relay(world, temporal_client, relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
         await until_undelivered(world, 1, running)
-        await asyncio.to_thread(retry_dead_letters, world.database, None, actor="ada", reason="worker updated")
+        await asyncio.to_thread(retry_messages, world.database, None, actor="ada", reason="worker updated")
         await until_undelivered(world, 0, running)
         await stop(running)
         return temporal_client.ids

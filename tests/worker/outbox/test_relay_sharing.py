@@ -6,9 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
+from support.paths import TESTS
 from support.relay_rig import (
     FakeClock,
     RecordingClient,
@@ -192,7 +192,7 @@ def test_messages_of_a_dead_relay_are_delivered_after_its_lease(world: World) ->
 
 def test_messages_of_a_killed_process_are_delivered_after_its_lease(world: World) -> None:
     put(world, MessageKind.INCIDENT_OPENED, "i1")
-    victim = Path(__file__).with_name("relay_victim.py")
+    victim = TESTS / "support" / "relay_victim.py"
     with subprocess.Popen([sys.executable, str(victim), world.url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"octy-{INSTALLATION}-incident-i1\n"
