@@ -50,7 +50,7 @@ $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
 
 # Without compileall, every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set.
 PYTEST = $(BIN)/python -m compileall -q tests && \
-	PYTHONSAFEPATH=1 OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 test: $(TESTED)/.installed ## Tests of the built wheel, on every processor (TESTS="tests/worker -k mail" for some)
 	@$(PYTEST) $(or $(TESTS),--ignore=tests/proofs)

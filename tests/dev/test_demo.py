@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from support.paths import EXAMPLES
 
 from octy_middleware.errors import InvalidInputError
 from octy_worker.dev import demo
@@ -53,7 +54,7 @@ def temporary(tmp_path, monkeypatch):
 
 def test_demo_of_a_small_file_gives_the_expected_results(data, temporary, tmp_path):
     said = io.StringIO()
-    code = demo.run_demo(data, tmp_path / "report.json", console=Console(file=said, width=120))
+    code = demo.run_demo(data, tmp_path / "report.json", console=Console(file=said, width=120), examples=EXAMPLES)
     assert code == 0, said.getvalue()
     report = json.loads((tmp_path / "report.json").read_text())
     seconds = report.pop("seconds")
@@ -94,7 +95,7 @@ def test_demo_of_a_small_file_gives_the_expected_results(data, temporary, tmp_pa
 def test_invalid_file_is_reported_before_anything_starts(data, temporary, tmp_path, content, fault):
     data.write_bytes(content)
     with pytest.raises(InvalidInputError) as caught:
-        demo.run_demo(data, tmp_path / "report.json", console=Console(file=io.StringIO()))
+        demo.run_demo(data, tmp_path / "report.json", console=Console(file=io.StringIO()), examples=EXAMPLES)
     assert fault in str(caught.value)
     assert list(temporary.iterdir()) == []
 
@@ -102,9 +103,9 @@ def test_invalid_file_is_reported_before_anything_starts(data, temporary, tmp_pa
 def test_missing_file_or_folder_raises_invalid_input(data, tmp_path):
     console = Console(file=io.StringIO())
     with pytest.raises(InvalidInputError, match=r"none\.csv: No such file"):
-        demo.run_demo(tmp_path / "none.csv", tmp_path / "report.json", console=console)
+        demo.run_demo(tmp_path / "none.csv", tmp_path / "report.json", console=console, examples=EXAMPLES)
     with pytest.raises(InvalidInputError, match=r"there is no folder .*nowhere for the report"):
-        demo.run_demo(data, tmp_path / "nowhere" / "report.json", console=console)
+        demo.run_demo(data, tmp_path / "nowhere" / "report.json", console=console, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,10 @@ def test_exit_status_and_kept_folder_follow_the_result(data, temporary, end, cod
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "run_in_stack", run)
-        assert demo.run_demo(data, data.with_name("report.json"), console=Console(file=said, width=300)) == code
+        assert (
+            demo.run_demo(data, data.with_name("report.json"), console=Console(file=said, width=300), examples=EXAMPLES)
+            == code
+        )
     assert len(list(temporary.iterdir())) == kept
     for fault in end if isinstance(end, list) else [str(end)]:
         assert fault in said.getvalue()

@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from support.paths import EXAMPLES
+
 from octy_worker.dev import environment
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.processes import is_listening
@@ -16,7 +18,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from octy_worker.dev.dev_command import run_dev
-sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=80)))
+sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=80), examples=Path(sys.argv[2])))
 """
 
 
@@ -26,7 +28,9 @@ def test_dev_command_starts_and_stops_the_stack(tmp_path):
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", RUN, str(folder)], stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-W", "error", "-c", RUN, str(folder), str(EXAMPLES)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
         ) as dev,
     ):
         try:

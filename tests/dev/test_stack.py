@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.paths import EXAMPLES
 
 from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import ConfigurationError
@@ -15,7 +16,7 @@ from octy_worker.dev.stack import Ports, Stack
 
 
 def test_free_ports_are_all_different_and_free(tmp_path):
-    stack = Stack(tmp_path, fixed_ports=False)
+    stack = Stack(tmp_path, fixed_ports=False, examples=EXAMPLES)
     ports = [int(address.rpartition(":")[2]) for address in addresses(stack)]
     assert len(set(ports)) == len(ports) == 4
     assert all(is_free(port) for port in ports)
@@ -30,7 +31,7 @@ def test_fixed_port_that_is_taken_is_replaced(tmp_path):
     except OSError:  # somebody else has it: as good
         listener = socket.socket()
     with listener:
-        stack = Stack(tmp_path, fixed_ports=True, report=said.append)
+        stack = Stack(tmp_path, fixed_ports=True, report=said.append, examples=EXAMPLES)
     port = int(stack.inbox.rpartition(":")[2])
     assert port != wanted.inbox
     assert f"Port {wanted.inbox} (inbox) is in use. Port {port} is used this time" in said
@@ -49,13 +50,16 @@ def test_failed_start_leaves_no_process_and_no_folder(tmp_path, monkeypatch):
         raise ProcessError("mail ended with status 1")
 
     monkeypatch.setattr(Stack, "start_mail", fail)
-    stack = Stack(tmp_path / "stack", fixed_ports=False)
+    stack = Stack(tmp_path / "stack", fixed_ports=False, examples=EXAMPLES)
     with pytest.raises(ProcessError, match="mail ended"), stack:
         pytest.fail("the stack is up")
     assert is_free(int(stack.temporal_address.rpartition(":")[2]))
     assert stack.processes["temporal"].returncode is not None
     monkeypatch.setattr(Stack, "start_temporal", lambda _stack: None)
-    with pytest.raises(ProcessError, match="mail ended"), Stack(tmp_path / "stack", fixed_ports=False):
+    with (
+        pytest.raises(ProcessError, match="mail ended"),
+        Stack(tmp_path / "stack", fixed_ports=False, examples=EXAMPLES),
+    ):
         pytest.fail("the stack is up")  # and the folder was let go of
 
 
@@ -64,22 +68,22 @@ def test_second_stack_of_a_folder_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(Stack, "start_mail", lambda _stack: None)
     monkeypatch.setattr(Stack, "start_worker", lambda _stack: None)
     monkeypatch.setattr(Stack, "start_api", lambda _stack: None)
-    with Stack(tmp_path, fixed_ports=False) as first:
+    with Stack(tmp_path, fixed_ports=False, examples=EXAMPLES) as first:
         with (
             pytest.raises(ConfigurationError, match="another stack uses"),
-            Stack(tmp_path, fixed_ports=False),
+            Stack(tmp_path, fixed_ports=False, examples=EXAMPLES),
         ):
             pytest.fail("two stacks in one folder")
         assert first.env_file.stat().st_mode & 0o777 == 0o600
         assert first.folder.stat().st_mode & 0o077 == 0
         assert read_schema_version(first.database) is not None
         secrets = {name: value for name, value in first.env.items() if name.endswith(("PEPPERS", "KEYS"))}
-    with Stack(tmp_path, fixed_ports=False) as second:
+    with Stack(tmp_path, fixed_ports=False, examples=EXAMPLES) as second:
         assert secrets.items() <= second.env.items()
 
 
 def test_wait_for_mail_ends_with_the_mail_a_process_exit_or_the_timeout(tmp_path):
-    stack = Stack(tmp_path, fixed_ports=False)
+    stack = Stack(tmp_path, fixed_ports=False, examples=EXAMPLES)
     stack.mails.folder.mkdir()
     stack.processes = ProcessGroup(tmp_path, {})
     with pytest.raises(TimeoutError, match=r"the alert of root did not arrive within 0.1 s; the inbox has 0 mails"):

@@ -6,6 +6,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,8 @@ from support.paths import ROOT
 from support.world import Keys, World
 
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_listening
+
+get, post, request = (partial(send, timeout=60) for send in (httpx2.get, httpx2.post, httpx2.request))  # seconds
 
 SET = "/v1/configurations/account/set"
 FIELDS = ("contact_name", "contact_surname", "contact_email_address", "webhook_url", "authenticated_id_key")
@@ -106,13 +109,13 @@ def assert_is_a_failure(body: bytes, status: int) -> str:
 
 def test_authenticate_is_200_for_both_headers(keys: Keys, api: str) -> None:
     for headers in (go_client(keys), {**go_client(keys), "Authorization": keys.basic()}):
-        answer = httpx2.get(f"{api}/v1/account/authenticate", headers=headers)
+        answer = get(f"{api}/v1/account/authenticate", headers=headers)
         assert answer.status_code == 200
         assert answer.json()["request_meta"]["request_status"] == "Success"
 
 
 def test_wrong_key_is_401_with_a_body_that_octy_clients_read(keys: Keys, api: str) -> None:
-    answer = httpx2.get(f"{api}/v1/account/authenticate", headers=go_client(keys, "sk_wrong"))
+    answer = get(f"{api}/v1/account/authenticate", headers=go_client(keys, "sk_wrong"))
     assert answer.status_code == 401
     assert go_error(answer.content) == "The API keys are not valid."
 
@@ -136,14 +139,14 @@ def test_every_refusal_of_keys_is_readable_by_octy_clients(
     del headers["Authorization"]
     if authorization is not None:
         headers["Authorization"] = authorization.format(right=keys.basic())
-    answer = httpx2.get(f"{api}/v1/account/authenticate", headers=headers)
+    answer = get(f"{api}/v1/account/authenticate", headers=headers)
     assert answer.status_code == status
     assert assert_is_a_failure(answer.content, status) == text
 
 
 def test_changed_contact_address_creates_a_notice_with_all_addresses(world: World, keys: Keys, api: str) -> None:
     new = {"contact_email_address": "new@acme.example"}
-    written = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=json.dumps(new))
+    written = post(f"{api}{SET}", headers=go_client(keys), content=json.dumps(new))
     assert written.json()["account_data"]["contact_email_address"] == "new@acme.example"
     told = world.rows("SELECT kind, detail FROM notice WHERE account_id = :id", id=keys.account_id)
     assert [(kind, json.loads(detail)) for kind, detail in told] == [
@@ -152,15 +155,15 @@ def test_changed_contact_address_creates_a_notice_with_all_addresses(world: Worl
 
 
 def test_configuration_is_read_and_set(keys: Keys, api: str) -> None:
-    read = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys))
+    read = get(f"{api}/v1/configurations/account", headers=go_client(keys))
     assert read.status_code == 200
     data = read.json()["account_data"]
     assert set(data) == set(FIELDS)
     assert all(isinstance(value, str) for value in data.values())
     changed = {**data, "contact_name": "Ada", "webhook_url": "https://hooks.example/octy"}
-    written = httpx2.post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=json.dumps(changed))
+    written = post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=json.dumps(changed))
     assert written.status_code == 200
-    assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()["account_data"] == changed
+    assert get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()["account_data"] == changed
 
 
 @pytest.mark.parametrize(
@@ -168,11 +171,11 @@ def test_configuration_is_read_and_set(keys: Keys, api: str) -> None:
     [b"", b"{", b"[]", b"\xff\xfe", b'{"contact_email_address": "nobody"}', b'{"contact_name": 5}', b'{"x": "y"}'],
 )
 def test_invalid_configuration_is_422_and_changes_nothing(keys: Keys, api: str, body: bytes) -> None:
-    before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
-    answer = httpx2.post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=body)
+    before = get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
+    answer = post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=body)
     assert answer.status_code == 422
     assert go_error(answer.content)
-    assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
+    assert get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,7 @@ def test_invalid_configuration_is_422_and_changes_nothing(keys: Keys, api: str, 
 def test_unknown_path_is_refused_in_octy_format_without_redirect(
     keys: Keys, api: str, *, method: str, path: str, headers: dict[str, str], body: bytes, status: int
 ) -> None:
-    answer = httpx2.request(method, f"{api}{path}", headers={**go_client(keys), **headers}, content=body)
+    answer = request(method, f"{api}{path}", headers={**go_client(keys), **headers}, content=body)
     assert answer.status_code == status
     assert "location" not in answer.headers
     assert answer.headers["content-type"] == "application/json"
@@ -203,11 +206,9 @@ def test_unknown_path_is_refused_in_octy_format_without_redirect(
 
 
 def test_read_only_database_is_503_with_retry_after(world: World, keys: Keys, api: str) -> None:
-    before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()
+    before = get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()
     with world.database.write() as connection, ThreadPoolExecutor(1) as thread:
-        asked = thread.submit(
-            httpx2.post, f"{api}{SET}", headers=go_client(keys), content=b'{"contact_name": "Ada"}', timeout=30
-        )
+        asked = thread.submit(post, f"{api}{SET}", headers=go_client(keys), content=b'{"contact_name": "Ada"}')
         while not asked.done():  # a server ends a transaction that does nothing
             connection.execute(text("SELECT 1"))
             wait([asked], timeout=0.5)
@@ -215,7 +216,7 @@ def test_read_only_database_is_503_with_retry_after(world: World, keys: Keys, ap
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     assert assert_is_a_failure(answer.content, 503) == "The service is temporarily unavailable."
-    assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json() == before
+    assert get(f"{api}/v1/configurations/account", headers=go_client(keys)).json() == before
 
 
 @pytest.mark.parametrize(
@@ -236,17 +237,17 @@ def test_configuration_from_a_form_or_too_large_is_refused_and_changes_nothing(
     keys: Keys, api: str, *, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     body = body.replace(b"{}", b'{"contact_name": "Eve"}')
-    before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
+    before = get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
     for content in (body, iter([body])):  # with its length, and in chunks, of which Flask reads as much as is allowed
-        answer = httpx2.post(f"{api}{SET}", headers={**go_client(keys), **headers}, content=content)
+        answer = post(f"{api}{SET}", headers={**go_client(keys), **headers}, content=content)
         assert answer.status_code in ({status} if content is body else {status, 422})
         assert_is_a_failure(answer.content, answer.status_code)
-    assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
+    assert get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
 
 
 def test_versioning_needs_no_credentials_and_has_the_fields_of_the_command_line(world: World, api: str) -> None:
     headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
-    answer = httpx2.get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers)
+    answer = get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers)
     assert answer.status_code == 200
     body = answer.json()
     assert (body["request_meta"]["request_status"], body["application_type"]) == ("Success", "cli")
@@ -255,12 +256,12 @@ def test_versioning_needs_no_credentials_and_has_the_fields_of_the_command_line(
     assert [name for name in texts if not isinstance(version[name], str)] == []
     assert (type(version["version_int"]), version["assets"]) == (int, [])
     assert version.keys() == {*texts, "version_int", "assets"}
-    assert httpx2.get(f"{api}/v1/account/authenticate", headers=headers).status_code == 401
+    assert get(f"{api}/v1/account/authenticate", headers=headers).status_code == 401
 
 
 def test_plain_http_is_403_with_the_same_body_and_without_redirect(keys: Keys, api: str) -> None:
     headers = {**go_client(keys), "X-Forwarded-Proto": "http"}
-    answer = httpx2.get(f"{api}/v1/account/authenticate", headers=headers)
+    answer = get(f"{api}/v1/account/authenticate", headers=headers)
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == 403
     assert "location" not in answer.headers

@@ -31,7 +31,9 @@ def typed_lines(block: str) -> list[str]:
 
 
 def test_first_block_is_the_demo_and_the_tests() -> None:
-    targets = re.findall(r"^([a-z]+): install ##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z]+): (?:install|\$\(TESTED\)/\.installed) ##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
     assert FIRST == "make demo\nmake test\n"
     assert {"demo", "test", "dist"} <= set(targets)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from story.api import Api, Crew
+from support.paths import EXAMPLES
 
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.stack import Stack
@@ -25,7 +26,7 @@ def measure(lab: Lab) -> dict[str, Any]:
     """Attack so many customers; the first one warms up."""
     number = lab.sizes.incidents
     with (
-        Stack(lab.folder / "stack", fixed_ports=False) as stack,
+        Stack(lab.folder / "stack", fixed_ports=False, examples=EXAMPLES) as stack,
         Customer(stack.tls_context()) as customer,
         lab.steps("alerts", number + 1) as step,
     ):

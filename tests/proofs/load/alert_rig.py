@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 from sqlalchemy import insert
 from support.databases import make_empty_database, remove_database
-from support.paths import TESTS
+from support.paths import EXAMPLES, TESTS
 
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import Account, KeyPair
@@ -148,4 +148,6 @@ def alert_rig(folder: Path, database: str) -> Iterator[Rig]:
         url = make_empty_database(folder, database) if database == "postgresql" else None
         if url is not None:
             stack.callback(remove_database, url)
-        yield Rig(stack.enter_context(HangingStack(folder / "stack", fixed_ports=False, database=url)))
+        yield Rig(
+            stack.enter_context(HangingStack(folder / "stack", fixed_ports=False, database=url, examples=EXAMPLES))
+        )

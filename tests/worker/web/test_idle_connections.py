@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.paths import EXAMPLES
 from support.until import until, until_async
 from support.world import World
 
@@ -113,7 +114,7 @@ SOURCES = {"one address": ["127.0.1.1"], "250 addresses": [f"127.0.1.{last}" for
 def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(
     tmp_path: Path, many_descriptors: None, sources: str
 ) -> None:
-    with LimitedStack(tmp_path / "stack", fixed_ports=False) as stack:
+    with LimitedStack(tmp_path / "stack", fixed_ports=False, examples=EXAMPLES) as stack:
         worker = stack.processes["worker"].pid
         [pages] = process_ids(worker)
         log, port = tmp_path / "stack" / "logs" / "worker.log", int(stack.pages.rpartition(":")[2])
