@@ -24,7 +24,7 @@ def fuzz(seed: int, headers: int, processes: int) -> Report:
     use_memory_folder()
     started = time.monotonic()
     report = Report(seed)
-    shares = [Share(seed, headers, index, processes, reuse=True) for index in range(processes)]
+    shares = [Share(seed, headers, index, processes) for index in range(processes)]
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for part in pool.map(run, shares):
             report.add(part)

@@ -18,7 +18,6 @@ from random import Random
 import hypothesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
-from hypothesis.database import DirectoryBasedExampleDatabase
 
 from proofs.fuzz import sockets
 from proofs.fuzz.installation import install, open_authenticators
@@ -44,10 +43,7 @@ _EXPECTED_WARNINGS = (
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several processes does. `headers`: of all processes. `only`: one request by one entry point.
-
-    `reuse`: Hypothesis keeps failing requests in `.hypothesis`, and tries them first the next time.
-    """
+    """What one of several processes does. `headers`: of all processes. `only`: one request by one entry point."""
 
     seed: int
     headers: int
@@ -55,7 +51,6 @@ class Share:
     processes: int = 1
     servers: tuple[str, ...] = sockets.NAMES
     only: tuple[FuzzRequest, str] | None = None
-    reuse: bool = False
 
     @property
     def size(self) -> int:
@@ -121,8 +116,8 @@ class _Fuzzer:
             max_examples=examples,
             deadline=None,
             print_blob=False,
-            phases=[Phase.reuse, Phase.generate, Phase.shrink],
-            database=DirectoryBasedExampleDatabase(".hypothesis/fuzz") if self.share.reuse else None,
+            phases=[Phase.generate, Phase.shrink],
+            database=None,  # not used with a seed; a finding holds its request
             suppress_health_check=list(HealthCheck),
         )
         @given(requests(self.keys), st.sampled_from(self.session.entry_points))
