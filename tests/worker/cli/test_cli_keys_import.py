@@ -155,8 +155,8 @@ def test_keys_import_reports_invalid_rows_by_line_and_imports_nothing(world, oct
     done = octy("keys", "import", file, *WHY).must(2)
     assert [line for line in done.stderr.splitlines() if line.startswith("octy: ")] == [
         "octy: line 3, secret_hash: the hash is damaged: it has not the form of its scheme → export it again, whole",
-        "octy: line 4, webhook_url: must begin with https:// → mend the cell",
-        "octy: 2 faults; nothing was imported → correct the file and run the import again",
+        "octy: line 4, webhook_url: must begin with https:// → correct the cell",
+        "octy: 2 errors; nothing was imported → correct the file and run the import again",
     ]
     assert done.stdout == ""
     assert "octy-audit" not in done.stderr
@@ -169,7 +169,7 @@ def test_keys_import_shows_the_first_fifty_errors_and_counts_all(world, octy):
     told = [line for line in done.stderr.splitlines() if line.startswith("octy: line ")]
     assert len(told) == len(done.json["first_faults"]) == 50
     assert done.json["faults"] == 60
-    assert "60 faults, of which these are the first 50; nothing was imported" in done.stderr
+    assert "60 errors, the first 50 are shown; nothing was imported" in done.stderr
 
 
 def test_keys_import_rejects_plaintext_secrets_and_shows_none(world, octy):
@@ -177,7 +177,7 @@ def test_keys_import_rejects_plaintext_secrets_and_shows_none(world, octy):
     file = put(world, as_csv(person(1), person(2, secret_hash=secret), person(3, contact_name=f"Ada {secret}")))
     for words in (WHY, (*WHY, "--json"), ("--dry-run",)):
         done = octy("keys", "import", file, *words).must(2)
-        assert "the file contains secret keys in clear text: 2 faults; nothing was imported → delete it" in done.stderr
+        assert "the file contains secret keys in clear text: 2 errors; nothing was imported → delete it" in done.stderr
         assert "line 3, secret_hash: contains a secret key in clear text" in done.stderr
         assert "canary" not in done.stdout + done.stderr
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]

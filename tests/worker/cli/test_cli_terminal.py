@@ -39,7 +39,7 @@ def test_untrusted_text_is_sanitized_for_the_terminal(world, octy):
         account.contact_name = HOSTILE
         session.add(account)
         incidents.append_event(
-            session.connection(),
+            session,
             incident_id,
             key="x",
             actor="ada",

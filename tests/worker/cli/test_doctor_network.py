@@ -9,6 +9,7 @@ from support.smtp_servers import Authority, Inbox, Server, running
 from support.world import World
 
 from octy_middleware.db.postgres_url import unverified_sslmode
+from octy_worker.cli.doctor import command
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.cli.doctor.network import check_mail_server
@@ -69,7 +70,7 @@ def test_doctor_reports_an_expired_or_expiring_certificate(tmp_path, begins, end
     ],
 )
 def test_doctor_summary_reports_no_problems_only_when_every_check_was_made(states, summary) -> None:
-    assert summary([Check("x", state, "") for state in states]) == summary
+    assert command.summary([Check("x", state, "") for state in states]) == summary
 
 
 @pytest.mark.parametrize(
