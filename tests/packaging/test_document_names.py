@@ -87,18 +87,22 @@ def test_settings_and_metrics_on_page_exist(page: str) -> None:
 def test_files_and_modules_on_page_exist(page: str) -> None:
     named = [span for span in spans(page) if re.fullmatch(r"[\w-]+(/[\w.-]+)+/?", span) and "." in Path(span).name]
     assert [name for name in named if not any((ROOT / place / name).exists() for place in ("", "docs", "tests"))] == []
-    modules = re.findall(r"python -m ((?:load|faults|benchmarks|conformance|fuzz|security)(?:\.\w+)?)", text_of(page))
+    modules = re.findall(r"python -m ((?:proofs|workflows)\.[\w.]*\w)", text_of(page))
     assert [name for name in modules if not module_exists(name)] == []
 
 
 def module_exists(name: str) -> bool:
-    """Whether a package of proofs has this module, or can be run itself."""
+    """Whether tests/ has this module, or a package that can be run."""
     path = name.replace(".", "/")
-    return any(
-        (ROOT / "tests" / place / f"{path}{end}").exists()
-        for place in ("", "proofs")
-        for end in (".py", "/__main__.py")
-    )
+    return any((ROOT / "tests" / f"{path}{end}").exists() for end in (".py", "/__main__.py"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_on_page_exist(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = [span for span in spans(page) if re.fullmatch(r"make [a-z-]+( .*)?", span)]
+    fenced = re.findall(r"^make [a-z-]+(?= +#|$)", text_of(page), re.MULTILINE)
+    assert {name.split()[1] for name in [*named, *fenced]} - targets == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

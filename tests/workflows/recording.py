@@ -1,4 +1,4 @@
-"""`python tests/workflows/recording.py`: run every path of the tables on the harness, and keep what Temporal wrote.
+"""`PYTHONPATH=tests python -m workflows.recording`: run every path of the tables, and keep what Temporal wrote.
 
 Here: which tables, the way from a history to a file, and what is taken out of it. Not here: the paths themselves, each
 in its test; whether the files still replay (`test_histories`).

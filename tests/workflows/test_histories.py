@@ -1,6 +1,6 @@
 """Recorded histories of every path still replay: an incident that waits out there goes on with this release.
 
-After a change that is meant to change histories, `python tests/workflows/recording.py` records them anew.
+After a change that is meant to change histories, `PYTHONPATH=tests python -m workflows.recording` records them anew.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ SECRETS = {
 
 
 def test_every_row_of_the_path_tables_has_a_recorded_history() -> None:
-    assert sorted(files()) == RECORDED, "record anew: python tests/workflows/recording.py"
+    assert sorted(files()) == RECORDED, "record anew: PYTHONPATH=tests python -m workflows.recording"
 
 
 def test_every_history_replays() -> None:
