@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from support.paths import EXAMPLES
+from support.until import until
 
 from octy_worker.dev import environment
 from octy_worker.dev.http_client import http_client
@@ -34,7 +35,7 @@ def test_dev_command_starts_and_stops_the_stack(tmp_path):
         ) as dev,
     ):
         try:
-            wait_for(log, "Ctrl-C stops it", dev)
+            wait_for(log, "Press Ctrl-C to stop", dev)
             banner = log.read_text()
             env = environment.read(folder / "env")
             tls = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
@@ -62,12 +63,11 @@ def test_dev_command_starts_and_stops_the_stack(tmp_path):
 
 
 def wait_for(log, text, process):
-    while text not in log.read_text():
+    def is_logged() -> bool:
         assert process.poll() is None, log.read_text()
-        try:
-            process.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
+        return text in log.read_text()
+
+    until(is_logged, message=text)
 
 
 def commands_that_name(folder: Path) -> list[str]:
