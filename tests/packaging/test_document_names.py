@@ -16,7 +16,14 @@ from octy_worker.cli.lazy_command import LazyCommand
 
 GENERATED = {"docs/benchmarks.md", "docs/conformance.md"}  # what their programs write is tested there
 PAGES = sorted(
-    {"README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))} - GENERATED
+    {
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+    }
+    - GENERATED
 )
 SUFFIXES = {".py", ".toml", ".txt", ".html", ".yml", ".yaml", ".json", ".service", ".mako", ""}
 SAMPLES = ("_total", "_bucket", "_sum", "_count")  # what Prometheus adds to a metric's name

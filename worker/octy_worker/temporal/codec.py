@@ -143,7 +143,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         raise PlaintextError("it is in plaintext, but payloads must be encrypted")
 
     def _check_workflow(self, payload: Payload) -> None:
-        """Raise ForeignError for one of another workflow; a schedule's are bound to the id without its time."""
+        """Raise WrongWorkflowError for one of another workflow; a schedule's is bound to the id without its time."""
         if self._workflow_id is None:  # called by a reader of histories
             return
         bound = payload.metadata.get(_WORKFLOW_ID, b"").decode("utf-8", "replace")
