@@ -65,8 +65,7 @@ def prune(
     print_lines(*([head, *lines] if lines else ["No rows have expired."]))
 
 
-def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
-
+def _run(database: Database, settings: RetentionSettings) -> tuple[Counter[str], float]:
     if removed := clear_interrupted(database, now):
         print_note(f"removed {removed:,} key pairs of an earlier, interrupted import")
     with _progress() as report:

@@ -42,7 +42,7 @@ def exit_code_of(error: Exception) -> ExitCode | None:
             return code
     if "octy_middleware" not in sys.modules:  # then the error is not one of its own
         return None
-    from octy_middleware.errors import (  # noqa: PLC0415  # slow; see `app`
+    from octy_middleware.errors import (  # noqa: PLC0415  # slow; see `lazy_command`
         DatabaseSetupError,
         DatabaseUnavailableError,
         OctyError,

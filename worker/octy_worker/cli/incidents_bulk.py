@@ -93,7 +93,6 @@ def decide_many(
 
 
 def _end(results: Sequence[DecisionResult], batch: str) -> None:
-
     ends = {result.end for result in results}
     if DecisionStatus.UNAVAILABLE in ends:
         raise UnavailableError(
@@ -104,7 +103,6 @@ def _end(results: Sequence[DecisionResult], batch: str) -> None:
 
 
 def _chosen(database: Database, incidents: list[str], since: str | None) -> tuple[str, ...]:
-
     with database.read_session() as session:
         if since is not None:
             return open_since(session, _time(since))

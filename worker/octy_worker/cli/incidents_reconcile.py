@@ -76,7 +76,6 @@ def _notice_ttl(context: typer.Context) -> float:
 
 
 async def _run(database: Database, place: TemporalAccess, *, notice_ttl: float, dry: bool) -> Findings | None:
-
     installation = installation_id(database)
     client = await open_client(place)
     run = Reconciliation(
