@@ -101,5 +101,5 @@ def addresses(stack: Stack) -> list[str]:
 
 def test_relative_folder_is_accepted(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    stack = Stack(Path(".octy"), fixed_ports=False)
+    stack = Stack(Path(".octy"), fixed_ports=False, examples=EXAMPLES)
     assert stack.database_url == f"sqlite:///{tmp_path}/.octy/octy.db"

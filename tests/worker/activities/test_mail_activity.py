@@ -262,7 +262,7 @@ def test_notice_beside_an_alert_is_correct_after_a_contact_change_by_staff(world
     [first, notice] = mailer.envelopes
     assert (first.recipient, notice.recipient) == (NEW_ADDRESS, ADDRESS)
     for form in (notice.rendered.text, notice.rendered.html):
-        assert "has stood for 7 days, or for 24 hours when support staff set it" in " ".join(form.split())
+        assert "has been set for 7 days, or for 24 hours if support staff set it" in " ".join(form.split())
 
 
 def test_contact_change_by_an_attacker_is_mailed_to_the_security_address(world):

@@ -197,7 +197,7 @@ def test_doctor_reports_keys_with_the_same_id_and_another_value(registered, worl
     for foreign in (Keychain.generate(mine.newest[0]), Keychain.generate()):
         state, told = looked_at(world, **{purpose: foreign})["keys of this database"]
         assert state is State.PROBLEM
-        assert f"set OCTY_{purpose.upper()} to the value of the hosts" in told
+        assert f"set OCTY_{purpose.upper()} to the value on the hosts" in told
     rotated = Keychain({**mine, **Keychain.generate()})
     assert "run `octy db upgrade`" in looked_at(world, **{purpose: rotated})["keys of this database"][1]
 

@@ -12,7 +12,6 @@ import pytest
 from support.cli_rig import Octy, octy_for, open_incident
 from support.world import World
 
-from octy_middleware.db import database
 from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_key_pair
 from octy_worker import dev
@@ -148,7 +147,7 @@ def test_unreadable_database_exits_with_unavailable(world, octy):
 
 
 def test_busy_database_exits_with_unavailable(world, octy, monkeypatch):
-    monkeypatch.setattr(database, "Database", partial(Database, busy_timeout=0.1))
+    monkeypatch.setattr("octy_worker.cli.context.Database", partial(Database, busy_timeout=0.1))
     with world.database.write():
         done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(4)
     assert "lock" in done.stderr

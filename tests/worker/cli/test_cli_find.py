@@ -143,7 +143,7 @@ def test_find_says_how_many_match_beyond_the_limit(world, octy):
 @pytest.mark.parametrize(
     ("word", "error"),
     [
-        *[("", "nothing to search for"), (" <> ", "nothing to search for")],
+        *[("", "the search text is empty"), (" <> ", "the search text is empty")],
         *[("sk_1234567", "looks like a secret key"), ("pk_1:sk_1234567", "looks like a secret key")],
         *[("secret-1234567", "nothing matches"), ("task_1234567", "nothing matches")],
     ],

@@ -16,7 +16,6 @@ from support.imports_rig import BCRYPT, as_csv, as_json, content_of, key, person
 from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome
-from octy_middleware.db import database
 from octy_middleware.db.database import Database
 from octy_worker.cli import keys_import
 
@@ -229,7 +228,7 @@ def test_missing_hash_library_is_reported_before_the_import(world, octy):
 
 
 def test_keys_import_into_a_busy_database_changes_nothing(world, octy, monkeypatch):
-    monkeypatch.setattr(database, "Database", partial(Database, busy_timeout=0.1))
+    monkeypatch.setattr("octy_worker.cli.context.Database", partial(Database, busy_timeout=0.1))
     file = put(world, as_csv(person(1)))
     with world.database.write():
         octy("keys", "import", file, *WHY).must(4)

@@ -62,15 +62,15 @@ def test_doctor_reports_an_expired_or_expiring_certificate(tmp_path, begins, end
 
 
 @pytest.mark.parametrize(
-    ("states", "summary"),
+    ("states", "text"),
     [
         ([State.OK], "No problems found."),
         ([State.OK, State.UNCHECKED], "1 check could not be made."),
         ([State.PROBLEM, State.UNCHECKED], "1 problem found."),
     ],
 )
-def test_doctor_summary_reports_no_problems_only_when_every_check_was_made(states, summary) -> None:
-    assert command.summary([Check("x", state, "") for state in states]) == summary
+def test_doctor_summary_reports_no_problems_only_when_every_check_was_made(states, text) -> None:
+    assert command.summary([Check("x", state, "") for state in states]) == text
 
 
 @pytest.mark.parametrize(

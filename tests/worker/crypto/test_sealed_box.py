@@ -42,7 +42,7 @@ def test_nonce_is_twelve_bytes_of_the_given_randomness():
 
 
 def test_sealed_secret_of_one_row_does_not_open_for_another():
-    with pytest.raises(ConfigurationError, match="does not open"):
+    with pytest.raises(ConfigurationError, match="does not decrypt"):
         SEALER.open(SEALER.seal("sk_x", ROW), ROW[:-1] + "4")
 
 
@@ -54,7 +54,7 @@ def test_changed_sealed_secret_does_not_open(data):
     part = parts[data.draw(st.sampled_from(sorted(parts)))]
     part[data.draw(st.integers(0, len(part) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     forged = "$".join([key_id, *(b64encode(bytes(piece)).decode() for piece in parts.values())])
-    with pytest.raises(ConfigurationError, match="does not open a waiting secret") as caught:
+    with pytest.raises(ConfigurationError, match="does not decrypt an uncollected secret") as caught:
         SEALER.open(forged, ROW)
     assert "sk_secret" not in str(caught.value)
 
@@ -74,7 +74,7 @@ def test_sealing_key_removed_from_the_keychain_is_named_in_the_error():
 
 def test_sealing_key_with_the_same_id_and_other_bytes_does_not_open():
     other = Sealer(Keychain({"k1": NEW}), secrets.token_bytes)
-    with pytest.raises(ConfigurationError, match="the key 'k1' does not open"):
+    with pytest.raises(ConfigurationError, match="the key 'k1' does not decrypt"):
         other.open(Sealer(Keychain({"k1": OLD}), secrets.token_bytes).seal("sk_x", ROW), ROW)
 
 

@@ -146,7 +146,7 @@ def test_existing_account_gets_a_further_key_pair_only_with_the_option(world):
 
 # Rows that are wrong by themselves
 
-PAIR = "is no public key"
+PAIR = "is not a public key"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_rows_contradicting_the_database_are_reported(world, into_existing):
         (3, "public_key", "exists already with another secret"),
         (4, "contact_name", "differs from what the account has"),
         (5, "public_key", "is in line 3 already"),
-        (6, "reference", "is the id of an account that is there"),
+        (6, "reference", "is the id of an existing account"),
     ]
 
 

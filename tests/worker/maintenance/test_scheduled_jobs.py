@@ -25,7 +25,6 @@ from octy_worker.maintenance.reconciliation.run import JOB, Findings
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.reconciliation.workflows import WorkflowState
 from octy_worker.maintenance.restored.histories import Execution
-from octy_worker.temporal import access
 from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput
 from worker.maintenance.test_reconciliation import FakeTemporal
 
@@ -43,9 +42,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def fake_temporal(monkeypatch: pytest.MonkeyPatch) -> FakeTemporal:
     fake_temporal = FakeTemporal()
-    for module in ("octy_worker.activities.maintenance", "octy_worker.maintenance.reconciliation.workflows"):
+    for module in ("octy_worker.activities.maintenance", "octy_worker.cli.incidents_reconcile"):
         monkeypatch.setattr(f"{module}.WorkflowLookup", lambda *_given: fake_temporal)
-    for module in ("octy_worker.activities.maintenance", "octy_worker.maintenance.restored.histories"):
+    for module in ("octy_worker.activities.maintenance", "octy_worker.cli.incidents_reconcile"):
         monkeypatch.setattr(f"{module}.Histories", lambda *_given: fake_temporal)
     return fake_temporal
 
@@ -172,7 +171,7 @@ def test_scheduled_jobs_are_unchecked_without_a_database(tmp_path: Path, world: 
 def reached(monkeypatch: pytest.MonkeyPatch) -> None:
     async def open_client(_access: object) -> None: ...
 
-    monkeypatch.setattr(access, "open_client", open_client)
+    monkeypatch.setattr("octy_worker.cli.incidents_reconcile.open_client", open_client)
 
 
 @pytest.mark.usefixtures("reached")

@@ -68,7 +68,7 @@ def test_search_attribute_of_another_type_is_reported(temporal: Temporal, tmp_pa
         namespace="default", search_attributes={"OctyState": IndexedValueType.INDEXED_VALUE_TYPE_INT}
     )
     temporal.run(temporal.client.operator_service.add_search_attributes(taken))
-    with pytest.raises(ConfigurationError, match="OctyState is there, but not as Keyword: or set OCTY_TEMPORAL"):
+    with pytest.raises(ConfigurationError, match="OctyState exists, but its type is not Keyword: or set OCTY_TEMPORAL"):
         temporal.run(add_missing_attributes(temporal.client))
     checks = check_temporal(world.worker_settings(temporal_address=temporal.address), INSTALLATION)
     assert [str(check.state) for check in checks if check.name == "search attributes"] == ["problem"]

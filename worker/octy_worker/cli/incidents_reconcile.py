@@ -69,10 +69,10 @@ def reconcile(
 def _notice_ttl(context: typer.Context) -> float:
     """Return for how long a notice's mails are tried; the default is the worker's."""
 
-    class Life(BaseSettings):
+    class _Settings(BaseSettings):
         incident_close_after: Time = WorkerSettings.model_fields["incident_close_after"].default
 
-    return Life.from_environment(variables_of(context)).incident_close_after
+    return _Settings.from_environment(variables_of(context)).incident_close_after
 
 
 async def _run(database: Database, place: TemporalAccess, *, notice_ttl: float, dry: bool) -> Findings | None:
