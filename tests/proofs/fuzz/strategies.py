@@ -96,7 +96,7 @@ def requests(keys: FuzzKeys) -> SearchStrategy[FuzzRequest]:
     )
     usual, headers = FuzzRequest().headers, st.lists(_headers(), max_size=5).map(tuple)
     surroundings = {
-        "setup": st.sampled_from((*[0] * 12, *[1] * 4, 2)),
+        "setup": st.sampled_from((*[0] * 10, *[1] * 4, *[2] * 3)),
         "peer": _mostly(PROXY, _PEERS),
         "scheme": _mostly("http", _CONNECTION_SCHEMES),
         "method": _mostly("GET", _METHODS),
