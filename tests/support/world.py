@@ -164,7 +164,7 @@ class FakeRequest:
 def look_into(
     authenticator: Authenticator, pending: PendingCredentials | AuthDecision, request: Request
 ) -> AuthDecision | PendingSlowHash:
-    """Have a claim looked up; return the verdict after its commit, or what must be proven first."""
+    """Look credentials up; return the decision after its commit, or what must be proven first."""
     story = authenticator.decide_from_database(pending, request, ThreadWaiter)
     waiter = next(story)
     assert isinstance(waiter, ThreadWaiter)

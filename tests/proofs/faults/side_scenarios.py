@@ -5,6 +5,7 @@ Each runs in a thread of its own until told to stop, and records what must not h
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ _CHANGE_INTERVAL = 0.02  # seconds between two changes of an address
 
 
 @dataclass
-class SideScenario:
+class SideScenario(ABC):
     """`name` says in brackets what its actions are, which are counted: a scenario without actions proves nothing."""
 
     name: ClassVar[str]
@@ -40,8 +41,9 @@ class SideScenario:
     findings: list[str] = field(default_factory=list)
     actions: int = 0
 
+    @abstractmethod
     def run(self, stop: threading.Event) -> None:
-        raise NotImplementedError
+        """Act until `stop` is set."""
 
     def wait(self, done: Callable[[], bool], what: Callable[[], str]) -> bool:
         """Wait as long as anybody does; a timeout is a finding."""

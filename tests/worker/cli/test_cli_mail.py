@@ -138,7 +138,7 @@ def test_mail_test_sends_a_mail(octy, relay):
 def test_mail_test_is_signed_as_the_dns_entry_says(signed, relay):
     report = signed("mail", "test", "ada@customer.example", "--kind", "new_keys", "--json").must().json
     assert set(report) == set(documented(mail.TEST_JSON.replace(": accepted | deferred | refused", "")))
-    assert (report["kind"], report["signed"], report["verdict"]) == ("new_keys", True, "accepted")
+    assert (report["kind"], report["signed"], report["status"]) == ("new_keys", True, "accepted")
     entry = signed("mail", "record", "--json").must().json
     assert set(entry) == set(documented(mail.RECORD_JSON))
     name, value = re.match(r"(\S+) TXT (.*)\n", signed("mail", "record").must().stdout).groups()
@@ -166,7 +166,7 @@ def test_mail_test_that_fails_reports_the_code(octy, relay, reply, code, said):
     assert f"the mail server localhost:{relay.port}: {said}" in ended.stderr
     assert "ada@" not in ended.stderr
     report = octy("mail", "test", "ada@customer.example", "--json").must(code).json
-    assert (report["verdict"] == "refused") is (code == 3)
+    assert (report["status"] == "refused") is (code == 3)
 
 
 @pytest.mark.parametrize(

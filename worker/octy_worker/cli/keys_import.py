@@ -23,7 +23,7 @@ from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
 from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
 from octy_worker.imports.planner import Progress, carry_out, plan_import
-from octy_worker.imports.report import fault_lines, report, sentences, verdict
+from octy_worker.imports.report import fault_lines, refusal_texts, report, sentences
 from octy_worker.imports.writer import clear_interrupted
 from octy_worker.staff.audit import record
 
@@ -105,7 +105,7 @@ def import_pairs(
     print_result(done, report(plan, imported=imported), lines, as_json=as_json)
     if plan.faults:
         print_error("\n".join(fault_lines(plan)))
-        raise UsageError(*verdict(plan))
+        raise UsageError(*refusal_texts(plan))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from octy_worker.private_files import write_private
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 
-TEST_JSON = "kind, message_id, relay, signed, verdict: accepted | deferred | refused, code, said, to_do"
+TEST_JSON = "kind, message_id, relay, signed, status: accepted | deferred | refused, code, said, to_do"
 RECORD_JSON = "name, type, value, key"
 _SAMPLE_RECIPIENT = "ada@customer.example"
 
@@ -115,7 +115,7 @@ def send_sample(
         print_json(
             {
                 **about,
-                "verdict": delivery.status,
+                "status": delivery.status,
                 "code": delivery.code,
                 "said": explanation.problem,
                 "to_do": explanation.action,

@@ -77,7 +77,7 @@ def _fault_line(fault: Fault) -> str:
     return f"{place}: {fault.wrong} → {fault.to_do}" if fault.to_do else f"{place}: {fault.wrong}"
 
 
-def verdict(plan: Plan) -> tuple[str, str]:
+def refusal_texts(plan: Plan) -> tuple[str, str]:
     """Return why nothing was imported, and what to do."""
     shown = f", the first {_SHOWN} are shown" if len(plan.faults) > _SHOWN else ""
     wrong = f"{format_count(len(plan.faults), 'error')}{shown}; nothing was imported"
