@@ -288,7 +288,7 @@ class KeyCache:
             # A backup was restored, or the last read is older than the retention of the feed: changes are missing.
             has_gap = known is not None and (last < known or first > known + 1)
             if self._peppers is not None:
-                self._peppers.confirm(connection, anew=known is None or has_gap)
+                self._peppers.confirm(connection, force=known is None or has_gap)
             if known is None or rows or has_gap:
                 self._imported_hashes = tuple(row[0] for row in connection.execute(_SELECT_IMPORTED_HASHES))
                 self._dummy_key = str(connection.execute(SELECT_DUMMY_KEY).scalar() or "")

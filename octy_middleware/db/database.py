@@ -68,7 +68,7 @@ def mark_erased(connection: Connection) -> None:
 
 
 class Database:
-    """One database of the given SQLAlchemy URL. Connections are made on first use, anew in each forked process.
+    """One database of the given SQLAlchemy URL. Connections are made on first use, and again in each forked process.
 
     All methods raise DatabaseUnavailableError when the database can't answer; the transaction is then rolled back.
     """
@@ -104,7 +104,7 @@ class Database:
         self.engine.pool.dispose()  # only idle ones: a server's connection in use goes back into this very pool
 
     def after_fork(self) -> None:
-        """Let writers begin again, in the parent; connections are made anew on the next use."""
+        """Let writers begin again, in the parent; new connections are made on the next use."""
         self._paused_for_fork = False
         for pinned in list(self._pinned):
             pinned.after_fork()

@@ -42,7 +42,7 @@ class FileLock:
     def __init__(self, path: Path, *, model: Path | None = None) -> None:
         """Lock by `path`, which gets the owner of `model` and its mode without readers: who may write may lock.
 
-        Nobody else may even open it: flock needs no write permission.
+        No other user may open it: flock needs no write permission.
         """
         self._path = path
         self._model = model

@@ -17,7 +17,7 @@ _PRIMARY_CHECK_INTERVAL = 1.0  # seconds between two checks that the server is s
 
 
 class PostgresListener:
-    """Listens on a connection of its own, which is made anew when it is lost."""
+    """Listens on a connection of its own, which is replaced when it is lost."""
 
     def __init__(self, url: URL) -> None:
         self._url = url

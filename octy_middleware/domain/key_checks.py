@@ -99,10 +99,10 @@ class PepperCheck:
         """Whether the last comparison matched; else each look-up compares."""
         return self._valid_until > -inf
 
-    def confirm(self, connection: Connection, *, anew: bool = False) -> None:
-        """Compare when the interval is over, or `anew`. Raises KeyMismatchError for peppers of another database."""
+    def confirm(self, connection: Connection, *, force: bool = False) -> None:
+        """Compare when the interval is over, or by `force`. Raises KeyMismatchError for peppers of another database."""
         now = self._monotonic()
-        if not anew and now < self._valid_until:
+        if not force and now < self._valid_until:
             return
         registered = load_check_values(connection, PEPPERS)
         result = compare_keys(PEPPERS, self._peppers, registered)

@@ -19,7 +19,7 @@ OVERFLOW = "*"
 
 
 class _IdBytes:
-    """Random bytes for ids, by a generator of our own: a host may seed Python's. Seeded anew in a forked child."""
+    """Random bytes for ids, by a generator of our own: a host may seed Python's. Seeded again in a forked child."""
 
     def __init__(self) -> None:
         self.restart()
@@ -98,6 +98,6 @@ def _request_id(text: str) -> str:
 
 
 def _printable(text: str, limit: int) -> str:
-    """Replace everything but printable ASCII, so that it is harmless in a log, a mail or a terminal (T11)."""
+    """Replace everything but printable ASCII, so that it is safe in a log, a mail or a terminal (T11)."""
     text = text[:limit]
     return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub("?", text)

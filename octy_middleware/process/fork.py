@@ -1,4 +1,4 @@
-"""Fork handling: objects finish their work in the parent before a fork, and start anew in the child.
+"""Fork handling: objects finish their work in the parent before a fork, and start again in the child.
 
 `gunicorn --preload` builds the app, and so our objects, before it forks its workers. SQLite keeps the locks of a
 process in memory that a child inherits; a connection that is open during the fork would leave wrong locks for ever.

@@ -127,7 +127,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     alert_link_grace_period: Time = 7 * DAY  # the alert's link shows a closed incident for so long
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
-    reveal_link_ttl: Time = DAY  # of a one-time link; a renewed link starts anew
+    reveal_link_ttl: Time = DAY  # of a one-time link; a renewed link starts again
     deliver: DeliveryMethod = DeliveryMethod.LINK  # "mail": the mail contains the new secret
     overlap: Time = DAY  # the old key pair stays valid after the new secret was collected
     overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old key pair is still used; 0: none

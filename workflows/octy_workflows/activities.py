@@ -105,7 +105,7 @@ def open_regeneration(step: OpenRegenerationInput) -> str:
 def close_incident(step: CloseIncidentInput) -> bool:
     """Close the incident, reset its streaks, and start the quiet time after a false alarm; return whether it is closed.
 
-    One conditional UPDATE: `unanswered` needs that nobody has answered, `false_alarm` that the answer is a dismissal,
+    One conditional UPDATE: `unanswered` needs that there is no answer, `false_alarm` that the answer is a dismissal,
     `regenerated` that the answer asks for new keys and their regeneration has ended. Otherwise nothing is changed and
     False is returned. True for an incident that is closed already.
     """

@@ -88,7 +88,7 @@ class AnswerTracker:
     async def decide(self, request_id: str, *, signalled: bool = False, error: str = "") -> DecisionResult:
         """Take one decision at a time; refuse it as too late when there is an answer.
 
-        A repeated update gets the same result again. A repeated signal is refused as used: nobody waits for its result.
+        A repeated update gets the same result again. A repeated signal is refused as used: no caller waits for it.
         """
         async with self.lock:
             result = None if signalled else self._results.get(request_id)

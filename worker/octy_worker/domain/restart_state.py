@@ -78,7 +78,7 @@ def regeneration_facts(session: Session, regeneration_id: str) -> RegenerationFa
 def incident_restart(session: Session, incident_id: str) -> IncidentRestart | None:
     """Return the restart of an incident's workflow; None if it is closed.
 
-    Deadlines count from the first entry of the timeline, which the first workflow wrote. Without one they start anew,
+    Deadlines count from the first entry of the timeline, which the first workflow wrote. Without one they restart,
     because the customer may not have been alerted yet.
     """
     incident = session.get_one(Incident, incident_id)

@@ -21,7 +21,7 @@ from octy_worker.domain.histogram import Plot, plot_of
 
 NO_END = 2**62  # a minute that never comes
 LATE_USE_WINDOW = timedelta(days=30)
-"""A retired pair that nobody sent for so long is no integration that somebody forgot."""
+"""A retired key pair that was not sent for so long is not a forgotten integration."""
 
 _MINUTE = 60  # seconds
 _EXACT_UP_TO = 1_000  # requests whose own times are looked up

@@ -1,9 +1,9 @@
 """Writes an import in short steps, and makes it valid by one step at its end.
 
-Key pairs are written as pending: for a request they are unknown. Accounts without another key pair can't be used by
-anybody meanwhile. One UPDATE makes all key pairs of the import valid. Until it is committed, whoever finds the import
-interrupted removes its rows; afterwards, whoever finds it completes it: notifies the customers whose account existed
-already. The job's cursor has the phase, and the import's range of ids, which no other row uses.
+Key pairs are written as pending: for a request they are unknown. Accounts without another key pair can't be used
+meanwhile. One UPDATE makes all key pairs of the import valid. Until it is committed, a process that finds the import
+interrupted removes its rows; afterwards, a process that finds it completes it: notifies the customers whose account
+existed already. The job's cursor has the phase, and the import's range of ids, which no other row uses.
 """
 
 import time

@@ -39,7 +39,7 @@ COPIED = "copied"
 def adopt(
     database: Database, way: str | None, keys: Mapping[str, Keychain], now: float, *, in_place: bool = False
 ) -> tuple[str, dict[str, int]]:
-    """Confirm the place, as "moved" or as "copy", and register keys anew, all or nothing.
+    """Confirm the place, as "moved" or as "copy", and register keys again, all or nothing.
 
     `in_place`: a copy may stand where the original stood. Return the installation's id, and how much of what ended
     because it was open in the original.
@@ -99,7 +99,7 @@ def _close_incidents(session: Session, now: float) -> int:
 
 
 def _finish_regenerations(session: Session, now: float) -> int:
-    """Finish them as they stand; secrets that nobody collected are the original's to hand out."""
+    """Finish them as they stand; uncollected secrets are the original's to hand out."""
     _count(session, update(SealedSecret).where(col(SealedSecret.sealed).is_not(None)).values(sealed=None))
     mark_erased(session.connection())
     unfinished = update(Regeneration).where(col(Regeneration.finished_at).is_(None))

@@ -46,7 +46,7 @@ class StalledWork:
     alerts_failed: int  # of open, unanswered incidents: refused for good
     incidents_stalled: Backlog  # SQL says that something happened, and nothing followed
     keys_refused: int  # new keys whose mail was refused for good
-    keys_uncollected: int  # customers without any usable pair: nobody collected the new one
+    keys_uncollected: int  # customers without a usable key pair: the new one was not collected
     mails_retrying: Backlog
     mails_refused: int  # within a day
     webhooks_retrying: Backlog

@@ -52,7 +52,7 @@ def add_account(
 def _refuse_undelivered(session: Session, reference: str, now: float) -> None:
     """Raise InvalidInputError that says what to do when the account is there and its keys' mail was refused for good.
 
-    Whoever mistyped the address tries to open the account again; `create_account` would only say that it is there.
+    Staff who mistyped the address try to open the account again; `create_account` would only say that it is there.
     """
     account = find_account(session, checked_reference(reference))
     delivery = None if account is None else newest_delivery(session, account.id, now)

@@ -52,7 +52,7 @@ class Histories:
     """Asks Temporal about the workflows of one installation. Raises RPCError while it is away.
 
     A history is proven by its encryption: only who has OCTY_TEMPORAL_KEYS can have written it, for this very workflow.
-    `trust`: take others, too; whoever has access to Temporal can have written those.
+    `trust`: take others, too; anyone with access to Temporal can have written those.
     """
 
     def __init__(self, client: Client, installation: str, *, trust: bool = False) -> None:

@@ -1,7 +1,7 @@
 """PURE. What the history of one workflow says of its regeneration or incident.
 
 Only inputs and results of activities count, which come from the database. Signals prove nothing: anybody with access
-to Temporal can send one. Whoever has it can also run a workflow of their own under one of our ids, so what says
+to Temporal can send one. Anyone who has it can also run a workflow of their own under one of our ids, so what says
 something that no worker says raises `UnprovenError`.
 """
 

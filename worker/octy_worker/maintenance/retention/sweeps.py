@@ -4,7 +4,7 @@ A sweep walks a table in ranges of its primary key, each small enough for one re
 longer due, so a range can be started again at any time: after a crash, or after a commit whose result is unknown.
 
 A sweep reads the whole table, although ids mostly ascend with time: rows of a clock that was once wrong are found, too.
-Reading blocks nobody.
+Reading blocks no one.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def limits_at(now: float, settings: RetentionSettings) -> Limits:
         attempts=to_micros(now - settings.keep_attempts_days * DAY),
         messages=to_micros(now - _MESSAGES),
         changes=to_micros(now - _CHANGES),
-        # Staff can renew a link until the regeneration is abandoned; from then on nobody could open the secret.
+        # Staff can renew a link until the regeneration is abandoned; from then on no one could open the secret.
         secrets=to_micros(now - max(_SECRETS, settings.collect_abandon_after)),
         counters=_first_minute(now - settings.keep_counters_days * DAY),
         compaction=_first_minute(now - settings.compact_counters_after_days * DAY),
