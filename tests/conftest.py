@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from support.compiled_statements import share_compiled_statements
 from support.databases import DATABASES, remove_template
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.memory_folder import use_memory_folder
@@ -25,6 +26,7 @@ __all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
 use_memory_folder()
+share_compiled_statements()
 
 
 def pytest_report_header() -> str:
