@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from support.compiled_mails import share_compiled_mails
 
 from octy_worker.staff import audit
+
+share_compiled_mails()
 
 
 @pytest.fixture

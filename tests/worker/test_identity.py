@@ -61,7 +61,9 @@ def test_first_start_registers_every_keychain_and_later_ones_only_new_keys(world
     assert len(registered(world)) == len(first) + 1
 
 
-@pytest.mark.parametrize("purpose", KEY_SETTINGS)
+@pytest.mark.parametrize(
+    ("store", "purpose"), [*(("sqlite", purpose) for purpose in KEY_SETTINGS), ("postgresql", "peppers")]
+)
 def test_worker_with_a_wrong_keychain_does_not_start_and_registers_nothing(world: World, purpose: str) -> None:
     keys = chains(world)
     start(world.url, keys)

@@ -1,0 +1,36 @@
+"""The built-in mail templates, compiled once for all workers of a test process.
+
+A worker compiles all mail templates before it starts, which took most of the time of tests that only make one.
+"""
+
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
+
+from octy_worker.mail import renderer
+from octy_worker.settings import WorkerSettings
+
+
+class _CompiledTemplates(BytecodeCache):
+    """Keeps the code of templates in memory, by name, file and source."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], object] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+def share_compiled_mails() -> None:
+    """Give all environments without a host's folder one cache. A host's words are compiled in, so those get none."""
+    real, compiled = renderer.build_environment, _CompiledTemplates()
+
+    def build(settings: WorkerSettings) -> Environment:
+        environment = real(settings)
+        if not settings.mail_templates:
+            environment.bytecode_cache = compiled
+        return environment
+
+    renderer.build_environment = build
