@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.database import Database
 from octy_middleware.domain import outbox
+from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.outbox.relay import DeliveryCounts, Relay
 from support.until import until_async
 from support.world import World
@@ -41,8 +43,24 @@ class RecordingClient:
         return [started[2] for started in self.started]
 
 
-def relay(world: World, client: object, clock: Callable[[], float] = time.time, **options: object) -> Relay:
-    return Relay(world.database, client, world.worker_settings(**options), clock)  # type: ignore[arg-type]
+class IgnoredAlerts(AlertsInProgress):
+    """Alerts that delay nothing: no worker here sends them, and each would delay other messages by its timeout."""
+
+    def begin(self, incident_id: str) -> None:
+        pass
+
+
+def relay(
+    world: World,
+    client: object,
+    clock: Callable[[], float] = time.time,
+    database: Database | None = None,
+    **options: object,
+) -> Relay:
+    """Return a relay that delivers notices at any rate; `database` is the world's by default."""
+    settings = world.worker_settings(**options)
+    database = database or world.database
+    return Relay(database, client, settings, clock, alerts=IgnoredAlerts(), notice_interval=0)  # type: ignore[arg-type]
 
 
 def deliver(world: World, client: object, clock: Callable[[], float] = time.time) -> DeliveryCounts:

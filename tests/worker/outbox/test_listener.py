@@ -13,10 +13,18 @@ from octy_middleware.db.backend import Listener
 from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.errors import DatabaseUnavailableError
+from octy_worker.outbox import listener
 from octy_worker.staff.outbox import retry_messages
+
+pytestmark = pytest.mark.usefixtures("short_retry_interval")
 
 NEVER = 60.0  # seconds between two polls: the longest interval that settings allow, and longer than tests wait
 OFTEN = 0.05
+
+
+@pytest.fixture
+def short_retry_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "RETRY_INTERVAL", 0.01)
 
 
 class FailingListener:

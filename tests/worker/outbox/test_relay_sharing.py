@@ -97,10 +97,9 @@ class BlockedClient(RecordingClient):
 async def relays(world: World, clients: Sequence[object]) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Run a relay for each client, each with its own connections as in a process of its own."""
     databases = [Database(world.url) for _ in clients]
-    made = zip(databases, clients, strict=True)
     running = [
-        asyncio.create_task(Relay(database, client, world.worker_settings(relay_poll_interval=0.05), FakeClock()).run())  # type: ignore[arg-type]
-        for database, client in made
+        asyncio.create_task(relay(world, client, FakeClock(), database, relay_poll_interval=0.05).run())
+        for database, client in zip(databases, clients, strict=True)
     ]
     yield running
     await stop(*running)

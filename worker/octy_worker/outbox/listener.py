@@ -9,7 +9,7 @@ from octy_middleware.db.backend import Listener
 _logger = logging.getLogger(__name__)
 
 _WAIT_TIMEOUT = 0.1  # seconds of one wait, and so the longest time that `stop` takes
-_RETRY_INTERVAL = 1.0  # seconds; meanwhile the relay polls
+RETRY_INTERVAL = 1.0  # seconds; meanwhile the relay polls
 
 
 class OutboxListener:
@@ -45,5 +45,5 @@ class OutboxListener:
                         self._poll_interval,
                     )
                 failing = True
-                self._stopping.wait(_RETRY_INTERVAL)
+                self._stopping.wait(RETRY_INTERVAL)
         self._notifier.close()

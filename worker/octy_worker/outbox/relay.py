@@ -46,7 +46,7 @@ _BACKOFF_LIMIT = 10.0  # seconds at most between two tries during an outage
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_NOTICE_INTERVAL = 4.0  # seconds by relay_concurrency: two notices a second by default, each some ten Temporal tasks
+NOTICE_INTERVAL = 4.0  # seconds by relay_concurrency: two notices a second by default, each some ten Temporal tasks
 _LOW_PRIORITY = frozenset({Priority.NOTICE, Priority.WEBHOOK})  # not started while an alert is being sent
 
 _RESTART = WorkflowIDReusePolicy.ALLOW_DUPLICATE  # SQL says that the closed workflow's work is not done
@@ -75,6 +75,7 @@ class Relay:
     """Delivers the outbox of one database, beside any number of other relays.
 
     `on_result` is called with each recorded result; `span_of` returns the trace span of a delivery.
+    `notice_interval`: seconds between two notices, times `relay_concurrency`.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Relay:
         on_result: Callable[[DeliveryResult], None] = lambda _result: None,
         span_of: Callable[[Message], AbstractContextManager[object]] | None = None,
         alerts: AlertsInProgress | None = None,
+        notice_interval: float = NOTICE_INTERVAL,
     ) -> None:
         self._database = database
         self._client = client
@@ -98,7 +100,7 @@ class Relay:
         self._on_result = on_result
         self._span_of = span_of or (lambda _message: nullcontext())
         self._alerts = alerts or AlertsInProgress()
-        self._notice_interval = _NOTICE_INTERVAL / settings.relay_concurrency
+        self._notice_interval = notice_interval / settings.relay_concurrency
         self._next_notice = 0.0  # by the loop's clock
         self._notified = asyncio.Event()
         self._semaphores = {priority: asyncio.Semaphore(limit) for priority, limit in self._concurrency.items()}
