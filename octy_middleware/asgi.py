@@ -128,6 +128,9 @@ class OctyASGIMiddleware:
         self._scopes = GrantedScopes(list(self.authenticator.settings.scopes))
         self._hsts = self.authenticator.settings.hsts > 0
         self._hide_credentials = self.authenticator.settings.hide_credentials
+        self._commit_timeout = self.authenticator.settings.commit_timeout
+        is_traced = self.authenticator.instrumentation is not None
+        self._finish = self._decide_and_trace if is_traced else self._decide_from_database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the error response of a rejected request; pass every other one to the app."""
@@ -141,7 +144,7 @@ class OctyASGIMiddleware:
         request = AsgiRequest(scope, receive)
         decision = self.authenticator.decide_from_memory(request)
         if isinstance(decision, PendingCredentials) or decision.event is not None:
-            decision = await self._decide_from_database(decision, request)
+            decision = await self._finish(decision, request)
         if self._hsts:
             send = _with_headers(self.authenticator.transport_headers(request), send)
         principal = decision.principal
@@ -171,19 +174,26 @@ class OctyASGIMiddleware:
     async def _decide_from_database(
         self, found: AuthDecision | PendingCredentials, request: AsgiRequest
     ) -> AuthDecision:
-        steps = self.authenticator.decide_from_database(found, request, make_waiter)
-        try:
-            while True:
-                step = next(steps)
-                if isinstance(step, PendingSlowHash):
-                    # continues after the client disconnects, so that the outcome is recorded
-                    await run_in_executor(
-                        self.authenticator.slow_hash_threads, self.authenticator.verify_slow_hash, step, request
-                    )
-                else:
-                    await step.wait(self.authenticator.settings.commit_timeout)
-        except StopIteration as end:
-            decision: AuthDecision = end.value
+        authenticator, waiter = self.authenticator, make_waiter()
+        authenticator.finish(found, request, waiter)
+        await waiter.wait(self._commit_timeout)
+        result = authenticator.result_of(waiter, found)
+        if isinstance(result, PendingSlowHash):
+            waiter = make_waiter()
+            # continues after the client disconnects, so that the outcome is recorded
+            await run_in_executor(
+                authenticator.slow_hash_threads, authenticator.verify_slow_hash, result, request, waiter
+            )
+            await waiter.wait(self._commit_timeout)
+            result = authenticator.result_of(waiter, found)
+        assert isinstance(result, AuthDecision)
+        return result
+
+    async def _decide_and_trace(self, found: AuthDecision | PendingCredentials, request: AsgiRequest) -> AuthDecision:
+        assert self.authenticator.instrumentation is not None
+        with self.authenticator.instrumentation.record(request) as measured:
+            decision = await self._decide_from_database(found, request)
+            measured.decided(decision)
             return decision
 
     async def _send_error(self, response: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,16 +2,16 @@
 
 `decide_from_memory` decides without I/O what the caches can decide: exempt paths, malformed headers, and the right
 secret of a cached key pair. Every other request, with a right or wrong secret, a known or unknown key, takes the same
-steps in `decide_from_database`: one load, one digest, one commit. So neither bytes nor time tell which keys exist.
+steps in `finish`: one load, one digest, one commit. So neither bytes nor time tell which keys exist.
 """
 
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import cast
 
 from sqlalchemy import Connection
 
@@ -21,8 +21,8 @@ from octy_middleware.auth.hash_processes import HashProcesses
 from octy_middleware.auth.header_cache import HeaderCache
 from octy_middleware.auth.instrumentation import Instrumentation, OpenTelemetryInstrumentation
 from octy_middleware.auth.key_cache import KeyCache
-from octy_middleware.auth.key_loader import KeyLoader, LoadRequest
-from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
+from octy_middleware.auth.key_loader import KeyLoader
+from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.auth.verifier import Verifier
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
@@ -60,7 +60,6 @@ from octy_middleware.states import KeyPairState
 
 _logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T", bound=CommitWaiter)
 _MAX_CLIENT_ADDRESSES = 10_000  # cached, by peer address and scheme
 _RENEWAL_TIMEOUT = (
     0.05  # seconds that an accepted request waits for the renewal of its digest; the next one tries again
@@ -150,7 +149,7 @@ class Authenticator:
         self._dummy = dummy_record(self._hasher.decoy_digest)
         self.restart()
         restart_after_fork(self)
-        self._instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
+        self.instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
 
     def restart(self) -> None:
         """Create the threads of this process, also in a forked child."""
@@ -160,11 +159,11 @@ class Authenticator:
         )
 
     def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
-        """Decide what needs no I/O; else return the credentials for `decide_from_database`."""
+        """Decide what needs no I/O; else return the credentials for `finish`. So does a decision with an event."""
         detect_fork()
-        if self._instrumentation is None:
+        if self.instrumentation is None:
             return self._decide_from_memory(request)
-        with self._instrumentation.verify(request) as measured:
+        with self.instrumentation.verify(request) as measured:
             found = self._decide_from_memory(request)
             if isinstance(found, AuthDecision):
                 measured.decided(found)
@@ -212,66 +211,57 @@ class Authenticator:
             return decision
         return PendingCredentials(credentials, client_address, cached=packed)
 
-    def decide_from_database(
-        self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
-    ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
-        """Finish what `decide_from_memory` could not decide, as a generator whose steps the adapter carries out.
+    def finish(self, found: AuthDecision | PendingCredentials, request: Request, waiter: CommitWaiter) -> None:
+        """Have another thread finish what `decide_from_memory` could not decide, and settle the waiter.
 
-        Yields waiters, each to be awaited for at most `commit_timeout` seconds, and pending slow hashes, each to be
-        passed to `verify_slow_hash` in a thread. That may take long and must go on when the client is gone.
+        Wait for at most `commit_timeout`, then call `result_of`.
         """
-        if self._instrumentation is None:
-            return (yield from self._decide_from_database(found, request, make_waiter))
-        with self._instrumentation.record(request) as measured:
-            decision = yield from self._decide_from_database(found, request, make_waiter)
-            measured.decided(decision)
-            return decision
-
-    def _decide_from_database(
-        self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
-    ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
         if isinstance(found, PendingCredentials):
-            pending, waiter = found, make_waiter()
-            self.key_loader.submit(LoadRequest(pending, request, waiter))
-            yield from _wait_for(waiter)
-            result = waiter.result or self._decisions.unavailable(pending)
-            if isinstance(result, PendingSlowHash):
-                waiter = make_waiter()
-                yield result._replace(waiter=waiter)
-                yield from _wait_for(waiter)
-                result = waiter.result or self._decisions.unavailable(pending)
-            assert isinstance(result, AuthDecision)
-            found = result
-        if found.event is None:
-            return found
-        waiter = make_waiter()
-        self._recorder.commit(found, waiter)
-        yield from _wait_for(waiter)
-        return waiter.result if isinstance(waiter.result, AuthDecision) else found.uncommitted()
+            self.key_loader.submit(found, request, waiter)
+        else:
+            self._recorder.commit(found, waiter)
+
+    def result_of(self, waiter: CommitWaiter, found: AuthDecision | PendingCredentials) -> DecisionOrPending:
+        """Return what came of a wait: 503 when it lasted too long.
+
+        A pending slow hash is passed to `verify_slow_hash` in a thread, with a new waiter. That may take long and must
+        go on when the client is gone.
+        """
+        if waiter.result is not None:
+            return cast("DecisionOrPending", waiter.result)
+        waiter.cancelled = True
+        return self._decisions.unavailable(found) if isinstance(found, PendingCredentials) else found.uncommitted()
 
     def decide(self, request: Request) -> AuthDecision:
         """Decide and wait for the commit, for adapters that may block."""
         found = self.decide_from_memory(request)
         if isinstance(found, AuthDecision) and found.event is None:
             return found
-        steps = self.decide_from_database(found, request, ThreadWaiter)
-        try:
-            while True:
-                step = next(steps)
-                if isinstance(step, PendingSlowHash):
-                    self.verify_slow_hash(step, request)
-                else:
-                    step.wait(self.settings.commit_timeout)
-        except StopIteration as end:
-            decision: AuthDecision = end.value
+        if self.instrumentation is None:
+            return self._decide_from_database(found, request)
+        with self.instrumentation.record(request) as measured:
+            decision = self._decide_from_database(found, request)
+            measured.decided(decision)
             return decision
 
-    def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> None:
+    def _decide_from_database(self, found: AuthDecision | PendingCredentials, request: Request) -> AuthDecision:
+        waiter = ThreadWaiter()
+        self.finish(found, request, waiter)
+        waiter.wait(self.settings.commit_timeout)
+        result = self.result_of(waiter, found)
+        if isinstance(result, PendingSlowHash):
+            waiter = ThreadWaiter()
+            self.verify_slow_hash(result, request, waiter)
+            waiter.wait(self.settings.commit_timeout)
+            result = self.result_of(waiter, found)
+        assert isinstance(result, AuthDecision)
+        return result
+
+    def verify_slow_hash(self, slow: PendingSlowHash, request: Request, waiter: CommitWaiter) -> None:
         """Decide by an imported hash, record the outcome and settle the waiter.
 
         Blocks for this hash and those before it. The decision is 503 when too many wait, or it can't be computed.
         """
-        waiter = slow.waiter or ThreadWaiter()
         decision: AuthDecision = self._decisions.unavailable(slow.pending)
         try:
             decision = self._verifier.verify_slow_hash(slow, request)
@@ -361,10 +351,3 @@ class Authenticator:
 def _commit_before_response(settings: Settings) -> bool:
     given = settings.commit_before_response
     return freezes_between_requests(os.environ) if given is None else given
-
-
-def _wait_for(waiter: _T) -> Generator[_T, object, None]:
-    """Yield a waiter; a second time when the wait timed out and its commit has already started."""
-    yield waiter
-    if waiter.result is None and not waiter.cancel():
-        yield waiter

@@ -7,7 +7,7 @@ written, and a first use waits for no commit.
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TypeAlias
 
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
@@ -26,14 +26,7 @@ _MAX_BATCH = 256  # requests a statement
 _MIN_INTERVAL = 0.001  # seconds between loads in a flood; commits are spaced by them, too
 
 
-class LoadRequest(NamedTuple):
-    """Pending credentials whose client waits."""
-
-    pending: PendingCredentials
-    request: Request
-    waiter: CommitWaiter
-
-
+_LoadRequest: TypeAlias = tuple[PendingCredentials, Request, CommitWaiter]
 Verify = Callable[[PendingCredentials, Request, KeyRecord | None], DecisionOrPending]
 WithoutDatabase = Callable[[PendingCredentials, Request], AuthDecision]
 
@@ -57,7 +50,7 @@ class KeyLoader:
         timeout: float = 5.0,
         monotonic: Clock = time.monotonic,
     ) -> None:
-        """When a load takes longer than `timeout` seconds the database counts as unavailable: no request waits."""
+        """When a batch takes longer than `timeout` seconds the database counts as unavailable: no request waits."""
         self._key_cache = key_cache
         self._recorder = recorder
         self._verify = verify
@@ -66,18 +59,18 @@ class KeyLoader:
         self._timeout = timeout
         self._monotonic = monotonic
         self._last_error = ""  # each error is logged once
-        self._load_started_at: float | None = None  # None: no load in progress
-        self._batch_queue: BatchQueue[LoadRequest] = BatchQueue(
+        self._started_at: float | None = None  # of the batch that is being handled, if any
+        self._batch_queue: BatchQueue[_LoadRequest] = BatchQueue(
             "octy-key-loader", self._handle_batch, max_batch=_MAX_BATCH, min_interval=_MIN_INTERVAL
         )
 
-    def submit(self, load_request: LoadRequest) -> None:
+    def submit(self, pending: PendingCredentials, request: Request, waiter: CommitWaiter) -> None:
         """Load the record; the waiter is settled with a decision or a pending slow hash."""
-        started_at = self._load_started_at
+        started_at = self._started_at
         if started_at is not None and self._monotonic() - started_at > self._timeout:
-            settle([(load_request.waiter, self._without_database(load_request.pending, load_request.request))])
+            self._pass_on([(waiter, self._without_database(pending, request))])
             return
-        self._batch_queue.put_urgent(load_request)
+        self._batch_queue.put_urgent((pending, request, waiter))
 
     @property
     def queued(self) -> int:
@@ -88,44 +81,48 @@ class KeyLoader:
         """Handle the queued requests and stop the thread. Later requests start it again."""
         self._batch_queue.close()
 
-    def _handle_batch(self, batch: list[LoadRequest]) -> list[LoadRequest]:
+    def _handle_batch(self, batch: list[_LoadRequest]) -> list[_LoadRequest]:
+        self._started_at = self._monotonic()
+        try:
+            self._pass_on(self._decide(batch), alone=len(batch) == 1 and not self._batch_queue)
+        finally:
+            self._started_at = None
+        return []
+
+    def _decide(self, batch: list[_LoadRequest]) -> list[tuple[CommitWaiter, DecisionOrPending]]:
         results: list[DecisionOrPending]
         try:
-            records = self._load({load_request.pending.credentials.public_key for load_request in batch})
+            records = self._key_cache.load_many({pending.credentials.public_key for pending, _, _ in batch})
             self._last_error = ""
-            results = [self._verified(load_request, records) for load_request in batch]
+            results = [self._verified(pending, request, waiter, records) for pending, request, waiter in batch]
         except KeyMismatchError:  # nothing can be verified, so nothing is recorded
-            results = [self._unavailable(load_request.pending) for load_request in batch]
+            results = [self._unavailable(pending) for pending, _, _ in batch]
         except Exception as error:  # clients wait, and the thread must go on
             if not isinstance(error, OctyError):
                 _logger.exception("key loader: internal error, key records were not loaded")
             elif str(error) != self._last_error:
                 _logger.warning("key loader: %s: %s", type(error).__name__, error)
                 self._last_error = str(error)
-            results = [self._without_database(load_request.pending, load_request.request) for load_request in batch]
-        settled: list[tuple[CommitWaiter, DecisionOrPending]] = []
-        for load_request, result in zip(batch, results, strict=True):
+            results = [self._without_database(pending, request) for pending, request, _ in batch]
+        return [(waiter, result) for (_, _, waiter), result in zip(batch, results, strict=True)]
+
+    def _pass_on(self, results: Iterable[tuple[CommitWaiter, DecisionOrPending]], *, alone: bool = False) -> None:
+        """Settle the waiters, but for those of decisions that must be committed first."""
+        settled = []
+        for waiter, result in results:
             if isinstance(result, PendingSlowHash) or result.event is None:
-                settled.append((load_request.waiter, result))
+                settled.append((waiter, result))
             else:
-                self._recorder.commit(result, load_request.waiter)
+                self._recorder.commit(result, waiter, alone=alone)
         settle(settled)
-        return []
 
-    def _load(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
-        self._load_started_at = self._monotonic()
+    def _verified(
+        self, pending: PendingCredentials, request: Request, waiter: CommitWaiter, records: Mapping[str, KeyRecord]
+    ) -> DecisionOrPending:
+        if waiter.cancelled:  # already answered 503
+            return self._without_database(pending, request)
         try:
-            return self._key_cache.load_many(public_keys)
-        finally:
-            self._load_started_at = None
-
-    def _verified(self, load_request: LoadRequest, records: Mapping[str, KeyRecord]) -> DecisionOrPending:
-        if load_request.waiter.cancelled:  # already answered 503
-            return self._without_database(load_request.pending, load_request.request)
-        try:
-            return self._verify(
-                load_request.pending, load_request.request, records.get(load_request.pending.credentials.public_key)
-            )
+            return self._verify(pending, request, records.get(pending.credentials.public_key))
         except Exception:  # a host's own request class, or a bug of ours: the other requests go on
             _logger.exception("key loader: internal error, a request could not be decided")
             return AuthDecision(Outcome.DATABASE_UNAVAILABLE)

@@ -6,7 +6,6 @@ from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.credentials import Credentials
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.keys.key_record import KeyRecord
-from octy_middleware.recording.commit_waiter import CommitWaiter
 
 
 class PendingCredentials(NamedTuple):
@@ -25,15 +24,13 @@ class PendingSlowHash(NamedTuple):
     """Credentials that take an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own and decides. Else whether the secret is right is known already, and the
-    hash is a decoy, so that time does not tell whether this key exists (`equal_work`). `waiter`: it is settled when the
-    outcome is recorded.
+    hash is a decoy, so that time does not tell whether this key exists (`equal_work`).
     """
 
     pending: PendingCredentials
     record: KeyRecord | None
     stored: str
     right: bool | None
-    waiter: CommitWaiter | None = None
 
 
 DecisionOrPending: TypeAlias = AuthDecision | PendingSlowHash

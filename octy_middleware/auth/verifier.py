@@ -52,18 +52,16 @@ class Verifier:
 
     def verify(self, pending: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
         """Decide by the key record, or return what `verify_slow_hash` takes."""
-        if record is not None and self._hasher.is_sealed(record.digest, record.row):
+        credentials, hasher = pending.credentials, self._hasher
+        row = dummy_row(credentials.public_key) if record is None else record.row
+        if record is not None and hasher.is_sealed(record.digest, row):
             return PendingSlowHash(pending, record, record.digest, right=None)
-        row = dummy_row(pending.credentials.public_key) if record is None else record.row
-        right = self._hasher.verify(pending.credentials.secret, None if record is None else record.digest, row)
+        right = hasher.verify(credentials.secret, None if record is None else record.digest, row)
         live = record is not None and record.is_live(self._clock())  # for all records: equal work
-        decoy = (
-            None
-            if right and live
-            else decoy_hash(self._hasher, pending.credentials.public_key, self._key_cache.imported_hashes)
-        )
-        if decoy is not None:
-            return PendingSlowHash(pending, record, decoy, right=right)
+        if not (right and live):
+            decoy = decoy_hash(hasher, credentials.public_key, self._key_cache.imported_hashes)
+            if decoy is not None:
+                return PendingSlowHash(pending, record, decoy, right=right)
         return self._decide(pending, request, record, right=right)
 
     def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
@@ -120,8 +118,10 @@ class Verifier:
     def _decide(
         self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
     ) -> AuthDecision:
-        stored, row = (self._hasher.decoy_digest, b"") if record is None else (record.digest, record.row)
-        can_verify, forged = self._hasher.can_verify(stored, row), self._hasher.is_forged(stored, row)  # equal work
+        hasher = self._hasher
+        stored = hasher.decoy_digest if record is None else record.digest
+        row = b"" if record is None or hasher.is_fast(stored) else record.row  # imported hashes are bound to it
+        can_verify, forged = hasher.can_verify(stored, row), hasher.is_forged(stored, row)  # equal work
         if record is not None and not can_verify:
             return self._decisions.unverifiable(record, request, pending)
         if record is not None and forged:
@@ -136,7 +136,7 @@ class Verifier:
             return self._decisions.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, pending, request, record)
         if not right:
             return self._decisions.refuse(Outcome.WRONG_SECRET, pending, request, record)
-        if self._hasher.needs_upgrade(record.digest):
+        if hasher.needs_upgrade(stored):
             self._renew(record, pending.credentials.secret)
         return self._decisions.accept(record, request, pending.client_address)
 

@@ -58,7 +58,7 @@ class AuthDecision(NamedTuple):
 
     def committed(self) -> "AuthDecision":
         """Return the decision to respond with after the commit."""
-        return self._replace(event=None)
+        return AuthDecision(self.outcome, self.principal, None, self.public_outcome, self.retry_after)
 
     def uncommitted(self) -> "AuthDecision":
         """Return the decision after a failed commit: accepted requests still pass, rejected ones become 503."""

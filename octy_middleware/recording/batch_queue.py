@@ -54,7 +54,7 @@ class BatchQueue(Generic[Item]):
         self._thread: threading.Thread | None = None
         self._next_batch_at = -inf  # monotonic time
         self.closing = False
-        self._is_handling = False
+        self._handling = threading.Lock()  # held while a batch is taken and handled, by whichever thread
         self._unregister: Callable[[], object] = _do_nothing
 
     def __len__(self) -> int:
@@ -78,6 +78,25 @@ class BatchQueue(Generic[Item]):
         self.queue.append(item)
         self.wake_now()
 
+    def put_alone(self, item: Item) -> None:
+        """Add an item and handle the queue in the calling thread, or have it handled now if that is being done.
+
+        For an item that comes alone: to wake another thread takes longer than to handle it.
+        """
+        self.queue.append(item)
+        if self._thread is None:
+            self._ensure_thread()
+        if not self._handling.acquire(blocking=False):
+            self.wake_now()
+            return
+        try:
+            unhandled = self._handle_batch(self._take_batch()) if self.queue else []
+            self.queue.extendleft(reversed(unhandled))
+        finally:
+            self._handling.release()
+        if self.queue:
+            self.wake_now()
+
     def wake_now(self) -> None:
         """Have the queue handled now, without `batch_delay`."""
         if not self._urgent_requested:
@@ -88,11 +107,10 @@ class BatchQueue(Generic[Item]):
 
     def flush(self, timeout: float) -> None:
         """Return when the queue has been handled, or after `timeout` seconds."""
-        if self._thread is None:
-            return
         deadline = time.monotonic() + timeout
-        self.wake_now()
-        while (self.wake_requested or self._is_handling or self.queue) and time.monotonic() < deadline:
+        if self._thread is not None:
+            self.wake_now()
+        while (self.wake_requested or self._handling.locked() or self.queue) and time.monotonic() < deadline:
             time.sleep(_POLL_INTERVAL)
 
     def close(self, timeout: float = 10.0) -> None:
@@ -118,27 +136,28 @@ class BatchQueue(Generic[Item]):
             self._has_items.wait()
             if self._batch_delay and not self.closing:
                 self._is_urgent.wait(self._batch_delay)
-            self._is_handling = True
-            self._has_items.clear()
-            self._is_urgent.clear()
-            self._urgent_requested = self.wake_requested = (
-                False  # before the queue is read: items added from now on wake it again
-            )
-            while self.queue:
-                if self._min_interval and not self.closing:
-                    time.sleep(max(0.0, self._next_batch_at - time.monotonic()))
-                batch = self._take_batch()
-                self._next_batch_at = time.monotonic() + self._min_interval if len(batch) > 1 else -inf
-                unhandled = self._handle_batch(batch)
-                if unhandled:
-                    self._retry_later(unhandled)
-                    break
-            self._is_handling = False
+            with self._handling:
+                self._handle_queue()
         self._thread = None
         self._urgent_requested = self.wake_requested = False  # else the next item would not start a thread
         self._unregister()
         if self.queue:  # added during the last batch
             self._ensure_thread()
+
+    def _handle_queue(self) -> None:
+        self._has_items.clear()
+        self._is_urgent.clear()
+        # before the queue is read: items added from now on wake it again
+        self._urgent_requested = self.wake_requested = False
+        while self.queue:
+            if self._min_interval and not self.closing:
+                time.sleep(max(0.0, self._next_batch_at - time.monotonic()))
+            batch = self._take_batch()
+            self._next_batch_at = time.monotonic() + self._min_interval if len(batch) > 1 else -inf
+            unhandled = self._handle_batch(batch)
+            if unhandled:
+                self._retry_later(unhandled)
+                break
 
     def _handle_batch(self, batch: list[Item]) -> list[Item]:
         try:

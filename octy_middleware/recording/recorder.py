@@ -50,15 +50,8 @@ class RecorderHealth(NamedTuple):
     current_commit_seconds: float
 
 
-class _AwaitedEvent(NamedTuple):
-    """An event whose client waits for its commit."""
-
-    event: AuthEvent
-    decision: AuthDecision
-    waiter: CommitWaiter
-
-
-_Item: TypeAlias = AuthEvent | _AwaitedEvent
+_Item: TypeAlias = AuthEvent | CommitWaiter
+"""What is in the queue: an event that is written soon, or a waiter with its event."""
 
 
 class Recorder:
@@ -87,7 +80,7 @@ class Recorder:
         self._commit_timeout = commit_timeout
         self._monotonic = monotonic
         self._batch_queue: BatchQueue[_Item] = BatchQueue(
-            "octy-recorder", self._handle_batch, max_batch=_MAX_BATCH, batch_delay=batch_delay
+            "octy-recorder", self._write_batch, max_batch=_MAX_BATCH, batch_delay=batch_delay
         )
         self.restart()
         restart_after_fork(self)
@@ -172,20 +165,25 @@ class Recorder:
         """Return how many more events fit into the queue, not counting those in the reserve."""
         return self._queue_limit - len(self._batch_queue) + self._reserved_total
 
-    def commit(self, decision: AuthDecision, waiter: CommitWaiter) -> None:
+    def commit(self, decision: AuthDecision, waiter: CommitWaiter, *, alone: bool = False) -> None:
         """Write the decision's event now, and settle the waiter with the decision after the commit.
 
         The waiter is settled at once, with 503 for refusals, while the database is unavailable or the queue is full of
         verified refusals: waiting refusals must not use up the threads that accepted requests need. The event is
         written later all the same; queued events are retried until the database is available again. An event that
-        `record` did not queue may exceed the limit. The waiter can be cancelled until the commit starts.
+        `record` did not queue may exceed the limit. `alone`: no other request waits, so if no commit is in progress
+        this one is made in the calling thread.
         """
         event = decision.event
         assert event is not None
         if self._is_database_unavailable():
             self.record(event)
         elif self._free_places() > 0 or event.outcome not in _VERIFIED:
-            self._batch_queue.put_urgent(_AwaitedEvent(event, decision.committed(), waiter))
+            waiter.event, waiter.decision = event, decision.committed()
+            if alone:
+                self._batch_queue.put_alone(waiter)
+            else:
+                self._batch_queue.put_urgent(waiter)
             return
         else:
             self._queue_in_reserve(event)
@@ -224,24 +222,14 @@ class Recorder:
         started_at = self._commit_started_at
         return started_at is not None and self._monotonic() - started_at > self._commit_timeout
 
-    def _handle_batch(self, items: list[_Item]) -> list[_Item]:
-        """Write a batch. From now on its waiters cannot be cancelled; those that were have been answered 503."""
-        if _AwaitedEvent in set(map(type, items)):
-            items = [_without_cancelled(item) if type(item) is _AwaitedEvent else item for item in items]
-        return self._write_batch(items)
-
     def _write_batch(self, batch: list[_Item]) -> list[_Item]:
         """Write a batch and settle its waiters. Return what must be written again."""
-        awaited_events: list[_AwaitedEvent] = []
-        events = batch
-        if _AwaitedEvent in set(map(type, batch)):
-            awaited_events = [item for item in batch if type(item) is _AwaitedEvent]
-            events = [item.event if type(item) is _AwaitedEvent else item for item in batch]
+        events, waiters = _split(batch)
         self._commit_started_at = started_at = self._monotonic()
         try:
-            self._write(events)  # type: ignore[arg-type]
+            self._write(events)
         except OctyError as error:
-            return self._requeue(batch, error)
+            return self._requeue(events, waiters, error)
         except Exception as error:  # noqa: BLE001  # a bug of ours: clients wait, and the thread must go on
             return self._write_one_by_one(batch, error)
         finally:
@@ -252,40 +240,42 @@ class Recorder:
             self._last_error = ""
             self._warned = False
         if self._reserved_total:
-            self._release_reserve(item.event if isinstance(item, _AwaitedEvent) else item for item in batch)
-        settle([(item.waiter, item.decision) for item in awaited_events])
+            self._release_reserve(events)
+        if waiters:
+            settle([(waiter, waiter.decision) for waiter in waiters])
         return []
 
     def _write_one_by_one(self, batch: list[_Item], error: Exception) -> list[_Item]:
         """Write each event alone, so that only the one that cannot be written is lost."""
         if len(batch) > 1:
             return [left for item in batch for left in self._write_batch([item])]
-        [item] = batch
-        event = item.event if isinstance(item, _AwaitedEvent) else item
+        [event], waiters = _split(batch)
         _logger.error(
             "recorder: internal error, an outcome (%s) cannot be written and is lost", event.outcome, exc_info=error
         )
         self._lost += 1
-        _settle_uncommitted(batch)
+        _settle_uncommitted(waiters)
         return []
 
-    def _requeue(self, batch: list[_Item], error: OctyError) -> list[_Item]:
+    def _requeue(self, events: Sequence[AuthEvent], waiters: Iterable[CommitWaiter], error: OctyError) -> list[_Item]:
         """Settle the waiters as uncommitted; return the events, to be written later."""
         if not self._last_error:
             _logger.error("recorder: %s: %s", type(error).__name__, error)
         self._last_error = self._past_error = f"{type(error).__name__}: {error}"[:300]
         self._failures += 1
         self._failed_at = self._monotonic()
-        _settle_uncommitted(batch)
+        _settle_uncommitted(waiters)
         if self._batch_queue.closing:
-            self._lost += len(batch)
+            self._lost += len(events)
             return []
-        return [item.event if isinstance(item, _AwaitedEvent) else item for item in batch]
+        return list(events)
 
 
-def _without_cancelled(item: _AwaitedEvent) -> _Item:
-    return item if item.waiter.acquire() else item.event
+def _split(batch: Sequence[_Item]) -> tuple[Sequence[AuthEvent], Sequence[CommitWaiter]]:
+    """Return the events of a batch, and the waiters among its items."""
+    waiters = [item for item in batch if not isinstance(item, AuthEvent)]
+    return [item if isinstance(item, AuthEvent) else item.event for item in batch], waiters
 
 
-def _settle_uncommitted(batch: Sequence[_Item]) -> None:
-    settle([(item.waiter, item.decision.uncommitted()) for item in batch if isinstance(item, _AwaitedEvent)])
+def _settle_uncommitted(waiters: Iterable[CommitWaiter]) -> None:
+    settle([(waiter, waiter.decision.uncommitted()) for waiter in waiters])

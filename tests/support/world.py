@@ -165,17 +165,10 @@ def look_into(
     authenticator: Authenticator, pending: PendingCredentials | AuthDecision, request: Request
 ) -> AuthDecision | PendingSlowHash:
     """Look credentials up; return the decision after its commit, or what must be proven first."""
-    story = authenticator.decide_from_database(pending, request, ThreadWaiter)
-    waiter = next(story)
-    assert isinstance(waiter, ThreadWaiter)
+    waiter = ThreadWaiter()
+    authenticator.finish(pending, request, waiter)
     waiter.wait(60)
-    try:
-        slow = story.send(None)
-    except StopIteration as end:
-        decision: AuthDecision = end.value
-        return decision
-    assert isinstance(slow, PendingSlowHash)
-    return slow
+    return authenticator.result_of(waiter, pending)
 
 
 @contextmanager

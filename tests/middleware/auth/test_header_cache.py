@@ -1,6 +1,5 @@
 """Header cache, batched key loads, waiters and packed records."""
 
-import asyncio
 import gc
 import threading
 import time
@@ -20,7 +19,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.equal_work import dummy_record
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.keys.key_record import KeyRecord, digest_of, is_live, pack, unpack
-from octy_middleware.recording.commit_waiter import TaskWaiter, ThreadWaiter, settle
+from octy_middleware.recording.commit_waiter import ThreadWaiter
 from octy_middleware.states import KeyPairState
 
 NOW = 1_800_000_000.25
@@ -224,60 +223,11 @@ def test_request_that_raises_fails_no_other_of_its_batch(world: World) -> None:
         pending = authenticator.decide_from_memory(FakeRequest(keys.basic("sk_wrong")))
         assert isinstance(pending, PendingCredentials)
         waiters = [ThreadWaiter(), ThreadWaiter()]
-        stories = [
-            authenticator.decide_from_database(pending, request, iter([waiter]).__next__)
-            for request, waiter in zip((Broken(), FakeRequest()), waiters, strict=True)
-        ]
-        for story in stories:
-            next(story)
+        for request, waiter in zip((Broken(), FakeRequest()), waiters, strict=True):
+            authenticator.finish(pending, request, waiter)
         for waiter in waiters:
             waiter.wait(60)
         assert [waiter.result.outcome for waiter in waiters] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
-
-
-def test_waiter_is_acquired_once() -> None:
-    for _ in range(200):
-        waiter, wins = ThreadWaiter(), []
-        threads = [threading.Thread(target=lambda t=waiter, w=wins: w.append(t.acquire())) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(wins) == [False, False, False, True]
-
-
-def test_waiters_of_threads_and_event_loops_are_settled_together() -> None:
-    decision = AuthDecision(Outcome.UNKNOWN_KEY)
-
-    async def wait() -> list[object]:
-        mine, other, late = TaskWaiter(), ThreadWaiter(), TaskWaiter()
-        asyncio.get_running_loop().run_in_executor(None, settle, [(mine, decision), (other, decision)])
-        await mine.wait(60)
-        await asyncio.to_thread(other.wait, 5)
-        begun = time.monotonic()
-        await late.wait(0.05)
-        assert time.monotonic() - begun >= 0.05
-        return [mine.result, other.result, late.result]
-
-    assert asyncio.run(wait()) == [decision, decision, None]
-
-
-def test_closed_loop_and_cancelled_task_do_not_affect_other_waiters() -> None:
-    async def give_up() -> TaskWaiter:
-        waiter = TaskWaiter()
-        task = asyncio.create_task(waiter.wait(60))
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        settle([(waiter, AuthDecision(Outcome.UNKNOWN_KEY))])
-        await asyncio.sleep(0)
-        return waiter
-
-    left = asyncio.run(give_up())
-    other = ThreadWaiter()
-    settle([(left, AuthDecision(Outcome.UNKNOWN_KEY)), (other, AuthDecision(Outcome.UNKNOWN_KEY))])
-    other.wait(60)
-    assert other.result is not None
 
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)

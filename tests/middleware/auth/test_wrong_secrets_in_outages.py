@@ -177,7 +177,7 @@ def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatc
         monkeypatch.setattr(authenticator.key_cache, "load", away)
         waiters = [ThreadWaiter(), ThreadWaiter()]
         for pending, waiter in zip((slow_one, right), waiters, strict=True):
-            authenticator.verify_slow_hash(pending._replace(waiter=waiter), FakeRequest())
+            authenticator.verify_slow_hash(pending, FakeRequest(), waiter)
             waiter.wait(20)
         outcomes = [waiter.result.outcome for waiter in waiters if waiter.result]  # type: ignore[union-attr]
         assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]

@@ -183,16 +183,15 @@ def test_full_queue_in_an_outage_counts_lost_events() -> None:
     recorder.close()
 
 
-def test_attempt_cancelled_before_its_commit_is_recorded() -> None:
+def test_attempt_whose_client_has_waited_too_long_is_recorded() -> None:
     store = Store()
     store.released.clear()
     recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
-    first = submit(recorder, one())
+    submit(recorder, one()).cancelled = True  # while its commit is under way
     while recorder.health().queued:
         pass
-    cancelled, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
-    assert cancelled.cancel()
-    assert not first.cancel()  # its commit is under way
+    late, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
+    late.cancelled = True
     store.released.set()
     assert told(kept) is Outcome.WRONG_SECRET
     recorder.close()
@@ -351,6 +350,62 @@ def test_batch_queue_goes_on_after_its_handler_raised() -> None:
     queue.put(1)
     queue.put_urgent(2)
     until(lambda: handled == [2])
+    queue.close()
+
+
+def test_item_that_comes_alone_is_handled_in_the_calling_thread_after_those_before_it() -> None:
+    handled: list[tuple[list[int], str]] = []
+
+    def handle(batch: list[int]) -> list[int]:
+        handled.append((batch, threading.current_thread().name))
+        return []
+
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10, batch_delay=60.0)
+    queue.put(1)
+    queue.put_alone(2)
+    assert handled == [([1, 2], threading.current_thread().name)]
+    queue.close()
+    queue.put_alone(3)
+    assert handled[1:] == [([3], threading.current_thread().name)]
+    assert not queue.closing  # a handler may keep what it cannot handle now
+    queue.close()
+
+
+def test_item_that_comes_during_a_batch_is_handled_after_it_and_flushed() -> None:
+    handled: list[int] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def handle(batch: list[int]) -> list[int]:
+        inside.set()
+        go_on.wait(60)
+        handled.extend(batch)
+        return []
+
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10)
+    alone = threading.Thread(target=queue.put_alone, args=(1,))
+    alone.start()
+    inside.wait(60)
+    queue.put_alone(2)  # returns at once
+    assert handled == []
+    flushing = threading.Thread(target=queue.flush, args=(60,))
+    flushing.start()
+    go_on.set()
+    flushing.join()
+    assert handled == [1, 2]
+    alone.join()
+    queue.close()
+
+
+def test_item_that_comes_alone_and_cannot_be_handled_is_tried_again() -> None:
+    tries: list[str] = []
+
+    def handle(batch: list[int]) -> list[int]:
+        tries.append(threading.current_thread().name)
+        return batch if len(tries) == 1 else []
+
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10)
+    queue.put_alone(1)
+    until(lambda: tries == [threading.current_thread().name, "test"] and not len(queue))
     queue.close()
 
 
