@@ -53,7 +53,8 @@ PYTEST = $(BIN)/python -m compileall -q tests && \
 	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 test: $(TESTED)/.installed ## Tests of the built wheel, on every processor (TESTS="tests/worker -k mail" for some)
-	@$(PYTEST) $(or $(TESTS),--ignore=tests/proofs)
+	@begun=$$(date +%s); $(PYTEST) $(or $(TESTS),--ignore=tests/proofs) $(if $(TESTS),,&& mkdir -p .octy && \
+		echo "$$(($$(date +%s) - begun)) $$(git rev-parse HEAD 2>/dev/null)" > .octy/test-seconds)
 
 proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs themselves
 	@$(PYTEST) tests/proofs

@@ -2,7 +2,7 @@
 
 `python -m proofs.benchmarks [--quick] [--only name,…] [--seed n] [--report FILE] [--write FOLDER]`.
 
-Exit status 0 when everything was measured, whether goals are reached or not. When a bench fails, the others go on.
+Exit status 0 when every bench was measured, whether goals are reached or not. When a bench fails, the others go on.
 """
 
 import argparse
@@ -65,9 +65,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", dest="size", action="store_const", const="quick", help="a look, in two minutes")
+    size.add_argument("--quick", dest="size", action="store_const", const="quick", help="few rounds, in two minutes")
     size.add_argument("--size", choices=SIZES, help="how much of everything; full by default")
-    for name, known in (("--only", BENCHES), ("--stores", NAMES)):
+    for name, known in (("--only", BENCHES), ("--databases", NAMES)):
         parser.add_argument(name, type=_names(known), default=tuple(known), metavar="NAME,…", help=", ".join(known))
     parser.add_argument("--seed", type=int, default=None, help="of the rounds' orders")
     parser.add_argument("--report", type=Path, default=Path("bench-report.json"), help="figures for machines")
@@ -98,7 +98,7 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
     failed: dict[str, str] = {}
     load = round(os.getloadavg()[0], 1)  # before this run adds its own
     with Progress(*columns, console=console) as bar:
-        lab = Lab(folder, SIZES[options.size], Random(options.seed), options.stores, bar)
+        lab = Lab(folder, SIZES[options.size], Random(options.seed), options.databases, bar)
         try:
             for name in options.only:
                 began = time.monotonic()
@@ -124,7 +124,7 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
         "machine": machine.facts(),
         "sync_ms": Spread.of([seconds * 1e3 for seconds in machine.sync_seconds(folder, 200)]),
         "benches": plain,
-        "goals": goals.verdicts(plain),
+        "goals": goals.results(plain),
     }
 
 
@@ -138,7 +138,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     for name, figures in report["benches"].items():
         for table in BENCHES[name].tables(figures):
             _print(table, console)
-    _print(goals.table(report["goals"]), console)
+    _print(goals.table(report), console)
 
 
 def _print(table: Table, console: Console) -> None:

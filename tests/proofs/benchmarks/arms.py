@@ -1,6 +1,7 @@
 """Apps that are called directly, by the interface of their adapter, as a server would."""
 
 import asyncio
+import gc
 import io
 import time
 from abc import ABC, abstractmethod
@@ -159,3 +160,17 @@ class WsgiArm(Arm):
 
     def _start_response(self, line: str, _headers: Any, _exc_info: Any = None) -> None:
         self._status = line
+
+
+def figures_of(arm: Arm, requests: int, *, warm_up: int = 1) -> dict[str, float]:
+    """Run one turn; return microseconds a request. The requests that warm up are not counted."""
+    arm.run(warm_up)
+    arm.flush()
+    gc.collect()
+    process, thread = time.process_time(), time.thread_time()
+    wall = arm.run(requests)
+    used = time.thread_time() - thread
+    arm.flush()
+    seconds = {"wall_us": wall, "thread_us": used, "cpu_us": time.process_time() - process}
+    arm.stop()
+    return {name: each / requests * 1e6 for name, each in seconds.items()}

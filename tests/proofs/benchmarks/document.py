@@ -3,12 +3,13 @@
 from types import MappingProxyType
 from typing import Any
 
-from proofs.benchmarks import alerts, flood, goals, in_process, keys, over_http, refusals, tables
+from proofs.benchmarks import alerts, commands, flood, goals, hot_paths, in_process, keys, over_http, refusals, tables
 from proofs.benchmarks.plot import svg
 from proofs.benchmarks.presentation import markdown, shown
 
 BENCHES = MappingProxyType(
     {
+        "hot_paths": hot_paths,
         "in_process": in_process,
         "over_http": over_http,
         "refusals": refusals,
@@ -16,6 +17,7 @@ BENCHES = MappingProxyType(
         "alerts": alerts,
         "keys": keys,
         "tables": tables,
+        "commands": commands,
     }
 )
 """In the order of runs and of the document. Each module has `measure(lab)`, which returns its part of a report and
@@ -28,14 +30,15 @@ interleaved rounds in random order, with a second copy of the bare app as a cont
 noise. Figures are medians of rounds with the quartiles in brackets; ratios are taken within a round.
 
 The load generator is a process of its own with plain sockets and epoll, keep-alive connections, no pipelining
-(`tests/proofs/benchmarks/generator.py`). It shares the cores below with the servers. Where it limits throughput, the
-ratio by CPU still tells what a request costs.
+(`tests/proofs/benchmarks/generator.py`). For accepted requests the server has a core of its own, and the generator
+the others; during refusals they share all. Where the generator limits throughput, the ratio by CPU still says what a
+request costs.
 """
 
 
 def documents(report: dict[str, Any]) -> dict[str, str]:
     """Return the text of each file of a docs folder, by name."""
-    parts, drawings = [_HEAD, _describe_machine(report), markdown(goals.table(report["goals"]))], {}
+    parts, drawings = [_HEAD, _describe_machine(report), markdown(goals.table(report))], {}
     for name, figures in report["benches"].items():
         parts += [markdown(table) for table in BENCHES[name].tables(figures)]
         for plot in BENCHES[name].plots(figures):

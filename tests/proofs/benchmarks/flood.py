@@ -30,11 +30,11 @@ _PROBERS = 4  # connections of accepted requests
 
 def measure(lab: Lab) -> dict[str, Any]:
     with lab.worlds() as worlds, Generator() as generator:
-        found = {store: _one_store(lab, store, world, generator) for store, world in worlds.items()}
-    return {"rounds": lab.sizes.flood_rounds, "seconds": lab.sizes.flood_seconds, "stores": found}
+        found = {database: _one_database(lab, database, world, generator) for database, world in worlds.items()}
+    return {"rounds": lab.sizes.flood_rounds, "seconds": lab.sizes.flood_seconds, "databases": found}
 
 
-def _one_store(lab: Lab, store: str, world: World, generator: Generator) -> dict[str, Any]:
+def _one_database(lab: Lab, database: str, world: World, generator: Generator) -> dict[str, Any]:
     sizes = lab.sizes
     attacked, owner = world.register("attacked"), world.register("owner")
     wrong = (request(PATH, attacked.basic("sk_wrong")),)
@@ -43,10 +43,10 @@ def _one_store(lab: Lab, store: str, world: World, generator: Generator) -> dict
     def job(served: Served, rate: int | None) -> FixedRate:
         streams = (right,) if rate is None else (Stream(wrong, 401, rate, sizes.connections), right)
         seed = lab.rng.getrandbits(32)
-        return FixedRate(served.port, streams, sizes.flood_seconds, seed, served.pids(), sizes.settle_seconds)
+        return FixedRate(served.port, streams, sizes.flood_seconds, seed)
 
-    names = {OURS: recording(store), CONTROL_ARM: CONTROL, AGAIN: CONTROL}
-    with running_servers(lab.folder / f"flood-{store}") as group:
+    names = {OURS: recording(database), CONTROL_ARM: CONTROL, AGAIN: CONTROL}
+    with running_servers(lab.folder / f"flood-{database}") as group:
         served = {arm: group.launch(UVICORN, name, world, owner, "") for arm, name in names.items()}
         group.wait(*served.values())
         rate = highest(
@@ -60,8 +60,8 @@ def _one_store(lab: Lab, store: str, world: World, generator: Generator) -> dict
                 load = generator.run(arms[arm])
             return figures_of(load, syncs)
 
-        series = lab.play(f"flood, {NAMES[store]}, {rate}/s", list(arms), sizes.flood_rounds, turn)
-    return {"rate": rate, "probes": sizes.probes, **summary(series)}
+        series = lab.play(f"flood, {NAMES[database]}, {rate}/s", list(arms), sizes.flood_rounds, turn)
+    return {str(rate): {"probes": sizes.probes, **summary(series)}}
 
 
 def highest(rates: tuple[int, ...], sustained: Callable[[int], bool]) -> int:
@@ -102,10 +102,14 @@ def summary(series: dict[str, Series]) -> dict[str, Any]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    return [_table(NAMES[store], found, figures) for store, found in figures["stores"].items()]
+    return [
+        _table(NAMES[database], int(rate), found, figures)
+        for database, rates in figures["databases"].items()
+        for rate, found in rates.items()
+    ]
 
 
-def _table(store: str, found: dict[str, Any], figures: dict[str, Any]) -> Table:
+def _table(database: str, rate: int, found: dict[str, Any], figures: dict[str, Any]) -> Table:
     keys = ("refused_p50_ms", "refused_p99_ms", "accepted_p50_ms", "accepted_p99_ms", "sync_ms")
     columns = [(key.replace("_", " ").replace("sync", "fdatasync"), key, 2) for key in keys]
     note = (
@@ -114,14 +118,15 @@ def _table(store: str, found: dict[str, Any], figures: dict[str, Any]) -> Table:
         f"{shown(found['added_p99_ms'])} ms. Accepted p99 against the control's: {shown(found['accepted_p99_ratio'])}, "
         f"the control against itself {shown(found['accepted_p99_noise'])}."
     )
-    title = f"{found['rate']:,} refusals and {found['probes']:,} accepted requests a second: {store}"
+    title = f"{rate:,} refusals and {found['probes']:,} accepted requests a second: {database}"
     return spread_table(title, "server", columns, found["arms"], note)
 
 
 def plots(figures: dict[str, Any]) -> list[Plot]:
     bars = [
-        bar(f"{arm}: {NAMES[store]}, {kind}", row[f"{kind}_p99_ms"])
-        for store, found in figures["stores"].items()
+        bar(f"{arm}: {NAMES[database]}, {kind}", row[f"{kind}_p99_ms"])
+        for database, rates in figures["databases"].items()
+        for found in rates.values()
         for kind in ("refused", "accepted")
         for arm, row in found["arms"].items()
         if f"{kind}_p99_ms" in row

@@ -179,6 +179,10 @@ class Generator:
         self._process.join()
         self._pipe.close()
 
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid or 0)
+
     def run(self, job: ClosedLoop | FixedRate) -> Load:
         """Run one job; raise LoadError when it measured nothing."""
         self._pipe.send(job)

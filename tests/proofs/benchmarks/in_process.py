@@ -6,7 +6,6 @@ All arms but the one that is measured are stopped.
 """
 
 import gc
-import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,10 +19,10 @@ from proofs.benchmarks.apps.contenders import (
     VERIFY,
     Contender,
     Setup,
-    of_stores,
+    of_databases,
     recording,
 )
-from proofs.benchmarks.arms import Arm, AsgiArm, WsgiArm
+from proofs.benchmarks.arms import Arm, AsgiArm, WsgiArm, figures_of
 from proofs.benchmarks.lab import Lab
 from proofs.benchmarks.presentation import Plot, Table, bar, spread_table
 from proofs.benchmarks.spread import Series, Spread, differences, ratios
@@ -38,14 +37,14 @@ def build(contender: Contender, setup: Setup) -> Arm:
 
 def measure(lab: Lab) -> dict[str, Any]:
     """Measure every contender in every round, and check that exactly those that record have recorded."""
-    contenders = of_stores(lab.stores)
+    contenders = of_databases(lab.databases)
     rounds = lab.sizes.process_rounds
     with ExitStack() as stack:
         worlds = stack.enter_context(lab.worlds())
-        setups = {store: _setup(world, lab) for store, world in worlds.items()}
+        setups = {database: _setup(world, lab) for database, world in worlds.items()}
         arms: dict[str, Arm] = {}
         for contender in contenders:
-            arms[contender.name] = arm = build(contender, setups[contender.store or lab.stores[0]])
+            arms[contender.name] = arm = build(contender, setups[contender.database or lab.databases[0]])
             stack.callback(arm.close)
             stack.callback(arm.stop)
         gc.freeze()  # collections before each turn need not look through what is built
@@ -66,29 +65,15 @@ def _setup(world: World, lab: Lab) -> Setup:
     return Setup(world.settings(), keys.public_key, keys.secret, keys.basic(), lab.folder)
 
 
-def figures_of(arm: Arm, requests: int, *, warm_up: int = 1) -> dict[str, float]:
-    """Run one turn; return microseconds a request. The requests that warm up are not counted."""
-    arm.run(warm_up)
-    arm.flush()
-    gc.collect()
-    process, thread = time.process_time(), time.thread_time()
-    wall = arm.run(requests)
-    used = time.thread_time() - thread
-    arm.flush()
-    seconds = {"wall_us": wall, "thread_us": used, "cpu_us": time.process_time() - process}
-    arm.stop()
-    return {name: each / requests * 1e6 for name, each in seconds.items()}
-
-
 def _check_records(lab: Lab, contenders: list[Contender], worlds: dict[str, World]) -> None:
     """Raise RuntimeError when a contender that records has not, or the other way round."""
-    for store, world in worlds.items():
-        recorders = [each.name for each in contenders if each.store == store and each.name != VERIFY]
+    for database, world in worlds.items():
+        recorders = [each.name for each in contenders if each.database == database and each.name != VERIFY]
         turns = lab.sizes.process_rounds + 1
         found = world.recorded().get("accepted", 0)
         wanted = sum((_requests(lab, name) + 1) * turns for name in recorders)
         if found != wanted:
-            raise RuntimeError(f"{store}: {found} accepted outcomes are recorded, not {wanted}")
+            raise RuntimeError(f"{database}: {found} accepted outcomes are recorded, not {wanted}")
 
 
 def summary(series: dict[str, Series]) -> dict[str, Any]:

@@ -31,36 +31,36 @@ from proofs.benchmarks.spread import Series, Spread, ratios, spreads
 
 _SAMPLE = 2000  # requests with keys at random
 ATTACKED = 50  # keys with wrong secrets, as many whatever the size: streaks must not differ
-_KINDS = ("remembered", "looked_up", "refused")
+_KINDS = ("cached", "loaded", "refused")
 
 
 def measure(lab: Lab) -> dict[str, Any]:
-    found = {store: _one_store(lab, store) for store in lab.stores}
+    found = {database: _one_database(lab, database) for database in lab.databases}
     return {
         "rounds": lab.sizes.key_rounds,
         "requests": lab.sizes.key_requests,
-        "memory": found[lab.stores[0]].pop("memory"),
-        "stores": found,
+        "memory": found[lab.databases[0]].pop("memory"),
+        "databases": found,
     }
 
 
-def _one_store(lab: Lab, store: str) -> dict[str, Any]:
+def _one_database(lab: Lab, database: str) -> dict[str, Any]:
     """Measure times on one database a size; and memory too, on the first kind, for it is the same on each."""
     sizes = lab.sizes
     with ExitStack() as stack:
         worlds: dict[int, World] = {}
-        with lab.steps(f"keys, {NAMES[store]}: filling", len(sizes.keys)) as step:
+        with lab.steps(f"keys, {NAMES[database]}: filling", len(sizes.keys)) as step:
             for size in sizes.keys:
-                worlds[size] = stack.enter_context(lab.world(store))
+                worlds[size] = stack.enter_context(lab.world(database))
                 insert_keys(worlds[size], size)
                 step()
         with ExitStack() as opened:
             apps = {str(size): _Apps(world, size, lab.rng, sizes.key_requests) for size, world in worlds.items()}
             for each in apps.values():
                 opened.callback(each.stop)
-            series = lab.play(f"keys, {NAMES[store]}", list(apps), sizes.key_rounds, lambda size: apps[size].turn())
+            series = lab.play(f"keys, {NAMES[database]}", list(apps), sizes.key_rounds, lambda size: apps[size].turn())
         found: dict[str, Any] = {"sizes": summary(series, sizes.keys)}
-        if store == lab.stores[0]:
+        if database == lab.databases[0]:
             found["memory"] = {str(size): _memory_of(world, size) for size, world in worlds.items()}
         return found
 
@@ -81,8 +81,8 @@ class _Apps:
             send_each(self.warm, right, 200)
         attacked = [authorization(number % ATTACKED, wrong=True) for number in range(self._requests)]
         found = {
-            "remembered_us": statistics.fmean(send_each(self.warm, right, 200)),
-            "looked_up_us": statistics.median(send_each(self.cold, right, 200)),
+            "cached_us": statistics.fmean(send_each(self.warm, right, 200)),
+            "loaded_us": statistics.median(send_each(self.cold, right, 200)),
             "refused_us": statistics.median(send_each(self.warm, attacked, 401)),
         }
         for arm in (self.warm, self.cold):
@@ -129,7 +129,7 @@ def measure_memory(url: str, peppers: str, size: int) -> dict[str, Any]:
         grown = _resident() - before
         some = [authorization(number) for number in Random(size).choices(range(size), k=_SAMPLE)]
         again = [statistics.fmean(send_each(arm, some, 200)) for _ in range(5)]
-        return {"megabytes": grown / 1e6, "bytes_a_key": grown / size, "remembered_us": Spread.of(again)}
+        return {"megabytes": grown / 1e6, "bytes_a_key": grown / size, "cached_us": Spread.of(again)}
     finally:
         arm.stop()
 
@@ -152,7 +152,7 @@ def summary(series: dict[str, Series], sizes: Sequence[int]) -> dict[str, Any]:
 
 def tables(figures: dict[str, Any]) -> list[Table]:
     rows = [
-        (f"{int(size):,}", f"{row['megabytes']:.1f}", f"{row['bytes_a_key']:,.0f}", shown(row["remembered_us"]))
+        (f"{int(size):,}", f"{row['megabytes']:.1f}", f"{row['bytes_a_key']:,.0f}", shown(row["cached_us"]))
         for size, row in figures["memory"].items()
     ]
     memory = Table(
@@ -162,7 +162,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         "Growth of the resident set of a process that had one request with every key pair.",
     )
     columns = [
-        (f"{kind.replace('_', ' ')}, {heading}", f"{kind}_{what}", digits)
+        (f"{kind}, {heading}", f"{kind}_{what}", digits)
         for kind in _KINDS
         for heading, what, digits in (("µs", "us", 1), ("ratio", "ratio", 2))
     ]
@@ -172,21 +172,21 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     )
     times = (
         spread_table(
-            f"Cost of a request against the number of keys: {NAMES[store]}",
+            f"Cost of a request against the number of keys: {NAMES[database]}",
             "keys in the database",
             columns,
             {f"{int(size):,}": row for size, row in found["sizes"].items()},
             note,
         )
-        for store, found in figures["stores"].items()
+        for database, found in figures["databases"].items()
     )
     return [memory, *times]
 
 
 def plots(figures: dict[str, Any]) -> list[Plot]:
     bars = [
-        bar(f"{NAMES[store]}, {int(size):,} keys: {kind.replace('_', ' ')}", row[f"{kind}_ratio"])
-        for store, found in figures["stores"].items()
+        bar(f"{NAMES[database]}, {int(size):,} keys: {kind}", row[f"{kind}_ratio"])
+        for database, found in figures["databases"].items()
         for kind in _KINDS
         for size, row in found["sizes"].items()
     ]

@@ -23,21 +23,21 @@ class Lab:
     folder: Path
     sizes: Sizes
     rng: Random
-    stores: tuple[str, ...]
+    databases: tuple[str, ...]
     bar: Progress
     _opened: ExitStack = field(default_factory=ExitStack)
     _server: PostgresServer | None = None
     _worlds: int = 0
 
     @contextmanager
-    def world(self, store: str) -> Iterator[World]:
+    def world(self, database: str) -> Iterator[World]:
         """Open a fresh database of that kind."""
         self._worlds += 1
-        folder = self.folder / f"{store}-{self._worlds}"
+        folder = self.folder / f"{database}-{self._worlds}"
         folder.mkdir()
-        if store != "sqlite" and self._server is None:
+        if database != "sqlite" and self._server is None:
             self._server = self._opened.enter_context(PostgresServer(durable=True))
-        world = World(folder, store, None if store == "sqlite" else self._server)
+        world = World(folder, database, None if database == "sqlite" else self._server)
         try:
             yield world
         finally:
@@ -47,7 +47,7 @@ class Lab:
     def worlds(self) -> Iterator[dict[str, World]]:
         """Open one fresh database of each kind."""
         with ExitStack() as stack:
-            yield {store: stack.enter_context(self.world(store)) for store in self.stores}
+            yield {database: stack.enter_context(self.world(database)) for database in self.databases}
 
     def play(self, what: str, arms: Sequence[str], rounds: int, measure: Callable[[str], Figures]) -> dict[str, Series]:
         """Measure every arm in every round after one that warms up (`spread.play`), and show the progress."""

@@ -1,12 +1,12 @@
-"""What ran the benches: cores, kernel, Python, versions; and how long its disk takes to sync a page."""
+"""What ran the benches: cores, kernel, Python, versions; who runs on which core; how long its disk takes to sync."""
 
 import os
 import platform
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +33,29 @@ def facts() -> dict[str, object]:
         "sqlite": sqlite3.sqlite_version,
         **{package: version(package) for package in _PACKAGES},
     }
+
+
+@contextmanager
+def on_one_core(servers: Iterable[int], others: Iterable[int]) -> Iterator[None]:
+    """Keep these processes on the first core and the others on the rest, during the block; on one core, do nothing."""
+    first, *rest = everywhere = sorted(os.sched_getaffinity(0))
+    if not rest:
+        yield
+        return
+    _move(servers, [first])
+    _move(others, rest)
+    try:
+        yield
+    finally:
+        _move([*servers, *others], everywhere)
+
+
+def _move(processes: Iterable[int], cores: Iterable[int]) -> None:
+    """Move every thread of these processes; a new thread inherits the cores of the one that starts it."""
+    for process in processes:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def sync_seconds(folder: Path, times: int) -> list[float]:

@@ -1,6 +1,6 @@
 """Measure what each optimization on the request path gains.
 
-`python -m proofs.benchmarks.on_off [--rounds n] [--piece NAME] [--store NAME] [--scale x] [--seed n]`
+`python -m proofs.benchmarks.on_off [--rounds n] [--piece NAME] [--database NAME] [--scale x] [--seed n]`
 
 Each piece is measured as it is, as it is once more (A/A, the control), and replaced by the plainest code that behaves
 alike. Replacements take the place of module attributes while an arm is built and while it runs; the product has no
@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from octy_middleware.auth.key_cache import KeyCache
+from proofs.benchmarks.arms import figures_of
 from proofs.benchmarks.bulk import insert_keys, public_key
-from proofs.benchmarks.in_process import figures_of
 from proofs.benchmarks.lab import NAMES, Lab
 from proofs.benchmarks.optimizations import KEYS, PIECES, Piece, Replacements, RequestKind
 from proofs.benchmarks.presentation import Table, markdown
@@ -47,11 +47,13 @@ def replaced(replacements: Replacements) -> ExitStack:
         return stack.pop_all()
 
 
-def measure(lab: Lab, piece: Piece, kind: RequestKind, store: str, *, rounds: int, scale: float) -> dict[str, Series]:
+def measure(
+    lab: Lab, piece: Piece, kind: RequestKind, database: str, *, rounds: int, scale: float
+) -> dict[str, Series]:
     """Return each arm's microseconds in every round. Raises RuntimeError when not every request was recorded."""
     replacements: dict[str, Replacements] = {ON: {}, AGAIN: {}, **piece.off}
     requests = max(1, int(kind.requests * scale))
-    with lab.world(store) as world, ExitStack() as stack:
+    with lab.world(database) as world, ExitStack() as stack:
         insert_keys(world, KEYS)
         arms = {}
         for name, some in replacements.items():
@@ -65,11 +67,11 @@ def measure(lab: Lab, piece: Piece, kind: RequestKind, store: str, *, rounds: in
             with replaced(replacements[name]):
                 return figures_of(arms[name], requests, warm_up=kind.warm_up)
 
-        series = lab.play(f"{kind.name}, {NAMES[store]}", list(arms), rounds, turn)
+        series = lab.play(f"{kind.name}, {NAMES[database]}", list(arms), rounds, turn)
         gc.unfreeze()
         recorded, wanted = world.recorded(), len(arms) * (rounds + 1) * (requests + kind.warm_up)
         if recorded != {kind.outcome: wanted}:
-            raise RuntimeError(f"{kind.name}, {store}: {recorded} recorded, not {wanted} {kind.outcome}")
+            raise RuntimeError(f"{kind.name}, {database}: {recorded} recorded, not {wanted} {kind.outcome}")
     return series
 
 
@@ -130,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="on_off", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--piece", action="append", choices=PIECES, help="may be repeated; all by default")
-    parser.add_argument("--store", action="append", choices=NAMES, help="may be repeated; all by default")
+    parser.add_argument("--database", action="append", choices=NAMES, help="may be repeated; all by default")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of requests")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -140,14 +142,14 @@ def main(arguments: list[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="octy-on-off-") as folder,
         Progress(console=Console(file=sys.stderr)) as bar,
     ):
-        lab = Lab(Path(folder), TINY, random.Random(options.seed), tuple(options.store or NAMES), bar)
+        lab = Lab(Path(folder), TINY, random.Random(options.seed), tuple(options.database or NAMES), bar)
         try:
             for name in options.piece or PIECES:
                 piece = PIECES[name]
                 for kind in piece.kinds:
-                    for store in filter(piece.stores.__contains__, lab.stores):
-                        series = measure(lab, piece, kind, store, rounds=options.rounds, scale=scale)
-                        show(markdown(table(f"{name}: {kind.name}, {NAMES[store]}", series, options.rounds)))
+                    for database in filter(piece.databases.__contains__, lab.databases):
+                        series = measure(lab, piece, kind, database, rounds=options.rounds, scale=scale)
+                        show(markdown(table(f"{name}: {kind.name}, {NAMES[database]}", series, options.rounds)))
             if "packed key records" in (options.piece or PIECES):
                 found = bytes_of_records(lab, max(500, int(20_000 * scale)))
                 show("Bytes of a cached record:", ", ".join(f"{name} {size:.0f}" for name, size in found.items()))

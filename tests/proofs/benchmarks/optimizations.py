@@ -165,7 +165,7 @@ class Piece:
 
     off: dict[str, Replacements]
     kinds: Sequence[RequestKind]
-    stores: Sequence[str] = tuple(NAMES)
+    databases: Sequence[str] = tuple(NAMES)
 
 
 PIECES = {

@@ -1,8 +1,8 @@
 """What an accepted request costs over HTTP: throughput and CPU a request, against the bare app on the same server.
 
-All contenders of a server are started before, keep running, and are measured in turns. CPU is that of the server's
-processes, with the recorder's thread and without a database server; on a shared machine it is the steadier figure, for
-throughput also pays for the load generator and for other processes.
+All contenders of a server are started before, keep running, and are measured in turns, the server on one core and the
+load generator on the others. CPU is that of the server's processes, with the recorder's thread and without a database
+server; on a shared machine it is the steadier figure, for throughput also pays for other processes.
 """
 
 from dataclasses import replace
@@ -20,12 +20,13 @@ from proofs.benchmarks.apps.contenders import (
     FLASK,
     VERIFY,
     Contender,
-    of_stores,
+    of_databases,
 )
 from proofs.benchmarks.generator import ClosedLoop, Generator
 from proofs.benchmarks.lab import Lab
+from proofs.benchmarks.machine import on_one_core
 from proofs.benchmarks.presentation import Plot, Table, bar, spread_table
-from proofs.benchmarks.servers import COMMANDS, UVICORN, running_servers
+from proofs.benchmarks.servers import COMMANDS, GRANIAN, GTHREAD, UVICORN, running_servers
 from proofs.benchmarks.sizes import Sizes
 from proofs.benchmarks.spread import Series, Spread, ratios
 from proofs.benchmarks.wire import request
@@ -33,16 +34,16 @@ from proofs.benchmarks.wire import request
 BASES = {
     UVICORN: (BARE, FASTAPI),
     "uvicorn (h11, asyncio)": (BARE,),
-    "granian (ASGI)": (BARE,),
+    GRANIAN: (BARE,),
     "gunicorn (uvicorn worker)": (BARE,),
     "granian (WSGI)": (BARE_WSGI,),
-    "gunicorn (gthread)": (BARE_WSGI, FLASK, DJANGO),
+    GTHREAD: (BARE_WSGI, FLASK, DJANGO),
 }
 
 
 def measure(lab: Lab) -> dict[str, Any]:
     with lab.worlds() as worlds, Generator() as generator:
-        keys = {store: world.register("acme") for store, world in worlds.items()}
+        keys = {database: world.register("acme") for database, world in worlds.items()}
         found = {server: _one_server(lab, server, worlds, keys, generator) for server in COMMANDS}
     return {
         "rounds": lab.sizes.http_rounds,
@@ -52,17 +53,17 @@ def measure(lab: Lab) -> dict[str, Any]:
     }
 
 
-def stores_on(server: str, stores: tuple[str, ...], sizes: Sizes) -> tuple[str, ...]:
+def databases_on(server: str, databases: tuple[str, ...], sizes: Sizes) -> tuple[str, ...]:
     """Return the databases of which a server has contenders: a tiny run has both on one server only."""
-    servers = sizes.both_stores_on
-    return stores if servers is None or server in servers else stores[:1]
+    servers = sizes.both_databases_on
+    return databases if servers is None or server in servers else databases[:1]
 
 
-def contenders_on(server: str, stores: tuple[str, ...]) -> list[Contender]:
+def contenders_on(server: str, databases: tuple[str, ...]) -> list[Contender]:
     """Return the contenders of a server; ours without recording is on one only."""
     return [
         contender
-        for contender in of_stores(stores)
+        for contender in of_databases(databases)
         if contender.base in BASES[server] and (contender.name != VERIFY or server == UVICORN)
     ]
 
@@ -73,20 +74,23 @@ def _one_server(
     sizes = lab.sizes
     with running_servers(lab.folder / _file_name(server)) as group:
         served, jobs = {}, {}
-        for contender in contenders_on(server, stores_on(server, lab.stores, sizes)):
-            store = contender.store or lab.stores[0]
-            authorization = keys[store].basic()
+        for contender in contenders_on(server, databases_on(server, lab.databases, sizes)):
+            database = contender.database or lab.databases[0]
+            authorization = keys[database].basic()
             served[contender.name] = one = group.launch(
-                server, contender.name, worlds[store], keys[store], authorization
+                server, contender.name, worlds[database], keys[database], authorization
             )
             requests = (request(PATH, contender.header(authorization)),)
+            settle = sizes.settle_seconds if contender.database else 0.0  # nothing is deferred by the others
             jobs[contender.name] = ClosedLoop(
-                one.port, requests, 200, sizes.connections, sizes.http_seconds, settle_seconds=sizes.settle_seconds
+                one.port, requests, 200, sizes.connections, sizes.http_seconds, settle_seconds=settle
             )
         group.wait(*served.values())
 
         def turn(name: str) -> dict[str, float]:
-            load = generator.run(replace(jobs[name], pids=served[name].pids()))
+            pids = served[name].pids()
+            with on_one_core(pids, others=(generator.pid,)):
+                load = generator.run(replace(jobs[name], pids=pids))
             responses = len(load.times[0])
             return {"per_second": responses / load.seconds, "cpu_us": load.cpu / responses * 1e6}
 
@@ -121,8 +125,8 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     )
     note = (
         f"{figures['rounds']} rounds of {figures['seconds']:g} s, {figures['connections']} kept connections, one "
-        "server process. Ratios are of the same round: 1 is as the bare app; by CPU, its CPU time divided by the "
-        "contender's."
+        "server process on a core of its own. Ratios are of the same round: 1 is as the bare app; by CPU, its CPU time "
+        "divided by the contender's."
     )
     return [
         spread_table(

@@ -30,7 +30,7 @@ COMMANDS = {
     "granian (WSGI)": (*_GRANIAN, "--interface", "wsgi"),
     "gunicorn (gthread)": (*_GUNICORN, "--worker-class", "gthread", "--threads", _THREADS),
 }
-UVICORN = "uvicorn (httptools, uvloop)"
+UVICORN, GRANIAN, GTHREAD = "uvicorn (httptools, uvloop)", "granian (ASGI)", "gunicorn (gthread)"
 
 
 @dataclass(frozen=True)

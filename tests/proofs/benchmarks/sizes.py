@@ -8,11 +8,16 @@ class Sizes:
     """Rounds, requests and seconds of each bench. Documents are written from a full run only."""
 
     name: str
+    hot_rounds: int
+    hot_requests: int
+    other_pythons: bool  # Python 3.11 and the newest beside the running one
+    instructions: bool  # of the hot paths, if valgrind is installed
+    starts: int  # of a command
     process_rounds: int
     process_requests: int
     http_rounds: int
     http_seconds: float
-    both_stores_on: tuple[str, ...] | None  # servers that are measured on every database; None for all
+    both_databases_on: tuple[str, ...] | None  # servers that are measured on every database; None for all
     settle_seconds: float  # after the last response until the servers' CPU clocks are read
     connections: int
     refusal_rounds: int
@@ -33,12 +38,17 @@ class Sizes:
 
 _TABLE: dict[str, tuple] = {
     "name": ("full", "quick", "tiny"),
+    "hot_rounds": (9, 2, 1),
+    "hot_requests": (5_000, 1_000, 40),
+    "other_pythons": (True, False, False),
+    "instructions": (True, True, False),
+    "starts": (15, 5, 1),
     "process_rounds": (20, 4, 2),
     "process_requests": (5_000, 1_000, 20),
     "http_rounds": (8, 2, 1),
     "http_seconds": (0.5, 0.15, 0.05),
-    "both_stores_on": (None, None, ("uvicorn (httptools, uvloop)",)),
-    "settle_seconds": (0.4, 0.4, 0.0),  # twice the batch delay
+    "both_databases_on": (None, None, ("uvicorn (httptools, uvloop)",)),
+    "settle_seconds": (0.4, 0.25, 0.0),  # more than the batch delay
     "connections": (64, 64, 4),
     "refusal_rounds": (6, 2, 1),
     "refusal_seconds": (1.5, 0.3, 0.05),

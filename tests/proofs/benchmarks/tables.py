@@ -19,17 +19,17 @@ def measure(lab: Lab) -> dict[str, Any]:
     return {
         "rounds": lab.sizes.outcome_rounds,
         "refusals": lab.sizes.outcome_refusals,
-        "stores": {store: _one_store(lab, store) for store in lab.stores},
+        "databases": {database: _one_database(lab, database) for database in lab.databases},
     }
 
 
-def _one_store(lab: Lab, store: str) -> dict[str, Any]:
+def _one_database(lab: Lab, database: str) -> dict[str, Any]:
     sizes = lab.sizes.outcomes
     with ExitStack() as stack:
         arms = {}
-        with lab.steps(f"tables, {NAMES[store]}: filling", len(sizes)) as step:
+        with lab.steps(f"tables, {NAMES[database]}: filling", len(sizes)) as step:
             for size in sizes:
-                world = stack.enter_context(lab.world(store))
+                world = stack.enter_context(lab.world(database))
                 insert_outcomes(world, size)
                 arms[str(size)] = arm = app(world.settings())
                 stack.callback(arm.stop)
@@ -39,7 +39,7 @@ def _one_store(lab: Lab, store: str) -> dict[str, Any]:
         def turn(size: str) -> dict[str, float]:
             return figures_of(send_each(arms[size], wrong, 401))
 
-        return summary(lab.play(f"tables, {NAMES[store]}", list(arms), lab.sizes.outcome_rounds, turn), sizes)
+        return summary(lab.play(f"tables, {NAMES[database]}", list(arms), lab.sizes.outcome_rounds, turn), sizes)
 
 
 def figures_of(microseconds: Sequence[float]) -> dict[str, float]:
@@ -54,20 +54,20 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     )
     return [
         spread_table(
-            f"Latency of a refusal against what is recorded already: {NAMES[store]}",
+            f"Latency of a refusal against what is recorded already: {NAMES[database]}",
             "recorded outcomes",
             columns,
             {f"{int(size):,}": row for size, row in found.items()},
             note,
         )
-        for store, found in figures["stores"].items()
+        for database, found in figures["databases"].items()
     ]
 
 
 def plots(figures: dict[str, Any]) -> list[Plot]:
     bars = [
-        bar(f"{NAMES[store]}, {int(size):,} rows: {kind}", row[f"{kind}_ms"])
-        for store, found in figures["stores"].items()
+        bar(f"{NAMES[database]}, {int(size):,} rows: {kind}", row[f"{kind}_ms"])
+        for database, found in figures["databases"].items()
         for kind in ("p50", "p99")
         for size, row in found.items()
     ]

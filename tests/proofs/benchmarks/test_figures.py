@@ -6,8 +6,10 @@ from random import Random
 
 import pytest
 
-from proofs.benchmarks import flood, goals, over_http, refusals, spread
+from proofs.benchmarks import flood, goals, refusals, spread
+from proofs.benchmarks import over_http as http_bench
 from proofs.benchmarks.apps.contenders import BARE, BY_NAME, CONTENDERS, STARLETTE, recording
+from proofs.benchmarks.generator import Load
 from proofs.benchmarks.plot import scale, svg
 from proofs.benchmarks.presentation import Bar, Plot, Table, markdown, shown
 from proofs.benchmarks.servers import UVICORN
@@ -68,21 +70,34 @@ def test_over_http_ratios_are_below_one_for_less_throughput_or_more_cpu():
         BARE: {"per_second": [1000.0, 2000.0], "cpu_us": [10.0, 20.0]},
         STARLETTE: {"per_second": [500.0, 1500.0], "cpu_us": [40.0, 40.0]},
     }
-    found = over_http.summary(series)
+    found = http_bench.summary(series)
     assert found[BARE]["throughput_ratio"].median == found[BARE]["cpu_ratio"].median == 1.0
     assert found[STARLETTE]["throughput_ratio"] == Spread.of([0.5, 0.75])
     assert found[STARLETTE]["cpu_ratio"] == Spread.of([0.25, 0.5])
 
 
-def test_refusals_are_compared_with_the_control_of_the_same_round():
+def test_refusals_are_compared_with_the_control_under_the_same_load_in_the_same_round():
     arm = {"p50_ms": [1.0, 1.0], "p99_ms": [2.0, 2.0], "cpu_us": [50.0, 50.0]}
+    ours = refusals.one_key("sqlite")
     series = {
         refusals.UNRECORDED: {**arm, "per_second": [100.0, 400.0]},
-        refusals.one_key("sqlite"): {**arm, "per_second": [80.0, 200.0], "cpu_us": [100.0, 200.0]},
+        ours: {**arm, "per_second": [80.0, 200.0], "cpu_us": [100.0, 200.0]},
+        refusals.UNRECORDED + refusals.ONE_CORE: {**arm, "per_second": [50.0, 50.0], "cpu_us": [25.0, 25.0]},
+        ours + refusals.ONE_CORE: {**arm, "per_second": [25.0, 25.0]},
+        ours + refusals.ONE_CONNECTION: {**arm, "per_second": [1.0, 1.0], "p50_syncs": [3.0, 5.0]},
     }
-    found = refusals.summary(series)[refusals.one_key("sqlite")]
-    assert found["ratio"] == Spread.of([0.8, 0.5])
-    assert found["cpu_ratio"] == Spread.of([0.5, 0.25])
+    found = refusals.summary(series)
+    assert (found[ours]["ratio"], found[ours]["cpu_cost"]) == (Spread.of([0.8, 0.5]), Spread.of([2.0, 4.0]))
+    one_core = found[ours + refusals.ONE_CORE]
+    assert (one_core["ratio"].median, one_core["cpu_cost"].median) == (0.5, 2.0)
+    assert "ratio" not in found[ours + refusals.ONE_CONNECTION]
+    assert found[ours + refusals.ONE_CONNECTION]["p50_syncs"].median == 4.0
+
+
+def test_latency_in_fdatasyncs_is_of_that_moment():
+    found = refusals.figures_of(Load(([0.002, 0.001, 0.003],), 1.5, 0.3), sync=0.0005)
+    assert (found["per_second"], found["p50_ms"], found["p50_syncs"]) == (2.0, 2.0, 4.0)
+    assert found["cpu_us"] == pytest.approx(1e5)
 
 
 def test_flood_summary_subtracts_the_control():
@@ -121,65 +136,95 @@ def of(median, **more):
     return {"median": median, "low": median, "high": median, "least": median, "most": median, "rounds": 3, **more}
 
 
-BENCHES = {
-    "in_process": {"arms": {STARLETTE: {"added_cpu_us": of(5.0)}, recording("sqlite"): {"added_cpu_us": of(2.4)}}},
-    "over_http": {
-        "servers": {
-            UVICORN: {
-                STARLETTE: {"throughput_ratio": of(0.93), "cpu_ratio": of(0.85)},
-                recording("sqlite"): {"throughput_ratio": of(0.925), "cpu_ratio": of(0.9)},
-            }
-        }
-    },
-    "refusals": {
-        "arms": {"octy, SQLite, one key": {"ratio": of(0.8)}, "octy, PostgreSQL, one key": {"ratio": of(0.7)}}
-    },
-    "flood": {"stores": {"sqlite": {"rate": 1500}}},
-    "alerts": {"seconds": of(0.15), "p99": 1.2},
-    "keys": {"memory": {"1000": {"megabytes": 1.0}, "1000000": {"megabytes": 299.0}}, "stores": {}},
-    "tables": {"stores": {"sqlite": {"1000": {}, "10000000": {"p50_ratio": of(1.2), "p99_ratio": of(1.6)}}}},
-}
+def report(**benches):
+    return {"size": "full", "benches": benches, "goals": goals.results(benches)}
+
+
+def over_http(**arms):
+    ratios = {name: {"throughput_ratio": of(ratio)} for name, ratio in arms.items()}
+    return {"over_http": {"servers": {UVICORN: ratios}}}
+
+
+def refused(arm, **figures):
+    return {"refusals": {"arms": {arm: {name: of(value) for name, value in figures.items()}}}}
+
+
+def sqlite_flood(rate="2000", **figures):
+    return {"flood": {"databases": {"sqlite": {rate: {name: of(value) for name, value in figures.items()}}}}}
 
 
 @pytest.mark.parametrize(
-    ("goal", "expected"),
+    ("benches", "expected"),
     [
-        (0, ["reached", "NOT reached"]),
-        (1, ["reached", "NOT reached", "NOT reached", "reached"]),
-        (2, ["not measured"]),
-        (3, ["reached", "NOT reached"]),
-        (4, ["not measured"]),
-        (5, ["not measured"]),
-        (6, ["reached", "NOT reached"]),
-        (7, ["reached"]),
-        (8, ["not measured"]),
-        (9, ["reached", "NOT reached"]),
+        ({}, []),
+        (over_http(**{recording("sqlite"): 0.879}), [("≥ 0.88", "0.879", False)]),
+        (
+            over_http(**{recording("sqlite"): 0.88, STARLETTE: 0.84}),
+            [("≥ 0.88", "0.88", True), ("≥ 0.89", "0.88", False)],
+        ),
+        (over_http(**{"FastAPI behind octy, sqlite": 0.95, recording("postgresql"): 0.1}), [("≥ 0.93", "0.95", True)]),
+        (
+            {"hot_paths": {"calls": {"accepted, ASGI": 14, "accepted, WSGI": 15}}},
+            [("≤ 14", "14", True), ("≤ 14", "15", False)],
+        ),
+        (refused("octy, SQLite, one key", ratio=0.55, cpu_cost=9.9), [("≥ 0.55", "0.55", True)]),
+        (refused("octy, SQLite, one key, one core", ratio=0.2, cpu_cost=2.6), [("≤ 2.5 ×", "2.6 ×", False)]),
+        (refused("octy, PostgreSQL, a key each", ratio=0.19), [("≥ 0.2", "0.19", False)]),
+        (
+            refused("octy, SQLite, one key, one connection", p50_syncs=9.0, p50_ms=0.6),
+            [("≤ 4 fdatasyncs or ≤ 0.7 ms", "9 fdatasyncs or 0.6 ms", True)],
+        ),
+        (
+            sqlite_flood(added_p50_syncs=4.1, added_p50_ms=1.1, added_p99_ms=4.0, accepted_p99_ratio=1.6),
+            [
+                ("≤ 4 fdatasyncs or ≤ 1 ms", "4.1 fdatasyncs or 1.1 ms", False),
+                ("≤ 4 ms", "4 ms", True),
+                ("≤ 1.5 ×", "1.6 ×", False),
+            ],
+        ),
+        (sqlite_flood("1500", added_p50_syncs=1.0, added_p50_ms=0.1, added_p99_ms=1.0, accepted_p99_ratio=1.0), []),
+        (
+            {"alerts": {"milliseconds": of(81.0), "p99_ms": 1200.0}},
+            [("≤ 100 ms", "81 ms", True), ("≤ 300 ms", "1,200 ms", False)],
+        ),
+        (
+            {"keys": {"memory": {"1000": {"megabytes": 1.0}, "1000000": {"megabytes": 254.0}}}},
+            [("≤ 250 MB", "254 MB", False)],
+        ),
+        (
+            {"keys": {"databases": {"postgresql": {"sizes": {"1000000": {"loaded_ratio": of(1.15)}}}}}},
+            [("≤ 1.15 ×", "1.15 ×", True)],
+        ),
+        ({"keys": {"databases": {"sqlite": {"sizes": {"10000": {"loaded_ratio": of(1.0)}}}}}}, []),
+        ({"tables": {"databases": {"sqlite": {"10000000": {"p99_ratio": of(1.21)}}}}}, [("≤ 1.2 ×", "1.21 ×", False)]),
+        ({"commands": {"help_cpu_seconds": of(0.2)}}, [("≤ 0.25 s", "0.2 s", True)]),
+        ({"commands": {"test_seconds": 361.0}}, [("≤ 360 s", "361 s", False)]),
     ],
-    ids=[goal.text[:50] for goal in goals.GOALS],
+    ids=str,
 )
-def test_goals_are_compared_with_medians(goal, expected):
-    rows = [row for row in goals.verdicts(BENCHES) if row["goal"] == goals.GOALS[goal].text]
-    assert [row["verdict"] for row in rows] == expected
+def test_goals_are_compared_with_the_medians_that_were_measured(benches, expected):
+    rows = goals.results(benches)
+    assert [(row["wanted"], row["measured"], row["reached"]) for row in rows] == expected
+    assert all(set(row) == {"goal", "where", "wanted", "measured", "reached"} for row in rows)
+    assert len(rows) + len(goals.not_measured(benches)) == len(goals.GOALS)
 
 
-def test_flood_goal_allows_the_noise_of_the_control():
-    arms = {flood.CONTROL_ARM: {"accepted_p99_ms": of(2.0)}, flood.OURS: {"accepted_p99_ms": of(2.2)}}
-    added = {"added_p50_syncs": of(4.1), "added_p99_ms": of(2.5)}
-    for ratio, most, verdict in ((1.1, 1.2, "reached"), (1.3, 1.2, "NOT reached"), (1.0, 0.9, "reached")):
-        noise = {"accepted_p99_ratio": of(ratio), "accepted_p99_noise": of(1.0, most=most)}
-        found = {"flood": {"stores": {"postgresql": {"rate": 2000, "arms": arms, **added, **noise}}}}
-        rows = [row for row in goals.verdicts(found) if row["where"]]
-        assert [row["verdict"] for row in rows] == ["NOT reached", "reached", verdict]
+def test_goals_table_names_each_goal_once_and_lists_what_was_not_measured():
+    found = report(alerts={"milliseconds": of(81.0), "p99_ms": 301.0})
+    table = goals.table(found)
+    goal = "20th refusal answered → alert accepted by the SMTP server"
+    assert table.rows == [
+        (goal, "p50", "≤ 100 ms", "81 ms", "reached"),
+        ("", "p99", "≤ 300 ms", "301 ms", "NOT reached"),
+    ]
+    assert table.note.startswith("not measured: ")
+    assert table.note.count("; ") == len(goals.GOALS) - 3
+    assert goal not in table.note
 
 
-def test_goals_without_figures_are_not_measured():
-    assert {row["verdict"] for row in goals.verdicts({})} == {"not measured"}
-
-
-def test_goals_table_names_each_goal_once():
-    table = goals.table(goals.verdicts(BENCHES))
-    assert [row[0] for row in table.rows if row[0]] == [goal.text for goal in goals.GOALS]
-    assert ("", "p99", "≤ 1,000 ms", "1,200 ms", "NOT reached") in table.rows
+@pytest.mark.parametrize(("size", "marked"), [("full", False), ("quick", True), ("tiny", True)])
+def test_goals_table_of_a_smaller_run_is_marked(size, marked):
+    assert (size in goals.table({**report(), "size": size}).title) == marked
 
 
 def test_shown_has_median_and_quartiles():

@@ -9,7 +9,7 @@ from proofs.benchmarks.optimizations import PIECES
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_every_arm_of_a_piece_records_its_requests_and_has_a_row(piece, capfd):
-    assert on_off.main(["--rounds", "1", "--scale", "0.02", "--store", "sqlite", "--piece", piece]) == 0
+    assert on_off.main(["--rounds", "1", "--scale", "0.02", "--database", "sqlite", "--piece", piece]) == 0
     text = capfd.readouterr().out
     for kind in PIECES[piece].kinds:
         assert f"## {piece}: {kind.name}, SQLite\n" in text

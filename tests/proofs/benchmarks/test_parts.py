@@ -108,7 +108,7 @@ def test_authenticator_without_recording_still_rejects(world: World):
     ("arguments", "message"),
     [
         (["--only", "keys,nothing"], "nothing: there are only in_process"),
-        (["--stores", "sqlite,oracle"], "oracle: there are only sqlite, postgresql"),
+        (["--databases", "sqlite,oracle"], "oracle: there are only sqlite, postgresql"),
         (["--quick", "--size", "full"], "not allowed with"),
     ],
 )

@@ -34,7 +34,7 @@ def bare_wsgi(_environ: Any, start_response: Any) -> list[bytes]:
 class Unrecorded:
     """Reads, verifies and answers as the middleware does, by its own functions, and records nothing.
 
-    Accepts one key pair, by its digest. What it lacks is look-up, streaks, counters and commit.
+    Accepts one key pair, by its digest. What it lacks: loading of keys, streaks, counters and commit.
     """
 
     def __init__(self, app: Any, settings: Settings, public_key: str, digest: str) -> None:

@@ -27,17 +27,17 @@ class Setup:
 
 @dataclass(frozen=True)
 class Contender:
-    """`base`: what it is compared with; its own name for a bare app. `store`: which database its settings are of."""
+    """`base`: what it is compared with; its own name for a bare app. `database`: the kind that its settings name."""
 
     name: str
     base: str
     adapter: str
     build: Callable[[Setup], Any]
-    store: str = ""
+    database: str = ""
 
     def header(self, authorization: str) -> str:
         """Return the Authorization value that it accepts, where the others accept this one."""
-        return AUTHORIZATION if self.base == DJANGO else authorization
+        return AUTHORIZATION if self.base == DJANGO and not self.database else authorization
 
 
 class _NoRecorder(Recorder):
@@ -56,9 +56,14 @@ STARLETTE = "Starlette AuthenticationMiddleware"
 VERIFY = "octy, verify only"
 
 
-def recording(store: str) -> str:
+def recording(database: str) -> str:
     """Return the name of ours before the bare ASGI app, on that database."""
-    return f"octy, verify + record, {store}"
+    return f"octy, verify + record, {database}"
+
+
+def behind(framework: str) -> str:
+    """Return the name of that framework's app behind ours."""
+    return f"{framework} behind octy, sqlite"
 
 
 def _asgi(inner: Callable[[], Any]) -> Callable[[Setup], Any]:
@@ -67,6 +72,10 @@ def _asgi(inner: Callable[[], Any]) -> Callable[[Setup], Any]:
 
 def _wsgi(inner: Callable[[], Any]) -> Callable[[Setup], Any]:
     return lambda setup: OctyWSGIMiddleware(inner(), settings=setup.settings)
+
+
+def _django(setup: Setup) -> Any:
+    return OctyWSGIMiddleware(django_app(setup.folder, protected=False), settings=setup.settings)
 
 
 def _verify(setup: Setup) -> Any:
@@ -82,20 +91,21 @@ CONTENDERS = (
     Contender(recording("postgresql"), BARE, "asgi", _asgi(Bare), "postgresql"),
     Contender(FASTAPI, FASTAPI, "asgi", lambda _: fastapi_app()),
     Contender("FastAPI, HTTPBasic dependency", FASTAPI, "asgi", lambda s: fastapi_app(s.public_key, s.secret)),
-    Contender("FastAPI behind octy, sqlite", FASTAPI, "asgi", _asgi(fastapi_app), "sqlite"),
+    Contender(behind(FASTAPI), FASTAPI, "asgi", _asgi(fastapi_app), "sqlite"),
     Contender(BARE_WSGI, BARE_WSGI, "wsgi", lambda _: bare_wsgi),
     Contender("bare WSGI app again (A/A)", BARE_WSGI, "wsgi", lambda _: bare_wsgi),
     Contender("octy WSGI, sqlite", BARE_WSGI, "wsgi", _wsgi(lambda: bare_wsgi), "sqlite"),
     Contender("octy WSGI, postgresql", BARE_WSGI, "wsgi", _wsgi(lambda: bare_wsgi), "postgresql"),
     Contender(FLASK, FLASK, "wsgi", lambda _: flask_app()),
     Contender("Flask-HTTPAuth", FLASK, "wsgi", lambda s: flask_app(s.public_key, s.secret)),
-    Contender("Flask behind octy, sqlite", FLASK, "wsgi", _wsgi(flask_app), "sqlite"),
+    Contender(behind(FLASK), FLASK, "wsgi", _wsgi(flask_app), "sqlite"),
     Contender(DJANGO, DJANGO, "wsgi", lambda setup: django_app(setup.folder, protected=False)),
+    Contender(behind(DJANGO), DJANGO, "wsgi", _django, "sqlite"),
     Contender("djangorestframework-api-key", DJANGO, "wsgi", lambda setup: django_app(setup.folder, protected=True)),
 )
 BY_NAME = {contender.name: contender for contender in CONTENDERS}
 
 
-def of_stores(stores: tuple[str, ...]) -> list[Contender]:
+def of_databases(databases: tuple[str, ...]) -> list[Contender]:
     """Return those that need no database of ours, or one of these."""
-    return [contender for contender in CONTENDERS if contender.store in ("", *stores)]
+    return [contender for contender in CONTENDERS if contender.database in ("", *databases)]

@@ -1,0 +1,137 @@
+"""Play another checkout's code and this one's by turns in one run: before and after.
+
+`python -m proofs.benchmarks.against FOLDER [--rounds n] [--seconds s] [--only NAME,…] [--seed n]`
+
+FOLDER has the code to compare with: `git worktree add FOLDER COMMIT`. This checkout plays twice; how far the two are
+apart is noise (A/A). Each side is a process (`against_side`) that uses the code of its checkout from the schema to the
+load generator. It starts one uvicorn (httptools, uvloop) on each database, which stays, and waits for its turns.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from support.paths import ROOT
+
+from proofs.benchmarks.lab import NAMES, Lab
+from proofs.benchmarks.machine import on_one_core
+from proofs.benchmarks.on_off import median_interval
+from proofs.benchmarks.presentation import Table, markdown
+from proofs.benchmarks.sizes import TINY
+from proofs.benchmarks.spread import Series, ratios
+
+BEFORE, AFTER, AGAIN = "before", "after", "after again (A/A)"
+IN_PROCESS = "accepted, in process, sqlite"
+LOADS = (
+    IN_PROCESS,
+    *(f"accepted, {name}" for name in NAMES),
+    *(f"refused, {name}, {kind}" for name in NAMES for kind in ("one key", "a key each", "one connection")),
+)
+"""By name, as `against_side` reads them: kind, database, which keys."""
+_SIDE = Path(__file__).with_name("against_side.py")
+_FIGURES = (("per_second", "a second", 0), ("cpu_us", "CPU µs", 1), ("p50_ms", "p50 ms", 2), ("p99_ms", "p99 ms", 2))
+
+
+class Side:
+    """The process of one checkout."""
+
+    def __init__(self, process: subprocess.Popen[str], checkout: Path) -> None:
+        """Wait until its servers run. Raises RuntimeError when it fails, or imports other code than the checkout's."""
+        self._process = process
+        self._started = self._read()
+        package = Path(self._started["package"])
+        if not package.is_relative_to(checkout):
+            raise RuntimeError(f"the code of {checkout} was to be played, not {package}")
+
+    def play(self, load: str, seconds: float) -> dict[str, float]:
+        """Return the figures of one turn. The server has a core of its own while it accepts."""
+        assert self._process.stdin is not None
+        with ExitStack() as stack:
+            if load.startswith("accepted") and load != IN_PROCESS:
+                servers = self._started["servers"][load.split(", ")[1]]
+                stack.enter_context(on_one_core(servers, others=(self._started["generator"],)))
+            self._process.stdin.write(json.dumps([load, seconds]) + "\n")
+            self._process.stdin.flush()
+            return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a side ended with status {self._process.wait()}; its errors are above")
+        return dict(json.loads(line))
+
+
+@contextmanager
+def side(checkout: Path, folder: Path, databases: tuple[str, ...]) -> Iterator[Side]:
+    """Start a side; it ends with the block."""
+    folder.mkdir()
+    paths = [checkout / "tests", checkout, checkout / "workflows", checkout / "worker"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OCTY_", "BENCH_"))}
+    # Nothing is imported from the working folder or from beside the script.
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, str(_SIDE), str(folder), ",".join(databases)]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Side(process, checkout)  # leaving the block closes its input, which ends it
+
+
+def table(load: str, series: dict[str, Series], rounds: int) -> Table:
+    """Return medians, and ratios to `before` in the same round with their 95 % interval."""
+    base = series[BEFORE]
+    figures = [figure for figure in _FIGURES if figure[0] in base]
+    rows = []
+    for name, mine in series.items():
+        cells = []
+        for key, _, digits in figures:
+            middle, low, high = median_interval(ratios(mine[key], base[key]))
+            cells += [f"{median_interval(mine[key])[0]:,.{digits}f}", f"{middle:.2f} [{low:.2f} – {high:.2f}]"]
+        rows.append((name, *cells))
+    columns = ["", *(text for _, heading, _ in figures for text in (heading, "ratio"))]
+    return Table(load, columns, rows, f"{rounds} rounds; ratios to “{BEFORE}”: median and its 95 % interval.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="against", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
+    parser.add_argument("--only", action="append", choices=LOADS, help="may be repeated; all by default")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    loads = options.only or LOADS
+    databases = tuple(name for name in NAMES if any(name in load for load in loads))
+    checkouts = {BEFORE: options.folder.resolve(), AFTER: ROOT, AGAIN: ROOT}
+    with (
+        tempfile.TemporaryDirectory(prefix="octy-against-") as folder,
+        Progress(console=Console(file=sys.stderr)) as bar,
+        ExitStack() as stack,
+    ):
+        lab = Lab(Path(folder), TINY, random.Random(options.seed), databases, bar)
+        sides = {
+            name: stack.enter_context(side(checkout, Path(folder, f"side-{number}"), databases))
+            for number, (name, checkout) in enumerate(checkouts.items())
+        }
+        for load in loads:
+            series = lab.play(
+                load, list(sides), options.rounds, lambda name, load=load: sides[name].play(load, options.seconds)
+            )
+            sys.stdout.write(markdown(table(load, series, options.rounds)) + "\n")
+            sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""One side of `against`: servers and loads of the checkout that PYTHONPATH names, played when a line of input says so.
+
+Run by its path, so that the code of any checkout serves that has these few functions. It prints what it imported and
+its processes, then the figures of each turn, as JSON.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from support.postgres import PostgresServer
+from support.world import World
+
+import octy_middleware
+from octy_middleware import Authenticator, OctyASGIMiddleware
+from octy_worker.dev.processes import ProcessGroup
+from proofs.benchmarks.apps.bare import PATH, Bare
+from proofs.benchmarks.apps.contenders import recording
+from proofs.benchmarks.arms import AsgiArm
+from proofs.benchmarks.generator import ClosedLoop, Generator
+from proofs.benchmarks.servers import UVICORN, ServerGroup
+from proofs.benchmarks.wire import request
+
+_CONNECTIONS = 64
+_SETTLE_SECONDS = 0.4  # twice the batch delay
+_REQUESTS_PER_SECOND = 50_000  # in process: about as many as a turn's seconds take
+
+
+class _Served:
+    """A server of this checkout on a fresh database, and its keys."""
+
+    def __init__(self, world: World, database: str, group: ServerGroup) -> None:
+        self.world = world
+        self.keys = [world.register(f"customer-{number}") for number in range(_CONNECTIONS)]
+        header = self.keys[0].basic()
+        self.server = group.launch(UVICORN, recording(database), world, self.keys[0], header)
+        group.wait(self.server)
+
+    def load(self, kind: str, which: str, seconds: float) -> ClosedLoop:
+        """Return accepted requests of one key, or refusals: of one key, of a key each, on one connection."""
+        keys = self.keys if which == "a key each" else self.keys[:1]
+        connections = 1 if which == "one connection" else _CONNECTIONS
+        headers = [key.basic() if kind == "accepted" else key.basic("sk_wrong") for key in keys]
+        requests = tuple(request(PATH, header) for header in headers)
+        status = 200 if kind == "accepted" else 401
+        pids = self.server.pids()
+        return ClosedLoop(self.server.port, requests, status, connections, seconds, pids, _SETTLE_SECONDS)
+
+
+def _over_http(generator: Generator, job: ClosedLoop) -> dict[str, float]:
+    load = generator.run(job)
+    times = sorted(load.times[0])
+    return {
+        "per_second": len(times) / load.seconds,
+        "cpu_us": load.cpu / len(times) * 1e6,
+        "p50_ms": times[len(times) // 2] * 1e3,
+        "p99_ms": times[int(len(times) * 0.99)] * 1e3,
+    }
+
+
+def _in_process(arm: AsgiArm, seconds: float) -> dict[str, float]:
+    """Return CPU of the whole process until all outcomes are committed."""
+    number = max(1, round(_REQUESTS_PER_SECOND * seconds))
+    before = time.process_time()
+    arm.run(number)
+    arm.flush()
+    return {"cpu_us": (time.process_time() - before) / number * 1e6}
+
+
+def _write(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def main(folder: Path, databases: list[str]) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(PostgresServer(durable=True)) if "postgresql" in databases else None
+        generator = stack.enter_context(Generator())
+        group = ServerGroup(stack.enter_context(ProcessGroup(folder / "logs", dict(os.environ))), folder)
+        served = {}
+        for database in databases:
+            (folder / database).mkdir()
+            world = stack.enter_context(closing(World(folder / database, database, server)))
+            served[database] = _Served(world, database, group)
+        first = served[databases[0]]
+        app = OctyASGIMiddleware(Bare(), authenticator=Authenticator(first.world.settings()))
+        arm = AsgiArm(app, first.keys[0].basic())
+        stack.callback(arm.close)
+        stack.callback(arm.stop)
+        _write(
+            {
+                "package": octy_middleware.__file__,
+                "servers": {database: one.server.pids() for database, one in served.items()},
+                "generator": generator._process.pid,  # older code does not show it
+            }
+        )
+        for line in sys.stdin:
+            load, seconds = json.loads(line)
+            kind, place, *which = load.split(", ")
+            if place == "in process":
+                _write(_in_process(arm, seconds))
+            else:
+                _write(_over_http(generator, served[place].load(kind, which[0] if which else "", seconds)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2].split(","))
