@@ -107,7 +107,7 @@ def test_authenticator_without_recording_still_rejects(world: World):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "keys,nothing"], "nothing: there are only in_process"),
+        (["--only", "keys,nothing"], "nothing: there are only hot_paths, in_process"),
         (["--databases", "sqlite,oracle"], "oracle: there are only sqlite, postgresql"),
         (["--quick", "--size", "full"], "not allowed with"),
     ],
