@@ -13,6 +13,12 @@ from octy_worker.dev.temporal_server import find_temporal
 
 _Result = TypeVar("_Result")
 
+ONE_PARTITION = (
+    *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
+    *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
+)
+"""Options of a server: a task queue has one partition in place of four, which are for many servers, and need CPU."""
+
 
 @dataclass(frozen=True)
 class Temporal:
@@ -32,7 +38,9 @@ def open_temporal(*more: str) -> Iterator[Temporal]:
     with asyncio.Runner() as runner:
         env = runner.run(
             WorkflowEnvironment.start_local(
-                dev_server_existing_path=find_temporal(), dev_server_log_level="error", dev_server_extra_args=more
+                dev_server_existing_path=find_temporal(),
+                dev_server_log_level="error",
+                dev_server_extra_args=[*ONE_PARTITION, *more],
             )
         )
         try:

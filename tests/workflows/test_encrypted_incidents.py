@@ -57,6 +57,7 @@ class EncryptedIncident:
                 task_queue=self.id,
                 task_timeout=timedelta(seconds=1),  # for a task that a worker without the key took at its end
             )
+        self.harness.others.append(handle)
         self.records.start = (await handle.describe()).start_time.timestamp()
         return handle
 

@@ -63,6 +63,7 @@ class Site:
                 handle = await self.client.start_workflow(
                     Case.run, IncidentInput(case_id), id=case_id, task_queue=self.queue
                 )
+            self.harness.others.append(handle)
             records.start = (await handle.describe()).start_time.timestamp()
             self.runs.append(WorkflowRun(self.harness.env, handle, records, self.harness.task_threads))
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from support.temporal import ONE_PARTITION
 from support.until import TIMEOUT, until_async
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.sdk.v1 import WorkflowMetadata
@@ -220,6 +221,7 @@ class Harness:
     runner: asyncio.Runner
     task_threads: ThreadPoolExecutor
     runs: list[WorkflowRun] = field(default_factory=list)
+    others: list[WorkflowHandle[Any, Any]] = field(default_factory=list)  # on task queues whose workers have stopped
 
     def act(self, act: Coroutine[Any, Any, None]) -> None:
         """Run one test; then every workflow of it must replay, and none may have failed a task."""
@@ -233,10 +235,11 @@ class Harness:
                 assert _task_failures(history) == []
                 await Replayer(workflows=WORKFLOWS).replay_workflow(history)
         finally:
-            for run in self.runs:
-                if (await run.handle.describe()).close_time is None:
-                    await run.handle.terminate()
+            for handle in (*(run.handle for run in self.runs), *self.others):  # else their retries keep the server busy
+                if (await handle.describe()).close_time is None:
+                    await handle.terminate()
             self.runs.clear()
+            self.others.clear()
 
     async def incident(
         self,
@@ -389,6 +392,7 @@ async def _server() -> WorkflowEnvironment:
         search_attributes=ATTRIBUTES,
         dev_server_extra_args=[
             *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
+            *ONE_PARTITION,
             # A jump of the clock is noticed at once: by default up to a second later, at most 20 times a second.
             *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"'),
             *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=10000"),
