@@ -10,7 +10,6 @@ from octy_middleware.http.decision import UNAUTHENTICATED, AuthDecision
 from octy_middleware.http.hidden_credentials import hide_in_scope
 from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, forward_lifespan
 from octy_middleware.http.response import ErrorResponse, Headers, RefusalHook
-from octy_middleware.process.async_libraries import run_in_executor
 from octy_middleware.recording.async_waiters import make_waiter
 from octy_middleware.settings import Options, Settings
 
@@ -179,12 +178,11 @@ class OctyASGIMiddleware:
         await waiter.wait(self._commit_timeout)
         result = authenticator.result_of(waiter, found)
         if isinstance(result, PendingSlowHash):
-            waiter = make_waiter()
-            # continues after the client disconnects, so that the outcome is recorded
-            await run_in_executor(
-                authenticator.slow_hash_threads, authenticator.verify_slow_hash, result, request, waiter
-            )
-            await waiter.wait(self._commit_timeout)
+            waiter, decided = make_waiter(), False
+            submitted = authenticator.submit_slow_hash(result, request, waiter)
+            while waiter.result is None and not decided:  # once more for the commit
+                decided = submitted.is_decided
+                await waiter.wait(self._commit_timeout)
             result = authenticator.result_of(waiter, found)
         assert isinstance(result, AuthDecision)
         return result

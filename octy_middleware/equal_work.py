@@ -8,6 +8,7 @@ compare the digest in memory     | its cached record           | `dummy_record`
 load the key record              | its own row                 | the row that `SELECT_DUMMY_KEY` names
 compare the digest               | its own digest              | the decoy digest of `KeyHasher`, bound to `dummy_row`
 verify an imported hash, if any  | its own or `decoy_hash`     | `decoy_hash`
+wait for that hash               | the common queue of `HashQueue`, in which existing keys are no faster
 lock the key                     | its own lock                | `make_decoy_lock`
 grow a streak                    | its own streaks             | those of `DECOY_KEY` and `decoy_network`
 load the open incident           | its own                     | that of the key that failed last
@@ -34,8 +35,6 @@ SELECT_DUMMY_KEY = text("SELECT public_key FROM key_pair ORDER BY id LIMIT 1")
 """Some public key that exists: its row is read where the requested key has none."""
 DECOY_KEY = ""
 """The public key under which refusals of unknown and retired keys grow streaks. These streaks open no incident."""
-DECOY_HASH_QUEUE = ""
-"""The queue of `HashLimiter` for all hashes that are verified although they decide nothing."""
 DECOY_SUBJECT_PREFIX = "decoy-"
 DECOY_SUBJECTS = 64
 """Each process has one of so many decoy subjects, so that processes seldom wait for each other's rows."""

@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     # imported hashes verified at once; each may take 0.3 s, so half of the processors are left to requests
     max_slow_hashes: int = Field(default_factory=_default_max_slow_hashes, ge=1, le=64)
     max_waiting_hashes: int = Field(default=64, ge=1)  # requests waiting for that; more get 503
+    max_blocked_threads: int = Field(
+        default=5, ge=1, le=1000
+    )  # of a WSGI server, that such requests hold; more get 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a rejection not committed by then becomes 503
     batch_delay: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long to be committed together
@@ -152,6 +155,7 @@ class Options(TypedDict, total=False):
     rate_limit: int
     max_slow_hashes: int
     max_waiting_hashes: int
+    max_blocked_threads: int
     queue_limit: int
     commit_timeout: float
     batch_delay: float

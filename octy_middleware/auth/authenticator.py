@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from sqlalchemy import Connection
@@ -18,6 +17,7 @@ from sqlalchemy import Connection
 from octy_middleware.auth.decisions import Decisions
 from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.hash_processes import HashProcesses
+from octy_middleware.auth.hash_queue import HashRequest
 from octy_middleware.auth.header_cache import HeaderCache
 from octy_middleware.auth.instrumentation import Instrumentation, OpenTelemetryInstrumentation
 from octy_middleware.auth.key_cache import KeyCache
@@ -31,7 +31,7 @@ from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.equal_work import dummy_record
 from octy_middleware.errors import DatabaseUnavailableError
-from octy_middleware.http.client_address import ClientAddress, TrustedProxies
+from octy_middleware.http.client_address import ClientAddress, TrustedProxies, network_of
 from octy_middleware.http.credentials import Secret, parse_credentials
 from octy_middleware.http.decision import NO_CREDENTIALS_NEEDED, AuthDecision
 from octy_middleware.http.exempt_paths import ExemptPaths
@@ -48,7 +48,7 @@ from octy_middleware.http.response import (
 )
 from octy_middleware.keys.key_record import KeyRecord, digest_of, is_live, row_binding_of, unpack
 from octy_middleware.keys.secret import KeyHasher
-from octy_middleware.process.fork import detect_fork, restart_after_fork
+from octy_middleware.process.fork import detect_fork
 from octy_middleware.process.hosts import freezes_between_requests, require_threads
 from octy_middleware.recording.commit_waiter import CommitWaiter, ThreadWaiter, settle
 from octy_middleware.recording.heartbeat import Heartbeat
@@ -125,13 +125,15 @@ class Authenticator:
         self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._decisions = Decisions(self._recorder, self._hasher, clock, rate_limit=settings.rate_limit)
         self.hash_limiter = HashLimiter(
-            max_running=settings.max_slow_hashes, max_waiting=settings.max_waiting_hashes, on_idle=self._hashes.trim
+            max_running=settings.max_slow_hashes,
+            max_waiting=settings.max_waiting_hashes,
+            max_blocked_threads=settings.max_blocked_threads,
+            on_idle=self._hashes.trim,
         )
         self._verifier = Verifier(
             self.key_cache,
             self._hasher,
             self._decisions,
-            self.hash_limiter,
             self._proxies,
             renew=self._renew,
             clock=clock,
@@ -147,16 +149,7 @@ class Authenticator:
         self.header_cache = HeaderCache(settings.header_cache_size, self.key_cache.memory, self._recorder, clock)
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
         self._dummy = dummy_record(self._hasher.decoy_digest)
-        self.restart()
-        restart_after_fork(self)
         self.instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
-
-    def restart(self) -> None:
-        """Create the threads of this process, also in a forked child."""
-        # One more than the hash limiter takes, so that one too many is refused at once.
-        self.slow_hash_threads = ThreadPoolExecutor(
-            self.settings.max_slow_hashes + self.settings.max_waiting_hashes + 1, thread_name_prefix="octy-slow-hash"
-        )
 
     def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
         """Decide what needs no I/O; else return the credentials for `finish`. So does a decision with an event."""
@@ -224,8 +217,8 @@ class Authenticator:
     def result_of(self, waiter: CommitWaiter, found: AuthDecision | PendingCredentials) -> DecisionOrPending:
         """Return what came of a wait: 503 when it lasted too long.
 
-        A pending slow hash is passed to `verify_slow_hash` in a thread, with a new waiter. That may take long and must
-        go on when the client is gone.
+        A pending slow hash is passed to `submit_slow_hash` with a new waiter. That may take long, and goes on when the
+        client is gone.
         """
         if waiter.result is not None:
             return cast("DecisionOrPending", waiter.result)
@@ -250,26 +243,43 @@ class Authenticator:
         waiter.wait(self.settings.commit_timeout)
         result = self.result_of(waiter, found)
         if isinstance(result, PendingSlowHash):
-            waiter = ThreadWaiter()
-            self.verify_slow_hash(result, request, waiter)
-            waiter.wait(self.settings.commit_timeout)
+            waiter, decided = ThreadWaiter(), False
+            submitted = self.submit_slow_hash(result, request, waiter)
+            while waiter.result is None and not decided:  # once more for the commit
+                decided = submitted.is_decided
+                waiter.wait(self.settings.commit_timeout)
             result = self.result_of(waiter, found)
         assert isinstance(result, AuthDecision)
         return result
 
-    def verify_slow_hash(self, slow: PendingSlowHash, request: Request, waiter: CommitWaiter) -> None:
-        """Decide by an imported hash, record the outcome and settle the waiter.
+    def submit_slow_hash(self, slow: PendingSlowHash, request: Request, waiter: CommitWaiter) -> HashRequest:
+        """Have an imported hash computed, the outcome recorded and the waiter settled, all in another thread.
 
-        Blocks for this hash and those before it. The decision is 503 when too many wait, or it can't be computed.
+        Settled with 503 at once when too many wait, or later when the hash can't be computed.
         """
-        decision: AuthDecision = self._decisions.unavailable(slow.pending)
-        try:
-            decision = self._verifier.verify_slow_hash(slow, request)
-        finally:
-            if decision.event is None:
-                settle([(waiter, decision)])
-            else:  # here, as the client may be gone: what was verified is recorded
-                self._recorder.commit(decision, waiter)
+
+        def decide(submitted: HashRequest, matches: bool | None) -> None:  # noqa: FBT001
+            decision = self._decisions.unavailable(slow.pending)
+            try:
+                decision = self._verifier.decide_by_slow_hash(
+                    slow, request, matches=matches, in_turn=submitted.is_queued
+                )
+            finally:
+                if decision.event is None:
+                    settle([(waiter, decision)])
+                else:  # here, as the client may be gone: what was verified is recorded
+                    self._recorder.commit(decision, waiter)
+
+        submitted = HashRequest(
+            lambda: self._verifier.compute_slow_hash(slow),
+            decide,
+            slow.pending.credentials.public_key,
+            network_of(slow.pending.client_address.source),
+            is_decoy=slow.right is not None,
+            holds_thread=waiter.loop is None,
+        )
+        self.hash_limiter.submit(submitted)
+        return submitted
 
     def error_response(self, decision: AuthDecision, request: Request) -> ErrorResponse:
         """Return what a refused client gets, in the form of the host's `on_refusal` hook if there is one."""

@@ -1,37 +1,26 @@
-"""Limits concurrent slow hashes: a few run at once, a limited number waits, and keys take turns.
+"""Limits concurrent slow hashes: a few run at once, a limited number waits, in the order of `hash_queue`.
 
 An imported hash such as argon2 takes up to hundreds of milliseconds, and anybody can send public keys that need one.
-The threads here wait for the processes that compute (`hash_processes`).
+The threads here wait for the processes that compute (`hash_processes`), then decide about the request. No thread waits
+for its turn: a request that waits is an entry of the queue.
 """
 
+import logging
 import threading
-from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, TypeVar
 
+from octy_middleware.auth.hash_queue import HashQueue, HashRequest
 from octy_middleware.process.fork import restart_after_fork
 
-Result = TypeVar("Result")
-_MAX_PER_SOURCE = 4  # so that one source does not use up the threads of a server
-_MIN_PER_KEY, _KEYS_SHARING = 8, 4  # one key gets at least 8 places, or a quarter of all
-
-
-class _Job:
-    """One call and its result or error."""
-
-    __slots__ = ("done", "error", "result", "work")
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
-        self.done = threading.Event()
-        self.result: Any = None
-        self.error: BaseException | None = None
+_logger = logging.getLogger(__name__)
+_MAX_DECIDING = 4  # threads beyond those that compute: they wait for the database, and so does the next hash then
 
 
 class HashLimiter:
-    """Runs at most `max_running` calls at once, while at most `max_waiting` more wait. Safe for threads and after fork.
+    """Runs at most `max_running` hashes at once, while at most `max_waiting` more wait in the common queue.
 
-    Keys take turns: behind a flood on one key, a call for another key waits for one call of the flood at most.
+    Requests that hold a thread of the server while they wait are limited to `max_blocked_threads`. Safe for threads and
+    after fork.
     """
 
     def __init__(
@@ -39,92 +28,87 @@ class HashLimiter:
         *,
         max_running: int,
         max_waiting: int,
+        max_blocked_threads: int,
         on_idle: Callable[[], None] = lambda: None,
         idle_timeout: float = 60.0,
     ) -> None:
         """A thread without work ends after `idle_timeout` seconds; `on_idle` is called then."""
         self._max_running = max_running
         self._max_waiting = max_waiting
+        self._max_blocked_threads = max_blocked_threads
         self._on_idle = on_idle
         self._idle_timeout = idle_timeout
-        self._max_per_key = max(_MIN_PER_KEY, (max_running + max_waiting) // _KEYS_SHARING)
         self.restart()
         restart_after_fork(self)
 
     def restart(self) -> None:
         """Start empty and without threads, in a forked child."""
         self._changed = threading.Condition()
-        self._by_source: Counter[str] = Counter()
-        self._by_key: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by key; the first is next
-        self.threads = 0  # that run a call or wait for one
+        self._queue = HashQueue(
+            max_queued=self._max_running + self._max_waiting, max_blocked_threads=self._max_blocked_threads
+        )
+        self.threads = 0  # that compute, decide or wait for work
+        self._running = 0  # hashes
         self._idle = 0
 
-    def run(self, work: Callable[[], Result], *, source: str, key: str = "") -> Result | None:
-        """Return the result of `work`; None at once when too many calls wait: of all, of `source`, or of `key`.
-
-        Raises what `work` raises.
-        """
-        job = _Job(work)
-        if not self._enter(job, source, key):
-            return None
-        try:
-            job.done.wait()
-        finally:
-            self._leave(source, key)
-        if job.error is not None:
-            raise job.error
-        result: Result = job.result
-        return result
-
-    def count(self, *, source: str | None = None, key: str | None = None) -> int:
-        """Return how many calls run or wait: of a source, of a key, or all."""
+    def __len__(self) -> int:
+        """Return how many requests are undecided."""
         with self._changed:
-            if source is not None:
-                return self._by_source[source]
-            return self._by_source.total() if key is None else self._by_key[key]
+            return len(self._queue)
 
-    def _enter(self, job: _Job, source: str, key: str) -> bool:
+    def submit(self, request: HashRequest) -> None:
+        """Have a request decided, later and in another thread; at once and in this one when it is turned away."""
         with self._changed:
-            full = self._by_source.total() >= self._max_running + self._max_waiting
-            if full or self._by_source[source] >= _MAX_PER_SOURCE or self._by_key[key] >= self._max_per_key:
-                return False
-            self._by_source[source] += 1
-            self._by_key[key] += 1
-            self._waiting.setdefault(key, deque()).append(job)
-            if self._idle < len(self._waiting) and self.threads < self._max_running:
-                self.threads += 1
-                threading.Thread(target=self._work, name="octy-slow-hash", daemon=True).start()
+            turned_away = self._queue.add(request)
+            self._use_free_thread()
+        if turned_away is not None:
+            turned_away.decide(turned_away, None)
+
+    def _use_free_thread(self) -> None:
+        if not self._queue.has_work or self._running >= self._max_running:
+            return
+        if self._idle:
             self._changed.notify()
-            return True
-
-    def _leave(self, source: str, key: str) -> None:
-        with self._changed:
-            self._by_source[source] -= 1
-            self._by_key[key] -= 1
-            self._by_source += Counter()  # removes zeros
-            self._by_key += Counter()
+        elif self.threads < self._max_running + _MAX_DECIDING:
+            self.threads += 1
+            threading.Thread(target=self._work, name="octy-slow-hash", daemon=True).start()
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                job.result = job.work()
-            except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
-                job.error = error
-            job.done.set()
+        while (taken := self._take()) is not None:
+            request, early = taken
+            result = _compute(request)
+            with self._changed:
+                self._running -= 1
+                is_decided = self._queue.finish(request, result, early=early)
+                self._use_free_thread()
+            if is_decided:
+                _decide(request, result)
         self._on_idle()
 
-    def _next(self) -> _Job | None:
+    def _take(self) -> tuple[HashRequest, bool] | None:
         with self._changed:
-            while not self._waiting:
+            while (taken := self._queue.take() if self._running < self._max_running else None) is None:
                 self._idle += 1
                 notified = self._changed.wait(self._idle_timeout)
                 self._idle -= 1
-                if not notified and not self._waiting:
+                if not notified and not self._queue.has_work:
                     self.threads -= 1
                     return None
-            key, jobs = self._waiting.popitem(last=False)
-            job = jobs.popleft()
-            if jobs:
-                self._waiting[key] = jobs  # at the end
-            return job
+            self._running += 1
+            self._use_free_thread()  # one that was notified may not have run yet
+            return taken
+
+
+def _compute(request: HashRequest) -> bool | None:
+    try:
+        return request.compute()
+    except Exception:  # a bug of ours: a client waits, and the thread must go on
+        _logger.exception("an imported hash could not be computed: internal error")
+        return None
+
+
+def _decide(request: HashRequest, result: bool | None) -> None:  # noqa: FBT001
+    try:
+        request.decide(request, result)
+    except Exception:  # a bug of ours: the thread must go on
+        _logger.exception("a request with an imported hash could not be decided: internal error")

@@ -13,6 +13,7 @@ from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
 from octy_middleware.errors import KeyMismatchError, OctyError
+from octy_middleware.http.client_address import network_of
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
@@ -61,7 +62,11 @@ class KeyLoader:
         self._last_error = ""  # each error is logged once
         self._started_at: float | None = None  # of the batch that is being handled, if any
         self._batch_queue: BatchQueue[_LoadRequest] = BatchQueue(
-            "octy-key-loader", self._handle_batch, max_batch=_MAX_BATCH, min_interval=_MIN_INTERVAL
+            "octy-key-loader",
+            self._handle_batch,
+            max_batch=_MAX_BATCH,
+            min_interval=_MIN_INTERVAL,
+            groups_of=_groups_of,
         )
 
     def submit(self, pending: PendingCredentials, request: Request, waiter: CommitWaiter) -> None:
@@ -126,3 +131,8 @@ class KeyLoader:
         except Exception:  # a host's own request class, or a bug of ours: the other requests go on
             _logger.exception("key loader: internal error, a request could not be decided")
             return AuthDecision(Outcome.DATABASE_UNAVAILABLE)
+
+
+def _groups_of(load_request: _LoadRequest) -> tuple[str, str]:
+    pending = load_request[0]
+    return pending.credentials.public_key, network_of(pending.client_address.source)

@@ -4,13 +4,12 @@ import logging
 from collections.abc import Callable
 
 from octy_middleware.auth.decisions import Decisions
-from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
-from octy_middleware.equal_work import DECOY_HASH_QUEUE, decoy_hash, dummy_record, dummy_row
+from octy_middleware.equal_work import decoy_hash, dummy_record, dummy_row
 from octy_middleware.errors import DatabaseUnavailableError, KeyMismatchError
-from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
+from octy_middleware.http.client_address import TrustedProxies, claims_tls
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
@@ -33,7 +32,6 @@ class Verifier:
         key_cache: KeyCache,
         hasher: KeyHasher,
         decisions: Decisions,
-        hash_limiter: HashLimiter,
         proxies: TrustedProxies,
         *,
         renew: Renew,
@@ -42,7 +40,6 @@ class Verifier:
         self._key_cache = key_cache
         self._hasher = hasher
         self._decisions = decisions
-        self._hash_limiter = hash_limiter
         self._proxies = proxies
         self._renew = renew
         self._clock = clock
@@ -51,7 +48,7 @@ class Verifier:
         self._warned = False  # of a proxy that is not trusted, or of an unknown scheme
 
     def verify(self, pending: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
-        """Decide by the key record, or return what `verify_slow_hash` takes."""
+        """Decide by the key record, or return what `compute_slow_hash` takes."""
         credentials, hasher = pending.credentials, self._hasher
         row = dummy_row(credentials.public_key) if record is None else record.row
         if record is not None and hasher.is_sealed(record.digest, row):
@@ -64,19 +61,27 @@ class Verifier:
                 return PendingSlowHash(pending, record, decoy, right=right)
         return self._decide(pending, request, record, right=right)
 
-    def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
-        """Decide by an imported hash; 503 if it can't be computed now. Blocks for this hash and those before it."""
+    def compute_slow_hash(self, slow: PendingSlowHash) -> bool | None:
+        """Return whether the secret matches the imported hash; None if it can't be computed. Takes long."""
         try:
-            matches = self._hash_limiter.run(
-                lambda: self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored),
-                source=network_of(slow.pending.client_address.source),
-                key=slow.pending.credentials.public_key if slow.right is None else DECOY_HASH_QUEUE,
-            )
+            return self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored)
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
             _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
-            matches = None
+            return None
+
+    def decide_by_slow_hash(
+        self, slow: PendingSlowHash, request: Request, *, matches: bool | None, in_turn: bool
+    ) -> AuthDecision:
+        """Decide by the result of an imported hash, and by the key record as it is then. Blocks for the database.
+
+        503 when there is no result, and, unless the request is `in_turn`, for a wrong secret: others got 503 meanwhile.
+        """
         if matches is None:
             return self._decide_without_hash(slow, request)
+        decision = self._decide_with_hash(slow, request, matches=matches)
+        return decision if in_turn or decision.principal is not None else _as_unavailable(decision)
+
+    def _decide_with_hash(self, slow: PendingSlowHash, request: Request, *, matches: bool) -> AuthDecision:
         right = matches if slow.right is None else slow.right
         try:  # the hash took a while: the key pair may have been retired or renewed
             record = self._key_cache.load(slow.pending.credentials.public_key)
@@ -97,11 +102,7 @@ class Verifier:
         if slow.right is None:
             return self._decisions.unavailable_after_commit(slow.pending, request)
         decision = self._decide(slow.pending, request, slow.record, right=slow.right)
-        return (
-            decision
-            if decision.event is None
-            else decision._replace(public_outcome=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
-        )
+        return _as_unavailable(decision)
 
     def verify_without_database(self, pending: PendingCredentials, request: Request) -> AuthDecision:
         """Decide 503 when the database is unavailable.
@@ -193,6 +194,13 @@ class Verifier:
             "set OCTY_TRUSTED_PROXIES to it",
             source,
         )
+
+
+def _as_unavailable(decision: AuthDecision) -> AuthDecision:
+    """Return the decision with 503 for the client; what is recorded stays."""
+    if decision.event is None:
+        return decision
+    return decision._replace(public_outcome=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
 
 
 def _forwarded_addresses(request: Request) -> list[str]:

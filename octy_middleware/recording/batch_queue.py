@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.process.process_exit import at_exit
+from octy_middleware.recording.fair_backlog import FairBacklog
 
 _logger = logging.getLogger(__name__)
 
@@ -19,7 +20,9 @@ _RETRY_DELAY = 0.5  # seconds before items that could not be handled are tried a
 
 
 class BatchQueue(Generic[Item]):
-    """Passes items to `handle` in order, at most `max_batch` at once. Safe for threads; empty in a forked child.
+    """Passes items to `handle`, at most `max_batch` at once. Safe for threads; empty in a forked child.
+
+    They are handled in order. If `groups_of` returns their key and source, a longer queue is in that of `FairBacklog`.
 
     `handle` returns the items to try again later; it must not raise. Items that are not urgent wait `batch_delay`
     seconds for others. After a batch of several items the next starts at least `min_interval` seconds later: single
@@ -34,18 +37,21 @@ class BatchQueue(Generic[Item]):
         max_batch: int,
         batch_delay: float = 0.0,
         min_interval: float = 0.0,
+        groups_of: Callable[[Item], tuple[str, str]] | None = None,
     ) -> None:
         self._name = name
         self._handle = handle
         self._max_batch = max_batch
         self._batch_delay = batch_delay
         self._min_interval = min_interval
+        self._groups_of = groups_of
         self.restart()
         restart_after_fork(self)
 
     def restart(self) -> None:
         """Start with an empty queue, in a forked child; the parent handles its own items."""
         self.queue: deque[Item] = deque()
+        self._backlog = None if self._groups_of is None else FairBacklog(self._groups_of)
         self._has_items = threading.Event()  # the thread has items to handle
         self._is_urgent = threading.Event()  # a client waits for one of them
         self.wake_requested = False  # whether `_has_items` is set; an attribute, as each request reads it
@@ -58,7 +64,7 @@ class BatchQueue(Generic[Item]):
         self._unregister: Callable[[], object] = _do_nothing
 
     def __len__(self) -> int:
-        return len(self.queue)
+        return len(self.queue) + (len(self._backlog) if self._backlog else 0)
 
     def put(self, item: Item) -> None:
         """Add an item that can wait for others."""
@@ -110,7 +116,7 @@ class BatchQueue(Generic[Item]):
         deadline = time.monotonic() + timeout
         if self._thread is not None:
             self.wake_now()
-        while (self.wake_requested or self._handling.locked() or self.queue) and time.monotonic() < deadline:
+        while (self.wake_requested or self._handling.locked() or len(self)) and time.monotonic() < deadline:
             time.sleep(_POLL_INTERVAL)
 
     def close(self, timeout: float = 10.0) -> None:
@@ -132,7 +138,7 @@ class BatchQueue(Generic[Item]):
                 self._unregister = at_exit(self.close)
 
     def _run(self) -> None:
-        while not self.closing or self.queue:
+        while not self.closing or len(self):
             self._has_items.wait()
             if self._batch_delay and not self.closing:
                 self._is_urgent.wait(self._batch_delay)
@@ -149,7 +155,7 @@ class BatchQueue(Generic[Item]):
         self._is_urgent.clear()
         # before the queue is read: items added from now on wake it again
         self._urgent_requested = self.wake_requested = False
-        while self.queue:
+        while len(self):
             if self._min_interval and not self.closing:
                 time.sleep(max(0.0, self._next_batch_at - time.monotonic()))
             batch = self._take_batch()
@@ -167,8 +173,11 @@ class BatchQueue(Generic[Item]):
             return []
 
     def _take_batch(self) -> list[Item]:
-        queue = self.queue
-        return [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+        queue, backlog = self.queue, self._backlog
+        if backlog is None or (len(queue) <= self._max_batch and not backlog):
+            return [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+        backlog.add(queue.popleft() for _ in range(len(queue)))
+        return backlog.take(self._max_batch)
 
     def _retry_later(self, items: list[Item]) -> None:
         self.queue.extendleft(reversed(items))

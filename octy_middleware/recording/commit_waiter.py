@@ -79,7 +79,7 @@ class TaskWaiter(CommitWaiter):
         self._future: asyncio.Future[None] | None = None
 
     def wait(self, seconds: float) -> "asyncio.Future[None]":
-        """Return what to await until it is settled, for at most so many seconds. Call it once.
+        """Return what to await until it is settled, for at most so many seconds. Call it again after that.
 
         A cancelled task's event is still recorded.
         """

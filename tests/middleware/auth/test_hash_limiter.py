@@ -1,21 +1,35 @@
-"""Hash limiter: how many calls run, how many wait, and that more are refused; also in a forked child."""
+"""Hash limiter: how many hashes run, how many wait, and that more are turned away; also in a forked child."""
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.until import until
 
 from octy_middleware.auth.hash_limiter import HashLimiter
+from octy_middleware.auth.hash_queue import HashRequest
 
 
-def test_calls_beyond_max_running_wait_and_beyond_max_waiting_are_refused() -> None:
-    limiter, go, running = HashLimiter(max_running=2, max_waiting=3), threading.Event(), threading.Semaphore(0)
-    peak, now = [0], [0]
-    lock = threading.Lock()
+def limiter_of(**given: Any) -> HashLimiter:
+    return HashLimiter(**{"max_running": 1, "max_waiting": 9, "max_blocked_threads": 5, **given})
 
-    def work() -> str:
+
+def submit(
+    limiter: HashLimiter, compute: Callable[[], bool | None], results: list[bool | None], source: str = "a"
+) -> None:
+    """Submit a request of a key of its own that the hash decides about; its result is appended."""
+    key = f"pk_{len(results)}_{source}"
+    limiter.submit(HashRequest(compute, lambda _, result: results.append(result), key, source))
+
+
+def test_no_more_than_max_running_hashes_run_at_once_and_those_beyond_max_waiting_are_turned_away() -> None:
+    limiter = limiter_of(max_running=2, max_waiting=3, idle_timeout=0.05)
+    go, running, lock = threading.Event(), threading.Semaphore(0), threading.Lock()
+    peak, now, results, turned_away = [0], [0], list[bool | None](), list[bool | None]()
+
+    def work() -> bool:
         with lock:
             now[0] += 1
             peak[0] = max(peak[0], now[0])
@@ -23,86 +37,72 @@ def test_calls_beyond_max_running_wait_and_beyond_max_waiting_are_refused() -> N
         assert go.wait(60)
         with lock:
             now[0] -= 1
-        return "done"
+        return True
 
-    with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(limiter.run, work, source=str(number)) for number in range(5)]
-        assert running.acquire(timeout=60)
-        assert running.acquire(timeout=60)
-        until(lambda: limiter.count() == 5)
-        assert limiter.run(lambda: "never", source="x") is None
-        go.set()
-        assert [call.result(60) for call in calls] == ["done"] * 5
+    for number in range(5):
+        submit(limiter, work, results, str(number))
+    assert running.acquire(timeout=60)
+    assert running.acquire(timeout=60)
+    assert len(limiter) == 5
+    limiter.submit(HashRequest(work, lambda _, result: turned_away.append(result), "pk", "x", is_decoy=True))
+    assert turned_away == [None]
+    go.set()
+    until(lambda: results == [True] * 5)
     assert peak == [2]
-    assert limiter.run(lambda: "free again", source="x") == "free again"
-    assert limiter.count() == 0
+    assert len(limiter) == 0
+    until(lambda: limiter.threads == 0)
+    submit(limiter, lambda: False, results, "free again")
+    until(lambda: results == [*[True] * 5, False])
 
 
-def test_one_source_gets_four_places() -> None:
-    limiter, go = HashLimiter(max_running=1, max_waiting=9), threading.Event()
-    with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(limiter.run, lambda: go.wait(60), source="flood") for _ in range(4)]
-        until(lambda: limiter.count(source="flood") == 4)
-        assert limiter.run(lambda: True, source="flood") is None
-        calls.append(threads.submit(limiter.run, lambda: True, source="customer"))
-        until(lambda: limiter.count(source="customer") == 1)
-        go.set()
-        assert [call.result(60) for call in calls] == [True] * 5
+def test_hash_or_decision_that_raises_frees_its_place_and_its_thread(caplog: pytest.LogCaptureFixture) -> None:
+    limiter, results = limiter_of(max_waiting=1), list[bool | None]()
+
+    def fail(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    for number in range(5):
+        submit(limiter, fail, results)
+        until(lambda number=number: len(results) == number + 1)
+    limiter.submit(HashRequest(lambda: True, fail, "pk", "x"))  # type: ignore[arg-type]
+    submit(limiter, lambda: True, results, "another")
+    until(lambda: results == [None] * 5 + [True])
+    assert caplog.text.count("could not be computed: internal error") == 5
+    assert caplog.text.count("could not be decided: internal error") == 1
 
 
-def test_call_that_raises_frees_its_place() -> None:
-    limiter = HashLimiter(max_running=1, max_waiting=1)
-    for _ in range(5):
-        with pytest.raises(ZeroDivisionError):
-            limiter.run(lambda: 1 // 0, source="x")
-    assert limiter.run(lambda: 1, source="x") == 1
+def test_decision_that_waits_for_the_database_keeps_no_other_hash_from_being_computed() -> None:
+    limiter, go, results = limiter_of(), threading.Event(), list[bool | None]()
+    limiter.submit(HashRequest(lambda: True, lambda *_: go.wait(60), "pk", "hangs"))  # type: ignore[arg-type]
+    submit(limiter, lambda: True, results)
+    until(lambda: results == [True])
+    go.set()
+    until(lambda: len(limiter) == 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
 def test_hash_limiter_is_empty_in_a_forked_child() -> None:
-    limiter, go, running = HashLimiter(max_running=1, max_waiting=1), threading.Event(), threading.Event()
+    limiter, go, running, results = limiter_of(), threading.Event(), threading.Event(), list[bool | None]()
 
     def work() -> bool:
         running.set()
         return go.wait(60)
 
-    with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(limiter.run, work, source="x")
-        assert running.wait(60)
-        child = os.fork()
-        if child == 0:
-            os._exit(limiter.run(lambda: 7, source="x") or 1)
-        go.set()
-        assert call.result(60)
+    submit(limiter, work, results)
+    assert running.wait(60)
+    child = os.fork()
+    if child == 0:
+        decided = threading.Event()
+        limiter.submit(HashRequest(lambda: True, lambda *_: decided.set(), "pk", "x"))
+        os._exit(7 if decided.wait(30) else 1)
+    go.set()
+    until(lambda: results == [True])
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_keys_take_turns_and_one_key_gets_a_quarter_of_the_places() -> None:
-    limiter, go, order = HashLimiter(max_running=1, max_waiting=63), threading.Event(), []
-
-    def work(name: str) -> bool:
-        assert go.wait(60)
-        order.append(name)
-        return True
-
-    with ThreadPoolExecutor(20) as threads:
-        flood = [
-            threads.submit(limiter.run, lambda: work("flood"), source=str(number), key="pk_attacked")
-            for number in range(16)
-        ]
-        until(lambda: limiter.count(key="pk_attacked") == 16)
-        assert limiter.run(lambda: True, source="another", key="pk_attacked") is None
-        customer = threads.submit(limiter.run, lambda: work("customer"), source="customer", key="pk_customer")
-        until(lambda: limiter.count(key="pk_customer") == 1)
-        go.set()
-        assert customer.result(60)
-        assert all(call.result(60) for call in flood)
-    assert order.index("customer") <= 2
-    assert order.count("flood") == 16
-
-
 def test_hash_limiter_starts_threads_again_after_they_ended() -> None:
-    limiter = HashLimiter(max_running=2, max_waiting=2, idle_timeout=0.05)
-    for _ in range(3):
-        assert limiter.run(lambda: 5, source="x") == 5
+    limiter, results = limiter_of(max_running=2, idle_timeout=0.05), list[bool | None]()
+    for number in range(3):
+        submit(limiter, lambda: True, results)
+        until(lambda number=number: len(results) == number + 1)
         until(lambda: limiter.threads == 0)

@@ -232,7 +232,7 @@ def test_slow_hashes_delay_no_other_request_and_too_many_are_503(
         ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(until, lambda: authenticator.hash_limiter.count() == 6)
+        await asyncio.to_thread(until, lambda: len(authenticator.hash_limiter) == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401

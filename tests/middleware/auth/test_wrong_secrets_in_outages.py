@@ -1,7 +1,7 @@
 """A wrong secret of a live key is recorded as such, whatever the response was: 401, 429 or 503 (K4)."""
 
 import asyncio
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -13,7 +13,7 @@ from support.until import until
 from support.world import FakeRequest, Keys, World, basic, look_into
 
 from octy_middleware import Authenticator, DatabaseUnavailableError, OctyASGIMiddleware, Outcome
-from octy_middleware.auth.hash_limiter import HashLimiter
+from octy_middleware.auth.hash_queue import HashQueue, HashRequest
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.recording.commit_waiter import ThreadWaiter
@@ -123,7 +123,7 @@ def test_wrong_secret_is_503_and_counted_when_the_hash_limiter_is_full(
     keys = old_shape(world, world.register())
     with world.authenticator() as authenticator:
         told(authenticator, keys.basic("sk_wrong"))
-        monkeypatch.setattr(HashLimiter, "run", lambda *_, **__: None)
+        monkeypatch.setattr(HashQueue, "add", lambda _queue, request: request)  # turned away
         assert [told(authenticator, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.DATABASE_UNAVAILABLE] * 24
         assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
         assert told(authenticator, basic("pk_" + "6" * 64, "x")) is Outcome.DATABASE_UNAVAILABLE
@@ -131,7 +131,9 @@ def test_wrong_secret_is_503_and_counted_when_the_hash_limiter_is_full(
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
-def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted(world: World) -> None:
+def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = old_shape(world, world.register())
 
     async def leave_at_once(authenticator: Authenticator) -> None:
@@ -144,20 +146,22 @@ def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted(worl
             "client": ("192.0.2.1", 1),
             "headers": [(b"authorization", keys.basic("sk_wrong").encode())],
         }
-        told_of_hash = asyncio.Event()
-        loop, verify_slow_hash = asyncio.get_running_loop(), authenticator.verify_slow_hash
+        submitted, go = asyncio.Event(), threading.Event()
+        loop, submit = asyncio.get_running_loop(), authenticator.hash_limiter.submit
 
-        def proving(*given: Any) -> None:
-            loop.call_soon_threadsafe(told_of_hash.set)
-            time.sleep(0.2)
-            verify_slow_hash(*given)
+        def hold(request: HashRequest) -> None:
+            compute = request.compute
+            request.compute = lambda: go.wait(60) and compute()
+            submit(request)
+            loop.call_soon(submitted.set)
 
-        authenticator.verify_slow_hash = proving  # type: ignore[method-assign]
+        monkeypatch.setattr(authenticator.hash_limiter, "submit", hold)
         request = asyncio.create_task(middleware(scope, _no_app, _no_app))
-        await asyncio.wait_for(told_of_hash.wait(), 20)
+        await asyncio.wait_for(submitted.wait(), 20)
         request.cancel()
         with suppress(asyncio.CancelledError):
             await request
+        go.set()
 
     with world.authenticator() as authenticator:
         told(authenticator, keys.basic("sk_wrong"))
@@ -177,7 +181,7 @@ def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatc
         monkeypatch.setattr(authenticator.key_cache, "load", away)
         waiters = [ThreadWaiter(), ThreadWaiter()]
         for pending, waiter in zip((slow_one, right), waiters, strict=True):
-            authenticator.verify_slow_hash(pending, FakeRequest(), waiter)
+            authenticator.submit_slow_hash(pending, FakeRequest(), waiter)
             waiter.wait(20)
         outcomes = [waiter.result.outcome for waiter in waiters if waiter.result]  # type: ignore[union-attr]
         assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]

@@ -1,17 +1,17 @@
 """ASGI under trio: waiting for commits, for slow hashes, and for the end of a lifespan."""
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
 
-import pytest
 import trio
 from starlette.testclient import TestClient
 from support.adapters import starlette_app
 from support.imported_key_pairs import have, slow
+from support.until import until
 from support.world import World, basic
 
-from octy_middleware import Authenticator
+from octy_middleware import Authenticator, OctyASGIMiddleware
+from octy_middleware.auth.hash_queue import HashRequest
 from octy_middleware.http.decision import NO_CREDENTIALS_NEEDED
-from octy_middleware.process.async_libraries import run_in_executor
 from octy_middleware.recording.async_waiters import TrioWaiter
 from octy_middleware.recording.commit_waiter import settle
 
@@ -70,22 +70,45 @@ def test_waiters_of_one_trio_run_wake_together_and_an_ended_run_blocks_no_other(
     assert late[0].result is NO_CREDENTIALS_NEEDED
 
 
-def test_work_continues_when_the_waiting_task_is_cancelled() -> None:
-    done: list[int] = []
+def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted_under_trio(world: World) -> None:
+    keys = world.register()
+    keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
+    go, computed = threading.Event(), threading.Event()
 
-    async def gives_up() -> None:
-        with trio.move_on_after(0.01):
-            await run_in_executor(executor, lambda: (trio.run(trio.sleep, 0.1), done.append(1)))
+    async def leave(authenticator: Authenticator) -> None:
+        submit = authenticator.hash_limiter.submit
 
-    with ThreadPoolExecutor(1) as executor:
-        trio.run(gives_up)
-        assert done == []
-    assert done == [1]
+        def hold(request: HashRequest) -> None:
+            compute = request.compute
+
+            def held() -> bool | None:
+                computed.set()
+                return go.wait(60) and compute()
+
+            request.compute = held
+            submit(request)
+
+        authenticator.hash_limiter.submit = hold  # type: ignore[method-assign]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "scheme": "https",
+            "client": ("192.0.2.1", 1),
+            "headers": [(b"authorization", keys.basic("no").encode())],
+        }
+        middleware = OctyASGIMiddleware(no_app, authenticator=authenticator)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(middleware, scope, no_app, no_app)
+            await trio.to_thread.run_sync(computed.wait, 60)
+            nursery.cancel_scope.cancel()
+
+    with world.authenticator() as authenticator:
+        trio.run(leave, authenticator)
+        assert world.recorded() == {}
+        go.set()
+        until(lambda: world.recorded(keys.public_key) == {"wrong_secret": 1})
 
 
-def test_error_of_the_work_is_raised_in_the_waiting_task() -> None:
-    async def waits() -> None:
-        await run_in_executor(executor, int, "none")
-
-    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="none"):
-        trio.run(waits)
+async def no_app(*_: object) -> None:
+    raise AssertionError("no request is accepted")

@@ -54,8 +54,10 @@ class ServerGroup:
         self._folder = folder
         self._number = 0
 
-    def launch(self, server: str, contender: str, world: World, keys: Keys, authorization: str) -> Served:
-        """Start one without waiting; `wait` returns when it listens."""
+    def launch(
+        self, server: str, contender: str, world: World, keys: Keys, authorization: str, **settings: object
+    ) -> Served:
+        """Start one without waiting; `wait` returns when it listens. `settings`: of the middleware."""
         self._number += 1
         folder = self._folder / f"server-{self._number}"
         folder.mkdir()
@@ -72,6 +74,7 @@ class ServerGroup:
             "BENCH_SECRET": keys.secret,
             "BENCH_DIGEST": world.hasher.digest(Secret(keys.secret), b""),
             "BENCH_FOLDER": str(folder),
+            **{f"OCTY_{name.upper()}": str(value) for name, value in settings.items()},
         }
         command = [sys.executable, "-m", module, *arguments, *place]
         return Served(port, self._group.start(f"server-{self._number}", command, variables))

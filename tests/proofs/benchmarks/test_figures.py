@@ -106,7 +106,8 @@ def test_flood_summary_subtracts_the_control():
         flood.OURS: {**row, "refused_p50_ms": [3.0], "refused_p99_ms": [9.0], "accepted_p99_ms": [3.0]},
         flood.CONTROL_ARM: {**row, "refused_p50_ms": [1.0], "refused_p99_ms": [4.0]},
         flood.AGAIN: {**row, "refused_p50_ms": [1.0], "refused_p99_ms": [4.0], "accepted_p99_ms": [2.5]},
-        flood.OURS + flood.CALM: row,
+        flood.OURS + flood.CALM: {**row, "accepted_p99_ms": [1.5]},
+        flood.FIRST_USE: {**row, "accepted_p99_ms": [7.0]},
     }
     found = flood.summary(series)
     medians = {key: value.median for key, value in found.items() if key != "arms"}
@@ -115,6 +116,8 @@ def test_flood_summary_subtracts_the_control():
         "added_p99_ms": 5.0,
         "added_p50_syncs": 4.0,
         "accepted_p99_ratio": 1.5,
+        "accepted_p99_to_calm": 2.0,
+        "first_use_p99_ms": 7.0,
         "accepted_p99_noise": 1.25,
     }
 
@@ -181,6 +184,10 @@ def sqlite_flood(rate="2000", **figures):
                 ("≤ 4 ms", "4 ms", True),
                 ("≤ 1.5 ×", "1.6 ×", False),
             ],
+        ),
+        (
+            sqlite_flood(accepted_p99_to_calm=1.5, first_use_p99_ms=20.1),
+            [("≤ 1.5 ×", "1.5 ×", True), ("≤ 20 ms", "20.1 ms", False)],
         ),
         (sqlite_flood("1500", added_p50_syncs=1.0, added_p50_ms=0.1, added_p99_ms=1.0, accepted_p99_ratio=1.0), []),
         (

@@ -36,9 +36,15 @@ class Connection:
         """How often it was opened: while this stays, the same process answers."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, authorization: str = "", *, method: str = "GET", path: str = PATH) -> Exchange:
-        """Send one request; where the connection is refused or lost, the status is UNANSWERED."""
+    async def ask(
+        self, authorization: str = "", *, method: str = "GET", path: str = PATH, source: str = ""
+    ) -> Exchange:
+        """Send one request; where the connection is refused or lost, the status is UNANSWERED.
+
+        `source`: the client's address that a trusted proxy would report.
+        """
         credentials = f"Authorization: {authorization}\r\n" if authorization else ""
+        credentials += f"X-Forwarded-For: {source}\r\n" if source else ""
         request = f"{method} {path} HTTP/1.1\r\nHost: api\r\n{credentials}Content-Length: 0\r\n\r\n".encode()
         sent = time.monotonic()
         try:
