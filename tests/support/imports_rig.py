@@ -4,7 +4,11 @@ import csv
 import io
 import json
 
+from sqlalchemy import event
+
+from octy_worker.domain.step_pacer import StepPacer
 from octy_worker.imports.planner import Plan, carry_out, plan_import
+from octy_worker.imports.writer import ImportWriter
 from support.foreign_hashes import FOREIGN
 from support.world import World
 
@@ -65,3 +69,21 @@ def content_of(world: World) -> list[tuple]:
     return [
         world.rows(f"SELECT * FROM {table} ORDER BY 1") for table in ("account", "key_pair", "key_change", "outbox")
     ]
+
+
+def import_in_steps(world: World, count: int, pace: StepPacer | None = None) -> tuple[list[int], int]:
+    """Import so many key pairs. Return how many each transaction inserted, and the number of UPDATE statements."""
+    plan = planned(world, as_csv(*(person(number) for number in range(count))))
+    rows_by_transaction, updates = [0], []
+
+    def note(_connection, _cursor, statement, parameters, _context, many):
+        if statement.startswith("INSERT INTO key_pair"):
+            rows_by_transaction[-1] += len(parameters) if many else statement.count("(") - 1
+        elif statement.startswith("UPDATE key_pair"):
+            updates.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    event.listen(world.database.engine, "commit", lambda _connection: rows_by_transaction.append(0))
+    writer = ImportWriter(world.database, lambda: NOW, pace=pace, pause=lambda _seconds: None)
+    carry_out(world.database, plan, now=NOW, progress=lambda *_: None, writer=writer)
+    return rows_by_transaction, len(updates)
