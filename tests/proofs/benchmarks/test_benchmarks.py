@@ -115,7 +115,7 @@ def test_flood_has_both_databases_with_and_without_a_flood(report):
         [(rate, found)] = rates.items()
         assert int(rate) in TINY.rates
         calm = {arm for arm, row in found["arms"].items() if "refused_p50_ms" not in row}
-        assert calm == {flood.OURS + flood.CALM, flood.CONTROL_ARM + flood.CALM}
+        assert calm == {arm + flood.CALM for arm in (flood.OURS, flood.CONTROL_ARM, flood.FIRST_USE)}
         assert all(row["sync_ms"]["least"] > 0 for row in found["arms"].values())
 
 
