@@ -23,29 +23,13 @@ get, post, request = (partial(send, timeout=60) for send in (httpx2.get, httpx2.
 
 SET = "/v1/configurations/account/set"
 FIELDS = ("contact_name", "contact_surname", "contact_email_address", "webhook_url", "authenticated_id_key")
+# The apps use the database through the middleware only: each on one kind tests the apps as well as each on both.
 SERVERS = {
-    "starlette": [
-        "-m",
-        "uvicorn",
-        "starlette_app:app",
-        "--app-dir",
-        "{examples}",
-        "--port",
-        "{port}",
-        "--log-level",
-        "error",
-    ],
-    "flask": [
-        "-m",
-        "gunicorn",
-        "flask_app:app",
-        "--chdir",
-        "{examples}",
-        "--bind",
-        "127.0.0.1:{port}",
-        "--log-level",
-        "error",
-    ],
+    "sqlite": ("uvicorn", "starlette_app:app", "--app-dir", "{examples}", "--port", "{port}", "--log-level", "error"),
+    "postgresql": (
+        *("gunicorn", "flask_app:app", "--chdir", "{examples}", "--bind", "127.0.0.1:{port}"),
+        *("--log-level", "error"),
+    ),
 }
 
 
@@ -62,18 +46,18 @@ def keys(world: World) -> Keys:
     return world.register(f"customer-{uuid4()}")
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def api(request: pytest.FixtureRequest, world: World) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def api(world: World) -> Iterator[str]:
     """Serve one example behind a proxy that ends TLS, and return its address."""
     port = free_port()
-    command = [part.format(examples=ROOT / "examples", port=port) for part in SERVERS[request.param]]
+    command = [part.format(examples=ROOT / "examples", port=port) for part in SERVERS[world.store]]
     settings = {
         "OCTY_DATABASE_URL": world.url,
         "OCTY_PEPPERS": world.peppers.export(),
         "OCTY_TRUSTED_PROXIES": LOOPBACK,
     }
     with ProcessGroup(world.folder / "logs", {**os.environ, **settings}) as group:
-        process = group.start("app", [sys.executable, *command])
+        process = group.start("app", [sys.executable, "-m", *command])
         process.wait_until(lambda: is_listening(port), 30)
         yield f"http://{LOOPBACK}:{port}"
 

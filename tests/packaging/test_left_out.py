@@ -29,8 +29,13 @@ def test_tests_that_are_left_out_are_named_and_fail_where_all_are_required(
 ) -> None:
     (tmp_path / "test_some.py").write_text(FILE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs(program)\n")
-    words = [sys.executable, "-m", "pytest", "-p", "support.left_out", "-p", "no:cacheprovider", "-p", "no:xdist", "-q"]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OCTY_REQUIRE_ALL": required}
+    words = [sys.executable, "-m", "pytest", "-p", "support.left_out", "-p", "no:cacheprovider", "-q"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(TESTS),
+        "OCTY_REQUIRE_ALL": required,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     done = subprocess.run(
         words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )

@@ -34,9 +34,9 @@ class Preloaded:
 
 
 @contextmanager
-def preloaded(*modules: str) -> Iterator[Preloaded]:
-    """Start the process; end it with the block."""
-    command = [sys.executable, __file__, *modules]
+def preloaded(*modules: str, options: Sequence[str] = ()) -> Iterator[Preloaded]:
+    """Start the process, with Python's `options`; end it with the block."""
+    command = [sys.executable, *options, __file__, *modules]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Preloaded(process)
 

@@ -28,6 +28,7 @@ from octy_worker.domain import regenerations
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff.registration import register
 from support.databases import make_database, remove_database
+from support.fake_request import FakeRequest  # noqa: F401 - tests import it with a world
 from support.in_session import in_session
 from support.postgres import PostgresServer
 
@@ -141,24 +142,6 @@ class World:
 def _as_text(value: object) -> object:
     """Return JSON as SQLite has it: a driver of PostgreSQL reads it for us."""
     return json.dumps(value) if isinstance(value, dict | list) else value
-
-
-class FakeRequest:
-    """A request that came through no server."""
-
-    def __init__(self, authorization: str | bytes | None = None, **given: object) -> None:
-        self.method = str(given.get("method", "GET"))
-        self.path = str(given.get("path", "/v1/things"))
-        self.peer = given.get("peer", "203.0.113.9")
-        self.scheme = str(given.get("scheme", "https"))
-        self.has_replaced_peer = bool(given.get("has_replaced_peer"))
-        self._headers: dict[bytes, list[bytes]] = dict(given.get("headers", {}))  # type: ignore[call-overload]
-        if authorization is not None:
-            value = authorization.encode() if isinstance(authorization, str) else authorization
-            self._headers[b"authorization"] = [value]
-
-    def header(self, name: bytes) -> list[bytes]:
-        return self._headers.get(name, [])
 
 
 def look_into(

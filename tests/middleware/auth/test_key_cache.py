@@ -121,14 +121,14 @@ def test_revoked_key_pair_is_dropped_by_another_process_within_a_second(world: W
 
 def test_cached_records_are_used_for_the_grace_period_of_an_outage(world: World) -> None:
     keys = world.register()
-    key_cache = make_key_cache(world.database, interval=0.25, grace_period=3.0)
+    key_cache = make_key_cache(world.database, interval=0.25, grace_period=2.0)
     key_cache.load(keys.public_key)
     with taken_away(world.url):
         begun, trusted = time.monotonic(), []
-        while time.monotonic() - begun < 4.5:
+        while time.monotonic() - begun < 2.5:
             trusted.append((time.monotonic() - begun, key_cache.get(keys.public_key) is not None))
             time.sleep(0.02)
-    assert max(at for at, some in trusted if some) < 3.1
+    assert max(at for at, some in trusted if some) < 2.1
     assert min(at for at, some in trusted if not some) > 1.5  # longer than a read alone is trusted for
     key_cache.close()
 

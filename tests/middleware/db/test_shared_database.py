@@ -1,7 +1,7 @@
 """A database, a schema or an interpreter shared with a host app that has tables and models of the same names."""
 
-import subprocess
-import sys
+import os
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, Integer, MetaData, Table, inspect
 from support.databases import make_empty_database, remove_database
 from support.postgres import shared_server
+from support.preloaded import Preloaded, preloaded
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, SchemaError
@@ -45,13 +46,19 @@ assert Account(id=1, {things}=[{name}(id=2)]).{things}[0].account.id == 1
 IMPORT = "import octy_middleware, octy_middleware.db.models"
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[Preloaded]:
+    with preloaded("sqlmodel") as process:
+        yield process
+
+
 @pytest.mark.parametrize("name", ["Job", "Incident", "Mail", "Webhook"])
 @pytest.mark.parametrize("imported", ["first", "last"])
-def test_host_models_of_the_same_names_are_resolved(name: str, imported: str) -> None:
+def test_host_models_of_the_same_names_are_resolved(host: Preloaded, tmp_path: Path, name: str, imported: str) -> None:
     imports = {"first": "", "last": "", imported: IMPORT}
     script = HOST.format(name=name, table=name.lower(), things=f"{name.lower()}s", **imports)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "host.py").write_text(script)
+    assert host.run(tmp_path, ["host.py"], os.environ) == (0, "")
 
 
 def test_alembic_version_table_of_the_host_is_neither_read_nor_written(empty: Database) -> None:

@@ -2,16 +2,17 @@
 
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.foreign_hashes import CRYPT, CRYPT_SECRET, FOREIGN, SECRET, long_bcrypt
+from support.preloaded import Preloaded, preloaded
 
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.http.credentials import Secret
@@ -24,6 +25,9 @@ from octy_middleware.keys.secret import KeyHasher, check_imported, row_binding
 HASHER = KeyHasher(Keychain({"k1": bytes(32)}))
 ROW = row_binding("00000000-0000-7000-8000-000000000001", "pk_00000001")
 OURS = HASHER.digest(Secret("x"), ROW)
+
+
+Run = Callable[[str], str]
 
 
 def fits(secret: str, imported: str) -> bool:
@@ -257,18 +261,24 @@ def test_sha_crypt_releases_the_gil() -> None:
 # Hosts that lack something
 
 
-def run(code: str) -> str:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def process() -> Iterator[Preloaded]:
+    """Yield a process that has imported our modules, and none of the libraries that they import when they need them."""
+    with preloaded("octy_middleware.keys.secret", options=("-W", "error")) as process:
+        yield process
+
+
+@pytest.fixture
+def run(process: Preloaded, tmp_path: Path) -> Run:
+    """Return what runs code in a fork of the process, and returns its output."""
+
+    def run(code: str) -> str:
+        (tmp_path / "program.py").write_text(code)
+        exit_code, told = process.run(tmp_path, ["program.py"], os.environ)
+        assert exit_code == 0, told
+        return told
+
+    return run
 
 
 WITHOUT = """
@@ -298,14 +308,16 @@ for _ in range(2):
         ("bcrypt", "bcrypt", "Django bcrypt_sha256"),
     ],
 )
-def test_missing_library_raises_an_error_that_says_what_to_install(name: str, package: str, form: str) -> None:
+def test_missing_library_raises_an_error_that_says_what_to_install(
+    run: Run, name: str, package: str, form: str
+) -> None:
     said = run(WITHOUT.format(name=name, stored=check_imported(FOREIGN[form]).stored, secret=SECRET)).splitlines()
     refusal = f"InvalidInputError the package {package} is missing → pip install 'octy-middleware[imports]'"
     assert said == ["False False", refusal] * 2
 
 
 @pytest.mark.parametrize("form", ["scrypt", "pbkdf2_sha256", "sha512_crypt", "SHA-256"])
-def test_other_schemes_need_no_library(form: str) -> None:
+def test_other_schemes_need_no_library(run: Run, form: str) -> None:
     stored = check_imported(FOREIGN[form]).stored
     said = run(WITHOUT.format(name="argon2", stored=stored, secret=SECRET).replace("None}", "None, 'bcrypt': None}"))
     assert said.splitlines() == ["True True"] * 2
@@ -331,7 +343,7 @@ except MemoryError as error:
     ("stored", "scheme"),
     [(ARGON.format(m=2**20, t=1, p=1), "argon2"), (f"$scrypt$ln=20,r=8,p=1${B64}${'A' * 43}", "scrypt")],
 )
-def test_too_little_memory_is_not_a_wrong_secret(stored: str, scheme: str) -> None:
+def test_too_little_memory_is_not_a_wrong_secret(run: Run, stored: str, scheme: str) -> None:
     said = run(TOO_LITTLE.format(stored=stored))
     assert said == f"a sound {scheme} hash could not be computed: ValueError None True\n"
 
@@ -355,6 +367,6 @@ print(found)
 
 
 @pytest.mark.parametrize("form", ["argon2id", "bcrypt 2b", "Django bcrypt_sha256"])
-def test_concurrent_first_verifications_succeed(form: str) -> None:
+def test_concurrent_first_verifications_succeed(run: Run, form: str) -> None:
     stored = check_imported(FOREIGN[form]).stored
     assert run(AT_ONCE.format(secret=SECRET, stored=stored)) == f"{[True] * 8}\n"

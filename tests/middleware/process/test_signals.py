@@ -12,10 +12,13 @@ import pytest
 from support.paths import TESTS
 from support.world import World
 
+# Whose handler is installed depends on the process alone.
+on_one_database = pytest.mark.parametrize("store", ["sqlite"])
+
 # A host that accepts some requests, says so, and goes on; `{before}` and `{after}` stand around the middleware.
 HOST = """
 import os, signal, sys, threading, time
-from support.world import FakeRequest
+from support.fake_request import FakeRequest
 from octy_middleware import OctyWSGIMiddleware
 {before}
 adapter = OctyWSGIMiddleware(lambda environ, start: [], batch_delay=1.0{options})
@@ -77,6 +80,7 @@ def test_queued_events_are_written_at_sigterm(world: World, parts: dict[str, str
     assert child.returncode == (0 if "interpreter" in str(parts) or parts.get("on", "").endswith("(0.01)") else -15)
 
 
+@on_one_database
 def test_signal_handler_is_not_installed_when_switched_off(world: World) -> None:
     keys = world.register()
     check = "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
@@ -86,6 +90,7 @@ def test_signal_handler_is_not_installed_when_switched_off(world: World) -> None
     assert world.recorded() == {}
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -100,6 +105,7 @@ def test_signal_handler_of_c_code_is_kept(world: World, before: str, after: str)
         assert child.poll() is None
 
 
+@on_one_database
 def test_adapter_opened_in_another_thread_installs_no_signal_handler(world: World) -> None:
     keys = world.register()
     before = "OctyWSGIMiddleware_ = OctyWSGIMiddleware\nopened = []\n"
