@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.cli_rig import Octy
 from support.databases import DATABASES, make_empty_database, remove_database
 from support.paths import EXAMPLES
 
@@ -37,10 +38,23 @@ def flask_url(stack: Stack) -> str:
     return f"https://localhost:{port}"
 
 
-@pytest.fixture(params=["asgi", "wsgi"])
+@pytest.fixture
 def adapter(request: pytest.FixtureRequest, stack: Stack) -> str:
-    """The address of the example behind each of the two adapters."""
-    return stack.api if request.param == "asgi" else str(request.getfixturevalue("flask_url"))
+    """The address of an example: behind ASGI on SQLite and WSGI on PostgreSQL, or what a test is parametrized with.
+
+    Adapter and database don't know each other; `tests/middleware/test_adapters.py` has each on each.
+    """
+    on_file = stack.database_url.startswith("sqlite")
+    chosen = getattr(request, "param", "asgi" if on_file else "wsgi")
+    return stack.api if chosen == "asgi" else str(request.getfixturevalue("flask_url"))
+
+
+@pytest.fixture(scope="session")
+def octy(stack: Stack) -> Iterator[Octy]:
+    """The `octy` command, as support staff runs it."""
+    octy = Octy(stack.env, stack.folder)
+    yield octy
+    octy.close()
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """End to end, over both adapters: twenty failures, one mail, an answer, new keys, and the end of the old ones."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
+from support.cli_rig import Octy
 
 from octy_worker.dev.customer import CustomerError
 from story.api import Api, Crew
@@ -13,18 +12,7 @@ from story.api import Api, Crew
 Connect = Callable[[str], Api]
 
 
-def octy(crew: Crew, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the `octy` command as support staff would."""
-    return subprocess.run(
-        [sys.executable, "-m", "octy_worker", *arguments],
-        env=crew.stack.command_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
+@pytest.mark.parametrize("adapter", ["asgi", "wsgi"], indirect=True)
 def test_answer_not_us_and_leaked_revokes_the_old_key_pair_at_once(crew: Crew, connect: Connect, adapter: str) -> None:
     api, old = connect(adapter), crew.register()
     assert api.status(old) == 200
@@ -66,21 +54,20 @@ def test_answer_it_was_us_closes_the_incident_and_resets_the_streak(crew: Crew, 
     assert len(crew.mails("alert")) == 1
 
 
-def test_staff_decides_by_command_and_a_later_decision_is_refused(crew: Crew, connect: Connect, adapter: str) -> None:
+@pytest.mark.parametrize("stack", ["sqlite"], indirect=True, scope="session")  # `test_cli_decide` has both
+def test_staff_decides_by_command_and_a_later_decision_is_refused(
+    crew: Crew, connect: Connect, adapter: str, octy: Octy
+) -> None:
     api, old = connect(adapter), crew.register()
     api.fail(old, 20)
     crew.wait_for_mail("alert")
     [(incident, *_)] = crew.incidents()
     staff = ("--actor", "ann", "--reason", "confirmed by phone")
-    done = octy(crew, "incidents", "decide", incident, "regenerate", *staff)
-    assert done.returncode == 0, done.stderr
-    late = octy(crew, "incidents", "decide", incident, "dismiss", *staff)
-    assert late.returncode == 3
-    assert "too late" in late.stderr
+    octy.shell("incidents", "decide", incident, "regenerate", *staff).must()
+    assert "too late" in octy.shell("incidents", "decide", incident, "dismiss", *staff).must(3).stderr
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 200)
-    shown = octy(crew, "incidents", "show", incident, "--json")
-    timeline = json.dumps(json.loads(shown.stdout))
+    timeline = json.dumps(octy("incidents", "show", incident, "--json").must().json)
     assert "confirmed by phone" in timeline
     assert "decision_refused" in timeline
 
