@@ -42,7 +42,8 @@ def preloaded(*modules: str, options: Sequence[str] = ()) -> Iterator[Preloaded]
 
 
 def _main(modules: Sequence[str]) -> None:
-    sys.path.remove(str(Path(__file__).parent))
+    ours = str(Path(__file__).parent)  # not there with PYTHONSAFEPATH
+    sys.path[:] = [folder for folder in sys.path if folder != ours]
     sys.dont_write_bytecode = True  # the programs are copies, in folders that are thrown away
     for module in modules:
         importlib.import_module(module)
