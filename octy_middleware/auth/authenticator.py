@@ -12,8 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from sqlalchemy import Connection
-
 from octy_middleware.auth.decisions import Decisions
 from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.hash_processes import HashProcesses
@@ -25,6 +23,7 @@ from octy_middleware.auth.key_loader import KeyLoader
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.auth.verifier import Verifier
 from octy_middleware.clock import Clock
+from octy_middleware.db.batch_transaction import BatchTransaction
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema_if_available
 from octy_middleware.domain import key_pairs
@@ -338,8 +337,8 @@ class Authenticator:
         except DatabaseUnavailableError as error:
             _logger.warning("the digest of a key pair could not be renewed, the next request tries again: %s", error)
 
-    def _write_heartbeat(self, connection: Connection) -> None:
-        self._heartbeat.write_if_due(connection)
+    def _write_heartbeat(self, transaction: BatchTransaction) -> None:
+        self._heartbeat.write_if_due(transaction)
 
     def commit_before_response(self) -> None:
         """From now on commit every event before its response, as the process is about to end. Takes no lock."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from octy_middleware.auth.cache_trust import TICK_INTERVAL, CacheTrust
 from octy_middleware.clock import Clock, elapsed
-from octy_middleware.db.bulk_sql import Batch, Row
+from octy_middleware.db.bulk_sql import Query, Row, fetch_many
 from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.equal_work import SELECT_DUMMY_KEY
@@ -26,9 +26,19 @@ from octy_middleware.process.fork import restart_after_fork
 _logger = logging.getLogger(__name__)
 
 # For an unknown key the record of another one is read: as many rows (`equal_work`).
-_LOAD = Batch(
-    "SELECT {standby}, input.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
-    "p.retire_at FROM {input} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
+_LOAD = Query(
+    (
+        "{standby}",
+        "input.public_key",
+        "p.id",
+        "p.account_id",
+        "a.reference",
+        "p.public_key",
+        "p.secret_digest",
+        "p.state",
+        "p.retire_at",
+    ),
+    "{input} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
     "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = input.public_key), input.dummy_key) "
     "AND a.id = p.account_id",
     public_key="text",
@@ -130,7 +140,7 @@ class KeyCache:
         requested = [(public_key, dummy_key) for public_key in public_keys]
 
         def question(connection: Connection) -> list[Row]:
-            rows = _LOAD.fetch(connection, requested)
+            [rows] = fetch_many(connection, (_LOAD, requested))
             if any(row[0] for row in rows):
                 raise StandbyError("a look-up was answered by a standby: only the primary is used")
             return rows

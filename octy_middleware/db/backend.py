@@ -7,6 +7,8 @@ from typing import Protocol
 
 from sqlalchemy import URL, Connection, Engine
 
+from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row
+
 ALREADY_EXISTS_HINT = (
     "something of that name exists and was not made by Octy's migrations: give Octy a database of its own"
 )
@@ -21,7 +23,7 @@ class WriteMode(Enum):
 
     EXCLUSIVE = "exclusive"  # none: staff, customers and workflows
     IMPORT = "import"  # all: it writes rows that nothing else uses yet
-    RECORDER = "recorder"  # other recorders: it locks the few keys that it writes (`Database.lock_keys`)
+    RECORDER = "recorder"  # other recorders: it locks the few keys that it writes (`Database.write_batch`)
     BULK_RECORDER = "bulk_recorder"  # none: a recorder with more keys than can be locked
     MIGRATION = "migration"  # none; works without tables too
 
@@ -60,11 +62,19 @@ class Backend(Protocol):
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """Begin a transaction that writes, or without a mode a read-only one. Raises StandbyError."""
 
+    def begin_batch(
+        self, connection: Connection, public_keys: Sequence[str] | None, queries: Queries, timeout: float
+    ) -> list[list[Row]]:
+        """Begin a recorder's transaction, lock the sorted keys, and return the result of each query.
+
+        Without keys other recorders are locked out. Raises what `begin` raises.
+        """
+
+    def commit_batch(self, connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
+        """Write and commit a recorder's transaction."""
+
     def is_current(self, connection: Connection) -> bool:
         """Whether an open connection still leads to this database, as far as that can be known without a message."""
-
-    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
-        """Lock these keys against other recorders until the end of the transaction. Pass them sorted."""
 
     def lock_feed(self, connection: Connection) -> None:
         """Make rows of the change feed be committed in the order of their numbers."""

@@ -5,8 +5,9 @@ What differs between the two is in their backends (`sqlite`, `postgres`); the ve
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -15,6 +16,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from octy_middleware.db.backend import Backend, Listener, WriteMode
+from octy_middleware.db.batch_transaction import BatchTransaction
+from octy_middleware.db.bulk_sql import InputRows, Query
 from octy_middleware.db.pinned_connection import PinnedConnection
 from octy_middleware.errors import (
     ConfigurationError,
@@ -116,7 +119,7 @@ class Database:
         return engine
 
     def pin_connection(self) -> PinnedConnection:
-        """Return a connection for the use of one thread, for `query` and `write`. It is closed when collected."""
+        """Return a connection for the use of one thread, for `query` and `write_batch`. It is closed when collected."""
         pinned = PinnedConnection()
         self._pinned.add(pinned)
         return pinned
@@ -158,33 +161,56 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Open a read-only transaction, which sees one consistent state."""
         detect_fork()
-        with self._translate_errors(), self._connect(None) as connection, connection.begin():
+        begin = partial(self.backend.begin, mode=None, timeout=0.0)
+        with self._translate_errors(), self._connect(begin) as (connection, _), connection.begin():
             yield connection
 
     @contextmanager
-    def write(
-        self,
-        *,
-        timeout: float | None = None,
-        mode: WriteMode = WriteMode.EXCLUSIVE,
-        pinned: PinnedConnection | None = None,
-    ) -> Iterator[Connection]:
+    def write(self, *, timeout: float | None = None, mode: WriteMode = WriteMode.EXCLUSIVE) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception.
 
         `timeout`: seconds to wait for other writers; by default the `busy_timeout`. `mode`: which other writers may
-        run at the same time, on a database that allows several. `pinned`: the connection to use.
+        run at the same time, on a database that allows several.
         """
+        wait = self._busy_timeout if timeout is None else timeout
+        with self._transaction(lambda connection: self.backend.begin(connection, mode, wait), wait) as (connection, _):
+            yield connection
+
+    @contextmanager
+    def write_batch(
+        self,
+        keys: Collection[str] | None,
+        *queries: tuple[Query, InputRows],
+        pinned: PinnedConnection | None = None,
+    ) -> Iterator[BatchTransaction]:
+        """Open a recorder's transaction: lock these keys against other recorders, and run the queries.
+
+        `keys`: None locks all other recorders out. `pinned`: the connection to use. What is added to the transaction is
+        written, and committed, at the end; an exception rolls it back.
+        """
+        locked = None if keys is None else sorted(keys)
+        wait = self._busy_timeout
+        begin = partial(self.backend.begin_batch, public_keys=locked, queries=queries, timeout=wait)
+        with self._transaction(begin, wait, pinned) as (connection, found):
+            transaction = BatchTransaction(connection, found)
+            yield transaction
+            self.backend.commit_batch(connection, transaction.writes)
+
+    @contextmanager
+    def _transaction(
+        self, begin: Callable[[Connection], _Result], timeout: float, pinned: PinnedConnection | None = None
+    ) -> Iterator[tuple[Connection, _Result]]:
+        """Begin a transaction that writes; commit it at the end, then tell listeners of this process."""
         detect_fork()
         changed: list[str] = []
-        wait = self._busy_timeout if timeout is None else timeout
         with (
             self._translate_errors(),
-            self.backend.hold_write_lock(wait),
-            self._connect(mode, wait, pinned) as connection,
+            self.backend.hold_write_lock(timeout),
+            self._connect(begin, pinned) as (connection, found),
         ):
             try:
                 with connection.begin():
-                    yield connection
+                    yield connection, found
                 self.backend.check_committed(connection)
                 changed = connection.info.get(_CHANGED_KEYS, [])
                 self.backend.after_commit(connection)
@@ -207,10 +233,6 @@ class Database:
             yield session
             session.flush()
 
-    def lock_keys(self, connection: Connection, public_keys: Iterable[str]) -> None:
-        """Lock these keys against other recorders until the end of a `WriteMode.RECORDER` transaction."""
-        self.backend.lock_keys(connection, sorted(public_keys))
-
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """Update the planner's statistics of these tables, at the end of a transaction that wrote many rows."""
         self.backend.refresh_statistics(connection, *tables)
@@ -230,13 +252,13 @@ class Database:
 
     @contextmanager
     def _connect(
-        self, mode: WriteMode | None, timeout: float = 0.0, pinned: PinnedConnection | None = None
-    ) -> Iterator[Connection]:
+        self, begin: Callable[[Connection], _Result], pinned: PinnedConnection | None = None
+    ) -> Iterator[tuple[Connection, _Result]]:
         """Take a connection and begin a transaction on it."""
         with self._connect_from_pool() if pinned is None else self._use_pinned(pinned) as connection:
-            self._begin(connection, mode, timeout)
+            found = self._begin(connection, begin)
             connection.info[_BACKEND] = self.backend
-            yield connection
+            yield connection, found
 
     def _use_pinned(self, pinned: PinnedConnection) -> AbstractContextManager[Connection]:
         return pinned.use(self._connect_from_pool, self.backend.is_current)
@@ -247,21 +269,19 @@ class Database:
         except InvalidRequestError as error:  # the pool gave up: the file changed at every try
             raise DatabaseUnavailableError(f"{self.backend.display_name} is being replaced: {error}") from error
 
-    def _begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
-        """Begin on an open connection to the primary. Others are replaced first: nothing was run on them yet."""
+    def _begin(self, connection: Connection, begin: Callable[[Connection], _Result]) -> _Result:
+        """Begin on an open connection to the primary. Others are replaced first: nothing was written on them yet."""
         retried = False
         for _ in range(_MAX_RECONNECTS):  # a restarted server has closed all of them
             driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
             try:
-                self.backend.begin(connection, mode, timeout)
+                return begin(connection)
             except Exception as error:
                 if not self._is_disconnect(error, driver):
                     if retried or not self._is_standby(error):
                         raise
                     retried = True
                 connection.invalidate(error)
-            else:
-                return
         raise DatabaseUnavailableError(f"{self.backend.display_name} closes every connection")
 
     @contextmanager

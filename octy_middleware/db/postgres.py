@@ -1,15 +1,11 @@
 """The PostgreSQL backend, by psycopg 3: for hosts on more than one machine.
 
-Writers lock the table `write_lock`, always in this order, so that there is no deadlock: the row of exclusive writers,
-the table itself (shared by recorders, exclusive for others), the rows of keys in sorted order, the row of the change
-feed. All these locks need the right to write that table. Advisory locks need no right: any role that may connect could
-take them and stop all recording.
+The locks of writers are in `postgres_locks`, a recorder's transaction in `postgres_batches`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
-from zlib import crc32
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
@@ -17,12 +13,25 @@ from sqlalchemy.exc import DisconnectionError
 from octy_middleware.db.backend import (
     ALREADY_EXISTS_HINT,
     SCHEMA_OPTION,
-    VERSION_TABLE,
     Listener,
     WriteMode,
     has_class_name,
 )
+from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row
 from octy_middleware.db.postgres_listener import CHANNEL, PostgresListener
+from octy_middleware.db.postgres_locks import (
+    ADD_ROWS,
+    FEED_ROW,
+    IDLE,
+    KEEP_DURABLE,
+    LOCK_ROWS_MISSING,
+    LOCKS,
+    POOLED,
+    READ,
+    WRITE,
+    lock_row,
+    lock_timeout,
+)
 from octy_middleware.db.postgres_url import (
     driver_defaults,
     driver_options,
@@ -42,43 +51,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
-_EXCLUSIVE_ROW, _FEED_ROW = 0, 1  # rows of `write_lock`
-_FIRST_KEY_ROW = 64  # the first row for keys
-_KEY_ROWS = 16_384  # rows that keys are hashed to: of a hundred pairs of batches with 13 keys each, one pair collides
-_POOLED = "octy_pooled"  # in a connection's `info`: a pooler may lead each transaction to another session
 _GENERATION = "octy_generation"  # in a connection's `info`: the generation that it was made in
-
-
-def _lock_row(slot: int) -> str:
-    return f"SELECT slot FROM write_lock WHERE slot = {slot} FOR UPDATE"  # noqa: S608  # our own number
-
-
-# Row locks take ROW SHARE on the table, which is compatible with both modes.
-_SHARED = "LOCK TABLE write_lock IN ROW EXCLUSIVE MODE"
-_EXCLUSIVE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
-# A table `write_lock` without our version table is not Octy's.
-_HAS_LOCKS = f"SELECT num_nulls(to_regclass('write_lock'), to_regclass('{VERSION_TABLE}')) = 0"
-_LOCKS = {
-    WriteMode.EXCLUSIVE: (_lock_row(_EXCLUSIVE_ROW), _EXCLUSIVE),
-    WriteMode.IMPORT: (),
-    WriteMode.RECORDER: (_SHARED,),
-    WriteMode.BULK_RECORDER: (_EXCLUSIVE,),
-    # The table may not exist yet. Another role that takes this lock blocks migrations and nothing else.
-    WriteMode.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", _HAS_LOCKS),
-}
-# idle_in_transaction_session_timeout in seconds: a process that is stopped inside a transaction loses its locks. For a
-# recorder it is below the time that others wait for it; exclusive writers compute between statements.
-_IDLE = {
-    WriteMode.EXCLUSIVE: 5,
-    WriteMode.IMPORT: 5,
-    WriteMode.RECORDER: 2,
-    WriteMode.BULK_RECORDER: 2,
-    WriteMode.MIGRATION: 60,
-    None: 60,
-}
-_LOCK_KEYS = "SELECT slot FROM write_lock WHERE slot = ANY(%s) ORDER BY slot FOR UPDATE"
-_ADD_ROWS = f"INSERT INTO write_lock SELECT generate_series(0, {_FIRST_KEY_ROW + _KEY_ROWS - 1}) ON CONFLICT DO NOTHING"
-_LOCK_ROWS_MISSING = "rows of the table write_lock are missing, so writers can't lock them → run `octy db upgrade`"
 _OUTAGES = frozenset(
     {
         "OperationalError",
@@ -105,10 +78,6 @@ _HINTS = {  # by the class of the driver's error
 _SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit'), current_setting('search_path')"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # can store any text; the latter stores bytes unchanged
 _MAKE_DURABLE = "SELECT set_config('synchronous_commit', 'on', false)"
-_KEEP_DURABLE = (  # always returns a row: `begin` takes an empty result for missing rows of `write_lock`
-    "SELECT set_config('synchronous_commit', "
-    "COALESCE(NULLIF(current_setting('synchronous_commit'), 'off'), 'on'), true)"
-)
 _ADD_SCHEMA = "add ?schema=octy_data to OCTY_DATABASE_URL (&schema=octy_data behind other options)"
 _HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)"
 _WITHOUT_USAGE = """
@@ -117,11 +86,6 @@ SELECT string_agg(nspname, ', ') FROM pg_namespace WHERE NOT has_schema_privileg
 )
 """
 _SHOWN_OPTIONS = ("host", "port", "service", SCHEMA_OPTION)  # options that an error may show
-_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # each statement sees what was committed before it got its locks
-_READ = (
-    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-    f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[None]}s'; SELECT pg_is_in_recovery()"
-).encode()
 
 
 class PostgresBackend:
@@ -185,7 +149,7 @@ class PostgresBackend:
 
     def _set_up(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
         pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
-        pooled = record.info[_POOLED] = pid != driver.info.backend_pid
+        pooled = record.info[POOLED] = pid != driver.info.backend_pid
         problem = self._setup_problem(driver, path if pooled else self.schema)
         if pooled and not problem:
             problem = _pooling_problem(driver)
@@ -223,24 +187,38 @@ class PostgresBackend:
         """See `Backend`. One message to the server, which also shows whether the connection is still open."""
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         if mode is None:
-            cursor = driver.execute(_READ, prepare=False)
+            cursor = driver.execute(READ, prepare=False)
             while cursor.nextset():
                 pass
             if cursor.fetchone() != (False,):
                 raise StandbyError(f"{self.display_name} is a standby: only the primary is used")
             return
         statements = (
-            _WRITE,
-            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[mode]}s'",
-            f"SET LOCAL lock_timeout = {max(1, int(timeout * 1000))}",
-            *((_KEEP_DURABLE,) if connection.info[_POOLED] else ()),
-            *_LOCKS[mode],
+            WRITE,
+            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE[mode]}s'",
+            f"SET LOCAL lock_timeout = {lock_timeout(timeout)}",
+            *((KEEP_DURABLE,) if connection.info[POOLED] else ()),
+            *LOCKS[mode],
         )
         results = _fetch_all(driver.execute("; ".join(statements).encode(), prepare=False))
         if mode is WriteMode.MIGRATION and results[-1] == [(True,)]:
-            driver.execute("; ".join(_LOCKS[WriteMode.EXCLUSIVE]).encode(), prepare=False)
+            driver.execute("; ".join(LOCKS[WriteMode.EXCLUSIVE]).encode(), prepare=False)
         elif not all(results):
-            raise DatabaseSetupError(_LOCK_ROWS_MISSING)
+            raise DatabaseSetupError(LOCK_ROWS_MISSING)
+
+    def begin_batch(
+        self, connection: Connection, public_keys: Sequence[str] | None, queries: Queries, timeout: float
+    ) -> list[list[Row]]:
+        """See `Backend`. One message to the server."""
+        from octy_middleware.db import postgres_batches  # noqa: PLC0415  # psycopg may not be installed
+
+        return postgres_batches.begin_batch(connection, public_keys, queries, timeout)
+
+    def commit_batch(self, connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
+        """See `Backend`. One message to the server."""
+        from octy_middleware.db import postgres_batches  # noqa: PLC0415
+
+        postgres_batches.commit_batch(connection, writes)
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. Whether it is still open, the next message to the server shows."""
@@ -261,20 +239,14 @@ class PostgresBackend:
         if record.info[_GENERATION] != self._generation:
             raise DisconnectionError("made before the last switch to a standby")
 
-    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
-        """See `Backend`."""
-        slots = sorted({_FIRST_KEY_ROW + crc32(key.encode()) % _KEY_ROWS for key in public_keys})
-        if len(connection.exec_driver_sql(_LOCK_KEYS, (slots,)).all()) != len(slots):
-            raise DatabaseSetupError(_LOCK_ROWS_MISSING)
-
     def lock_feed(self, connection: Connection) -> None:
         """See `Backend`. Else readers would skip a row with an early number and a late commit."""
-        if connection.exec_driver_sql(_lock_row(_FEED_ROW)).first() is None:
-            raise DatabaseSetupError(_LOCK_ROWS_MISSING)
+        if connection.exec_driver_sql(lock_row(FEED_ROW)).first() is None:
+            raise DatabaseSetupError(LOCK_ROWS_MISSING)
 
     def add_lock_rows(self, connection: Connection) -> None:
         """See `Backend`."""
-        if connection.exec_driver_sql(_ADD_ROWS).rowcount:
+        if connection.exec_driver_sql(ADD_ROWS).rowcount:
             self.refresh_statistics(connection, "write_lock")
 
     def notify(self, connection: Connection) -> None:

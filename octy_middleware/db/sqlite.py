@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from octy_middleware.db.backend import ALREADY_EXISTS_HINT, Listener, WriteMode
+from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row, fetch_many, sqlite_driver, to_json
 from octy_middleware.db.file_lock import FileLock, mode_for_writers, restrict_to_writers
 from octy_middleware.errors import ConfigurationError, DatabaseUnavailableError
 
@@ -78,15 +78,29 @@ class SqliteBackend:
 
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:  # noqa: ARG002
         """See `Backend`."""
-        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-        driver.execute("BEGIN" if mode is None else "BEGIN IMMEDIATE").close()
+        sqlite_driver(connection).execute("BEGIN" if mode is None else "BEGIN IMMEDIATE").close()
+
+    def begin_batch(
+        self,
+        connection: Connection,
+        public_keys: Sequence[str] | None,  # noqa: ARG002  # there is only one writer anyway
+        queries: Queries,
+        timeout: float,  # noqa: ARG002
+    ) -> list[list[Row]]:
+        """See `Backend`."""
+        sqlite_driver(connection).execute("BEGIN IMMEDIATE").close()
+        return fetch_many(connection, *queries)
+
+    def commit_batch(self, connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
+        """See `Backend`. SQLite has no data-modifying CTE, and a statement of its own is no message here."""
+        driver = sqlite_driver(connection)
+        for batch, rows in writes:
+            driver.execute(batch.for_json, (to_json(rows),))
+        driver.execute("COMMIT").close()
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. The file may have been removed or replaced."""
         return not connection.invalidated and bool(connection.info[_FILE] == _identity(self._path_text))
-
-    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
-        """See `Backend`. There is only one writer anyway."""
 
     def lock_feed(self, connection: Connection) -> None:
         """See `Backend`. There is only one writer anyway."""
@@ -111,7 +125,7 @@ class SqliteBackend:
         """See `Backend`. The write-ahead log still contains the pages from before a secret was erased."""
         self._has_erased = connection.info.pop(_ERASED, False) or self._has_erased
         if self._has_erased:
-            self._truncate_log(cast("sqlite3.Connection", connection.connection.driver_connection))
+            self._truncate_log(sqlite_driver(connection))
         self._touch_wake_up_file(connection)
 
     def _truncate_log(self, driver: sqlite3.Connection) -> None:

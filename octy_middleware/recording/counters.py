@@ -3,19 +3,21 @@
 Both are limited a key and minute, because attackers choose keys and source addresses freely.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from sqlalchemy import Connection
-
 from octy_middleware.clock import to_micros
-from octy_middleware.db.bulk_sql import Batch, InputRows, Query, Row, execute, execute_many
+from octy_middleware.db.batch_transaction import BatchTransaction
+from octy_middleware.db.bulk_sql import Batch, Query, Row
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 
-_KeyMinute = tuple[str, int]
-Counts: TypeAlias = Counter[tuple[str, int, str, str]]
+Counts: TypeAlias = Mapping[tuple[str, int, str, str], int]
 """Number of events by public key, minute since 1970, source and outcome."""
+AttemptGroups: TypeAlias = Mapping[tuple[str, int, str], Sequence[AuthEvent]]
+"""Events to be written in detail, by public key, minute since 1970 and outcome."""
+NewSources: TypeAlias = Mapping[tuple[str, int], Sequence[str]]
+"""Sources that are not counted yet, by public key and minute, both in sorted order."""
 
 ADD_COUNTS = Batch(
     "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) "
@@ -35,13 +37,19 @@ FIND_SOURCES = Query(
     minute="bigint",
     source="text",
 )
-"""Input: `source_places`. Returns those that are counted already, for `add_counts`."""
-_COUNT_SOURCES = Batch(
-    "SELECT input.public_key, input.minute, (SELECT COUNT(DISTINCT o.source) FROM outcome_minute o "
-    "WHERE o.public_key = input.public_key AND o.minute = input.minute) FROM {input}",
+"""Input: `source_places`. Returns those that are counted already, for `find_new_sources`."""
+COUNT_SOURCES = Query(
+    (
+        "input.public_key",
+        "input.minute",
+        "(SELECT COUNT(DISTINCT o.source) FROM outcome_minute o WHERE o.public_key = input.public_key "  # noqa: ISC004
+        "AND o.minute = input.minute)",
+    ),
+    "{input}",
     public_key="text",
     minute="bigint",
 )
+"""Input: the places of `find_new_sources`. Returns how many sources each has, for `limit_sources`."""
 
 _ATTEMPT = {
     "at": "bigint",
@@ -57,7 +65,16 @@ _ATTEMPT = {
 }
 _NAMES = ", ".join(_ATTEMPT)
 ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{input}}", **_ATTEMPT)  # noqa: S608
-_REPLACE_ATTEMPT = f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in _ATTEMPT)} WHERE id = ?"  # noqa: S608
+_CHANGED = [name for name in _ATTEMPT if name not in ("public_key", "minute", "outcome")]  # the group, in an index
+_SET = f"UPDATE attempt SET {', '.join(f'{name} = input.{name}' for name in _CHANGED)} FROM "  # noqa: S608
+# Recorders share the rows of unknown keys, so PostgreSQL locks them in one order before it changes any.
+_REPLACE_ATTEMPTS = Batch(
+    f"{_SET} {{input}} WHERE attempt.id = input.id",
+    "WITH input AS (SELECT * FROM {input}), locked AS (SELECT a.id FROM input JOIN attempt a ON a.id = input.id "  # noqa: S608
+    f"ORDER BY a.id FOR UPDATE OF a) {_SET} input JOIN locked ON locked.id = input.id WHERE attempt.id = locked.id",
+    **_ATTEMPT,
+    id="bigint",
+)
 _SAME_PLACE = "WHERE a.public_key = input.public_key AND a.minute = input.minute AND a.outcome = input.outcome"
 COUNT_ATTEMPTS = Query(
     (
@@ -72,15 +89,7 @@ COUNT_ATTEMPTS = Query(
     minute="bigint",
     outcome="text",
 )
-"""Input: the groups of `group_attempts`. Returns how many rows each has, and the newest id, for `add_attempts`."""
-
-
-def count_events(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
-    """Return the counts of events; each event comes with how often it occurred."""
-    seen: Counts = Counter()
-    for event, count in uses:
-        seen[event.public_key, int(event.at) // 60, event.source, str(event.outcome)] += count
-    return seen
+"""Input: the keys of `AttemptGroups`. Returns how many rows each has, and the newest id, for `write_attempts`."""
 
 
 def source_places(counts: Counts) -> list[tuple[str, int, str]]:
@@ -88,87 +97,62 @@ def source_places(counts: Counts) -> list[tuple[str, int, str]]:
     return sorted({place[:3] for place in counts})
 
 
-def add_counts(
-    connection: Connection,
-    counts: Counts,
-    present: Iterable[Row],
-    *additional: tuple[Batch, InputRows],
-    max_sources: int,
-) -> None:
-    """Add to the counts. `present`: the result of `FIND_SOURCES`; `additional`: inserts to send in the same message.
-
-    At most `max_sources` a key and minute are counted by name, all others as `OVERFLOW`.
-    """
-    limited = _limit_sources(connection, counts, present, max_sources)
-    execute_many(connection, *additional, (ADD_COUNTS, [(*place, count) for place, count in sorted(limited.items())]))
-
-
-def _limit_sources(connection: Connection, counts: Counts, present: Iterable[Row], max_sources: int) -> Counts:
-    """Move counts of sources beyond the limit to `OVERFLOW`. The sources of a minute are counted only for a new one."""
+def find_new_sources(counts: Counts, present: Iterable[Row]) -> NewSources:
+    """Return the sources that are not counted yet. `present`: the result of `FIND_SOURCES`."""
     new = {place[:3] for place in counts} - set(map(tuple, present))
-    if not new:
-        return counts
-    new_sources: defaultdict[_KeyMinute, list[str]] = defaultdict(list)
+    sources: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for public_key, minute, source in sorted(new):
-        new_sources[public_key, minute].append(source)
-    overflowing: set[tuple[str, int, str]] = set()
-    for public_key, minute, known in _COUNT_SOURCES.fetch(connection, sorted(new_sources)):
-        overflowing.update(
-            (public_key, minute, source) for source in new_sources[public_key, minute][max(0, max_sources - known) :]
-        )
-    limited: Counts = Counter()
+        sources[public_key, minute].append(source)
+    return sources
+
+
+def limit_sources(counts: Counts, new: NewSources, present: Iterable[Row], *, max_sources: int) -> Counts:
+    """Move counts of new sources beyond the limit to `OVERFLOW`. `present`: the result of `COUNT_SOURCES`.
+
+    At most `max_sources` a key and minute are counted by name.
+    """
+    overflowing = {
+        (public_key, minute, source)
+        for public_key, minute, known in present
+        for source in new[public_key, minute][max(0, max_sources - known) :]
+    }
+    if not overflowing:
+        return counts
+    limited: defaultdict[tuple[str, int, str, str], int] = defaultdict(int)
     for (public_key, minute, source, outcome), count in counts.items():
         by_name = (public_key, minute, source) not in overflowing
         limited[public_key, minute, source if by_name else OVERFLOW, outcome] += count
     return limited
 
 
-def group_attempts(refused: Iterable[AuthEvent]) -> dict[tuple[str, int, str], list[AuthEvent]]:
-    """Return the events to be written in detail, by public key, minute and outcome."""
-    places: defaultdict[tuple[str, int, str], list[AuthEvent]] = defaultdict(list)
-    for event in refused:
-        places[event.public_key, int(event.at) // 60, str(event.outcome)].append(event)
-    return places
+def write_counts(transaction: BatchTransaction, counts: Counts) -> None:
+    """Add to the counts."""
+    transaction.add(ADD_COUNTS, [(*place, count) for place, count in sorted(counts.items())])
 
 
-def add_attempts(
-    connection: Connection,
-    places: Mapping[tuple[str, int, str], Sequence[AuthEvent]],
-    present: Iterable[Row],
-    *,
-    limit: int,
+def write_attempts(
+    transaction: BatchTransaction, groups: AttemptGroups, present: Iterable[Row], *, limit: int
 ) -> list[Row]:
-    """Return the `attempt` rows to insert; overwrite rows of groups that are full.
+    """Overwrite rows of groups that are full; return the rows to add to others, for `ADD_ATTEMPTS`.
 
     `present`: the result of `COUNT_ATTEMPTS`. Each group keeps its first rows and its newest, `limit` in all. A full
     group has its newest row overwritten, so the cost is the same: unknown keys, which share one group, take no less
     time than a key with a group of its own (`equal_work`).
     """
-    added: list[tuple[object, ...]] = []
-    replaced: dict[int, AuthEvent] = {}
+    added: list[Row] = []
+    replaced: list[Row] = []
     for public_key, minute, outcome, known, newest in present:
-        events = places[public_key, minute, outcome]
+        events = groups[public_key, minute, outcome]
         room = max(0, limit - known)
-        limited = events if len(events) <= room else [*events[: max(0, room - 1)], events[-1]]
-        if room:
-            added.extend(map(_attempt_row, limited))
-        else:
-            replaced[newest] = events[-1]
-    for newest, event in sorted(replaced.items()):  # in one order everywhere: recorders share the rows of unknown keys
-        execute(connection, _REPLACE_ATTEMPT, *_attempt_row(event), newest)
+        if not room:
+            replaced.append((*_attempt_row(events[-1]), newest))
+            continue
+        added.extend(map(_attempt_row, events if len(events) <= room else [*events[: room - 1], events[-1]]))
+    transaction.add(_REPLACE_ATTEMPTS, replaced)
     return added
 
 
-def _attempt_row(event: AuthEvent) -> tuple[object, ...]:
-    return (
-        to_micros(event.at),
-        event.public_key,
-        event.key_hash,
-        int(event.at) // 60,
-        str(event.outcome),
-        event.source,
-        event.user_agent,
-        event.method,
-        event.path,
-        event.request_id,
-    )
+def _attempt_row(event: AuthEvent) -> Row:
+    outcome, at, source, _, public_key, _, key_hash, user_agent, method, path, request_id = event
+    minute = int(at) // 60
+    return to_micros(at), public_key, key_hash, minute, outcome, source, user_agent, method, path, request_id

@@ -9,21 +9,35 @@ import socket
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
 from octy_middleware._version import __version__
 from octy_middleware.clock import Clock, to_micros
-from octy_middleware.db.bulk_sql import execute
+from octy_middleware.db.batch_transaction import BatchTransaction
+from octy_middleware.db.bulk_sql import Batch
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.recording.recorder import RecorderHealth
 
 _INTERVAL = 10.0  # seconds
 _ID_BYTES = 8
-_UPSERT = (
-    "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, last_error, "
-    "failed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, "
-    "queued = excluded.queued, lost = excluded.lost, commit_micros = excluded.commit_micros, "
-    "failures = excluded.failures, last_error = excluded.last_error, failed_at = excluded.failed_at"
+_COLUMNS = {
+    "id": "text",
+    "host": "text",
+    "pid": "bigint",
+    "release": "text",
+    "seen_at": "bigint",
+    "queued": "bigint",
+    "lost": "bigint",
+    "commit_micros": "bigint",
+    "failures": "bigint",
+    "last_error": "text",
+    "failed_at": "bigint",
+}
+_NAMES = ", ".join(_COLUMNS)
+_UPSERT = Batch(
+    f"INSERT INTO app_process ({_NAMES}) SELECT {_NAMES} FROM {{input}} WHERE true "  # noqa: S608  # our own names
+    "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, queued = excluded.queued, lost = excluded.lost, "
+    "commit_micros = excluded.commit_micros, failures = excluded.failures, last_error = excluded.last_error, "
+    "failed_at = excluded.failed_at",
+    **_COLUMNS,
 )
 
 
@@ -42,16 +56,15 @@ class Heartbeat:
         self._id = secrets.token_hex(_ID_BYTES)  # host name and pid may repeat after a container restart
         self._due = self._monotonic()
 
-    def write_if_due(self, connection: Connection) -> None:
+    def write_if_due(self, transaction: BatchTransaction) -> None:
         """Write the row if the last write was ten seconds ago."""
         now = self._monotonic()
         if now < self._due:
             return
         self._due = now + _INTERVAL
         health, seen_at = self._health(), self._clock()
-        execute(
-            connection,
-            _UPSERT,
+        failed_at = None if health.seconds_since_failure is None else to_micros(seen_at - health.seconds_since_failure)
+        row = (
             self._id,
             socket.gethostname()[:100],
             os.getpid(),
@@ -62,5 +75,6 @@ class Heartbeat:
             to_micros(health.last_commit_seconds),
             health.failures,
             health.past_error,
-            None if health.seconds_since_failure is None else to_micros(seen_at - health.seconds_since_failure),
+            failed_at,
         )
+        transaction.add(_UPSERT, [row])

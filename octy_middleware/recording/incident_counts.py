@@ -113,7 +113,7 @@ def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, Op
 
 def _since_openings(failed: Iterable[AuthEvent], incidents: Mapping[str, OpenIncident]) -> Counts:
     """Return the counts of a commit that opens incidents, without attempts from before their streaks."""
-    counts: Counts = Counter()
+    counts: Counter[tuple[str, int, str, str]] = Counter()
     for event in failed:
         incident = incidents.get(event.public_key)
         early = incident is not None and event.at < incident.since and event.outcome.counts

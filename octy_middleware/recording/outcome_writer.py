@@ -3,51 +3,47 @@
 The batch is reduced in memory first, so the transaction is short whatever the size of the batch.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert
 
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
-from octy_middleware.db.backend import WriteMode
+from octy_middleware.db.batch_transaction import BatchTransaction
 from octy_middleware.db.bulk_sql import Batch, Query, fetch_many, run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import outbox
 from octy_middleware.domain.notices import record_exposure
-from octy_middleware.equal_work import (
-    DECOY_KEY,
-    SAME_COST_AS_WRONG_SECRET,
-    decoy_network,
-    make_decoy_lock,
-    make_decoy_subject,
-)
+from octy_middleware.equal_work import DECOY_KEY, make_decoy_lock, make_decoy_subject
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording import incident_counts
+from octy_middleware.recording.batch_effects import BatchEffects, fold_batch
 from octy_middleware.recording.counters import (
     ADD_ATTEMPTS,
     COUNT_ATTEMPTS,
+    COUNT_SOURCES,
     FIND_SOURCES,
-    Counts,
-    add_attempts,
-    add_counts,
-    count_events,
-    group_attempts,
+    find_new_sources,
+    limit_sources,
     source_places,
+    write_attempts,
+    write_counts,
 )
 from octy_middleware.recording.incident_counts import OpenIncident
-from octy_middleware.recording.streak import ALL_NETWORKS, AttemptResult, RuleMatch, Streak, fold, next_notify_at
+from octy_middleware.recording.streak import FoldResult, RuleMatch, fold, next_notify_at
 from octy_middleware.recording.streak_table import (
+    COUNT_NETWORKS,
     LOAD_STREAKS,
+    find_new_networks,
     limit_networks,
     streak_places,
     streaks_by_key,
     write_streaks,
 )
-from octy_middleware.recording.window_rule import OFF, WindowRule, find_window_matches
+from octy_middleware.recording.window_rule import COUNT_FAILURES, OFF, WindowRule, find_window_matches, window_places
 from octy_middleware.states import KeyPairState
 
 _MAX_LOCKED_KEYS = 128  # with more keys it would wait for most other recorders anyway, so it takes one lock for all
@@ -82,20 +78,6 @@ class _KeyState:
     opened_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _BatchEffects:
-    """What a batch changes, worked out before its transaction begins."""
-
-    counts: Counts
-    attempts: Mapping[tuple[str, int, str], Sequence[AuthEvent]]
-    failing: Mapping[str, Sequence[AttemptResult]]  # of keys with a failure, by public key in sorted order
-    ended: AbstractSet[tuple[str, str]]  # (public key, network) of streaks that a success ended
-    lookup_keys: Mapping[str, str]  # by failing key: the key whose incident is loaded
-    accepted: Sequence[AuthEvent]
-    exposed: Mapping[str, AuthEvent]
-    failed: Sequence[AuthEvent]  # counted failures, and outcomes of the same cost
-
-
 class OutcomeWriter:
     """Writes batches into one database. Used by one thread at a time."""
 
@@ -109,7 +91,7 @@ class OutcomeWriter:
         max_networks: int,
         clock: Clock,
         window: WindowRule = OFF,
-        also_write: Callable[[Connection], None] = lambda _connection: None,
+        also_write: Callable[[BatchTransaction], None] = lambda _transaction: None,
     ) -> None:
         """`also_write` is called in each transaction."""
         self._database = database
@@ -129,78 +111,64 @@ class OutcomeWriter:
 
     def write(self, batch: Sequence[AuthEvent]) -> None:
         """Write the batch in one transaction. Raises DatabaseUnavailableError; then nothing of it is written."""
-        effects, keys = self._fold_batch(batch)
-        few = len(keys) <= _MAX_LOCKED_KEYS
-        mode = WriteMode.RECORDER if few else WriteMode.BULK_RECORDER
-        with self._database.write(mode=mode, pinned=self._pinned) as connection:
-            if few:
-                self._database.lock_keys(connection, keys)
-            attempts, stored, key_states, sources = fetch_many(
-                connection,
-                (COUNT_ATTEMPTS, sorted(effects.attempts)),
-                (LOAD_STREAKS, streak_places(effects.failing)),
-                (_KEY_STATES, sorted(effects.lookup_keys.items())),
-                (FIND_SOURCES, source_places(effects.counts)),
-            )
-            # Before the attempts are written: an incident that opens here is given the counts of earlier commits only.
-            incidents = self._advance_streaks(
-                connection, effects, streaks_by_key(stored), [_KeyState(*row) for row in key_states]
-            )
-            details = add_attempts(connection, effects.attempts, attempts, limit=self._attempts_per_minute)
-            self._record_usage(connection, effects.accepted)
-            for _, event in sorted(effects.exposed.items()):
-                detail = {"source": event.source, "user_agent": event.user_agent, "request_id": event.request_id}
-                record_exposure(connection, event.pair_id, detail, event.at)
-            self._also_write(connection)
-            # Last, because recorders share the rows of unknown keys: others then wait for no more than this commit.
-            sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy_subject)
-            additional = (ADD_ATTEMPTS, details), (incident_counts.ADD_SUMS, sums)
-            add_counts(connection, effects.counts, sources, *additional, max_sources=self._sources_per_minute)
+        effects = fold_batch(batch)
+        keys = effects.keys or {self._decoy_lock}
+        # Loaded before the threshold is reached, and for the decoy key too, as the last failed key: equal work.
+        lookup_keys = {key: self._last_failed_key if key == DECOY_KEY else key for key in effects.failing}
+        with self._database.write_batch(
+            keys if len(keys) <= _MAX_LOCKED_KEYS else None,
+            (COUNT_ATTEMPTS, sorted(effects.attempts)),
+            (LOAD_STREAKS, streak_places(effects.failing)),
+            (_KEY_STATES, sorted(lookup_keys.items())),
+            (FIND_SOURCES, source_places(effects.counts)),
+            (COUNT_FAILURES, window_places(effects.failing, lookup_keys, self._window)),
+            pinned=self._pinned,
+        ) as transaction:
+            self._write(transaction, effects)
         for (_, _, _, outcome), count in effects.counts.items():
             self.recorded[Outcome(outcome)] += count
 
-    def _fold_batch(self, batch: Sequence[AuthEvent]) -> tuple[_BatchEffects, AbstractSet[str]]:
-        """Return what a batch changes, and the keys to lock for it."""
-        # Accepted requests of one header and second are one shared event object in the batch: process it once.
-        events, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
-        accepted = [event for event in events.values() if event.outcome is Outcome.ACCEPTED]
-        described = [event for event in accepted if event.request_id]  # uses of retiring key pairs
-        refused = [] if len(accepted) == len(events) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
-        results = _results_by_key(batch if refused else accepted)  # the order of successes alone does not matter
-        exposed = {
-            event.public_key: event for event in refused if event.outcome is Outcome.PLAIN_HTTP and event.pair_id
-        }
-        failing = {key: some for key, some in sorted(results.items()) if not all(result.success for result in some)}
-        effects = _BatchEffects(
-            counts=count_events((events[key], count) for key, count in seen.items()),
-            attempts=group_attempts([*refused, *described]),
-            failing=failing,
-            ended={
-                (key, net)
-                for key in results.keys() - failing.keys()
-                for result in results[key]
-                for net in (ALL_NETWORKS, result.network)
-            },
-            # Loaded before the threshold is reached, and for the decoy key too, as the last failed key: equal work.
-            lookup_keys={key: self._last_failed_key if key == DECOY_KEY else key for key in failing},
-            accepted=accepted,
-            exposed=exposed,
-            failed=[event for event in refused if event.outcome.counts or event.outcome in SAME_COST_AS_WRONG_SECRET],
+    def _write(self, transaction: BatchTransaction, effects: BatchEffects) -> None:
+        attempts, stored, key_states, present, in_window = transaction.found
+        before = streaks_by_key(stored)
+        new_networks = find_new_networks(before, effects.failing)
+        new_sources = find_new_sources(effects.counts, present)
+        networks, sources = fetch_many(
+            transaction.connection,
+            (COUNT_NETWORKS, [(key,) for key in new_networks]),
+            (COUNT_SOURCES, list(new_sources)),
         )
-        return effects, (results.keys() | exposed.keys()) - {DECOY_KEY} or {self._decoy_lock}
+        failing = limit_networks(effects.failing, new_networks, networks, max_networks=self._max_networks)
+        folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
+        # Before the attempts are written: an incident that opens here is given the counts of earlier commits only.
+        incidents = self._update_incidents(
+            transaction.connection,
+            [_KeyState(*row) for row in key_states],
+            folded,
+            find_window_matches(failing, in_window, self._window),
+        )
+        for _, event in sorted(effects.exposed.items()):
+            detail = {"source": event.source, "user_agent": event.user_agent, "request_id": event.request_id}
+            record_exposure(transaction.connection, event.pair_id, detail, event.at)
+        write_streaks(transaction, before, folded, effects.ended)
+        added = write_attempts(transaction, effects.attempts, attempts, limit=self._attempts_per_minute)
+        self._record_usage(transaction, effects.accepted)
+        self._also_write(transaction)
+        # Last, because recorders share the rows of unknown keys: others then wait for no more than this commit.
+        transaction.add(ADD_ATTEMPTS, added)
+        sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy_subject)
+        transaction.add(incident_counts.ADD_SUMS, sums)
+        limited = limit_sources(effects.counts, new_sources, sources, max_sources=self._sources_per_minute)
+        write_counts(transaction, limited)
 
-    def _advance_streaks(
+    def _update_incidents(
         self,
         connection: Connection,
-        effects: _BatchEffects,
-        before: Mapping[str, Mapping[str, Streak]],
         key_states: Iterable[_KeyState],
+        folded: Mapping[str, FoldResult],
+        window_matches: Mapping[str, RuleMatch],
     ) -> dict[str, OpenIncident]:
-        """Write the streaks, open or update incidents; return the incidents that are open then, by public key."""
-        failing = limit_networks(connection, before, effects.failing, max_networks=self._max_networks)
-        folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
-        write_streaks(connection, before, folded, effects.ended)
-        window_matches = find_window_matches(connection, failing, effects.lookup_keys, self._window)
+        """Open or update incidents; return those that are open then, by public key."""
         incidents: dict[str, OpenIncident] = {}
         for key_state in key_states:
             if key_state.public_key == DECOY_KEY:  # loaded for equal work only: unknown keys have no incident
@@ -272,7 +240,7 @@ class OutcomeWriter:
         )
         outbox.enqueue(connection, outbox.MessageKind.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
-    def _record_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
+    def _record_usage(self, transaction: BatchTransaction, accepted: Iterable[AuthEvent]) -> None:
         """Write first and last use, at most once a minute and key pair; it is for display only."""
         latest = {event.pair_id: event.at for event in accepted}
         due = {
@@ -285,25 +253,4 @@ class OutcomeWriter:
         if len(self._usage_recorded_at) > 100_000:  # noqa: PLR2004  # after that, last uses are written once more than needed
             self._usage_recorded_at.clear()
         self._usage_recorded_at.update(due)
-        _RECORD_USAGE.execute(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
-
-
-def _results_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[AttemptResult]]:
-    """Return the results that change streaks, by public key; those of unknown and retired keys under the decoy key.
-
-    Repeated uses of one shared event are one result: accepted requests of a busy key are most of a batch.
-    """
-    results: defaultdict[str, list[AttemptResult]] = defaultdict(list)
-    last: dict[str, AuthEvent] = {}
-    for event in batch:
-        key = event.public_key
-        if event.outcome is Outcome.ACCEPTED:
-            if last.get(key) is not event:
-                results[key].append(AttemptResult(True, event.network, event.at))
-                last[key] = event
-        elif event.outcome.counts:
-            results[key].append(AttemptResult(False, event.network, event.at, event.request_id))
-            last[key] = event
-        elif event.outcome in SAME_COST_AS_WRONG_SECRET:
-            results[DECOY_KEY].append(AttemptResult(False, decoy_network(event.network), event.at))
-    return results
+        transaction.add(_RECORD_USAGE, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])

@@ -1,10 +1,10 @@
 """Loads and writes streaks: many keys in one statement, with a limit on networks per key."""
 
 from collections.abc import Iterable, Mapping, Sequence
-
-from sqlalchemy import Connection
+from collections.abc import Set as AbstractSet
 
 from octy_middleware.clock import to_micros
+from octy_middleware.db.batch_transaction import BatchTransaction
 from octy_middleware.db.bulk_sql import Batch, Query, Row
 from octy_middleware.http.event import OVERFLOW
 from octy_middleware.recording.streak import ALL_NETWORKS, NO_STREAK, AttemptResult, FoldResult, Streak
@@ -31,10 +31,12 @@ UPSERT = Batch(
     first_at="bigint",
     last_at="bigint",
 )
-_COUNT_NETWORKS = Batch(
-    "SELECT input.public_key, (SELECT COUNT(*) FROM streak s WHERE s.public_key = input.public_key) FROM {input}",
+COUNT_NETWORKS = Query(
+    ("input.public_key", "(SELECT COUNT(*) FROM streak s WHERE s.public_key = input.public_key)"),
+    "{input}",
     public_key="text",
 )
+"""Input: the keys of `find_new_networks`. Returns how many streaks each has, for `limit_networks`."""
 
 
 def streak_places(results: Mapping[str, Sequence[AttemptResult]]) -> list[tuple[str, str]]:
@@ -57,7 +59,7 @@ def streaks_by_key(rows: Iterable[Row]) -> dict[str, dict[str, Streak]]:
 
 
 def write_streaks(
-    connection: Connection,
+    transaction: BatchTransaction,
     stored: Mapping[str, Mapping[str, Streak]],
     folded: Mapping[str, FoldResult],
     ended: Iterable[tuple[str, str]],
@@ -73,33 +75,36 @@ def write_streaks(
                 deleted.add((public_key, network))
             else:
                 written.append((public_key, network, now.length, to_micros(now.first_at), to_micros(now.last_at)))
-    if deleted:
-        _DELETE.execute(connection, sorted(deleted))
-    if written:
-        UPSERT.execute(connection, sorted(written))
+    transaction.add(_DELETE, sorted(deleted))
+    transaction.add(UPSERT, sorted(written))
+
+
+def find_new_networks(
+    stored: Mapping[str, Mapping[str, Streak]], results: Mapping[str, Sequence[AttemptResult]]
+) -> dict[str, AbstractSet[str]]:
+    """Return the networks with a failure and without a streak, by public key; no keys without any."""
+    new = {
+        key: {network for success, network, *_ in some if not success} - stored.get(key, {}).keys()
+        for key, some in results.items()
+    }
+    return {key: networks for key, networks in new.items() if networks}
 
 
 def limit_networks(
-    connection: Connection,
-    stored: Mapping[str, Mapping[str, Streak]],
     results: Mapping[str, Sequence[AttemptResult]],
+    new: Mapping[str, AbstractSet[str]],
+    present: Iterable[Row],
     *,
     max_networks: int,
-) -> dict[str, Sequence[AttemptResult]]:
+) -> Mapping[str, Sequence[AttemptResult]]:
     """Move failures of networks beyond `max_networks` a key into one shared streak, since attackers choose networks.
 
-    A success ends the streak of its own network, never the shared one, which counts failures of other networks too.
+    `new`: of `find_new_networks`; `present`: the result of `COUNT_NETWORKS`. A success ends the streak of its own
+    network, never the shared one, which counts failures of other networks too.
     """
     limited = dict(results)
-    new = {
-        key: {result.network for result in some if not result.success} - stored.get(key, {}).keys()
-        for key, some in results.items()
-    }
-    keys_with_new = sorted((key,) for key, networks in new.items() if networks)
-    if not keys_with_new:
-        return limited
-    for key, present in _COUNT_NETWORKS.fetch(connection, keys_with_new):
-        shared = set(sorted(new[key])[max(0, max_networks - present) :])
+    for key, known in present:
+        shared = set(sorted(new[key])[max(0, max_networks - known) :])
         if shared:
             limited[key] = [
                 result._replace(network=OVERFLOW) if not result.success and result.network in shared else result

@@ -4,17 +4,21 @@ import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import Connection, event, text
 
 from octy_middleware import Authenticator, Database, Settings
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
-from octy_middleware.db import bulk_sql
+from octy_middleware.db import bulk_sql, postgres_batches, postgres_pipeline, sqlite
+from octy_middleware.db.bulk_sql import sqlite_driver
+from octy_middleware.db.postgres_pipeline import run_together as run_on_server
 from octy_middleware.domain.installation import register_installation
 from octy_middleware.domain.key_checks import PEPPERS, register_keys
 from octy_middleware.http.decision import AuthDecision
@@ -158,23 +162,32 @@ def look_into(
 def listening(database: Database) -> Iterator[list[str]]:
     """Yield the statements that this process sends to the database, by SQLAlchemy or by the driver itself."""
     heard: list[str] = []
-    real = bulk_sql.driver_of
 
     class Heard:
-        def __init__(self, connection: Connection) -> None:
-            self._driver = real(connection)
+        """SQLite's connection."""
 
-        def execute(self, statement: str, values: Sequence[object]) -> object:
+        def __init__(self, connection: Connection) -> None:
+            self._driver = sqlite_driver(connection)
+
+        def execute(self, statement: str, *values: Any) -> object:
             heard.append(statement)
-            return self._driver.execute(statement, values)
+            return self._driver.execute(statement, *values)
 
     def note(*call: object) -> None:
         heard.append(str(call[2]))
 
+    def run_together(connection: Connection, *statements: postgres_pipeline.Statement) -> object:
+        heard.extend(text.decode() for text, _ in statements)
+        return run_on_server(connection, *statements)
+
     event.listen(database.engine, "before_cursor_execute", note)
-    bulk_sql.driver_of = Heard
     try:
-        yield heard
+        with (
+            patch.object(bulk_sql, "sqlite_driver", Heard),
+            patch.object(sqlite, "sqlite_driver", Heard),
+            patch.object(postgres_pipeline, "run_together", run_together),
+            patch.object(postgres_batches, "run_together", run_together),
+        ):
+            yield heard
     finally:
-        bulk_sql.driver_of = real
         event.remove(database.engine, "before_cursor_execute", note)

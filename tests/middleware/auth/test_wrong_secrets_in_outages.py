@@ -45,11 +45,11 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
     keys = world.register()
     with world.authenticator() as authenticator:
 
-        def away(**_: object) -> None:
+        def away(*_: object, **__: object) -> None:
             raise DatabaseUnavailableError("locked")
 
         with monkeypatch.context() as outage:
-            outage.setattr(authenticator.database, "write", away)
+            outage.setattr(authenticator.database, "write_batch", away)
             answers = [told(authenticator, keys.basic("sk_wrong")) for _ in range(25)]
             assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
             assert told(authenticator, keys.basic()) is Outcome.ACCEPTED

@@ -18,8 +18,8 @@ from octy_middleware.db.pinned_connection import PinnedConnection
 
 
 def put(database: Database, pinned: PinnedConnection, public_key: str = "pk_x") -> None:
-    with database.write(pinned=pinned) as connection:
-        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
+    with database.write_batch({public_key}, pinned=pinned) as transaction:
+        run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
 
 
 def keys(database: Database, pinned: PinnedConnection) -> list[str]:
@@ -40,8 +40,8 @@ def test_pinned_connection_is_replaced_after_an_exception(world: World) -> None:
     first = driver_of(database, pinned)
     put(database, pinned)
     assert driver_of(database, pinned) is first
-    with pytest.raises(ZeroDivisionError), database.write(pinned=pinned) as connection:
-        run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
+    with pytest.raises(ZeroDivisionError), database.write_batch({"pk_lost"}, pinned=pinned) as transaction:
+        run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
         raise ZeroDivisionError
     assert driver_of(database, pinned) is not first
     assert keys(database, pinned) == ["pk_x"]

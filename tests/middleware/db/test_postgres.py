@@ -109,8 +109,8 @@ def test_pinned_connection_reconnects_after_restart(own: PostgresServer, away: D
         own.stop()
         own.start()
         if write_first:
-            with away.write(pinned=pinned) as connection:
-                bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
+            with away.write_batch({"pk_x"}, pinned=pinned) as transaction:
+                bulk_sql.run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
         assert number() == 42
     assert count(away) == 1
 
@@ -345,12 +345,12 @@ def test_nul_character_raises_invalid_input(world: World) -> None:
 
 def test_errors_of_bulk_sql_show_no_stored_values(world: World) -> None:
     row = (1, CANARY, "h", 1, "o" * 500, "s", "c", "m", "p", "r")
-    with pytest.raises(psycopg.DataError) as caught, world.database.write() as connection:
-        counters.ADD_ATTEMPTS.execute(connection, [row])
+    with pytest.raises(psycopg.DataError) as caught, world.database.write_batch(None) as transaction:
+        transaction.add(counters.ADD_ATTEMPTS, [row])
     assert "too long" in str(caught.value)
     run_twice = [("pk_a", "n", 1, 1, 1), ("pk_a", "n", 1, 1, 1)]
-    with pytest.raises(psycopg.errors.CardinalityViolation) as again, world.database.write() as connection:
-        streak_table.UPSERT.execute(connection, run_twice)
+    with pytest.raises(psycopg.errors.CardinalityViolation) as again, world.database.write_batch(None) as transaction:
+        transaction.add(streak_table.UPSERT, run_twice)
     for error in (caught.value, again.value):
         shown = "".join(traceback.format_exception(error))
         assert CANARY not in shown

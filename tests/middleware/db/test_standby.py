@@ -164,7 +164,7 @@ def test_read_only_server_is_discarded_and_used_again_once_it_takes_writes(world
     database, name = Database(world.url), world.url.rpartition("/")[2]
     pinned = database.pin_connection()
     put(database)
-    with database.write(pinned=pinned):
+    with database.write_batch({"pk_x"}, pinned=pinned):
         pass
     with psycopg.connect(world.url.replace(name, "postgres"), autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

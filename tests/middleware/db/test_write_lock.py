@@ -143,24 +143,18 @@ def test_recorder_without_lock_rows_of_keys_writes_nothing(world: World) -> None
         owner.execute("DELETE FROM write_lock WHERE slot >= 64")
     with (
         pytest.raises(DatabaseSetupError, match="rows of the table write_lock are missing"),
-        world.database.write(mode=WriteMode.RECORDER) as connection,
+        world.database.write_batch({"pk_1", "pk_2"}),
     ):
-        world.database.lock_keys(connection, ["pk_1", "pk_2"])
+        pass
     upgrade(world.database)
 
 
 def test_recorders_of_one_key_wait_for_each_other_and_others_do_not(world: World) -> None:
     quick = Database(world.url, busy_timeout=0.2)
-    with world.database.write(mode=WriteMode.RECORDER) as connection:
-        world.database.lock_keys(connection, ["pk_1", "pk_2"])
-        with quick.write(mode=WriteMode.RECORDER) as other:
-            quick.lock_keys(other, ["pk_3", "pk_4"])
-        with (
-            pytest.raises(DatabaseUnavailableError, match="lock timeout"),
-            quick.write(mode=WriteMode.RECORDER) as other,
-        ):
-            quick.lock_keys(other, ["pk_2"])
-        for alone in (WriteMode.EXCLUSIVE, WriteMode.BULK_RECORDER):
-            with pytest.raises(DatabaseUnavailableError, match="lock timeout"), quick.write(mode=alone):
+    with world.database.write_batch({"pk_1", "pk_2"}):
+        with quick.write_batch({"pk_3", "pk_4"}):
+            pass
+        for waiting in (quick.write_batch({"pk_2"}), quick.write_batch(None), quick.write()):
+            with pytest.raises(DatabaseUnavailableError, match="lock timeout"), waiting:
                 pass
     quick.close()

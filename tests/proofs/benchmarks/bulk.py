@@ -61,8 +61,8 @@ def insert_keys(world: World, number: int) -> None:
     for start in range(0, number, _CHUNK):
         rows = [row(n) for n in range(start, min(start + _CHUNK, number))]
         with world.database.write() as connection:
-            _ACCOUNTS.execute(connection, rows)
-            _KEY_PAIRS.execute(connection, rows)
+            _ACCOUNTS.run(connection, rows)
+            _KEY_PAIRS.run(connection, rows)
     _clean_up(world)
 
 

@@ -26,10 +26,15 @@ class Mode(StrEnum):
 
 
 class TcpProxy:
-    """A port in front of the port `target`. A context manager; its methods are thread-safe."""
+    """A port in front of the port `target`. A context manager; its methods are thread-safe.
+
+    `round_trips`: how often a client sent something after an answer, or first.
+    """
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
+        self.round_trips = 0
+        self._answered: dict[asyncio.StreamReader, bool] = {}  # by client: whether the server sent something last
         self._target = target
         self._mode, self._delay = Mode.PASS, 0.0
         self._server: asyncio.Server | None = None
@@ -77,10 +82,10 @@ class TcpProxy:
                 server_reader, server_writer = await asyncio.open_connection(LOOPBACK, self._target)
             except OSError:
                 return
-            with self._closing(server_writer):
+            with self._closing(server_writer), self._counting(reader):
                 pumps = [
-                    asyncio.ensure_future(self._pump(reader, server_writer)),
-                    asyncio.ensure_future(self._pump(server_reader, writer)),
+                    asyncio.ensure_future(self._pump(reader, server_writer, reader)),
+                    asyncio.ensure_future(self._pump(server_reader, writer, reader)),
                 ]
                 try:
                     with suppress(asyncio.CancelledError):  # at the end of the loop; asyncio would log it as an error
@@ -98,9 +103,21 @@ class TcpProxy:
             self._writers.discard(writer)
             writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    @contextmanager
+    def _counting(self, client: asyncio.StreamReader) -> Iterator[None]:
+        self._answered[client] = True
+        try:
+            yield
+        finally:
+            del self._answered[client]
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamReader
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                self.round_trips += reader is client and self._answered[client]
+                self._answered[client] = reader is not client
                 while self._mode is Mode.STALL:  # noqa: ASYNC110 - modes change seldom, and all connections wait
                     await asyncio.sleep(0.02)
                 if self._mode is Mode.DELAY:

@@ -9,14 +9,12 @@ the first has committed. Transactions without a key in common are independent.
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
-
 from octy_middleware import Database
-from octy_middleware.db.backend import WriteMode
+from octy_middleware.db.batch_transaction import BatchTransaction
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
@@ -41,12 +39,12 @@ class LoggedDatabase(Database):
     """A database whose recorder's transactions each leave a row in the log."""
 
     @contextmanager
-    def write(self, *, mode: WriteMode = WriteMode.EXCLUSIVE, **options: Any) -> Iterator[Connection]:
-        with super().write(mode=mode, **options) as connection:
-            yield connection
+    def write_batch(self, keys: Collection[str] | None, *queries: Any, **options: Any) -> Iterator[BatchTransaction]:
+        with super().write_batch(keys, *queries, **options) as transaction:
+            yield transaction
             if (batch := getattr(_current, "batch", None)) is not None:
                 rows = json.dumps([(str(e.outcome), e.at, e.source, e.public_key, e.request_id) for e in batch])
-                run(connection, _ADD, os.getpid(), int(mode is WriteMode.BULK_RECORDER), rows)
+                run(transaction.connection, _ADD, os.getpid(), int(keys is None), rows)
 
 
 def log_batches() -> None:

@@ -27,10 +27,9 @@ from support.until import until
 from support.world import World
 
 from octy_middleware import Database, DatabaseUnavailableError, Outcome
-from octy_middleware.db.backend import WriteMode
-from octy_middleware.db.bulk_sql import fetch_many
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording import counters
+from octy_middleware.recording.batch_effects import fold_batch
 from octy_worker.domain.job_lease import LEASE_TTL, JobLease, LeaseLostError, read_job
 from octy_worker.maintenance.retention import JOB, RetentionRun, RunStatus, prune_for
 from octy_worker.maintenance.retention.run import STEP_ROWS, Cursor
@@ -162,11 +161,9 @@ def test_retention_run_with_a_jumping_clock_loses_no_count(world, minute):
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
             events = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
-            counts = counters.count_events((event, 2) for event in events)
-            with database.write(mode=WriteMode.RECORDER) as connection:
-                database.lock_keys(connection, ["pk_1"])
-                [present] = fetch_many(connection, (counters.FIND_SOURCES, counters.source_places(counts)))
-                counters.add_counts(connection, counts, present, max_sources=256)
+            counts = fold_batch([event for event in events for _ in range(2)]).counts
+            with database.write_batch({"pk_1"}) as transaction:
+                counters.write_counts(transaction, counts)
             written["n"] += 1
 
     thread = threading.Thread(target=write)

@@ -127,8 +127,8 @@ def test_heartbeat_records_the_time_of_a_failed_commit(world: World) -> None:
         last_commit_seconds=0.1,
         current_commit_seconds=0.0,
     )
-    with world.database.write() as connection:
-        Heartbeat(lambda: health, time.time).write_if_due(connection)
+    with world.database.write_batch(set()) as transaction:
+        Heartbeat(lambda: health, time.time).write_if_due(transaction)
     [(seen_at, failed_at)] = world.rows("SELECT seen_at, failed_at FROM app_process")
     assert seen_at - failed_at == pytest.approx(5e6, abs=2)
     assert results(world).apps_failing == 1
