@@ -6,6 +6,7 @@ After a change that is meant to change histories, `PYTHONPATH=tests python -m wo
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 import pytest
 from google.protobuf.message import Message
@@ -18,7 +19,7 @@ from octy_workflows.messages import MailKind, RegenerationInput, RegenerationSte
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.retry import DEFAULT_RETRY
 from workflows.recording import FOLDER, files, read
-from workflows.workflow_harness import WORKFLOWS
+from workflows.workflow_harness import replayer
 
 RECORDED = sorted(FOLDER.rglob("*.json"))
 COLLECTED = FOLDER / "regeneration" / "collected_then_overlap_then_the_old_pair_is_retired.json"
@@ -31,6 +32,9 @@ SECRETS = {
 }
 
 
+history = cache(read)
+
+
 def test_every_row_of_the_path_tables_has_a_recorded_history() -> None:
     assert sorted(files()) == RECORDED, "record anew: PYTHONPATH=tests python -m workflows.recording"
 
@@ -40,7 +44,7 @@ def test_every_history_replays() -> None:
         found = {}
         for file in RECORDED:
             try:
-                await Replayer(workflows=WORKFLOWS).replay_workflow(read(file))
+                await replayer().replay_workflow(history(file))
             except Exception as error:  # noqa: BLE001  # all of them are to be seen
                 found[file.stem] = str(error)
         return found
@@ -50,7 +54,7 @@ def test_every_history_replays() -> None:
 
 def test_histories_are_small_and_have_no_personal_data_or_secrets() -> None:
     assert {file.name for file in RECORDED if file.stat().st_size > 64 * 1024} == set()
-    told = {file.stem: list(_texts(read(file))) for file in RECORDED}
+    told = {file.stem: list(_texts(history(file))) for file in RECORDED}
     assert min(map(len, told.values())) > 20  # they were looked at
     assert '"decision":"regenerate"' in str(told["staff_regenerates_by_update"])  # payloads, too
     found = {
@@ -149,7 +153,7 @@ class _Reordered(_Same):
 
 def _replay(changed: type) -> None:
     replayer = Replayer(workflows=[changed], workflow_runner=UnsandboxedWorkflowRunner())
-    asyncio.run(replayer.replay_workflow(read(COLLECTED)))
+    asyncio.run(replayer.replay_workflow(history(COLLECTED)))
 
 
 def test_workflow_of_the_same_commands_replays() -> None:

@@ -22,6 +22,7 @@ from support.world import World
 
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.http_client import http_client
+from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.dev.stack import Stack
 from octy_worker.observability.metrics.metrics_server import Metrics
@@ -95,7 +96,7 @@ def resident(process: int) -> int:
     return int(found[1]) * 1024
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def many_descriptors() -> Iterator[None]:
     """Let this process hold the attacker's ends."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -108,40 +109,48 @@ def many_descriptors() -> Iterator[None]:
 SOURCES = {"one address": ["127.0.1.1"], "250 addresses": [f"127.0.1.{last}" for last in range(1, 251)]}
 
 
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, many_descriptors: None) -> Iterator[LimitedStack]:
+    with LimitedStack(tmp_path_factory.mktemp("idle") / "stack", fixed_ports=False, examples=EXAMPLES) as stack:
+        yield stack
+
+
 @pytest.mark.sqlite
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("sources", SOURCES)
-def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(
-    tmp_path: Path, many_descriptors: None, sources: str
-) -> None:
-    with LimitedStack(tmp_path / "stack", fixed_ports=False, examples=EXAMPLES) as stack:
-        worker = stack.processes["worker"].pid
-        [pages] = process_ids(worker)
-        log, port = tmp_path / "stack" / "logs" / "worker.log", int(stack.pages.rpartition(":")[2])
-        register(stack.database, "acme", {"contact_email_address": "a@example.com"}, actor="test", now=time.time())
-        first = stack.wait_for_mail("the first keys", lambda mail: mail.kind == "new_keys", 60)
+def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(stack: LimitedStack, sources: str) -> None:
+    worker = stack.processes["worker"].pid
+    [pages] = process_ids(worker)
+    log, port = stack.processes["worker"].log, int(stack.pages.rpartition(":")[2])
+    address = f"{sources.replace(' ', '-')}@example.com"
+    register(stack.database, sources, {"contact_email_address": address}, actor="test", now=time.time())
+
+    def wait_for_mail(kind: str) -> ReceivedMail:
+        return stack.wait_for_mail(kind, lambda mail: (mail.kind, mail.to) == (kind, address), 60)
+
+    first = wait_for_mail("new_keys")
+    with Customer(stack.tls_context()) as customer:
+        public_key = customer.collect_keys(first).public_key
+    before = {"worker": resident(worker), "pages": resident(pages), "log": log.stat().st_size}
+    attacker = Attacker(port, stack.tls_context(), SOURCES[sources])
+    with attacker.attacking():
+        begun = time.monotonic()
+        fail(stack, public_key)
+        mail = wait_for_mail("alert")
+        alert = time.monotonic() - begun
+        begun = time.monotonic()
         with Customer(stack.tls_context()) as customer:
-            public_key = customer.collect_keys(first).public_key
-        before = {"worker": resident(worker), "pages": resident(pages), "log": log.stat().st_size}
-        attacker = Attacker(port, stack.tls_context(), SOURCES[sources])
-        with attacker.attacking():
-            begun = time.monotonic()
-            fail(stack, public_key)
-            mail = stack.wait_for_mail("the alert", lambda mail: mail.kind == "alert", 30)
-            alert = time.monotonic() - begun
-            begun = time.monotonic()
-            with Customer(stack.tls_context()) as customer:
-                customer.answer_alert(mail, "it_was_us")
-            answer = time.monotonic() - begun
-            after = {"worker": resident(worker), "pages": resident(pages), "log": log.stat().st_size}
-        grown = {name: after[name] - before[name] for name in after}
-        _log.info("alert %.1f s, answer %.1f s, grown by %s bytes", alert, answer, grown)
-        assert alert < 15
-        assert answer < 10
-        assert grown["worker"] < 30 * MEGABYTE
-        assert grown["pages"] < 150 * MEGABYTE
-        assert grown["log"] < 100_000
-        assert process_ids(worker) == [pages]
+            customer.answer_alert(mail, "it_was_us")
+        answer = time.monotonic() - begun
+        after = {"worker": resident(worker), "pages": resident(pages), "log": log.stat().st_size}
+    grown = {name: after[name] - before[name] for name in after}
+    _log.info("alert %.1f s, answer %.1f s, grown by %s bytes", alert, answer, grown)
+    assert alert < 15
+    assert answer < 10
+    assert grown["worker"] < 30 * MEGABYTE
+    assert grown["pages"] < 150 * MEGABYTE
+    assert grown["log"] < 100_000
+    assert process_ids(worker) == [pages]
 
 
 def fail(stack: Stack, public_key: str) -> None:
