@@ -23,7 +23,7 @@ from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 from octy_middleware.recording.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
-_MAX_BATCH = 256  # requests a statement
+_MAX_BATCH = 64  # requests a statement; verifying them holds the interpreter's lock for a millisecond
 _MIN_INTERVAL = 0.001  # seconds between loads in a flood; commits are spaced by them, too
 
 

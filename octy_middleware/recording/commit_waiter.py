@@ -14,6 +14,7 @@ from typing import Protocol
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import AuthEvent
 
+_WOKEN_AT_ONCE = 8  # waiters of one loop: each then sends a response
 _TIMER_STEP = 0.01  # seconds between two runs of a loop's timer, at least
 
 
@@ -144,7 +145,7 @@ def _timeouts_of(loop: asyncio.AbstractEventLoop) -> _LoopTimeouts:
 
 
 def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
-    """Set the results of waiters and wake them, those of one event loop with one call."""
+    """Set the results of waiters and wake them, those of one event loop with one call into its thread."""
     loops: dict[Loop, list[CommitWaiter]] = {}
     for waiter, result in settled:
         waiter.result = result
@@ -161,5 +162,11 @@ def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
 
 
 def _wake(waiters: Sequence[CommitWaiter]) -> None:
-    for waiter in waiters:
+    """Wake a few, then let the loop read its sockets: a batch of refusals must not delay accepted requests."""
+    for waiter in waiters[:_WOKEN_AT_ONCE]:
         waiter.wake()
+    rest = waiters[_WOKEN_AT_ONCE:]
+    loop = rest[0].loop if rest else None
+    if loop is not None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_wake, rest)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -127,3 +128,21 @@ def test_second_loop_of_a_thread_has_a_timer_of_its_own(new_loop: NewLoop) -> No
         return took
 
     assert all(run(new_loop, wait) >= 0.02 for _ in range(3))
+
+
+@LOOPS
+def test_waiters_of_a_batch_are_woken_a_few_at_a_time_so_that_the_loop_serves_others_between(new_loop: NewLoop) -> None:
+    async def wait() -> list[int]:
+        waiters = [TaskWaiter() for _ in range(100)]
+        waits = [asyncio.ensure_future(waited(waiter, 60)) for waiter in waiters]
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=settle, args=[[(waiter, DECISION) for waiter in waiters]])
+        thread.start()
+        done = [0]
+        while done[-1] < len(waits):
+            await asyncio.sleep(0)  # as a request that comes meanwhile
+            done.append(sum(each.done() for each in waits))
+        thread.join()
+        return [after - before for before, after in pairwise(done)]
+
+    assert 0 < max(run(new_loop, wait)) <= 2 * 8
