@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 import pytest
@@ -40,10 +41,10 @@ def run(new_loop: NewLoop, work: Callable[[], Any]) -> Any:
 
 
 async def waited(waiter: TaskWaiter, seconds: float) -> float:
-    """Return how long the wait took."""
+    """Return how long the wait took, in whole milliseconds, as uvloop counts."""
     begun = time.monotonic()
     await waiter.wait(seconds)
-    return time.monotonic() - begun
+    return ceil((time.monotonic() - begun) * 1e3) / 1e3
 
 
 @LOOPS
