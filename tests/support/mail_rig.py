@@ -1,6 +1,7 @@
 """A database with one customer, and fake mailers, for the tests of mails."""
 
 import os
+import time
 from datetime import timedelta
 from functools import cache
 from itertools import count
@@ -263,15 +264,16 @@ class World:
     def retire_old_key_pair(self, **fields):
         self.update_pair(self.pair_id, **{"state": KeyPairState.RETIRED, "retired_at": utc(self.now), **fields})
 
-    def activities(self, mailer, *, sealer=None, renderer=None, **values):
+    def activities(self, mailer, *, sealer=None, renderer=None, database=None, sleep=time.sleep, **values):
         return MailActivities(
-            database=self.database,
+            database=database or self.database,
             mailer=mailer,
             renderer=renderer or _renderer(()),
             links=self.links,
             sealer=sealer or self.sealer,
             settings=settings(**values),
             clock=lambda: self.now,
+            sleep=sleep,
         )
 
     def rendered(self, order, **values):

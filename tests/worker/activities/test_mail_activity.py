@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from support.smtp_servers import Authority, Inbox, Server, running
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.clock import utc
 from octy_middleware.domain.accounts import StaffChange
 from octy_middleware.states import MailState
@@ -111,6 +113,51 @@ def test_mail_row_is_committed_before_the_mail_is_sent(world):
     world.activities(Looking()).send_mail(alert(incident))
     assert seen == [MailState.PENDING]
     assert world.mail(f"{incident}/alert/1").incident_id == incident
+
+
+class LockingMailer(RecordingMailer):
+    """Has another writer hold the database's lock from the mail on, for so many attempts to record it."""
+
+    def __init__(self, world, attempts):
+        super().__init__()
+        self._other, self._attempts, self._lock = Database(world.url), attempts, ExitStack()
+
+    def send(self, envelope):
+        self._lock.enter_context(self._other.write())
+        return super().send(envelope)
+
+    def sleep(self, _seconds):
+        self._attempts -= 1
+        if self._attempts == 0:
+            self.close()
+
+    def close(self):
+        self._lock.close()
+        self._other.close()
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_mail_whose_record_waits_for_a_lock_is_sent_once(world, attempts):
+    """With a lock timeout in the recording transaction, the activity failed and its retry sent the mail again."""
+    incident, mailer, hasty = world.incident(), LockingMailer(world, attempts), Database(world.url, busy_timeout=0.1)
+    activities = world.activities(mailer, database=hasty, sleep=mailer.sleep)
+    assert activities.send_mail(alert(incident)) == SendMailResult("sent")
+    assert activities.send_mail(alert(incident)) == SendMailResult("sent")
+    assert len(mailer.envelopes) == 1
+    assert world.mail(f"{incident}/alert/1").state == MailState.SENT
+    hasty.close()
+
+
+def test_mail_that_cannot_be_recorded_raises_and_is_sent_again_with_the_same_message_id(world):
+    incident, mailer, hasty = world.incident(), LockingMailer(world, 3), Database(world.url, busy_timeout=0.1)
+    activities = world.activities(mailer, database=hasty, sleep=mailer.sleep)
+    with pytest.raises(DatabaseUnavailableError):
+        activities.send_mail(alert(incident))
+    mailer.close()
+    again = RecordingMailer()
+    assert world.activities(again).send_mail(alert(incident)) == SendMailResult("sent")
+    assert [mail.message_id for mail in again.envelopes] == [mail.message_id for mail in mailer.envelopes]
+    hasty.close()
 
 
 def test_mail_rows_of_new_keys_have_their_incident_id(world):

@@ -3,7 +3,8 @@
 Each step is a transaction of its own: record the intent, send, record the result. `octy_worker.mail` renders and sends.
 
 Further addresses of an account (those of the last 14 days) get a copy without links. Each copy has its own row and
-Message-ID, so that a retry sends only what is missing. The result is that of the first address.
+Message-ID, so that a retry sends only what is missing. The result is that of the first address. An accepted mail that
+can't be recorded at once is recorded a little later, because a retry of the activity would send it again.
 The first alert of an incident may contain other incidents of its account (`mail.alert_grouping`).
 A mail with the new secret completes its row and the collection in one transaction. When the worker is killed before
 that, the mail is sent again, and the old key pair is still accepted.
@@ -11,6 +12,9 @@ Logs and errors contain mail keys and codes, but no address and no link.
 """
 
 import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from sqlmodel import Session
@@ -21,6 +25,7 @@ from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Mail
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.states import MailState
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
@@ -44,6 +49,7 @@ TRANSIENT = "MailTransient"
 _HELD_RETRY_AFTER = 60.0  # seconds after which a held alert is tried again: it may be released
 _HELD = AlertSlot(MailStatus(MailState.PENDING, HELD), own=False)
 _CLOCK_TOLERANCE = 60.0  # seconds that a worker may be ahead of Temporal's clock
+_RECORD_DELAYS = (0.5, 1.0)  # seconds between attempts to record an accepted mail; each may wait 5 s for a lock
 _log = logging.getLogger("octy.mail")
 _STATES = {
     SmtpStatus.ACCEPTED: MailState.SENT,
@@ -74,8 +80,10 @@ class MailActivities:
         sealer: Sealer,
         settings: WorkerSettings,
         clock: Clock,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._database = database
+        self._sleep = sleep
         self._mailer = mailer
         self._links = links
         self._sealer = sealer
@@ -169,14 +177,34 @@ class MailActivities:
     def _send(self, copy: _Copy, found: MailDraft) -> MailStatus:
         """Send one copy, and record the result for it and for the alerts grouped in it."""
         delivery = self._deliver(copy)
-        state = _STATES[delivery.status]
-        with self._database.write_session() as session:
-            complete(session, copy.spec.key, state, self._clock(), code=delivery.code)
-            complete_grouped(session, copy.spec.key, state, self._clock(), code=delivery.code)
-            if state is MailState.SENT and found.delivers_secret_of is not None:
-                record_mailed(session, found.delivers_secret_of, self._clock())
+        status = MailStatus(_STATES[delivery.status], delivery.code)
+        try:
+            self._record(copy, found, status)
+        except DatabaseUnavailableError as error:
+            if status.state is not MailState.SENT:
+                raise
+            _log.warning("mail %s: sent, but not recorded yet: %s", copy.spec.key, error)
+            self._record_late(copy, found, status)
         _log_result(copy.spec.key, delivery)
-        return MailStatus(state, delivery.code)
+        return status
+
+    def _record(self, copy: _Copy, found: MailDraft, status: MailStatus) -> None:
+        with self._database.write_session() as session:
+            complete(session, copy.spec.key, status.state, self._clock(), code=status.code)
+            complete_grouped(session, copy.spec.key, status.state, self._clock(), code=status.code)
+            if status.state is MailState.SENT and found.delivers_secret_of is not None:
+                record_mailed(session, found.delivers_secret_of, self._clock())
+
+    def _record_late(self, copy: _Copy, found: MailDraft, status: MailStatus) -> None:
+        """Record a mail that was accepted while writers waited for locks: a retry of the activity would send it again.
+
+        Raises DatabaseUnavailableError after a few tries, well before the activity's timeout.
+        """
+        for delay in _RECORD_DELAYS:
+            self._sleep(delay)
+            with suppress(DatabaseUnavailableError):
+                return self._record(copy, found, status)
+        return self._record(copy, found, status)
 
     def _skip_obsolete(self, copy: _Copy) -> MailStatus:
         with self._database.write_session() as session:
