@@ -1,11 +1,12 @@
 """The ASGI adapter: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Unpack
+from typing import Unpack
 
 from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.auth.sharing import close_authenticator, open_authenticator
+from octy_middleware.http.asgi_connection import find_transport, scheme_of
 from octy_middleware.http.decision import UNAUTHENTICATED, AuthDecision
 from octy_middleware.http.hidden_credentials import hide_in_scope
 from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, forward_lifespan
@@ -28,18 +29,13 @@ _ACCEPTED_BY = "octy.accepted_by"
 
 
 class AsgiRequest:
-    """An ASGI scope as a `Request`.
-
-    Peer and scheme are those of the connection where the server gives access to it. uvicorn and gunicorn rewrite both
-    by the forwarding headers of a local peer before any middleware runs, but trust is a setting of ours (T9).
-    """
+    """An ASGI scope as a `Request`. Peer and scheme are those of the connection where the server gives access to it."""
 
     __slots__ = ("_scope", "_transport")
 
     def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
         self._scope = scope
-        owner = getattr(receive, "__self__", None)
-        self._transport = None if owner is None else _transport_of(owner)
+        self._transport = find_transport(receive)
 
     @property
     def method(self) -> str:
@@ -74,7 +70,7 @@ class AsgiRequest:
     def scheme(self) -> str:
         """`https`, `wss`, `http` or `ws`; empty where the server does not report it, as daphne for WebSockets."""
         if self._transport is not None:
-            return "http" if self._transport.get_extra_info("ssl_object") is None else "https"
+            return scheme_of(self._transport)
         if "tls" in (self._scope.get("extensions") or ()):  # the ASGI TLS extension: present over TLS only
             return "https"
         return str(self._scope.get("scheme") or "")
@@ -87,19 +83,6 @@ class AsgiRequest:
     def header(self, name: bytes) -> list[bytes]:
         """All values of a header; servers write its name in lower case (ASGI HTTP 2.x)."""
         return [value for key, value in self._scope["headers"] if key == name]
-
-
-def _transport_of(owner: object) -> "_Transport | None":
-    """Return the transport behind uvicorn's and gunicorn's `receive`, by its owner; None if `receive` was wrapped."""
-    transport = getattr(owner, "transport", None) or getattr(getattr(owner, "protocol", None), "transport", None)
-    return transport if hasattr(transport, "get_extra_info") else None
-
-
-class _Transport(Protocol):
-    """A transport of asyncio, uvloop or another event loop (asyncio.BaseTransport)."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return a property of the connection."""
 
 
 class OctyASGIMiddleware:
@@ -124,6 +107,7 @@ class OctyASGIMiddleware:
     ) -> None:
         self.app = app
         self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
+        self._short_path = self.authenticator.short_path
         self._scopes = GrantedScopes(list(self.authenticator.settings.scopes))
         self._hsts = self.authenticator.settings.hsts > 0
         self._hide_credentials = self.authenticator.settings.hide_credentials
@@ -133,13 +117,27 @@ class OctyASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the error response of a rejected request; pass every other one to the app."""
-        if scope["type"] not in _AUTHENTICATED_TYPES:
-            await self._handle_other_scope(scope, receive, send)
-            return
-        # An outer app behind this middleware has accepted the request already.
-        if scope.get(_ACCEPTED_BY) is self.authenticator and not _has_credentials(scope):
+        principal = None
+        if self._short_path is not None and scope["type"] == "http":
+            principal = self._short_path.accept_scope(scope, receive)
+        if principal is not None:
+            scope["user"] = principal
+            scope["auth"] = self._scopes
+            scope[_ACCEPTED_BY] = self.authenticator
             await self.app(scope, receive, send)
             return
+        sender = await self._take_full_path(scope, receive, send)
+        if sender is not None:
+            await self.app(scope, receive, sender)
+
+    async def _take_full_path(self, scope: Scope, receive: Receive, send: Send) -> Send | None:
+        """Return the `send` for the app, or None when the request has its response."""
+        if scope["type"] not in _AUTHENTICATED_TYPES:
+            await self._handle_other_scope(scope, receive, send)
+            return None
+        # An outer app behind this middleware has accepted the request already.
+        if scope.get(_ACCEPTED_BY) is self.authenticator and not _has_credentials(scope):
+            return send
         request = AsgiRequest(scope, receive)
         decision = self.authenticator.decide_from_memory(request)
         if isinstance(decision, PendingCredentials) or decision.event is not None:
@@ -153,13 +151,17 @@ class OctyASGIMiddleware:
             if self._hide_credentials:
                 hide_in_scope(scope)
                 scope[_ACCEPTED_BY] = self.authenticator
+            if self._short_path is not None and scope["type"] == "http":
+                source = self.authenticator.client_address(request).source
+                self._short_path.learn(request, source)
+                self._short_path.learn_connection(scope, receive, source)
         elif not decision.passes:
             await self._send_error(self.authenticator.error_response(decision, request), scope, receive, send)
-            return
+            return None
         elif "user" not in scope:
             scope["user"] = UNAUTHENTICATED
             scope["auth"] = _NO_SCOPES
-        await self.app(scope, receive, send)
+        return send
 
     async def _handle_other_scope(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":

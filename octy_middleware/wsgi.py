@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.auth.sharing import close_authenticator, open_authenticator
+from octy_middleware.http.decision import Principal
 from octy_middleware.http.hidden_credentials import hide_in_environ
 from octy_middleware.http.response import Headers, RefusalHook
 from octy_middleware.settings import Options, Settings
@@ -118,9 +119,18 @@ class OctyWSGIMiddleware:
     ) -> None:
         self.app = app
         self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
+        self._short_path = self.authenticator.short_path
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Send the error response of a rejected request; pass every other one to the app."""
+        principal = None if self._short_path is None else self._short_path.accept_environ(environ)
+        if principal is None:
+            return self._take_full_path(environ, start_response)
+        self._name_account(environ, principal)
+        environ[_ACCEPTED_BY] = self.authenticator
+        return self.app(environ, start_response)
+
+    def _take_full_path(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         if environ.get(_ACCEPTED_BY) is self.authenticator and "HTTP_AUTHORIZATION" not in environ:
             return self.app(environ, start_response)  # accepted by an outer middleware
         environ.pop("REMOTE_USER", None)  # it may only be set by this middleware
@@ -133,13 +143,19 @@ class OctyWSGIMiddleware:
             start_response(f"{response.status} {HTTPStatus(response.status).phrase}", _as_text(response.headers))
             return [] if request.method == "HEAD" else [response.body]
         if decision.principal is not None:
-            environ["octy.principal"] = decision.principal
-            environ["REMOTE_USER"] = decision.principal.reference
-            environ["AUTH_TYPE"] = "Basic"
+            if self._short_path is not None:
+                self._short_path.learn(request, self.authenticator.client_address(request).source)
+            self._name_account(environ, decision.principal)
             if self.authenticator.settings.hide_credentials:
                 hide_in_environ(environ)
                 environ[_ACCEPTED_BY] = self.authenticator
         return self.app(environ, start_response)
+
+    @staticmethod
+    def _name_account(environ: Environ, principal: Principal) -> None:
+        environ["octy.principal"] = principal
+        environ["REMOTE_USER"] = principal.reference
+        environ["AUTH_TYPE"] = "Basic"
 
     def close(self) -> None:
         """Write queued outcomes; the last adapter with these settings stops the threads and closes the database.

@@ -21,6 +21,7 @@ from octy_middleware.auth.instrumentation import Instrumentation, OpenTelemetryI
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.key_loader import KeyLoader
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
+from octy_middleware.auth.short_path import choose_short_path
 from octy_middleware.auth.verifier import Verifier
 from octy_middleware.clock import Clock
 from octy_middleware.db.batch_transaction import BatchTransaction
@@ -114,12 +115,13 @@ class Authenticator:
             window=WindowRule(settings.window_failures, settings.window),
             also_write=self._write_heartbeat,
         )
+        commit_before_response = _commit_before_response(settings)
         self._recorder = Recorder(
             self._outcome_writer.write,
             queue_limit=settings.queue_limit,
             batch_delay=settings.batch_delay,
             commit_timeout=settings.commit_timeout,
-            commit_before_response=_commit_before_response(settings),
+            commit_before_response=commit_before_response,
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._decisions = Decisions(self._recorder, self._hasher, clock, rate_limit=settings.rate_limit)
@@ -147,6 +149,7 @@ class Authenticator:
         )
         self.header_cache = HeaderCache(settings.header_cache_size, self.key_cache.memory, self._recorder, clock)
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
+        self.short_path = choose_short_path(settings, self.header_cache, commit_before_response=commit_before_response)
         self._dummy = dummy_record(self._hasher.decoy_digest)
         self.instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
 

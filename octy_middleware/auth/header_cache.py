@@ -16,7 +16,7 @@ from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.key_record import CachedRecords, KeyRecord
-from octy_middleware.process.fork import restart_after_fork
+from octy_middleware.process.fork import process_mark, restart_after_fork
 from octy_middleware.recording.recorder import Recorder
 
 _EVICTION_BATCH = 64  # headers that are evicted at once
@@ -65,24 +65,25 @@ class HeaderCache:
 
         A decision with an event must wait for its commit (see `Recorder.record`).
         """
+        if not process_mark[0]:  # a forked child: nothing has restarted yet
+            return None
         state = self._state.copy()
         state.update(value)
-        cached = self._headers.get(state.digest())
         memory = self._memory
-        if (
-            cached is None
-            or memory.records.get(cached.key) is not cached.packed
-            or self._monotonic() > memory.trusted_until
-        ):
+        try:
+            cached = self._headers[state.digest()]
+            is_current = memory.records[cached.key] is cached.packed
+        except KeyError:
+            return None
+        if not is_current or self._monotonic() > memory.trusted_until:
             return None
         now = self._clock()
         if now >= cached.valid_until or now < cached.valid_until - 1.0:
             if not cached.record.is_live(now):
                 return None
             self._start_second(cached, now)
-        event = cached.events.get(source)
-        if event is None:
-            event = self._shared_event(cached, source, now)
+        events = cached.events
+        event = events[source] if source in events else self._shared_event(cached, source, now)
         if self._recorder.record(event):
             return cached.decision
         return cached.decision._replace(event=event)

@@ -6,7 +6,7 @@ Adapters of AWS Lambda also keep the original event, and a2wsgi keeps the ASGI s
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-_EVENT_OF_SCOPE = "aws.event"  # Mangum
+EVENT_OF_SCOPE = "aws.event"  # Mangum
 _EVENTS_OF_ENVIRON = ("apig_wsgi.full_event", "serverless.event")  # apig-wsgi, serverless-wsgi
 _SCOPE_OF_ENVIRON = "asgi.scope"  # a2wsgi
 
@@ -14,8 +14,8 @@ _SCOPE_OF_ENVIRON = "asgi.scope"  # a2wsgi
 def hide_in_scope(scope: MutableMapping[str, Any]) -> None:
     """Remove it from an ASGI scope, in place: an outer error tracker reads this scope after an exception."""
     scope["headers"] = [header for header in scope["headers"] if header[0] != b"authorization"]
-    if _EVENT_OF_SCOPE in scope:
-        scope[_EVENT_OF_SCOPE] = _without_credentials(scope[_EVENT_OF_SCOPE])
+    if EVENT_OF_SCOPE in scope:
+        scope[EVENT_OF_SCOPE] = _without_credentials(scope[EVENT_OF_SCOPE])
 
 
 def hide_in_environ(environ: MutableMapping[str, Any]) -> None:

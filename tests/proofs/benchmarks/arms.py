@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import Any
 
+from support.server_scopes import Connection
+
 from octy_middleware import Authenticator
 from proofs.benchmarks.apps.bare import PATH
 
@@ -49,9 +51,10 @@ class Arm(ABC):
 
 
 class AsgiArm(Arm):
-    """An ASGI app in an event loop of its own. `tasks` clients at once take turns with the Authorization headers.
+    """An ASGI app in an event loop of its own, asked as by uvicorn, over one connection.
 
-    `rate`: requests a second; 0 for the next one as soon as there is a response.
+    `tasks` clients at once take turns with the Authorization headers. `rate`: requests a second; 0 for the next one as
+    soon as there is a response.
     """
 
     def __init__(self, app: Any, *authorizations: str, tasks: int = 1, status: int = 200, rate: float = 0) -> None:
@@ -60,6 +63,7 @@ class AsgiArm(Arm):
         self._headers = [[*plain, (b"authorization", value.encode())] for value in authorizations]
         self._tasks = tasks
         self._rate = rate
+        self._connection = Connection(PEER, 50_000, tls=True)
         self._loop = asyncio.new_event_loop()
 
     def run(self, requests: int) -> float:
@@ -77,9 +81,6 @@ class AsgiArm(Arm):
     async def _client(self, headers: Iterator[tuple[int, Any]], begun: float) -> None:
         status = self.status
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
         async def send(message: dict[str, Any]) -> None:
             nonlocal status
             status = message.get("status", status)
@@ -87,7 +88,7 @@ class AsgiArm(Arm):
         for number, each in headers:
             if self._rate:
                 await asyncio.sleep(begun + number / self._rate - time.perf_counter())
-            await self.app(_scope(each), receive, send)
+            await self.app(_scope(each, self._connection.client), self._connection.receive, send)
         self.check(status)
 
     def close(self) -> None:
@@ -95,7 +96,7 @@ class AsgiArm(Arm):
         self._loop.close()
 
 
-def _scope(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+def _scope(headers: list[tuple[bytes, bytes]], client: tuple[str, int]) -> dict[str, Any]:
     return {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -106,7 +107,7 @@ def _scope(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         "root_path": "",
         "query_string": b"",
         "scheme": "https",
-        "client": (PEER, 50_000),
+        "client": client,
         "server": ("api.example", 443),
         "headers": headers,
     }

@@ -135,6 +135,10 @@ class LockedQueue(BatchQueue[Any]):
             super().put(item)
 
 
+def _no_short_path(*_given: object, **_options: object) -> None:
+    """Choose the full path for every request, whatever the settings are."""
+
+
 def _queue(**changed: object) -> Callable[..., BatchQueue[Any]]:
     return lambda *arguments, **options: BatchQueue(*arguments, **{**options, **changed})
 
@@ -192,5 +196,8 @@ PIECES = {
         },
         (ACCEPTED,),
         ("sqlite",),
+    ),
+    "short path": Piece(
+        {"the full path": {"octy_middleware.auth.authenticator.choose_short_path": _no_short_path}}, (ACCEPTED,)
     ),
 }
