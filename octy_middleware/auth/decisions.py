@@ -63,7 +63,13 @@ class Decisions:
             else self._rate_limit.count_attempt(network_of(pending.client_address.source))
         )
         event = build_event(
-            outcome, request, pending.client_address, self._clock(), public_key=public_key, key_hash=key_hash
+            outcome,
+            request,
+            pending.client_address,
+            self._clock(),
+            public_key=public_key,
+            key_hash=key_hash,
+            described=False,
         )
         if not wait:
             return AuthDecision(outcome, event=event)

@@ -1,5 +1,6 @@
 """The record of one request (`AuthEvent`): texts sanitized and bounded in length."""
 
+import logging
 import re
 from random import Random
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from octy_middleware.http.client_address import ClientAddress, counted_source, n
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.process.fork import restart_after_fork
+
+_logger = logging.getLogger(__name__)
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
@@ -36,6 +39,67 @@ class _IdBytes:
 _id_bytes = _IdBytes()
 
 
+class Description(NamedTuple):
+    """What a request says about itself."""
+
+    user_agent: str = ""
+    method: str = ""
+    path: str = ""
+    request_id: str = ""
+
+    def read(self) -> "Description":
+        """Return it; see `UnreadDescription`."""
+        return self
+
+
+UNDESCRIBED = Description()
+
+
+class UnreadDescription:
+    """The description of a request that is read when it is first used: most refusals of a flood are only counted.
+
+    Until then it holds the request. Used by one thread at a time.
+    """
+
+    __slots__ = ("_at", "_description", "_request")
+
+    def __init__(self, request: Request, at: float) -> None:
+        self._request: Request | None = request
+        self._at = at
+        self._description = UNDESCRIBED
+
+    def read(self) -> Description:
+        """Return the description; the request is not held any longer. Never raises: the attempt counts."""
+        request, self._request = self._request, None
+        if request is not None:
+            try:
+                self._description = describe(request, self._at)
+            except Exception:  # a host's own request class
+                _logger.exception("a request could not be described; it is recorded without its texts")
+                self._description = Description(request_id=uuid7(self._at, _id_bytes))
+        return self._description
+
+    @property
+    def user_agent(self) -> str:
+        """See `Description`."""
+        return self.read().user_agent
+
+    @property
+    def method(self) -> str:
+        """See `Description`."""
+        return self.read().method
+
+    @property
+    def path(self) -> str:
+        """See `Description`."""
+        return self.read().path
+
+    @property
+    def request_id(self) -> str:
+        """See `Description`."""
+        return self.read().request_id
+
+
 class AuthEvent(NamedTuple):
     """One finished request. `public_key` is empty if none was given or it is unknown; then `key_hash` may be set.
 
@@ -49,10 +113,27 @@ class AuthEvent(NamedTuple):
     public_key: str = ""
     pair_id: str = ""
     key_hash: str = ""
-    user_agent: str = ""
-    method: str = ""
-    path: str = ""
-    request_id: str = ""
+    description: Description | UnreadDescription = UNDESCRIBED
+
+    @property
+    def user_agent(self) -> str:
+        """What the client says it is."""
+        return self.description.user_agent
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.description.method
+
+    @property
+    def path(self) -> str:
+        """The path of the request."""
+        return self.description.path
+
+    @property
+    def request_id(self) -> str:
+        """The id that the client sent, or one of ours."""
+        return self.description.request_id
 
 
 def build_event(
@@ -64,21 +145,25 @@ def build_event(
     public_key: str = "",
     pair_id: str = "",
     key_hash: str = "",
+    described: bool = True,
 ) -> AuthEvent:
-    """Return the detailed event of a request: a rejected one, or one with a key pair that will be retired."""
+    """Return the detailed event of a request: a rejected one, or one with a key pair that will be retired.
+
+    `described`: now. Else by who uses the description; then see that an event that has to wait is read before.
+    """
+    source, network = counted_source(client_address.source), network_of(client_address.source)
+    description = describe(request, now) if described else UnreadDescription(request, now)
+    return AuthEvent(outcome, now, source, network, public_key, pair_id, key_hash, description)
+
+
+def describe(request: Request, now: float) -> Description:
+    """Return what a request says about itself; it is given an id if it has none."""
     # Not the system's random bytes: reading them would switch threads for each rejected request.
-    return AuthEvent(
-        outcome,
-        now,
-        counted_source(client_address.source),
-        network_of(client_address.source),
-        public_key=public_key,
-        pair_id=pair_id,
-        key_hash=key_hash,
-        user_agent=_printable(_first(request, b"user-agent"), _USER_AGENT_LIMIT),
-        method=_printable(request.method, _METHOD_LIMIT),
-        path=_printable(request.path, _PATH_LIMIT),
-        request_id=received_request_id(request) or uuid7(now, _id_bytes),
+    return Description(
+        _printable(_first(request, b"user-agent"), _USER_AGENT_LIMIT),
+        _printable(request.method, _METHOD_LIMIT),
+        _printable(request.path, _PATH_LIMIT),
+        received_request_id(request) or uuid7(now, _id_bytes),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from octy_middleware.equal_work import DECOY_KEY, SAME_COST_AS_WRONG_SECRET, decoy_network
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import UNDESCRIBED, AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording.counters import AttemptGroups, Counts
 from octy_middleware.recording.streak import ALL_NETWORKS, AttemptResult
@@ -40,13 +40,13 @@ def fold_batch(batch: Sequence[AuthEvent]) -> BatchEffects:
     failed: list[AuthEvent] = []
     exposed: dict[str, AuthEvent] = {}
     for identity, event in events.items():
-        outcome, at, source, _, key, pair_id, _, _, _, _, request_id = event
+        outcome, at, source, _, key, pair_id, _, description = event
         minute = int(at) // 60
         times = 1 if uses is None else uses[identity]
         counts[key, minute, source, outcome] += times
         if outcome is Outcome.ACCEPTED:
             accepted.append(event)
-            if request_id:  # a use of a retiring key pair
+            if description is not UNDESCRIBED:  # a use of a retiring key pair
                 groups[key, minute, outcome].append(event)
             continue
         same = (event,) * times
@@ -83,13 +83,13 @@ def _results_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[AttemptResult]
     results: defaultdict[str, list[AttemptResult]] = defaultdict(list)
     last: dict[str, AuthEvent] = {}
     for event in batch:
-        outcome, at, _, network, key, _, _, _, _, _, request_id = event
+        outcome, at, _, network, key, _, _, description = event
         if outcome is Outcome.ACCEPTED:
             if last.get(key) is not event:
                 results[key].append(AttemptResult(True, network, at))
                 last[key] = event
         elif outcome in _COUNTING:
-            results[key].append(AttemptResult(False, network, at, request_id))
+            results[key].append(AttemptResult(False, network, at, description))
             last[key] = event
         elif outcome in SAME_COST_AS_WRONG_SECRET:
             results[DECOY_KEY].append(AttemptResult(False, decoy_network(network), at))

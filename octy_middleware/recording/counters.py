@@ -153,6 +153,7 @@ def write_attempts(
 
 
 def _attempt_row(event: AuthEvent) -> Row:
-    outcome, at, source, _, public_key, _, key_hash, user_agent, method, path, request_id = event
+    outcome, at, source, _, public_key, _, key_hash, description = event
+    user_agent, method, path, request_id = description.read()
     minute = int(at) // 60
     return to_micros(at), public_key, key_hash, minute, outcome, source, user_agent, method, path, request_id

@@ -176,15 +176,17 @@ class Recorder:
         """
         event = decision.event
         assert event is not None
-        if self._is_database_unavailable():
-            self.record(event)
-        elif self._free_places() > 0 or event.outcome not in _VERIFIED:
+        is_unavailable = self._is_database_unavailable()
+        if not is_unavailable and (self._free_places() > 0 or event.outcome not in _VERIFIED):
             waiter.event, waiter.decision = event, decision.committed()
             if alone:
                 self._batch_queue.put_alone(waiter)
             else:
                 self._batch_queue.put_urgent(waiter)
             return
+        event.description.read()  # it may wait for long
+        if is_unavailable:
+            self.record(event)
         else:
             self._queue_in_reserve(event)
         settle([(waiter, decision.uncommitted())])
@@ -268,6 +270,8 @@ class Recorder:
         if self._batch_queue.closing:
             self._lost += len(events)
             return []
+        for event in events:
+            event.description.read()  # they may wait for long
         return list(events)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from octy_middleware.http.event import UNDESCRIBED, Description, UnreadDescription
+
 ALL_NETWORKS = ""
 """The network of the streak that counts failures from any network."""
 
@@ -36,7 +38,7 @@ class AttemptResult(NamedTuple):
     success: bool
     network: str
     at: float
-    request_id: str = ""
+    description: Description | UnreadDescription = UNDESCRIBED
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _match_rule(
     for rule, network in ((Rule.KEY, ALL_NETWORKS), (Rule.SOURCE, result.network)):
         length, first_at, _ = streaks[network]
         if length >= threshold:
-            return RuleMatch(rule, network, length, first_at, result.at, result.request_id)
+            return RuleMatch(rule, network, length, first_at, result.at, result.description.request_id)
     return None
 
 

@@ -71,7 +71,6 @@ def match_window(failed: Sequence[AttemptResult], before: int, first_at: float, 
     if before + len(failed) < window.failures:
         return None
     place = max(0, window.failures - before - 1)
-    result = failed[place]
-    return RuleMatch(
-        Rule.WINDOW, ALL_NETWORKS, before + place + 1, min(first_at, failed[0].at), result.at, result.request_id
-    )
+    result, first_at = failed[place], min(first_at, failed[0].at)
+    request_id = result.description.request_id
+    return RuleMatch(Rule.WINDOW, ALL_NETWORKS, before + place + 1, first_at, result.at, request_id)

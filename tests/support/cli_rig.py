@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from octy_middleware import Outcome
 from octy_middleware.errors import DatabaseUnavailableError
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import UNDESCRIBED, AuthEvent, Description
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.app import app
 from support.world import Keys, World
@@ -124,9 +124,8 @@ def fail(
     )
     pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
     network = source.rsplit(".", 1)[0] + ".0/24"
-    event = AuthEvent(
-        outcome, now, source, network, keys.public_key, pair_id=pair_id, user_agent=user_agent, method="GET", path="/v1"
-    )
+    description = UNDESCRIBED if outcome is Outcome.ACCEPTED else Description(user_agent, "GET", "/v1")
+    event = AuthEvent(outcome, now, source, network, keys.public_key, pair_id=pair_id, description=description)
     batch = [event._replace() for _ in range(count)]  # one object is one request, however often it is given
     try:
         ledger.write(batch)

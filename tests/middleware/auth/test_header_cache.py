@@ -209,25 +209,37 @@ def test_concurrent_requests_are_loaded_in_one_statement(world: World) -> None:
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 30}
 
 
-def test_request_that_raises_fails_no_other_of_its_batch(world: World) -> None:
-    class Broken(FakeRequest):
-        @property
-        def method(self) -> str:
-            raise ZeroDivisionError("a host's own request")
+class Broken(FakeRequest):
+    """A host's own request class whose headers, method and path can't be read."""
 
-        @method.setter
-        def method(self, value: str) -> None: ...
+    method = path = property(lambda _: 1 / 0, lambda *_: None)  # type: ignore[assignment]
 
+    def header(self, name: bytes) -> list[bytes]:
+        raise ZeroDivisionError(name)
+
+
+@pytest.mark.parametrize(
+    ("secret", "scheme", "outcomes"),
+    [
+        ("sk_wrong", "https", [Outcome.WRONG_SECRET, Outcome.WRONG_SECRET]),  # cannot be described, and counts
+        (None, "http", [Outcome.DATABASE_UNAVAILABLE, Outcome.PLAIN_HTTP]),  # cannot be decided
+    ],
+)
+def test_request_that_raises_fails_no_other_of_its_batch(
+    world: World, secret: str | None, scheme: str, outcomes: list[Outcome]
+) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
-        pending = authenticator.decide_from_memory(FakeRequest(keys.basic("sk_wrong")))
+        pending = authenticator.decide_from_memory(FakeRequest(keys.basic(secret), scheme=scheme))
         assert isinstance(pending, PendingCredentials)
         waiters = [ThreadWaiter(), ThreadWaiter()]
-        for request, waiter in zip((Broken(), FakeRequest()), waiters, strict=True):
+        for request, waiter in zip((Broken(), FakeRequest(scheme=scheme)), waiters, strict=True):
             authenticator.finish(pending, request, waiter)
         for waiter in waiters:
             waiter.wait(60)
-        assert [waiter.result.outcome for waiter in waiters] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
+        assert [waiter.result.outcome for waiter in waiters] == outcomes
+    expected = {"wrong_secret": 2} if secret else {"plain_http": 1}
+    assert world.recorded() == expected
 
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)

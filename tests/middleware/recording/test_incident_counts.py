@@ -9,7 +9,7 @@ from support.world import Keys, World, listening
 
 from octy_middleware import Outcome
 from octy_middleware.equal_work import DECOY_SUBJECT_PREFIX
-from octy_middleware.http.event import OVERFLOW, AuthEvent
+from octy_middleware.http.event import OVERFLOW, AuthEvent, Description
 from octy_middleware.recording import incident_counts
 from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES, NOT_KEPT
 from octy_middleware.recording.outcome_writer import OutcomeWriter
@@ -27,7 +27,7 @@ def event(
     keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, *, at: float = NOW, source: str = "203.0.113.9"
 ) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
-    return AuthEvent(outcome, at, source, network, keys.public_key, user_agent="curl/8.5", request_id="r")
+    return AuthEvent(outcome, at, source, network, keys.public_key, description=Description("curl/8.5", request_id="r"))
 
 
 def many(number: int, keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, **what: object) -> list[AuthEvent]:

@@ -10,7 +10,7 @@ from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.models import Outbox
 from octy_middleware.equal_work import DECOY_KEY
-from octy_middleware.http.event import OVERFLOW, AuthEvent
+from octy_middleware.http.event import OVERFLOW, AuthEvent, Description
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 
 NOW = 1_800_000_000.0
@@ -25,7 +25,7 @@ def event(
     keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0, source: str = "203.0.113.9"
 ) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
-    return AuthEvent(outcome, NOW, source, network, keys.public_key, pair_id="", request_id=str(number))
+    return AuthEvent(outcome, NOW, source, network, keys.public_key, description=Description(request_id=str(number)))
 
 
 def pair_id(world: World, keys: Keys) -> str:

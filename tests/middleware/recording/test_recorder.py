@@ -1,15 +1,19 @@
 """Recorder and batch queue: group commit, order, what clients get, and unavailable databases."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from itertools import pairwise
 
 from support.until import until
+from support.world import FakeRequest
 
 from octy_middleware import DatabaseUnavailableError, Outcome
+from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.decision import AuthDecision
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import AuthEvent, Description, build_event
 from octy_middleware.recording.batch_queue import BatchQueue
 from octy_middleware.recording.commit_waiter import ThreadWaiter
 from octy_middleware.recording.recorder import Recorder
@@ -38,7 +42,7 @@ class Store:
 
 
 def one(outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
-    return AuthEvent(outcome, NOW, "s", "n", request_id=str(number))
+    return AuthEvent(outcome, NOW, "s", "n", description=Description(request_id=str(number)))
 
 
 def submit(recorder: Recorder, event: AuthEvent) -> ThreadWaiter:
@@ -105,6 +109,24 @@ def test_failed_commit_is_503_and_its_events_are_written_later() -> None:
     assert told(submit(recorder, one(Outcome.UNKNOWN_KEY))) is Outcome.UNKNOWN_KEY
     recorder.close()
     assert sorted(store.outcomes) == ["accepted", "unknown_key", "wrong_secret"]
+
+
+def test_events_that_wait_for_the_end_of_an_outage_hold_no_request() -> None:
+    store = Store()
+    store.fault = DatabaseUnavailableError("disk full")
+    recorder = Recorder(store.write, queue_limit=1, batch_delay=0)
+    held = []
+    for _ in range(3):  # one whose commit fails, one that is queued, one in the reserve
+        request = FakeRequest()
+        held.append(weakref.ref(request))
+        address = ClientAddress("192.0.2.1", "https")
+        submit(recorder, build_event(Outcome.WRONG_SECRET, request, address, NOW, described=False)).wait(60)
+        del request
+    gc.collect()
+    assert [request() for request in held] == [None] * 3
+    store.fault = None
+    recorder.close()
+    assert [event.path for batch in store.batches for event in batch] == ["/v1/things"] * 3
 
 
 def test_unverified_refusals_leave_half_of_the_queue_to_accepted_events() -> None:

@@ -10,7 +10,7 @@ from support.world import Keys, World
 from octy_middleware import Database, Outcome
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.clock import Clock
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import AuthEvent, Description
 from octy_middleware.recording.heartbeat import Heartbeat
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.recording.recorder import RecorderHealth
@@ -42,7 +42,9 @@ def database(world: World, proxy: TcpProxy) -> Iterator[Database]:
 
 def event(keys: Keys, outcome: Outcome, source: str = KNOWN_SOURCE, pair_id: str = "") -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
-    return AuthEvent(outcome, NOW, source, network, keys.public_key, pair_id=pair_id, request_id="r")
+    return AuthEvent(
+        outcome, NOW, source, network, keys.public_key, pair_id=pair_id, description=Description(request_id="r")
+    )
 
 
 def pair_of(world: World, keys: Keys) -> str:

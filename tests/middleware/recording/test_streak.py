@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import EXAMPLES
 
+from octy_middleware.http.event import Description
 from octy_middleware.recording.streak import (
     ALL_NETWORKS,
     NO_STREAK,
@@ -23,8 +24,12 @@ A, B = "198.51.100.0/24", "203.0.113.0/24"
 DATA = EXAMPLES / "data" / "login-attempts.csv"
 
 
+def numbered(number: int) -> Description:
+    return Description(request_id=str(number))
+
+
 def bad(network: str, at: float = 0.0, request_id: str = "") -> AttemptResult:
-    return AttemptResult(success=False, network=network, at=at, request_id=request_id)
+    return AttemptResult(success=False, network=network, at=at, description=Description(request_id=request_id))
 
 
 def good(network: str) -> AttemptResult:
@@ -119,7 +124,9 @@ def test_real_login_log_matches_where_the_policy_says() -> None:
     results: defaultdict[str, list[AttemptResult]] = defaultdict(list)
     for number, row in enumerate(rows, start=1):
         network = row["source"].rsplit(".", 1)[0] + ".0/24"
-        results[row["user"]].append(AttemptResult(row["outcome"] == "accepted", network, float(number), str(number)))
+        results[row["user"]].append(
+            AttemptResult(row["outcome"] == "accepted", network, float(number), numbered(number))
+        )
     rule_matches = {user: fold({}, some, 20).rule_match for user, some in results.items()}
     found = {user: (int(c.request_id), c.length, str(c.rule)) for user, c in rule_matches.items() if c}
     assert found == {

@@ -7,7 +7,7 @@ from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import AuthEvent, Description
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.recording.streak import AttemptResult, Rule
 from octy_middleware.recording.window_rule import WindowRule, match_window
@@ -21,7 +21,8 @@ def make_outcome_writer(world: World, window: WindowRule) -> OutcomeWriter:
 
 
 def event(keys: Keys, at: float, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
-    return AuthEvent(outcome, at, "203.0.113.9", "203.0.113.0/24", keys.public_key, pair_id="", request_id=str(number))
+    description = Description(request_id=str(number))
+    return AuthEvent(outcome, at, "203.0.113.9", "203.0.113.0/24", keys.public_key, description=description)
 
 
 def attack(outcome_writer: OutcomeWriter, keys: Keys, failures: int, *, every: float, begin: float = NOW) -> None:
@@ -103,7 +104,7 @@ def test_window_of_a_retiring_key_pair_opens_no_incident(world: World, state: st
 def test_batches_match_at_the_same_failure_as_single_events(failures: int, sizes: list[int]) -> None:
     window, before, found = WindowRule(failures, 600), 0, None
     for size in sizes:
-        results = [AttemptResult(False, "n", NOW, str(before + place)) for place in range(size)]
+        results = [AttemptResult(False, "n", NOW, Description(request_id=str(before + place))) for place in range(size)]
         found = found or match_window(results, before, NOW, window)
         before += size
     if before < failures:

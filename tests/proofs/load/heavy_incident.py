@@ -23,7 +23,7 @@ from support.world import Keys, World, listening
 
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.event import OVERFLOW, AuthEvent
+from octy_middleware.http.event import OVERFLOW, AuthEvent, Description
 from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES
 from octy_worker.cli.output import print_parts, to_json
 from octy_worker.cli.views import incidents as incident_views
@@ -59,7 +59,8 @@ def attack(world: World, attempts: int, sources: int) -> tuple[Keys, str]:
         for number in range(start, min(start + 64, recorded)):
             network, host = divmod(number % min(sources, recorded), 256)
             source = (f"192.0.{network}.{host}", f"192.0.{network}.0/24", keys.public_key)
-            event = AuthEvent(Outcome.WRONG_SECRET, first * 60.0, *source, user_agent="curl/8", request_id=f"r{number}")
+            request = Description("curl/8", request_id=f"r{number}")
+            event = AuthEvent(Outcome.WRONG_SECRET, first * 60.0, *source, description=request)
             batch.append(event)
         writer.write(batch)
     [(incident_id,)] = world.rows("SELECT id FROM incident WHERE public_key = :key", key=keys.public_key)

@@ -7,7 +7,7 @@ from support.world import Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.http.client_address import network_of
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import AuthEvent, Description
 from proofs.load.exactness import measure
 from proofs.load.reference_policy import LoggedOutcome, ReferencePolicy
 
@@ -18,7 +18,14 @@ def test_processes_and_threads_at_the_same_keys_record_exactly(world: World) -> 
 
 def _event(keys: Keys, number: int, *, right: bool) -> AuthEvent:
     outcome, source = (Outcome.ACCEPTED if right else Outcome.WRONG_SECRET), f"192.0.2.{number % 2}"
-    return AuthEvent(outcome, 1e9 + number, source, network_of(source), keys.public_key, request_id=f"r{number}")
+    return AuthEvent(
+        outcome,
+        1e9 + number,
+        source,
+        network_of(source),
+        keys.public_key,
+        description=Description(request_id=f"r{number}"),
+    )
 
 
 def _told(world: World, events: list[AuthEvent], sizes: list[int]) -> tuple[list[tuple], list[int]]:

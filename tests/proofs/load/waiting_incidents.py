@@ -18,7 +18,7 @@ from support.until import until
 from support.world import INSTALLATION, World
 
 from octy_middleware import Outcome
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import AuthEvent, Description
 from octy_worker.dev.processes import Process
 from octy_worker.dev.temporal_server import find_temporal
 from octy_worker.domain.incidents import Answer, answer_incident
@@ -42,8 +42,8 @@ def attack(world: World, incidents: int) -> list[str]:
     writer, pair_ids = world.outcome_writer(now), dict(world.rows("SELECT public_key, id FROM key_pair"))
     for keys in customers:
         source = ("203.0.113.9", "203.0.113.0/24", keys.public_key)
-        request = {"user_agent": "curl/8.5", "method": "GET", "path": "/v1"}
-        event = AuthEvent(Outcome.WRONG_SECRET, now, *source, pair_id=pair_ids[keys.public_key], **request)
+        request = Description("curl/8.5", "GET", "/v1")
+        event = AuthEvent(Outcome.WRONG_SECRET, now, *source, pair_id=pair_ids[keys.public_key], description=request)
         writer.write([event._replace() for _ in range(20)])  # one object is one request, however often it is given
     return [row[0] for row in world.rows("SELECT id FROM incident ORDER BY id")]
 

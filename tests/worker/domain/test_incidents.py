@@ -10,7 +10,7 @@ from support.world import LIFE, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.clock import utc
-from octy_middleware.http.event import AuthEvent
+from octy_middleware.http.event import AuthEvent, Description
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.states import Answer, IncidentState, KeyPairCause, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
@@ -36,7 +36,7 @@ def fail(world: World, keys: Keys, times: int, now: float) -> None:
             f"198.51.100.{n % 3}",
             "198.51.100.0/24",
             keys.public_key,
-            user_agent=f"curl/{n % 3}",
+            description=Description(f"curl/{n % 3}"),
         )
         for n in range(times)
     ]
