@@ -100,7 +100,7 @@ class BatchQueue(Generic[Item]):
             self.queue.extendleft(reversed(unhandled))
         finally:
             self._handling.release()
-        if self.queue:
+        if len(self):
             self.wake_now()
 
     def wake_now(self) -> None:

@@ -83,9 +83,9 @@ def test_streak_times_never_decrease_when_the_clock_is_set_back() -> None:
     assert streak == Streak(2, 100.0, 100.0)
 
 
+DESCRIPTIONS = st.builds(Description, request_id=st.text("ab", max_size=2))
 HITS = st.lists(
-    st.builds(AttemptResult, st.booleans(), st.sampled_from([A, B]), st.floats(0, 1e9), st.text("ab", max_size=2)),
-    max_size=60,
+    st.builds(AttemptResult, st.booleans(), st.sampled_from([A, B]), st.floats(0, 1e9), DESCRIPTIONS), max_size=60
 )
 
 
