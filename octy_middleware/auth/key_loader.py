@@ -24,7 +24,6 @@ from octy_middleware.recording.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
 _MAX_BATCH = 64  # requests a statement; verifying them holds the interpreter's lock for a millisecond
-_MIN_INTERVAL = 0.001  # seconds between loads in a flood; commits are spaced by them, too
 
 
 _LoadRequest: TypeAlias = tuple[PendingCredentials, Request, CommitWaiter]
@@ -65,7 +64,6 @@ class KeyLoader:
             "octy-key-loader",
             self._handle_batch,
             max_batch=_MAX_BATCH,
-            min_interval=_MIN_INTERVAL,
             groups_of=_groups_of,
         )
 

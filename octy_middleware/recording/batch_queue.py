@@ -5,7 +5,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from math import inf
 from typing import Generic, TypeVar
 
 from octy_middleware.process.fork import restart_after_fork
@@ -25,8 +24,7 @@ class BatchQueue(Generic[Item]):
     They are handled in order. If `groups_of` returns their key and source, a longer queue is in that of `FairBacklog`.
 
     `handle` returns the items to try again later; it must not raise. Items that are not urgent wait `batch_delay`
-    seconds for others. After a batch of several items the next starts at least `min_interval` seconds later: single
-    items are handled at once, a flood in large batches, which cost the host app far less.
+    seconds for others.
     """
 
     def __init__(
@@ -36,14 +34,12 @@ class BatchQueue(Generic[Item]):
         *,
         max_batch: int,
         batch_delay: float = 0.0,
-        min_interval: float = 0.0,
         groups_of: Callable[[Item], tuple[str, str]] | None = None,
     ) -> None:
         self._name = name
         self._handle = handle
         self._max_batch = max_batch
         self._batch_delay = batch_delay
-        self._min_interval = min_interval
         self._groups_of = groups_of
         self.restart()
         restart_after_fork(self)
@@ -58,7 +54,6 @@ class BatchQueue(Generic[Item]):
         self._urgent_requested = False  # whether `_is_urgent` is set
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._next_batch_at = -inf  # monotonic time
         self.closing = False
         self._handling = threading.Lock()  # held while a batch is taken and handled, by whichever thread
         self._unregister: Callable[[], object] = _do_nothing
@@ -156,11 +151,7 @@ class BatchQueue(Generic[Item]):
         # before the queue is read: items added from now on wake it again
         self._urgent_requested = self.wake_requested = False
         while len(self):
-            if self._min_interval and not self.closing:
-                time.sleep(max(0.0, self._next_batch_at - time.monotonic()))
-            batch = self._take_batch()
-            self._next_batch_at = time.monotonic() + self._min_interval if len(batch) > 1 else -inf
-            unhandled = self._handle_batch(batch)
+            unhandled = self._handle_batch(self._take_batch())
             if unhandled:
                 self._retry_later(unhandled)
                 break

@@ -2,10 +2,8 @@
 
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Sequence
-from itertools import pairwise
 
 from support.until import until
 from support.world import FakeRequest
@@ -316,46 +314,6 @@ def test_batch_queue_woken_during_its_last_batch_starts_again() -> None:
     closing.join()
     queue.put(3)
     until(lambda: handled == [1, 2, 3])
-    queue.close()
-
-
-def test_single_items_are_handled_at_once_and_a_flood_in_batches() -> None:
-    pace, began = 0.05, []
-
-    def handle(batch: list[int]) -> list[int]:
-        began.append((time.monotonic(), len(batch)))
-        return []
-
-    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10, min_interval=pace)
-    for number in range(100):
-        queue.put_urgent(number)
-        until(lambda: sum(size for _, size in began) == number + 1, interval=0.001)  # noqa: B023
-    alone = began[-1][0] - began[0][0]
-    began.clear()
-    for number in range(300):
-        queue.put_urgent(number)
-        time.sleep(0.001 if number % 3 == 0 else 0.0)
-    until(lambda: sum(size for _, size in began) == 300)
-    queue.close()
-    assert alone < 99 * pace
-    apart = [later - earlier for (earlier, size), (later, _) in pairwise(began) if size > 1]
-    assert apart
-    assert min(apart) >= pace * 0.99
-
-
-def test_closing_batch_queue_ignores_the_minimum_interval() -> None:
-    handled: list[int] = []
-
-    def handle(batch: list[int]) -> list[int]:
-        handled.extend(batch)
-        return []
-
-    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=1, min_interval=30.0)
-    queue.put(1)
-    until(lambda: handled == [1])
-    queue.closing = True
-    queue.put(2)
-    until(lambda: handled == [1, 2])
     queue.close()
 
 

@@ -182,12 +182,8 @@ PIECES = {
         {"connections of the pool": {"octy_middleware.db.database.PinnedConnection": PooledConnection}},
         (FIRST_USE, REFUSED, FLOOD_OF_KEYS, FLOOD_AT_RATE),
     ),
-    "paced look-ups": Piece(
-        {
-            "no interval between batches": {_LOADER_QUEUE: _queue(min_interval=0.0)},
-            "one look-up a request": {_LOADER_QUEUE: _queue(max_batch=1)},
-        },
-        (FLOOD, FLOOD_OF_KEYS, FLOOD_AT_RATE),
+    "batches of look-ups": Piece(
+        {"one look-up a request": {_LOADER_QUEUE: _queue(max_batch=1)}}, (FLOOD, FLOOD_OF_KEYS, FLOOD_AT_RATE)
     ),
     "queue append in place": Piece(
         {
