@@ -44,17 +44,19 @@ class Verifier:
         self._renew = renew
         self._clock = clock
         self._dummy = dummy_record(hasher.decoy_digest)
+        self._dummy_record = unpack("", self._dummy)
         self._reported_forged: set[str] = set()  # ids of key pairs whose forged hash was logged
         self._warned = False  # of a proxy that is not trusted, or of an unknown scheme
 
     def verify(self, pending: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
         """Decide by the key record, or return what `compute_slow_hash` takes."""
         credentials, hasher = pending.credentials, self._hasher
-        row = dummy_row(credentials.public_key) if record is None else record.row
-        if record is not None and hasher.is_sealed(record.digest, row):
+        found = self._dummy_record if record is None else record  # equal work
+        row = row_binding(found.pair_id, credentials.public_key)
+        if hasher.is_sealed(found.digest, row) and record is not None:
             return PendingSlowHash(pending, record, record.digest, right=None)
-        right = hasher.verify(credentials.secret, None if record is None else record.digest, row)
-        live = record is not None and record.is_live(self._clock())  # for all records: equal work
+        right = hasher.verify(credentials.secret, None if record is None else found.digest, row)
+        live = found.is_live(self._clock())
         if not (right and live):
             decoy = decoy_hash(hasher, credentials.public_key, self._key_cache.imported_hashes)
             if decoy is not None:
@@ -119,25 +121,24 @@ class Verifier:
     def _decide(
         self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
     ) -> AuthDecision:
-        hasher = self._hasher
-        stored = hasher.decoy_digest if record is None else record.digest
-        row = b"" if record is None or hasher.is_fast(stored) else record.row  # imported hashes are bound to it
-        can_verify, forged = hasher.can_verify(stored, row), hasher.is_forged(stored, row)  # equal work
+        hasher, found = self._hasher, self._dummy_record if record is None else record  # equal work
+        row = b"" if hasher.is_fast(found.digest) else found.row  # imported hashes are bound to it
+        can_verify, forged = hasher.can_verify(found.digest, row), hasher.is_forged(found.digest, row)
+        known, live = found.is_known, found.is_live(self._clock())
         if record is not None and not can_verify:
             return self._decisions.unverifiable(record, request, pending)
         if record is not None and forged:
             self._report_forged(record)
-        live = record is not None and record.is_live(self._clock())
         if pending.plain:
             exposed = right and live and self._is_plain_http(pending, request)
             return self._decisions.refuse_plain(pending, request, record, exposed=exposed)
-        if record is None or not record.is_known:
+        if record is None or not known:
             return self._decisions.refuse(Outcome.UNKNOWN_KEY, pending, request, None)
         if not live:
             return self._decisions.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, pending, request, record)
         if not right:
             return self._decisions.refuse(Outcome.WRONG_SECRET, pending, request, record)
-        if hasher.needs_upgrade(stored):
+        if hasher.needs_upgrade(record.digest):
             self._renew(record, pending.credentials.secret)
         return self._decisions.accept(record, request, pending.client_address)
 
