@@ -6,7 +6,7 @@ imported hash, lock, streak or incident of its own, the work is done on a dummy 
 step                             | live key, wrong secret      | unknown or retired key
 compare the digest in memory     | its cached record           | `dummy_record`
 load the key record              | its own row                 | the row that `SELECT_DUMMY_KEY` names
-compare the digest               | its own digest              | the decoy digest of `KeyHasher`, bound to `dummy_row`
+compare the digest               | its own digest              | the decoy digest, bound to the dummy record's row
 verify an imported hash, if any  | its own or `decoy_hash`     | `decoy_hash`
 wait for that hash               | the common queue of `HashQueue`, in which existing keys are no faster
 lock the key                     | its own lock                | `make_decoy_lock`
@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.key_record import KeyRecord, pack
-from octy_middleware.keys.secret import KeyHasher, has_valid_checksum, row_binding
+from octy_middleware.keys.secret import KeyHasher, has_valid_checksum
 from octy_middleware.states import KeyPairState
 
 SAME_COST_AS_WRONG_SECRET = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
@@ -45,11 +45,6 @@ _DUMMY_ID = str(UUID(int=0))
 def dummy_record(digest: str) -> bytes:
     """Return a packed record that no secret is accepted for."""
     return pack(KeyRecord(_DUMMY_ID, _DUMMY_ID, "", "", digest, KeyPairState.RETIRED, None))
-
-
-def dummy_row(public_key: str) -> bytes:
-    """Return what a digest is bound to where there is no record (see `row_binding`)."""
-    return row_binding(_DUMMY_ID, public_key)
 
 
 def decoy_hash(hasher: KeyHasher, public_key: str, imported_hashes: Sequence[str]) -> str | None:

@@ -7,7 +7,7 @@ from octy_middleware.auth.decisions import Decisions
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
-from octy_middleware.equal_work import decoy_hash, dummy_record, dummy_row
+from octy_middleware.equal_work import decoy_hash, dummy_record
 from octy_middleware.errors import DatabaseUnavailableError, KeyMismatchError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls
 from octy_middleware.http.credentials import Secret
@@ -15,7 +15,7 @@ from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import KeyRecord, unpack
-from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.keys.secret import KeyHasher, row_binding
 
 _logger = logging.getLogger(__name__)
 
