@@ -21,7 +21,7 @@ def host(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFactor
     venv.create(folder)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    command = [*pip, "install", "--quiet", "--constraint", str(constraints), str(wheel)]
+    command = [*pip, "install", "--quiet", "--no-compile", "--constraint", str(constraints), str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return python

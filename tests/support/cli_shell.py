@@ -12,6 +12,8 @@ import traceback
 from typer.testing import CliRunner
 
 from octy_worker.cli.app import app
+from support.compiled_mails import share_compiled_mails
+from support.compiled_statements import share_compiled_statements
 
 
 def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
@@ -24,6 +26,8 @@ def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
 
 def main() -> None:
     """Answer until the input ends."""
+    share_compiled_mails()
+    share_compiled_statements()
     for line in sys.stdin:
         sys.__stdout__.write(json.dumps(run(*json.loads(line))) + "\n")
         sys.__stdout__.flush()

@@ -18,6 +18,7 @@ from octy_worker import dev
 from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
 
 WHY = ("--reason", "ticket 4711")
+on_one_database = pytest.mark.parametrize("store", ["sqlite"])  # what a process does at its end is the same on both
 
 
 @pytest.fixture
@@ -154,6 +155,7 @@ def test_busy_database_exits_with_unavailable(world, octy, monkeypatch):
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
+@on_one_database
 def test_internal_error_prints_its_traceback(octy, monkeypatch):
     monkeypatch.setattr("octy_worker.cli.accounts.list_accounts", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -198,6 +200,7 @@ def ended(octy: Octy, code: str) -> subprocess.CompletedProcess:
     )
 
 
+@on_one_database
 def test_help_loads_no_slow_modules(octy):
     done = ended(
         octy,
@@ -212,18 +215,21 @@ def test_help_loads_no_slow_modules(octy):
     assert done.stdout.endswith("loaded: []\n"), done
 
 
+@on_one_database
 def test_missing_worker_extra_is_named_with_the_install_command(octy):
     done = ended(octy, "import sys; sys.modules['typer'] = None\nfrom octy_worker.cli import main; main()")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "octy: the packages of the worker are not installed → pip install 'octy-middleware[worker]'\n"
 
 
+@on_one_database
 def test_missing_package_is_named(octy, monkeypatch):
     monkeypatch.setitem(sys.modules, "email_validator", None)
     done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(2)
     assert "the package email_validator is not installed → pip install 'octy-middleware[worker]'" in done.stderr
 
 
+@on_one_database
 def test_ctrl_c_exits_with_130(world, octy):
     pair = world.register()
     command = [sys.executable, "-m", "octy_worker", "keys", "revoke", pair.public_key, *WHY]
@@ -242,6 +248,7 @@ def test_ctrl_c_exits_with_130(world, octy):
     assert world.rows("SELECT state FROM key_pair") == [("active",)]
 
 
+@on_one_database
 def test_closed_stdout_pipe_prints_no_traceback(world, octy):
     open_incident(world)
     reader, writer = os.pipe()
@@ -253,6 +260,7 @@ def test_closed_stdout_pipe_prints_no_traceback(world, octy):
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@on_one_database
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -276,6 +284,7 @@ def test_full_disk_is_reported_in_one_line(world, octy, words, said, unbuffered)
     assert world.rows("SELECT COUNT(*) FROM account") == [(int(words[0] == "accounts"),)]
 
 
+@on_one_database
 def test_worker_does_not_create_a_missing_database_file(octy, nowhere):
     keys = dict(line.split("=", 1) for line in octy("secrets").must().stdout.splitlines())
     others = {
@@ -289,6 +298,7 @@ def test_worker_does_not_create_a_missing_database_file(octy, nowhere):
     assert not list(nowhere.folder.glob("none.db*"))
 
 
+@on_one_database
 def test_terminal_with_a_limited_encoding_prints_no_traceback(octy):
     octy("accounts", "add", "--reference", "Zoë-✓", "--email", "a@acme.example").must()
     done = octy.process("accounts", "show", "Zoë-✓", PYTHONIOENCODING="ascii").must()
