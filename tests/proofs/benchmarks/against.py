@@ -5,6 +5,7 @@
 FOLDER has the code to compare with: `git worktree add FOLDER COMMIT`. This checkout plays twice; how far the two are
 apart is noise (A/A). Each side is a process (`against_side`) that uses the code of its checkout from the schema to the
 load generator. It starts one uvicorn (httptools, uvloop) on each database, which stays, and waits for its turns.
+Instructions, by valgrind, are counted once a side: a loaded machine does not change them.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from rich.console import Console
 from rich.progress import Progress
 from support.paths import ROOT
 
+from proofs.benchmarks import instructions
+from proofs.benchmarks.hot_paths import IN_INSTRUCTIONS
 from proofs.benchmarks.lab import NAMES, Lab
 from proofs.benchmarks.machine import on_one_core
 from proofs.benchmarks.on_off import median_interval
@@ -38,6 +41,7 @@ LOADS = (
     *(f"refused, {name}, {kind}" for name in NAMES for kind in ("one key", "a key each", "one connection")),
 )
 """By name, as `against_side` reads them: kind, database, which keys."""
+INSTRUCTIONS = "instructions"
 _SIDE = Path(__file__).with_name("against_side.py")
 _FIGURES = (("per_second", "a second", 0), ("cpu_us", "CPU µs", 1), ("p50_ms", "p50 ms", 2), ("p99_ms", "p99 ms", 2))
 
@@ -45,24 +49,32 @@ _FIGURES = (("per_second", "a second", 0), ("cpu_us", "CPU µs", 1), ("p50_ms", 
 class Side:
     """The process of one checkout."""
 
-    def __init__(self, process: subprocess.Popen[str], checkout: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], checkout: Path, environment: Mapping[str, str]) -> None:
         """Wait until its servers run. Raises RuntimeError when it fails, or imports other code than the checkout's."""
-        self._process = process
+        self._process, self._environment = process, environment
         self._started = self._read()
         package = Path(self._started["package"])
         if not package.is_relative_to(checkout):
             raise RuntimeError(f"the code of {checkout} was to be played, not {package}")
 
+    def count_instructions(self, path: str, folder: Path) -> float:
+        """Return those of a request on a hot path (`instructions.count`), on a fresh database of this side."""
+        variables = self._ask(["database", str(folder)])
+        return instructions.count(path, folder, {**self._environment, **variables})
+
     def play(self, load: str, seconds: float) -> dict[str, float]:
         """Return the figures of one turn. The server has a core of its own while it accepts."""
-        assert self._process.stdin is not None
         with ExitStack() as stack:
             if load.startswith("accepted") and load != IN_PROCESS:
                 servers = self._started["servers"][load.split(", ")[1]]
                 stack.enter_context(on_one_core(servers, others=(self._started["generator"],)))
-            self._process.stdin.write(json.dumps([load, seconds]) + "\n")
-            self._process.stdin.flush()
-            return self._read()
+            return self._ask([load, seconds])
+
+    def _ask(self, question: list[Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self._read()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -84,7 +96,7 @@ def side(checkout: Path, folder: Path, databases: tuple[str, ...]) -> Iterator[S
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield Side(process, checkout)  # leaving the block closes its input, which ends it
+        yield Side(process, checkout, environment)  # leaving the block closes its input, which ends it
 
 
 def table(load: str, series: dict[str, Series], rounds: int) -> Table:
@@ -102,17 +114,50 @@ def table(load: str, series: dict[str, Series], rounds: int) -> Table:
     return Table(load, columns, rows, f"{rounds} rounds; ratios to “{BEFORE}”: median and its 95 % interval.")
 
 
+def table_of_instructions(counts: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return instructions a request by path and side, and their ratio to `before`."""
+    rows = [
+        (path, *(f"{count:,.0f} ({count / sides[BEFORE]:.3f})" for count in sides.values()))
+        for path, sides in counts.items()
+    ]
+    return Table("Instructions a request", ("", BEFORE, AFTER, AGAIN), rows, f"In parentheses: ratio to “{BEFORE}”.")
+
+
+def _turn(sides: Mapping[str, Side], load: str, seconds: float) -> Callable[[str], dict[str, float]]:
+    return lambda name: sides[name].play(load, seconds)
+
+
+def _count(sides: Mapping[str, Side], lab: Lab) -> dict[str, dict[str, float]]:
+    counts: dict[str, dict[str, float]] = {path: {} for path in IN_INSTRUCTIONS}
+    with lab.steps(INSTRUCTIONS, len(counts) * len(sides)) as step:
+        for number, path in enumerate(counts):
+            for name, one in sides.items():
+                folder = lab.folder / f"instructions-{number}-{list(sides).index(name)}"
+                folder.mkdir()
+                counts[path][name] = one.count_instructions(path, folder)
+                step()
+    return counts
+
+
+def _show(found: Table) -> None:
+    sys.stdout.write(markdown(found) + "\n")
+    sys.stdout.flush()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="against", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
-    parser.add_argument("--only", action="append", choices=LOADS, help="may be repeated; all by default")
+    parser.add_argument(
+        "--only", action="append", choices=(*LOADS, INSTRUCTIONS), help="may be repeated; all by default"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    loads = options.only or LOADS
-    databases = tuple(name for name in NAMES if any(name in load for load in loads))
+    wanted = options.only or (*LOADS, INSTRUCTIONS)
+    loads = [load for load in LOADS if load in wanted]
+    databases = tuple(name for name in NAMES if any(name in load for load in loads)) or ("sqlite",)
     checkouts = {BEFORE: options.folder.resolve(), AFTER: ROOT, AGAIN: ROOT}
     with (
         tempfile.TemporaryDirectory(prefix="octy-against-") as folder,
@@ -125,11 +170,10 @@ def main(arguments: list[str] | None = None) -> int:
             for number, (name, checkout) in enumerate(checkouts.items())
         }
         for load in loads:
-            series = lab.play(
-                load, list(sides), options.rounds, lambda name, load=load: sides[name].play(load, options.seconds)
-            )
-            sys.stdout.write(markdown(table(load, series, options.rounds)) + "\n")
-            sys.stdout.flush()
+            series = lab.play(load, list(sides), options.rounds, _turn(sides, load, options.seconds))
+            _show(table(load, series, options.rounds))
+        if INSTRUCTIONS in wanted and instructions.is_installed():
+            _show(table_of_instructions(_count(sides, lab)))
     return 0
 
 

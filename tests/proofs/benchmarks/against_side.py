@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from support.postgres import PostgresServer
-from support.world import World
+from support.world import Keys, World
 
 import octy_middleware
 from octy_middleware import Authenticator, OctyASGIMiddleware
@@ -71,6 +71,12 @@ def _in_process(arm: AsgiArm, seconds: float) -> dict[str, float]:
     return {"cpu_us": (time.process_time() - before) / number * 1e6}
 
 
+def _variables(world: World, keys: Keys) -> dict[str, str]:
+    """Return the variables of `hot_path` on this database."""
+    settings = {"OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export()}
+    return {**settings, "BENCH_RIGHT": keys.basic(), "BENCH_WRONG": keys.basic("sk_wrong")}
+
+
 def _write(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
@@ -99,12 +105,15 @@ def main(folder: Path, databases: list[str]) -> None:
             }
         )
         for line in sys.stdin:
-            load, seconds = json.loads(line)
-            kind, place, *which = load.split(", ")
-            if place == "in process":
-                _write(_in_process(arm, seconds))
+            load, argument = json.loads(line)
+            kind, place, *which = load.split(", ") if ", " in load else (load, "")
+            if kind == "database":
+                world = stack.enter_context(closing(World(Path(argument))))
+                _write(_variables(world, world.register()))
+            elif place == "in process":
+                _write(_in_process(arm, argument))
             else:
-                _write(_over_http(generator, served[place].load(kind, which[0] if which else "", seconds)))
+                _write(_over_http(generator, served[place].load(kind, which[0] if which else "", argument)))
 
 
 if __name__ == "__main__":

@@ -4,26 +4,28 @@
 
 `python -m proofs.benchmarks.hot_path --serve PATH` sends as many requests as each line of its input says, and prints a
 line when they are done. Nothing happens at intervals meanwhile: accepted outcomes are committed at the end, the change
-feed rests, key records are trusted for as long as it takes, and nothing is collected. Every refusal does the same work.
+feed rests, key records are trusted for as long as it takes, and there are no collections or checkpoints.
 
-The settings come from OCTY_* variables, the headers from BENCH_RIGHT and BENCH_WRONG.
+The settings come from OCTY_* variables, the headers from BENCH_RIGHT and BENCH_WRONG. `--serve` also runs older code:
+what that lacks is imported where it is used.
 """
 
 import argparse
 import gc
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from support.calls import calls_per_request
+from sqlalchemy import Engine, event
 
 from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
 from proofs.benchmarks.apps.bare import Bare, bare_wsgi
-from proofs.benchmarks.arms import Arm, AsgiArm, WsgiArm, figures_of
+from proofs.benchmarks.arms import Arm, AsgiArm, WsgiArm
 
 ACCEPTED_ASGI, ACCEPTED_WSGI = "accepted, ASGI", "accepted, WSGI"
 REFUSED, FLOOD = "refused, one client", "refused, 64 clients"
@@ -90,6 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(path: HotPath, settings: Settings, requests: int) -> float:
     """Return CPU microseconds of the whole process a request."""
+    from proofs.benchmarks.arms import figures_of
+
     arm = path.arm(settings)
     try:
         return figures_of(arm, requests, warm_up=requests)["cpu_us"]
@@ -100,6 +104,8 @@ def measure(path: HotPath, settings: Settings, requests: int) -> float:
 
 def count(path: HotPath, settings: Settings) -> int:
     """Return the calls of an accepted request, without those of the bare app and of the client."""
+    from support.calls import calls_per_request
+
     ours, bare = path.arm(settings), path.bare_arm()
     try:
         for arm in (ours, bare):
@@ -111,9 +117,14 @@ def count(path: HotPath, settings: Settings) -> int:
             arm.close()
 
 
+def _without_checkpoints(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA wal_autocheckpoint=0").close()
+
+
 def _serve(path: HotPath, settings: Settings) -> None:
     sys.setswitchinterval(_NEVER)  # a thread runs until it waits
     gc.disable()  # a collection would count for the request that it meets
+    event.listen(Engine, "connect", _without_checkpoints)  # as would a checkpoint
     changed = dict.fromkeys(("batch_delay", "feed_interval", "grace_period", "commit_timeout"), _NEVER)
     changed |= dict.fromkeys(("threshold", "attempts_per_minute"), 1_000_000)  # every refusal writes the same rows
     with (

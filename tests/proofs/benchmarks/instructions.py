@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _FEW, _MANY = 10, 110
+_HOT_PATH = Path(__file__).with_name("hot_path.py")
 
 
 def is_installed() -> bool:
@@ -19,18 +20,18 @@ def is_installed() -> bool:
 
 
 def count(path: str, folder: Path, environment: Mapping[str, str], python: str = sys.executable) -> float:
-    """Return the instructions of one request on that hot path; `environment` is that of `hot_path`.
+    """Return the instructions of one request on that hot path; `environment` is that of `hot_path`, with PYTHONPATH.
 
     Raises RuntimeError when valgrind fails; the folder has its log then.
     """
     out = folder / "callgrind.out"
     options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", f"--vgdb-prefix={folder}/vgdb"]
-    command = ["valgrind", *options, python, "-m", "proofs.benchmarks.hot_path", "--serve", path]
+    command = ["valgrind", *options, python, str(_HOT_PATH), "--serve", path]
     with (
         (folder / "valgrind.log").open("wb") as log,
         subprocess.Popen(
             command,
-            env={**environment, "PYTHONHASHSEED": "0"},
+            env={**environment, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
