@@ -142,7 +142,8 @@ def _show(report: dict[str, Any], console: Console) -> None:
 
 
 def _print(table: Table, console: Console) -> None:
-    rich = RichTable(title=table.title, title_justify="left", title_style="bold", caption=table.note, box=box.SIMPLE)
+    rich = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    rich.caption, rich.caption_justify, rich.caption_style = table.note, "left", ""
     for number, column in enumerate(table.columns):
         rich.add_column(column, justify="right" if number else "left")
     for row in table.rows:

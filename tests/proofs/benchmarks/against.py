@@ -57,10 +57,11 @@ class Side:
         if not package.is_relative_to(checkout):
             raise RuntimeError(f"the code of {checkout} was to be played, not {package}")
 
-    def count_instructions(self, path: str, folder: Path) -> float:
-        """Return those of a request on a hot path (`instructions.count`), on a fresh database of this side."""
+    def instructions_of(self, path: str, folder: Path) -> instructions.Job:
+        """Return how to count those of a hot path, on a fresh database of this side."""
+        folder.mkdir()
         variables = self._ask(["database", str(folder)])
-        return instructions.count(path, folder, {**self._environment, **variables})
+        return instructions.Job(path, folder, {**self._environment, **variables})
 
     def play(self, load: str, seconds: float) -> dict[str, float]:
         """Return the figures of one turn. The server has a core of its own while it accepts."""
@@ -128,15 +129,14 @@ def _turn(sides: Mapping[str, Side], load: str, seconds: float) -> Callable[[str
 
 
 def _count(sides: Mapping[str, Side], lab: Lab) -> dict[str, dict[str, float]]:
-    counts: dict[str, dict[str, float]] = {path: {} for path in IN_INSTRUCTIONS}
-    with lab.steps(INSTRUCTIONS, len(counts) * len(sides)) as step:
-        for number, path in enumerate(counts):
-            for name, one in sides.items():
-                folder = lab.folder / f"instructions-{number}-{list(sides).index(name)}"
-                folder.mkdir()
-                counts[path][name] = one.count_instructions(path, folder)
-                step()
-    return counts
+    wanted = [(path, name) for path in IN_INSTRUCTIONS for name in sides]
+    jobs = {
+        (path, name): sides[name].instructions_of(path, lab.folder / f"instructions-{number}")
+        for number, (path, name) in enumerate(wanted)
+    }
+    with lab.steps(INSTRUCTIONS, len(jobs)) as step:
+        counts = instructions.count_all(jobs, step)
+    return {path: {name: counts[path, name] for name in sides} for path in IN_INSTRUCTIONS}
 
 
 def _show(found: Table) -> None:

@@ -21,12 +21,12 @@ def measure(lab: Lab) -> dict[str, Any]:
     with lab.steps("octy --help", number + 1) as step:
         taken = []
         for _ in range(number + 1):
-            taken.append(_cpu_seconds([str(Path(sys.executable).with_name("octy")), "--help"]))
+            taken.append(cpu_seconds([str(Path(sys.executable).with_name("octy")), "--help"]))
             step()
     return {"starts": number, "help_cpu_seconds": Spread.of(taken[1:]), **read_test_seconds(TEST_SECONDS, _commit())}
 
 
-def _cpu_seconds(command: list[str]) -> float:
+def cpu_seconds(command: list[str]) -> float:
     """Return the CPU seconds of a process and its children. Raises RuntimeError when it fails."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)

@@ -2,8 +2,8 @@
 
 Wrong secrets come at an even rate, whatever the responses do, beside accepted requests of another customer; the highest
 rate that every arm keeps up with is taken. The control refuses alike and records nothing, and runs twice: the
-difference is noise. One server has room for a single key record, so that every right key pair is looked up as at its
-first use. While each arm runs, a page is synced to the same disk at intervals, as no commit can be faster.
+difference is noise. One server has room for a single key record, so that every right key pair is loaded as at its first
+use. While each arm runs, a page is synced to the same disk at intervals, as no commit can be faster.
 """
 
 import statistics

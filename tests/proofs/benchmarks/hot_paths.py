@@ -5,10 +5,8 @@ on what else the machine does, so they show a regression that times hide. Each t
 """
 
 import json
-import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -74,28 +72,20 @@ def environment_of(world: World) -> dict[str, str]:
 
 
 def _count_instructions(lab: Lab, interpreters: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Return instructions a request by version and path, each on a fresh database; nothing without valgrind.
-
-    All cores count at once, as that does not change the counts.
-    """
+    """Return instructions a request by version and path, each on a fresh database; nothing without valgrind."""
     counts: dict[str, dict[str, float]] = {version: {} for version in interpreters}
     if not lab.sizes.instructions or not instructions.is_installed():
         return counts
-    wanted = [(version, path) for version in interpreters for path in IN_INSTRUCTIONS]
+    jobs = {}
     with ExitStack() as stack:
-        step = stack.enter_context(lab.steps("instructions", len(wanted)))
-        worlds = [stack.enter_context(lab.world("sqlite")) for _ in wanted]
-        for world in worlds:
-            insert_keys(world, 1)
-
-        def count(world: World, version: str, path: str) -> None:
-            python = interpreters[version]
-            counts[version][path] = instructions.count(path, world.folder, environment_of(world), python)
-            step()
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done in [pool.submit(count, world, *each) for world, each in zip(worlds, wanted, strict=True)]:
-                done.result()
+        for version, python in interpreters.items():
+            for path in IN_INSTRUCTIONS:
+                world = stack.enter_context(lab.world("sqlite"))
+                insert_keys(world, 1)
+                jobs[version, path] = instructions.Job(path, world.folder, environment_of(world), python)
+        step = stack.enter_context(lab.steps("instructions", len(jobs)))
+        for (version, path), found in instructions.count_all(jobs, step).items():
+            counts[version][path] = found
     return counts
 
 

@@ -5,12 +5,17 @@ what happens once. Counting begins when everything is imported and warm. All thr
 kernel is not.
 """
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+Key = TypeVar("Key")
 _FEW, _MANY = 10, 110
 _HOT_PATH = Path(__file__).with_name("hot_path.py")
 
@@ -19,19 +24,39 @@ def is_installed() -> bool:
     return all(map(shutil.which, ("valgrind", "vgdb")))
 
 
-def count(path: str, folder: Path, environment: Mapping[str, str], python: str = sys.executable) -> float:
-    """Return the instructions of one request on that hot path; `environment` is that of `hot_path`, with PYTHONPATH.
+@dataclass(frozen=True)
+class Job:
+    """A hot path, a folder of its own, the environment of `hot_path` with PYTHONPATH, and which Python."""
 
-    Raises RuntimeError when valgrind fails; the folder has its log then.
-    """
-    out = folder / "callgrind.out"
-    options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", f"--vgdb-prefix={folder}/vgdb"]
-    command = ["valgrind", *options, python, str(_HOT_PATH), "--serve", path]
+    path: str
+    folder: Path
+    environment: Mapping[str, str]
+    python: str = sys.executable
+
+
+def count_all(jobs: Mapping[Key, Job], step: Callable[[], None]) -> dict[Key, float]:
+    """Return the instructions of each job's requests. All cores count at once, as that does not change the counts."""
+
+    def one(job: Job) -> float:
+        found = count(job)
+        step()
+        return found
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(jobs, pool.map(one, jobs.values()), strict=True))
+
+
+def count(job: Job) -> float:
+    """Return the instructions of one request. Raises RuntimeError when valgrind fails."""
+    out, log_file = job.folder / "callgrind.out", job.folder / "valgrind.log"
+    vgdb = f"--vgdb-prefix={job.folder}/vgdb"
+    options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}", vgdb]
+    command = ["valgrind", *options, job.python, str(_HOT_PATH), "--serve", job.path]
     with (
-        (folder / "valgrind.log").open("wb") as log,
+        log_file.open("wb") as log,
         subprocess.Popen(
             command,
-            env={**environment, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
+            env={**job.environment, "PYTHONHASHSEED": "0", "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -40,14 +65,14 @@ def count(path: str, folder: Path, environment: Mapping[str, str], python: str =
     ):
         try:
             _send(process, _MANY)  # warms up
-            _tell(process, folder, "instrumentation", "on")
+            _tell(process, vgdb, "instrumentation", "on")
             counts = []
             for number, requests in enumerate((_FEW, _MANY), start=1):
                 _send(process, requests)
-                _tell(process, folder, "dump")
+                _tell(process, vgdb, "dump")
                 counts.append(_total(out.with_name(f"{out.name}.{number}")))
         except (OSError, subprocess.CalledProcessError) as error:
-            raise RuntimeError(f"valgrind failed: {error}; {folder}/valgrind.log says why") from error
+            raise RuntimeError(f"valgrind failed: {error}\n{log_file.read_text(errors='replace')[-1000:]}") from error
         finally:
             process.kill()
     few, many = counts
@@ -63,10 +88,10 @@ def _send(process: subprocess.Popen[str], requests: int) -> None:
         raise OSError(f"the process ended with status {process.wait()}")
 
 
-def _tell(process: subprocess.Popen[str], folder: Path, *words: str) -> None:
+def _tell(process: subprocess.Popen[str], vgdb: str, *words: str) -> None:
     """Give a command to callgrind; return when it is carried out."""
-    vgdb = ["vgdb", f"--vgdb-prefix={folder}/vgdb", f"--pid={process.pid}", *words]
-    subprocess.run(vgdb, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=120)
+    command = ["vgdb", vgdb, f"--pid={process.pid}", *words]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=120)
 
 
 def _total(dump: Path) -> int:

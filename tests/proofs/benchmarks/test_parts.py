@@ -1,6 +1,9 @@
 """What the benches use: the control, rows in bulk, arms, and the command's options."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -13,6 +16,8 @@ from proofs.benchmarks.apps.bare import Bare, Unrecorded, bare_wsgi
 from proofs.benchmarks.apps.contenders import without_recording
 from proofs.benchmarks.arms import AsgiArm, WsgiArm
 from proofs.benchmarks.bulk import authorization, insert_keys, insert_outcomes, keys_of, public_key
+from proofs.benchmarks.commands import cpu_seconds
+from proofs.benchmarks.machine import on_one_core
 
 
 def answer(app, authorization):
@@ -102,6 +107,27 @@ def test_authenticator_without_recording_still_rejects(world: World):
             assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
         assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded() == {"wrong_secret": 1}
+
+
+def test_processes_are_on_one_core_and_others_on_the_rest_during_the_block():
+    idle = [sys.executable, "-c", "input()"]
+    with (
+        subprocess.Popen(idle, stdin=subprocess.PIPE) as server,
+        subprocess.Popen(idle, stdin=subprocess.PIPE) as client,
+    ):
+        before = os.sched_getaffinity(server.pid)
+        with on_one_core([server.pid], others=[client.pid]):
+            one, rest = os.sched_getaffinity(server.pid), os.sched_getaffinity(client.pid)
+        assert os.sched_getaffinity(server.pid) == os.sched_getaffinity(client.pid) == before
+        assert (one | rest == before and len(one) == 1 and not one & rest) or len(before) == 1
+        server.kill()
+        client.kill()
+
+
+def test_cpu_of_a_command_is_counted_and_a_failure_raises():
+    assert cpu_seconds([sys.executable, "-c", "sum(range(1_000_000))"]) > 0
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        cpu_seconds([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 @pytest.mark.parametrize(
