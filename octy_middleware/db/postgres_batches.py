@@ -27,7 +27,7 @@ from octy_middleware.db.postgres_locks import (
     lock_timeout,
 )
 from octy_middleware.db.postgres_pipeline import Statement, row_of, run_together
-from octy_middleware.errors import DatabaseSetupError
+from octy_middleware.errors import DatabaseSetupError, DatabaseUnavailableError
 
 _BEGIN = WRITE.encode()
 _SET_TIMEOUTS = (
@@ -64,4 +64,6 @@ def begin_batch(
 def commit_batch(connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
     """Write and commit. An error of a statement leaves the transaction open, and aborted."""
     statements: list[Statement] = [(batch.for_server, to_arrays(rows, batch.kinds)) for batch, rows in writes]
-    run_together(connection, *statements, (_COMMIT, ()))
+    *_, committed = run_together(connection, *statements, (_COMMIT, ()))
+    if committed.command_status != _COMMIT:  # of an aborted transaction it is ROLLBACK, without an error
+        raise DatabaseUnavailableError("the server rolled the transaction back")

@@ -5,6 +5,7 @@ of Python.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import compress, count
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -41,10 +42,10 @@ def run_together(connection: Connection, *statements: Statement) -> "list[PGresu
     except BaseException:
         if prepared is not None:
             prepared.clear()  # which of them were prepared is not known
-        raise
-    finally:
-        if pgconn.status == pq.ConnStatus.OK:
+        with suppress(OperationalError):  # the connection is lost, or waiting for it was interrupted
             pgconn.exit_pipeline_mode()
+        raise
+    pgconn.exit_pipeline_mode()
     return list(compress(results, are_wanted))
 
 

@@ -10,7 +10,7 @@ retired key write the same rows, whether an incident is open or not (`equal_work
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -73,8 +73,7 @@ _BEFORE = (
 _DETAILS = f"SELECT a.minute, a.source, a.at, a.user_agent {_OF_KEY} ORDER BY a.minute DESC, a.id DESC LIMIT ?"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenIncident:
+class OpenIncident(NamedTuple):
     """The open incident of a key; times in seconds. `before`: counts of earlier commits, if this commit opens it."""
 
     id: str

@@ -5,7 +5,7 @@ The batch is reduced in memory first, so the transaction is short whatever the s
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sqlalchemy import Connection, insert
 
@@ -64,8 +64,7 @@ _RECORD_USAGE = Batch(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyState:
+class _KeyState(NamedTuple):
     """The key pair of a public key and its open incident, if any; times in Unix microseconds."""
 
     public_key: str
@@ -200,7 +199,7 @@ class OutcomeWriter:
             if key_state.state != KeyPairState.ACTIVE or quiet:
                 return None
             incident = self._open_incident(connection, key_state, rule_match)
-            key_state = replace(key_state, notify_at=next_notify_at(rule_match.length, self._threshold))
+            key_state = key_state._replace(notify_at=next_notify_at(rule_match.length, self._threshold))
         if key_state.notify_at is not None and longest >= key_state.notify_at:
             self._update_failures(connection, incident.id, longest)
         return incident

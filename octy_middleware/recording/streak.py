@@ -6,7 +6,6 @@ what processing its results one by one in the same order gives.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -41,8 +40,7 @@ class AttemptResult(NamedTuple):
     description: Description | UnreadDescription = UNDESCRIBED
 
 
-@dataclass(frozen=True, slots=True)
-class RuleMatch:
+class RuleMatch(NamedTuple):
     """The first failure of a batch that met a rule, at `at`: `length` failures since `first_at`."""
 
     rule: Rule
@@ -53,8 +51,7 @@ class RuleMatch:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FoldResult:
+class FoldResult(NamedTuple):
     """The streaks after a batch by network (length 0: ended), the first rule met, and the greatest length reached."""
 
     streaks: Mapping[str, Streak]

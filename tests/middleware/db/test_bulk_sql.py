@@ -1,9 +1,12 @@
-"""Several queries in one statement, on both databases."""
+"""Several queries in one statement, and writes that are committed together, on both databases."""
 
+import sqlite3
+
+import psycopg
 import pytest
 from support.world import World, listening
 
-from octy_middleware.db.bulk_sql import InputRows, Query, fetch_many
+from octy_middleware.db.bulk_sql import Batch, InputRows, Query, fetch_many, run
 
 ECHO = Query(("input.name", "input.number"), "{input} WHERE input.number > 0", name="text", number="bigint")
 MORE = Query(("input.number + 1", "input.name"), "{input}", number="bigint", name="text")
@@ -34,3 +37,65 @@ def test_fetch_many_runs_one_statement_and_none_without_rows(world: World) -> No
         assert asked == []
         fetch_many(connection, (ECHO, [("a", 1)]), (MORE, [(1, "b")]), (ECHO, [("c", 2)]))
         assert len(asked) == 1
+
+
+TEXTS = [
+    "",
+    " ",
+    "NULL",
+    "null",
+    "{a,b}",
+    "a,b",
+    '"',
+    "\\",
+    '\\"',
+    "it's",
+    "$1 ? %s",
+    "a\nb\tc\x01\x7f",
+    "é 😀 \u2028",
+    ODD,
+]
+ADD = Batch(
+    "INSERT INTO key_change (public_key, at) SELECT public_key, at FROM {input}", public_key="text", at="bigint"
+)
+ADD_WITH_NUMBER = Batch(
+    "INSERT INTO key_change (seq, public_key, at) SELECT seq, 'pk_x', 1 FROM {input} WHERE seq > 0", seq="bigint"
+)
+
+
+@pytest.mark.parametrize("texts", [[text] for text in TEXTS] + [TEXTS, [None], ["a", None, '"']], ids=repr)
+def test_texts_come_back_as_they_were_passed(world: World, texts: list[str | None]) -> None:
+    echo = Query(("input.number", "input.name"), "{input}", name="text", number="bigint")
+    with world.database.read() as connection:
+        [found] = fetch_many(connection, (echo, [(text, number) for number, text in enumerate(texts)]))
+    assert [text for _, text in sorted(found)] == texts
+
+
+def public_keys(world: World) -> list[str]:
+    return [key for (key,) in world.rows("SELECT public_key FROM key_change ORDER BY seq")]
+
+
+def test_writes_are_committed_in_the_order_in_which_they_were_added(world: World) -> None:
+    with world.database.write_batch({"pk_a"}) as transaction:
+        transaction.add(ADD, [("pk_b", 1), ("pk_c", 1)])
+        transaction.add(ADD, [])
+        transaction.add(ADD, [(text, 2) for text in TEXTS])
+        run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_a', 1)")  # at once
+        assert public_keys(world) == []
+    assert public_keys(world) == ["pk_a", "pk_b", "pk_c", *TEXTS]
+
+
+def test_failed_write_leaves_nothing_and_the_next_transaction_works(world: World) -> None:
+    pinned = world.database.pin_connection()
+    for _ in range(2):
+        with (
+            pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)),
+            world.database.write_batch({"pk_a"}, pinned=pinned) as transaction,
+        ):
+            transaction.add(ADD, [("pk_lost", 1)])
+            transaction.add(ADD_WITH_NUMBER, [(7,), (7,)])
+            transaction.add(ADD, [("pk_lost", 1)])
+    with world.database.write_batch({"pk_a"}, (ECHO, [("a", 1)]), pinned=pinned) as transaction:
+        assert transaction.found == [[["a", 1]]]
+        transaction.add(ADD, [("pk_a", 1)])
+    assert public_keys(world) == ["pk_a"]

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from support.databases import make_database
 from support.postgres import PostgresServer, shared_server
 from support.world import World
@@ -341,6 +342,23 @@ def test_nul_character_raises_invalid_input(world: World) -> None:
     with pytest.raises(InvalidInputError, match="a text contains a NUL character"), world.database.read() as connection:
         bulk_sql.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\0")
     assert count(world.database) == 0
+
+
+@pytest.mark.parametrize("texts", [["a\0b"], ["a", 'b"\0'], [None, "\0"]])
+def test_nul_character_in_input_rows_raises_and_is_not_cut_off(world: World, texts: list[str | None]) -> None:
+    """libpq takes a text in its own form to end at a NUL."""
+    with pytest.raises(ValueError, match="a text contains a NUL character"), world.database.read() as connection:
+        bulk_sql.fetch_many(connection, (bulk_sql.Query(("input.name",), "{input}", name="text"), [[t] for t in texts]))
+
+
+def test_commit_of_an_aborted_transaction_raises(world: World) -> None:
+    """The server answers such a COMMIT with ROLLBACK and without an error."""
+    with (
+        pytest.raises(DatabaseUnavailableError, match="rolled the transaction back"),
+        world.database.write_batch({"pk_a"}) as transaction,
+        suppress(DBAPIError),
+    ):
+        bulk_sql.run(transaction.connection, "SELECT 1 / 0")
 
 
 def test_errors_of_bulk_sql_show_no_stored_values(world: World) -> None:
