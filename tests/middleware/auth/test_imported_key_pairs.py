@@ -3,6 +3,8 @@
 import asyncio
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -245,6 +247,32 @@ def test_slow_hashes_delay_no_other_request_and_too_many_are_503(
         asyncio.run(story(authenticator))
     assert world.recorded(old.public_key)["wrong_secret"] == 6
     assert world.recorded("") == {"database_unavailable": 1}
+
+
+def test_flood_of_slow_hashes_holds_max_blocked_threads_and_right_key_pairs_pass(
+    world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = world.register("fast")
+    with (
+        world.authenticator(max_slow_hashes=1, max_blocked_threads=2) as authenticator,
+        ThreadPoolExecutor(10) as server,
+    ):
+        authenticator.decide(FakeRequest(old.basic("no")))
+        go, _ = hold_slow_checks(monkeypatch)
+        flood = [
+            server.submit(authenticator.decide, FakeRequest(basic(f"pk_{number:064}", "x"), peer=f"198.51.{number}.1"))
+            for number in range(8)
+        ]
+        until(lambda: sum(each.done() for each in flood) == 7)
+        slow_one = server.submit(authenticator.decide, FakeRequest(old.basic()))
+        until(lambda: len(authenticator.hash_limiter) == 2)
+        assert authenticator.decide(FakeRequest(fast.basic())).outcome is Outcome.ACCEPTED
+        assert not slow_one.done()
+        go.set()
+        assert slow_one.result(60).outcome is Outcome.ACCEPTED
+        outcomes = Counter(each.result(60).public_outcome or each.result(60).outcome for each in flood)
+    assert outcomes == {Outcome.DATABASE_UNAVAILABLE: 7, Outcome.UNKNOWN_KEY: 1}
+    assert world.recorded("") == {"unknown_key": 8}
 
 
 def test_key_pair_revoked_during_its_slow_hash_is_refused(
