@@ -172,7 +172,9 @@ def test_default_settings_have_a_short_path(world: World, *, require_https: bool
 
 
 @pytest.mark.parametrize(
-    "mark", [{"gunicorn.socket": object()}, {"uwsgi.version": b"2"}, {"werkzeug.proxy_fix.orig": {}}], ids=str
+    "mark",
+    [{"gunicorn.socket": object()}, {"uwsgi.version": b"2"}, {"werkzeug.proxy_fix.orig": {}}],
+    ids=lambda mark: next(iter(mark)),
 )
 def test_environ_with_a_server_s_mark_is_left_to_the_full_path(
     authenticator: Authenticator, keys: Keys, mark: dict[str, object]
