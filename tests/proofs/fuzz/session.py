@@ -159,10 +159,12 @@ def recorded_events() -> Iterator[list[AuthEvent]]:
         events.append(event)
         return record(recorder, event)
 
-    def watched_commit(recorder: Recorder, decision: AuthDecision, waiter: CommitWaiter) -> None:
+    def watched_commit(
+        recorder: Recorder, decision: AuthDecision, waiter: CommitWaiter, *, alone: bool = False
+    ) -> None:
         assert decision.event is not None
         events.append(decision.event)
-        commit(recorder, decision, waiter)
+        commit(recorder, decision, waiter, alone=alone)
 
     Recorder.record, Recorder.commit = watched_record, watched_commit
     try:
