@@ -18,6 +18,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
@@ -110,7 +111,8 @@ def count(path: HotPath, settings: Settings) -> int:
     try:
         for arm in (ours, bare):
             arm.run(3)  # threads run, key and header are cached
-        return calls_per_request(ours.run).total() - calls_per_request(bare.run).total()
+        found = [calls_per_request(ours.run).total() - calls_per_request(bare.run).total() for _ in range(5)]
+        return int(median(found))  # a new second begins in one of them, at most
     finally:
         for arm in (ours, bare):
             arm.stop()

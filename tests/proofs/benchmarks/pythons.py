@@ -61,7 +61,7 @@ def others() -> tuple[dict[str, str], dict[str, str]]:
             left_out[version] = "not installed"
             continue
         folder = f".venv-python{version}"
-        command = ["make", "--no-print-directory", "install", f"PYTHON={found[version]}", f"VENV={folder}"]
+        command = ["make", "--silent", "--no-print-directory", "install", f"PYTHON={found[version]}", f"VENV={folder}"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
             left_out[version] = f"`{' '.join(command)}` failed"
