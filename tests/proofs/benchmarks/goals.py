@@ -172,9 +172,9 @@ def results(benches: Benches) -> list[dict[str, object]]:
     return [row for goal in GOALS if (row := _row_or_none(goal, benches)) is not None]
 
 
-def not_measured(benches: Benches) -> list[str]:
-    """Return the names of the others."""
-    return [f"{goal.goal} ({goal.where})" for goal in GOALS if _row_or_none(goal, benches) is None]
+def not_measured(benches: Benches) -> list[Goal]:
+    """Return the others."""
+    return [goal for goal in GOALS if _row_or_none(goal, benches) is None]
 
 
 def _row_or_none(goal: Goal, benches: Benches) -> dict[str, object] | None:
@@ -195,5 +195,9 @@ def table(report: dict[str, Any]) -> Table:
         last = row["goal"]
     size, missing = report["size"], not_measured(report["benches"])
     title = "Goals" if size == "full" else f"Goals ({size}: few rounds, for a look; a full run decides)"
-    note = f"not measured: {'; '.join(missing)}" if missing else ""
+    places: dict[str, list[str]] = {}
+    for goal in missing:
+        places.setdefault(goal.goal, []).append(goal.where)
+    names = "; ".join(f"{name} ({' / '.join(wheres)})" for name, wheres in places.items())
+    note = f"not measured: {names}" if names else ""
     return Table(title, ("goal", "where", "wanted", "measured (median)", ""), shown, note)
