@@ -39,14 +39,14 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest) -> str:
+def database_kind(request: pytest.FixtureRequest) -> str:
     """Which kind of database; a test marked `sqlite` is about what only a file can do."""
     return str(request.param)
 
 
 def _is_foreign(item: pytest.Item) -> bool:
-    store = getattr(item, "callspec", None) and item.callspec.params.get("store")  # type: ignore[attr-defined]
-    return item.get_closest_marker("sqlite") is not None and store == "postgresql"
+    database_kind = getattr(item, "callspec", None) and item.callspec.params.get("database_kind")  # type: ignore[attr-defined]
+    return item.get_closest_marker("sqlite") is not None and database_kind == "postgresql"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,8 +61,12 @@ class _Scheduling(LoadFileScheduling):
     """A file at a time; but all stories on one kind of database at once: else each file starts the whole stack anew."""
 
     def _split_scope(self, nodeid: str) -> str:
-        store = next((store for store in DATABASES if f"[{store}" in nodeid), "")
-        return f"story on {store}" if store and "tests/story/" in nodeid else str(super()._split_scope(nodeid))
+        database_kind = next((database_kind for database_kind in DATABASES if f"[{database_kind}" in nodeid), "")
+        return (
+            f"story on {database_kind}"
+            if database_kind and "tests/story/" in nodeid
+            else str(super()._split_scope(nodeid))
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,8 +81,8 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, store: str) -> Iterator[World]:
-    world = World(tmp_path, store)
+def world(tmp_path: Path, database_kind: str) -> Iterator[World]:
+    world = World(tmp_path, database_kind)
     yield world
     world.close()
 

@@ -50,7 +50,7 @@ def keys(world: World) -> Keys:
 def api(world: World) -> Iterator[str]:
     """Serve one example behind a proxy that ends TLS, and return its address."""
     port = free_port()
-    command = [part.format(examples=ROOT / "examples", port=port) for part in SERVERS[world.store]]
+    command = [part.format(examples=ROOT / "examples", port=port) for part in SERVERS[world.database_kind]]
     settings = {
         "OCTY_DATABASE_URL": world.url,
         "OCTY_PEPPERS": world.peppers.export(),

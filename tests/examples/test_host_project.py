@@ -87,9 +87,9 @@ def live_alone(process: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> 
     """Return what becomes of a project without Octy, on a kind of database and with a prefix of its tables' names."""
 
     @cache
-    def live(store: str, prefix: str) -> tuple[str, str]:
+    def live(database_kind: str, prefix: str) -> tuple[str, str]:
         folder = tmp_path_factory.mktemp("without")
-        with new_database(folder / "database", store) as url:
+        with new_database(folder / "database", database_kind) as url:
             return Host(process, folder / "project", url, None, prefix=prefix).live()
 
     return live
@@ -97,11 +97,15 @@ def live_alone(process: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_host_project_tests_autogenerates_and_upgrades_with_octy_as_without(
-    tmp_path: Path, process: Preloaded, live_alone: Callable[[str, str], tuple[str, str]], store: str, number: int
+    tmp_path: Path,
+    process: Preloaded,
+    live_alone: Callable[[str, str], tuple[str, str]],
+    database_kind: str,
+    number: int,
 ) -> None:
-    layout = LAYOUTS[store][number]
-    alone = live_alone(store, layout.prefix)
-    with new_database(tmp_path / "with", store) as url:
+    layout = LAYOUTS[database_kind][number]
+    alone = live_alone(database_kind, layout.prefix)
+    with new_database(tmp_path / "with", database_kind) as url:
         octy = layout.octy.format(folder=tmp_path, host=url)
         host = Host(process, tmp_path / "with/project", url, octy, prefix=layout.prefix, ignored=layout.ignored)
         if layout.first == "host":
@@ -117,8 +121,8 @@ def test_host_project_tests_autogenerates_and_upgrades_with_octy_as_without(
 
 
 @contextmanager
-def new_database(folder: Path, store: str) -> Iterator[str]:
+def new_database(folder: Path, database_kind: str) -> Iterator[str]:
     folder.mkdir()
-    url = make_empty_database(folder, store)
+    url = make_empty_database(folder, database_kind)
     yield url
     remove_database(url)

@@ -10,9 +10,9 @@ from octy_middleware import Database
 
 
 @pytest.fixture
-def empty(tmp_path: Path, store: str) -> Iterator[Database]:
+def empty(tmp_path: Path, database_kind: str) -> Iterator[Database]:
     """A database without tables."""
-    url = make_empty_database(tmp_path, store)
+    url = make_empty_database(tmp_path, database_kind)
     database = Database(url)
     yield database
     database.close()

@@ -122,7 +122,7 @@ def _raise(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     raise RuntimeError("a fault of the host's")
 
 
-@pytest.mark.parametrize("store", ["sqlite"])  # the hook sees no database
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # the hook sees no database
 @pytest.mark.parametrize(
     "shape",
     [

@@ -16,9 +16,11 @@ from story.api import Api, Crew
 
 @pytest.fixture(scope="session", params=DATABASES)
 def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    folder, store = tmp_path_factory.mktemp("stack"), str(request.param)
-    url = make_empty_database(folder, store)
-    with Stack(folder, fixed_ports=False, examples=EXAMPLES, database=url if store == "postgresql" else None) as stack:
+    folder, database_kind = tmp_path_factory.mktemp("stack"), str(request.param)
+    url = make_empty_database(folder, database_kind)
+    with Stack(
+        folder, fixed_ports=False, examples=EXAMPLES, database=url if database_kind == "postgresql" else None
+    ) as stack:
         yield stack
     remove_database(url)
 

@@ -73,16 +73,16 @@ def test_no_secret_and_no_personal_data_in_logs_histories_and_database(
     signer = Signer(Keychain.parse(stack.env["OCTY_WEBHOOK_KEYS"], name="OCTY_WEBHOOK_KEYS"))
     hook_secret = signer.secret(account_id).removeprefix("whsec_").encode()
     canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), hook_secret, *peppers}
-    store = list(stored(stack))
-    everything = [*contents(stack, "logs/*", "mail/*", "temporal.db*"), *store]
+    database_contents = list(stored(stack))
+    everything = [*contents(stack, "logs/*", "mail/*", "temporal.db*"), *database_contents]
     assert {path.parent.name for path, _ in everything} >= {"logs", "mail"}
-    assert any(old.public_key.encode() in content for _, content in store)
+    assert any(old.public_key.encode() in content for _, content in database_contents)
     assert any(path.name.startswith("temporal.db") for path, _ in everything)
     for path, content in everything:
         assert not SECRET.search(content), path
         for canary in canaries:
             assert canary not in content, path
-    for path, content in [*contents(stack, "logs/*", "temporal.db*"), *store]:
+    for path, content in [*contents(stack, "logs/*", "temporal.db*"), *database_contents]:
         for token in tokens:
             assert token not in content, path
 

@@ -127,9 +127,9 @@ class CliStack:
 
 
 @contextmanager
-def open_stack(folder: Path, store: str) -> Iterator[CliStack]:
+def open_stack(folder: Path, database_kind: str) -> Iterator[CliStack]:
     """Start the parts; stop them in the end."""
-    world, certificate = World(folder, store), ensure_certificate(folder / "tls")
+    world, certificate = World(folder, database_kind), ensure_certificate(folder / "tls")
     temporal, smtp, inbox, pages = (free_port() for _ in range(4))
     octy = octy_for(
         world,

@@ -25,9 +25,9 @@ _digests: dict[int, str] = {}  # by port of a server: what its template looks li
 _clean: defaultdict[int, list[str]] = defaultdict(list)  # by port: databases that are as new
 
 
-def make_database(folder: Path, store: str, server: PostgresServer | None = None) -> str:
+def make_database(folder: Path, database_kind: str, server: PostgresServer | None = None) -> str:
     """Return the URL of a fresh, migrated database: in the folder, or on the server (this process's by default)."""
-    if store == "sqlite":
+    if database_kind == "sqlite":
         path = folder / "octy.db"
         shutil.copy(_template_file(), path)
         return f"sqlite:///{path}"
@@ -38,14 +38,14 @@ def make_database(folder: Path, store: str, server: PostgresServer | None = None
         _digests[server.port] = schema_digest(server.url(_TEMPLATE))
     if _clean[server.port]:
         return _clean[server.port].pop()
-    return make_empty_database(folder, store, server, template=_TEMPLATE)
+    return make_empty_database(folder, database_kind, server, template=_TEMPLATE)
 
 
 def make_empty_database(
-    folder: Path, store: str, server: PostgresServer | None = None, *, template: str = "template0"
+    folder: Path, database_kind: str, server: PostgresServer | None = None, *, template: str = "template0"
 ) -> str:
     """Return the URL of a database without tables; of a file there is none yet."""
-    if store == "sqlite":
+    if database_kind == "sqlite":
         return f"sqlite:///{folder / 'empty.db'}"
     server = server or shared_server()
     name = f"octy_{next(_numbers)}"
@@ -53,9 +53,9 @@ def make_empty_database(
     return server.url(name)
 
 
-def away_url(folder: Path, store: str) -> str:
+def away_url(folder: Path, database_kind: str) -> str:
     """Return where a database could be, and is not: its folder is away, or nothing listens there."""
-    return f"sqlite:///{folder}/nowhere/octy.db" if store == "sqlite" else "postgresql://octy@127.0.0.1:9/octy"
+    return f"sqlite:///{folder}/nowhere/octy.db" if database_kind == "sqlite" else "postgresql://octy@127.0.0.1:9/octy"
 
 
 @contextmanager

@@ -78,8 +78,8 @@ class RecordingMailer:
 class World:
     """One account with its key pair in a real database, and a clock that stands still until it is moved."""
 
-    def __init__(self, folder, store, **account):
-        self.url = make_database(folder, store)
+    def __init__(self, folder, database_kind, **account):
+        self.url = make_database(folder, database_kind)
         self.database = Database(self.url)
         self.now = START
         self.settings = settings()
@@ -291,8 +291,8 @@ def alert(incident_id, number=1, kind=MailKind.ALERT):
     return SendMailInput(incident_id, kind, number, START)
 
 
-def open_world(folder, store, **account):
+def open_world(folder, database_kind, **account):
     """Yield a world and close it; for fixtures."""
-    world = World(folder, store, **account)
+    world = World(folder, database_kind, **account)
     yield world
     world.close()

@@ -48,13 +48,13 @@ class World:
     """One database with one customer; `now` is the pages' clock, 01:00:00 on the first day."""
 
     folder: Path
-    store: str = "sqlite"
+    database_kind: str = "sqlite"
     now: float = START + 3600
     settings: WorkerSettings = field(init=False)
     made: int = 0
 
     def __post_init__(self) -> None:
-        self.url = make_database(self.folder, self.store)
+        self.url = make_database(self.folder, self.database_kind)
         self.settings = self.configure()
         self.database = Database(self.url, busy_timeout=20.0)
         self.links = Links(self.settings.link_keys, BASE)
@@ -209,8 +209,8 @@ class World:
             event.remove(self.database.engine, "before_cursor_execute", note)
 
 
-def open_world(folder: Path, store: str) -> Iterator[World]:
+def open_world(folder: Path, database_kind: str) -> Iterator[World]:
     """Yield a world and close it; for fixtures."""
-    world = World(folder, store)
+    world = World(folder, database_kind)
     yield world
     world.close()

@@ -137,9 +137,9 @@ def everything(world: World) -> dict[str, list[tuple]]:
     return {"counts": counts(world), **{name: world.rows(query) for name, query in queries.items()}}
 
 
-def fresh(folder: Path, store: str) -> World:
+def fresh(folder: Path, database_kind: str) -> World:
     folder.mkdir()
-    return World(folder, store)
+    return World(folder, database_kind)
 
 
 def busy_world(world: World) -> None:

@@ -64,14 +64,14 @@ class World:
     """One database, a file in the folder or on a PostgreSQL server, with its peppers."""
 
     folder: Path
-    store: str = "sqlite"
+    database_kind: str = "sqlite"
     server: PostgresServer | None = None  # of a database that is no file; this process's own by default
     peppers: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
     sealing_keys: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
     installation: str = INSTALLATION
 
     def __post_init__(self) -> None:
-        self.url = make_database(self.folder, self.store, self.server)
+        self.url = make_database(self.folder, self.database_kind, self.server)
         self.database = Database(self.url)
         with self.database.write() as connection:
             register_installation(self.database, connection, time.time(), new_id=lambda: self.installation)

@@ -49,7 +49,7 @@ def configurations(parts: daemon.WorkerComponents, temporal: Temporal) -> dict[s
 
 
 def test_worker_registers_exactly_the_declared_activities_and_workflows(world: World, temporal: Temporal) -> None:
-    own = world.worker_settings().model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
+    own = world.worker_settings().model_copy(update={"temporal_task_queue": f"registers-{world.database_kind}"})
     parts = daemon.WorkerComponents(own)
     found = configurations(parts, temporal)
     assert sorted(found) == sorted(all_task_queues(parts.task_queue))

@@ -62,7 +62,7 @@ def test_first_start_registers_every_keychain_and_later_ones_only_new_keys(world
 
 
 @pytest.mark.parametrize(
-    ("store", "purpose"), [*(("sqlite", purpose) for purpose in KEY_SETTINGS), ("postgresql", "peppers")]
+    ("database_kind", "purpose"), [*(("sqlite", purpose) for purpose in KEY_SETTINGS), ("postgresql", "peppers")]
 )
 def test_worker_with_a_wrong_keychain_does_not_start_and_registers_nothing(world: World, purpose: str) -> None:
     keys = chains(world)
@@ -104,7 +104,7 @@ def test_signing_commands_reject_wrong_keys(world: World, words: tuple[str, ...]
 def copy_of(world: World, folder: Path) -> str:
     """Return the URL of a copy of the world's database, as staging has it."""
     world.database.close()
-    if world.store == "sqlite":
+    if world.database_kind == "sqlite":
         shutil.copy(world.folder / "octy.db", folder / "staging.db")
         return f"sqlite:///{folder / 'staging.db'}"
     server = world.server or shared_server()
@@ -118,7 +118,7 @@ def copied(world: World, tmp_path: Path):
     start(world.url, keys)
     url = copy_of(world, tmp_path)
     yield url, keys
-    if world.store == "postgresql":
+    if world.database_kind == "postgresql":
         (world.server or shared_server()).drop("staging")
 
 
@@ -245,7 +245,7 @@ def test_open_subjects_end_in_an_adopted_copy_and_continue_in_the_original(world
         database.close()
         assert octy("incidents", "list", "--all").must().stdout.count("closed: copied") == 1
     finally:
-        if world.store == "postgresql":
+        if world.database_kind == "postgresql":
             (world.server or shared_server()).drop("staging")
     [(waiting,)] = world.rows("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL")
     assert waiting > 0

@@ -17,7 +17,7 @@ def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
 @pytest.mark.parametrize(
     ("options", "longest"),
     [(DEFAULT_RETRY, 30), (MAIL_RETRY, 600), (BACKGROUND_RETRY, 600)],
-    ids=["store", "mail", "look"],
+    ids=["database_kind", "mail", "look"],
 )
 def test_retry_intervals_double_up_to_a_limit_without_end(options: dict, longest: int) -> None:
     policy = options["retry_policy"]

@@ -163,7 +163,7 @@ def test_key_pair_revoked_while_the_process_was_stopped_is_refused_at_once(world
             assert app.ask(keys.basic()) == 401
 
 
-@pytest.mark.parametrize("store", ["postgresql"])  # only a server's connection runs out of time in such a pause
+@pytest.mark.parametrize("database_kind", ["postgresql"])  # only a server's connection runs out of time in such a pause
 @pytest.mark.parametrize("seconds", [5.0])
 def test_key_pair_revoked_in_a_pause_of_seconds_is_refused_at_once(world: World, seconds: float) -> None:
     keys, other = world.register(), world.register("other")

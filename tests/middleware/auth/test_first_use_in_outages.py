@@ -43,7 +43,7 @@ def test_right_key_pairs_pass_at_their_first_use_while_another_writer_holds_the_
     with world.authenticator(commit_timeout=1.0) as authenticator, ThreadPoolExecutor(1) as attacker:
         assert outcome_of(authenticator, used.basic()) is Outcome.ACCEPTED
         until(lambda: authenticator.health().queued == 0)
-        with OUTAGES[world.store, writer](world, _SERVER):
+        with OUTAGES[world.database_kind, writer](world, _SERVER):
             # The refusal comes alone, so it is committed by the thread that loads keys, which waits for the writer.
             refused = attacker.submit(outcome_of, authenticator, attacked.basic("sk_wrong"))
             assert [outcome_of(authenticator, keys.basic()) for keys in (used, *fresh)] == [Outcome.ACCEPTED] * 4

@@ -60,7 +60,7 @@ def test_imported_key_pair_is_cached_after_its_first_use(world: World, old: Keys
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert not isinstance(authenticator.decide_from_memory(FakeRequest(old.basic())), PendingCredentials)
         time.sleep(0.6)
-        if world.store == "sqlite":  # a server cuts connections itself
+        if world.database_kind == "sqlite":  # a server cuts connections itself
             authenticator.database.close()
         with taken_away(world.url, world.server):
             assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED

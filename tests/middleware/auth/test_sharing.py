@@ -66,7 +66,7 @@ def test_thirty_routes_of_starlette_share_one_authenticator(world: World, built:
         assert ask_all(client, keys) == {200}
         assert len(built) == 1
         assert threading.active_count() - threads < 8
-        if world.store == "postgresql":
+        if world.database_kind == "postgresql":
             assert connections(world) < 12
 
 

@@ -64,7 +64,7 @@ def test_wrong_secrets_of_a_cached_key_pair_are_counted_after_the_outage(world: 
     with world.authenticator(commit_timeout=1.0, grace_period=60.0) as authenticator:
         assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
         until(lambda: authenticator.health().queued == 0)
-        if world.store == "sqlite":  # a server cuts connections itself
+        if world.database_kind == "sqlite":  # a server cuts connections itself
             authenticator.database.close()
         with taken_away(world.url, world.server):
             answers = [told(authenticator, keys.basic("sk_wrong")) for _ in range(25)]
@@ -82,7 +82,7 @@ def test_uncached_key_pair_is_not_verified_during_an_outage(world: World) -> Non
     with world.authenticator(commit_timeout=1.0) as authenticator:
         told(authenticator, basic(UNKNOWN, "x"))
         until(lambda: authenticator.health().queued == 0)
-        if world.store == "sqlite":  # a server cuts connections itself
+        if world.database_kind == "sqlite":  # a server cuts connections itself
             authenticator.database.close()
         with taken_away(world.url, world.server):
             assert told(authenticator, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE

@@ -53,8 +53,8 @@ def test_exception_rolls_the_transaction_back(world: World) -> None:
     assert world.rows("SELECT COUNT(*) FROM key_change") == [(0,)]
 
 
-def test_empty_database_raises_schema_error_with_what_to_do(tmp_path: Path, store: str) -> None:
-    database = Database(make_empty_database(tmp_path, store))
+def test_empty_database_raises_schema_error_with_what_to_do(tmp_path: Path, database_kind: str) -> None:
+    database = Database(make_empty_database(tmp_path, database_kind))
     assert read_schema_version(database) is None
     with pytest.raises(SchemaError, match="octy db upgrade"):
         check_schema(database)
@@ -104,8 +104,8 @@ def test_database_locked_by_another_program_is_unavailable(world: World) -> None
     impatient.close()
 
 
-def test_missing_database_raises_database_unavailable(tmp_path: Path, store: str) -> None:
-    database = Database(away_url(tmp_path, store))
+def test_missing_database_raises_database_unavailable(tmp_path: Path, database_kind: str) -> None:
+    database = Database(away_url(tmp_path, database_kind))
     with pytest.raises(DatabaseUnavailableError), database.write():
         pass
     with pytest.raises(DatabaseUnavailableError), database.read():

@@ -18,9 +18,9 @@ from octy_worker.cli.exit_codes import ExitCode, exit_code_of
 
 
 @pytest.fixture
-def powerless(store: str) -> Iterator[str]:
+def powerless(database_kind: str) -> Iterator[str]:
     """A role that may log in and nothing else."""
-    assert store == "postgresql"
+    assert database_kind == "postgresql"
     with psycopg.connect(shared_server().url("postgres"), autocommit=True) as driver:
         driver.execute("DROP ROLE IF EXISTS powerless")
         driver.execute("CREATE ROLE powerless LOGIN")
@@ -32,7 +32,7 @@ def as_role(database: Database, role: str) -> Database:
     return Database(database.url.render_as_string(hide_password=False).replace("octy@", f"{role}@"))
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_upgrade_without_ddl_rights_names_the_missing_right_and_what_to_do(empty: Database, powerless: str) -> None:
     database = as_role(empty, powerless)
     with pytest.raises(
@@ -65,7 +65,7 @@ def test_missing_table_is_logged_at_a_request(world: World, caplog: pytest.LogCa
     assert "run `octy db upgrade`" in caplog.text
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_missing_right_is_logged_at_a_request(world: World, powerless: str, caplog: pytest.LogCaptureFixture) -> None:
     keys = world.register()
     with world.database.write() as connection:

@@ -114,12 +114,12 @@ def rows(database: Database, tables: list[Table]) -> dict[str, list[tuple]]:
         return {table.name: sorted(map(tuple, connection.execute(table.select())), key=str) for table in tables}
 
 
-def test_migrations_create_the_tables_of_the_models(empty: Database, tmp_path: Path, store: str) -> None:
+def test_migrations_create_the_tables_of_the_models(empty: Database, tmp_path: Path, database_kind: str) -> None:
     """Compared with what the models would make themselves, by the database's own catalogue."""
     upgrade(empty)
     check_tables(empty)
     (tmp_path / "models").mkdir()
-    url = make_empty_database(tmp_path / "models", store)
+    url = make_empty_database(tmp_path / "models", database_kind)
     modelled = Database(url)
     modelled.backend.create()
     with modelled.write(mode=WriteMode.MIGRATION) as connection:
@@ -249,7 +249,7 @@ def test_check_tables_reports_differences_from_the_models(world: World, damage: 
     assert_reported(world, damage, told)
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 @pytest.mark.parametrize(
     ("damage", "told"),
     [

@@ -28,7 +28,7 @@ ASKED = 360
 
 
 @pytest.fixture
-def store() -> str:
+def database_kind() -> str:
     return "postgresql"
 
 

@@ -31,7 +31,7 @@ CANARY = "s3cr3t-canary"
 
 
 @pytest.fixture
-def store() -> str:
+def database_kind() -> str:
     return "postgresql"
 
 

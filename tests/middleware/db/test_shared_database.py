@@ -74,12 +74,12 @@ def test_alembic_version_table_of_the_host_is_neither_read_nor_written(empty: Da
         assert set(inspect(connection).get_table_names()) == {"alembic_version", VERSION_TABLE}
 
 
-def test_foreign_tables_with_octy_names_are_rejected_and_left_unchanged(empty: Database, store: str) -> None:
+def test_foreign_tables_with_octy_names_are_rejected_and_left_unchanged(empty: Database, database_kind: str) -> None:
     empty.backend.create()
     with empty.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
         connection.exec_driver_sql("CREATE TABLE job (id INTEGER)")
-    remedy = r"a file of its own" if store == "sqlite" else r"a schema of its own: add \?schema=octy_data"
+    remedy = r"a file of its own" if database_kind == "sqlite" else r"a schema of its own: add \?schema=octy_data"
     words = rf"tables of others with the names of Octy's tables \(account, job\).* → .*{remedy}"
     with pytest.raises(SchemaError, match=words) as caught:
         upgrade(empty)
@@ -90,9 +90,9 @@ def test_foreign_tables_with_octy_names_are_rejected_and_left_unchanged(empty: D
         assert set(inspect(connection).get_table_names()) == {"account", "job"}
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
-def test_own_schema_works_beside_tables_of_the_same_names(tmp_path: Path, store: str) -> None:
-    url = make_empty_database(tmp_path, store)
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_own_schema_works_beside_tables_of_the_same_names(tmp_path: Path, database_kind: str) -> None:
+    url = make_empty_database(tmp_path, database_kind)
     host, ours = Database(url), Database(f"{url}?schema=octy_data")
     with host.write(mode=WriteMode.MIGRATION) as connection:
         for name in sorted(TABLE_NAMES):
@@ -111,15 +111,15 @@ def test_own_schema_works_beside_tables_of_the_same_names(tmp_path: Path, store:
     remove_database(url)
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_request_is_decided_and_recorded_in_the_own_schema(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database_kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = make_empty_database(tmp_path, store)
+    url = make_empty_database(tmp_path, database_kind)
     with closing(Database(f"{url}?schema=octy_data")) as ours:
         upgrade(ours)
     monkeypatch.setattr("support.world.make_database", lambda *_: f"{url}?schema=octy_data")
-    world = World(tmp_path, store)
+    world = World(tmp_path, database_kind)
     keys = world.register()
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
@@ -149,9 +149,9 @@ def test_host_alembic_ignores_octy_tables_by_name(empty: Database) -> None:
     assert set(METADATA.tables) < TABLE_NAMES
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
-def test_role_without_create_schema_right_can_use_an_existing_schema(tmp_path: Path, store: str) -> None:
-    url = make_empty_database(tmp_path, store)
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_role_without_create_schema_right_can_use_an_existing_schema(tmp_path: Path, database_kind: str) -> None:
+    url = make_empty_database(tmp_path, database_kind)
     owner = Database(url)
     ours = Database(f"{url}?schema=octy_data".replace("octy@", "guest@"))
     with owner.write(mode=WriteMode.MIGRATION) as connection:
@@ -171,10 +171,10 @@ def test_role_without_create_schema_right_can_use_an_existing_schema(tmp_path: P
     shared_server().drop(url.rpartition("/")[2])
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 @pytest.mark.parametrize("schema", ["public", "octy_data"])
-def test_schema_without_usage_right_is_not_reported_as_empty(tmp_path: Path, store: str, schema: str) -> None:
-    url = make_empty_database(tmp_path, store)
+def test_schema_without_usage_right_is_not_reported_as_empty(tmp_path: Path, database_kind: str, schema: str) -> None:
+    url = make_empty_database(tmp_path, database_kind)
     with closing(Database(f"{url}?schema={schema}")) as ours:
         upgrade(ours)
         with ours.write() as connection:
@@ -192,10 +192,10 @@ def test_schema_without_usage_right_is_not_reported_as_empty(tmp_path: Path, sto
     shared_server().drop(url.rpartition("/")[2])
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
-def test_schema_with_the_name_of_the_role_is_rejected(tmp_path: Path, store: str) -> None:
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_schema_with_the_name_of_the_role_is_rejected(tmp_path: Path, database_kind: str) -> None:
     """A host app with the same role would find our tables before its own."""
-    url = make_empty_database(tmp_path, store)
+    url = make_empty_database(tmp_path, database_kind)
     with (
         closing(Database(f"{url}?schema=octy")) as ours,
         pytest.raises(ConfigurationError, match="the role's own name"),

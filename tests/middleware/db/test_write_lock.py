@@ -38,7 +38,7 @@ _ADVISORY = (
 
 
 @pytest.fixture
-def store() -> str:
+def database_kind() -> str:
     return "postgresql"
 
 

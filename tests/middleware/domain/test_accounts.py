@@ -214,7 +214,7 @@ def test_security_addresses_are_right_after_any_sequence_of_changes(changes: dic
             assert first == contacts[tick]
 
 
-@pytest.mark.parametrize("store", ["sqlite"])  # refused before a statement is sent
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # refused before a statement is sent
 @pytest.mark.parametrize(
     ("address", "taken"),
     [

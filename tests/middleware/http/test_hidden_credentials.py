@@ -124,7 +124,7 @@ def test_accepted_key_pair_is_hidden_with_optional_credentials(world: World, ask
         assert header_of(ask(authenticator, keys.basic())[0]) is None
 
 
-@pytest.mark.parametrize("store", ["sqlite"])  # the framework doesn't see the database
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # the framework doesn't see the database
 @pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
 def test_django_rest_framework_default_authentication_accepts_the_principal(world: World, adapter: str) -> None:
     keys = world.register("acme")

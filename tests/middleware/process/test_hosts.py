@@ -97,7 +97,7 @@ def _hold(url: str, mode: WriteMode, pipe: Pipe) -> None:
         pipe.send("committed")
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 @pytest.mark.parametrize(("mode", "seconds"), [(WriteMode.RECORDER, 2.4), (WriteMode.EXCLUSIVE, 5.6)])
 def test_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode: WriteMode, seconds: float) -> None:
     here, there = multiprocessing.Pipe()

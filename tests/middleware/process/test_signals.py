@@ -13,7 +13,7 @@ from support.paths import TESTS
 from support.world import World
 
 # Whose handler is installed depends on the process alone.
-on_one_database = pytest.mark.parametrize("store", ["sqlite"])
+on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"])
 
 # A host that accepts some requests, says so, and goes on; `{before}` and `{after}` stand around the middleware.
 HOST = """

@@ -38,7 +38,7 @@ TIMEOUT = 20  # seconds
 
 def open_connections(world: World) -> int:
     """Count what this process has open to the database."""
-    if world.store == "sqlite":
+    if world.database_kind == "sqlite":
         links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
         return sum(str(link.readlink()).startswith(str(world.folder / "octy.db")) for link in links)
     asked = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -102,8 +102,8 @@ def test_request_ids_do_not_depend_on_a_seeded_random_generator() -> None:
         random.setstate(state)
 
 
-@pytest.mark.parametrize("store", ["postgresql"])
-def test_database_session_of_a_forked_child_is_its_own(world: World, store: str) -> None:
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_database_session_of_a_forked_child_is_its_own(world: World, database_kind: str) -> None:
     """What a child does on an inherited session, and its end, would be the parent's."""
     pinned = world.database.pin_connection()
 

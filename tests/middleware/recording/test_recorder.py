@@ -19,7 +19,7 @@ from octy_middleware.recording.recorder import Recorder
 NOW = 1_800_000_000.0
 
 
-class Store:
+class FakeWriter:
     """Takes batches, or fails as told."""
 
     def __init__(self) -> None:
@@ -58,61 +58,61 @@ def told(waiter: ThreadWaiter) -> Outcome | None:
 
 
 def test_events_queued_during_a_commit_are_one_batch() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=100, batch_delay=0)
-    store.released.clear()
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=100, batch_delay=0)
+    writer.released.clear()
     first = submit(recorder, one())
     while recorder.health().queued != 0:
         pass
     rest = [submit(recorder, one(number=n)) for n in range(30)]
     assert first.result is None
-    store.released.set()
+    writer.released.set()
     assert {told(each) for each in [first, *rest]} == {Outcome.WRONG_SECRET}
-    assert [len(batch) for batch in store.batches] == [1, 30]
+    assert [len(batch) for batch in writer.batches] == [1, 30]
     recorder.close()
 
 
 def test_events_keep_their_order_whether_awaited_or_not() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=1000, batch_delay=0.01)
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=1000, batch_delay=0.01)
     for number in range(50):
         recorder.record(one(Outcome.ACCEPTED, number * 2))
         submit(recorder, one(number=number * 2 + 1))
     recorder.close()
-    numbers = [int(event.request_id) for batch in store.batches for event in batch]
+    numbers = [int(event.request_id) for batch in writer.batches for event in batch]
     assert numbers == list(range(100))
 
 
 def test_close_writes_queued_events_and_later_events_start_the_thread_again() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=1.0)
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=1.0)
     recorder.record(one(Outcome.ACCEPTED))
     recorder.close()
-    assert store.outcomes == [Outcome.ACCEPTED]
+    assert writer.outcomes == [Outcome.ACCEPTED]
     assert told(submit(recorder, one())) is Outcome.WRONG_SECRET
     recorder.close()
-    assert store.outcomes == [Outcome.ACCEPTED, Outcome.WRONG_SECRET]
+    assert writer.outcomes == [Outcome.ACCEPTED, Outcome.WRONG_SECRET]
 
 
 def test_failed_commit_is_503_and_its_events_are_written_later() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
-    store.fault = DatabaseUnavailableError("disk full")
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
+    writer.fault = DatabaseUnavailableError("disk full")
     recorder.record(one(Outcome.ACCEPTED))
     refused = submit(recorder, one())
     assert told(refused) is Outcome.DATABASE_UNAVAILABLE
     assert "disk full" in recorder.health().last_error
-    store.fault = None
+    writer.fault = None
     until(lambda: recorder.health().last_error == "")
     assert told(submit(recorder, one(Outcome.UNKNOWN_KEY))) is Outcome.UNKNOWN_KEY
     recorder.close()
-    assert sorted(store.outcomes) == ["accepted", "unknown_key", "wrong_secret"]
+    assert sorted(writer.outcomes) == ["accepted", "unknown_key", "wrong_secret"]
 
 
 def test_events_that_wait_for_the_end_of_an_outage_hold_no_request() -> None:
-    store = Store()
-    store.fault = DatabaseUnavailableError("disk full")
-    recorder = Recorder(store.write, queue_limit=1, batch_delay=0)
+    writer = FakeWriter()
+    writer.fault = DatabaseUnavailableError("disk full")
+    recorder = Recorder(writer.write, queue_limit=1, batch_delay=0)
     held = []
     for _ in range(3):  # one whose commit fails, one that is queued, one in the reserve
         request = FakeRequest()
@@ -122,59 +122,59 @@ def test_events_that_wait_for_the_end_of_an_outage_hold_no_request() -> None:
         del request
     gc.collect()
     assert [request() for request in held] == [None] * 3
-    store.fault = None
+    writer.fault = None
     recorder.close()
-    assert [event.path for batch in store.batches for event in batch] == ["/v1/things"] * 3
+    assert [event.path for batch in writer.batches for event in batch] == ["/v1/things"] * 3
 
 
 def test_unverified_refusals_leave_half_of_the_queue_to_accepted_events() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
-    store.fault = DatabaseUnavailableError("locked")
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
+    writer.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.released.clear()
+    writer.released.clear()
     for _ in range(20):
         submit(recorder, one(Outcome.DATABASE_UNAVAILABLE))
     for _ in range(3):
         recorder.record(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 15
-    store.fault = None
-    store.released.set()
+    writer.fault = None
+    writer.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
-    assert store.outcomes.count(Outcome.ACCEPTED) == 3
-    assert 4 <= store.outcomes.count(Outcome.DATABASE_UNAVAILABLE) <= 6
+    assert writer.outcomes.count(Outcome.ACCEPTED) == 3
+    assert 4 <= writer.outcomes.count(Outcome.DATABASE_UNAVAILABLE) <= 6
 
 
 def test_refusals_in_an_outage_are_503_at_once_and_written_later() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
-    store.fault = DatabaseUnavailableError("locked")
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
+    writer.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.released.clear()  # the next try hangs, as one that waits for a lock does
+    writer.released.clear()  # the next try hangs, as one that waits for a lock does
     refused = [submit(recorder, one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
     assert all(each.result is not None for each in refused)
     assert [told(each) for each in refused] == [Outcome.DATABASE_UNAVAILABLE] * 3
-    store.fault = None
-    store.released.set()
+    writer.fault = None
+    writer.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
-    assert store.outcomes == ["wrong_secret", *["unknown_key"] * 3]
+    assert writer.outcomes == ["wrong_secret", *["unknown_key"] * 3]
 
 
 def test_internal_error_settles_every_waiter() -> None:
-    store = Store()
-    store.fault = ZeroDivisionError("a bug")
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
+    writer = FakeWriter()
+    writer.fault = ZeroDivisionError("a bug")
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.fault = None
+    writer.fault = None
     recorder.close()
 
 
 def test_full_queue_answers_refusals_503_and_makes_accepted_requests_wait() -> None:
-    store = Store()
-    store.released.clear()
-    recorder = Recorder(store.write, queue_limit=3, batch_delay=0)
+    writer = FakeWriter()
+    writer.released.clear()
+    recorder = Recorder(writer.write, queue_limit=3, batch_delay=0)
     submit(recorder, one())
     while recorder.health().queued:
         pass
@@ -184,76 +184,76 @@ def test_full_queue_answers_refusals_503_and_makes_accepted_requests_wait() -> N
     assert not recorder.record(one(Outcome.ACCEPTED))
     paced = submit(recorder, one(Outcome.ACCEPTED))
     assert paced.result is None
-    store.released.set()
+    writer.released.set()
     assert told(paced) is Outcome.ACCEPTED
     recorder.close()
-    assert store.outcomes.count(Outcome.ACCEPTED) == 1
+    assert writer.outcomes.count(Outcome.ACCEPTED) == 1
     assert recorder.health().lost == 0
 
 
 def test_full_queue_in_an_outage_counts_lost_events() -> None:
-    store = Store()
-    store.fault = DatabaseUnavailableError("away")
-    recorder = Recorder(store.write, queue_limit=2, batch_delay=0)
+    writer = FakeWriter()
+    writer.fault = DatabaseUnavailableError("away")
+    recorder = Recorder(writer.write, queue_limit=2, batch_delay=0)
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     for _ in range(5):
         assert recorder.record(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 3
-    store.fault = None
+    writer.fault = None
     recorder.close()
 
 
 def test_attempt_whose_client_has_waited_too_long_is_recorded() -> None:
-    store = Store()
-    store.released.clear()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
+    writer = FakeWriter()
+    writer.released.clear()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
     submit(recorder, one()).cancelled = True  # while its commit is under way
     while recorder.health().queued:
         pass
     late, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
     late.cancelled = True
-    store.released.set()
+    writer.released.set()
     assert told(kept) is Outcome.WRONG_SECRET
     recorder.close()
-    assert store.outcomes == [Outcome.WRONG_SECRET] * 3
+    assert writer.outcomes == [Outcome.WRONG_SECRET] * 3
 
 
 def test_reserve_is_shared_by_keys_and_lost_events_are_counted() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
-    store.fault = DatabaseUnavailableError("locked")
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
+    writer.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.released.clear()
+    writer.released.clear()
     for number in range(1000):  # the attacker's own key
         submit(recorder, one(number=number)._replace(public_key="pk_own"))
     for number in range(30):
         submit(recorder, one(number=number)._replace(public_key="pk_victim"))
     for _ in range(3):
         assert recorder.record(one(Outcome.ACCEPTED))
-    store.fault = None
-    store.released.set()
+    writer.fault = None
+    writer.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
-    written = [(event.public_key, event.outcome) for batch in store.batches for event in batch]
+    written = [(event.public_key, event.outcome) for batch in writer.batches for event in batch]
     own = written.count(("pk_own", Outcome.WRONG_SECRET))
     assert written.count(("pk_victim", Outcome.WRONG_SECRET)) == 30
-    assert store.outcomes.count(Outcome.ACCEPTED) == 3
+    assert writer.outcomes.count(Outcome.ACCEPTED) == 3
     assert 20 <= own < 100
     assert own + recorder.health().lost == 1000
 
 
 def test_full_queue_of_a_slow_database_keeps_the_wrong_secret_that_is_answered_503() -> None:
-    store = Store()
-    store.released.clear()
-    recorder = Recorder(store.write, queue_limit=3, batch_delay=0)
+    writer = FakeWriter()
+    writer.released.clear()
+    recorder = Recorder(writer.write, queue_limit=3, batch_delay=0)
     submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
     for _ in range(3):
         submit(recorder, one())
     assert [told(submit(recorder, one())) for _ in range(5)] == [Outcome.DATABASE_UNAVAILABLE] * 5
-    store.released.set()
+    writer.released.set()
     recorder.close()
-    assert store.outcomes == [Outcome.WRONG_SECRET] * 9
+    assert writer.outcomes == [Outcome.WRONG_SECRET] * 9
 
 
 def test_event_that_cannot_be_written_loses_no_other() -> None:
@@ -276,20 +276,20 @@ def test_event_that_cannot_be_written_loses_no_other() -> None:
 
 
 def test_event_recorded_after_close_during_a_commit_is_written() -> None:
-    store = Store()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
-    store.released.clear()
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
+    writer.released.clear()
     submit(recorder, one())
     while recorder.health().queued:
         pass
     closing = threading.Thread(target=recorder.close)
     closing.start()
-    store.released.set()
+    writer.released.set()
     closing.join()
     for _ in range(3):
         recorder.record(one(Outcome.ACCEPTED))
         recorder.close()
-    assert store.outcomes.count(Outcome.ACCEPTED) == 3
+    assert writer.outcomes.count(Outcome.ACCEPTED) == 3
 
 
 def test_batch_queue_woken_during_its_last_batch_starts_again() -> None:
@@ -391,16 +391,16 @@ def test_item_that_comes_alone_and_cannot_be_handled_is_tried_again() -> None:
 
 def test_hanging_commit_counts_as_unavailable_database() -> None:
     now = 1000.0
-    store = Store()
-    store.released.clear()
-    recorder = Recorder(store.write, queue_limit=10, batch_delay=0, commit_timeout=5.0, monotonic=lambda: now)
+    writer = FakeWriter()
+    writer.released.clear()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=0, commit_timeout=5.0, monotonic=lambda: now)
     first = submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
     assert submit(recorder, one()).result is None  # it may still be in time
     now += 5.1
     assert recorder.health().current_commit_seconds > 5
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.released.set()
+    writer.released.set()
     assert told(first) is Outcome.WRONG_SECRET
     recorder.close()
-    assert store.outcomes == [Outcome.WRONG_SECRET] * 3
+    assert writer.outcomes == [Outcome.WRONG_SECRET] * 3

@@ -23,7 +23,7 @@ HEALTH = RecorderHealth(0, 0, "", "", None, 0, 0.1, 0.0)
 
 
 @pytest.fixture
-def store() -> str:
+def database_kind() -> str:
     return "postgresql"
 
 

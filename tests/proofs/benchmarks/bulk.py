@@ -89,7 +89,7 @@ def _clean_up(world: World) -> None:
     pooled = world.database.engine.raw_connection()
     try:
         driver: Any = pooled.driver_connection
-        if world.store == "sqlite":
+        if world.database_kind == "sqlite":
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         else:
             driver.rollback()

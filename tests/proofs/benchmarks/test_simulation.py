@@ -136,16 +136,16 @@ def test_locks_wait_for_the_same_keys_and_for_exclusive_commits(second, exclusiv
     assert after == (end + 1.0 if exclusive else 1.6)
 
 
-@pytest.mark.parametrize("store", COSTS)
-def test_every_request_is_recorded_once(store):
+@pytest.mark.parametrize("database_kind", COSTS)
+def test_every_request_is_recorded_once(database_kind):
     requests = list(generate(SMALL))
-    found = simulate(SMALL, requests, COSTS[store])
+    found = simulate(SMALL, requests, COSTS[database_kind])
     kinds = Counter(request.outcome for request in requests)
     assert found.requests == len(requests) == 6000
     assert len(found.latencies) == kinds[WRONG] + kinds[UNKNOWN] > 0
-    assert min(found.latencies) > COSTS[store].load / 1e3
+    assert min(found.latencies) > COSTS[database_kind].load / 1e3
     assert found.rows > len(found.tables.rows) > 0
-    assert (found.exclusive == found.commits) == (store == "sqlite")
+    assert (found.exclusive == found.commits) == (database_kind == "sqlite")
 
 
 def test_slow_database_falls_behind():

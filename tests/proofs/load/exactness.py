@@ -85,7 +85,7 @@ def _join_processes(started: ProcessBarrier, meeting: ProcessBarrier) -> None:
 def measure(world: World, processes: int, threads: int, requests: int, *, cold: int, seed: int) -> Report:
     """Run it and compare; `requests` is the sum over all threads."""
     each = max(1, requests // (processes * threads))
-    report = Report(f"{world.store}: {processes} processes x {threads} threads x {each} requests (seed {seed})")
+    report = Report(f"{world.database_kind}: {processes} processes x {threads} threads x {each} requests (seed {seed})")
     keys = TrafficKeys.register(world, cold)
     create_commit_log(world.database)
     parts = [range(n * threads, (n + 1) * threads) for n in range(processes)]

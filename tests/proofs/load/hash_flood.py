@@ -87,7 +87,9 @@ def measure(
 
     `rounds`: argon2's time cost; `max_waiting`: OCTY_MAX_WAITING_HASHES.
     """
-    report = Report(f"{clients} clients, half with unknown keys, half on one imported key, {world.store} (seed {seed})")
+    report = Report(
+        f"{clients} clients, half with unknown keys, half on one imported key, {world.database_kind} (seed {seed})"
+    )
     attacked, *imported = [_import_pair(world, number, rounds) for number in range(2 * slow + 1)]
     seen, *others = [world.register(f"fast-{number}") for number in range(2 * fast + 1)]
     with serving(world, {**_SETTINGS, "OCTY_MAX_WAITING_HASHES": str(max_waiting)}) as group:

@@ -178,7 +178,7 @@ def peak_bytes(view: Callable[[], str]) -> int:
 
 def measure(world: World, attempts: int, sources: int, *, timed: bool = True) -> Report:
     """Attack and make all views. Untimed, only what holds on any machine is checked."""
-    report = Report(f"{world.store}: {attempts:,} attempts from {sources:,} sources")
+    report = Report(f"{world.database_kind}: {attempts:,} attempts from {sources:,} sources")
     before = {name: peak_bytes(view) for name, view in views(world, *attack(world, 20, 1)).items()}
     keys, incident_id = attack(world, attempts, sources)
     [(rows,)] = world.rows("SELECT COUNT(*) FROM outcome_minute WHERE public_key = :key", key=keys.public_key)

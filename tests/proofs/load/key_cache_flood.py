@@ -82,7 +82,7 @@ class Flood:
 
 
 def measure(world: World, keys: int, seed: int = 1) -> Report:
-    report = Report(f"{world.store}, {keys} random public keys (seed {seed})")
+    report = Report(f"{world.database_kind}, {keys} random public keys (seed {seed})")
     known = [world.register(f"customer-{number}") for number in range(KNOWN)]
     begun, before = time.monotonic(), _resident_mib()
     with world.authenticator(key_cache_size=KNOWN) as authenticator:

@@ -65,7 +65,7 @@ class KillRun:
             await self._kill_one()
             if self._world.server is not None and number % outage_every == 0:
                 await self._end_database(self._world.server)
-            if self._world.store == "sqlite" and number % check_every == 0:
+            if self._world.database_kind == "sqlite" and number % check_every == 0:
                 await asyncio.to_thread(check_sqlite_file, report, self._world)
         await self._recovered()
         self._done = True
@@ -125,7 +125,7 @@ class KillRun:
 def measure(
     world: World, kills: int, *, interval: float = 0.5, outage_every: int = 20, check_every: int = 50, seed: int = 1
 ) -> Report:
-    report = Report(f"{world.store}: 5 workers, {kills} killed (seed {seed})")
+    report = Report(f"{world.database_kind}: 5 workers, {kills} killed (seed {seed})")
     attacked, other = world.register("attacked"), world.register("other")
     with serving(world) as group:
         servers = [group.launch(name, app=LOAD_APP, processes=n, preload=True) for name, n in _WORKERS.items()]
@@ -142,7 +142,7 @@ def measure(
         report.figure("working again after", in_ms(run.recoveries))
     _check_responses(report, run)
     _check_records(report, world, attacked, run)
-    if world.store == "sqlite":
+    if world.database_kind == "sqlite":
         check_sqlite_file(report, world)
     return report
 

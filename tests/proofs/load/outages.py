@@ -40,7 +40,7 @@ def measure(world: World, adapter: str, kind: str, limits: Limits) -> Report:
         server = group.start(adapter)
         run = OutageRun(key_pairs, server)
         try:
-            asyncio.run(run.run(KINDS[world.store][kind](world, server), limits))
+            asyncio.run(run.run(KINDS[world.database_kind][kind](world, server), limits))
         except AssertionError:
             last = {role: some[-1].status for role, some in run.exchanges.items()}
             report.expect(False, f"not back {RECOVERY_TIMEOUT:g} s later: {last}")

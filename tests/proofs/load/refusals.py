@@ -66,7 +66,7 @@ async def flood(port: int, attacked: Keys, used: Keys, refusals: int) -> Flood:
 
 def measure(world: World, adapter: str, processes: int, refusals: int) -> Report:
     """Run all phases against one server and compare what clients saw with what is on disk."""
-    report = Report(f"{world.store}, {adapter}, server processes: {processes}, {refusals} refusals twice")
+    report = Report(f"{world.database_kind}, {adapter}, server processes: {processes}, {refusals} refusals twice")
     attacked, other = world.register("attacked"), world.register("other")
     with serving(world) as group:
         server = group.start(adapter, processes=processes)

@@ -174,7 +174,7 @@ class Rounds:
 
 
 def measure(world: World, rounds: int) -> Report:
-    report = Report(f"revocation, {world.store}, {len(SERVERS)} server processes under load")
+    report = Report(f"revocation, {world.database_kind}, {len(SERVERS)} server processes under load")
     mine, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=run_revoker, args=(world.url, theirs), daemon=True)
     process.start()

@@ -100,7 +100,9 @@ def measure(
     controls: bool = True,
 ) -> Report:
     """Let turns with and without made-up keys alternate, and compare: this part of the requests, so many times."""
-    report = Report(f"{clients} clients with made-up keys against SHA-crypt of {rounds:,} rounds on {world.store}")
+    report = Report(
+        f"{clients} clients with made-up keys against SHA-crypt of {rounds:,} rounds on {world.database_kind}"
+    )
     slow, fast = world.register("imported"), world.register("fast")
     stored = str(sha512_crypt.using(rounds=rounds).hash(slow.secret))
     have(world, slow, stored, "sha512_crypt-2^19")

@@ -43,18 +43,18 @@ ORDERED = sorted(set(MailKind) - {MailKind.ACCOUNT_NOTICE})  # that one goes bes
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 @pytest.fixture
-def moved(tmp_path, store):
+def moved(tmp_path, database_kind):
     """The contact address was changed ten days ago: the new one counts, the old one gets copies of alerts."""
     settled = {
         "contact_changed_at": utc(START) - timedelta(days=10),
         "contact_takes_effect_at": utc(START) - timedelta(days=3),
     }
-    yield from open_world(tmp_path, store, security_email=OLD_ADDRESS, **settled)
+    yield from open_world(tmp_path, database_kind, security_email=OLD_ADDRESS, **settled)
 
 
 @pytest.fixture(scope="module")
@@ -219,9 +219,9 @@ def test_permanent_smtp_rejection_is_final(world):
     assert world.mail(f"{incident}/alert/1").state == MailState.FAILED
 
 
-def test_invalid_address_is_never_sent_to(tmp_path, store):
+def test_invalid_address_is_never_sent_to(tmp_path, database_kind):
     address = "ada@customer.example\r\nBcc: eve@evil.example"
-    world = World(tmp_path, store, security_email=address, contact_email_address=address)
+    world = World(tmp_path, database_kind, security_email=address, contact_email_address=address)
     incident, mailer = world.incident(), RecordingMailer()
     assert world.activities(mailer).send_mail(alert(incident)) == SendMailResult("failed", "invalid-address")
     assert mailer.envelopes == []

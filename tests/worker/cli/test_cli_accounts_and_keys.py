@@ -205,7 +205,7 @@ def test_keys_revoke_of_an_uncollected_key_pair_stops_its_delivery(world, octy):
 # Who and why
 
 
-@pytest.mark.parametrize("store", ["sqlite"])  # they are refused before anything is looked up
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # they are refused before anything is looked up
 @pytest.mark.parametrize(
     ("given", "fault"),
     [

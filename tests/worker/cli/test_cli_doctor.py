@@ -155,7 +155,7 @@ def test_doctor_reports_passlib_beside_libpass(monkeypatch):
 def test_doctor_reports_no_problem_of_a_sound_database(registered, world):
     world.register()
     assert wrong(looked_at(world)) == (
-        [] if world.store == "sqlite" else ["durability"]
+        [] if world.database_kind == "sqlite" else ["durability"]
     )  # the tests' server has no fsync
 
 

@@ -18,7 +18,9 @@ from octy_worker import dev
 from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
 
 WHY = ("--reason", "ticket 4711")
-on_one_database = pytest.mark.parametrize("store", ["sqlite"])  # what a process does at its end is the same on both
+on_one_database = pytest.mark.parametrize(
+    "database_kind", ["sqlite"]
+)  # what a process does at its end is the same on both
 
 
 @pytest.fixture

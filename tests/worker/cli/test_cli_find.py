@@ -162,10 +162,10 @@ def test_find_by_full_ids_and_keys_uses_indexes(world):
     queries.append(search.select(Incident.id).where(search.id_begins(Incident.id, "0199f2c4")))
     whole = {"sqlite": "SCAN (account|key_pair|incident)", "postgresql": "Seq Scan on (account|key_pair|incident)"}
     with world.database.read() as connection:
-        if world.store == "postgresql":
+        if world.database_kind == "postgresql":
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the tables are empty
         for query in queries:
-            explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[world.store]
+            explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[world.database_kind]
             sql = query.compile(connection, compile_kwargs={"literal_binds": True})
             plan = str(connection.exec_driver_sql(f"{explain} {sql}").all())
-            assert not re.search(whole[world.store], plan), plan
+            assert not re.search(whole[world.database_kind], plan), plan

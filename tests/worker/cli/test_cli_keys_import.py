@@ -22,7 +22,9 @@ from octy_worker.cli import keys_import
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
 WHY = ("--reason", "moved from the old portal")
-on_one_database = pytest.mark.parametrize("store", ["sqlite"])  # what is printed does not depend on the database
+on_one_database = pytest.mark.parametrize(
+    "database_kind", ["sqlite"]
+)  # what is printed does not depend on the database
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def store() -> str:
+def database_kind() -> str:
     """What SQL there is has its tests elsewhere, on both databases."""
     return "sqlite"
 

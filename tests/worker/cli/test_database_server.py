@@ -37,7 +37,7 @@ def test_database_version_below_the_minimum_is_too_old(version: DatabaseVersion,
 def test_database_version_is_read_from_the_server(world: World) -> None:
     found = read_version(world.database)
     assert not found.is_too_old
-    if world.store == "sqlite":
+    if world.database_kind == "sqlite":
         assert (found.product, found.name) == ("SQLite", sqlite3.sqlite_version)
     else:
         [(name,)] = world.rows("SHOW server_version")
@@ -46,4 +46,4 @@ def test_database_version_is_read_from_the_server(world: World) -> None:
 
 def test_durability_settings_that_are_off_are_named(world: World) -> None:
     own = ["fsync", "full_page_writes"]  # the tests' server is fast, not durable
-    assert unsafe_settings(world.database) == ([] if world.store == "sqlite" else own)
+    assert unsafe_settings(world.database) == ([] if world.database_kind == "sqlite" else own)

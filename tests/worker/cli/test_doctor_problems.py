@@ -76,7 +76,7 @@ class DoctorRig:
     def settings(self, **options: object) -> WorkerSettings:
         return self.world.worker_settings(**options)
 
-    def store(self, **options: object) -> list[Check]:
+    def check_database(self, **options: object) -> list[Check]:
         settings = self.settings().model_dump() | options
         return list(check_database(WorkerSettings(**settings)))
 
@@ -123,7 +123,7 @@ SETTINGS: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
 
 
 def at(url: str) -> Callable[[DoctorRig], list[Check]]:
-    return lambda rig: rig.store(database_url=url.format(folder=rig.folder))
+    return lambda rig: rig.check_database(database_url=url.format(folder=rig.folder))
 
 
 def copied(rig: DoctorRig) -> list[Check]:
@@ -143,12 +143,12 @@ def registered(rig: DoctorRig) -> None:
 
 def foreign(rig: DoctorRig) -> list[Check]:
     registered(rig)
-    return rig.store(link_keys=Keychain.generate())
+    return rig.check_database(link_keys=Keychain.generate())
 
 
 def unregistered(rig: DoctorRig) -> list[Check]:
     registered(rig)
-    return rig.store(link_keys=Keychain({**rig.world.peppers, **Keychain.generate("new")}))
+    return rig.check_database(link_keys=Keychain({**rig.world.peppers, **Keychain.generate("new")}))
 
 
 def unreadable(table: str) -> Callable[[DoctorRig], list[Check]]:
@@ -157,7 +157,7 @@ def unreadable(table: str) -> Callable[[DoctorRig], list[Check]]:
     def provoke(rig: DoctorRig) -> list[Check]:
         rig.patch.setattr("octy_worker.cli.doctor.database.check_tables", lambda _database: None)
         change(rig.world, f"DROP TABLE {table}")
-        return rig.store()
+        return rig.check_database()
 
     return provoke
 
@@ -165,19 +165,19 @@ def unreadable(table: str) -> Callable[[DoctorRig], list[Check]]:
 def on_network_disk(rig: DoctorRig) -> list[Check]:
     mounts = rig.file("mountinfo", "22 1 0:40 / / rw,relatime shared:1 - nfs4 nas:/ rw\n")
     rig.patch.setattr(file_systems, "MOUNT_TABLE", mounts)
-    return rig.store()
+    return rig.check_database()
 
 
 def old_sqlite(rig: DoctorRig) -> list[Check]:
     rig.patch.setattr(sqlite3, "sqlite_version", "3.34.1")
-    return rig.store()
+    return rig.check_database()
 
 
 def hasty_server(rig: DoctorRig) -> list[Check]:
     """Have the tests' own server, which does without fsync, looked at."""
     world = World(rig.folder, "postgresql")
     try:
-        return rig.store(database_url=world.url)
+        return rig.check_database(database_url=world.url)
     finally:
         world.close()
 
@@ -185,7 +185,7 @@ def hasty_server(rig: DoctorRig) -> list[Check]:
 def locked(rig: DoctorRig) -> list[Check]:
     rig.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
     with Database(rig.world.url).write(mode=WriteMode.EXCLUSIVE):
-        return rig.store()
+        return rig.check_database()
 
 
 def damaged(rig: DoctorRig) -> list[Check]:
@@ -197,14 +197,14 @@ def damaged(rig: DoctorRig) -> list[Check]:
     middle = content.find(b"regeneration_opened")
     content[middle - 400 : middle + 3000] = b"\xff" * 3400
     file.write_bytes(content)
-    return rig.store()
+    return rig.check_database()
 
 
 def without(setting: str) -> Callable[[DoctorRig], list[Check]]:
     def provoke(rig: DoctorRig) -> list[Check]:
         rig.world.register()
         change(rig.world, "UPDATE sealed_secret SET sealed = 'k1$x'")
-        return rig.store(**{setting: Keychain.generate("other")})
+        return rig.check_database(**{setting: Keychain.generate("other")})
 
     return provoke
 
@@ -212,7 +212,7 @@ def without(setting: str) -> Callable[[DoctorRig], list[Check]]:
 def forged(rig: DoctorRig) -> list[Check]:
     imported = have(rig.world, rig.world.register(), slow("secret"), "pbkdf2_sha256")
     put(rig.world, imported, slow("x"), "pbkdf2_sha256", imported.public_key)
-    return rig.store()
+    return rig.check_database()
 
 
 def message(ago: float, tries: int) -> Callable[[DoctorRig], list[Check]]:
@@ -220,7 +220,7 @@ def message(ago: float, tries: int) -> Callable[[DoctorRig], list[Check]]:
         with rig.world.database.write_session() as session:
             made = utc(time.time() - ago)
             session.add(Outbox(kind="incident_opened", subject_id="x", created_at=made, tries=tries, last_error="no"))
-        return rig.store()
+        return rig.check_database()
 
     return provoke
 
@@ -229,13 +229,13 @@ def unsent_webhooks(rig: DoctorRig) -> list[Check]:
     account = rig.world.register().account_id
     subscribe(rig.world, "https://hooks.acme.example")
     add_webhooks(rig.world, account)
-    return rig.store()
+    return rig.check_database()
 
 
 def lose_outcomes(rig: DoctorRig) -> list[Check]:
     at = int(time.time() * 1e6)
     change(rig.world, "INSERT INTO app_process VALUES ('a', 'h', 1, '1.0', ?, 0, 7, 0, 0, '', NULL)", at)
-    return rig.store()
+    return rig.check_database()
 
 
 DATABASE: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
@@ -251,7 +251,7 @@ DATABASE: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "database-too-old": old_sqlite,
     "database-not-durable": hasty_server,
     "identity-unreadable": unreadable("installation"),
-    "installation-missing": lambda rig: (change(rig.world, "DELETE FROM installation"), rig.store())[1],
+    "installation-missing": lambda rig: (change(rig.world, "DELETE FROM installation"), rig.check_database())[1],
     "installation-copied": copied,
     "keys-mismatch": foreign,
     "keys-unregistered": unregistered,
@@ -461,7 +461,7 @@ def integrity_that_raises(rig: DoctorRig) -> list[Check]:
         raise DatabaseUnavailableError("a page can't be read")
 
     rig.patch.setattr(SqliteBackend, "integrity_problem", fail)
-    return rig.store()
+    return rig.check_database()
 
 
 FURTHER: list[tuple[str, Callable[[DoctorRig], Iterable[Check]]]] = [

@@ -94,7 +94,7 @@ def test_doctor_reports_each_stalled_work_problem_alone_with_its_text(
     assert {check.state for check in check_stalled_work(settings)} == {State.OK}
     PROVOKED[code](world, monkeypatch)
     found = [check for check in check_stalled_work(settings) if check.state is not State.OK]
-    if world.store == "sqlite" and code in _NEEDS_POSTGRESQL:
+    if world.database_kind == "sqlite" and code in _NEEDS_POSTGRESQL:
         assert found == []  # there is one clock
         return
     [check] = found

@@ -35,7 +35,7 @@ def test_network_type_is_that_of_the_deepest_mount(path: str, kind: str) -> None
     assert network_type(PurePosixPath(path), MOUNTS) == kind
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", State.PROBLEM), ("ext4", State.OK)])
 def test_doctor_reports_a_sqlite_file_on_a_network_file_system(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, state: State

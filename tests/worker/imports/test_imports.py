@@ -35,7 +35,7 @@ from octy_worker.imports.reader import COLUMNS
 from octy_worker.imports.validator import IN_CLEAR
 from octy_worker.imports.writer import ImportWriter, clear_interrupted
 
-on_one_database = pytest.mark.parametrize("store", ["sqlite"])
+on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"])
 """For tests of files and rows: they are read and checked before anything is looked up in a database."""
 
 
@@ -91,7 +91,7 @@ def test_imported_accounts_are_listed_in_file_order(world):
 
 
 @pytest.mark.parametrize(
-    ("store", "names"),
+    ("database_kind", "names"),
     [*(pytest.param("sqlite", [name], id=f"sqlite-{name}") for name in FOREIGN), ("postgresql", [*FOREIGN])],
 )
 def test_an_imported_pair_of_every_scheme_authenticates(world, names):

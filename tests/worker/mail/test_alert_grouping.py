@@ -24,13 +24,13 @@ WINDOW = 300.0
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 @pytest.fixture
-def moved(tmp_path, store):
-    for world in open_world(tmp_path, store):
+def moved(tmp_path, database_kind):
+    for world in open_world(tmp_path, database_kind):
         world.move_to(NEW_ADDRESS)  # not the security address before 7 days are over
         yield world
 

@@ -59,8 +59,8 @@ def test_unfitting_peppers_alone_are_evidence_for_an_alert_hold(refused, before,
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 def customers(world, number):

@@ -47,8 +47,8 @@ class Crash(BaseException):
 
 
 @pytest.fixture
-def mail_world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def mail_world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 @pytest.fixture

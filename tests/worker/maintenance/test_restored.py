@@ -74,9 +74,9 @@ def temporal() -> Iterator[Temporal]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, store: str) -> Iterator[World]:
+def world(tmp_path: Path, database_kind: str) -> Iterator[World]:
     """A database of an installation of its own: tests share Temporal."""
-    world = World(tmp_path, store, installation=secrets.token_hex(8))
+    world = World(tmp_path, database_kind, installation=secrets.token_hex(8))
     yield world
     world.close()
 
@@ -109,7 +109,7 @@ class Backup:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        if world.store == "sqlite":
+        if world.database_kind == "sqlite":
             self.copy(world.folder / "octy.db", world.folder / "backup.db")
             return
         with world.database.read() as connection:
@@ -119,7 +119,7 @@ class Backup:
             }
 
     def restore(self) -> None:
-        if self._world.store == "sqlite":
+        if self._world.database_kind == "sqlite":
             self.copy(self._world.folder / "backup.db", self._world.folder / "octy.db")
             return
         with self._world.database.write() as connection:
@@ -154,7 +154,7 @@ def collected(rig: WorkerRig, regeneration: str, reference: str) -> Keys:
 
 
 @pytest.mark.parametrize(
-    ("store", "taken"),
+    ("database_kind", "taken"),
     [
         ("sqlite", "before the incident"),
         ("sqlite", "while it waits"),
@@ -171,7 +171,7 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
 ) -> None:
     """The key leaked, unless the backup is of a time at which the leak had cut it. Encrypted payloads are proof."""
     encryption = None
-    if world.store == "sqlite" and taken != "before the incident":
+    if world.database_kind == "sqlite" and taken != "before the incident":
         encryption = Keychain.parse(KEYS, name="keys")
         restored = partial(restored, OCTY_TEMPORAL_KEYS=KEYS)
     leaked = taken != "while new keys wait"
@@ -418,7 +418,7 @@ def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_with
     assert (found["terminated"], states) == (2, [WorkflowExecutionStatus.TERMINATED] * 2)
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_repair_of_a_copied_database_terminates_no_workflows_of_the_original(world: World, shell: Octy) -> None:
     copy = world.folder / "copy.db"
     Backup.copy(world.folder / "octy.db", copy)
@@ -436,7 +436,7 @@ class Forged:
         return str(workflow.payload_converter().from_payload(said[1].payload))
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_forged_workflows_are_listed_and_change_nothing(
     world: World, temporal: Temporal, restored: Callable[..., CommandResult]
 ) -> None:
@@ -511,7 +511,7 @@ class FakeHistories(Histories):
         return 86_400.0
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> None:
     """It wrote an audit line for each retired key pair at once; the doctor sees the result of a complete run only."""
     keys = world.register()
@@ -540,7 +540,7 @@ def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> Non
     assert state.finished_at is not None
 
 
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_restored_backup(
     world: World, temporal: Temporal, restored: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:

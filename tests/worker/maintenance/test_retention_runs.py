@@ -44,14 +44,14 @@ def run_of(world: World, now: float = NOW, **options) -> RetentionRun:
 
 
 @pytest.mark.parametrize("committed", [False, True], ids=["before a step", "after its commit"])
-def test_retention_run_killed_at_any_write_is_resumed_to_the_same_result(tmp_path, store, committed):
-    whole = fresh(tmp_path / "whole", store)
+def test_retention_run_killed_at_any_write_is_resumed_to_the_same_result(tmp_path, database_kind, committed):
+    whole = fresh(tmp_path / "whole", database_kind)
     busy_world(whole)
     assert run_of(whole).run() is RunStatus.DONE
     expected, killed = everything(whole), 0
     whole.close()
     for step in count(1):
-        world = fresh(tmp_path / str(step), store)
+        world = fresh(tmp_path / str(step), database_kind)
         busy_world(world)
         mortal = MortalDatabase(world.url, dies_at=step, committed=committed)
         with suppress(KilledError):

@@ -64,7 +64,7 @@ def test_new_message_is_delivered_at_once(world: World) -> None:
 
 def test_relay_is_notified_again_after_the_listen_connection_was_cut(world: World) -> None:
     def cut() -> None:
-        if world.store == "sqlite":
+        if world.database_kind == "sqlite":
             (world.folder / "octy.db.wake-up").unlink()
         else:
             listening = "query LIKE 'LISTEN%' AND datname = current_database()"

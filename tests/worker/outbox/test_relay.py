@@ -297,7 +297,7 @@ async def _runs(client: Client, workflow_id: str) -> set[str]:
 
 @pytest.mark.parametrize("event", [MessageKind.INCIDENT_OPENED, MessageKind.INCIDENT_GREW])
 def test_message_delivered_twice_starts_one_workflow(world: World, temporal: Temporal, event) -> None:
-    incident_id = f"twice-{world.store}-{event}"
+    incident_id = f"twice-{world.database_kind}-{event}"
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, MessageKind.INCIDENT_OPENED, incident_id)
     put(world, MessageKind.INCIDENT_GREW, incident_id, failures=40)
@@ -319,7 +319,7 @@ def test_message_delivered_twice_starts_one_workflow(world: World, temporal: Tem
     ("event", "detail"), [(MessageKind.INCIDENT_OPENED, {}), (MessageKind.INCIDENT_GREW, {"failures": 80})]
 )
 def test_completed_workflow_is_not_started_again(world: World, temporal: Temporal, event, detail) -> None:
-    incident_id = f"ended-{world.store}-{event}"
+    incident_id = f"ended-{world.database_kind}-{event}"
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, MessageKind.INCIDENT_OPENED, incident_id)
     runs = relay(world, temporal.client)
@@ -333,7 +333,7 @@ def test_completed_workflow_is_not_started_again(world: World, temporal: Tempora
 
 
 def test_incident_whose_start_is_a_dead_letter_starts_with_its_next_message(world: World, temporal: Temporal) -> None:
-    subject = f"aside-{world.store}"
+    subject = f"aside-{world.database_kind}"
     put(world, MessageKind.INCIDENT_OPENED, subject)
     change(world, "UPDATE outbox SET tries = 5")
     put(world, MessageKind.INCIDENT_GREW, subject, failures=40)

@@ -283,7 +283,7 @@ async def _signals(client: Client, workflow_id: str) -> list[str]:
 
 
 def test_two_relays_with_a_real_server_deliver_each_signal_once_in_order(world: World, temporal: Temporal) -> None:
-    subjects = [f"{world.store}-{number}" for number in range(20)]
+    subjects = [f"{world.database_kind}-{number}" for number in range(20)]
     put_all(world, [(event, subject, DETAILS[event]) for event in ORDER[:4] for subject in subjects])
 
     async def share() -> list[list[str]]:

@@ -15,8 +15,8 @@ from octy_middleware.states import KeyPairState
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 def test_incident_page_says_what_happened_and_what_each_answer_does(world):

@@ -21,8 +21,8 @@ ANSWERED_AT = "2026-01-01 01:00:00 UTC"
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 def test_it_was_us_is_recorded_with_an_outbox_message(world):

@@ -24,8 +24,8 @@ PLAIN = SECRET.reveal()
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 def keys_path(world: World, regeneration_id: str, generation: int = 1) -> str:

@@ -27,8 +27,8 @@ NEW = "new@elsewhere.example"
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 def path_to(world: World, notice_id: str) -> str:

@@ -22,12 +22,12 @@ STRANGE_ID = uuid7(1_700_000_000.0, lambda count: b"\x07" * count)
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
-def test_healthz_responds_without_the_database(tmp_path, store, world):
-    gone = Database(away_url(tmp_path, store))
+def test_healthz_responds_without_the_database(tmp_path, database_kind, world):
+    gone = Database(away_url(tmp_path, database_kind))
     response = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now)).get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 

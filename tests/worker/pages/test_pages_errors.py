@@ -21,8 +21,8 @@ REFUSAL = {
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    yield from open_world(tmp_path, store)
+def world(tmp_path, database_kind):
+    yield from open_world(tmp_path, database_kind)
 
 
 def test_client_that_disconnects_in_the_body_is_no_error(world, caplog):
@@ -43,9 +43,9 @@ def test_client_that_disconnects_in_the_body_is_no_error(world, caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_unavailable_database_is_503_with_retry_after(tmp_path, store, world):
+def test_unavailable_database_is_503_with_retry_after(tmp_path, database_kind, world):
     incident, keys, notice = world.incident(), world.regeneration(make_key_pair().secret), world.exposure()
-    gone = Database(away_url(tmp_path, store))
+    gone = Database(away_url(tmp_path, database_kind))
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
     for url in (world.links.alert_url(incident), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
         response = browser.get(path_of(url))
@@ -82,7 +82,7 @@ def test_internal_error_is_a_page_and_its_log_has_the_place_but_no_values(world,
     incident = world.incident()
     path = world.alert_path(incident)
     with world.database.write() as connection:
-        connection.exec_driver_sql(REFUSAL[world.store])
+        connection.exec_driver_sql(REFUSAL[world.database_kind])
     response = world.browser().press(path, "answer", "not_us")
     assert response.status_code == 500
     assert "Something went wrong on our side" in response.text

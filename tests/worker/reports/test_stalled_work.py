@@ -151,7 +151,7 @@ def test_database_that_rejects_writes_is_reported_by_the_probe(world: World, mon
 
 def test_disk_space_is_known_on_sqlite_and_the_clock_offset_on_postgresql(world: World) -> None:
     room, offset = disk_space(world.database), clock_offset(world.database, lambda: time.time() + 3600)
-    if world.store == "sqlite":
+    if world.database_kind == "sqlite":
         assert room is not None
         assert 0 < room.free <= room.size
         assert offset is None

@@ -27,11 +27,11 @@ def temporal() -> Iterator[Temporal]:
 
 
 @pytest.fixture
-def worlds(tmp_path: Path, store: str) -> Iterator[dict[str, World]]:
+def worlds(tmp_path: Path, database_kind: str) -> Iterator[dict[str, World]]:
     opened = {}
     for name in ("left", "right"):
         (tmp_path / name).mkdir()
-        opened[name] = World(tmp_path / name, store, installation=new_installation_id())
+        opened[name] = World(tmp_path / name, database_kind, installation=new_installation_id())
     yield opened
     for world in opened.values():
         world.close()
