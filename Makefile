@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTED := $(VENV)/wheel
 SOURCES := pyproject.toml README.md LICENSE $(shell find octy_middleware workflows/octy_workflows worker/octy_worker -type f -not -name '*.pyc')
+# Two more than there are processors, because tests also wait for servers.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 VERSIONS := python3.11 python3.12 python3.13 python3.14
 DATA ?= examples/data/login-attempts.csv
 REPORT ?= demo-report.json
@@ -50,12 +52,13 @@ $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
 
 # Without compileall, every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set.
 PYTEST = $(BIN)/python -m compileall -q tests && \
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test: $(TESTED)/.installed ## Tests of the built wheel, on every processor (TESTS="tests/worker -k mail" for some)
+test: $(TESTED)/.installed ## Tests of the built wheel, several at a time (WORKERS=n; TESTS="tests/worker -k mail" for some)
 	@begun=$$(date +%s); $(PYTEST) $(or $(TESTS),--ignore=tests/proofs) $(if $(TESTS),,&& mkdir -p .octy && \
 		echo "$$(($$(date +%s) - begun)) $$(git rev-parse HEAD 2>/dev/null)" > .octy/test-seconds)
 
+proofs: WORKERS := logical # they load the processors themselves
 proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs themselves
 	@$(PYTEST) tests/proofs
 
