@@ -18,6 +18,7 @@ from octy_middleware.db.backend import (
     has_class_name,
 )
 from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row
+from octy_middleware.db.connection_info import POOLED
 from octy_middleware.db.postgres_listener import CHANNEL, PostgresListener
 from octy_middleware.db.postgres_locks import (
     ADD_ROWS,
@@ -26,7 +27,6 @@ from octy_middleware.db.postgres_locks import (
     KEEP_DURABLE,
     LOCK_ROWS_MISSING,
     LOCKS,
-    POOLED,
     READ,
     WRITE,
     lock_row,

@@ -15,13 +15,13 @@ from octy_middleware.db.bulk_sql import (
     results_of,
     to_arrays,
 )
+from octy_middleware.db.connection_info import POOLED
 from octy_middleware.db.postgres_locks import (
     IDLE,
     KEEP_DURABLE,
     LOCK_KEYS,
     LOCK_ROWS_MISSING,
     LOCKS,
-    POOLED,
     WRITE,
     key_slots,
     lock_timeout,

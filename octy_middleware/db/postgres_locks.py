@@ -11,7 +11,6 @@ from zlib import crc32
 
 from octy_middleware.db.backend import VERSION_TABLE, WriteMode
 
-POOLED = "octy_pooled"  # in a connection's `info`: a pooler may lead each transaction to another session
 EXCLUSIVE_ROW, FEED_ROW = 0, 1  # rows of `write_lock`
 _FIRST_KEY_ROW = 64  # the first row for keys
 _KEY_ROWS = 16_384  # rows that keys are hashed to: of a hundred pairs of batches with 13 keys each, one pair collides

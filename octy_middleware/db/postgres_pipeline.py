@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from psycopg import OperationalError, errors, generators, pq
 from sqlalchemy import Connection
 
-from octy_middleware.db.postgres_locks import POOLED
+from octy_middleware.db.connection_info import POOLED, PREPARED
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn, PGresult
 
-_PREPARED = "octy_prepared"  # in a connection's `info`: names of prepared statements by their text
 _NUMBERS = count(1)  # of prepared statements: a name is never used again
 
 Statement: TypeAlias = tuple[bytes, Sequence[bytes | None]]
@@ -32,7 +31,7 @@ def run_together(connection: Connection, *statements: Statement) -> "list[PGresu
     Raises the driver's error of the first that fails; those after it are not run.
     """
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    prepared = None if connection.info[POOLED] else connection.info.setdefault(_PREPARED, {})
+    prepared = None if connection.info[POOLED] else connection.info.setdefault(PREPARED, {})
     pgconn = driver.pgconn
     pgconn.enter_pipeline_mode()
     try:
