@@ -149,7 +149,7 @@ def _from_arrays(columns: Mapping[str, str]) -> str:
 
 
 def _make_encoder() -> Callable[[object], str]:
-    """Return a function that encodes as JSON. `JSONEncoder` makes C's encoder anew each time, which takes longer."""
+    """Return a function that encodes as JSON. `JSONEncoder` makes C's encoder again at each call, which costs more."""
     plain = json.JSONEncoder(separators=(",", ":"), check_circular=False)
     try:
         c = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # not documented

@@ -1,6 +1,6 @@
 """One cache of compiled SQL statements for all engines of a test process.
 
-SQLAlchemy compiles a statement anew for each dialect object, and each engine has its own. Tests make thousands of
+SQLAlchemy compiles a statement again for each dialect object, and each engine has its own. Tests make thousands of
 engines: compiling was a quarter of their CPU.
 """
 

@@ -55,7 +55,7 @@ def test_right_key_pairs_pass_at_their_first_use_while_another_writer_holds_the_
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Let nobody write these files: not this thread, and none that it starts, even if it is root's."""
+    """Make these files read-only for this thread and those that it starts, even for root."""
     files, is_root = [*folder.iterdir(), folder], os.geteuid() == 0
     for file in files:
         file.chmod(0o555)

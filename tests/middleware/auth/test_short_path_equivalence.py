@@ -4,6 +4,7 @@ Both play the same steps, one after the other, on the same database, which is re
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -187,7 +188,7 @@ class Stage:
         }
 
 
-class Player:
+class Player(ABC):
     """Plays steps on one authenticator, and keeps what each request got."""
 
     def __init__(self, stage: Stage, clock: Clock, authenticator: Authenticator, *, shortly: bool) -> None:
@@ -206,7 +207,7 @@ class Player:
         self.stage.fully += 1
         return self.decide(request)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # a WSGI player has nothing to close
         """Close what is the player's own."""
 
     def play(self, steps: list[Ask | Happening]) -> None:
@@ -240,8 +241,9 @@ class Player:
         finally:
             header_cache.process_mark, self.forked = real, False
 
+    @abstractmethod
     def ask(self, step: Ask) -> object:
-        raise NotImplementedError
+        """Send the request; return the response and what the app was given."""
 
 
 class AsgiPlayer(Player):
@@ -349,7 +351,7 @@ PLAYERS: dict[str, type[AsgiPlayer | WsgiPlayer]] = {"asgi": AsgiPlayer, "wsgi":
 def play(
     stage: Stage, player: type[Player], options: str, steps: list[Ask | Happening], *, shortly: bool
 ) -> tuple[list[object], dict[str, list[tuple]]]:
-    """Play the steps anew; return what every request got, and what was recorded."""
+    """Play the steps from the start; return what every request got, and what was recorded."""
     stage.reset()
     clock = Clock()
     with stage.world.authenticator(clock, **OPTIONS[options]) as authenticator:
