@@ -63,9 +63,12 @@ def relay(
     return Relay(database, client, settings, clock, alerts=IgnoredAlerts(), notice_interval=0)  # type: ignore[arg-type]
 
 
-def deliver(world: World, client: object, clock: Callable[[], float] = time.time) -> DeliveryCounts:
-    """Have a relay deliver what it may take; each call is another relay."""
-    return asyncio.run(relay(world, client, clock).deliver_pending())
+def deliver(world: World, client: object, clock: Callable[[], float] | None = None) -> DeliveryCounts:
+    """Have a relay deliver what it may take; each call is another relay.
+
+    The clock stands still unless one is passed: no failed message is due again in the same call, however slow it is.
+    """
+    return asyncio.run(relay(world, client, clock or FakeClock()).deliver_pending())
 
 
 def put(world: World, event: str, subject: str, **detail: object) -> int:

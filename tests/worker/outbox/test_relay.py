@@ -348,7 +348,7 @@ def test_incident_whose_start_is_a_dead_letter_starts_with_its_next_message(worl
 def test_message_rejected_by_temporal_does_not_stop_the_next(world: World, temporal: Temporal) -> None:
     """A server's column would take no such id."""
     bad, good = put(world, MessageKind.INCIDENT_OPENED, "x" * 2000), put(world, MessageKind.INCIDENT_OPENED, "taken")
-    assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 1)
+    assert temporal.run(relay(world, temporal.client, FakeClock()).deliver_pending()) == DeliveryCounts(1, 1)
     assert row(world, bad) == (False, 1, "RPCError INVALID_ARGUMENT")
     assert row(world, good) == (True, 1, "")
 
