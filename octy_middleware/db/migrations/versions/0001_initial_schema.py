@@ -77,6 +77,30 @@ def upgrade() -> None:
         "ix_attempt_public_key_minute_outcome", "attempt", ["public_key", "minute", "outcome"], unique=False
     )
     op.create_table(
+        "audit_checkpoint",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_checkpoint")),
+    )
+    op.create_table(
+        "audit_entry",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("order_id", sa.String(length=36), nullable=False),
+        sa.Column("commitment", sa.String(length=64), nullable=False),
+        sa.Column("previous_hash", sa.String(length=64), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("salt", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_entry")),
+    )
+    op.create_index("ix_audit_entry_order_id", "audit_entry", ["order_id"], unique=False)
+    op.create_index("ix_audit_entry_subject", "audit_entry", ["subject"], unique=False)
+    op.create_table(
         "incident_count",
         sa.Column("subject", sa.String(length=200), nullable=False),
         sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -406,6 +430,8 @@ def downgrade() -> None:
     op.drop_table("job")
     op.drop_table("installation")
     op.drop_table("incident_count")
+    op.drop_table("audit_entry")
+    op.drop_table("audit_checkpoint")
     op.drop_table("attempt")
     op.drop_table("app_process")
     op.drop_table("alert_hold")

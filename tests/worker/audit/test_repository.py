@@ -1,0 +1,67 @@
+"""The audit log in both databases: appended in the act's transaction, verified, erased."""
+
+import pytest
+from sqlalchemy import text
+from support.world import World
+
+from octy_worker.audit import repository
+from octy_worker.audit.chain import ChainError, verify_chain
+
+
+def append_some(world: World, count: int) -> None:
+    with world.database.write_session() as session:
+        for number in range(count):
+            repository.append(session, "keys.revoke", actor="ada", subject=f"pair-{number}", detail={"reason": "x"})
+
+
+def verify(world: World) -> int:
+    with world.database.read_session() as session:
+        return verify_chain(repository.entries(session)).entries
+
+
+def test_entries_continue_each_other_over_transactions(world: World) -> None:
+    for _ in range(3):
+        append_some(world, 2)
+    assert verify(world) == 6
+
+
+def test_failed_act_leaves_no_entry(world: World) -> None:
+    append_some(world, 1)
+    with pytest.raises(ZeroDivisionError), world.database.write_session() as session:
+        repository.append(session, "keys.revoke", actor="ada")
+        raise ZeroDivisionError
+    append_some(world, 1)
+    assert verify(world) == 2
+
+
+@pytest.mark.parametrize(
+    ("tampering", "seq"),
+    [
+        ("UPDATE audit_entry SET actor = 'eve' WHERE seq = 3", 3),
+        ("UPDATE audit_entry SET detail = '{}' WHERE seq = 3", 3),
+        ("DELETE FROM audit_entry WHERE seq = 3", 3),
+        ("UPDATE audit_entry SET subject = (SELECT subject FROM audit_entry WHERE seq = 4) WHERE seq = 3", 3),
+    ],
+)
+def test_edit_by_sql_is_found_and_named(world: World, tampering: str, seq: int) -> None:
+    append_some(world, 5)
+    with world.database.write() as connection:
+        connection.execute(text(tampering))
+    with pytest.raises(ChainError) as broken:
+        verify(world)
+    assert broken.value.seq == seq
+
+
+def test_erased_details_of_a_subject_leave_the_chain_whole(world: World) -> None:
+    append_some(world, 5)
+    with world.database.write_session() as session:
+        assert repository.erase_details(session, "pair-3") == 1
+    assert verify(world) == 5
+    assert world.rows("SELECT COUNT(*) FROM audit_entry WHERE detail IS NULL AND salt IS NULL") == [(1,)]
+
+
+def test_entries_of_more_than_one_part_are_read_in_order(world: World) -> None:
+    append_some(world, 2001)
+    assert verify(world) == 2001
+    with world.database.read_session() as session:
+        assert [entry.seq for entry in repository.entries(session, subject="pair-2000")] == [2001]

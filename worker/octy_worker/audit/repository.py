@@ -1,0 +1,96 @@
+"""The audit log in SQL. Entries are appended in the transaction of the act, by one writer at a time."""
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+
+from sqlalchemy import func, insert, update
+from sqlmodel import Session, col, select
+
+from octy_middleware.clock import RandomBytes, to_micros, utc
+from octy_middleware.db.models import AuditCheckpoint, AuditEntry
+from octy_worker.access.orders import JsonValue
+from octy_worker.audit.chain import GENESIS, SALT_BYTES, Checkpoint, Entry, next_entry
+
+_FETCHED = 2000  # rows at a time
+
+
+def append(
+    session: Session,
+    action: str,
+    *,
+    actor: str,
+    subject: str = "",
+    order_id: str = "",
+    detail: Mapping[str, JsonValue] | None = None,
+    now: float | None = None,
+    random_bytes: RandomBytes = secrets.token_bytes,
+) -> Entry:
+    """Append an entry in the caller's transaction, which must be an exclusive write (`Database.write_session`).
+
+    `detail`: JSON without floating-point numbers, and without secrets and mail addresses.
+    """
+    entry = next_entry(
+        last_entry(session),
+        at=to_micros(time.time() if now is None else now),
+        actor=actor,
+        action=action,
+        subject=subject,
+        order_id=order_id,
+        detail=detail or {},
+        salt=random_bytes(SALT_BYTES),
+    )
+    session.connection().execute(insert(AuditEntry).values(**entry._asdict()))
+    return entry
+
+
+def last_entry(session: Session) -> Checkpoint:
+    """Return number and hash of the last entry; of an empty log, what the first one continues."""
+    newest = select(AuditEntry.seq, AuditEntry.hash).order_by(col(AuditEntry.seq).desc()).limit(1)
+    row = session.exec(newest).first()
+    return Checkpoint(0, GENESIS) if row is None else Checkpoint(*row)
+
+
+def entries(session: Session, *, after: int = 0, subject: str | None = None) -> Iterator[Entry]:
+    """Yield entries in their order, fetched in parts; those of one subject if one is given."""
+    columns = [getattr(AuditEntry, name) for name in Entry._fields]
+    while True:
+        query = select(*columns).where(col(AuditEntry.seq) > after).order_by(col(AuditEntry.seq)).limit(_FETCHED)
+        if subject is not None:
+            query = query.where(col(AuditEntry.subject) == subject)
+        rows = session.connection().execute(query).all()
+        for row in rows:
+            yield Entry(*row)
+        if len(rows) < _FETCHED:
+            return
+        after = rows[-1].seq
+
+
+def erase_details(session: Session, subject: str) -> int:
+    """Erase what is known about a subject beyond its entries; return how many. The chain stays whole."""
+    erased = session.connection().execute(
+        update(AuditEntry)
+        .where(col(AuditEntry.subject) == subject, col(AuditEntry.detail).is_not(None))
+        .values(detail=None, salt=None)
+    )
+    return erased.rowcount
+
+
+def save_checkpoint(session: Session, seq: int, text: str, now: float) -> None:
+    """Keep a signed checkpoint beside the log."""
+    session.connection().execute(insert(AuditCheckpoint).values(seq=seq, at=utc(now), text=text))
+
+
+def last_checkpoint(session: Session) -> str | None:
+    """Return the newest signed checkpoint, or None."""
+    return session.exec(select(AuditCheckpoint.text).order_by(col(AuditCheckpoint.seq).desc()).limit(1)).first()
+
+
+def saved_checkpoints(session: Session) -> list[str]:
+    """Return all signed checkpoints that the database has, oldest first."""
+    return list(session.exec(select(AuditCheckpoint.text).order_by(col(AuditCheckpoint.seq))))
+
+
+def count(session: Session) -> int:
+    """Return the number of entries."""
+    return session.exec(select(func.count()).select_from(AuditEntry)).one()
