@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_worker.access.orders import MAX_BYTES, InvalidOrderError, Order, canonical_json
+from octy_worker.access.orders import MAX_BYTES, InvalidOrderError, Order
 from octy_worker.access.roles import REQUIRED_ROLES, Action, Role
+from octy_worker.canonical_json import canonical_json
 
 ORDER = Order(
     order_id="0199f2c4-9c3b-7d4e-8a1f-0123456789ab",

@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from octy_worker.access.roles import Action
+from octy_worker.canonical_json import JsonValue, NotCanonicalError, canonical_json
 from octy_workflows.staff_requests import actor_error, reason_error
 
 MAX_BYTES = 65_536
@@ -22,8 +23,6 @@ FRESHNESS = 300.0
 _ORDER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # UUIDv7
 _INSTALLATION = re.compile(r"[0-9a-f]{16}")
 _MAX_SUBJECT = 200
-
-JsonValue = str | int | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
 
 class Namespace(StrEnum):
@@ -53,20 +52,9 @@ class Order:
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes, which are signed and kept. Raises InvalidOrderError when a field is invalid."""
-        order = canonical_json(
-            {
-                "action": str(self.action),
-                "actor": self.actor,
-                "fields": dict(self.fields),
-                "installation": self.installation,
-                "issued_at": self.issued_at,
-                "order_id": self.order_id,
-                "reason": self.reason,
-                "subject": self.subject,
-            }
-        )
-        self._check(len(order))
-        return order
+        data = self._canonical()
+        self._check(len(data))
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Order":
@@ -80,7 +68,7 @@ class Order:
             raise
         except (ValueError, TypeError, KeyError, RecursionError):
             raise InvalidOrderError("the order does not have the fields of an order") from None
-        if canonical_json(value) != data:
+        if order._canonical() != data:
             raise InvalidOrderError("the order is not canonical JSON")
         order._check(len(data))
         return order
@@ -92,6 +80,12 @@ class Order:
     def is_fresh(self, now: float) -> bool:
         """Return whether it was made at most `FRESHNESS` seconds ago."""
         return abs(now - self.issued_at) <= FRESHNESS
+
+    def _canonical(self) -> bytes:
+        try:
+            return canonical_json({name: getattr(self, name) for name in self.__slots__})
+        except NotCanonicalError as error:
+            raise InvalidOrderError(f"in an order {error}") from None
 
     def _check(self, length: int) -> None:
         error = (actor_error(self.actor) if isinstance(self.actor, str) else "actor must be text") or (
@@ -111,24 +105,6 @@ class Order:
         error = error or next((text for text, is_valid in checks.items() if not is_valid), None)
         if error is not None:
             raise InvalidOrderError(error)
-
-
-def canonical_json(value: Any) -> bytes:
-    """Return JSON with sorted keys, without spaces, as UTF-8. Raises InvalidOrderError for what has no such form."""
-    if _has_float(value):
-        raise InvalidOrderError("an order has no floating-point numbers")
-    try:
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (ValueError, TypeError, RecursionError):  # surrogates, bytes, keys of several types
-        raise InvalidOrderError("an order consists of JSON values") from None
-
-
-def _has_float(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_float, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_has_float, value))
-    return isinstance(value, float)
 
 
 def _refuse_number(text: str) -> NoReturn:

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Mapping
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.access.orders import JsonValue, canonical_json
+from octy_worker.canonical_json import JsonValue, canonical_json
 
 
 class RowMacs:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from octy_worker.access.orders import JsonValue, canonical_json
+from octy_worker.canonical_json import JsonValue, canonical_json
 
 GENESIS = "0" * 64
 """The previous hash of the first entry."""

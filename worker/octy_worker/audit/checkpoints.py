@@ -15,8 +15,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.access.orders import canonical_json
 from octy_worker.audit.chain import Checkpoint
+from octy_worker.canonical_json import canonical_json
 
 _MARK = "octy-checkpoint "
 

@@ -9,8 +9,8 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc
 from octy_middleware.db.models import AuditCheckpoint, AuditEntry
-from octy_worker.access.orders import JsonValue
 from octy_worker.audit.chain import GENESIS, SALT_BYTES, Checkpoint, Entry, next_entry
+from octy_worker.canonical_json import JsonValue
 
 _FETCHED = 2000  # rows at a time
 
@@ -22,13 +22,13 @@ def append(
     actor: str,
     subject: str = "",
     order_id: str = "",
-    detail: Mapping[str, JsonValue] | None = None,
+    detail: Mapping[str, object] | None = None,
     now: float | None = None,
     random_bytes: RandomBytes = secrets.token_bytes,
 ) -> Entry:
     """Append an entry in the caller's transaction, which must be an exclusive write (`Database.write_session`).
 
-    `detail`: JSON without floating-point numbers, and without secrets and mail addresses.
+    `detail`: without secrets and mail addresses; what is no JSON, and floating-point numbers, become text.
     """
     entry = next_entry(
         last_entry(session),
@@ -37,7 +37,7 @@ def append(
         action=action,
         subject=subject,
         order_id=order_id,
-        detail=detail or {},
+        detail={name: _json_value(value) for name, value in (detail or {}).items()},
         salt=random_bytes(SALT_BYTES),
     )
     session.connection().execute(insert(AuditEntry).values(**entry._asdict()))
@@ -94,3 +94,13 @@ def saved_checkpoints(session: Session) -> list[str]:
 def count(session: Session) -> int:
     """Return the number of entries."""
     return session.exec(select(func.count()).select_from(AuditEntry)).one()
+
+
+def _json_value(value: object) -> JsonValue:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _json_value(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(inner) for inner in value]
+    return str(value)

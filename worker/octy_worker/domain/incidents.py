@@ -17,12 +17,16 @@ from octy_middleware.db.models import Account, Incident, IncidentAnswer, Inciden
 from octy_middleware.domain import key_pairs, outbox, webhook_events
 from octy_middleware.recording.streak import Rule
 from octy_middleware.states import Answer, IncidentState, RegenerationState, Resolution
+from octy_worker.audit import repository as audit
 from octy_worker.domain.held_pair import held_pair_id
 from octy_worker.domain.histogram import Plot
 from octy_worker.domain.usage import LateUse, SourceSummary, attempts_over_time, late_uses, load_sources
 
 SYSTEM = "system"
 CUSTOMER = "customer"
+
+# Events that the worker writes itself because of what somebody sent: the audit log has them too.
+_AUDITED_OF_SYSTEM = frozenset({"signal_ignored", "decision_refused", "extension_refused", "resend_refused", "closed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,10 @@ def append_event(  # the columns of one row
     detail: Mapping[str, object],
     now: float,
 ) -> bool:
-    """Append to the timeline unless it has an event of this key. True when this call did it."""
+    """Append to the timeline unless it has an event of this key. True when this call did it.
+
+    What staff and customers did goes into the audit log in the same transaction.
+    """
     full_key = f"{incident_id}/{key}"
     if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == full_key)).first():
         return False
@@ -218,6 +225,8 @@ def append_event(  # the columns of one row
             detail=dict(detail),
         )
     )
+    if actor != SYSTEM or what in _AUDITED_OF_SYSTEM:
+        audit.append(session, f"incident.{what}", actor=actor, subject=incident_id, detail=detail, now=now)
     return True
 
 

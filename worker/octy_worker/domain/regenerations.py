@@ -18,6 +18,7 @@ from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.secret import KeyHasher, make_key_pair, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
+from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import incidents
 from octy_worker.domain.held_pair import held_pair_id
@@ -115,6 +116,8 @@ def open_regeneration(  # who, what and why of one order
         key_pairs.retire(session.connection(), held, now)
     detail = {"leaked": leaked, "replaces": held is not None}
     outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_OPENED, regeneration.id, now, detail)
+    facts = {"account": account_id, "old_pair": held, "cause": cause, "leaked": leaked, "reason": reason}
+    audit.append(session, "keys.ordered", actor=actor, subject=regeneration.id, detail=facts, now=now)
     return OpenedRegeneration(regeneration.id, joined=False)
 
 
@@ -213,6 +216,7 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
         if regeneration.leaked:
             key_pairs.retire(connection, regeneration.old_pair_id, now)
     if regeneration.state == RegenerationState.OPEN:
+        _audit(session, "keys.activated", regeneration, now)
         regeneration.state = RegenerationState.SENT
         webhook_events.enqueue_keys_delivered(connection, WebhookEvent.KEYS_READY, regeneration_id, now)
     session.add(regeneration)
@@ -276,6 +280,7 @@ def _take(session: Session, regeneration_id: str, *conditions: ColumnElement[boo
         .where(col(Regeneration.id) == regeneration_id)
         .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
     )
+    _audit(session, "keys.collected", session.get_one(Regeneration, regeneration_id), now, actor=incidents.CUSTOMER)
     outbox.enqueue(connection, outbox.MessageKind.REGENERATION_COLLECTED, regeneration_id, now)
     webhook_events.enqueue_keys_delivered(connection, WebhookEvent.KEYS_COLLECTED, regeneration_id, now)
     return True
@@ -327,6 +332,7 @@ def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
     if old.retire_at is None or old.retire_at > utc(now) + _ROUNDING:
         return False
     key_pairs.retire(session.connection(), regeneration.old_pair_id, now)
+    _audit(session, "keys.retired", regeneration, now)
     return True
 
 
@@ -374,6 +380,8 @@ def finish(session: Session, regeneration_id: str, state: RegenerationState, now
         update(SealedSecret).where(col(SealedSecret.regeneration_id) == regeneration_id).values(sealed=None)
     )
     mark_erased(connection)
+    detail = {"state": str(state), "collected": collected}
+    audit.append(session, "keys.finished", actor=incidents.SYSTEM, subject=regeneration_id, detail=detail, now=now)
     if not collected and regeneration.new_pair_id is not None:
         key_pairs.retire(connection, regeneration.new_pair_id, now)
         if regeneration.old_pair_id is not None:
@@ -381,9 +389,21 @@ def finish(session: Session, regeneration_id: str, state: RegenerationState, now
     for incident_id in waiting_incidents(session, regeneration_id):
         if state is RegenerationState.ABANDONED:
             incidents.reopen_answer(session, incident_id)
-        detail = {"regeneration_id": regeneration_id, "state": str(state)}
-        outbox.enqueue(connection, outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
+        message = {"regeneration_id": regeneration_id, "state": str(state)}
+        outbox.enqueue(connection, outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, message)
     return state
+
+
+def _audit(
+    session: Session, action: str, regeneration: Regeneration, now: float, *, actor: str = incidents.SYSTEM
+) -> None:
+    """Append a step of a key pair's life to the audit log."""
+    detail = {
+        "account": regeneration.account_id,
+        "new_pair": regeneration.new_pair_id,
+        "old_pair": regeneration.old_pair_id,
+    }
+    audit.append(session, action, actor=actor, subject=regeneration.id, detail=detail, now=now)
 
 
 def notify_if_finished(session: Session, regeneration_id: str, incident_id: str, now: float) -> None:

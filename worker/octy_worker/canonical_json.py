@@ -1,0 +1,32 @@
+"""PURE. JSON in one form, for what is signed or hashed: sorted keys, no spaces, UTF-8, no floating-point numbers.
+
+It is the form of RFC 8785 for texts, whole numbers, booleans and null.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+JsonValue = str | int | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+class NotCanonicalError(ValueError):
+    """A value that has no canonical form."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one form of a JSON value. Raises NotCanonicalError for a value without one."""
+    if _has_float(value):
+        raise NotCanonicalError("there may be no floating-point numbers")
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError):  # surrogates, bytes, keys of several types
+        raise NotCanonicalError("there may be JSON values only") from None
+
+
+def _has_float(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_float, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_float, value))
+    return isinstance(value, float)
