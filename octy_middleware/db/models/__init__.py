@@ -15,6 +15,7 @@ from octy_middleware.db.models.maintenance import InstallationRow, Job, KeyCheck
 from octy_middleware.db.models.messages import AlertHold, Mail, Notice, Outbox, Webhook
 from octy_middleware.db.models.recording import AppProcess, Attempt, IncidentCount, OutcomeMinute, Streak
 from octy_middleware.db.models.regenerations import Regeneration, SealedSecret
+from octy_middleware.db.models.staff import Staff, StaffFactor, StaffOrder
 
 __all__ = [
     "METADATA",
@@ -39,6 +40,9 @@ __all__ = [
     "OutcomeMinute",
     "Regeneration",
     "SealedSecret",
+    "Staff",
+    "StaffFactor",
+    "StaffOrder",
     "StaffRequestRow",
     "Streak",
     "Webhook",

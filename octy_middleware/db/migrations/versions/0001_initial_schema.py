@@ -200,6 +200,57 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "staff",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("handle", sa.String(length=64), nullable=False),
+        sa.Column("display_name", sa.String(length=200), nullable=False),
+        sa.Column("mail", sa.String(length=254), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("granted_by", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff")),
+        sa.UniqueConstraint("handle", name=op.f("uq_staff_handle")),
+    )
+    op.create_table(
+        "staff_order",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("signature", sa.Text(), nullable=False),
+        sa.Column("certificate", sa.Text(), nullable=False),
+        sa.Column("factor", sa.String(length=36), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("used_by", sa.String(length=120), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("refusal", sa.String(length=300), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_order")),
+    )
+    op.create_index("ix_staff_order_actor", "staff_order", ["actor"], unique=False)
+    op.create_index("ix_staff_order_subject", "staff_order", ["subject"], unique=False)
+    op.create_table(
+        "staff_factor",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("staff_id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("label", sa.String(length=100), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("counter", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("removed_at", sa.BigInteger(), nullable=True),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_staff_factor_staff_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_factor")),
+    )
+    op.create_index("ix_staff_factor_staff_id", "staff_factor", ["staff_id"], unique=False)
+    op.create_table(
         "staff_request",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=16), nullable=False),
@@ -423,6 +474,9 @@ def downgrade() -> None:
     op.drop_table("write_lock")
     op.drop_table("streak")
     op.drop_table("staff_request")
+    op.drop_table("staff_factor")
+    op.drop_table("staff_order")
+    op.drop_table("staff")
     op.drop_table("outcome_minute")
     op.drop_table("outbox")
     op.drop_table("key_check")

@@ -1,0 +1,65 @@
+"""Staff: who they are, their second factors, and the orders that they signed.
+
+Rows that grant something have a code (`mac`) under a key that only workers have: a row written by SQL grants nothing
+(`octy_worker.access.row_macs`).
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Text
+from sqlmodel import Field
+
+from octy_middleware.db.columns import BIG, Table, time_column, time_or_none
+
+
+class Staff(Table, table=True):
+    """One person with access to the system. `role` and `state`: `octy_worker.access`."""
+
+    id: str = Field(primary_key=True, max_length=36)
+    handle: str = Field(unique=True, max_length=64)  # the name in certificates, orders and timelines
+    display_name: str = Field(default="", max_length=200)
+    mail: str = Field(default="", max_length=254)
+    role: str = Field(max_length=16)
+    state: str = Field(max_length=16)
+    granted_by: str = Field(max_length=64)  # the order that gave role and state; "bootstrap" for the first admin
+    created_at: datetime = time_column()
+    changed_at: datetime = time_column()
+    mac: str = Field(max_length=90)
+
+
+class StaffFactor(Table, table=True):
+    """A second factor of a staff member."""
+
+    __tablename__ = "staff_factor"
+
+    id: str = Field(primary_key=True, max_length=36)
+    staff_id: str = Field(foreign_key="staff.id", index=True, max_length=36)
+    kind: str = Field(max_length=16)  # "totp" or "passkey"
+    label: str = Field(default="", max_length=100)
+    secret: str = Field(sa_type=Text)  # TOTP: the sealed seed; passkey: its public key
+    counter: int = Field(default=0, sa_type=BIG)  # of the last accepted code or signature; not in the code
+    created_at: datetime = time_column()
+    removed_at: datetime | None = time_or_none()
+    mac: str = Field(max_length=90)
+
+
+class StaffOrder(Table, table=True):
+    """An order as it was received: exactly what was signed, the proof, and the judgement. Only its end changes."""
+
+    __tablename__ = "staff_order"
+
+    id: str = Field(primary_key=True, max_length=36)
+    action: str = Field(max_length=40)
+    subject: str = Field(index=True, max_length=200)
+    actor: str = Field(index=True, max_length=64)
+    body: str = Field(sa_type=Text)  # the canonical bytes
+    signature: str = Field(sa_type=Text)  # armored SSH signature
+    certificate: str = Field(sa_type=Text)  # as in a -cert.pub file
+    factor: str = Field(max_length=36)  # id of the second factor; "hardware-key"
+    source: str = Field(default="", max_length=64)
+    received_at: datetime = time_column()
+    mac: str = Field(max_length=90)
+    state: str = Field(max_length=16)  # received, used, refused
+    used_by: str = Field(default="", max_length=120)  # the workflow's run and activity: its retry may use it again
+    ended_at: datetime | None = time_or_none()
+    refusal: str = Field(default="", max_length=300)
