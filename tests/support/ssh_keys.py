@@ -83,6 +83,11 @@ class SoftToken:
             self.key_type = b"sk-ssh-ed25519@openssh.com"
             self._fields = string(raw) + string(application)
 
+    @property
+    def public_line(self) -> str:
+        """Return the public key as in a .pub file."""
+        return f"{self.key_type.decode()} {base64.b64encode(string(self.key_type) + self._fields).decode()} token"
+
     def certificate(
         self,
         authority: SshKey,
