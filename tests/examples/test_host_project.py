@@ -35,7 +35,7 @@ class Host:
         self.folder = Path(shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns("__pycache__")))
         self.octy = octy
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("OCTY_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("OCTY_", "PYTEST_"))},
             "HOST_DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:"),
             "HOST_TABLE_PREFIX": prefix,
             "HOST_ALEMBIC_IGNORES": ignored,

@@ -31,7 +31,7 @@ def test_tests_that_are_left_out_are_named_and_fail_where_all_are_required(
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs(program)\n")
     words = [sys.executable, "-m", "pytest", "-p", "support.left_out", "-p", "no:cacheprovider", "-q"]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
         "PYTHONPATH": str(TESTS),
         "OCTY_REQUIRE_ALL": required,
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
