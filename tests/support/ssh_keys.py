@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import os
 import subprocess
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from octy_worker.crypto.ssh_wire import string
+from support.until import until
 
 
 def ssh_keygen(*words: str | Path) -> None:
@@ -137,3 +140,18 @@ class SoftToken:
 
 def _mpint(number: int) -> bytes:
     return string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+@contextmanager
+def ssh_agent(folder: Path, *keys: SshKey) -> Iterator[dict[str, str]]:
+    """Run an agent that holds these keys and their certificates; yield the environment in which it is found."""
+    socket = folder / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as agent:
+        try:
+            until(socket.exists)
+            environ = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+            for key in keys:
+                subprocess.run(["ssh-add", "-q", key.path], check=True, capture_output=True, timeout=60, env=environ)
+            yield environ
+        finally:
+            agent.terminate()

@@ -146,6 +146,17 @@ class CertificateAuthorities:
             raise RefusedSignatureError("the certificate was revoked (OCTY_STAFF_REVOKED)")
 
 
+def read_unverified(blob: bytes) -> UserCertificate:
+    """Return the fields of a certificate in wire format that nobody has verified: for its owner's own machine.
+
+    Raises RefusedSignatureError for what no authority's trust could make acceptable.
+    """
+    fields = _parse(blob)
+    if fields.type != _USER:
+        raise RefusedSignatureError("it is a host certificate, not a user certificate")
+    return _check_fields(fields, blob)
+
+
 def check_principal(certificate: UserCertificate, handle: str) -> None:
     """Raise RefusedSignatureError unless the certificate was issued to this person."""
     if handle not in certificate.principals:

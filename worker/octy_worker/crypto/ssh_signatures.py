@@ -69,6 +69,19 @@ def verify_signature(
     return CertifiedSignature(certificate, user_verified)
 
 
+def claims_verified_user(armored: str) -> bool:
+    """Return whether a signature says that a FIDO token verified its user; nothing is verified here.
+
+    For the signer's own machine, which then asks for no one-time password. Raises RefusedSignatureError.
+    """
+    reader = Reader(_parse(armored).signature)
+    try:
+        algorithm, _raw = reader.string(), reader.string()
+        return algorithm.startswith(b"sk-") and bool(reader.byte() & _USER_VERIFIED)
+    except WireError:
+        raise RefusedSignatureError("the signature is malformed") from None
+
+
 def _parse(armored: str) -> _Parts:
     text = armored.strip()
     if len(text) > _MAX_LENGTH or not text.startswith(_BEGIN) or not text.endswith(_END):
