@@ -19,6 +19,8 @@ from octy_worker.cli.variables import Variables, variables_of
 from octy_worker.errors import UsageError
 from octy_worker.reports.queries import find_incident
 from octy_worker.staff.actor import login_name
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.local_desk import LocalDesk
 
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
@@ -53,6 +55,14 @@ def open_database(context: typer.Context) -> Iterator[Database]:
     with open_any_database(context) as database:
         check_schema(database)
         yield database
+
+
+@contextmanager
+def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[LocalDesk]:
+    """Open the desk that this command's queries and acts go to, and close it at the end."""
+    with open_database(context) as database:
+        staff = StaffContext(database, variables_of(context), clock=now)
+        yield LocalDesk(staff, staff_actor(context, actor))
 
 
 @contextmanager

@@ -1,16 +1,15 @@
 """`octy incidents list`, `show` and `change`: options and help texts."""
 
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Incident
 from octy_middleware.states import Answer
 from octy_worker.cli import incidents_follow
-from octy_worker.cli.context import now, open_database, open_incident, staff_actor
+from octy_worker.cli.context import now, open_desk, open_incident, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import (
     AccountFilter,
@@ -33,8 +32,9 @@ from octy_worker.cli.output import (
     print_result,
 )
 from octy_worker.cli.views import incidents as view
-from octy_worker.reports.queries import IS_OPEN, account_of, count_rows, list_incidents, show_incident
+from octy_worker.reports.queries import show_incident
 from octy_worker.staff.amendments import Amendment, amend
+from octy_worker.staff.queries import LIST_INCIDENTS, ListIncidents
 from octy_workflows.staff_requests import Choice
 
 LIST_JSON = (
@@ -67,13 +67,10 @@ def list_some(
 ) -> None:
     """Show one line for each incident."""
     part = ListPage(limit, page)
-    with open_database(context) as database, database.read_session() as session:
-        which: list[Any] = [] if closed else [IS_OPEN]
-        which += [Incident.account_id == account_of(session, account).id] if account else []
-        found = list_incidents(session, *which, limit=part.row_limit, offset=part.offset)
-        total = count_rows(session, Incident, *which)
+    with open_desk(context) as desk:
+        found = desk.read(LIST_INCIDENTS, ListIncidents(closed, account, part.row_limit, part.offset))
     empty = "There are no incidents." if closed else "There are no open incidents. --all shows closed ones too."
-    print_list("incidents", found, total, part, view.list_table, empty=empty, as_json=as_json)
+    print_list("incidents", found.rows, found.total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @help_page(

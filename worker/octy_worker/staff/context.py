@@ -1,0 +1,54 @@
+"""What the runners of queries and acts work with: database, settings, Temporal, clock; each is opened when needed."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from octy_middleware.clock import Clock, RandomBytes
+from octy_middleware.db.database import Database
+from octy_middleware.domain.installation import installation_id
+from octy_middleware.settings import BaseSettings
+
+if TYPE_CHECKING:
+    from octy_worker.temporal.access import TemporalAccess
+
+_Settings = TypeVar("_Settings", bound=BaseSettings)
+
+
+class StaffContext:
+    """One installation, as a command on its host or the staff API reaches it.
+
+    `variables`: OCTY_* and TEMPORAL_* settings; each runner reads those that it needs. The caller closes the database.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        variables: Mapping[str, str],
+        *,
+        clock: Clock = time.time,
+        random_bytes: RandomBytes = secrets.token_bytes,
+    ) -> None:
+        self.database = database
+        self.variables = variables
+        self.clock = clock
+        self.random_bytes = random_bytes
+        self.timeout = 20.0  # seconds to wait for the answer of a workflow
+
+    def settings(self, kind: type[_Settings]) -> _Settings:
+        """Return the settings of this kind. Raises ConfigurationError."""
+        return kind.from_environment(self.variables)
+
+    @cached_property
+    def installation(self) -> str:
+        """The installation's id."""
+        return installation_id(self.database)
+
+    @cached_property
+    def temporal(self) -> "TemporalAccess":
+        """How Temporal is reached. Imports its SDK."""
+        from octy_worker.temporal.access import TemporalAccess  # noqa: PLC0415  # most runners need no Temporal
+
+        return TemporalAccess.from_environment(self.variables)

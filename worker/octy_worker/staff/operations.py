@@ -1,0 +1,150 @@
+"""What staff can read and order, in one form for every interface: command, staff API, console.
+
+A `Query` reads. An `Act` is carried out by an order (`access.orders`), whoever orders it and however it came. Their
+runners are named by text and imported when they run: this module and `queries` and `acts` load neither the Temporal SDK
+nor a database, so that `octy --server URL` works without them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from pydantic import TypeAdapter
+
+from octy_worker.access.roles import Action, Role
+from octy_worker.canonical_json import JsonValue
+from octy_worker.errors import CommandError
+
+if TYPE_CHECKING:
+    from octy_worker.access.orders import Order
+    from octy_worker.staff.context import StaffContext
+
+I = TypeVar("I")  # noqa: E741  # input
+F = TypeVar("F")
+"""Fields of an order."""
+O = TypeVar("O")  # noqa: E741  # output
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A part of a list, and how many rows there are in total."""
+
+    rows: tuple[T, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Query(Generic[I, O]):
+    """A read. `input` and `output` are frozen dataclasses, JSON by pydantic; `runner`: "module:function"."""
+
+    name: str  # "incidents.list"
+    input: type[I]
+    output: type[O]
+    runner: str  # (StaffContext, I) -> O
+    role: Role = Role.VIEWER  # the smallest one that may read it
+
+    def run(self, context: "StaffContext", value: I) -> O:
+        """Read. Raises CommandError or OctyError."""
+        found: O = _load(self.runner)(context, value)
+        return found
+
+
+@dataclass(frozen=True)
+class Act(Generic[F, O]):
+    """What an order has done. `fields`: a frozen dataclass of the order's parameters, without floats.
+
+    `private`: fields with personal data. An order holds commitments to them, and they travel beside it (`Submission`).
+    `for_author`: after a second person's approval the author repeats it, because the output is for nobody else.
+    """
+
+    action: Action
+    fields: type[F]
+    output: type[O]
+    runner: str  # (StaffContext, Order, F) -> O; uses the order in the transaction of the act, or sends its id
+    private: frozenset[str] = field(default_factory=frozenset)
+    for_author: bool = False
+
+    def run(self, context: "StaffContext", order: "Order", fields: F) -> O:
+        """Carry out a received order. Raises CommandError or OctyError; then nothing was changed."""
+        done: O = _load(self.runner)(context, order, fields)
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is handed in: the canonical bytes of an order, how it is proven, and its private fields.
+
+    `signature`: armored SSH signature, with `code`, a one-time password, unless the key verifies its user. Both are
+    empty when an order that was received before is carried out again. `private`: salt (hex) and JSON value by name.
+    """
+
+    body: str
+    signature: str = ""
+    code: str = ""
+    private: Mapping[str, tuple[str, JsonValue]] = field(default_factory=dict)
+
+
+class WaitsForApprovalError(CommandError):
+    """The order was received, and waits for a second person's approval."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(
+            f"the order {order_id} waits for a second person, for 24 hours",
+            f"a colleague shows it with `octy orders list` and approves it with `octy orders approve {order_id}`",
+        )
+        self.order_id = order_id
+
+
+class Desk(Protocol):
+    """What a command talks to: the host's database and Temporal, or a staff API."""
+
+    @property
+    def actor(self) -> str:
+        """Who acts: the handle of the certificate; with staff_auth off, any name."""
+
+    def read(self, query: Query[I, O], value: I) -> O:
+        """Return what a query found. Raises CommandError or OctyError."""
+
+    def order(
+        self,
+        act: Act[F, O],
+        subject: str,
+        fields: F,
+        reason: str,
+        *,
+        order_id: str | None = None,
+        timeout: float = 20.0,
+    ) -> O:
+        """Make, prove and hand in an order; return what it did. Raises CommandError or OctyError.
+
+        `order_id`: repeat the order of this id, or make one with it. `timeout`: seconds to wait for a workflow.
+        Raises WaitsForApprovalError where a second person is needed.
+        """
+
+    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
+        """Have an order received only, and return its id, which somebody then sends to its workflow."""
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return pydantic's reader and writer of a type."""
+    return TypeAdapter(kind)
+
+
+def to_json(kind: Any, value: object) -> Any:
+    """Return a value as JSON values."""
+    return adapter(kind).dump_python(value, mode="json")
+
+
+def from_json(kind: type[T], value: object) -> T:
+    """Return JSON values as a value of this type. Raises pydantic's ValidationError."""
+    reader: TypeAdapter[T] = adapter(cast("Any", kind))
+    return reader.validate_python(value)
+
+
+def _load(runner: str) -> Any:
+    module, _, name = runner.partition(":")
+    return getattr(import_module(module), name)
