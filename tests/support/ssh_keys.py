@@ -47,7 +47,7 @@ class SshKey:
     def certificate(self) -> Path:
         return self.path.with_name(f"{self.path.name}-cert.pub")
 
-    def certify(self, authority: "SshKey", *options: str, principals: str = "ada", valid: str = "-5m:+8h") -> None:
+    def certify(self, authority: "SshKey", *options: str, principals: str = "ada", valid: str = "-2h:+8h") -> None:
         """Have a CA sign this key's certificate; empty `principals`: a certificate without any."""
         names = ("-n", principals) if principals else ()
         ssh_keygen("-s", authority.path, "-I", "ada@laptop", *names, "-V", valid, *options, f"{self.path}.pub")
