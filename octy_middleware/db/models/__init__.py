@@ -15,7 +15,7 @@ from octy_middleware.db.models.maintenance import InstallationRow, Job, KeyCheck
 from octy_middleware.db.models.messages import AlertHold, Mail, Notice, Outbox, Webhook
 from octy_middleware.db.models.recording import AppProcess, Attempt, IncidentCount, OutcomeMinute, Streak
 from octy_middleware.db.models.regenerations import Regeneration, SealedSecret
-from octy_middleware.db.models.staff import Staff, StaffFactor, StaffOrder
+from octy_middleware.db.models.staff import Staff, StaffFactor, StaffOrder, StaffSession
 
 __all__ = [
     "METADATA",
@@ -44,6 +44,7 @@ __all__ = [
     "StaffFactor",
     "StaffOrder",
     "StaffRequestRow",
+    "StaffSession",
     "Streak",
     "Webhook",
     "WriteLock",

@@ -1,4 +1,4 @@
-"""Staff: who they are, their second factors, and the orders that they signed.
+"""Staff: who they are, their second factors, their sessions, and the orders that they signed.
 
 Rows that grant something have a code (`mac`) under a key that only workers have: a row written by SQL grants nothing
 (`octy_worker.access.row_macs`).
@@ -63,3 +63,25 @@ class StaffOrder(Table, table=True):
     used_by: str = Field(default="", max_length=120)  # the workflow's run and activity: its retry may use it again
     ended_at: datetime | None = time_or_none()
     refusal: str = Field(default="", max_length=300)
+
+
+class StaffSession(Table, table=True):
+    """A session of a staff member (`octy_worker.access.sessions`)."""
+
+    __tablename__ = "staff_session"
+
+    id: str = Field(primary_key=True, max_length=36)
+    token_hash: str = Field(unique=True, max_length=64)  # SHA-256 in hex
+    nonce_hash: str | None = Field(default=None, unique=True, max_length=64)  # of the log-in, which counts once
+    staff_id: str = Field(foreign_key="staff.id", index=True, max_length=36)
+    staff_mac: str = Field(max_length=90)  # of the staff member's row at the log-in: another role ends the session
+    kind: str = Field(max_length=16)  # "cli" or "browser"
+    certificate: str = Field(sa_type=Text)  # as in a -cert.pub file
+    factor: str = Field(max_length=36)  # id of the second factor; "hardware-key"
+    source: str = Field(default="", max_length=64)  # address of the log-in
+    created_at: datetime = time_column()
+    expires_at: datetime = time_column(index=True)
+    last_used_at: datetime = time_column()
+    ended_at: datetime | None = time_or_none()
+    ended_by: str = Field(default="", max_length=100)
+    mac: str = Field(max_length=90)

@@ -251,6 +251,30 @@ def upgrade() -> None:
     )
     op.create_index("ix_staff_factor_staff_id", "staff_factor", ["staff_id"], unique=False)
     op.create_table(
+        "staff_session",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("token_hash", sa.String(length=64), nullable=False),
+        sa.Column("nonce_hash", sa.String(length=64), nullable=True),
+        sa.Column("staff_id", sa.String(length=36), nullable=False),
+        sa.Column("staff_mac", sa.String(length=90), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("certificate", sa.Text(), nullable=False),
+        sa.Column("factor", sa.String(length=36), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.String(length=100), nullable=False),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_staff_session_staff_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_session")),
+        sa.UniqueConstraint("nonce_hash", name=op.f("uq_staff_session_nonce_hash")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_staff_session_token_hash")),
+    )
+    op.create_index("ix_staff_session_expires_at", "staff_session", ["expires_at"], unique=False)
+    op.create_index("ix_staff_session_staff_id", "staff_session", ["staff_id"], unique=False)
+    op.create_table(
         "staff_request",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=16), nullable=False),
@@ -474,6 +498,7 @@ def downgrade() -> None:
     op.drop_table("write_lock")
     op.drop_table("streak")
     op.drop_table("staff_request")
+    op.drop_table("staff_session")
     op.drop_table("staff_factor")
     op.drop_table("staff_order")
     op.drop_table("staff")

@@ -1,0 +1,118 @@
+"""Receives log-ins: judges the signed text and the second factor, and opens a session. Records those that are refused.
+
+A nonce needs no row: it has its own time and a code of ours, and a session keeps the one that opened it.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from octy_middleware.clock import RandomBytes
+from octy_worker.access.login_text import NONCE_TTL, InvalidLoginError, LoginText
+from octy_worker.access.members import Member, Members
+from octy_worker.access.orders import FRESHNESS, Namespace
+from octy_worker.access.receipts import HARDWARE_KEY, Evidence
+from octy_worker.access.roles import Role
+from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.sessions import ActiveSession, Sessions
+from octy_worker.audit import repository as audit
+from octy_worker.crypto.ssh_certificates import (
+    CertificateAuthorities,
+    RefusedSignatureError,
+    check_principal,
+    check_source,
+)
+from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
+
+REFUSED = "login.refused"
+"""The action of the audit entry of a refused log-in."""
+_NONCE_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """Log-ins at one server. `server`: its URL, as `normalize_server` returns it."""
+
+    server: str
+    installation: str
+    authorities: CertificateAuthorities
+    members: Members
+    sessions: Sessions
+    macs: RowMacs
+    random_bytes: RandomBytes = secrets.token_bytes
+
+    def new_nonce(self, now: float) -> str:
+        """Return a nonce that opens one session in the next `NONCE_TTL` seconds."""
+        head = f"{int(now)}.{self.random_bytes(_NONCE_BYTES).hex()}"
+        return f"{head}.{self._nonce_mac(head)}"
+
+    def receive(self, session: Session, body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
+        """Judge a log-in and open its session; return token and session. Raises RefusedSignatureError."""
+        text = self._read(body, now)
+        signed = verify_signature(
+            evidence.signature, body, namespace=Namespace.LOGIN, authorities=self.authorities, now=now
+        )
+        check_principal(signed.certificate, text.handle)
+        check_source(signed.certificate, evidence.source)
+        member = self.members.require_active(session, text.handle, Role.VIEWER)
+        return self.sessions.open(
+            session,
+            member,
+            signed.certificate,
+            factor=self._use_factor(session, member, signed, evidence.code, now),
+            source=evidence.source or "",
+            now=now,
+            nonce=text.nonce,
+        )
+
+    def _read(self, body: bytes, now: float) -> LoginText:
+        try:
+            text = LoginText.from_bytes(body)
+        except InvalidLoginError as error:
+            raise RefusedSignatureError(str(error)) from None
+        if text.server != self.server:
+            raise RefusedSignatureError(f"the log-in is for {text.server}, and this server is {self.server}")
+        if text.installation != self.installation:
+            raise RefusedSignatureError("the log-in is for another installation")
+        if abs(now - text.issued_at) > FRESHNESS:
+            raise RefusedSignatureError("the log-in was signed more than 5 minutes ago, or the clocks differ")
+        self._check_nonce(text.nonce, now)
+        return text
+
+    def _check_nonce(self, nonce: str, now: float) -> None:
+        issued_at, _, rest = nonce.partition(".")
+        random, _, mac = rest.partition(".")
+        head = f"{issued_at}.{random}"
+        if not self.macs.is_right(mac, "login_nonce", self._nonce_fields(head)):
+            raise RefusedSignatureError("the nonce is not one of this server")
+        if not 0 <= now - int(issued_at) <= NONCE_TTL:
+            raise RefusedSignatureError(f"the nonce is older than {NONCE_TTL:g} s; log in again")
+
+    def _nonce_mac(self, head: str) -> str:
+        return self.macs.make("login_nonce", self._nonce_fields(head))
+
+    def _nonce_fields(self, head: str) -> dict[str, str]:
+        return {"head": head, "installation": self.installation}
+
+    def _use_factor(self, session: Session, member: Member, signed: CertifiedSignature, code: str, now: float) -> str:
+        if signed.user_verified:
+            return HARDWARE_KEY
+        if not code:
+            raise RefusedSignatureError(
+                "a second factor is missing: a one-time password, or a key that verifies its user"
+            )
+        return self.members.use_totp(session, member, code, now)
+
+
+def claimed_handle(body: bytes) -> str | None:
+    """Return who a log-in claims to be, or None when the bytes are no log-in text. Nothing is verified."""
+    try:
+        return LoginText.from_bytes(body).handle
+    except InvalidLoginError:
+        return None
+
+
+def record_refusal(session: Session, handle: str, *, source: str, reason: str, now: float) -> None:
+    """Record a refused log-in in the audit log; the transaction must be an exclusive write of its own."""
+    audit.append(session, REFUSED, actor=handle, subject=handle, detail={"source": source, "why": reason}, now=now)
