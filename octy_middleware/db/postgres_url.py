@@ -57,7 +57,7 @@ def driver_defaults(url: URL) -> Mapping[str, Any]:
     """
     options = {name: value for name, value in _OPTIONS.items() if name not in url.query}
     options["client_encoding"] = "utf8"  # from a database with the encoding SQL_ASCII texts would come as bytes
-    if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
+    if "sslmode" in url.query or os.environ.get("PGSSLMODE") or is_on_this_machine(url):
         return options
     return {**options, "sslmode": "verify-full"}
 
@@ -67,7 +67,7 @@ def unverified_sslmode(url: URL) -> str:
 
     With `require`, too, libpq verifies the certificate authority where one is given.
     """
-    if all(map(_is_local, _hosts(url))):
+    if is_on_this_machine(url):
         return ""
     options = {**driver_defaults(url), **url.normalized_query}
     given = options.get("sslmode") or os.environ.get("PGSSLMODE", "")
@@ -75,6 +75,11 @@ def unverified_sslmode(url: URL) -> str:
     if mode == "require" and ("sslrootcert" in options or os.environ.get("PGSSLROOTCERT")):
         return ""
     return "" if mode in _VERIFYING else mode
+
+
+def is_on_this_machine(url: URL) -> bool:
+    """Return whether libpq connects to this machine only: by Unix sockets or loopback addresses."""
+    return all(map(_is_local, _hosts(url)))
 
 
 def _hosts(url: URL) -> list[str]:

@@ -31,8 +31,11 @@ def test_environment_file_is_readable_by_its_owner_only(tmp_path):
 def test_secrets_are_generated_once_and_kept(tmp_path):
     path = tmp_path / "env"
     fresh = environment.load_or_create_secrets(path)
-    assert sorted(fresh) == ["OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_WEBHOOK_KEYS"]
-    assert len(set(fresh.values())) == 4
+    assert sorted(fresh) == [
+        "OCTY_AUDIT_KEYS", "OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_STAFF_KEYS",
+        "OCTY_WEBHOOK_KEYS",
+    ]  # fmt: skip
+    assert len(set(fresh.values())) == 6
     assert all(Keychain.parse(value, name=name) for name, value in fresh.items())
     environment.write(path, {**fresh, "OCTY_X": "1"})
     assert environment.load_or_create_secrets(path) == fresh

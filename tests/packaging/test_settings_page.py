@@ -13,7 +13,7 @@ from support.paths import ROOT
 import octy_middleware
 import octy_worker
 from octy_middleware.settings import PREFIX, BaseSettings, Settings
-from octy_worker.settings import RetentionSettings, WebhookSettings, WorkerSettings
+from octy_worker.settings import RetentionSettings, StaffSettings, WebhookSettings, WorkerSettings
 from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.codec_server import CodecSettings
 
@@ -26,7 +26,7 @@ READERS: dict[str, tuple[type[BaseSettings], ...]] = {
     "app": (Settings,),
     "worker": (WorkerSettings,),
     "codec-server": (CodecSettings,),
-    "commands": (TemporalAccess, RetentionSettings, WebhookSettings),
+    "commands": (TemporalAccess, RetentionSettings, WebhookSettings, StaffSettings),
 }
 READ_BY_COMMANDS = {"database_url", "peppers", "sealing_keys", "link_keys", "incident_close_after", "actor"}
 # Defaults that depend on the machine or on the release, in the page's words.

@@ -99,7 +99,9 @@ class Octy:
 
 
 def octy_for(world: World, **variables: str) -> Octy:
-    return Octy({"OCTY_DATABASE_URL": world.url, "OCTY_ACTOR": "ada", **variables}, world.folder)
+    return Octy(
+        {"OCTY_DATABASE_URL": world.url, "OCTY_ACTOR": "ada", "OCTY_STAFF_AUTH": "off", **variables}, world.folder
+    )
 
 
 def fail(

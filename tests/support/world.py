@@ -95,7 +95,7 @@ class World:
 
     def worker_settings(self, **options: object) -> WorkerSettings:
         keys = {"peppers": self.peppers, "sealing_keys": self.sealing_keys, "link_keys": self.peppers}
-        return WorkerSettings(database_url=self.url, **keys, **options)  # type: ignore[arg-type]
+        return WorkerSettings(**{"database_url": self.url, "staff_auth": "off", **keys, **options})  # type: ignore[arg-type]
 
     @contextmanager
     def authenticator(self, clock: Clock = time.time, **options: object) -> Iterator[Authenticator]:

@@ -18,6 +18,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.secret import KeyHasher
+from octy_worker.access.staff_settings import check_staff_settings, load_staff_access
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.maintenance import MaintenanceActivities
@@ -58,6 +59,7 @@ class WorkerComponents:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         check_certificate(settings)
+        check_staff_settings(settings)
         self.temporal = settings.temporal_connection()  # invalid settings fail here, before anything is started
         self.mailer = SmtpMailer(settings)
         self.renderer = MailRenderer(settings)
@@ -67,6 +69,7 @@ class WorkerComponents:
         try:
             check_schema(self.database)
             self.installation = verify_installation(self.database, keychains_of(settings), time.time())
+            self.staff = load_staff_access(settings, self.installation, secrets.token_bytes)
         except BaseException:
             self.close()
             raise

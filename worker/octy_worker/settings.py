@@ -9,13 +9,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.loopback import is_loopback
-from octy_middleware.settings import BaseSettings, Keys, split_list
+from octy_middleware.settings import BaseSettings, Keys, StringList, split_list
 from octy_worker.temporal_connection import TemporalSettings
 from octy_workflows.messages import DAY, HOUR, DeliveryMethod, IncidentTimes, RegenerationTimes
 
 
 def _seconds(value: object) -> object:
     return tuple(float(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _lines(value: object) -> object:
+    """Split text at commas and line ends, as a list of public keys has them."""
+    return split_list(value.replace("\n", ",")) if isinstance(value, str) else value
 
 
 def _base_url(value: str) -> str:
@@ -35,14 +40,16 @@ def _mail_address(value: str) -> str:
     return address
 
 
-KEY_SETTINGS = ("peppers", "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")
+KEY_SETTINGS = ("peppers", "sealing_keys", "link_keys", "webhook_keys", "temporal_keys", "staff_keys", "audit_keys")
 """The settings with keys of ours: `octy secrets` prints them, and the database has check values of each."""
 
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(split_list)]
+Lines = Annotated[tuple[str, ...], BeforeValidator(_lines)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 CodecUrl = Annotated[str, AfterValidator(lambda value: value if value == "none" else _base_url(value))]
+OptionalUrl = Annotated[str, AfterValidator(lambda value: value and _base_url(value))]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 DigestAddress = Annotated[str, AfterValidator(_mail_address)]
@@ -68,10 +75,32 @@ class WebhookSettings(BaseSettings):
     webhook_allow_private: bool = False  # private addresses, any port: where customers sit in the same intranet
 
 
-class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
-    """The settings of a worker. Times are in seconds unless the name says otherwise."""
+class StaffSettings(TemporalSettings):
+    """The settings of staff: who is trusted, and where the staff API is served. `access.staff_settings` builds on them.
+
+    Commands that act read these alone. Database, Temporal and public URL are here because `staff_auth` may be off only
+    where all three are on this machine.
+    """
 
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
+    public_url: BaseUrl = "http://127.0.0.1:8025"  # where customers reach the pages; links in mails begin with it
+    staff_auth: Literal["on", "off"] = "on"  # off: orders need no proof; for development on one machine
+    staff_keys: Keys | None = None  # codes of rows that grant something (HMAC-SHA-256), and sealing of factors
+    audit_keys: Keys | None = None  # sign checkpoints of the audit log (Ed25519)
+    staff_ca_keys: Lines = ()  # public keys of the authorities whose certificates staff use
+    staff_certificate_life: float = Field(default=16 * HOUR, ge=60, le=7 * DAY)  # the longest life of a certificate
+    staff_revoked: StringList = ()  # serial:<number>, id:<key id>, SHA256:<fingerprint>
+    four_eyes: StringList = ()  # actions that wait for a second person's approval
+    staff_url: OptionalUrl = ""  # where staff reach the staff API; it is part of what they sign at a log-in
+    staff_host: str = "127.0.0.1"
+    staff_port: int = Field(default=0, ge=0, le=65_535)  # 0: the staff API is not served
+    staff_certificate: str = ""  # PEM files; empty: plain HTTP, on loopback only
+    staff_private_key: str = ""
+
+
+class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings):
+    """The settings of a worker. Times are in seconds unless the name says otherwise."""
+
     peppers: Keys
     sealing_keys: Keys  # seal new secrets until they are collected (AES-256-GCM)
     link_keys: Keys  # make and check the links of mails (HMAC-SHA-256)
@@ -112,7 +141,6 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     product_name: str = "Octy"
     support_contact: str = "support@octy.invalid"
 
-    public_url: BaseUrl = "http://127.0.0.1:8025"  # where customers reach the pages; links in mails begin with it
     pages_host: str = "127.0.0.1"
     pages_port: int = Field(default=8025, ge=0, le=65_535)
     pages_certificate: str = ""  # PEM files; empty: plain HTTP, behind a proxy that ends TLS

@@ -161,6 +161,7 @@ class Installation:
             **environment.load_or_create_secrets(self.folder / "env"),
             **_SHORT_TIMES,
             **_pages_variables(pages),
+            "OCTY_STAFF_AUTH": "off",
             "OCTY_OVERLAP": str(self._options.overlap),
             "OCTY_DATABASE_URL": database_url,
             "OCTY_TEMPORAL_ADDRESS": f"{LOOPBACK}:{self.proxies['temporal'].port}",

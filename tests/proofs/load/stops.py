@@ -109,6 +109,7 @@ def worker_setup(*, mail: SlowMailServer | None = None, **settings: str) -> Iter
             **inherited_environment(),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "OCTY_DATABASE_URL": world.url,
+            "OCTY_STAFF_AUTH": "off",
             "OCTY_PEPPERS": world.peppers.export(),
             "OCTY_SEALING_KEYS": world.sealing_keys.export(),
             "OCTY_LINK_KEYS": world.peppers.export(),

@@ -336,6 +336,7 @@ def test_secret_of_mailed_keys_is_in_the_mail_and_nowhere_else(
     caplog.set_level(logging.CRITICAL, "mail.log")  # the test's own mail server tells what it receives
     settings = WorkerSettings(
         database_url=world.url,
+        staff_auth="off",
         peppers=world.peppers,
         sealing_keys=world.sealing_keys,
         link_keys=world.sealing_keys,

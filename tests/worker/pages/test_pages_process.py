@@ -151,6 +151,7 @@ def test_pages_process_ends_when_the_worker_is_killed(world: World) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OCTY_")},
         "OCTY_DATABASE_URL": world.url,
+        "OCTY_STAFF_AUTH": "off",
         "OCTY_PEPPERS": world.peppers.export(),
         "OCTY_SEALING_KEYS": world.sealing_keys.export(),
         "OCTY_LINK_KEYS": world.peppers.export(),

@@ -23,7 +23,8 @@ from octy_worker.settings import KEY_SETTINGS, WorkerSettings
     "first put the new pepper before the current one in all apps and workers, then give all of them this output.\n\n"
     "When an old key may be removed: a pepper once `octy doctor` reports no problem without it; a sealing or link key "
     "after 14 days; a webhook key once customers have the secrets of the next one; a key of Temporal's payloads once "
-    "no workflow that it encrypted runs or is retained.",
+    "no workflow that it encrypted runs or is retained. Keep all keys of OCTY_STAFF_KEYS and OCTY_AUDIT_KEYS: rows of "
+    "staff, and checkpoints of the audit log, are checked with those under which they were written.",
 )
 def secrets(
     context: typer.Context,

@@ -185,6 +185,7 @@ class Stack:
             "OCTY_SMTP_CA_FILE": str(self._certificate.ca),
             "OCTY_WEBHOOK_CA_FILE": str(self._certificate.ca),
             "OCTY_WEBHOOK_ALLOW_PRIVATE": "true",
+            "OCTY_STAFF_AUTH": "off",
             "OCTY_PUBLIC_URL": self.pages,
             "OCTY_PAGES_HOST": LOOPBACK,
             "OCTY_PAGES_PORT": str(self._ports.pages),

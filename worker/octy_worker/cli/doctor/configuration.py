@@ -20,7 +20,7 @@ from octy_workflows.messages import DeliveryMethod
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
 _PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
-_OPTIONAL = ("webhook_keys",)
+_OPTIONAL = ("webhook_keys", "staff_keys", "audit_keys")
 NO_KEY = "nokey"  # the id of throw-away keys; no key in any database has it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the domain of the defaults, which no mail server accepts
 
