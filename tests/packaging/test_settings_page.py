@@ -28,7 +28,15 @@ READERS: dict[str, tuple[type[BaseSettings], ...]] = {
     "codec-server": (CodecSettings,),
     "commands": (TemporalAccess, RetentionSettings, WebhookSettings, StaffSettings),
 }
-READ_BY_COMMANDS = {"database_url", "peppers", "sealing_keys", "link_keys", "incident_close_after", "actor"}
+READ_BY_COMMANDS = {
+    "database_url",
+    "peppers",
+    "sealing_keys",
+    "link_keys",
+    "incident_close_after",
+    "actor",
+    "staff_key_file",
+}
 # Defaults that depend on the machine or on the release, in the page's words.
 COMPUTED = {
     "max_slow_hashes": "half of the processors",
@@ -62,7 +70,7 @@ def test_settings_page_has_every_setting_once_and_no_other() -> None:
                 importlib.import_module(module.name)
     defined = {variable(name) for kind in settings_classes() for name in kind.model_fields}
     assert [name for name, *_ in ROW.findall(PAGE)] == list(ROWS), "a row stands twice"
-    assert set(ROWS) == defined | {"OCTY_ACTOR"}
+    assert set(ROWS) == defined | {"OCTY_ACTOR", "OCTY_STAFF_KEY_FILE"}
     assert set(re.findall(r"OCTY_[A-Z_]+[A-Z]", PAGE)) == set(ROWS), "a row has another form than the others"
 
 
