@@ -239,7 +239,7 @@ def test_oversized_header_is_not_decoded():
     tracemalloc.start()
     try:
         assert read(header) is OVERSIZE
-        assert tracemalloc.get_traced_memory()[1] < 10_000
+        assert tracemalloc.get_traced_memory()[1] < len(header) / 10  # threads of earlier tests may allocate a little
     finally:
         tracemalloc.stop()
 
