@@ -25,7 +25,7 @@ from octy_worker.dev.processes import free_port
 from octy_worker.log_output import RateLimitFilter
 from octy_worker.pages import process as pages_process
 from octy_worker.settings import WorkerSettings
-from octy_worker.web import acceptor
+from octy_worker.web import acceptor, child_process
 from octy_worker.web.connections import COUNTERS, ConnectionCounter, Limits
 from octy_worker.web.web_server import WebServer, serve_until, web_server
 
@@ -90,8 +90,8 @@ def test_pages_server_uses_h11_with_httptools_installed(world: World) -> None:
 def test_pages_process_is_restarted_and_ends_with_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
-    port, counters = free_port(), pages_process.new_counters()
+    monkeypatch.setattr(child_process, "FIRST_BACKOFF", 0.05)
+    port, counters = free_port(), child_process.new_counters()
     own = world.worker_settings(pages_port=port, smtp_password="canary-of-the-password")
 
     async def act() -> list[bytes]:
@@ -121,8 +121,8 @@ def test_pages_process_is_restarted_and_ends_with_the_worker(
 def test_pages_process_without_its_port_does_not_stop_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pages_process, "FIRST_BACKOFF", 0.05)
-    counters = pages_process.new_counters()
+    monkeypatch.setattr(child_process, "FIRST_BACKOFF", 0.05)
+    counters = child_process.new_counters()
 
     async def act(own: WorkerSettings, taken: socket.socket) -> None:
         stop = asyncio.Event()

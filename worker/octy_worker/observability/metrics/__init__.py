@@ -3,7 +3,7 @@
     counters          counters of this process: deliveries of the relay, sends of mails
     queries           SQL: figures of the database, read when Prometheus scrapes
     collector         queries → gauges, cached for a fixed time
-    page_connections  connections of the process that serves the pages
+    server_connections connections of the processes that serve the pages and the staff API
     clock_offset      offset between this host's clock and Temporal's
     metrics_server    the port that Prometheus scrapes, and the Temporal SDK's own
 

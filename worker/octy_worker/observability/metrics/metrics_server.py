@@ -19,9 +19,9 @@ from octy_middleware.db.database import Database
 from octy_middleware.errors import ConfigurationError
 from octy_worker.observability.metrics.collector import DatabaseCollector
 from octy_worker.observability.metrics.counters import WorkerCounters
-from octy_worker.observability.metrics.page_connections import PageConnectionsCollector
-from octy_worker.pages.process import new_counters
+from octy_worker.observability.metrics.server_connections import ServerConnectionsCollector
 from octy_worker.settings import WorkerSettings
+from octy_worker.web.child_process import new_counters
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import serve_until, web_server
 
@@ -35,8 +35,11 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.counters = WorkerCounters(self.registry)
         self.registry.register(DatabaseCollector(database, clock))
-        self.pages = new_counters()
-        self.registry.register(PageConnectionsCollector(self.pages))
+        self.pages, self.staff_api = new_counters(), new_counters()
+        self.registry.register(ServerConnectionsCollector(self.pages, prefix="octy_pages", served="the pages"))
+        self.registry.register(
+            ServerConnectionsCollector(self.staff_api, prefix="octy_staff_api", served="the staff API")
+        )
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 

@@ -1,4 +1,4 @@
-"""Metrics of the pages process: its connections, counted in shared memory."""
+"""Metrics of the processes that serve the pages and the staff API: their connections, counted in shared memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,32 +15,39 @@ _LIMITS = {
 }
 
 
-class PageConnectionsCollector(Collector):
-    """The counters of the pages process; zeros if this worker runs none."""
+class ServerConnectionsCollector(Collector):
+    """The counters of one server process; zeros if this worker runs none.
 
-    def __init__(self, counters: Sequence[float]) -> None:
+    `prefix`: of the metrics' names. `served`: what it serves, as in "the pages".
+    """
+
+    def __init__(self, counters: Sequence[float], *, prefix: str, served: str) -> None:
         self._counters = counters
+        self._prefix = prefix
+        self._served = served
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         yield GaugeMetricFamily(
-            "octy_pages_connections", "Open connections to the pages.", value=self._counters[ConnectionCounter.OPEN]
+            f"{self._prefix}_connections",
+            f"Open connections to {self._served}.",
+            value=self._counters[ConnectionCounter.OPEN],
         )
         yield CounterMetricFamily(
-            "octy_pages_connections_accepted",
-            "Accepted connections to the pages.",
+            f"{self._prefix}_connections_accepted",
+            f"Accepted connections to {self._served}.",
             value=self._counters[ConnectionCounter.ACCEPTED],
         )
         dropped = CounterMetricFamily(
-            "octy_pages_connections_dropped",
-            "Connections to the pages that a limit closed, by limit.",
+            f"{self._prefix}_connections_dropped",
+            f"Connections to {self._served} that a limit closed, by limit.",
             labels=["limit"],
         )
         for name, figure in _LIMITS.items():
             dropped.add_metric([name], self._counters[figure])
         yield dropped
         yield CounterMetricFamily(
-            "octy_pages_starts",
-            "Starts of the process that serves the pages.",
+            f"{self._prefix}_starts",
+            f"Starts of the process that serves {self._served}.",
             value=self._counters[ConnectionCounter.STARTS],
         )
