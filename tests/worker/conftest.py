@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.compiled_mails import share_compiled_mails
 
-from octy_worker.staff import audit
+from octy_worker import system_log
 
 share_compiled_mails()
 
@@ -13,4 +13,4 @@ share_compiled_mails()
 @pytest.fixture
 def no_system_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Have audit lines go to stderr, as in a container."""
-    monkeypatch.setattr(audit, "SYSTEM_LOG_SOCKETS", (tmp_path / "no-such-socket",))
+    monkeypatch.setattr(system_log, "SOCKETS", (tmp_path / "no-such-socket",))

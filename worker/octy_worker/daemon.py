@@ -7,6 +7,7 @@ it. The relay and the workflows start as soon as Temporal can be reached.
 import asyncio
 import contextlib
 import logging
+import platform
 import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from temporalio.client import Client, Interceptor
 
+from octy_middleware._version import __version__
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
@@ -25,6 +27,8 @@ from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
+from octy_worker.audit.worker_start import record_start
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.errors import UnavailableError
@@ -78,6 +82,11 @@ class WorkerComponents:
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
+        self.checkpoints = (
+            CheckpointWriter(self.database, settings.audit_keys, self.installation, time.time)
+            if settings.audit_keys
+            else None
+        )
         self.metrics = Metrics(self.database, time.time)
         self.tracing = Tracing.start(enabled=settings.tracing)
         self.webhooks = WebhookActivities(self.database, WebhookClient(settings, time.time), time.time)
@@ -108,6 +117,7 @@ class WorkerComponents:
                 renderer=self.renderer,
                 settings=settings,
                 clock=time.time,
+                checkpoints=self.checkpoints,
             ),
             webhooks=self.webhooks,
         )
@@ -159,6 +169,14 @@ class WorkerComponents:
             alerts=alerts,
         )
 
+    def record_start(self) -> None:
+        """Append the start of this worker to the audit log, with the names of changed settings."""
+        with self.database.write_session() as session:
+            record_start(
+                session, self.settings, host=platform.node(), release=__version__, now=time.time(),
+                random_bytes=secrets.token_bytes,
+            )  # fmt: skip
+
     def close(self) -> None:
         """Close the connections to the database."""
         self.database.close()
@@ -169,6 +187,7 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and optionally the pages until SIGTERM or SIGINT. Return the exit code."""
     components = WorkerComponents(settings)
     try:
+        components.record_start()
         return asyncio.run(_serve(components, pages=pages))
     finally:
         components.close()  # after the loop's threads have ended, so that none uses a connection
@@ -179,6 +198,8 @@ async def _serve(components: WorkerComponents, *, pages: bool) -> int:
     running = {"worker": run_worker(components, stop)}
     if components.settings.metrics_port:
         running["metrics"] = components.metrics.serve(components.settings, stop)
+    if components.checkpoints:
+        running["checkpoints"] = components.checkpoints.run(stop)
     if pages:
         running["pages"] = supervise(components.settings, stop, components.metrics.pages)
     async with asyncio.TaskGroup() as group:

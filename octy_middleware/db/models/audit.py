@@ -31,6 +31,7 @@ class AuditCheckpoint(Table, table=True):
 
     __tablename__ = "audit_checkpoint"
 
-    seq: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})
+    number: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})  # from 1 on
+    seq: int = Field(sa_type=BIG)  # of the entry
     at: datetime = time_column()
     text: str = Field(sa_type=Text)  # the signed line: `octy_worker.audit.checkpoints`

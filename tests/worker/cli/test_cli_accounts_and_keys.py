@@ -11,9 +11,9 @@ from support.cli_rig import Octy, audited, octy_for, open_incident
 from support.world import FakeRequest, World
 
 from octy_middleware.states import KeyPairState
+from octy_worker import system_log
 from octy_worker.cli import accounts, keys
 from octy_worker.domain import regenerations
-from octy_worker.staff import audit
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
@@ -242,7 +242,7 @@ def test_audit_line_goes_to_the_system_log_when_there_is_one(world, octy, monkey
     pair, path = world.register(), tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(path))
-        monkeypatch.setattr(audit, "SYSTEM_LOG_SOCKETS", (path,))
+        monkeypatch.setattr(system_log, "SOCKETS", (path,))
         done = octy("keys", "revoke", pair.public_key, "--yes", *WHY).must()
         line = log.recv(4096).decode()
     assert "octy-audit" not in done.stderr
@@ -253,5 +253,5 @@ def test_audit_line_goes_to_stderr_when_the_system_log_is_dead(world, octy, monk
     pair, path = world.register(), tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(path))
-    monkeypatch.setattr(audit, "SYSTEM_LOG_SOCKETS", (Path(path),))
+    monkeypatch.setattr(system_log, "SOCKETS", (Path(path),))
     assert audited(octy("keys", "revoke", pair.public_key, "--yes", *WHY).must().stderr)

@@ -17,7 +17,7 @@ from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome
 from octy_middleware.db.database import Database
-from octy_worker.cli import keys_import
+from octy_worker.cli import keys_import, progress
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
@@ -253,7 +253,7 @@ def test_keys_import_into_a_busy_database_changes_nothing(world, octy, monkeypat
 
 @on_one_database
 def test_keys_import_prints_progress_lines_without_a_terminal(world, octy, monkeypatch):
-    monkeypatch.setattr(keys_import, "PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     content = as_csv(*(person(number) for number in range(1200)))
     done = octy("keys", "import", put(world, content), *WHY).must()
     told = [line for line in done.stderr.splitlines() if "audit" not in line]
@@ -294,9 +294,9 @@ def _read(terminal: int) -> bytes:
 
 KILLED = """
 import time
-from octy_worker.cli import keys_import, main
-keys_import.PROGRESS_INTERVAL = 0.0
-keys_import.print_note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
+from octy_worker.cli import main, progress
+progress.INTERVAL = 0.0
+progress.print_note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
 main()
 """
 

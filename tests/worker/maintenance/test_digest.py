@@ -1,13 +1,19 @@
 """The daily digest: open tasks, once a day, with ids and commands and no customer data."""
 
+from html import unescape
+
 import pytest
 from support.cli_rig import open_incident
 from support.in_session import in_session
 from support.mail_rig import RecordingMailer
 from support.relay_rig import change, put
-from support.world import World
+from support.world import INSTALLATION, World
 
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer
+from octy_worker.audit import repository as audit
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
+from octy_worker.audit.checkpoints import public_keys, read_checkpoints
 from octy_worker.domain.incidents import answer_incident, append_event
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.renderer import MailRenderer
@@ -83,6 +89,26 @@ def test_digest_lists_open_tasks_once_a_day_without_customer_data(world: World, 
     assert max(map(len, rendered.text.splitlines())) < 90
     assert post(world, settings, told, NOW + DAY) == DigestResult("sent")
     assert len({one.message_id for one in told.envelopes}) == 2
+
+
+def test_digest_holds_a_checkpoint_each_day_also_without_tasks(world: World, settings) -> None:
+    """Read back from the mail as a person copies it: the line is whole."""
+    keys, told, logged = Keychain({"k1": b"1" * 32}), RecordingMailer(), []
+    with world.database.write_session() as session:
+        last = audit.append(session, "keys.revoke", actor="ada")
+    for day in (0, 1):
+        now = NOW + day * DAY
+        checkpoints = CheckpointWriter(world.database, keys, INSTALLATION, lambda now=now: now, write=logged.append)
+        sender = DigestSender(
+            world.database, told, MailRenderer(settings), settings, lambda now=now: now, checkpoints=checkpoints
+        )
+        assert sender.send(now) == DigestResult("sent")
+        assert sender.send(now) == DigestResult("sent")  # found, not sent
+    mailed = [line for envelope in told.envelopes for line in envelope.rendered.text.splitlines()]
+    found = read_checkpoints(mailed, public_keys(keys), installation=INSTALLATION)
+    assert [(one.number, one.seq, one.hash) for one in found] == [(1, last.seq, last.hash), (2, last.seq, last.hash)]
+    assert all(line in mailed for line in logged)
+    assert all(line in unescape(envelope.rendered.html) for line, envelope in zip(logged, told.envelopes, strict=True))
 
 
 def test_digest_counts_the_previous_utc_day(world: World, settings) -> None:

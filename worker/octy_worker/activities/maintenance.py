@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.maintenance.digest import DigestSender
@@ -30,7 +31,7 @@ _PROGRESS: Mapping[RunStatus, MaintenanceProgress] = {
 
 
 class MaintenanceActivities:
-    """Activities of maintenance. `clock` gives the time of rows."""
+    """Activities of maintenance. `clock` gives the time of rows; `checkpoints` of the audit log go into the digest."""
 
     def __init__(
         self,
@@ -42,11 +43,12 @@ class MaintenanceActivities:
         renderer: MailRenderer,
         settings: WorkerSettings,
         clock: Clock,
+        checkpoints: CheckpointWriter | None = None,
     ) -> None:
         self._database = database
         self._client = client
         self._installation = installation
-        self._digests = DigestSender(database, mailer, renderer, settings, clock)
+        self._digests = DigestSender(database, mailer, renderer, settings, clock, checkpoints=checkpoints)
         self._settings = settings
         self._clock = clock
 

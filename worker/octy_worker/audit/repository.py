@@ -13,6 +13,7 @@ from octy_worker.audit.chain import GENESIS, SALT_BYTES, Checkpoint, Entry, next
 from octy_worker.canonical_json import JsonValue
 
 _FETCHED = 2000  # rows at a time
+_BEFORE_ALL = -(2**63)  # also an inserted row with a number below 1 is read
 
 
 def append(
@@ -51,9 +52,10 @@ def last_entry(session: Session) -> Checkpoint:
     return Checkpoint(0, GENESIS) if row is None else Checkpoint(*row)
 
 
-def entries(session: Session, *, after: int = 0, subject: str | None = None) -> Iterator[Entry]:
-    """Yield entries in their order, fetched in parts; those of one subject if one is given."""
+def entries(session: Session, *, subject: str | None = None) -> Iterator[Entry]:
+    """Yield entries in the order of their numbers, fetched in parts; those of one subject if one is given."""
     columns = [getattr(AuditEntry, name) for name in Entry._fields]
+    after = _BEFORE_ALL
     while True:
         query = select(*columns).where(col(AuditEntry.seq) > after).order_by(col(AuditEntry.seq)).limit(_FETCHED)
         if subject is not None:
@@ -76,19 +78,19 @@ def erase_details(session: Session, subject: str) -> int:
     return erased.rowcount
 
 
-def save_checkpoint(session: Session, seq: int, text: str, now: float) -> None:
+def save_checkpoint(session: Session, number: int, seq: int, text: str, now: float) -> None:
     """Keep a signed checkpoint beside the log."""
-    session.connection().execute(insert(AuditCheckpoint).values(seq=seq, at=utc(now), text=text))
+    session.connection().execute(insert(AuditCheckpoint).values(number=number, seq=seq, at=utc(now), text=text))
 
 
-def last_checkpoint(session: Session) -> str | None:
-    """Return the newest signed checkpoint, or None."""
-    return session.exec(select(AuditCheckpoint.text).order_by(col(AuditCheckpoint.seq).desc()).limit(1)).first()
+def last_checkpoint(session: Session) -> AuditCheckpoint | None:
+    """Return the newest signed checkpoint, or None. Its text is not verified."""
+    return session.exec(select(AuditCheckpoint).order_by(col(AuditCheckpoint.number).desc()).limit(1)).first()
 
 
 def saved_checkpoints(session: Session) -> list[str]:
     """Return all signed checkpoints that the database has, oldest first."""
-    return list(session.exec(select(AuditCheckpoint.text).order_by(col(AuditCheckpoint.seq))))
+    return list(session.exec(select(AuditCheckpoint.text).order_by(col(AuditCheckpoint.number))))
 
 
 def count(session: Session) -> int:

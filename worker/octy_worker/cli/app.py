@@ -14,7 +14,7 @@ from octy_worker.cli.variables import load_variables
 
 _PANELS = {
     "For support staff": ("find", "accounts", "incidents", "keys", "outbox", "webhooks"),
-    "For operators": ("worker", "pages", "codec-server", "doctor", "secrets", "mail", "db", "temporal"),
+    "For operators": ("worker", "pages", "codec-server", "doctor", "secrets", "audit", "mail", "db", "temporal"),
     "To try it out": ("dev", "demo"),
 }
 _GROUPS = {
@@ -23,6 +23,7 @@ _GROUPS = {
     "keys": "Key pairs: state, use, replacement and revocation.",
     "outbox": "Undelivered outbox messages and dead letters.",
     "webhooks": "Webhooks: events sent to customers' own servers.",
+    "audit": "The audit log: what staff, customers and workers did, and the proof that it is whole.",
     "mail": "Mails to customers: preview, test and DKIM.",
     "db": "The database: schema, migration, retention and restored backups.",
     "temporal": "Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.",
@@ -86,6 +87,9 @@ _COMMANDS = {
         "temporal:codec_server",
         "Decode encrypted payloads for Temporal's Web UI and command line, until stopped.",
     ),
+    "audit list": ("audit:list_some", "List entries of the audit log, newest first."),
+    "audit verify": ("audit:verify", "Verify the audit log: find entries that were changed, removed or inserted."),
+    "audit keys": ("audit:show_keys", "Print the public keys with which others verify the audit log."),
     "mail preview": (
         "mail:preview",
         "Show the mails as customers get them, with sample data: a list of all kinds, or one mail.",

@@ -1,7 +1,6 @@
 """`octy incidents decide-many`, for many incidents with one cause: options and help text."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Leaked, Reason
 from octy_worker.cli.output import confirm, print_json, print_lines, print_note
+from octy_worker.cli.times import parse_time
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.reports.queries import find_incident
 from octy_worker.staff import decisions
@@ -22,14 +22,6 @@ from octy_workflows.staff_requests import Choice, StaffDecision
 DECIDE_MANY_JSON = (
     "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
 )
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--since {text!r} is not a time", "use the form 2026-01-09T14:00Z") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 @help_page(
@@ -105,5 +97,5 @@ def _end(results: Sequence[DecisionResult], batch: str) -> None:
 def _chosen(database: Database, incidents: list[str], since: str | None) -> tuple[str, ...]:
     with database.read_session() as session:
         if since is not None:
-            return open_since(session, _time(since))
+            return open_since(session, parse_time("--since", since))
         return tuple(find_incident(session, incident) for incident in incidents)

@@ -1,16 +1,12 @@
 """`octy keys import`: options, help text, progress and report."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from octy_middleware.domain.key_checks import PEPPERS
 from octy_middleware.keys.secret import KeyHasher
@@ -18,16 +14,16 @@ from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson
 from octy_worker.cli.output import print_error, print_note, print_result
+from octy_worker.cli.progress import show_progress
 from octy_worker.cli.variables import variables_of
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
 from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
-from octy_worker.imports.planner import Progress, carry_out, plan_import
+from octy_worker.imports.planner import carry_out, plan_import
 from octy_worker.imports.report import fault_lines, refusal_texts, report, sentences
 from octy_worker.imports.writer import clear_interrupted
 from octy_worker.staff.audit import record
 
-PROGRESS_INTERVAL = 2.0  # seconds between two lines of progress
 IMPORT_JSON = (
     "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
     "first_faults[line, column, wrong, to_do]"
@@ -83,7 +79,7 @@ def import_pairs(
         check_staff(who, reason)
     chains = keychains_from_environment(variables_of(context), PEPPERS)
     hasher = KeyHasher(chains[PEPPERS]) if chains else None  # None on a host of support staff: only --dry-run works
-    with _opened(file) as source, open_database(context) as database, _progress() as progress:
+    with _opened(file) as source, open_database(context) as database, show_progress() as progress:
         for purpose, chain in chains.items():
             check_registered_keys(database, purpose, chain)
         if not dry_run and clear_interrupted(database, now):
@@ -122,36 +118,3 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         raise UsageError(f"the file {file} can't be read: {reason}", "name a file, or - for stdin") from None
     with source:
         yield source
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show a progress bar on a terminal, elsewhere a line every two seconds; on stderr, as stdout may be JSON."""
-    if not sys.stderr.isatty():
-        yield _Lines().report
-        return
-
-    columns = (TextColumn("rows {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield report
-
-
-class _Lines:
-    """Progress as plain lines: every two seconds, and at the end of each step."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def report(self, what: str, done: int, total: int | None) -> None:
-        if done != total and time.monotonic() - self._last < PROGRESS_INTERVAL:
-            return
-        self._last = time.monotonic()
-        of = "" if total in {None, done} else f" of {total:,}"
-        print_note(f"rows {what}: {done:,}{of}")

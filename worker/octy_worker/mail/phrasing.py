@@ -4,6 +4,8 @@ import re
 import textwrap
 from datetime import timedelta
 
+from octy_worker.audit.checkpoints import MARK
+
 WIDTH = 76
 _UNITS = ((1, "second"), (60, "minute"), (3_600, "hour"), (86_400, "day"))
 _BULLET = re.compile(r"\s*(?:\* |\d+\. )?")
@@ -22,12 +24,14 @@ def rate(count: int, within: timedelta) -> str:
 
 
 def wrap(text: str) -> str:
-    """Wrap paragraphs; each is one line of a template. Links are not broken."""
+    """Wrap paragraphs; each is one line of a template. Links and checkpoints of the audit log are not broken."""
     lines = [_wrap_line(line.rstrip()) for line in text.splitlines()]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
 def _wrap_line(line: str) -> str:
+    if line.startswith(MARK):
+        return line
     indent = " " * len(_match_bullet(line))
     return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 

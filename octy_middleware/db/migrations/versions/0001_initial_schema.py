@@ -78,10 +78,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit_checkpoint",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_checkpoint")),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_audit_checkpoint")),
     )
     op.create_table(
         "audit_entry",

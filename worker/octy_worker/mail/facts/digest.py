@@ -59,13 +59,14 @@ class DayCounts:
 
 @dataclass(frozen=True, slots=True)
 class DigestFacts:
-    """The facts of the digest of a UTC day."""
+    """The facts of the digest of a UTC day. `checkpoint`: a line of the audit log's end; empty: none is taken."""
 
     kind: ClassVar[str] = "digest"
     name: ClassVar[str] = ""
     day: str
     tasks: OpenTasks
     yesterday: DayCounts
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
