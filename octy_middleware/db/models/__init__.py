@@ -16,6 +16,7 @@ from octy_middleware.db.models.messages import AlertHold, Mail, Notice, Outbox, 
 from octy_middleware.db.models.recording import AppProcess, Attempt, IncidentCount, OutcomeMinute, Streak
 from octy_middleware.db.models.regenerations import Regeneration, SealedSecret
 from octy_middleware.db.models.staff import Staff, StaffFactor, StaffOrder, StaffSession
+from octy_middleware.db.models.staff_browser import StaffBrowserLogin, StaffEnrolment, StaffPendingOrder
 
 __all__ = [
     "METADATA",
@@ -41,8 +42,11 @@ __all__ = [
     "Regeneration",
     "SealedSecret",
     "Staff",
+    "StaffBrowserLogin",
+    "StaffEnrolment",
     "StaffFactor",
     "StaffOrder",
+    "StaffPendingOrder",
     "StaffRequestRow",
     "StaffSession",
     "Streak",

@@ -133,7 +133,7 @@ class Members:
             raise RefusedSignatureError(f"{member.handle} has no one-time password → `octy staff enroll`")
         refusal = RefusedSignatureError("the database's entry of this factor was not written by this system")
         for factor in factors:
-            if not self._macs.is_right(factor.mac, "staff_factor", _factor_fields(factor)):
+            if not self._macs.is_right(factor.mac, "staff_factor", factor_fields(factor)):
                 continue
             try:
                 seed = self._sealer.open(factor.secret, f"totp:{factor.id}")
@@ -156,5 +156,6 @@ def _granted(row: Staff) -> dict[str, str]:
     return {name: getattr(row, name) for name in ("id", "handle", "role", "state", "granted_by")}
 
 
-def _factor_fields(row: StaffFactor) -> dict[str, str]:
+def factor_fields(row: StaffFactor) -> dict[str, str]:
+    """Return what the code of a factor covers."""
     return {name: getattr(row, name) for name in ("id", "staff_id", "kind", "secret")}

@@ -290,6 +290,50 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_request")),
     )
     op.create_table(
+        "staff_browser_login",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("staff_id", sa.String(length=36), nullable=False),
+        sa.Column("certificate", sa.Text(), nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("cookie_hash", sa.String(length=64), nullable=False),
+        sa.Column("challenge", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_staff_browser_login_staff_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_browser_login")),
+        sa.UniqueConstraint("code_hash", name=op.f("uq_staff_browser_login_code_hash")),
+    )
+    op.create_index("ix_staff_browser_login_cookie_hash", "staff_browser_login", ["cookie_hash"], unique=False)
+    op.create_index("ix_staff_browser_login_expires_at", "staff_browser_login", ["expires_at"], unique=False)
+    op.create_table(
+        "staff_enrolment",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("staff_id", sa.String(length=36), nullable=False),
+        sa.Column("token_hash", sa.String(length=64), nullable=False),
+        sa.Column("granted_by", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_staff_enrolment_staff_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_enrolment")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_staff_enrolment_token_hash")),
+    )
+    op.create_index("ix_staff_enrolment_expires_at", "staff_enrolment", ["expires_at"], unique=False)
+    op.create_index("ix_staff_enrolment_staff_id", "staff_enrolment", ["staff_id"], unique=False)
+    op.create_table(
+        "staff_pending_order",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("private", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_pending_order")),
+    )
+    op.create_index("ix_staff_pending_order_actor", "staff_pending_order", ["actor"], unique=False)
+    op.create_index("ix_staff_pending_order_expires_at", "staff_pending_order", ["expires_at"], unique=False)
+    op.create_table(
         "streak",
         sa.Column("public_key", sa.String(length=200), nullable=False),
         sa.Column("network", sa.String(length=64), nullable=False),
@@ -498,6 +542,9 @@ def downgrade() -> None:
     op.drop_table("key_pair")
     op.drop_table("write_lock")
     op.drop_table("streak")
+    op.drop_table("staff_pending_order")
+    op.drop_table("staff_enrolment")
+    op.drop_table("staff_browser_login")
     op.drop_table("staff_request")
     op.drop_table("staff_session")
     op.drop_table("staff_factor")

@@ -1,0 +1,162 @@
+"""Log-ins in a browser: begun by certificate on the person's machine, finished by a second factor in the browser.
+
+`octy login --browser` signs a log-in text and gets a one-time code for it. The person types the code into the page that
+waits; from then on the log-in belongs to the cookie of that browser. One challenge is good for one log-in, which is
+finished by one conditional UPDATE.
+"""
+
+import base64
+import hashlib
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import delete, insert, update
+from sqlmodel import Session, col, select
+
+from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
+from octy_middleware.db.models import Staff, StaffBrowserLogin
+from octy_worker.access.members import Member, Members, StaffState
+from octy_worker.access.passkeys import CHALLENGE_BYTES
+from octy_worker.access.row_macs import RowMacs
+from octy_worker.canonical_json import JsonValue
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, UserCertificate
+
+CODE_TTL = 60.0
+"""Seconds in which a code can be typed in, once."""
+FACTOR_TIMEOUT = 600.0
+"""Seconds from the code to the second factor."""
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's Base32: no letter looks like a digit
+_MISREAD = str.maketrans("OIL", "011", " -")
+_CODE_LENGTH = 10  # characters, 50 random bits
+_KEPT = 3600.0  # seconds after the end
+_USED = "this log-in was used already; begin again"
+_FIELDS = ("id", "staff_id", "certificate", "code_hash", "cookie_hash", "challenge", "state")
+
+
+class _State(StrEnum):
+    CODE = "code"  # waits for its code to be typed in
+    FACTOR = "factor"  # waits for the second factor
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserLogin:
+    """A log-in that waits for its second factor. The member may still be invited: then only to enrol."""
+
+    id: str
+    member: Member
+    certificate: UserCertificate
+    challenge: bytes
+
+
+class BrowserLogins:
+    """Begins, finds and finishes log-ins, in the caller's transaction."""
+
+    def __init__(
+        self,
+        authorities: CertificateAuthorities,
+        members: Members,
+        macs: RowMacs,
+        random_bytes: RandomBytes = secrets.token_bytes,
+    ) -> None:
+        self._authorities = authorities
+        self._members = members
+        self._macs = macs
+        self._random_bytes = random_bytes
+
+    def start(self, session: Session, handle: str, certificate: UserCertificate, now: float) -> str:
+        """Return the code of somebody whose signature was just verified. Raises RefusedSignatureError."""
+        member = self._present(session, handle)
+        code = "".join(_ALPHABET[byte % 32] for byte in self._random_bytes(_CODE_LENGTH))
+        session.connection().execute(
+            delete(StaffBrowserLogin).where(col(StaffBrowserLogin.expires_at) < utc(now - _KEPT))
+        )
+        row = StaffBrowserLogin(
+            id=uuid7(now),
+            staff_id=member.id,
+            certificate=certificate.text(),
+            code_hash=self._hash_code(code),
+            state=_State.CODE,
+            expires_at=utc(now + CODE_TTL),
+            mac="",
+        )
+        session.connection().execute(insert(StaffBrowserLogin).values(**{**row.model_dump(), "mac": self._mac(row)}))
+        return f"{code[:5]}-{code[5:]}"
+
+    def redeem(self, session: Session, code: str, cookie: str, now: float) -> BrowserLogin:
+        """Bind the log-in of a code to a browser's cookie, once. Raises RefusedSignatureError."""
+        code_hash = self._hash_code(code.upper().translate(_MISREAD))
+        row = session.exec(select(StaffBrowserLogin).where(StaffBrowserLogin.code_hash == code_hash)).first()
+        if row is None or row.state != _State.CODE or not self._counts(row, now):
+            raise RefusedSignatureError("the code is wrong, was used, or is older than a minute; get a new one")
+        self._advance(
+            session,
+            row,
+            cookie_hash=_hash(cookie),
+            challenge=self._random_bytes(CHALLENGE_BYTES).hex(),
+            state=_State.FACTOR,
+            expires_at=utc(now + FACTOR_TIMEOUT),
+        )
+        return self._describe(session, session.get_one(StaffBrowserLogin, row.id, populate_existing=True), now)
+
+    def find(self, session: Session, cookie: str, now: float) -> BrowserLogin | None:
+        """Return the log-in that waits for a second factor, by its cookie. Raises RefusedSignatureError."""
+        query = (
+            select(StaffBrowserLogin)
+            .where(StaffBrowserLogin.cookie_hash == _hash(cookie), StaffBrowserLogin.state == _State.FACTOR)
+            .order_by(col(StaffBrowserLogin.id).desc())
+        )
+        row = session.exec(query).first()
+        return None if row is None or not self._counts(row, now) else self._describe(session, row, now)
+
+    def finish(self, session: Session, login: BrowserLogin) -> None:
+        """Finish a log-in whose second factor was accepted. Raises RefusedSignatureError when that was done before."""
+        row = session.get_one(StaffBrowserLogin, login.id, populate_existing=True)
+        if row.state != _State.FACTOR:
+            raise RefusedSignatureError(_USED)
+        self._advance(session, row, state=_State.FINISHED)
+
+    def _present(self, session: Session, handle: str) -> Member:
+        member = self._members.find(session, handle)
+        if member is None or member.state is StaffState.DISABLED:
+            raise RefusedSignatureError(f"there is no active staff member {handle}")
+        return member
+
+    def _describe(self, session: Session, row: StaffBrowserLogin, now: float) -> BrowserLogin:
+        certificate = self._authorities.verify(base64.b64decode(row.certificate.split()[1]), now=now)
+        handle = session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
+        return BrowserLogin(row.id, self._present(session, handle), certificate, bytes.fromhex(row.challenge))
+
+    def _counts(self, row: StaffBrowserLogin, now: float) -> bool:
+        return utc(now) < row.expires_at and self._macs.is_right(row.mac, "staff_browser_login", _sealed(row))
+
+    def _advance(self, session: Session, row: StaffBrowserLogin, **values: object) -> None:
+        """Change a log-in, unless another request has changed it meanwhile."""
+        changed = StaffBrowserLogin(**{**row.model_dump(), **values})
+        done = session.connection().execute(
+            update(StaffBrowserLogin)
+            .where(
+                col(StaffBrowserLogin.id) == row.id,
+                col(StaffBrowserLogin.state) == row.state,
+                col(StaffBrowserLogin.mac) == row.mac,
+            )
+            .values(**values, mac=self._mac(changed))
+        )
+        if done.rowcount != 1:
+            raise RefusedSignatureError(_USED)
+
+    def _mac(self, row: StaffBrowserLogin) -> str:
+        return self._macs.make("staff_browser_login", _sealed(row))
+
+    def _hash_code(self, code: str) -> str:
+        return self._macs.make("staff_login_code", {"code": code}).rpartition("$")[2]
+
+
+def _sealed(row: StaffBrowserLogin) -> dict[str, JsonValue]:
+    return {**{name: getattr(row, name) for name in _FIELDS}, "expires_at": to_micros(row.expires_at.timestamp())}
+
+
+def _hash(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()
