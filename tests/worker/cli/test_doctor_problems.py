@@ -28,7 +28,7 @@ from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.smtp_servers import Authority, Inbox, Scripted, Server, running
 from support.webhook_rig import subscribe
-from support.world import World
+from support.world import INSTALLATION, World
 
 from octy_middleware.clock import utc
 from octy_middleware.db.backend import WriteMode
@@ -38,8 +38,11 @@ from octy_middleware.db.sqlite import SqliteBackend
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.audit import repository as audit
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.cli import doctor
 from octy_worker.cli.doctor import Check, State, file_systems, observability
+from octy_worker.cli.doctor.audit import check_audit
 from octy_worker.cli.doctor.configuration import check_packages, read_settings
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.cli.doctor.files import check_secret_files
@@ -299,6 +302,37 @@ def no_opentelemetry(rig: DoctorRig) -> Iterable[Check]:
     return check_observability(rig.settings(tracing=True), worker_runs=True)
 
 
+def append(rig: DoctorRig, count: int, *, ago: float = 0.0) -> None:
+    with rig.world.database.write_session() as session:
+        for _ in range(count):
+            audit.append(session, "keys.revoke", actor="ada", now=time.time() - ago)
+
+
+def check_checkpoints(rig: DoctorRig, *, worker_runs: bool = True) -> list[Check]:
+    return check_audit(rig.settings(audit_keys=Keychain.generate()), worker_runs=worker_runs)
+
+
+def take_checkpoint(rig: DoctorRig, *, ago: float) -> None:
+    at = time.time() - ago
+    writer = CheckpointWriter(
+        rig.world.database, Keychain.generate(), INSTALLATION, lambda: at, write=lambda _line: None
+    )
+    writer.take()
+
+
+def broken_log(rig: DoctorRig) -> list[Check]:
+    append(rig, 3)
+    change(rig.world, "UPDATE audit_entry SET actor = 'eve' WHERE seq = 2")
+    return check_checkpoints(rig)
+
+
+def late_checkpoint(rig: DoctorRig) -> list[Check]:
+    append(rig, 1, ago=1300)
+    take_checkpoint(rig, ago=1200)
+    append(rig, 2, ago=700)
+    return check_checkpoints(rig)
+
+
 TASKS: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "retention-never": due,
     "retention-late": finished(JOB, "", 4 * DAY),
@@ -306,6 +340,9 @@ TASKS: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
     "workflows-unknown": finished(run.JOB, json.dumps({"checked": 3, "unknown": 1}), 60),
     "digest-failed": finished(digest.JOB, "2030-03-17 failed rcpt-550", 60),
     "digest-late": finished(digest.JOB, "2030-03-17 sent", 4 * DAY),
+    "audit-keys-missing": lambda rig: check_audit(rig.settings(), worker_runs=True),
+    "audit-log-broken": broken_log,
+    "audit-checkpoint-late": late_checkpoint,
     "metrics-unreachable": lambda rig: check_observability(rig.settings(metrics_port=9), worker_runs=True),
     "metrics-wrong-server": metrics_of_others,
     "tracing-packages-missing": no_opentelemetry,

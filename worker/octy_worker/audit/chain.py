@@ -85,10 +85,19 @@ def next_entry(
     return entry._replace(hash=_hash(entry))
 
 
-def verify_chain(entries: Iterable[Entry], checkpoints: Iterable[Checkpoint] = ()) -> ChainResult:
-    """Recompute the chain, given in the order of `seq`. Raises ChainError at the first entry that is wrong."""
+BEGINNING = Checkpoint(0, GENESIS)
+"""What the first entry continues."""
+
+
+def verify_chain(
+    entries: Iterable[Entry], checkpoints: Iterable[Checkpoint] = (), *, after: Checkpoint = BEGINNING
+) -> ChainResult:
+    """Recompute the chain, given in the order of `seq`. Raises ChainError at the first entry that is wrong.
+
+    `after`: the entry before the given ones, which is believed; then the checkpoints are of entries after it.
+    """
     expected = {checkpoint.seq: checkpoint.hash for checkpoint in checkpoints}
-    last, erased, proven = Checkpoint(0, GENESIS), 0, 0
+    last, erased, proven = after, 0, 0
     for entry in entries:
         if entry.seq != last.seq + 1:
             raise ChainError(last.seq + 1, _gap(entry.seq, last.seq))

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc
 from octy_middleware.db.models import AuditCheckpoint, AuditEntry
-from octy_worker.audit.chain import GENESIS, SALT_BYTES, Checkpoint, Entry, next_entry
+from octy_worker.audit.chain import BEGINNING, SALT_BYTES, Checkpoint, Entry, next_entry
 from octy_worker.canonical_json import JsonValue
 
 _FETCHED = 2000  # rows at a time
@@ -49,13 +49,12 @@ def last_entry(session: Session) -> Checkpoint:
     """Return number and hash of the last entry; of an empty log, what the first one continues."""
     newest = select(AuditEntry.seq, AuditEntry.hash).order_by(col(AuditEntry.seq).desc()).limit(1)
     row = session.exec(newest).first()
-    return Checkpoint(0, GENESIS) if row is None else Checkpoint(*row)
+    return BEGINNING if row is None else Checkpoint(*row)
 
 
-def entries(session: Session, *, subject: str | None = None) -> Iterator[Entry]:
+def entries(session: Session, *, after: int = _BEFORE_ALL, subject: str | None = None) -> Iterator[Entry]:
     """Yield entries in the order of their numbers, fetched in parts; those of one subject if one is given."""
     columns = [getattr(AuditEntry, name) for name in Entry._fields]
-    after = _BEFORE_ALL
     while True:
         query = select(*columns).where(col(AuditEntry.seq) > after).order_by(col(AuditEntry.seq)).limit(_FETCHED)
         if subject is not None:
@@ -91,6 +90,12 @@ def last_checkpoint(session: Session) -> AuditCheckpoint | None:
 def saved_checkpoints(session: Session) -> list[str]:
     """Return all signed checkpoints that the database has, oldest first."""
     return list(session.exec(select(AuditCheckpoint.text).order_by(col(AuditCheckpoint.number))))
+
+
+def read_entry(session: Session, seq: int) -> Entry | None:
+    """Return one entry, or None."""
+    row = session.get(AuditEntry, seq)
+    return None if row is None else Entry(*(getattr(row, name) for name in Entry._fields))
 
 
 def count(session: Session) -> int:

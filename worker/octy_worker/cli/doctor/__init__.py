@@ -12,6 +12,7 @@ temporal         server, namespace, workers, schedules, stuck workflows
 restored_backup  whether the database was restored from a backup
 retention        whether expired rows are deleted
 scheduled_jobs   the last reconciliation and the last digest
+audit            the audit log's last entries, and its checkpoints
 observability    metrics and tracing
 mail             templates, DKIM
 network          mail server, pages, codec server
@@ -20,6 +21,7 @@ stalled_work     alerts, incidents, keys, mails, webhooks, commits, disk, clocks
 
 from pathlib import Path
 
+from octy_worker.cli.doctor.audit import check_audit
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.configuration import check_packages, read_settings
 from octy_worker.cli.doctor.database import check_database
@@ -54,6 +56,7 @@ def run_checks(variables: Variables, env_file: Path | None = None) -> list[Check
         check_codec_server(settings),
         check_retention(settings, worker_runs=worker_runs),
         *check_scheduled_jobs(settings, worker_runs=worker_runs),
+        *check_audit(settings, worker_runs=worker_runs),
         *check_observability(settings, worker_runs=worker_runs),
         check_templates(settings),
         check_signature(settings),

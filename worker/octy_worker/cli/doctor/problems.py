@@ -2,7 +2,7 @@
 
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.problems_network import MAIL_SERVER, OBSERVABILITY, PAGES, TEMPORAL
-from octy_worker.cli.doctor.problems_setup import DATABASE, MAILS, RESTORED, SCHEDULED_JOBS, SETTINGS
+from octy_worker.cli.doctor.problems_setup import AUDIT, DATABASE, MAILS, RESTORED, SCHEDULED_JOBS, SETTINGS
 from octy_worker.cli.doctor.problems_stalled_work import STALLED_WORK
 
 PROBLEMS = {
@@ -11,6 +11,7 @@ PROBLEMS = {
     **TEMPORAL,
     **RESTORED,
     **SCHEDULED_JOBS,
+    **AUDIT,
     **OBSERVABILITY,
     **MAILS,
     **MAIL_SERVER,

@@ -134,6 +134,22 @@ SCHEDULED_JOBS = {
     "digest-failed": Problem("digest", "last result: {result}, {at}", "check OCTY_SUPPORT_DIGEST_TO"),
     "digest-late": Problem("digest", "overdue: last result: {result}, {at}", "read the worker's log"),
 }
+AUDIT = {
+    "audit-keys-missing": Problem(
+        "OCTY_AUDIT_KEYS",
+        "not set: no checkpoints of the audit log are signed, so a log that was rewritten can't be told from the true "
+        "one",
+        "set it to the line that `octy secrets` prints, in all workers",
+    ),
+    "audit-log-broken": Problem(
+        "audit log",
+        "it was changed: {error}",
+        "keep a copy of the database and of the system logs, and run `octy audit verify --checkpoint FILE`",
+    ),
+    "audit-checkpoint-late": Problem(
+        "audit checkpoints", "overdue: last signed: {at}, up to entry {seq}", "read the worker's log"
+    ),
+}
 RESTORED = {
     "database-restored": Problem(
         "restored backup",
