@@ -79,10 +79,10 @@ dist: install ## Build the wheel and the sdist into dist/, and say how to instal
 		echo "octy: built dist/$$wheel and dist/$${wheel%%-py3-*}.tar.gz"; \
 		echo "octy: install in a host app: pip install dist/$$wheel; on a worker host: pip install \"dist/$$wheel[worker]\""; done
 
-bench: install ## Every figure and every goal, beside others and a control: docs/benchmarks.md, made anew (BENCH=--quick)
+bench: install ## Every figure and every goal, beside others and a control: writes docs/benchmarks.md (BENCH=--quick)
 	@PYTHONPATH=tests $(BIN)/python -m proofs.benchmarks $(or $(BENCH),--write docs) $(if $(SEED),--seed $(SEED))
 
-conformance: install ## Every framework on every server: the table of docs/conformance.md, made anew
+conformance: install ## Every framework on every server: writes the table of docs/conformance.md
 	@PYTHONPATH=tests $(BIN)/python -m proofs.conformance --write docs/conformance.md
 
 fuzz: install ## Ten million headers through the real code (HEADERS=10000000 SEED=n)

@@ -1,4 +1,4 @@
-"""What makes unknown, retired and wrong keys cost the same, so that time does not tell which keys exist (threat T7).
+"""What makes unknown, retired and wrong keys cost the same, so that time does not show which keys exist (threat T7).
 
 A refused request does the same digests, statements and rows whatever its public key is. Where it has no key record,
 imported hash, lock, streak or incident of its own, the work is done on a dummy record or under a decoy instead:

@@ -52,7 +52,7 @@ class WebhookState(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"  # the server answered 2xx
-    FAILED = "failed"  # all tries failed
+    FAILED = "failed"  # all attempts failed
     SKIPPED = "skipped"  # no URL, or webhooks are switched off
 
 

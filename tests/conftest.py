@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class _Scheduling(LoadFileScheduling):
-    """A file at a time; but all stories on one kind of database at once: else each file starts the whole stack anew."""
+    """A file at a time; but all stories on one kind of database at once: else each file starts the stack again."""
 
     def _split_scope(self, nodeid: str) -> str:
         database_kind = next((database_kind for database_kind in DATABASES if f"[{database_kind}" in nodeid), "")

@@ -2,7 +2,7 @@
 
 `decide_from_memory` decides without I/O what the caches can decide: exempt paths, malformed headers, and the right
 secret of a cached key pair. Every other request, with a right or wrong secret, a known or unknown key, takes the same
-steps in `finish`: one load, one digest, one commit. So neither bytes nor time tell which keys exist.
+steps in `finish`: one load, one digest, one commit. So neither bytes nor time show which keys exist.
 """
 
 import logging
@@ -84,7 +84,7 @@ class Authenticator:
         check_realm(settings.realm)
         require_threads(sys.modules.get("uwsgi"))
         self.settings = settings
-        # Half of the commit timeout: a commit that waits for the write lock fails before its clients give up.
+        # Half of the commit timeout: a commit that waits for the write lock fails before its clients time out.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
         check_schema_if_available(self.database)
         self._clock = clock

@@ -53,7 +53,7 @@ class Decisions:
     ) -> AuthDecision:
         """Refuse well-formed credentials after the commit. The rate limit changes the response, not what is recorded.
 
-        Any response but that of the right secret tells the client that this secret is wrong, so it is recorded.
+        Any response but that of the right secret shows the client that this secret is wrong, so it is recorded.
         """
         key_hash = self._hasher.key_hash(pending.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")

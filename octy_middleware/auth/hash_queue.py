@@ -4,7 +4,7 @@ Every request takes a place in one common queue, first come first served, whethe
 sent when its hash is computed there. Every second turn, while others wait, belongs to the keys that have an imported
 hash of their own, the least recently served first. There a right secret is found early and its request decided; a wrong
 one keeps its place and is computed again. Where no such key waits, a decoy's hash is computed in vain. So a right key
-pair passes behind any flood, and the time of a refusal does not tell which keys exist (`equal_work`).
+pair passes behind any flood, and the time of a refusal does not show which keys exist (`equal_work`).
 """
 
 from collections import Counter, deque

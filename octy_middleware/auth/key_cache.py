@@ -228,7 +228,7 @@ class KeyCache:
         return thread
 
     def _tick(self, stop: threading.Event, trust: CacheTrust) -> None:
-        """Tell `cache_trust` that this process runs; in a thread of its own, as a read of the feed may hang."""
+        """Report to `cache_trust` that this process runs; in a thread of its own, as a read of the feed may hang."""
         level = logging.WARNING  # the first time only: some hosts stop their processes between requests
         while not stop.wait(TICK_INTERVAL):
             paused = trust.tick(self._monotonic())

@@ -24,7 +24,7 @@ class PendingSlowHash(NamedTuple):
     """Credentials that take an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own and decides. Else whether the secret is right is known already, and the
-    hash is a decoy, so that time does not tell whether this key exists (`equal_work`).
+    hash is a decoy, so that time does not show whether this key exists (`equal_work`).
     """
 
     pending: PendingCredentials

@@ -85,7 +85,7 @@ class ShortPath:
             value, peer, scheme = environ["HTTP_AUTHORIZATION"], environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]
         except KeyError:
             return None
-        # With these, REMOTE_ADDR and wsgi.url_scheme alone do not tell where a request came from (`WsgiRequest`).
+        # With these, REMOTE_ADDR and wsgi.url_scheme alone do not show where a request came from (`WsgiRequest`).
         if "gunicorn.socket" in environ or "werkzeug.proxy_fix.orig" in environ or "uwsgi.version" in environ:
             return None
         source = self._sources.get((peer, scheme))

@@ -131,7 +131,7 @@ class Backend(Protocol):
         """Return the damage of the stored data that a quick check finds, or an empty text."""
 
     def location(self, connection: Connection) -> dict[str, object]:
-        """Return what tells this database from a copy of it, as plain JSON (`domain.installation`)."""
+        """Return what distinguishes this database from a copy of it, as plain JSON (`domain.installation`)."""
 
     def restart(self) -> None:
         """Drop what belongs to the parent, in a forked child."""

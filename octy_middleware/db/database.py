@@ -200,7 +200,7 @@ class Database:
     def _transaction(
         self, begin: Callable[[Connection], _Result], timeout: float, pinned: PinnedConnection | None = None
     ) -> Iterator[tuple[Connection, _Result]]:
-        """Begin a transaction that writes; commit it at the end, then tell listeners of this process."""
+        """Begin a transaction that writes; commit it at the end, then notify listeners of this process."""
         detect_fork()
         changed: list[str] = []
         with (
@@ -266,7 +266,7 @@ class Database:
     def _connect_from_pool(self) -> Connection:
         try:
             return self.engine.connect()
-        except InvalidRequestError as error:  # the pool gave up: the file changed at every try
+        except InvalidRequestError as error:  # the file changed at every attempt of the pool
             raise DatabaseUnavailableError(f"{self.backend.display_name} is being replaced: {error}") from error
 
     def _begin(self, connection: Connection, begin: Callable[[Connection], _Result]) -> _Result:

@@ -72,7 +72,7 @@ def enqueue_webhook(
             data={"account_id": account_id, **data},
             state=WebhookState.PENDING,
             orders=1,
-            tries=0,
+            delivery_attempts=0,
             last_error="",
             created_at=utc(now),
         )
@@ -87,7 +87,7 @@ def redeliver(connection: Connection, webhook_id: str, now: float) -> bool:
     row = connection.execute(
         update(Webhook)
         .where(col(Webhook.id) == webhook_id, col(Webhook.state).in_(ended))
-        .values(state=WebhookState.PENDING, orders=col(Webhook.orders) + 1, tries=0)
+        .values(state=WebhookState.PENDING, orders=col(Webhook.orders) + 1, delivery_attempts=0)
         .returning(col(Webhook.orders), col(Webhook.account_id))
     ).first()
     if row is not None:

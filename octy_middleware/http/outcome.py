@@ -54,7 +54,7 @@ def _uncounted(status: int, public_text: str, help_text: str, internal_text: str
     return OutcomeSpec(status, public_text, help_text, counts=False, internal_text=internal_text)
 
 
-# The same public text for four outcomes, so that nobody can find out which keys exist or once did (ASVS 6.3.8).
+# The same public text for four outcomes, so that a client cannot find out which keys exist or once did (ASVS 6.3.8).
 _INVALID_KEYS = (
     401,
     "The API keys are not valid.",

@@ -38,7 +38,7 @@ def said_something(process: Process):
 
 
 def has_ended(pid: int) -> bool:
-    """Tell whether a process is gone or a zombie: a container's first process need not reap the orphans it inherits."""
+    """Return whether it is gone or a zombie: a container's first process need not reap the orphans it inherits."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -48,7 +48,7 @@ def test_verification_and_recording_are_spans_with_their_outcome(world, spans):
         assert told(spans) == [("octy.verify", {}), ("octy.record", refused)]
         authenticator.decide(FakeRequest("Bearer x", headers={b"x-request-id": [b"r-2"]}))
         malformed = {"octy.outcome": "malformed", "octy.request_id": "r-2"}
-        assert told(spans) == [("octy.verify", malformed)]  # nobody waits for its commit
+        assert told(spans) == [("octy.verify", malformed)]  # no client waits for its commit
 
 
 def test_incident_has_the_request_id_of_the_span(world, spans):

@@ -252,7 +252,7 @@ def test_scheme_is_taken_from_the_gunicorn_socket() -> None:
     assert WsgiRequest({"wsgi.url_scheme": "https"}).scheme == "https"
 
 
-# A scheme or an address that nobody knows
+# An unknown scheme or address
 
 
 def ask_without_scheme(authenticator: Any, authorization: str, **scope: Any) -> int:

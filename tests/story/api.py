@@ -30,7 +30,7 @@ class Api:
             assert self.status(keys, "sk_wrong") == 401
 
     def refused_within(self, keys: Keys, seconds: float) -> bool:
-        """Tell whether a key pair that was cut in another process is refused here soon enough."""
+        """Return whether a key pair that was cut in another process is refused here soon enough."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.status(keys) == 401:
@@ -42,8 +42,8 @@ class Api:
 
 
 @dataclass
-class Crew:
-    """Customer and support of one fresh account."""
+class StoryAccount:
+    """A fresh account: its mails and incidents, and its customer, who reads and answers."""
 
     stack: Stack
     customer: Customer

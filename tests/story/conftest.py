@@ -11,7 +11,7 @@ from support.paths import EXAMPLES
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import LOOPBACK, free_port, is_listening
 from octy_worker.dev.stack import Stack
-from story.api import Api, Crew
+from story.api import Api, StoryAccount
 
 
 @pytest.fixture(scope="session", params=DATABASES)
@@ -66,8 +66,8 @@ def customer(stack: Stack) -> Iterator[Customer]:
 
 
 @pytest.fixture
-def crew(stack: Stack, customer: Customer) -> Crew:
-    return Crew(stack, customer)
+def account(stack: Stack, customer: Customer) -> StoryAccount:
+    return StoryAccount(stack, customer)
 
 
 @pytest.fixture

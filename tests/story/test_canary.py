@@ -11,7 +11,7 @@ from octy_middleware.db.models import METADATA
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.dev.stack import Stack
 from octy_worker.webhooks.signing import Signer
-from story.api import Api, Crew
+from story.api import Api, StoryAccount
 
 SECRET = re.compile(rb"\bsk_[0-9A-Za-z]{49}\b")
 WRONG = "sk_canary" + "0123456789" * 4
@@ -46,18 +46,18 @@ async def histories(stack: Stack) -> dict[str, str]:
 
 
 def test_no_secret_and_no_personal_data_in_logs_histories_and_database(
-    crew: Crew, connect: Callable[[str], Api]
+    account: StoryAccount, connect: Callable[[str], Api]
 ) -> None:
-    stack, api = crew.stack, connect(crew.stack.api)
-    old = crew.register(webhook_url=f"https://127.0.0.1:9/{HOOK}")
+    stack, api = account.stack, connect(account.stack.api)
+    old = account.register(webhook_url=f"https://127.0.0.1:9/{HOOK}")
     for _ in range(20):
         assert api.status(old, WRONG) == 401
-    crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us", leaked=True)
-    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
-    crew.wait_for_state("closed")
+    account.customer.answer_alert(account.wait_for_mail("alert"), "not_us", leaked=True)
+    new = account.customer.collect_keys(account.wait_for_mail("new_keys", 2))
+    account.wait_for_state("closed")
     tokens = {
         link.rsplit("/", 1)[1].encode()
-        for mail in crew.mails()
+        for mail in account.mails()
         for link in mail.links
         if "/keys/" in link or "/alert/" in link
     }
@@ -69,7 +69,7 @@ def test_no_secret_and_no_personal_data_in_logs_histories_and_database(
     ]
     assert len(peppers) == 4
 
-    [(account_id,)] = crew.rows("SELECT id FROM account WHERE reference = :reference", reference=crew.reference)
+    [(account_id,)] = account.rows("SELECT id FROM account WHERE reference = :reference", reference=account.reference)
     signer = Signer(Keychain.parse(stack.env["OCTY_WEBHOOK_KEYS"], name="OCTY_WEBHOOK_KEYS"))
     hook_secret = signer.secret(account_id).removeprefix("whsec_").encode()
     canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), hook_secret, *peppers}
@@ -89,10 +89,16 @@ def test_no_secret_and_no_personal_data_in_logs_histories_and_database(
     told = asyncio.run(histories(stack))
     assert any("incident" in name for name in told)
     for name, history in told.items():
-        for personal in (crew.reference, crew.address, old.public_key, new.public_key, *(c.decode() for c in canaries)):
+        for personal in (
+            account.reference,
+            account.address,
+            old.public_key,
+            new.public_key,
+            *(c.decode() for c in canaries),
+        ):
             assert personal not in history, name
     assert any("webhook" in name for name in told)
     for path, content in contents(stack, "temporal.db*", "logs/*", "mail/*"):
         assert HOOK.encode() not in content, path
     for path, content in contents(stack, "temporal.db*", "logs/*"):
-        assert crew.address.encode() not in content, path
+        assert account.address.encode() not in content, path

@@ -15,7 +15,7 @@ from support.until import until
 from octy_worker.dev.customer import Keys
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, is_listening
 from octy_worker.dev.stack import Stack
-from story.api import Api, Crew
+from story.api import Api, StoryAccount
 
 CLIENTS = 6
 FAILED_ALERTS = (
@@ -46,8 +46,8 @@ def hammer(url: str, keys: Keys, seen: list[int], go: threading.Event) -> None:
             seen.append(answer.status_code)
 
 
-def recorded(crew: Crew, keys: Keys) -> int:
-    [(count,)] = crew.rows(
+def recorded(account: StoryAccount, keys: Keys) -> int:
+    [(count,)] = account.rows(
         "SELECT COALESCE(SUM(count), 0) FROM outcome_minute WHERE public_key = :key AND outcome = 'wrong_secret'",
         key=keys.public_key,
     )
@@ -64,11 +64,11 @@ def without(stack: Stack, part: str) -> Iterator[None]:
         {"temporal": stack.start_temporal, "mail": stack.start_mail}[part]()
 
 
-def test_every_401_that_a_client_saw_survives_a_killed_app(crew: Crew) -> None:
+def test_every_401_that_a_client_saw_survives_a_killed_app(account: StoryAccount) -> None:
     """Kill -9 in the middle of a burst. `proofs.load.kills` does it at many other moments."""
     answers = 150
-    keys, port, go = crew.register(), free_port(), threading.Event()
-    group = ProcessGroup(crew.stack.folder / "logs", crew.stack.command_environment())
+    keys, port, go = account.register(), free_port(), threading.Event()
+    group = ProcessGroup(account.stack.folder / "logs", account.stack.command_environment())
     process = start_app(group, port)
     seen: list[list[int]] = [[] for _ in range(CLIENTS)]
     url = f"http://{LOOPBACK}:{port}"
@@ -85,54 +85,56 @@ def test_every_401_that_a_client_saw_survives_a_killed_app(crew: Crew) -> None:
     assert set(statuses) == {401}
     assert len(statuses) >= answers
     # Each client has at most one request under way whose commit it did not live to see answered.
-    assert len(statuses) <= recorded(crew, keys) <= len(statuses) + CLIENTS
-    assert len(crew.incidents()) == 1
+    assert len(statuses) <= recorded(account, keys) <= len(statuses) + CLIENTS
+    assert len(account.incidents()) == 1
 
 
 @pytest.mark.parametrize("stack", ["postgresql"], indirect=True, scope="session")
 def test_temporal_outage_during_failure_and_answer_loses_and_doubles_nothing(
-    crew: Crew, connect: Callable[[str], Api]
+    account: StoryAccount, connect: Callable[[str], Api]
 ) -> None:
-    api, old = connect(crew.stack.api), crew.register()
-    with without(crew.stack, "temporal"):
+    api, old = connect(account.stack.api), account.register()
+    with without(account.stack, "temporal"):
         api.fail(old, 20)
-        assert [incident[1] for incident in crew.incidents()] == ["opening"]
-        assert crew.mails("alert") == []
-    alert = crew.wait_for_mail("alert")
-    with without(crew.stack, "temporal"):
-        crew.customer.answer_alert(alert, "not_us", leaked=True)
+        assert [incident[1] for incident in account.incidents()] == ["opening"]
+        assert account.mails("alert") == []
+    alert = account.wait_for_mail("alert")
+    with without(account.stack, "temporal"):
+        account.customer.answer_alert(alert, "not_us", leaked=True)
         assert api.refused_within(old, 1.0)
-    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    new = account.customer.collect_keys(account.wait_for_mail("new_keys", 2))
     assert api.status(new) == 200
-    crew.wait_for_state("closed")
-    assert len(crew.mails("alert")) == 1
-    assert len(crew.mails("new_keys")) == 2
-    [(regenerations,)] = crew.rows(
+    account.wait_for_state("closed")
+    assert len(account.mails("alert")) == 1
+    assert len(account.mails("new_keys")) == 2
+    [(regenerations,)] = account.rows(
         "SELECT COUNT(*) FROM regeneration r JOIN account a ON a.id = r.account_id "
         "WHERE a.reference = :reference AND r.cause = 'incident'",
-        reference=crew.reference,
+        reference=account.reference,
     )
     assert regenerations == 1
 
 
 @pytest.mark.parametrize("stack", ["postgresql"], indirect=True, scope="session")
-def test_next_worker_continues_after_a_killed_worker(crew: Crew, connect: Callable[[str], Api]) -> None:
-    api, old = connect(crew.stack.api), crew.register()
-    os.kill(crew.stack.processes["worker"].pid, signal.SIGKILL)
+def test_next_worker_continues_after_a_killed_worker(account: StoryAccount, connect: Callable[[str], Api]) -> None:
+    api, old = connect(account.stack.api), account.register()
+    os.kill(account.stack.processes["worker"].pid, signal.SIGKILL)
     api.fail(old, 20)
-    crew.stack.start_worker()
-    crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us")
-    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    account.stack.start_worker()
+    account.customer.answer_alert(account.wait_for_mail("alert"), "not_us")
+    new = account.customer.collect_keys(account.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 200)
-    assert len(crew.mails("alert")) == 1
+    assert len(account.mails("alert")) == 1
 
 
 @pytest.mark.parametrize("stack", ["sqlite"], indirect=True, scope="session")
-def test_unavailable_mail_server_delays_the_alert_and_loses_nothing(crew: Crew, connect: Callable[[str], Api]) -> None:
-    api, keys = connect(crew.stack.api), crew.register()
-    with without(crew.stack, "mail"):
+def test_unavailable_mail_server_delays_the_alert_and_loses_nothing(
+    account: StoryAccount, connect: Callable[[str], Api]
+) -> None:
+    api, keys = connect(account.stack.api), account.register()
+    with without(account.stack, "mail"):
         api.fail(keys, 20)
-        until(lambda: crew.rows(FAILED_ALERTS, reference=crew.reference))
-    crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")
-    crew.wait_for_state("closed")
-    assert len(crew.mails("alert")) == 1
+        until(lambda: account.rows(FAILED_ALERTS, reference=account.reference))
+    account.customer.answer_alert(account.wait_for_mail("alert"), "it_was_us")
+    account.wait_for_state("closed")
+    assert len(account.mails("alert")) == 1

@@ -14,7 +14,7 @@ from support.until import TIMEOUT
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import is_listening
 from octy_worker.dev.stack import Stack
-from story.api import Api, Crew
+from story.api import Api, StoryAccount
 
 API_KEY = "canary-temporal-api-key"
 NO_PLAINTEXT = {"OCTY_TEMPORAL_ADDRESS": "", "OCTY_TEMPORAL_NAMESPACE": ""}  # the address of the server behind
@@ -61,16 +61,16 @@ def restored_worker(stack: Stack) -> Iterator[None]:
 
 def run_the_story(stack: Stack, customer: Customer, octy: Octy) -> None:
     """Attack, alert, answer, new keys; then a second incident that staff decides by the command."""
-    crew, api = Crew(stack, customer), Api(stack.api, stack.tls_context())
-    old = crew.register()
+    account, api = StoryAccount(stack, customer), Api(stack.api, stack.tls_context())
+    old = account.register()
     api.fail(old, 20)
-    customer.answer_alert(crew.wait_for_mail("alert"), "not_us", leaked=True)
+    customer.answer_alert(account.wait_for_mail("alert"), "not_us", leaked=True)
     assert api.refused_within(old, 1.0)
-    new = customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    new = customer.collect_keys(account.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 401)
-    crew.wait_for_state("closed")
+    account.wait_for_state("closed")
 
-    other = Crew(stack, customer)
+    other = StoryAccount(stack, customer)
     attacked = other.register()
     api.fail(attacked, 20)
     other.wait_for_mail("alert")

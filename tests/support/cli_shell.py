@@ -35,7 +35,7 @@ def main() -> None:
 
 try:
     main()
-except BaseException:  # noqa: BLE001  # told here: the interpreter's end, which would tell it, is skipped
+except BaseException:  # noqa: BLE001  # printed here: the interpreter's end, which would print it, is skipped
     traceback.print_exc()
 finally:
     sys.stderr.flush()

@@ -91,7 +91,7 @@ class CliStack:
         """Decide about a first case before there is a worker; then start it."""
         _, self.first_incident = open_incident(self.world, "first")
         self._start_workflow(self.first_incident)
-        more = ("--reason", "nobody is there", "--timeout", "1", "--decision-id", "d-1")
+        more = ("--reason", "no one is there", "--timeout", "1", "--decision-id", "d-1")
         self.before_any_worker = self.decide(self.first_incident, "dismiss", *more)
         self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
 
@@ -138,7 +138,7 @@ def open_stack(folder: Path, database_kind: str) -> Iterator[CliStack]:
         OCTY_LINK_KEYS=Keychain.generate().export(),
         OCTY_TEMPORAL_ADDRESS=f"127.0.0.1:{temporal}",
         OCTY_TEMPORAL_KEYS=Keychain.generate().export(),
-        OCTY_CODEC_URL="none",  # nobody reads payloads here
+        OCTY_CODEC_URL="none",  # payloads are not read here
         OCTY_SMTP_PORT=str(smtp),
         OCTY_SMTP_CA_FILE=str(certificate.ca),
         OCTY_PUBLIC_URL=f"https://localhost:{pages}",

@@ -94,7 +94,7 @@ def _template_file() -> Path:
 
 
 def remove_template() -> None:
-    """Leave nothing behind; for those who end by os._exit, which asks nobody."""
+    """Leave nothing behind; for those who end by os._exit, which runs no clean-up."""
     if _template_file.cache_info().currsize:
         shutil.rmtree(_template_file().parent, ignore_errors=True)
 

@@ -4,7 +4,7 @@ import select
 
 
 def is_readable(descriptor: int, timeout: float) -> bool:
-    """Tell whether it can be read, or has ended, within so many seconds."""
+    """Return whether it can be read, or has ended, within so many seconds."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(timeout * 1000))

@@ -14,7 +14,7 @@ def words(text: str) -> str:
 
 
 def fits(problem: Problem, check: Check) -> bool:
-    """Tell whether a check's texts are the problem's, with something in each gap."""
+    """Return whether a check's texts are the problem's, with something in each gap."""
     return all(
         re.fullmatch(".*".join(map(re.escape, words(template).split("…"))), told, re.DOTALL)
         for template, told in ((problem.name, check.name), (problem.found, check.found), (problem.to_do, check.to_do))

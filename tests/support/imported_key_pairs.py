@@ -35,7 +35,7 @@ def rename(world: World, keys: Keys, public_key: str) -> Keys:
 
 
 def put(world: World, keys: Keys, stored: str, scheme: str | None, public_key: str) -> Keys:
-    """Write a digest as it is, as whoever may write SQL can."""
+    """Write a digest as it is, as someone who may write SQL can."""
     with world.database.write() as connection:
         run(
             connection,

@@ -59,7 +59,7 @@ def planned(world: World, content: bytes, *, into_existing: bool = False, now: f
 def imported(world: World, content: bytes, **options) -> Plan:
     """Import a file that is right."""
     plan = planned(world, content, **options)
-    assert plan.faults == []
+    assert plan.errors == []
     carry_out(world.database, plan, now=options.get("now", NOW), progress=lambda *_: None)
     return plan
 

@@ -16,14 +16,14 @@ LEAST_ROOM = 4 << 30  # bytes, of the folder and of memory: a run needs less tha
 
 
 def use_memory_folder(folder: Path = SHARED_MEMORY) -> bool:
-    """Let this process, and those that it starts, have temporary files in that folder; tell whether they do.
+    """Let this process, and those that it starts, have temporary files in that folder; return whether they do.
 
     Not where somebody has said where they shall be, and not where no program can be started.
     """
     if "TMPDIR" in os.environ or not _has_room(folder):
         return False
     os.environ["TMPDIR"] = str(folder)
-    tempfile.tempdir = None  # found anew at the next use
+    tempfile.tempdir = None  # found again at the next use
     return True
 
 

@@ -111,11 +111,11 @@ class PostgresServer:
         self._administer(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
 
     def drop(self, database: str) -> None:
-        """Drop it, and throw out whoever is connected."""
+        """Drop it, and end its connections."""
         self._administer(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
 
     def lock_out(self, database: str) -> None:
-        """Throw out whoever is connected to a database, and let nobody in."""
+        """End the connections to a database, and allow no new ones."""
         self._administer(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database)))
         throw_out = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {}"
         self._administer(sql.SQL(throw_out).format(sql.Literal(database)))
@@ -238,7 +238,7 @@ class PostgresServer:
             raise RuntimeError(f"PostgreSQL did not start (status {child.returncode}):\n{tail}")
 
     def _ready(self, pid: int) -> bool:
-        """Read the lock file, as pg_ctl does: the first line tells whose it is, the eighth its state."""
+        """Read the lock file, as pg_ctl does: the first line says whose it is, the eighth its state."""
         with contextlib.suppress(FileNotFoundError):
             lines = self._data.joinpath("postmaster.pid").read_text().splitlines()
             return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"

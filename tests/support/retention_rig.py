@@ -85,7 +85,7 @@ def add_counts(world: World, *counts: tuple[str, int, str, str, int]) -> None:
 def add_messages(world: World, *delivered: float | None) -> None:
     rows = [
         {"kind": "incident_opened", "subject_id": "x", "detail": {}, "created_at": utc(0.0)}
-        | {"delivered_at": None if at is None else utc(at), "tries": 1, "last_error": "", "leased_by": ""}
+        | {"delivered_at": None if at is None else utc(at), "delivery_attempts": 1, "last_error": "", "leased_by": ""}
         for at in delivered
     ]
     _insert(world, Outbox, rows)
@@ -97,7 +97,14 @@ def add_changes(world: World, *times: float) -> None:
 
 def add_webhooks(world: World, account_id: str, *rows: tuple[str, float]) -> None:
     """Put webhooks down, each by its state and the time of its cause."""
-    words = {"account_id": account_id, "event": "keys.ready", "data": {}, "orders": 1, "tries": 1, "last_error": ""}
+    words = {
+        "account_id": account_id,
+        "event": "keys.ready",
+        "data": {},
+        "orders": 1,
+        "delivery_attempts": 1,
+        "last_error": "",
+    }
     made = [
         {"id": f"w{number}", "key": f"k{number}", "state": state, "created_at": utc(at), **words}
         for number, (state, at) in enumerate(rows)

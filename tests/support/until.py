@@ -1,4 +1,4 @@
-"""Wait for a condition, with a deadline: the only way in which tests wait for something that no event tells of."""
+"""Wait for a condition, with a deadline: the only way in which tests wait for something that no event announces."""
 
 import asyncio
 import inspect

@@ -78,5 +78,5 @@ def activities(world: World, authority: Authority | None = None, **values: objec
 
 def status(world: World, order: WebhookStepInput) -> tuple:
     """Return state, attempts and last error of a webhook."""
-    [found] = world.rows("SELECT state, tries, last_error FROM webhook WHERE id = :id", id=order.webhook_id)
+    [found] = world.rows("SELECT state, delivery_attempts, last_error FROM webhook WHERE id = :id", id=order.webhook_id)
     return found

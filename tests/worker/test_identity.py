@@ -139,7 +139,7 @@ SERVED = {"kind": "postgresql", "database": 16384, "system": "7"}
     ("recorded", "found", "same"),
     [
         (FILE, FILE, True),
-        (FILE, {**FILE, "device": 9}, True),  # numbered anew at a reboot
+        (FILE, {**FILE, "device": 9}, True),  # numbered again at a reboot
         (FILE, {**FILE, "path": "/b/octy.db"}, True),  # renamed, or another mount of the same file
         (FILE, {**FILE, "inode": 3}, False),  # copied back from a backup
         (FILE, {**FILE, "device": 9, "path": "/b/octy.db"}, False),  # another volume

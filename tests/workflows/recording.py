@@ -3,7 +3,7 @@
 Here: which tables, the way from a history to a file, and what is taken out of it. Not here: the paths themselves, each
 in its test; whether the files still replay (`test_histories`).
 
-Ids are the harness's, which count from 1; who ran it, where and with which files is taken out. Record anew when a
+Ids are the harness's, which count from 1; who ran it, where and with which files is taken out. Record again when a
 change of the workflows is meant to change histories, and only then: the files stand for workflows that are running.
 """
 
@@ -92,7 +92,7 @@ def files() -> list[Path]:
 
 
 def record(harness: Harness) -> Iterator[Path]:
-    """Write every file anew."""
+    """Write every file."""
     for folder in {folder for folder, _ in TABLES}:
         shutil.rmtree(FOLDER / folder, ignore_errors=True)
     for file, run in rows():

@@ -225,7 +225,7 @@ def lines(run: WorkflowRun) -> list[str]:
 
 
 def _was_told(run: WorkflowRun, signals: int) -> bool:
-    """Tell whether so many signals were handled: each is ignored or refused."""
+    """Return whether so many signals were handled: each is ignored or refused."""
     return len(run.records.ignored) + sum(" refused " in line for line in run.records.story) == signals
 
 

@@ -110,15 +110,15 @@ async def test_dismissal_amended_during_the_close_keeps_the_incident_open(harnes
 
 @on_harness
 async def test_decision_amended_before_the_workflow_has_read_it(harness: Harness) -> None:
-    telling = asyncio.Event()
-    run = await harness.incident(late={"record_decision": telling})
+    recorded = asyncio.Event()
+    run = await harness.incident(late={"record_decision": recorded})
     deciding = await run.handle.start_update(
         Case.decide, run.records.order(EVE), wait_for_stage=WorkflowUpdateStage.ACCEPTED
     )
     await run.wait_for_line("take regenerate of eve")
     await changes(run, CALLED_OFF)
     await run.wait_for_line("close false_alarm")
-    telling.set()
+    recorded.set()
     assert (await deciding.result()).accepted
     assert await run.result() == "false_alarm"
     assert await run.handle.query(Case.status) == StatusResult("closed", "dismiss", "dan")

@@ -47,7 +47,7 @@ async def test_answer_is_handled_while_the_mail_server_is_unavailable(harness: H
     await run.answers(Choice.DISMISS)
     assert await run.result() == "false_alarm"
     await run.check_story("0h note opened waiting", "0h close false_alarm")
-    assert run.records.tries["alert-1"] == 7  # twice at once (then as a retry), after 1, 3, 7, 15 and 31 seconds
+    assert run.records.attempts["alert-1"] == 7  # twice at once (then as a retry), after 1, 3, 7, 15 and 31 seconds
 
 
 @on_harness
@@ -56,9 +56,9 @@ async def test_answer_stops_the_retries_of_a_mail(harness: Harness) -> None:
     await run.advance_to(5)
     await run.answers(Choice.REGENERATE)
     await run.wait_for_line("note regenerating regenerating")
-    tries = run.records.tries.copy()
+    attempts = run.records.attempts.copy()
     await run.advance_to(5 * DAY)
-    assert run.records.tries == tries
+    assert run.records.attempts == attempts
 
 
 @on_harness
@@ -87,7 +87,7 @@ async def test_reminder_due_during_retries_of_the_alert_is_skipped(harness: Harn
     run = await harness.incident(times, mail_ends={"alert-1": ["down"] * 7})  # sent by the 8th try, after 2 minutes
     await run.advance_to(HOUR + 1)
     await run.check_story("0h note opened waiting", "0h mail alert-1", "1h mail reminder-2")
-    assert run.records.tries == {"alert-1": 8, "reminder-2": 1}
+    assert run.records.attempts == {"alert-1": 8, "reminder-2": 1}
 
 
 @on_harness
@@ -105,7 +105,7 @@ async def test_activity_that_fails_for_a_while_delays_no_deadline(harness: Harne
     run = await harness.incident(mail_ends={"reminder-1": ["down"] * 4})
     await run.advance_to(3 * DAY + 1)
     await run.wait_for_line("mail reminder-2")
-    await until_async(lambda: run.records.tries["reminder-2"] == 1, message=run.records)
+    await until_async(lambda: run.records.attempts["reminder-2"] == 1, message=run.records)
     assert 3 * DAY <= run.when("mail reminder-2")[0] < 3 * DAY + SLACK
 
 

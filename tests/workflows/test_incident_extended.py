@@ -132,7 +132,7 @@ async def test_extension_of_an_answered_incident_is_refused_and_a_late_signal_is
     run = await harness.incident()
     await run.answers(Choice.REGENERATE)
     await run.wait_for_line("note regenerating regenerating")
-    error = await refused(run, WEEK)  # by the validator, which asks nobody and uses no order
+    error = await refused(run, WEEK)  # by the validator, without an activity; the request stays unused
     assert (error.type, "there is an answer: regenerate, decided by customer" in error.message) == ("TooLate", True)
     await run.orders_by_signal(WEEK)
     await run.wait_for_line("note extension_refused")
@@ -193,7 +193,7 @@ async def test_extension_during_the_close_is_refused(harness: Harness) -> None:
     closing.set()
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await asking.result()
-    assert "the incident is closed as unanswered: nobody answered" in str(caught.value.cause)
+    assert "the incident is closed as unanswered: no answer" in str(caught.value.cause)
     assert await run.result() == "unanswered"
 
 
@@ -228,7 +228,7 @@ async def test_first_answer_in_sql_wins_at_the_end(harness: Harness, first: str)
 
 @on_harness
 async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(harness: Harness) -> None:
-    """Whoever comes first, and whatever silence does; all at one time, as each waits for its end in real seconds."""
+    """Whichever comes first, and whatever silence does; all at one time, as each waits for its end in real seconds."""
     due = 5.0  # real seconds after the start: a busy machine needs some until the worker is kept busy
     times = IncidentTimes(remind_after=(), staff_after=0.2, close_after=due)
     cases = {
@@ -257,7 +257,7 @@ async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(h
         assert not any("regenerate" in line and "take" not in line for line in run.records.story), case
 
 
-# An incident that is started anew
+# An incident that is started again
 
 
 @on_harness

@@ -44,7 +44,7 @@ async def test_new_answer_in_the_activation_of_the_abandonment_is_handled(harnes
         await customer_answers(run)
     assert await run.result() == "false_alarm"
     assert [line.partition(" ")[2] for line in run.records.story[-2:]] == [
-        "note regeneration_abandoned",  # nobody of staff is needed
+        "note regeneration_abandoned",  # no staff is needed
         "close false_alarm",
     ]
 

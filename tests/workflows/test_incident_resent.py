@@ -100,7 +100,7 @@ async def test_resolved_staff_cause_does_not_hide_another(harness: Harness) -> N
     assert len(run.when("note no_answer needs_staff")) == 1
     await resend(run)
     await run.wait_until_idle()
-    assert (await run.handle.query(Case.status)).state == "needs_staff"  # nobody has answered all the same
+    assert (await run.handle.query(Case.status)).state == "needs_staff"  # there is no answer all the same
     assert run.when(RELIEVED) == []
     await run.orders(StaffExtension(7, "eve", "they are ill"))
     assert await run.handle.query(Case.status) == StatusResult("waiting", None, None)

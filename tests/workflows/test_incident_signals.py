@@ -256,12 +256,12 @@ async def overtaken(harness: Harness) -> tuple[WorkflowRun, asyncio.Event, Corou
 @on_harness
 async def test_decision_refused_before_the_abandonment_does_not_restore_the_old_answer(harness: Harness) -> None:
     run, taking, report = await overtaken(harness)
-    run.records.late["record_decision"] = telling = asyncio.Event()
+    run.records.late["record_decision"] = recorded = asyncio.Event()
     taking.set()
     await run.wait_for_line("take dismiss of dan")  # SQL refuses it, and the workflow hears of that last of all
     await run.regeneration_ends("abandoned")
     await run.wait_for_line("note regeneration_abandoned needs_staff")
-    telling.set()
+    recorded.set()
     assert (await refused(report)).type == "TooLate"
     await run.wait_until_idle()
     assert await run.handle.query(Case.status) == StatusResult("needs_staff", None, None)

@@ -68,7 +68,7 @@ async def test_missing_subject_creates_one_staff_task_that_ends_when_it_is_found
     scheduled = await activities_scheduled(run)
     await run.advance_to(4 * HOUR)
     assert lines(run) == [f"missing {kind}"]
-    assert await activities_scheduled(run) == scheduled  # tries are no events of the history
+    assert await activities_scheduled(run) == scheduled  # attempts are no events of the history
     run.records.missing.clear()
     await run.advance_to(4 * HOUR + 2 * SELDOM_SECONDS)
     await until_async(lambda: FIRST[kind] in lines(run), message=run.records.story)

@@ -33,8 +33,8 @@ def at(seconds: float) -> Event:
 
 
 def tried(mail: str) -> Event:
-    """Wait, in real time, for a first try."""
-    return lambda run: until_async(lambda: run.records.tries[mail] > 0, message=run.records.tries)
+    """Wait, in real time, for a first attempt."""
+    return lambda run: until_async(lambda: run.records.attempts[mail] > 0, message=run.records.attempts)
 
 
 PATHS = [

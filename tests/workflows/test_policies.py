@@ -8,9 +8,9 @@ from temporalio.common import RetryPolicy
 from octy_workflows.retry import BACKGROUND_RETRY, DEFAULT_RETRY, MAIL_RETRY
 
 
-def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
+def waits(policy: RetryPolicy, attempts: int) -> list[timedelta]:
     assert policy.maximum_interval is not None
-    doubled = [policy.initial_interval * policy.backoff_coefficient**number for number in range(tries)]
+    doubled = [policy.initial_interval * policy.backoff_coefficient**number for number in range(attempts)]
     return [min(wait, policy.maximum_interval) for wait in doubled]
 
 

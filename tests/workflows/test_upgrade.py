@@ -77,7 +77,7 @@ class Site:
             await run.advance_to(seconds)
 
     async def all_finish(self, *lines: str) -> None:
-        """One is decided, one answered by nobody: an update and timers."""
+        """One is decided, one without an answer: an update and timers."""
         decided, *silent = self.runs
         await decided.orders(StaffDecision("dismiss", "dan", "their own test"))
         assert await decided.result() == "false_alarm"

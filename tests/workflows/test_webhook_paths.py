@@ -1,4 +1,4 @@
-"""The paths of a webhook: the results of its tries, and the end that follows."""
+"""The paths of a webhook: the results of its attempts, and the end that follows."""
 
 import json
 
@@ -34,30 +34,30 @@ async def test_webhook_ends_with_the_result_of_its_activity(
 @on_harness
 async def test_unavailable_webhook_server_is_tried_again_within_the_hour(harness: Harness) -> None:
     run = await harness.webhook(posts=["down"] * 14)  # 1 s, 2 s, … 4096 s is cut to an hour
-    await until_async(lambda: run.records.tries["post"] > 0, message=run.records.tries)
+    await until_async(lambda: run.records.attempts["post"] > 0, message=run.records.attempts)
     await run.advance_to(6 * HOUR)
     assert await run.result() == "sent"
-    assert run.records.tries["post"] == 15
+    assert run.records.attempts["post"] == 15
 
 
 @on_harness
 async def test_webhook_retries_end_with_its_ttl_and_not_before(harness: Harness) -> None:
     run = await harness.webhook(posts=list(NEVER))
-    await until_async(lambda: run.records.tries["post"] > 0, message=run.records.tries)
+    await until_async(lambda: run.records.attempts["post"] > 0, message=run.records.attempts)
     await run.advance_to(3 * DAY - 2 * HOUR)  # the last try is that after which no other would fit
     assert (await run.handle.describe()).close_time is None
     await run.advance_to(3 * DAY + SLACK)
     assert await run.result() == "failed"
     [line] = run.records.story
     assert line.endswith("give up failed")
-    assert run.records.tries["post"] in range(80, 90)
+    assert run.records.attempts["post"] in range(80, 90)
 
 
 @on_harness
 async def test_webhook_whose_last_try_arrived_is_not_failed(harness: Harness) -> None:
     """Its worker died before it could say so, but not before it wrote it down."""
     run = await harness.webhook(ttl=60.0, posts=list(NEVER), ending="sent")
-    await until_async(lambda: run.records.tries["post"] > 0, message=run.records.tries)
+    await until_async(lambda: run.records.attempts["post"] > 0, message=run.records.attempts)
     await run.advance_to(60 + SLACK)
     assert await run.result() == "sent"
 

@@ -73,14 +73,14 @@ class FakeRecords:
     # By mail, one end a try; "down" raises, "obsolete" is skipped, "withheld" until the next day, "grouped" and
     # "held" are delayed by five minutes; then "sent".
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
-    tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
+    attempts: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
     pieces: list[MaintenanceStepResult] = field(default_factory=list)  # of a round of maintenance, one a call
     missing: set[str] = field(default_factory=set)  # activities that do not find their subject
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
-    late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
+    late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and return later
     staff_orders: dict[str, tuple[StaffAction, StaffRequest]] = field(default_factory=dict)  # by id
     used: dict[str, str] = field(default_factory=dict)  # orders, each by the activity that used it
     ignored: list[IgnoredSignal] = field(default_factory=list)  # signals that no row backs
@@ -103,7 +103,7 @@ class FakeRecords:
 
     @property
     def alert_follows(self) -> bool:
-        """Tell whether an alert waits until the opening is told, so that a story is always told in one order."""
+        """Return whether an alert waits until the opening is told, so that a story is always told in one order."""
         hindered = {*self.slow, *self.broken, *self.missing, *self.shaky}
         return not hindered & {"record_incident_event", "opened"}
 
@@ -173,7 +173,7 @@ class FakeRecords:
         return self.standing is not None and self.standing.current_choice == Choice.DISMISS
 
     def passed_over(self, resolution: str) -> bool:
-        """Tell whether SQL denies what this end rests on."""
+        """Return whether SQL denies what this end rests on."""
         match Resolution(resolution):
             case Resolution.UNANSWERED:
                 return self.standing is not None
@@ -194,7 +194,7 @@ class FakeRecords:
 
 
 def _when(seconds: float) -> str:
-    """Tell hours, rounded: a test may take seconds of real time, a deadline is hours away."""
+    """Return hours, rounded: a test may take seconds of real time, a deadline is hours away."""
     return f"{seconds / 3600:.1f}h".replace(".0h", "h")
 
 
@@ -228,7 +228,7 @@ class FakeActivities:
             await records.opened.wait()
         ends = records.mail_ends.get(mail, [])
         end = ends.pop(0) if ends else "sent"
-        records.tries[mail] += 1
+        records.attempts[mail] += 1
         if end == "down":
             raise ApplicationError("no mail server answers")
         records.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
@@ -290,7 +290,7 @@ class FakeActivities:
     @activity.defn
     async def record_decision(self, order: RecordDecisionInput) -> DecisionResult:
         records = await self._open(order.incident_id)
-        decision = StaffDecision("regenerate", "system", "nobody answered in time")
+        decision = StaffDecision("regenerate", "system", "no answer in time")
         if order.request_id:
             said = records.staff_orders[order.request_id][1]
             assert isinstance(said, StaffDecision)
@@ -411,7 +411,7 @@ class FakeActivities:
     async def post_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
         records = await self._open(order.webhook_id)
         end = records.posts.pop(0) if records.posts else "sent"
-        records.tries["post"] += 1
+        records.attempts["post"] += 1
         if end == "down":
             raise ApplicationError("no server answers")
         records.tell(order.at, f"post {end}", order)

@@ -188,7 +188,7 @@ class WorkflowRun:
 
 
 def _busy(described: DescribeWorkflowExecutionResponse, but: str) -> bool:
-    """Tell whether something will happen without a timer or a message; an activity between two tries waits for one."""
+    """Return whether something happens without a timer or message; an activity that will be retried waits for one."""
     waiting = (
         pending.activity_type.name == but
         or (pending.attempt > 1 and pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED)
@@ -198,7 +198,7 @@ def _busy(described: DescribeWorkflowExecutionResponse, but: str) -> bool:
 
 
 def _started(described: DescribeWorkflowExecutionResponse) -> bool:
-    """Tell whether the worker holds a task of the workflow."""
+    """Return whether the worker holds a task of the workflow."""
     started = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
     return described.HasField("pending_workflow_task") and described.pending_workflow_task.state == started
 
@@ -287,7 +287,7 @@ class Harness:
         )
 
     async def webhook(self, ttl: float = 3 * DAY, **records: Any) -> WorkflowRun:
-        """Tell of an event."""
+        """Record an event."""
         webhook_id = f"w{next(_numbers)}"
         case = WebhookInput(webhook_id, "keys.ready", ttl)
         return await self._start(KeyWebhookWorkflow.run, case, webhook_id, FakeRecords(**records))

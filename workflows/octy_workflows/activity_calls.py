@@ -18,7 +18,7 @@ _Result = TypeVar("_Result")
 
 
 def missing_subject_cause(error: ActivityError) -> str:
-    """Return the message of an activity that gave up because its subject is missing; empty for other failures."""
+    """Return the message of an activity that failed because its subject is missing; empty for other failures."""
     cause = error.cause
     return cause.message if isinstance(cause, ApplicationError) and cause.type == SUBJECT_MISSING else ""
 

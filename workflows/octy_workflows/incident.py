@@ -126,7 +126,7 @@ class KeyIncidentWorkflow:
             if not self._incident.times.regenerate_on_silence:
                 await self._close(Resolution.UNANSWERED)
                 return
-            await self._answers.record("", "nobody answered in time")
+            await self._answers.record("", "no answer in time")
 
     async def _act_on_answer(self) -> None:
         answer = self._answers.current

@@ -121,7 +121,7 @@ class AnswerTracker:
     def check_open(self) -> None:
         """Raise a refusal when no answer is waited for."""
         if self.resolution is not None:
-            answer = self.current or "nobody answered"
+            answer = self.current or "no answer"
             raise refusal(f"too late, the incident is closed as {self.resolution}: {answer}", TOO_LATE)
         if self.current is not None:
             raise refusal(f"too late, there is an answer: {self.current}", TOO_LATE)

@@ -520,7 +520,7 @@ class RecordIncidentEventInput:
 
 @dataclass(frozen=True)
 class RecordDecisionInput:
-    """Input of `record_decision`. `request_id`: of a used staff request. Empty: nobody answered, "system" decides."""
+    """Input of `record_decision`. `request_id`: of a used staff request. Empty: no answer, "system" decides."""
 
     incident_id: str
     request_id: str

@@ -21,7 +21,7 @@ class InstallationRow(Table, table=True):
 
 
 class KeyCheck(Table, table=True):
-    """A keyed check value of one key of a keychain: tells it from another key with the same id (`key_checks`)."""
+    """A keyed check value of a key of a keychain: distinguishes it from another key with the same id (`key_checks`)."""
 
     __tablename__ = "key_check"
 

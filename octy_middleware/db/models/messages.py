@@ -49,7 +49,7 @@ class Outbox(Table, table=True):
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     created_at: datetime = time_column()
     delivered_at: datetime | None = time_or_none()
-    tries: int = 0
+    delivery_attempts: int = 0
     last_error: str = ""
     leased_by: str = Field(
         default="", max_length=64, sa_column_kwargs={"server_default": ""}
@@ -78,10 +78,10 @@ class Mail(Table, table=True):
     kind: str = Field(max_length=32)
     message_id: str = Field(unique=True, max_length=200)
     state: str = Field(default=MailState.PENDING, max_length=16)
-    tries: int = 0
+    delivery_attempts: int = 0
     last_error: str = ""
     created_at: datetime = time_column()
-    tried_at: datetime | None = time_or_none()  # start of the last try
+    attempted_at: datetime | None = time_or_none()  # start of the last attempt
     sent_at: datetime | None = time_or_none()
     joined_mail: str = Field(
         default="", max_length=100, sa_column_kwargs={"server_default": ""}
@@ -114,7 +114,7 @@ class Webhook(Table, table=True):
     data: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # no secrets, addresses or names
     state: str = Field(default=WebhookState.PENDING, max_length=16)
     orders: int = 1  # number of deliveries requested: one by its cause, further ones by staff
-    tries: int = 0
+    delivery_attempts: int = 0
     last_error: str = ""
     created_at: datetime = time_column()
     sent_at: datetime | None = time_or_none()

@@ -39,7 +39,7 @@ def set_state(world: World, keys: Keys, state: str) -> None:
         ("empty secret", "active", "empty", Outcome.WRONG_SECRET),
         ("retired pair, right secret", "retired", "right", Outcome.RETIRED),
         ("retired pair, wrong secret", "retired", "wrong", Outcome.RETIRED_WRONG),
-        ("pending pair is known to nobody", "pending", "right", Outcome.UNKNOWN_KEY),
+        ("pending pair is unknown", "pending", "right", Outcome.UNKNOWN_KEY),
         ("unknown key", "active", "unknown", Outcome.UNKNOWN_KEY),
         ("nothing", "active", None, Outcome.MISSING),
         ("garbage", "active", "Basic !!!!", Outcome.MALFORMED),
@@ -125,7 +125,7 @@ def test_wrong_unknown_and_retired_cost_the_database_the_same_work(world: World)
                 authenticator.decide(FakeRequest(header))
         authenticator.key_cache.stop()
         event.listen(authenticator.database.engine, "checkout", listen)
-        authenticator.database.close()  # what is kept open is opened anew
+        authenticator.database.close()  # what is kept open is opened again
         for name, header in headers.items():
             steps.clear()
             authenticator.decide(FakeRequest(header))

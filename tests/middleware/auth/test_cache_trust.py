@@ -33,7 +33,7 @@ class Clocked:
         self.trust.succeed(self.now)
 
     def run(self, seconds: float, *, failing: bool = False) -> bool:
-        """Let the process run so long; tell whether memory was trusted all the time."""
+        """Let the process run so long; return whether memory was trusted all the time."""
         trusted = True
         for _ in range(round(seconds / 0.25)):
             self.now += 0.25

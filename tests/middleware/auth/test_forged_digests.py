@@ -1,4 +1,4 @@
-"""Whoever can write SQL cannot log in as a customer: an edited or copied digest fits no secret (T21)."""
+"""Someone who can write SQL cannot log in as a customer: an edited or copied digest fits no secret (T21)."""
 
 from hashlib import sha256
 

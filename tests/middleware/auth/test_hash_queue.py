@@ -1,4 +1,4 @@
-"""The order of slow hashes, hash by hash: who passes behind which flood, who is turned away, and what time tells."""
+"""The order of slow hashes, hash by hash: who passes behind which flood, who is refused, what time shows."""
 
 from dataclasses import dataclass, field
 

@@ -160,7 +160,7 @@ def test_every_key_of_the_old_format_takes_a_slow_hash_while_one_is_imported(wor
             Outcome.RETIRED_WRONG,
         ]
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        until(lambda: work_of(authenticator, headers["unknown"]) != "slow")  # none is left: the feed tells
+        until(lambda: work_of(authenticator, headers["unknown"]) != "slow")  # none is left, as the feed shows
 
 
 def world_shape(world: World) -> str:
@@ -171,7 +171,7 @@ def world_shape(world: World) -> str:
 
 
 def test_decoy_is_the_hash_of_another_key_and_accepts_nothing(world: World, old: Keys) -> None:
-    """The secret that fits the decoy authenticates nobody under a key that isn't its own."""
+    """The secret that fits the decoy authenticates no one under a key that isn't its own."""
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
         assert work_of(authenticator, basic(OLD_UNKNOWN, old.secret)) == "slow"

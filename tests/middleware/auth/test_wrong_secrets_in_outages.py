@@ -59,7 +59,7 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
 
 
 def test_wrong_secrets_of_a_cached_key_pair_are_counted_after_the_outage(world: World) -> None:
-    """Its right secret is 200 meanwhile: the 503 tells that the other one is wrong."""
+    """Its right secret is 200 meanwhile: the 503 shows that the other one is wrong."""
     keys = world.register()
     with world.authenticator(commit_timeout=1.0, grace_period=60.0) as authenticator:
         assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
@@ -189,4 +189,4 @@ def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatc
 
 
 async def _no_app(*_: Any) -> None:
-    raise AssertionError("nobody is let in")
+    raise AssertionError("no request is accepted")

@@ -92,16 +92,16 @@ def test_unknown_schema_is_left_unchanged(world: World, found: str, message: str
 
 @pytest.mark.sqlite
 def test_database_locked_by_another_program_is_unavailable(world: World) -> None:
-    impatient = Database(world.url, busy_timeout=0.2)
+    short = Database(world.url, busy_timeout=0.2)
     stranger = sqlite3.connect(world.folder / "octy.db", isolation_level=None)
     stranger.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(DatabaseUnavailableError, match="locked"), impatient.write():
+    with pytest.raises(DatabaseUnavailableError, match="locked"), short.write():
         pass
     stranger.execute("ROLLBACK")
     stranger.close()
-    with impatient.write():
+    with short.write():
         pass
-    impatient.close()
+    short.close()
 
 
 def test_missing_database_raises_database_unavailable(tmp_path: Path, database_kind: str) -> None:
@@ -150,7 +150,7 @@ def test_file_lock_timeout_raises_database_unavailable(tmp_path: Path) -> None:
 
 
 def test_forked_child_and_parent_write_at_the_same_time(world: World) -> None:
-    """A thread of the parent writes all the time, as does the child: nothing is lost, and nobody waits for ever."""
+    """A thread of the parent writes all the time, as does the child: nothing is lost, and neither waits for ever."""
     stop = threading.Event()
     written = 0
 
@@ -226,7 +226,7 @@ def remove(world: World) -> None:
 @pytest.mark.parametrize("use", ["read", "write"])
 @pytest.mark.sqlite
 def test_removed_file_is_unavailable_and_is_not_created_again(world: World, use: str) -> None:
-    """Connections would go on in the unlinked file: refusals "on disk" where nobody will ever read them."""
+    """Connections would go on in the unlinked file: refusals "on disk" where they will never be read."""
     put_change(world, "pk_old")
     remove(world)
     for _ in range(3):
@@ -274,8 +274,8 @@ def test_removed_file_found_by_one_thread_is_not_used_by_others(world: World, mo
         pass  # two connections in the pool
     remove(world)
     with ThreadPoolExecutor(8) as threads:
-        tries = [threads.submit(_can_read, world) for _ in range(40)]
-        assert not any(each.result() for each in tries)
+        attempts = [threads.submit(_can_read, world) for _ in range(40)]
+        assert not any(each.result() for each in attempts)
 
 
 def _can_read(world: World) -> bool:

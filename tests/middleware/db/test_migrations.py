@@ -41,7 +41,7 @@ def tables_of(database: Database) -> dict[str, Table]:
 
 
 def shape(database: Database) -> dict[str, object]:
-    """Return all that the database itself tells of its tables; columns by name, for migrations add them at the end."""
+    """Return all that the database reports about its tables; columns by name, for migrations add them at the end."""
     with database.read() as connection:
         inspector = inspect(connection)
         return {
@@ -215,7 +215,7 @@ def test_upgrade_waits_for_a_running_upgrade(empty: Database) -> None:
     other.close()
 
 
-# What `octy db check` tells
+# What `octy db check` reports
 
 
 DIFFERS = r"its tables differ from it: .*→ undo what was changed by hand"
@@ -225,7 +225,7 @@ DIFFERS = r"its tables differ from it: .*→ undo what was changed by hand"
     ("damage", "told"),
     [
         ("DROP TABLE job", ["the table job is missing"]),
-        ("ALTER TABLE outbox DROP COLUMN tries", ["the table outbox lacks the column tries"]),
+        ("ALTER TABLE outbox DROP COLUMN delivery_attempts", ["the table outbox lacks the column delivery_attempts"]),
         (
             "ALTER TABLE outbox ADD COLUMN more INTEGER",
             ["the table outbox has a column more that is not ours"],
@@ -284,7 +284,7 @@ def test_check_tables_reports_what_only_a_server_can_change(world: World, damage
 
 
 def assert_reported(world: World, damage: str, told: list[str]) -> None:
-    """Damage the tables; assert what the comparison tells, and that the check refuses it."""
+    """Damage the tables; assert what the comparison reports, and that the check refuses it."""
     with world.database.write() as connection:
         for statement in damage.split("; "):
             connection.exec_driver_sql(statement)

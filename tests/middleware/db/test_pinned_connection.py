@@ -114,7 +114,7 @@ def test_forked_child_has_its_own_pinned_connection(world: World) -> None:
 
 
 def test_fork_inside_a_transaction_leaves_it_to_the_parent(world: World) -> None:
-    """Whoever uses it for longer than a fork waits goes on; the child opens one of its own and ends neither's."""
+    """A thread that uses it for longer than a fork waits goes on; the child opens one of its own and ends neither's."""
     database, pinned, inside, go_on = (
         world.database,
         world.database.pin_connection(),

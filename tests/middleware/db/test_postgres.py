@@ -146,12 +146,12 @@ def test_hanging_server_is_unavailable_and_continues_afterwards(own: PostgresSer
 
 
 def test_lock_timeout_raises_database_unavailable(world: World) -> None:
-    impatient = Database(world.url, busy_timeout=0.1)
-    with world.database.write(), pytest.raises(DatabaseUnavailableError, match="lock timeout"), impatient.write():
+    short = Database(world.url, busy_timeout=0.1)
+    with world.database.write(), pytest.raises(DatabaseUnavailableError, match="lock timeout"), short.write():
         pass
-    with impatient.write():
+    with short.write():
         pass
-    impatient.close()
+    short.close()
 
 
 def test_error_rolls_back_the_transaction_and_the_connection_stays_usable(world: World) -> None:

@@ -74,7 +74,7 @@ def asked(app: Served, keys: Keys) -> int:
 def test_key_pair_revoked_during_a_switch_to_a_standby_is_refused_after_the_switch_back(
     world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
-    """Open connections stay: whoever made one to the standby would read its old state for ever."""
+    """Open connections stay: a process with one to the standby would read its old state for ever."""
     keys, other = world.register(), world.register("other")
     catch_up(world, standby, other)
     with served(world, by_way_of(world, proxy.port), grace_period=2.0, commit_timeout=2.0) as app:
@@ -160,7 +160,7 @@ def test_pinned_connection_to_a_standby_is_discarded(
 
 
 def test_read_only_server_is_discarded_and_used_again_once_it_takes_writes(world: World) -> None:
-    """SQLSTATE 25006 in the middle of a transaction: all connections are made anew, kept ones too."""
+    """SQLSTATE 25006 in the middle of a transaction: all connections are replaced, kept ones too."""
     database, name = Database(world.url), world.url.rpartition("/")[2]
     pinned = database.pin_connection()
     put(database)

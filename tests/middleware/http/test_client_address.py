@@ -51,7 +51,7 @@ PEERS = {
 
 
 @pytest.mark.parametrize(("peer", "source"), PEERS.values(), ids=PEERS)
-@pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"]], ids=["nobody trusted", "others trusted"])
+@pytest.mark.parametrize("trusted", [[], ["10.0.0.0/8"]], ids=["none trusted", "others trusted"])
 @pytest.mark.parametrize("family", ["x-forwarded", "forwarded"])
 def test_untrusted_peer_is_the_source_whatever_it_sends(peer, source, trusted, family):
     hop = f"for={LIE};proto=https" if family == "forwarded" else LIE

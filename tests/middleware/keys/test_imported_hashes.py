@@ -238,7 +238,7 @@ def test_c_library_and_passlib_agree_on_sha_crypt(stored: str, secret: str, monk
 
 
 def test_sha_crypt_releases_the_gil() -> None:
-    """Whole hashes are computed without the lock: another thread counts on as if nobody were there."""
+    """Whole hashes are computed without the lock: another thread counts on as if there were none."""
     costly = "$6$rounds=200000$saltstring$" + "." * 86
     done, count = threading.Event(), 0
 

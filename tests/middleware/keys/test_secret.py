@@ -132,7 +132,7 @@ def test_imported_hash_without_its_seal_verifies_nothing(imported: str) -> None:
         assert not hasher.verify(Secret("y"), stored, row)
     assert hasher.is_forged(edited, ROW)
     assert not hasher.is_forged(sealed, ROW)
-    assert not hasher.is_forged(sealed.replace("k1", "k2"), ROW)  # a pepper that is missing here: nobody knows
+    assert not hasher.is_forged(sealed.replace("k1", "k2"), ROW)  # a pepper that is missing here: unknown
 
 
 def test_rotated_keychain_checks_the_seals_of_the_old_pepper() -> None:

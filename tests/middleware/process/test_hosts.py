@@ -122,7 +122,7 @@ def test_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode
 
 @pytest.mark.sqlite
 def test_stopped_process_with_a_transaction_blocks_refusals_and_not_accepted_requests(world: World) -> None:
-    """Nobody can take a file's lock from a stopped process: unrecorded is 503 until that goes on or ends."""
+    """A stopped process keeps its lock on the file: unrecorded is 503 until that goes on or ends."""
     keys = world.register()
     here, there = multiprocessing.Pipe()
     holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, WriteMode.EXCLUSIVE, there))

@@ -377,15 +377,15 @@ def test_item_that_comes_during_a_batch_is_handled_after_it_and_flushed() -> Non
 
 
 def test_item_that_comes_alone_and_cannot_be_handled_is_tried_again() -> None:
-    tries: list[str] = []
+    attempts: list[str] = []
 
     def handle(batch: list[int]) -> list[int]:
-        tries.append(threading.current_thread().name)
-        return batch if len(tries) == 1 else []
+        attempts.append(threading.current_thread().name)
+        return batch if len(attempts) == 1 else []
 
     queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10)
     queue.put_alone(1)
-    until(lambda: tries == [threading.current_thread().name, "test"] and not len(queue))
+    until(lambda: attempts == [threading.current_thread().name, "test"] and not len(queue))
     queue.close()
 
 

@@ -48,7 +48,7 @@ def lengths(results: list[AttemptResult]) -> dict[str, int]:
         ("two sources share the key's streak", [bad(A), bad(B)], {ALL_NETWORKS: 2, A: 1, B: 1}),
         ("a success ends the key's streak and its own source's", [bad(A), bad(A), good(A)], {}),
         ("a success leaves other sources' streaks", [bad(A), bad(A), good(B)], {A: 2}),
-        ("counting starts anew after a success", [bad(A), good(B), bad(A)], {ALL_NETWORKS: 1, A: 2}),
+        ("counting starts again after a success", [bad(A), good(B), bad(A)], {ALL_NETWORKS: 1, A: 2}),
         ("successes alone are no streak", [good(A), good(B)], {}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

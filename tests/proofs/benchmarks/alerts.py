@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from story.api import Api, Crew
+from story.api import Api, StoryAccount
 from support.paths import EXAMPLES
 
 from octy_worker.dev.customer import Customer
@@ -32,17 +32,17 @@ def measure(lab: Lab) -> dict[str, Any]:
     ):
         api = Api(stack.api, stack.tls_context())
         try:
-            taken = [_one_incident(Crew(stack, customer), api, step) for _ in range(number + 1)][1:]
+            taken = [_one_incident(StoryAccount(stack, customer), api, step) for _ in range(number + 1)][1:]
         finally:
             api.close()
     return {"incidents": number, "milliseconds": Spread.of(taken), "p99_ms": percentile(taken, 0.99), "all_ms": taken}
 
 
-def _one_incident(crew: Crew, api: Api, step: Any) -> float:
-    keys = crew.register()
+def _one_incident(account: StoryAccount, api: Api, step: Any) -> float:
+    keys = account.register()
     api.fail(keys, THRESHOLD)
     answered = datetime.now(UTC)
-    accepted = crew.wait_for_mail("alert").received_at
+    accepted = account.wait_for_mail("alert").received_at
     step()
     time.sleep(0.2)  # the rest of this incident's work ends before the next one begins
     return (accepted - answered).total_seconds() * 1e3

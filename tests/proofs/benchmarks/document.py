@@ -25,7 +25,7 @@ raises when it did not do what it says, and `tables(figures)` and `plots(figures
 
 _HEAD = """# Benchmarks
 
-`make bench` wrote this page and its plots; it measures everything anew, in one run. Each comparison is made in
+`make bench` wrote this page and its plots; it measures everything in one run. Each comparison is made in
 interleaved rounds in random order, with a second copy of the bare app as a control (A/A): the control's difference is
 noise. Figures are medians of rounds with the quartiles in brackets; ratios are taken within a round.
 

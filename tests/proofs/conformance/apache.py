@@ -22,7 +22,7 @@ NEEDS = f"apache2, and libapache2-mod-wsgi-py3 for Python {_VERSION}"
 
 
 def is_installed() -> bool:
-    """Tell whether Apache is there, with mod_wsgi for this Python."""
+    """Return whether Apache is there, with mod_wsgi for this Python."""
     return Path(_PROGRAM).exists() and _WSGI.exists()
 
 

@@ -1,6 +1,6 @@
 """A strict reader of the ASGI 3 specification (HTTP & WebSocket 2.5, lifespan 2.0), to be put around any app.
 
-`checked(app)` watches both sides: what the app sends, and that nobody above it hands it what no server would. A breach
+`checked(app)` watches both sides: what the app sends, and that what it gets is what a server would send. A breach
 raises BreachError at once.
 """
 

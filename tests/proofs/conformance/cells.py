@@ -135,7 +135,7 @@ class CellRun:
             self.running.wait()
             *others, last = cases
             responses = {case.title: case.run(self.running.port) for case in others}
-            with suppress(AssertionError):  # accepted outcomes wait a moment for others; the report tells what differs
+            with suppress(AssertionError):  # accepted outcomes wait a moment for others; the report shows what differs
                 until(
                     lambda: all(self.results(others, responses)[c.title] == expected[c.title] for c in others),
                     _TIMEOUT,

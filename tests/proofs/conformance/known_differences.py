@@ -38,7 +38,7 @@ class Difference:
     frameworks: tuple[str, ...] = ()
 
     def holds(self, cell: Cell) -> bool:
-        """Tell whether it is about this cell. With its default settings, a server differs as with ours, too."""
+        """Return whether it is about this cell. With its default settings, a server differs as with ours, too."""
         server = cell.server.name
         named = server in self.servers or server.partition(",")[0] in self.servers
         return named and (not self.frameworks or cell.framework in self.frameworks)

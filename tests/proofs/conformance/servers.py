@@ -35,7 +35,7 @@ class Server:
 
     @property
     def is_installed(self) -> bool:
-        """Tell whether it can be started here. Of servers that are no Python package not every machine has one."""
+        """Return whether it can be started here. Of servers that are no Python package not every machine has one."""
         return bool(self.distribution) or apache.is_installed()
 
 

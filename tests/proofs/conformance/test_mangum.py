@@ -17,7 +17,7 @@ from proofs.conformance.in_process import PEER, ParsedRequest, describe_parts, r
 
 
 def _is_of_a_gateway(case: Case) -> bool:
-    """Tell whether API Gateway could send it: over TLS, as it says itself and Mangum believes, and each name once."""
+    """Return whether API Gateway could send it: over TLS, as it says itself and Mangum believes, and each name once."""
     if case.group == "no proxy trusted":
         return False
     for part in map(ParsedRequest.of, case.request.split(THEN)):

@@ -95,7 +95,7 @@ def test_workers_forked_from_a_loaded_app_record_all_and_survive_the_death_of_on
 
 
 def survived(port: int, keys: Keys) -> bool:
-    """Ask with a wrong secret, and tell whether the refusal came."""
+    """Ask with a wrong secret, and return whether the refusal came."""
     try:
         return ask(port, keys.basic("sk_wrong")) == (401, 0)
     except (ConnectionClosed, ConnectionError):

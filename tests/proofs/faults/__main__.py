@@ -53,7 +53,7 @@ def report_of(results: dict[str, CheckResult], seed: int, seconds: float) -> dic
         "stores": list(results),
         "requests": sum(run.requests for run in runs),
         **_sum(result.more for result in results.values()),
-        "secrets_nobody_saw": sum(len(run.unseen) for run in runs),
+        "secrets_never_seen": sum(len(run.unseen) for run in runs),
         "longest_use_after_cut": round(max((late for run in runs for late in run.late.values()), default=0.0), 2),
         "worker_ended_by_itself": [line for run in runs for line in run.worker_exits],
         "moments_missed": sum(run.missed for run in runs),

@@ -60,7 +60,7 @@ class Attack:
         self._threads: list[threading.Thread] = []
 
     def connect(self, app: str) -> None:
-        """Add a connection to this app. It gives up when nobody waits any longer."""
+        """Add a connection to this app. It ends when no client waits any longer."""
         deadline = time.monotonic() + self._run.remaining()
         self._threads.append(threading.Thread(target=self._send, args=(app, deadline), daemon=True))
         self._threads[-1].start()

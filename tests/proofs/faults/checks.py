@@ -123,7 +123,7 @@ def _without_alert(evidence: Evidence) -> list[str]:
 
 
 def _forged(evidence: Evidence) -> Iterator[str]:
-    """What is in the tables although nobody who is allowed to has said or done it."""
+    """What is in the tables although no one with permission has said or done it."""
     answered = {incident for incident, _, _ in evidence.answers}
     for incident in evidence.incidents:
         if incident.answer is not None and incident.id not in answered:

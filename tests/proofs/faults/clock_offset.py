@@ -1,6 +1,6 @@
 """`python -m proofs.faults.clock_offset FILE MODULE …`: run a module whose `time.time` is shifted by a file.
 
-The file holds the seconds to add and may change at any time. Monotonic time is not shifted: nobody can set it.
+The file holds the seconds to add and may change at any time. Monotonic time is not shifted: it cannot be set.
 """
 
 import mmap

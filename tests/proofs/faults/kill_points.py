@@ -28,7 +28,7 @@ class KillPoint:
     brief: bool = False
 
     def watch(self, installation: Installation) -> Callable[[], bool]:
-        """Return what tells whether the point is reached now. It raises DatabaseUnavailableError."""
+        """Return a function that says whether the point is reached now. It raises DatabaseUnavailableError."""
 
         def reached() -> bool:
             with installation.database.read() as connection:

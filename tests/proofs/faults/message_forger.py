@@ -1,4 +1,4 @@
-"""Sends forged, empty, damaged and replayed signals and updates to running workflows, as whoever reaches Temporal can.
+"""Sends forged, empty, damaged and replayed signals and updates to running workflows, as anyone with Temporal can.
 
 The checks find in the tables what these must not cause.
 """
@@ -26,7 +26,7 @@ from octy_workflows.staff_requests import STAFF_DECISION, STAFF_EXTENSION, STAFF
 from proofs.faults.context import RunContext
 
 _INTERVAL = 0.25  # seconds between two messages
-_UPDATE_TIMEOUT = 3.0  # seconds: without a worker nobody rejects it
+_UPDATE_TIMEOUT = 3.0  # seconds: without a worker it is not rejected
 _SIGNALS = (*map(str, Signal), STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND, "look", "no_such_signal")
 _UPDATES = ("decide", "extend", "resend")
 _CONTENTS: tuple[object, ...] = (

@@ -78,7 +78,7 @@ VIOLATIONS: dict[str, dict[str, dict[str, Any]]] = {  # figure -> what is plante
     "": {  # no figure
         "refusals recorded twice without an outage": {"recorded": {"pk_old": 28}},
         "more refusals recorded twice than an outage can cause": {"recorded": {"pk_old": 29}, "outages": 1},
-        "refusals that nobody sent": {"recorded": {**GOOD.recorded, "pk_other": 1}},
+        "refusals that no client sent": {"recorded": {**GOOD.recorded, "pk_other": 1}},
         "a second incident of a key pair": {
             "incidents": (INCIDENT, replace(INCIDENT, id="case-2")),
             "answers": (*GOOD.answers, ("case-2", "not_us", False)),
@@ -108,7 +108,7 @@ VIOLATIONS: dict[str, dict[str, dict[str, Any]]] = {  # figure -> what is plante
             "states": {**GOOD.states, "pk_old": "retiring"},
             "statuses": {"pk_new": 200},
         },
-        "a regeneration by staff that nobody asked for": {
+        "a regeneration by staff that was not requested": {
             "regenerations": (FIRST, SECOND, Regeneration("order-3", "staff", "pk_new", "done", True))
         },
         "a customer's key pair that was retired": {

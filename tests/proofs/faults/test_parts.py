@@ -86,7 +86,7 @@ def test_report_begins_with_the_main_figures_and_sums_both_databases() -> None:
         *("kills", "refusals_seen", "refusals_recorded", "incidents_expected", "incidents", "alerts_expected"),
         *("alerts", "duplicate_alerts", "regenerations", "lost", "stuck", "secrets_found", "alerts_withheld"),
         *("forged_accepted", "seconds", "seed", "stores", "requests", "mails_sent_again", "rows_behind_their_mail"),
-        *("forgeries", "secrets_nobody_saw", "longest_use_after_cut", "worker_ended_by_itself", "moments_missed"),
+        *("forgeries", "secrets_never_seen", "longest_use_after_cut", "worker_ended_by_itself", "moments_missed"),
         *("by_kind", "findings"),
     ]
     assert (report["kills"], report["refusals_seen"], report["secrets_found"], report["seed"]) == (4, 6, 2, 7)

@@ -1,4 +1,4 @@
-"""Random edits of requests that Hypothesis has made: a hundred times faster than making each anew."""
+"""Random edits of requests that Hypothesis has made: a hundred times faster than generating each."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence

@@ -119,9 +119,9 @@ def dead_webhooks(rig: Rig, progress: LoadProgress) -> None:
             for number in range(progress.size(5, 60)):
                 enqueue_webhook(connection, *event, f"load-{number}", now, data={})
         progress.go_on()
-    tries = "SELECT COALESCE(SUM(tries), 0) FROM webhook WHERE account_id = ?"
+    attempts = "SELECT COALESCE(SUM(delivery_attempts), 0) FROM webhook WHERE account_id = ?"
     with rig.stack.database.read() as connection:
-        progress.figures["tries of webhooks"] = run(connection, tries, keys.account_id).scalar_one()
+        progress.figures["webhook delivery attempts"] = run(connection, attempts, keys.account_id).scalar_one()
 
 
 def importing(rig: Rig, progress: LoadProgress) -> None:

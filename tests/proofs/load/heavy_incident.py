@@ -203,7 +203,7 @@ def measure(world: World, attempts: int, sources: int, *, timed: bool = True) ->
 def _check_texts(report: Report, texts: Mapping[str, str], attempts: int, sources: int) -> None:
     for name, text in texts.items():
         exact = f"{attempts:,}" in text or str(attempts) in text
-        report.expect(exact, f"{name} does not tell the exact number of attempts")
+        report.expect(exact, f"{name} does not show the exact number of attempts")
         bound = sources <= NAMED_SOURCES or "at least" in " ".join(text.split())
         report.expect(bound, f"{name} does not say that sources are a lower bound")
 

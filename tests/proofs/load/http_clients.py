@@ -28,7 +28,7 @@ class Exchange:
 
 
 class Connection:
-    """One connection to a port of this machine, opened anew when the server has closed it."""
+    """One connection to a port of this machine, opened again when the server has closed it."""
 
     def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
         self._port, self._timeout = port, timeout

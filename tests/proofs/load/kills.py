@@ -1,6 +1,6 @@
 """`python -m proofs.load.kills`: kill workers under load at random times; no refusal that was seen is lost.
 
-gunicorn, which forks its workers, and uvicorn, which starts them anew, serve one database. On PostgreSQL its server is
+gunicorn, which forks its workers, and uvicorn, which starts new interpreters, serve one database. PostgreSQL is
 stopped at once or killed, too, now and then. A client whose connection ends without a response has seen nothing: its
 attempt may be on disk or not, and so may one that was answered 503 while the database was away, whose worker was killed
 before it could write it. All others must be.
@@ -26,7 +26,7 @@ from proofs.load.record_checks import check_incident, check_sqlite_file
 from proofs.load.report import Report, in_ms
 from proofs.load.servers import ADAPTERS, LOAD_APP, Server, serving
 
-_WORKERS = {"starlette": 3, "flask": 2}  # those that start anew take longer to come back
+_WORKERS = {"starlette": 3, "flask": 2}  # those that start new interpreters take longer to come back
 _CLIENTS = {"wrong": 8, "right": 3, "unknown": 1}  # connections to each server, by role
 _RIGHT_STATUS = {"wrong": 401, "right": 200, "unknown": 401}
 _CALLS = 40  # requests of a connection at most: newly started workers get their share

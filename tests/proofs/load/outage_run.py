@@ -15,7 +15,7 @@ from proofs.load.http_clients import UNKNOWN_KEY, Connection, Exchange, keep_ask
 from proofs.load.servers import Server
 
 RECOVERY_TIMEOUT = 10.0  # seconds in which the service must be back
-_IMPATIENT, _IMPATIENT_TIMEOUT = 4, 0.1  # clients who give up, and after how many seconds
+_HASTY, _HASTY_TIMEOUT = 4, 0.1  # clients with a short timeout, in seconds
 RIGHT_STATUS = {"remembered": 200, "fresh": 200, "wrong": 401, "unknown": 401, "none": 401}
 """By role: how a request is answered while the database is available."""
 
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class KeyPairs:
-    """Those in use: one that the server remembers, one it has not seen, one under attack, one of impatient clients."""
+    """Those in use: one that the server remembers, one it has not seen, one under attack, one of hasty clients."""
 
     remembered: Keys
     fresh: Keys
@@ -59,7 +59,7 @@ class OutageRun:
         right = {"remembered": key_pairs.remembered.basic(), "fresh": key_pairs.fresh.basic()}
         wrong = {"wrong": key_pairs.attacked.basic("sk_wrong"), "unknown": basic(UNKNOWN_KEY, "sk_guess")}
         self._authorizations = {**right, **wrong, "none": ""}
-        self._impatient = key_pairs.other.basic("sk_wrong")
+        self._hasty = key_pairs.other.basic("sk_wrong")
         self.exchanges: dict[str, list[Exchange]] = {}
         self._server = server
         self._done = False
@@ -73,7 +73,7 @@ class OutageRun:
         self.coming_at = time.monotonic()
         async with _in_a_thread(outage):
             self.begun, before = time.monotonic(), self._server.threads()
-            tasks += [self._ask("fresh"), self._ask("unknown"), *(self._give_up() for _ in range(_IMPATIENT))]
+            tasks += [self._ask("fresh"), self._ask("unknown"), *(self._give_up() for _ in range(_HASTY))]
             await asyncio.sleep(limits.length)
             self.ended, self.threads = time.monotonic(), (before, self._server.threads())
         await self._until_right(dict.fromkeys(RIGHT_STATUS, 5))
@@ -92,7 +92,7 @@ class OutageRun:
             while not self.ended:
                 connection, self.given_up = Connection(self._server.port), self.given_up + 1
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(connection.ask(self._impatient), _IMPATIENT_TIMEOUT)
+                    await asyncio.wait_for(connection.ask(self._hasty), _HASTY_TIMEOUT)
                 connection.close()
 
         return asyncio.create_task(ask_and_close())

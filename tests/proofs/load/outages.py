@@ -114,12 +114,12 @@ def _check_records(report: Report, world: World, run: OutageRun, key_pairs: KeyP
         report.between(outcome, count, told + least, told + most + twice)
         verified += count - told
     report.figure("of them told 503", verified)
-    impatient = world.recorded(key_pairs.other.public_key).get("wrong_secret", 0)
+    timed_out = world.recorded(key_pairs.other.public_key).get("wrong_secret", 0)
     unverified = recorded.get("database_unavailable", 0)
     if not unreadable:
         report.between("database_unavailable", unverified, 0, run.given_up)
     away = len(run.all(503))
-    report.between("told 503 or nothing", unverified + verified + impatient, away - twice, away + twice + run.given_up)
+    report.between("told 503 or nothing", unverified + verified + timed_out, away - twice, away + twice + run.given_up)
     for role in ("remembered", "fresh"):
         accepted = world.recorded(getattr(key_pairs, role).public_key).get("accepted", 0)
         report.between(f"accepted, {role}", accepted, seen[role][200], seen[role][200] + twice)
@@ -132,7 +132,7 @@ def _check_records(report: Report, world: World, run: OutageRun, key_pairs: KeyP
 def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
     """Measure a full disk in a process that has a small one of its own.
 
-    Where the kernel lets nobody have one, the refused writes stand for it, which are measured anyway.
+    Where the kernel allows none, the refused writes stand for it, which are measured anyway.
     """
     report = Report("disk_full")
     seconds = (f"--grace={limits.grace}", f"--commit-timeout={limits.commit_timeout}", f"--length={limits.length}")

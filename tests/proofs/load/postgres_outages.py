@@ -79,7 +79,7 @@ def table_locked(world: World, _server: Server, tables: str = "outcome_minute") 
 
 @contextmanager
 def keys_locked(world: World, server: Server) -> Iterator[None]:
-    """Be a tool that rewrites the table of key pairs: nobody can even read it."""
+    """Be a tool that rewrites the table of key pairs: it cannot even be read."""
     with table_locked(world, server, "key_pair, key_change"):
         yield
 

@@ -37,7 +37,7 @@ def _check_growth(report: Report, lengths: list[int], failures: int, at_once: in
 
 
 def doublings(length: int) -> list[int]:
-    """Return 40, 80, … up to the length; at least 40, so that telling too early shows."""
+    """Return 40, 80, … up to the length; at least 40, so that an early report shows."""
     return [THRESHOLD * 2**n for n in range(1, 30) if n == 1 or THRESHOLD * 2**n <= length]
 
 

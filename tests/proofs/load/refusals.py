@@ -40,7 +40,7 @@ class _Quota:
         self.pending = CONNECTIONS
 
     def used_up(self) -> bool:
-        """Take one; tell whether there was none left."""
+        """Take one; return whether there was none left."""
         self._left -= 1
         if self._left < 0:
             self.pending -= 1

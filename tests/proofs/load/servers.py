@@ -50,7 +50,7 @@ class Server:
 
 
 def _is_worker(pid: str) -> bool:
-    """Tell workers from the process with which Python's own multiprocessing cleans up."""
+    """Distinguish workers from the process with which Python's own multiprocessing cleans up."""
     try:
         return b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):  # it is gone, or going

@@ -124,10 +124,10 @@ def measure(
     report.same("statuses of the right key pair", set(statuses(turn.right)), {200})
     report.expect(set(told) <= {401, 503} and 401 in told, "made-up keys were told something else")
     parts = {name: percentile(some, part) for name, some in took.items()}
-    quiet, crowded = parts["without made-up keys"], parts["beside made-up keys"]
+    quiet, loaded = parts["without made-up keys"], parts["beside made-up keys"]
     for name, some in took.items():
         report.figure(name, f"{in_ms(some)}; p{part * 100:g} is {parts[name] / quiet:.2f} of that without")
-    report.expect(crowded - limit * quiet < _ALIKE, f"it grew {crowded / quiet:.2f} times")
+    report.expect(loaded - limit * quiet < _ALIKE, f"it grew {loaded / quiet:.2f} times")
     return report
 
 

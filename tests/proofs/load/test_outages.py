@@ -49,9 +49,9 @@ def test_outage_of_a_server_delays_outcomes_and_loses_none(server: PostgresServe
 
 
 def test_right_keys_pass_while_a_paused_server_has_more_clients_than_threads(server: PostgresServer) -> None:
-    crowded = Limits(grace=3.0, commit_timeout=0.8, length=4.0, attackers=24)
+    busy = Limits(grace=3.0, commit_timeout=0.8, length=4.0, attackers=24)
     with fresh_world("postgresql", server) as world:
-        assert measure(world, "flask", "server_paused", crowded).faults == []
+        assert measure(world, "flask", "server_paused", busy).faults == []
 
 
 def test_full_disk_delays_outcomes_and_loses_none() -> None:

@@ -26,7 +26,7 @@ class ExpectedOutcome(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One request and its end. Each source is one thread's alone, so that the log tells whose an outcome is."""
+    """One request and its end. Each source is one thread's alone, so that the log shows whose an outcome is."""
 
     expected: ExpectedOutcome
     request: FakeRequest

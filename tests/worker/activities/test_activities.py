@@ -50,7 +50,7 @@ from worker.domain import test_staff_requests
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 HOUR = 3600.0
-NOBODY = "01890c2e-0000-7000-8000-000000000000"
+MISSING = "01890c2e-0000-7000-8000-000000000000"
 
 
 @dataclass
@@ -88,7 +88,7 @@ class ActivityRig:
             ).regeneration_id
 
     def sent(self, regeneration_id: str) -> str:
-        """Issue the key pair and send its link; nobody has collected it."""
+        """Issue the key pair and send its link; it is not collected."""
         step = RegenerationStepInput(regeneration_id, NOW)
         for do in (
             self.regenerations.issue_key_pair,
@@ -251,7 +251,7 @@ def test_incident_that_joins_after_the_end_is_notified_once(rig: ActivityRig) ->
 
 
 @pytest.mark.parametrize("state", [RegenerationState.OPEN, RegenerationState.ABANDONED])
-@pytest.mark.parametrize("after", ["", NOBODY])
+@pytest.mark.parametrize("after", ["", MISSING])
 def test_open_regeneration_keeps_the_regeneration_unless_it_failed(
     rig: ActivityRig, after: str, state: RegenerationState
 ) -> None:
@@ -278,7 +278,7 @@ def test_open_regeneration_after_a_failed_one_opens_exactly_one(rig: ActivityRig
 
 
 def test_incident_joins_the_regeneration_that_superseded_its_own(rig: ActivityRig) -> None:
-    """Also an incident about the key pair of the superseded one, which nobody ever collected."""
+    """Also an incident about the key pair of the superseded one, which was never collected."""
     keys = rig.world.register()
     incident_id = rig.incident(keys)
     rig.answer(incident_id, Answer.NOT_US)
@@ -379,23 +379,23 @@ def fails_for_good(do: Callable[[Any], Any], order: Any) -> None:
     assert caught.value.non_retryable
 
 
-STEP, END = RegenerationStepInput(NOBODY, NOW), FinishRegenerationInput(NOBODY, RegenerationFinalState.ABANDONED, NOW)
-ABOUT_NOBODY = {
-    "record_incident_event": RecordIncidentEventInput(NOBODY, "n", "opened", NOW),
-    "load_incident_facts": LoadFactsInput(NOBODY, NOW),
-    "record_decision": RecordDecisionInput(NOBODY, "", NOW),
-    "open_regeneration": OpenRegenerationInput(NOBODY, NOW),
-    "close_incident": CloseIncidentInput(NOBODY, Resolution.UNANSWERED, NOW),
-    "load_regeneration_facts": LoadFactsInput(NOBODY, NOW),
+STEP, END = RegenerationStepInput(MISSING, NOW), FinishRegenerationInput(MISSING, RegenerationFinalState.ABANDONED, NOW)
+ABOUT_MISSING = {
+    "record_incident_event": RecordIncidentEventInput(MISSING, "n", "opened", NOW),
+    "load_incident_facts": LoadFactsInput(MISSING, NOW),
+    "record_decision": RecordDecisionInput(MISSING, "", NOW),
+    "open_regeneration": OpenRegenerationInput(MISSING, NOW),
+    "close_incident": CloseIncidentInput(MISSING, Resolution.UNANSWERED, NOW),
+    "load_regeneration_facts": LoadFactsInput(MISSING, NOW),
     **dict.fromkeys(
         ("issue_key_pair", "verify_key_pair", "activate_key_pair", "retire_old_key_pair", "count_old_key_uses"), STEP
     ),
-    "renew_link": RenewLinkInput(NOBODY, 2, NOW),
-    "begin_overlap": BeginOverlapInput(NOBODY, NOW, HOUR),
+    "renew_link": RenewLinkInput(MISSING, 2, NOW),
+    "begin_overlap": BeginOverlapInput(MISSING, NOW, HOUR),
     "finish_regeneration": END,
-    "record_regeneration_event": RecordRegenerationEventInput(NOBODY, "n", "not_collected", NOW),
-    "post_webhook": WebhookStepInput(NOBODY, NOW),
-    "give_up_webhook": WebhookStepInput(NOBODY, NOW),
+    "record_regeneration_event": RecordRegenerationEventInput(MISSING, "n", "not_collected", NOW),
+    "post_webhook": WebhookStepInput(MISSING, NOW),
+    "give_up_webhook": WebhookStepInput(MISSING, NOW),
 }
 WITHOUT_SUBJECT = {
     "prune_database",
@@ -411,15 +411,15 @@ ASKED_ELSEWHERE = {
 
 
 def test_missing_subject_table_covers_every_activity() -> None:
-    assert {*ABOUT_NOBODY, *WITHOUT_SUBJECT, *ASKED_ELSEWHERE} == set(declared())
+    assert {*ABOUT_MISSING, *WITHOUT_SUBJECT, *ASKED_ELSEWHERE} == set(declared())
 
 
-@pytest.mark.parametrize("name", ABOUT_NOBODY)
+@pytest.mark.parametrize("name", ABOUT_MISSING)
 def test_activity_with_a_missing_subject_is_retried_and_says_why(rig: ActivityRig, name: str) -> None:
     hooks = WebhookActivities(rig.world.database, None, lambda: NOW)  # type: ignore[arg-type]
     [room] = [room for room in (rig.incidents, rig.regenerations, hooks) if hasattr(room, name)]
-    with pytest.raises(ApplicationError, match=f"{NOBODY} in this worker's database") as caught:
-        getattr(room, name)(ABOUT_NOBODY[name])
+    with pytest.raises(ApplicationError, match=f"{MISSING} in this worker's database") as caught:
+        getattr(room, name)(ABOUT_MISSING[name])
     assert (caught.value.type, caught.value.non_retryable) == (SUBJECT_MISSING, False)
 
 
@@ -512,7 +512,7 @@ def test_finished_regeneration_notifies_its_incidents_once_and_erases_the_secret
     )  # the ending that it has
     assert rig.told("regeneration_finished") == [incident_id]
     assert rig.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(0,)]
-    assert rig.world.rows("SELECT answer FROM incident_answer") == [(None,)]  # to be decided anew
+    assert rig.world.rows("SELECT answer FROM incident_answer") == [(None,)]  # to be decided again
 
 
 @pytest.mark.parametrize("ending", [RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED])

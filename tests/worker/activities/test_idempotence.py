@@ -2,7 +2,7 @@
 
 A declared activity without a row in this table fails a test. Killed before a commit means that nothing of the
 transaction is there; killed after it, that Temporal does not know of it. Then the activity is retried, as Temporal
-does. The number of attempts of a mail or a webhook is no effect: `tries` is not compared.
+does. The number of attempts of a mail or a webhook is no effect: `delivery_attempts` is not compared.
 """
 
 import re
@@ -150,7 +150,7 @@ IN_TEMPORAL = (
 class GoneWebhookClient:
     """A webhook client whose server responds 410."""
 
-    def post(self, parcel: WebhookMessage, *, first_try: bool = False) -> WebhookDelivery:
+    def post(self, parcel: WebhookMessage, *, first_attempt: bool = False) -> WebhookDelivery:
         return WebhookDelivery(FailureReason.GONE if "gone" in parcel.url else None, 200)
 
 
@@ -278,7 +278,7 @@ class PreparedDatabase:
                 rows = [dict(row) for row in connection.execute(table.select()).mappings()]
                 found[table.name] = sorted(rows, key=repr)
         for tried in (*found["mail"], *found["webhook"]):
-            del tried["tries"]
+            del tried["delivery_attempts"]
         return found
 
 

@@ -97,7 +97,7 @@ def test_send_mail_sends_each_kind_over_smtp(world, relay, kind):
     inside = kind is MailKind.NEW_KEYS_INSIDE
     assert [SECRET in mail.part(form) for form in ("plain", "html")] == [inside, inside]
     row = world.mail(f"{subject}/{kind}/1")
-    assert (row.state, row.tries, row.last_error, row.sent_at) == (MailState.SENT, 1, "", utc(START))
+    assert (row.state, row.delivery_attempts, row.last_error, row.sent_at) == (MailState.SENT, 1, "", utc(START))
     assert row.message_id == message_id
 
 
@@ -192,7 +192,7 @@ def test_crash_between_smtp_and_commit_repeats_the_same_message(world, monkeypat
     first, second = mailer.envelopes
     assert first.message_id == second.message_id
     assert first.rendered == second.rendered
-    assert world.mail(f"{incident}/alert/1").tries == 2
+    assert world.mail(f"{incident}/alert/1").delivery_attempts == 2
 
 
 def test_transient_smtp_error_raises_until_it_is_over(world):
@@ -200,12 +200,12 @@ def test_transient_smtp_error_raises_until_it_is_over(world):
     activities = world.activities(
         RecordingMailer(LATER, LATER, SENT), mail_daily_cap=1
     )  # its own row takes no place from it
-    for tries in (1, 2):
+    for attempts in (1, 2):
         with pytest.raises(ApplicationError) as caught:
             activities.send_mail(alert(incident))
         assert (caught.value.type, caught.value.non_retryable) == ("MailTransient", False)
         row = world.mail(f"{incident}/alert/1")
-        assert (row.state, row.tries, row.last_error) == (MailState.PENDING, tries, "rcpt-450")
+        assert (row.state, row.delivery_attempts, row.last_error) == (MailState.PENDING, attempts, "rcpt-450")
         assert row.sent_at is None
     assert activities.send_mail(alert(incident)) == SendMailResult("sent")
     assert world.mail(f"{incident}/alert/1").last_error == ""
@@ -256,7 +256,7 @@ def test_daily_cap_counts_reminders_and_notices_only(world):
     assert activities.send_mail(reminder(second, 2)) == SendMailResult("skipped", "daily-cap")
     assert activities.send_mail(reminder(second, 2)) == SendMailResult("skipped", "daily-cap")
     row = world.mail(f"{second}/reminder/2")
-    assert (row.state, row.tries) == (MailState.SKIPPED, 0)
+    assert (row.state, row.delivery_attempts) == (MailState.SKIPPED, 0)
     assert activities.send_mail(SendMailInput(world.regeneration(), MailKind.NEW_KEYS, 1, START)).state == "sent"
     assert activities.send_mail(alert(second)).state == "sent"
     assert activities.send_mail(alert(first, 2)).state == "sent"  # one that staff sends again
@@ -358,7 +358,7 @@ def test_many_contact_changes_are_one_mail_on_the_next_day(world):
         SendMailResult("skipped", "daily-cap"),
     ]
     row = world.mail(f"{notices[0]}/contact_changed/1")
-    assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "obsolete", 0, None)
+    assert (row.state, row.last_error, row.delivery_attempts, row.sent_at) == (MailState.SKIPPED, "obsolete", 0, None)
     [*_, last] = [envelope for envelope in mailer.envelopes if envelope.recipient == ADDRESS]
     assert "victim-4" in last.rendered.text
 

@@ -57,7 +57,7 @@ class FakeWebhookClient:
         self.ends = list(ends)
         self.parcels: list = []
 
-    def post(self, message: object, *, first_try: bool = False) -> PostResult:
+    def post(self, message: object, *, first_attempt: bool = False) -> PostResult:
         self.parcels.append(message)
         end = self.ends.pop(0)
         if isinstance(end, BaseException):
@@ -104,7 +104,7 @@ def test_worker_killed_after_the_post_repeats_it_with_the_same_id(
     class Killed(BaseException): ...
 
     class Mortal:
-        def post(self, message: object, *, first_try: bool = False) -> PostResult:
+        def post(self, message: object, *, first_attempt: bool = False) -> PostResult:
             client(authority).post(message)  # type: ignore[arg-type]
             raise Killed
 
@@ -210,7 +210,9 @@ def test_unknown_webhook_is_retried_because_another_worker_may_have_it(world: Wo
 def test_failed_webhook_is_retried_under_its_old_id(world: World, keys: Keys) -> None:
     order = enqueue_event(world, keys.account_id)
     change(
-        world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", order.webhook_id
+        world,
+        "UPDATE webhook SET state = 'failed', delivery_attempts = 84, last_error = 'too-slow' WHERE id = ?",
+        order.webhook_id,
     )
     for number in (2, 3):
         ids = [order.webhook_id, order.webhook_id]

@@ -262,7 +262,7 @@ def test_doctor_reports_old_undelivered_outbox_messages(world, age, delivered, f
                 subject_id="x",
                 created_at=utc(now - age),
                 delivered_at=utc(now) if delivered else None,
-                tries=3,
+                delivery_attempts=3,
                 last_error=fault,
             )
         )

@@ -100,7 +100,7 @@ def test_input_and_settings_errors_are_printed_in_one_line(lasting, words, code,
     [
         (MISTYPED, True),
         (RIGHT, False),
-        (MISTYPED[:-1], False),  # of no known shape: nothing tells
+        (MISTYPED[:-1], False),  # of no known shape
         ("pk_9b2f17a3-4573-4a9b-9128-53ee910ef2", False),
         ("pk_" + "ab" * 32, False),
     ],

@@ -54,7 +54,7 @@ def note_mail(world: World, regeneration_id: str, state: MailState, error: str =
                 kind="new_keys",
                 message_id=f"<{key}>",
                 state=state,
-                tries=1,
+                delivery_attempts=1,
                 last_error=error,
                 created_at=utc(time.time()),
             )

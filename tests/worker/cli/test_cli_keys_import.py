@@ -121,7 +121,7 @@ def test_keys_import_json_has_the_documented_names(world, octy):
     for report in (good.json, bad.json):
         assert list(report) == outer
     assert f"hashes[{', '.join(good.json['hashes'][0])}]" in keys_import.IMPORT_JSON
-    assert f"first_faults[{', '.join(bad.json['first_faults'][0])}]" in keys_import.IMPORT_JSON
+    assert f"first_errors[{', '.join(bad.json['first_errors'][0])}]" in keys_import.IMPORT_JSON
     assert keys_import.IMPORT_JSON in " ".join(Octy()("keys", "import", "--help", COLUMNS="300").must().stdout.split())
     assert good.json | {"hashes": []} == {
         "imported": False,
@@ -131,8 +131,8 @@ def test_keys_import_json_has_the_documented_names(world, octy):
         "pairs": 1,
         "already_there": 0,
         "hashes": [],
-        "faults": 0,
-        "first_faults": [],
+        "errors": 0,
+        "first_errors": [],
     }
     assert octy("keys", "import", put(world, as_csv(person(1))), *WHY, "--json").must().json["imported"] is True
 
@@ -173,8 +173,8 @@ def test_keys_import_shows_the_first_fifty_errors_and_counts_all(world, octy):
     file = put(world, as_csv(*(person(number, public_key="x") for number in range(60))))
     done = octy("keys", "import", file, *WHY, "--json").must(2)
     told = [line for line in done.stderr.splitlines() if line.startswith("octy: line ")]
-    assert len(told) == len(done.json["first_faults"]) == 50
-    assert done.json["faults"] == 60
+    assert len(told) == len(done.json["first_errors"]) == 50
+    assert done.json["errors"] == 60
     assert "60 errors, the first 50 are shown; nothing was imported" in done.stderr
 
 
@@ -288,7 +288,7 @@ def test_keys_import_shows_a_progress_bar_on_a_terminal(world, octy):
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # nobody holds its other end any more
+    except OSError:  # its other end is closed
         return b""
 
 
@@ -319,7 +319,7 @@ def test_keys_import_killed_while_writing_leaves_nothing_after_pruning(world, oc
     assert not accepts(world, 0)
     if how is signal.SIGINT:
         assert content_of(world) == before
-    again = octy("keys", "import", file, *WHY).must()  # at once, though nobody gave the lease of the killed one back
+    again = octy("keys", "import", file, *WHY).must()  # at once, though the killed one kept its lease
     assert ("removed rows of an earlier, interrupted import" in again.stderr) is (how is signal.SIGKILL)
     assert accepts(world, 0)
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [("active", 600)]

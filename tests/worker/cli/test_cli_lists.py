@@ -121,7 +121,7 @@ def busy(world: World) -> tuple[str, str]:
                     kind="alert",
                     message_id=f"<{number}@octy.example>",
                     state=state,
-                    tries=number,
+                    delivery_attempts=number,
                     last_error=fault,
                     created_at=utc(now + number),
                     sent_at=utc(now + number) if state is MailState.SENT else None,

@@ -25,7 +25,7 @@ def octy(world: World) -> Octy:
 
 def add_dead_letter(world: World, subject: str) -> int:
     number = put(world, MessageKind.INCIDENT_OPENED, subject)
-    change(world, "UPDATE outbox SET tries = 5, last_error = 'RPCError DATA_LOSS' WHERE id = ?", number)
+    change(world, "UPDATE outbox SET delivery_attempts = 5, last_error = 'RPCError DATA_LOSS' WHERE id = ?", number)
     return number
 
 
@@ -34,7 +34,7 @@ def mixed(world: World) -> dict[str, int]:
     """One message of each state."""
     numbers = {name: put(world, MessageKind.INCIDENT_OPENED, name) for name in ("delivered", "lapsed", "held")}
     far, past = 9_000_000_000_000_000, 1
-    change(world, "UPDATE outbox SET delivered_at = 1, tries = 1 WHERE id = ?", numbers["delivered"])
+    change(world, "UPDATE outbox SET delivered_at = 1, delivery_attempts = 1 WHERE id = ?", numbers["delivered"])
     leased = "UPDATE outbox SET leased_by = ?, leased_until = ? WHERE id = ?"
     change(world, leased, "host:1:dead", past, numbers["lapsed"])
     change(world, leased, "host:2:alive", far, numbers["held"])
@@ -75,7 +75,7 @@ def test_outbox_list_has_undelivered_messages_newest_first_with_state(octy, mixe
     ]
     assert {line["subject_id"]: line["leased_by"] for line in listed}["held"] == "host:2:alive"
     [dead] = octy("outbox", "list", "--dead-letters", "--json").must().json["messages"]
-    assert (dead["id"], dead["tries"], dead["last_error"]) == (mixed["dead"], 5, "RPCError DATA_LOSS")
+    assert (dead["id"], dead["delivery_attempts"], dead["last_error"]) == (mixed["dead"], 5, "RPCError DATA_LOSS")
 
 
 def test_outbox_list_json_has_the_documented_names(octy, mixed):
@@ -156,12 +156,12 @@ REFUSED: list[tuple[Words, int, str]] = [
 
 @pytest.mark.parametrize(("words", "code", "said"), REFUSED)
 def test_outbox_retry_that_is_not_possible_changes_nothing(world, octy, mixed, *, words, code, said):
-    before = world.rows("SELECT id, tries, leased_by, delivered_at FROM outbox ORDER BY id")
+    before = world.rows("SELECT id, delivery_attempts, leased_by, delivered_at FROM outbox ORDER BY id")
     given = words(mixed)
     done = octy("outbox", "retry", *given, *(() if "--reason" in given else WHY)).must(code)
     assert said in done.stderr
     assert audited(done.stderr) == []
-    assert world.rows("SELECT id, tries, leased_by, delivered_at FROM outbox ORDER BY id") == before
+    assert world.rows("SELECT id, delivery_attempts, leased_by, delivered_at FROM outbox ORDER BY id") == before
 
 
 def test_outbox_retry_without_a_reason_is_rejected(octy, mixed):

@@ -121,7 +121,7 @@ def test_webhook_test_reports_the_status_of_the_response(octy, server, keys):
     done = octy("webhooks", "test", "acme").must(1)
     assert "not delivered: the server did not respond with 2xx (status 500) → the worker would retry" in done.stderr
     found = octy("webhooks", "test", "acme", "--json").must(1).json
-    assert found == {"webhook_id": server.ids[1], "delivered": False, "fault": "status-500", "status": 500}
+    assert found == {"webhook_id": server.ids[1], "delivered": False, "error": "status-500", "status": 500}
     assert set(found) == set(webhooks.TEST_JSON.split(", "))
 
 
@@ -159,7 +159,7 @@ def test_webhook_list_and_retry_need_no_keys(world, keys):
     assert bare("webhooks", "list").must().stdout == "There are no webhooks.\n"
     assert bare("webhooks", "list", "--failed").must().stdout == "No webhook has failed.\n"
     order = enqueue_event(world, keys.account_id)
-    change(world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow'")
+    change(world, "UPDATE webhook SET state = 'failed', delivery_attempts = 84, last_error = 'too-slow'")
     done = bare("webhooks", "retry", order.webhook_id, *WHY, "--json").must()
     assert done.json == {"retried": [order.webhook_id], "actor": "ada"}
     assert audited_without_login(done.stderr) == [
@@ -181,14 +181,16 @@ def test_webhook_list_has_pages_and_a_total(world, octy, keys):
 def test_webhook_list_is_newest_first_and_filters_failed_ones(world, octy, keys):
     first, second = (enqueue_event(world, keys.account_id, subject) for subject in ("a", "b"))
     change(
-        world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", first.webhook_id
+        world,
+        "UPDATE webhook SET state = 'failed', delivery_attempts = 84, last_error = 'too-slow' WHERE id = ?",
+        first.webhook_id,
     )
     found = octy("webhooks", "list", "--json").must().json
     assert sorted(line["state"] for line in found["webhooks"]) == ["failed", "pending"]
     documented = re.findall(r"\w+", webhooks.LIST_JSON.partition("[")[2].partition("]")[0])
     assert all(set(line) == set(documented) for line in found["webhooks"])
     [line] = octy("webhooks", "list", "--failed", "--account", "acme", "--json").must().json["webhooks"]
-    assert (line["id"], line["tries"], line["last_error"]) == (first.webhook_id, 84, "too-slow")
+    assert (line["id"], line["delivery_attempts"], line["last_error"]) == (first.webhook_id, 84, "too-slow")
     page = octy("webhooks", "list").must().stdout
     assert re.search(rf"{first.webhook_id} +acme +contact\.changed +failed +84 +too-slow +20", page)
     assert re.search(rf"{second.webhook_id} +acme +contact\.changed +pending +0 +–", page)

@@ -1,6 +1,6 @@
 """Each problem that `octy doctor` can report, provoked once, with its text; and docs/doctor.md, which lists them all.
 
-Here: what settings, files, SQL, mail server, pages and codec server tell. Not here: Temporal (`test_doctor_temporal`),
+Here: what settings, files, SQL, mail server, pages and codec server show. Not here: Temporal (`test_doctor_temporal`),
 stalled work (`test_doctor_stalled_work`).
 """
 
@@ -218,11 +218,15 @@ def forged(rig: DoctorRig) -> list[Check]:
     return rig.check_database()
 
 
-def message(ago: float, tries: int) -> Callable[[DoctorRig], list[Check]]:
+def message(ago: float, attempts: int) -> Callable[[DoctorRig], list[Check]]:
     def provoke(rig: DoctorRig) -> list[Check]:
         with rig.world.database.write_session() as session:
             made = utc(time.time() - ago)
-            session.add(Outbox(kind="incident_opened", subject_id="x", created_at=made, tries=tries, last_error="no"))
+            session.add(
+                Outbox(
+                    kind="incident_opened", subject_id="x", created_at=made, delivery_attempts=attempts, last_error="no"
+                )
+            )
         return rig.check_database()
 
     return provoke

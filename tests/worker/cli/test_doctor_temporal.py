@@ -202,11 +202,11 @@ def lost_keys(rig: DoctorRig) -> list[Check]:
 
 
 def version(*known: Version) -> Callable[[DoctorRig], list[Check]]:
-    async def tell(*_: object) -> list[Version]:
+    async def versions(*_: object) -> list[Version]:
         return list(known)
 
     def provoke(rig: DoctorRig) -> list[Check]:
-        rig.patch.setattr(looks, "known_versions", tell)
+        rig.patch.setattr(looks, "known_versions", versions)
         place = TemporalAccess.of(rig.settings(temporal_deployment="octy"))
         return [asyncio.run(looks.check_version(rig.temporal.client, place))]
 

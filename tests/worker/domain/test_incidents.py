@@ -251,7 +251,7 @@ def test_timeline_records_an_event_once_in_order(world: World) -> None:
 
 
 def test_incident_with_a_reported_leak_cannot_become_a_false_alarm(world: World) -> None:
-    """After an abandoned regeneration the incident is asked anew, but the leak stays reported."""
+    """After an abandoned regeneration the incident is asked again, but the leak stays reported."""
     keys = world.register()
     incident_id = open_case(world, keys)
     answer(world, incident_id, Answer.NOT_US, leaked=True)

@@ -247,7 +247,7 @@ async def collected(incident: RunningIncident) -> None:
     await incident.wait_for_state("regenerating")
 
 
-async def ordered_anew(incident: RunningIncident) -> None:
+async def ordered_again(incident: RunningIncident) -> None:
     incident.break_new_key_pairs(until=True)
     await decided(incident)
 
@@ -289,7 +289,7 @@ def test_waiting_incident_moves_to_needs_staff_and_back(
         ("not_collected", {"collect_staff_after": SOON}, collected),
         ("regeneration_abandoned", {"collect_abandon_after": 0.6}, decided),
         ("regeneration_abandoned", {"collect_abandon_after": SOON}, dismissed),
-        ("pair_failed", {}, ordered_anew),
+        ("pair_failed", {}, ordered_again),
     ],
     ids=named,
 )

@@ -1,4 +1,4 @@
-"""One regeneration at a time, whoever orders it; the old key pair is active until the new one is collected."""
+"""One regeneration at a time, whatever orders it; the old key pair is active until the new one is collected."""
 
 import time
 from collections.abc import Callable
@@ -147,7 +147,7 @@ STEPS = ("issue_key_pair", "verify_key_pair", "activate_key_pair")
 def test_regeneration_failed_after_any_step_keeps_the_old_key_pair_unless_leaked(
     rig: ActivityRig, done: int, leaked: bool
 ) -> None:
-    """After so many steps it is abandoned: one failed permanently, the mail was rejected, or nobody collected."""
+    """After so many steps it is abandoned: one failed permanently, the mail was rejected, or it was not collected."""
     keys = rig.world.register()
     regeneration_id = rig.order(keys, leaked=leaked)
     for name in STEPS[:done]:

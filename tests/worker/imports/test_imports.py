@@ -39,14 +39,14 @@ on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"])
 """For tests of files and rows: they are read and checked before anything is looked up in a database."""
 
 
-def faults(world: World, content: bytes, **options) -> list[tuple[int, str, str]]:
-    """Return the faults of a file, and make sure that they show nothing of it."""
+def errors(world: World, content: bytes, **options) -> list[tuple[int, str, str]]:
+    """Return the errors of a file, and make sure that they show nothing of it."""
     plan = planned(world, content, **options)
-    for fault in plan.faults:
-        assert fault.to_do
-        assert "$2b$" not in f"{fault.wrong} {fault.to_do}"
-        assert "canary" not in f"{fault.wrong} {fault.to_do}"
-    return [(fault.line, fault.column, fault.wrong) for fault in plan.faults]
+    for error in plan.errors:
+        assert error.to_do
+        assert "$2b$" not in f"{error.wrong} {error.to_do}"
+        assert "canary" not in f"{error.wrong} {error.to_do}"
+    return [(error.line, error.column, error.wrong) for error in plan.errors]
 
 
 # What is written
@@ -80,7 +80,7 @@ def test_import_writes_account_contact_data_and_key_pair(world, write):
 
 def test_import_notifies_key_caches_and_sends_no_mail(world):
     imported(world, as_csv(person(1), person(2)))
-    assert world.rows("SELECT public_key FROM key_change ORDER BY seq") == [(key(1),)]  # nobody remembers unknown keys
+    assert world.rows("SELECT public_key FROM key_change ORDER BY seq") == [(key(1),)]  # unknown keys are not cached
     assert world.rows("SELECT COUNT(*) FROM outbox") == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM regeneration") == [(0,)]
 
@@ -158,7 +158,7 @@ def test_existing_account_gets_a_further_key_pair_only_with_the_option(world):
     imported(world, as_csv(person(1)))
     before = content_of(world)
     further = as_csv(person(reference="c1", public_key=key(2), contact_email_address=""))
-    assert faults(world, further) == [(2, "reference", "has an account already")]
+    assert errors(world, further) == [(2, "reference", "has an account already")]
     assert content_of(world) == before
     imported(world, further, into_existing=True)
     assert world.rows("SELECT COUNT(*), COUNT(DISTINCT account_id) FROM key_pair") == [(2, 1)]
@@ -232,19 +232,19 @@ PAIR = "is not a public key"
 def test_invalid_cell_is_reported_with_line_and_column(world, write, changed, column, wrong):
     before = content_of(world)
     line = 3 if write is as_csv else 2
-    assert faults(world, write(person(1), person(2, **changed), person(3))) == [(line, column, wrong)]
+    assert errors(world, write(person(1), person(2, **changed), person(3))) == [(line, column, wrong)]
     assert content_of(world) == before
 
 
 @on_one_database
 def test_created_at_up_to_now_is_accepted(world):
-    assert faults(world, as_csv(person(created_at="2027-01-15T08:00:00Z"))) == []
+    assert errors(world, as_csv(person(created_at="2027-01-15T08:00:00Z"))) == []
 
 
 @on_one_database
 def test_all_errors_of_a_file_are_reported_at_once(world):
     content = as_csv(person(1, reference="", webhook_url="x", secret_hash="y"), person(2, public_key="z"), person(3))
-    assert [(line, column) for line, column, _ in faults(world, content)] == [
+    assert [(line, column) for line, column, _ in errors(world, content)] == [
         (2, "reference"),
         (2, "secret_hash"),
         (2, "webhook_url"),
@@ -272,14 +272,14 @@ def test_all_errors_of_a_file_are_reported_at_once(world):
     ],
 )
 def test_contradicting_rows_are_reported(world, rows, expected):
-    assert faults(world, as_csv(*rows)) == [expected]
+    assert errors(world, as_csv(*rows)) == [expected]
 
 
 @pytest.mark.parametrize("into_existing", [False, True])
 def test_rows_contradicting_the_database_are_reported(world, into_existing):
     other = world.register("other")
     imported(world, as_csv(person(1), person(2), person(7)))
-    found = faults(
+    found = errors(
         world,
         as_csv(
             person(3, public_key=key(7), secret_hash=ANOTHER),
@@ -302,18 +302,18 @@ def test_rows_contradicting_the_database_are_reported(world, into_existing):
 def test_key_pair_of_another_account_is_not_reassigned(world):
     imported(world, as_csv(person(1), person(2)))
     content = as_csv(person(2, public_key=key(1)))
-    assert faults(world, content) == [(2, "public_key", "belongs to another account")]
+    assert errors(world, content) == [(2, "public_key", "belongs to another account")]
 
 
 def test_import_never_changes_a_key_pair_issued_here(world):
     pair = world.register("c1")
     (digest,) = world.rows("SELECT secret_digest FROM key_pair")[0]
     contact = {"reference": "c1", "contact_email_address": "", "public_key": pair.public_key}
-    assert faults(world, as_csv(person(**contact, secret_hash=digest))) == [
+    assert errors(world, as_csv(person(**contact, secret_hash=digest))) == [
         (2, "secret_hash", "an $octy-b2$ digest belongs to its row of its own database")
     ]
     shaped = (2, "public_key", "looks like a key of Octy, but its hash is not one of Octy's")
-    assert faults(world, as_csv(person(**contact, secret_hash=ANOTHER))) == [shaped]
+    assert errors(world, as_csv(person(**contact, secret_hash=ANOTHER))) == [shaped]
 
 
 def test_unsalted_sha_hash_is_rejected_for_an_existing_account(world):
@@ -323,7 +323,7 @@ def test_unsalted_sha_hash_is_rejected_for_an_existing_account(world):
         person(reference="c1", public_key=key(2), contact_email_address="", secret_hash=FOREIGN["SHA-256"])
     )
     for into_existing in (False, True):
-        [(line, column, wrong)] = faults(world, further, into_existing=into_existing)
+        [(line, column, wrong)] = errors(world, further, into_existing=into_existing)
         assert (line, column) == (2, "secret_hash" if into_existing else "reference")
         assert into_existing is ("plain SHA" in wrong)
     assert content_of(world) == before
@@ -435,14 +435,14 @@ def test_import_file_dialects_are_accepted(world, content):
     ],
 )
 def test_unreadable_line_is_reported_with_its_number(world, content, expected):
-    assert faults(world, content) == [expected]
+    assert errors(world, content) == [expected]
 
 
 @on_one_database
 def test_line_numbers_count_multiline_cells(world):
-    """The fault stands where its row begins."""
+    """The error stands where its row begins."""
     two_lines = person(1, contact_name="a\nb")
-    found = faults(world, as_csv(two_lines, person(2, contact_name="c\r\nd\r\ne"), person(3, public_key="x")))
+    found = errors(world, as_csv(two_lines, person(2, contact_name="c\r\nd\r\ne"), person(3, public_key="x")))
     assert [(line, column) for line, column, _ in found] == [
         (2, "contact_name"),
         (4, "contact_name"),
@@ -453,12 +453,12 @@ def test_line_numbers_count_multiline_cells(world):
 @on_one_database
 def test_misspelled_column_is_reported_with_a_suggestion(world):
     plan = planned(world, csv_of(TOP + ",contact_nmae", ROW + ",Ada"))
-    assert [fault.to_do for fault in plan.faults] == ["is it contact_name?"]
+    assert [error.to_do for error in plan.errors] == ["is it contact_name?"]
 
 
 @on_one_database
 def test_empty_row_is_reported_with_all_missing_cells(world):
-    assert {column for _, column, _ in faults(world, b"{}")} == {"reference", "public_key", "secret_hash"}
+    assert {column for _, column, _ in errors(world, b"{}")} == {"reference", "public_key", "secret_hash"}
 
 
 @on_one_database
@@ -469,18 +469,18 @@ def test_empty_row_is_reported_with_all_missing_cells(world):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_arbitrary_import_file_never_raises(world, content):
     plan = planned(world, content)
-    assert plan.faults or plan.rows == 0
+    assert plan.errors or plan.rows == 0
 
 
 @on_one_database
 @given(st.lists(st.fixed_dictionaries({name: st.text(max_size=20) for name in COLUMNS}), min_size=1, max_size=5))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_csv_reader_reads_what_csv_writer_writes(world, rows):
-    """Whatever stands in the cells: as many rows are read as were written, and each has its fault."""
+    """Whatever stands in the cells: as many rows are read as were written, and each has its error."""
     plan = planned(world, as_csv(*({**row, "secret_hash": "wrong"} for row in rows), header=COLUMNS))
-    stops = any("CSV" in fault.wrong for fault in plan.faults)
+    stops = any("CSV" in error.wrong for error in plan.errors)
     assert stops or plan.rows == len(rows)
-    assert len({fault.line for fault in plan.faults}) == plan.rows
+    assert len({error.line for error in plan.errors}) == plan.rows
 
 
 # All or nothing
@@ -489,7 +489,7 @@ def test_csv_reader_reads_what_csv_writer_writes(world, rows):
 def test_plan_with_errors_is_never_carried_out(world):
     before = content_of(world)
     plan = planned(world, as_csv(person(1), person(2, public_key="x")))
-    with pytest.raises(ValueError, match="faults"):
+    with pytest.raises(ValueError, match="errors"):
         carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
     assert content_of(world) == before
 
@@ -536,7 +536,7 @@ def test_import_killed_between_steps_leaves_no_valid_key_and_can_be_repeated(wor
         assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.UNKNOWN_KEY
         later = NOW + LEASE_TTL + 1
         plan = planned(world, content, now=later)
-        assert (plan.faults, len(plan.pairs)) == ([], 300)
+        assert (plan.errors, len(plan.pairs)) == ([], 300)
         writer = ImportWriter(world.database, lambda: later, pause=lambda _seconds: None)
         carry_out(world.database, plan, now=later, progress=lambda *_: None, writer=writer)
         assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.ACCEPTED

@@ -46,7 +46,7 @@ def signed_by(folder, content, **values):
 
 
 def verified(raw, signing):
-    """Tell whether the message verifies when the DNS says what we tell hosts to put there, and nothing else."""
+    """Return whether the message verifies when the DNS says what hosts are asked to put there, and nothing else."""
     records = {f"{signing.record_name}.".encode(): signing.record.encode()}
     return dkim.verify(raw, dnsfunc=lambda name, timeout: records.get(name))
 

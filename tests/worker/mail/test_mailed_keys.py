@@ -125,7 +125,7 @@ def test_deferred_mail_with_keys_collects_nothing(sqlite_mail_world):
 
 
 def test_older_mail_with_keys_accepted_late_counts_as_collected(sqlite_mail_world):
-    """Whoever has that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
+    """A reader of that mail has the secret, although a newer one was ordered meanwhile; that one is not sent then."""
     regeneration_id, mailer = sqlite_mail_world.regeneration(), RecordingMailer()
     with sqlite_mail_world.database.write_session() as session:
         regenerations.renew_link(session, regeneration_id, 2, ttl=0, now=START - 60)
@@ -333,7 +333,7 @@ def test_secret_of_mailed_keys_is_in_the_mail_and_nowhere_else(
     world: World, relay: Server, temporal: Temporal, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.CRITICAL, "mail.log")  # the test's own mail server tells what it receives
+    caplog.set_level(logging.CRITICAL, "mail.log")  # the test's own mail server logs what it receives
     settings = WorkerSettings(
         database_url=world.url,
         staff_auth="off",

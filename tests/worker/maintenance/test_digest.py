@@ -51,18 +51,18 @@ def busy(world: World) -> dict[str, str]:
     for key, state in (("x/alert/1", "failed"), ("y/alert/1", "pending")):
         change(
             world,
-            "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+            "INSERT INTO mail (key, account_id, kind, message_id, state, delivery_attempts, last_error, created_at) "
             "VALUES (?, ?, 'alert', ?, ?, 1, 'rcpt-550', ?)",
             *(key, keys.account_id, f"<{key}>", state, int((NOW - 7200) * 1e6)),
         )
     change(
         world,
-        "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+        "INSERT INTO mail (key, account_id, kind, message_id, state, delivery_attempts, last_error, created_at) "
         "VALUES ('z/exposed/1', ?, 'exposed', '<z>', 'skipped', 0, 'daily-cap', ?)",
         *(keys.account_id, int((NOW - 7200) * 1e6)),
     )
     number = put(world, "incident_grew", incident, failures=40)
-    change(world, "UPDATE outbox SET tries = 5 WHERE id = ?", number)
+    change(world, "UPDATE outbox SET delivery_attempts = 5 WHERE id = ?", number)
     return world_ids
 
 

@@ -181,15 +181,15 @@ def reconcile(world: World, fake: FakeTemporal, **options: object) -> Findings:
 def messages(world: World) -> list[tuple]:
     """Return the pending outbox messages, and mark them as delivered."""
     rows = world.rows(
-        "SELECT kind, subject_id, detail FROM outbox WHERE delivered_at IS NULL AND tries < 5 ORDER BY id"
+        "SELECT kind, subject_id, detail FROM outbox WHERE delivered_at IS NULL AND delivery_attempts < 5 ORDER BY id"
     )
-    change(world, "UPDATE outbox SET delivered_at = 1 WHERE delivered_at IS NULL AND tries < 5")
+    change(world, "UPDATE outbox SET delivered_at = 1 WHERE delivered_at IS NULL AND delivery_attempts < 5")
     return [(kind, subject, json.loads(detail)) for kind, subject, detail in rows]
 
 
 def add_dead_letter(world: World, event: str, subject: str, **detail: object) -> None:
     number = put(world, event, subject, **detail)
-    change(world, "UPDATE outbox SET tries = 5, last_error = 'ValueError' WHERE id = ?", number)
+    change(world, "UPDATE outbox SET delivery_attempts = 5, last_error = 'ValueError' WHERE id = ?", number)
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_dead_letters_are_replaced_by_current_state_messages(world: World, case:
     assert reconcile(world, FakeTemporal(), dry_run=True).resent == 1
     assert reconcile(world, FakeTemporal()) == Findings(
         checked=1, resent=1, dead_letters=1
-    )  # the growth only it can tell
+    )  # the growth that only it knows
     assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
     assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
     assert reconcile(world, FakeTemporal()) == Findings(checked=1, dead_letters=1)
@@ -361,7 +361,7 @@ def test_notice_is_restarted_until_its_mails_are_final(world: World) -> None:
         notice = create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now, detail)
         create_notice(
             connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail
-        )  # nobody waits for it
+        )  # it is not waited for
     messages(world)
     gone = FakeTemporal({notice: WorkflowState.NOT_FOUND})
     assert reconcile(world, gone) == Findings(checked=1, restarted=1)
@@ -369,7 +369,7 @@ def test_notice_is_restarted_until_its_mails_are_final(world: World) -> None:
     for kind, state in (("contact_changed", "sent"), ("new_contact", "pending")):
         change(
             world,
-            "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+            "INSERT INTO mail (key, account_id, kind, message_id, state, delivery_attempts, last_error, created_at) "
             "VALUES (?, ?, ?, ?, ?, 1, '', ?)",
             *(f"{notice}/{kind}/1", keys.account_id, kind, f"<{kind}>", state, int((now - 7200) * 1e6)),
         )
@@ -384,8 +384,8 @@ def test_webhook_without_a_workflow_is_restarted_under_its_own_order_number(
 ) -> None:
     incident_id, _ = case
     insert = (
-        "INSERT INTO webhook (id, key, account_id, event, data, state, orders, tries, last_error, created_at) "
-        "SELECT ?, ?, account_id, 'incident.opened', '{}', ?, 3, 0, '', 1 FROM incident"
+        "INSERT INTO webhook (id, key, account_id, event, data, state, orders, delivery_attempts, last_error, "
+        "created_at) SELECT ?, ?, account_id, 'incident.opened', '{}', ?, 3, 0, '', 1 FROM incident"
     )
     for webhook_id, state in (("w-1", "pending"), ("w-2", "sent")):
         change(world, insert, webhook_id, f"{webhook_id}/x/1", state)

@@ -262,7 +262,7 @@ def known(**facts: object) -> KnownRegeneration:
 
 
 def ordered(world: World, keys: Keys) -> str:
-    """Order new keys, issued and sent, that nobody has collected."""
+    """Order new keys, issued and sent, that were not collected."""
     regeneration = key_orders.regenerate(
         world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
@@ -331,7 +331,7 @@ def test_collected_keys_without_a_row_are_reported_as_lost(world: World) -> None
         ({"leaked": True}, True, True),
         ({"running": False, "ending": "abandoned", "leaked": True}, True, True),
         ({"running": False, "ending": "done"}, True, True),
-        ({}, False, True),  # nobody has collected the new keys: the old ones are all that the customer has
+        ({}, False, True),  # the new keys were not collected: the old ones are all that the customer has
         ({"running": False, "ending": "superseded"}, False, False),
     ],
 )

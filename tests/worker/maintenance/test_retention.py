@@ -125,8 +125,8 @@ def test_retention_limits_follow_the_settings():
         *(90, 30, 30)
     ]
     assert ((TODAY - limits.counters) / 1440, (TODAY - limits.compaction) / 1440) == (400, 35)
-    patient = limits_at(NOW, RetentionSettings(collect_abandon_after=60 * DAY))
-    assert round((limits.secrets - patient.secrets) / 1e6) == 30 * DAY
+    longer = limits_at(NOW, RetentionSettings(collect_abandon_after=60 * DAY))
+    assert round((limits.secrets - longer.secrets) / 1e6) == 30 * DAY
 
 
 # Sums
@@ -235,13 +235,13 @@ def test_late_use_counters_of_a_retired_key_pair_are_kept_while_it_is_used(world
 
 def test_retention_keeps_incidents_mails_and_timelines(world):
     keys = attack(world, NOW - 300 * DAY)
-    books = ("incident", "incident_answer", "regeneration", "key_pair", "account", "streak")
-    before = {table: world.rows(f"SELECT * FROM {table}") for table in books}
+    tables = ("incident", "incident_answer", "regeneration", "key_pair", "account", "streak")
+    before = {table: world.rows(f"SELECT * FROM {table}") for table in tables}
     with world.database.write_session() as session:
         [(incident_id,)] = world.rows("SELECT id FROM incident")
         incidents.append_event(session, incident_id, key="x", actor="ada", what="noted", detail={}, now=NOW - 300 * DAY)
     prune(world)
-    assert {table: world.rows(f"SELECT * FROM {table}") for table in books} == before
+    assert {table: world.rows(f"SELECT * FROM {table}") for table in tables} == before
     assert len(world.rows("SELECT * FROM incident_event")) == 1
     assert world.recorded(keys.public_key) == {"wrong_secret": 20}
     assert ages(world, "attempt") == []

@@ -97,7 +97,7 @@ def test_reconcile_database_activity_heartbeats_and_returns_findings(
 
 def test_send_digest_activity_is_retried_while_deferred(world: World) -> None:
     put(world, "incident_grew", "x", failures=40)
-    change(world, "UPDATE outbox SET tries = 5")
+    change(world, "UPDATE outbox SET delivery_attempts = 5")
     told = RecordingMailer(SmtpResult(SmtpStatus.DEFERRED, "connect"), SmtpResult(SmtpStatus.ACCEPTED))
     sending = activities(world, told, **DIGEST_TO).send_digest
     with pytest.raises(ApplicationError, match="is not sent yet: connect") as waits:

@@ -25,7 +25,7 @@ class Case:
 def gauge(  # a rule's series, in the order in which they are read
     name: str, bad: float, good: float = 0, labels: str = "", after: str = "30m", *, interval: str = "1m"
 ) -> Case:
-    """Return the case of a gauge that two workers tell: one bad value is enough."""
+    """Return the case of a gauge that two workers export: one bad value is enough."""
     first, second = (f"{name}{{{','.join(filter(None, (labels, worker)))}}}" for worker in WORKERS)
     fires, rests = ({first: f"{good}x1600", second: f"{last}x1600"} for last in (bad, good))
     return Case(fires, rests, after, interval)

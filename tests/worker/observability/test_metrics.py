@@ -37,7 +37,7 @@ def test_undelivered_outbox_messages_and_dead_letters_are_counted_apart(world: W
     change(world, "UPDATE outbox SET delivered_at = created_at")
     for _ in range(3):
         put(world, "incident_grew", "x", failures=40)
-    change(world, "UPDATE outbox SET tries = 5 WHERE id = (SELECT MAX(id) FROM outbox)")
+    change(world, "UPDATE outbox SET delivery_attempts = 5 WHERE id = (SELECT MAX(id) FROM outbox)")
     change(world, "UPDATE outbox SET created_at = created_at - 60000000")
     found = read_current(world.database, time.time()).outbox
     assert (found.undelivered, found.dead_letters) == (3, 1)
@@ -261,8 +261,8 @@ def test_doctor_names_the_missing_package_of_tracing(tmp_path: Path, monkeypatch
 def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> None:
     keys, incident_id = open_incident(world, at=time.time() - 1300)
     put_mail = (
-        "INSERT INTO mail (key, account_id, incident_id, kind, message_id, state, tries, last_error, created_at) "
-        "VALUES (?, ?, ?, ?, ?, 'skipped', 0, ?, ?)"
+        "INSERT INTO mail (key, account_id, incident_id, kind, message_id, state, delivery_attempts, last_error, "
+        "created_at) VALUES (?, ?, ?, ?, ?, 'skipped', 0, ?, ?)"
     )
     now = int(time.time() * 1e6)
     for key, kind, why, age in (

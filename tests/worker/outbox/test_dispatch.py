@@ -41,7 +41,7 @@ TASK_QUEUES = {
     KeyWebhookWorkflow: f"octy-{INSTALLATION}-background",
 }
 
-MEANINGS = [  # signals have no content: what a message says beside its kind is read from its row by nobody
+MEANINGS = [  # signals have no content: what a message says beside its kind is not read from its row
     (MessageKind.INCIDENT_OPENED, {}, None, []),
     (MessageKind.INCIDENT_GREW, {"failures": 40}, "failures_increased", []),
     (MessageKind.INCIDENT_ANSWERED, {"answer": "not_us", "leaked": True}, "customer_answered", []),

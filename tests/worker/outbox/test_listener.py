@@ -103,7 +103,7 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
         return temporal_client.ids
 
     put(world, MessageKind.INCIDENT_OPENED, "dead")
-    change(world, "UPDATE outbox SET tries = 5")
+    change(world, "UPDATE outbox SET delivery_attempts = 5")
     assert sorted(asyncio.run(retried())) == [f"octy-{INSTALLATION}-incident-dead", f"octy-{INSTALLATION}-incident-i1"]
 
 

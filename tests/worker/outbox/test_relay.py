@@ -31,7 +31,7 @@ from octy_worker.outbox import relay as relaying
 from octy_worker.outbox.leases import Leases
 from octy_worker.outbox.relay import DeliveryCounts
 
-PAUSES = [0.5, 1, 2, 4]  # seconds between the tries of a message that is at fault
+PAUSES = [0.5, 1, 2, 4]  # seconds between the attempts of a message that is at fault
 _STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
 _SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 
@@ -335,7 +335,7 @@ def test_completed_workflow_is_not_started_again(world: World, temporal: Tempora
 def test_incident_whose_start_is_a_dead_letter_starts_with_its_next_message(world: World, temporal: Temporal) -> None:
     subject = f"aside-{world.database_kind}"
     put(world, MessageKind.INCIDENT_OPENED, subject)
-    change(world, "UPDATE outbox SET tries = 5")
+    change(world, "UPDATE outbox SET delivery_attempts = 5")
     put(world, MessageKind.INCIDENT_GREW, subject, failures=40)
     assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 0)
     assert temporal.run(_history(temporal.client, f"octy-{INSTALLATION}-incident-{subject}")) == [

@@ -127,7 +127,9 @@ def test_relays_share_the_messages_and_each_is_delivered_once(world: World, coun
         f"octy-{INSTALLATION}-incident-i{n}": 1 for n in range(200)
     }
     assert all(client.started for client in clients)
-    assert world.rows("SELECT DISTINCT tries, last_error, leased_by, leased_until FROM outbox") == [(1, "", "", None)]
+    assert world.rows("SELECT DISTINCT delivery_attempts, last_error, leased_by, leased_until FROM outbox") == [
+        (1, "", "", None)
+    ]
 
 
 def test_messages_of_a_subject_stay_in_order_across_relays(world: World) -> None:
@@ -143,7 +145,7 @@ def test_messages_of_a_subject_stay_in_order_across_relays(world: World) -> None
     for subject in range(10):
         told = [signal for _, _, name, signal, _ in started if name == f"octy-{INSTALLATION}-incident-i{subject}"]
         assert told == [str(SIGNALS[event]) for event in ORDER]
-    assert world.rows("SELECT DISTINCT tries, last_error FROM outbox") == [(1, "")]
+    assert world.rows("SELECT DISTINCT delivery_attempts, last_error FROM outbox") == [(1, "")]
 
 
 def test_subject_without_a_response_blocks_no_other(world: World) -> None:
@@ -213,7 +215,7 @@ def test_stopped_relay_releases_its_leases_at_once(world: World) -> None:
 
     put(world, MessageKind.INCIDENT_OPENED, "i1")
     asyncio.run(begin_and_stop())
-    assert world.rows("SELECT leased_by, leased_until, tries FROM outbox") == [("", None, 0)]
+    assert world.rows("SELECT leased_by, leased_until, delivery_attempts FROM outbox") == [("", None, 0)]
     assert deliver(world, RecordingClient()) == DeliveryCounts(1, 0)
 
 

@@ -45,7 +45,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 def healthy(port: int, *, source: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> bool:
-    """Tell whether the pages answer a customer at this address within a few seconds."""
+    """Return whether the pages answer a customer at this address within a few seconds."""
     kind = http.client.HTTPConnection if context is None else http.client.HTTPSConnection
     more = {} if context is None else {"context": context}
     connection = kind("localhost", port, timeout=5, source_address=(source, 0), **more)
@@ -243,12 +243,12 @@ def test_accept_errors_are_logged_once_a_second_and_recover(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without descriptors `accept` fails at once and the listener stays readable: a loop of failures by nature."""
-    tries, broken = [0], [True]
+    attempts, broken = [0], [True]
 
     class Listener(socket.socket):
         def accept(self):
             if broken[0]:
-                tries[0] += 1
+                attempts[0] += 1
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             return super().accept()
 
@@ -269,8 +269,8 @@ def test_accept_errors_are_logged_once_a_second_and_recover(
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         assert asyncio.run(act(listener))
-    assert 1 <= tries[0] <= 3
-    assert caplog.text.count("can't accept connections") == tries[0]
+    assert 1 <= attempts[0] <= 3
+    assert caplog.text.count("can't accept connections") == attempts[0]
 
 
 def test_log_lines_caused_by_clients_are_limited_to_ten_a_second() -> None:

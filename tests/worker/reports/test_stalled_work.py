@@ -45,8 +45,8 @@ def add_mail(
     at = int((time.time() - ago) * 1e6)
     change(
         world,
-        "INSERT INTO mail (key, account_id, incident_id, kind, message_id, state, tries, last_error, created_at, "
-        "tried_at) VALUES (?, ?, ?, 'any', ?, ?, 3, 'rcpt-550', ?, ?)",
+        "INSERT INTO mail (key, account_id, incident_id, kind, message_id, state, delivery_attempts, last_error, "
+        "created_at, attempted_at) VALUES (?, ?, ?, 'any', ?, ?, 3, 'rcpt-550', ?, ?)",
         *(key, account_id, incident_id, key, state, at, at),
     )
 
@@ -91,7 +91,7 @@ PROVOKED: dict[str, Callable[[World], object]] = {
     "mails_refused": lambda world: add_mail(world, world.register().account_id, "x/reminder/1", "failed", ago=1000),
     "webhooks_retrying": lambda world: (
         add_webhooks(world, world.register().account_id, ("pending", time.time() - 4000)),
-        change(world, "UPDATE webhook SET tries = 3"),
+        change(world, "UPDATE webhook SET delivery_attempts = 3"),
     ),
     "webhooks_failed": lambda world: add_webhooks(world, world.register().account_id, ("failed", time.time())),
     "apps_failing": lambda world: put_process(world, release=__version__, failed_ago=60),

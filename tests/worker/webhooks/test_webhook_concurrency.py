@@ -18,37 +18,39 @@ class RecordingWebhookClient:
     def __init__(self) -> None:
         self.hurried: list[bool] = []
 
-    def post(self, _parcel: object, *, first_try: bool = False) -> PostResult:
-        self.hurried.append(first_try)
+    def post(self, _parcel: object, *, first_attempt: bool = False) -> PostResult:
+        self.hurried.append(first_attempt)
         return PostResult(None, 204)
 
 
 def test_webhook_slots_are_shared_between_accounts() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     with ExitStack() as under_way:
-        granted = [under_way.enter_context(limiter.slot("acme", first_try=True)) for _ in range(MAX_PER_ACCOUNT + 12)]
+        granted = [
+            under_way.enter_context(limiter.slot("acme", first_attempt=True)) for _ in range(MAX_PER_ACCOUNT + 12)
+        ]
         assert granted == [True] * MAX_PER_ACCOUNT + [False] * 12
-        assert under_way.enter_context(limiter.slot("other", first_try=True))
-    with limiter.slot("acme", first_try=True) as again:
+        assert under_way.enter_context(limiter.slot("other", first_attempt=True))
+    with limiter.slot("acme", first_attempt=True) as again:
         assert again
 
 
 def test_account_with_a_failing_webhook_server_gets_one_slot_until_a_delivery() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     limiter.record_result("acme", succeeded=False)
-    with limiter.slot("acme", first_try=True) as first, limiter.slot("acme", first_try=True) as second:
+    with limiter.slot("acme", first_attempt=True) as first, limiter.slot("acme", first_attempt=True) as second:
         assert (first, second) == (True, False)
     limiter.record_result("acme", succeeded=True)
-    with limiter.slot("acme", first_try=True) as first, limiter.slot("acme", first_try=True) as second:
+    with limiter.slot("acme", first_attempt=True) as first, limiter.slot("acme", first_attempt=True) as second:
         assert (first, second) == (True, True)
 
 
 def test_webhook_retries_leave_slots_for_first_attempts() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     with ExitStack() as under_way:
-        granted = [under_way.enter_context(limiter.slot(f"a{n}", first_try=False)) for n in range(SLOTS)]
+        granted = [under_way.enter_context(limiter.slot(f"a{n}", first_attempt=False)) for n in range(SLOTS)]
         assert granted == [True] * (SLOTS // 2) + [False] * (SLOTS // 2)
-        assert under_way.enter_context(limiter.slot("fresh", first_try=True))
+        assert under_way.enter_context(limiter.slot("fresh", first_attempt=True))
 
 
 @pytest.mark.sqlite
@@ -59,11 +61,11 @@ def test_webhook_beyond_the_share_is_retried_and_counts_as_no_attempt(world: Wor
     activities = WebhookActivities(world.database, client, lambda: NOW, limiter)
     with ExitStack() as under_way:
         for _ in range(MAX_PER_ACCOUNT):
-            under_way.enter_context(limiter.slot(keys.account_id, first_try=True))
+            under_way.enter_context(limiter.slot(keys.account_id, first_attempt=True))
         with pytest.raises(ApplicationError) as held_back:
             activities.post_webhook(order)
     assert held_back.value.type == SLOTS_IN_USE
     assert held_back.value.next_retry_delay is not None
-    assert world.rows("SELECT tries FROM webhook WHERE id = :id", id=order.webhook_id) == [(0,)]
+    assert world.rows("SELECT delivery_attempts FROM webhook WHERE id = :id", id=order.webhook_id) == [(0,)]
     assert activities.post_webhook(order).state == "sent"
     assert client.hurried == [True]

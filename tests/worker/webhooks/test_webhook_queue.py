@@ -38,7 +38,7 @@ class SilentWebhookClient:
         self.waiting = 0
         self.let_go = threading.Event()
 
-    def post(self, _parcel: object, *, first_try: bool = False) -> PostResult:
+    def post(self, _parcel: object, *, first_attempt: bool = False) -> PostResult:
         self.waiting += 1
         assert self.let_go.wait(TIMEOUT)
         return PostResult(None, 200)

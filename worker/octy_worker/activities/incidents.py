@@ -102,7 +102,7 @@ class IncidentActivities:
 
     def _decision(self, step: RecordDecisionInput) -> StaffDecision:
         if not step.request_id:
-            timeout = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "nobody answered in time")
+            timeout = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "no answer in time")
             return timeout.with_id(f"{step.incident_id}-silence")
         with self._database.read_session() as session:
             row = staff_requests.used_decision(session, step.request_id, step.incident_id)

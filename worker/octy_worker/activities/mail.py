@@ -145,7 +145,7 @@ class MailActivities:
         """Mail staff that alerts are held; an error here must not stop alerts."""
         try:
             self._hold_notice.send()
-        except Exception:  # noqa: BLE001  # any fault at all
+        except Exception:  # noqa: BLE001  # any error at all
             _log.exception("could not notify support staff that alerts are held")
 
     def _copies(self, mail: SendMailInput, found: MailDraft) -> list[_Copy]:
@@ -198,7 +198,7 @@ class MailActivities:
     def _record_late(self, copy: _Copy, found: MailDraft, status: MailStatus) -> None:
         """Record a mail that was accepted while writers waited for locks: a retry of the activity would send it again.
 
-        Raises DatabaseUnavailableError after a few tries, well before the activity's timeout.
+        Raises DatabaseUnavailableError after a few attempts, well before the activity's timeout.
         """
         for delay in _RECORD_DELAYS:
             self._sleep(delay)

@@ -35,7 +35,7 @@ _STATES = {None: WebhookState.SENT, FailureReason.GONE: WebhookState.FAILED, Fai
 class WebhookPoster(Protocol):
     """Posts a webhook message to its server."""
 
-    def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
+    def post(self, message: WebhookMessage, *, first_attempt: bool = False) -> PostResult:
         """Post it once; the first attempt has a shorter timeout."""
 
 
@@ -54,18 +54,18 @@ class WebhookActivities:
     def post_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
         """Record the attempt, post the event, and record the result. A transient failure raises, and is retried."""
         with self._database.read_session() as session:
-            account_id, tries = _account_and_attempts(session, step)
-        with self._limiter.slot(account_id, first_try=not tries) as granted:
+            account_id, attempts = _account_and_attempts(session, step)
+        with self._limiter.slot(account_id, first_attempt=not attempts) as granted:
             if not granted:
                 raise _slots_in_use(step)
-            return self._post(step, account_id, tries)
+            return self._post(step, account_id, attempts)
 
-    def _post(self, step: WebhookStepInput, account_id: str, tries: int) -> WebhookStepResult:
+    def _post(self, step: WebhookStepInput, account_id: str, attempts: int) -> WebhookStepResult:
         with self._database.write_session() as session:
             status = _existing(begin_attempt(session, step.webhook_id, self._clock()), step)
         if status.message is None:
             return _result(status)
-        delivery = self._client.post(status.message, first_try=not tries)
+        delivery = self._client.post(status.message, first_attempt=not attempts)
         self._limiter.record_result(account_id, succeeded=delivery.reason is None)
         state = _STATES.get(delivery.reason, WebhookState.PENDING)
         with self._database.write_session() as session:
@@ -73,7 +73,7 @@ class WebhookActivities:
         _log_result(step.webhook_id, delivery)
         if final.state is WebhookState.PENDING:
             # By our count of attempts: Temporal also counts calls without a slot.
-            delay = timedelta(seconds=min(_MAX_RETRY_DELAY, 2.0 ** min(tries, 12)))
+            delay = timedelta(seconds=min(_MAX_RETRY_DELAY, 2.0 ** min(attempts, 12)))
             why = f"webhook {step.webhook_id}: {delivery.code}"
             raise ApplicationError(why, type=TRANSIENT, next_retry_delay=delay)
         return _result(final)
@@ -88,7 +88,7 @@ class WebhookActivities:
 def _account_and_attempts(session: Session, step: WebhookStepInput) -> tuple[str, int]:
     """Return the account's id, and the number of attempts."""
     webhook = session.get(Webhook, step.webhook_id)
-    return ("", 0) if webhook is None else (webhook.account_id, webhook.tries)
+    return ("", 0) if webhook is None else (webhook.account_id, webhook.delivery_attempts)
 
 
 def _slots_in_use(step: WebhookStepInput) -> ApplicationError:

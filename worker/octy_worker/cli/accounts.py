@@ -28,7 +28,7 @@ SHOW_JSON = (
 @help_page(
     "octy accounts add --reference acme --email security@acme.example",
     "octy accounts add --reference 4711 --email ada@acme.example --name Ada",
-    more="The worker issues the key pair and mails a link that shows the secret once. Nobody else ever sees it.",
+    more="The worker issues the key pair and mails a link that shows the secret once. It is never shown again.",
     json=ADD_JSON,
 )
 def add(

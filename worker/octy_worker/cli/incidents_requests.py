@@ -98,7 +98,7 @@ def decide(
 @help_page(
     "octy incidents extend 0199f2c4 --days 7 --reason 'on holiday until Monday'",
     more="The incident's deadline and the notification of staff move by this many days; an incident that needs staff "
-    "because nobody answered waits again. At most 90 days in total. Refused once there is an answer; the refusal is "
+    "for lack of an answer waits again. At most 90 days in total. Refused once there is an answer; the refusal is "
     "recorded in the incident. The link in the mail works as long as the incident is open. A worker must be running.",
     json=EXTEND_JSON,
 )

@@ -20,13 +20,13 @@ from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
 from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
 from octy_worker.imports.planner import carry_out, plan_import
-from octy_worker.imports.report import fault_lines, refusal_texts, report, sentences
+from octy_worker.imports.report import error_lines, refusal_texts, report, sentences
 from octy_worker.imports.writer import clear_interrupted
 from octy_worker.staff.audit import record
 
 IMPORT_JSON = (
-    "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
-    "first_faults[line, column, wrong, to_do]"
+    "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], errors, "
+    "first_errors[line, column, wrong, to_do]"
 )
 
 
@@ -55,7 +55,7 @@ IMPORT_JSON = (
     "the first successful request.\n\n"
     "Plain SHA is recognized by its length only: 40, 64 or 128 hex digits of another kind (RIPEMD, SHA-3, an HMAC) are "
     "imported too, but no secret will match them. Until its first use a plain SHA hash can be brute-forced quickly by "
-    "whoever steals the database: replace such key pairs soon if their secrets were not random. Plain SHA is not "
+    "someone who steals the database: replace such key pairs soon if their secrets were not random. Plain SHA is not "
     "accepted for accounts that exist already.",
     json=IMPORT_JSON,
 )
@@ -85,7 +85,7 @@ def import_pairs(
         if not dry_run and clear_interrupted(database, now):
             print_note("removed rows of an earlier, interrupted import")
         plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
-        imported = not (plan.faults or dry_run)
+        imported = not (plan.errors or dry_run)
         if imported and hasher is None:
             raise UsageError(
                 "OCTY_PEPPERS is not set", "set it to the same value as in the apps: imported hashes are signed with it"
@@ -97,10 +97,10 @@ def import_pairs(
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
         record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
     done = f"{len(plan.pairs)} key pairs are imported" if imported else "nothing was imported"
-    lines = [] if plan.faults else sentences(plan, imported=imported)
+    lines = [] if plan.errors else sentences(plan, imported=imported)
     print_result(done, report(plan, imported=imported), lines, as_json=as_json)
-    if plan.faults:
-        print_error("\n".join(fault_lines(plan)))
+    if plan.errors:
+        print_error("\n".join(error_lines(plan)))
         raise UsageError(*refusal_texts(plan))
 
 

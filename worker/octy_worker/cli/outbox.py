@@ -15,8 +15,8 @@ from octy_worker.outbox.dead_letters import MessageLine, count_undelivered, list
 from octy_worker.staff.outbox import retry_messages
 
 LIST_JSON = (
-    "messages[id, kind, subject_id, state, tries, last_error, created_at, leased_by, leased_until], more, total; "
-    "state is waiting, leased or dead_letter"
+    "messages[id, kind, subject_id, state, delivery_attempts, last_error, created_at, leased_by, leased_until], more, "
+    "total; state is waiting, leased or dead_letter"
 )
 _MOST = 2**63 - 1  # the largest id that there can be
 RETRY_JSON = "retried, actor"
@@ -49,7 +49,7 @@ def list_some(
 @help_page(
     "octy outbox retry 4711 4712 --reason 'worker updated'",
     "octy outbox retry --all --reason 'worker updated'",
-    more="Each gets five new tries; a running worker starts at once. If one of the ids is not a dead letter, "
+    more="Each gets five new attempts; a running worker starts at once. If one of the ids is not a dead letter, "
     "nothing is changed.",
     json=RETRY_JSON,
 )
@@ -65,7 +65,7 @@ def retry_some(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reset the tries of dead letters."""
+    """Reset the delivery attempts of dead letters."""
     if bool(numbers) == everything:
         raise UsageError("no messages are chosen", "give their ids, or --all")
     who = staff_actor(context, actor)
@@ -83,9 +83,17 @@ def retry_some(
 
 def _table(found: Sequence[MessageLine]) -> Table:
     """Return a table with one row a message."""
-    columns = ("id", "message", "about", "state", "tries", "last error", "since")
+    columns = ("id", "message", "about", "state", "attempts", "last error", "since")
     rows = (
-        (line.id, _words(line.kind), line.subject_id, _words(line.state), line.tries, line.last_error, line.created_at)
+        (
+            line.id,
+            _words(line.kind),
+            line.subject_id,
+            _words(line.state),
+            line.delivery_attempts,
+            line.last_error,
+            line.created_at,
+        )
         for line in found
     )
     return table(columns, rows, no_wrap=("id", "about"))

@@ -20,12 +20,12 @@ from octy_worker.webhooks.failures import BLOCKED, FailureReason, PostResult
 from octy_worker.webhooks.repository import SECRET_OVERLAP, WebhookLine, count_webhooks, list_webhooks
 
 LIST_JSON = (
-    "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more, total; "
+    "webhooks[id, account, event, key, state, delivery_attempts, last_error, created_at, sent_at], more, total; "
     "state is pending, sent, failed or skipped"
 )
 RETRY_JSON = "retried, actor"
 ROTATE_JSON = "account, version, actor"
-TEST_JSON = "webhook_id, delivered, fault, status"
+TEST_JSON = "webhook_id, delivered, error, status"
 _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
 
 
@@ -82,7 +82,7 @@ def retry_some(
 @help_page(
     "octy webhooks secret acme",
     more="It is derived from the newest key of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
-    "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to nobody "
+    "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to no one "
     "else: with it anybody can forge events. It gives no access to the API. The command is audited.",
 )
 def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
@@ -128,7 +128,7 @@ def send_test(context: typer.Context, account: _Account, actor: Actor = None, as
         who = staff_actor(context, actor)
         webhook_id, delivery = webhooks.send_test_event(database, settings, account, actor=who, clock=now)
     if as_json:
-        result = {"webhook_id": webhook_id, "delivered": delivery.reason is None, "fault": delivery.code}
+        result = {"webhook_id": webhook_id, "delivered": delivery.reason is None, "error": delivery.code}
         print_json({**result, "status": delivery.status})
     elif delivery.reason is None:
         print_lines(f"Delivered: {delivery.description}. The event was webhook.test, its webhook-id {webhook_id}.")
@@ -158,7 +158,16 @@ def _table(found: Sequence[WebhookLine]) -> Table:
     """Return one row for each webhook."""
     columns = ("id", "account", "event", "state", "attempts", "error", "created", "delivered")
     rows = (
-        (line.id, line.account, line.event, line.state, line.tries, line.last_error, line.created_at, line.sent_at)
+        (
+            line.id,
+            line.account,
+            line.event,
+            line.state,
+            line.delivery_attempts,
+            line.last_error,
+            line.created_at,
+            line.sent_at,
+        )
         for line in found
     )
     return table(columns, rows, no_wrap=("id", "event"))

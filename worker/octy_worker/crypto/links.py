@@ -41,7 +41,7 @@ class Links:
         return _token(self._keys.newest[1], purpose, subject_id, generation)
 
     def check(self, token: str, purpose: Purpose, subject_id: str, generation: int = 1) -> bool:
-        """Tell whether the token was made for just this; compares every key in constant time."""
+        """Return whether the token was made for just this; compares every key in constant time."""
         given = token.encode("utf-8", "replace")
         fits = [
             hmac.compare_digest(given, _token(key, purpose, subject_id, generation).encode())

@@ -1,6 +1,6 @@
 """TLS of the stack: a CA and one server certificate for localhost.
 
-The CA's private key is never written, so nobody can sign with it and it is safe to trust `ca.pem`.
+The CA's private key is never written, so no other certificate can be signed with it, and it is safe to trust `ca.pem`.
 """
 
 from dataclasses import dataclass

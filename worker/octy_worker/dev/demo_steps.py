@@ -71,7 +71,7 @@ class _Demo:
             mails=results.count_mails(self._stack.mails.messages()),
             cases=tuple(cases),
         )
-        return figures, self._faults(opened)
+        return figures, self._differences(opened)
 
     # Accounts and requests
 
@@ -167,17 +167,17 @@ class _Demo:
     def _until_closed(self, incident: OpenedIncident) -> None:
         _wait_until(lambda: results.resolution_of(self._database, incident.incident_id) is not None, _TIMEOUT)
 
-    def _faults(self, opened: Sequence[OpenedIncident]) -> list[str]:
+    def _differences(self, opened: Sequence[OpenedIncident]) -> list[str]:
         """Return incidents whose resolution differs from the policy."""
         expected = [*_RESOLUTIONS, *([None] * len(opened))][: len(opened)]
-        faults = []
+        differences = []
         for incident, resolution in zip(opened, expected, strict=True):
             found = results.resolution_of(self._database, incident.incident_id)
             if found != resolution:
-                faults.append(
+                differences.append(
                     f"incident of {incident.alert.user}: expected {resolution or 'open'}, found {found or 'open'}"
                 )
-        return faults
+        return differences
 
     # Mails and progress
 

@@ -74,7 +74,7 @@ class Process:
     def check(self) -> None:
         """Raise ProcessError when the process has ended."""
         if self.returncode is not None:
-            raise self._fault(f"ended with status {self.returncode}")
+            raise self._error(f"ended with status {self.returncode}")
 
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
         """Return when `ready` is true. Raises ProcessError when the process ends or `timeout` seconds pass first."""
@@ -82,7 +82,7 @@ class Process:
         while not ready():
             self.check()
             if time.monotonic() > deadline:
-                raise self._fault(f"not ready after {timeout:g} s")
+                raise self._error(f"not ready after {timeout:g} s")
             time.sleep(_POLL_INTERVAL)
         self.check()
 
@@ -98,7 +98,7 @@ class Process:
         self._child.wait()
         self._stopped = True
 
-    def _fault(self, what: str) -> ProcessError:
+    def _error(self, what: str) -> ProcessError:
         return ProcessError(f"{self.name} {what}; the end of {self.log}:\n{self.log_tail() or '(empty)'}")
 
 

@@ -113,7 +113,7 @@ class JobLease:
         self._kept_at = now
 
     def is_ageing(self) -> bool:
-        """Tell whether it is time for a step, be there something to do or not."""
+        """Return whether a step is due, whether or not there is something to do."""
         return not 0 <= self._clock() - self._kept_at < LEASE_TTL / 3
 
     def begin(self, cursor: str, at: float) -> None:

@@ -105,7 +105,7 @@ def _count_further(session: Session, account_id: str, regeneration: Regeneration
 
 
 def is_superseded(view: NoticeView) -> bool:
-    """Tell whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
+    """Return whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
 
     A change that was reverted sends no mail. A later change of it has a notice of its own. What a webhook
     URL was for a while may have received events: the customer is always notified of that.

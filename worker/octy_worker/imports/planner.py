@@ -25,7 +25,7 @@ from octy_middleware.domain.key_pairs import ImportedKeyPair
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.keys.secret import KeyHasher, imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
-from octy_worker.imports.reader import Fault, read_rows
+from octy_worker.imports.reader import RowError, read_rows
 from octy_worker.imports.validator import Candidate, Checker
 from octy_worker.imports.writer import Cursor, ImportWriter, Rows, unfinished
 
@@ -40,7 +40,7 @@ _COUNTING = 32  # bits of an id
 
 @dataclass(slots=True)
 class Plan:
-    """What an import would write. With faults nothing may be written: all of a file is imported, or nothing.
+    """What an import would write. With errors nothing may be written: all of a file is imported, or nothing.
 
     `digest`: SHA-256 of the file's rows, as the audit log has it. `added`: further pairs of accounts that exist.
     `sealed`: False when there was no pepper to seal the hashes with, as in a dry run on a host without; not to be
@@ -54,7 +54,7 @@ class Plan:
     accounts: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[ImportedKeyPair] = field(default_factory=list)
     already_there: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    errors: list[RowError] = field(default_factory=list)
 
     def kinds(self) -> dict[str, int]:
         """Count the pairs by scheme and rough cost of their hashes, the most frequent first."""
@@ -83,7 +83,7 @@ def plan_import(
         for done, chunk in _chunks(candidates):
             comparison.add(chunk)
             progress("compared", done, len(candidates))
-    plan.faults.sort(key=lambda fault: fault.line)
+    plan.errors.sort(key=lambda error: error.line)
     return plan
 
 
@@ -91,8 +91,8 @@ def carry_out(
     database: Database, plan: Plan, *, now: float, progress: Progress, writer: ImportWriter | None = None
 ) -> None:
     """Write the plan, and make it valid at the end. Raises DatabaseUnavailableError; then nothing was imported."""
-    if plan.faults or not plan.sealed:
-        raise ValueError("a plan with faults or without seals is not to be carried out")
+    if plan.errors or not plan.sealed:
+        raise ValueError("a plan with errors or without seals is not to be carried out")
     total = len(plan.accounts) + len(plan.pairs)
     writer = writer or ImportWriter(database, time.time)
     writer.write(Rows(plan.accounts, plan.pairs), now=now, report=lambda done: progress("written", done, total))
@@ -103,13 +103,13 @@ def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> 
     digest = hashlib.sha256()
     for found in read_rows(file):
         plan.rows += 1
-        if not isinstance(found, Fault):
+        if not isinstance(found, RowError):
             digest.update(json.dumps(found.fields, sort_keys=True).encode() + b"\n")
-        checked = [found] if isinstance(found, Fault) else checker.check(found)
+        checked = [found] if isinstance(found, RowError) else checker.check(found)
         if isinstance(checked, Candidate):
             candidates.append(checked)
         else:
-            plan.faults.extend(checked)
+            plan.errors.extend(checked)
         if plan.rows % _CHUNK == 0:
             progress("read", plan.rows, None)
     progress("read", plan.rows, plan.rows)
@@ -184,53 +184,55 @@ class _Comparison:
         self._load_accounts({row.reference for row in rows} - self._accounts.keys())
         there = self._load_pairs([row.public_key for row in rows])
         for row in rows:
-            faults = list(self._faults_of(row, there.get(row.public_key)))
-            self._plan.faults.extend(faults)
-            if faults:
+            errors = list(self._errors_of(row, there.get(row.public_key)))
+            self._plan.errors.extend(errors)
+            if errors:
                 continue
             if row.public_key in there:
                 self._plan.already_there += 1
             else:
                 self._add_pair(row)
 
-    def _faults_of(self, row: Candidate, pair: _Pair | None) -> Iterator[Fault]:
+    def _errors_of(self, row: Candidate, pair: _Pair | None) -> Iterator[RowError]:
         """Return what is wrong with a row; plan its account if it is new."""
         account = self._accounts.get(row.reference)
         if pair is not None and (account is None or pair.account_id != account.account_id):
-            yield Fault(row.line, "public_key", "belongs to another account", "check the reference")
+            yield RowError(row.line, "public_key", "belongs to another account", "check the reference")
         elif account is None:
             yield from self._open_account(row)
         else:
             yield from _differences(row, account)
-            yield from self._faults_of_pair(row, pair, account)
+            yield from self._errors_of_pair(row, pair, account)
 
-    def _open_account(self, row: Candidate) -> Iterator[Fault]:
+    def _open_account(self, row: Candidate) -> Iterator[RowError]:
         if row.reference in self._ids:
-            yield Fault(row.line, "reference", "is the id of an existing account", "use your own id for the customer")
+            yield RowError(
+                row.line, "reference", "is the id of an existing account", "use your own id for the customer"
+            )
             return
         try:
             values = account_values(row.reference, row.contact, self._now)
         except InvalidInputError as error:
             wrong = str(error).removeprefix("contact_email_address ")
-            yield Fault(row.line, "contact_email_address", wrong, "give it in the customer's first row")
+            yield RowError(row.line, "contact_email_address", wrong, "give it in the customer's first row")
             return
         values |= {"id": next(self._new_ids), "created_at": row.created_at or values["created_at"]}
         self._plan.accounts.append(values)
         contact = {name: values[name] for name in CONTACT_FIELDS}
         self._accounts[row.reference] = _PlannedAccount(values["id"], contact, is_new=True)
 
-    def _faults_of_pair(self, row: Candidate, pair: _Pair | None, account: _PlannedAccount) -> Iterator[Fault]:
+    def _errors_of_pair(self, row: Candidate, pair: _Pair | None, account: _PlannedAccount) -> Iterator[RowError]:
         if pair is None and not account.is_new and not self._into_existing:
-            yield Fault(
+            yield RowError(
                 row.line,
                 "reference",
                 "has an account already",
                 "if it is the same customer, --into-existing adds the key pair to it",
             )
         elif pair is None and not account.is_new and row.imported_scheme.startswith(_UNSALTED):
-            yield Fault(row.line, "secret_hash", "is plain SHA, but the account exists already", _NO_PLAIN_SHA)
+            yield RowError(row.line, "secret_hash", "is plain SHA, but the account exists already", _NO_PLAIN_SHA)
         elif pair is not None and not pair.is_that_of(row):
-            yield Fault(
+            yield RowError(
                 row.line, "public_key", "exists already with another secret", "an import does not change key pairs"
             )
 
@@ -272,9 +274,9 @@ class _Comparison:
         return {public_key: _Pair(*rest) for public_key, *rest in found}
 
 
-def _differences(row: Candidate, account: _PlannedAccount) -> Iterator[Fault]:
+def _differences(row: Candidate, account: _PlannedAccount) -> Iterator[RowError]:
     """Compare contact data. An empty cell says nothing; an account is not changed by an import."""
     other = "differs from the customer's first row" if account.is_new else "differs from what the account has"
     for name, value in row.contact.items():
         if value != account.contact[name]:
-            yield Fault(row.line, name, other, "repeat the same value, or leave the cell empty")
+            yield RowError(row.line, name, other, "repeat the same value, or leave the cell empty")

@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RowError:
     """What is wrong with a line, and what to do. `column` is empty when it is the whole line."""
 
     line: int
@@ -43,17 +43,17 @@ class _StopError(Exception):
 
     def __init__(self, line: int, wrong: str, to_do: str) -> None:
         super().__init__(wrong)
-        self.fault = Fault(line, "", wrong, to_do)
+        self.error = RowError(line, "", wrong, to_do)
 
 
-def read_rows(file: BinaryIO) -> Iterator[Row | Fault]:
-    """Return rows and faults in the order of the file. A file that begins with `{` is JSON lines, any other CSV."""
+def read_rows(file: BinaryIO) -> Iterator[Row | RowError]:
+    """Return rows and errors in the order of the file. A file that begins with `{` is JSON lines, any other CSV."""
     lines = _Lines(file)
     try:
         first = _first_of(lines)
         yield from (_read_json if first.startswith("{") else _read_csv)(first, lines)
     except _StopError as stopped:
-        yield stopped.fault
+        yield stopped.error
 
 
 def _first_of(lines: "_Lines") -> str:
@@ -90,15 +90,15 @@ class _Lines(Iterator[str]):
             raise _StopError(self.number, "this is not UTF-8 text", "save the file as UTF-8") from None
 
 
-def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
+def _read_csv(first: str, lines: _Lines) -> Iterator[Row | RowError]:
     records = _records(first, lines)
     line, header = next(records, (0, []))
     if not header:
         raise _empty()
     names = _without_nameless(header)
-    faults = list(_faults_of_header(line, names))
-    if faults:
-        yield from faults
+    errors = list(_errors_of_header(line, names))
+    if errors:
+        yield from errors
         return
     rows = 0
     for line, cells in records:
@@ -107,7 +107,7 @@ def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
             del cells[len(names) :]  # spreadsheets end each line with a comma where a column was emptied
         if len(cells) != len(names):
             wrong = f"the row has {len(cells)} cells, the header {len(names)}"
-            yield Fault(line, "", wrong, "quote cells that hold commas, as argon2 hashes do, or line ends")
+            yield RowError(line, "", wrong, "quote cells that hold commas, as argon2 hashes do, or line ends")
         else:
             yield _row(line, dict(zip(names, cells, strict=True)))
     if not rows:
@@ -143,19 +143,19 @@ def _without_nameless(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _faults_of_header(line: int, names: Sequence[str]) -> Iterator[Fault]:
+def _errors_of_header(line: int, names: Sequence[str]) -> Iterator[RowError]:
     if not set(names) & set(COLUMNS):
         to_do = f"begin the file with the names of its columns, with commas between: {','.join(NEEDED)}"
-        yield Fault(line, "", "this is not a header", to_do)
+        yield RowError(line, "", "this is not a header", to_do)
         return
     for number, name in enumerate(names, start=1):
         if name not in COLUMNS:
-            yield Fault(line, "", f"column {number} of the header has no known name", _suggest(name))
+            yield RowError(line, "", f"column {number} of the header has no known name", _suggest(name))
         elif name in names[: number - 1]:
-            yield Fault(line, name, "is in the header twice", "remove one")
+            yield RowError(line, name, "is in the header twice", "remove one")
     for name in NEEDED:
         if name not in names:
-            yield Fault(line, name, "is missing in the header", "add the column")
+            yield RowError(line, name, "is missing in the header", "add the column")
 
 
 def _suggest(name: str) -> str:
@@ -164,7 +164,7 @@ def _suggest(name: str) -> str:
     return f"is it {close[0]}?" if close else f"there are {', '.join(COLUMNS)}"
 
 
-def _read_json(first: str, lines: _Lines) -> Iterator[Row | Fault]:
+def _read_json(first: str, lines: _Lines) -> Iterator[Row | RowError]:
     line: str | None = first
     while line is not None:
         if line.strip():
@@ -172,21 +172,21 @@ def _read_json(first: str, lines: _Lines) -> Iterator[Row | Fault]:
         line = next(lines, None)
 
 
-def _read_object(number: int, line: str) -> Row | Fault:
+def _read_object(number: int, line: str) -> Row | RowError:
     try:
         found = json.loads(line, object_pairs_hook=_Members)
     except (ValueError, RecursionError):
-        return Fault(number, "", "this is not JSON", "write one object a line")
+        return RowError(number, "", "this is not JSON", "write one object a line")
     if not isinstance(found, _Members):
-        return Fault(number, "", "this is not a JSON object", "write one object a line")
+        return RowError(number, "", "this is not a JSON object", "write one object a line")
     names = [name for name, _ in found]
     for name, value in found:
         if name not in COLUMNS:
-            return Fault(number, "", "a member has no known name", _suggest(name))
+            return RowError(number, "", "a member has no known name", _suggest(name))
         if names.count(name) > 1:
-            return Fault(number, name, "is given twice", "remove one")
+            return RowError(number, name, "is given twice", "remove one")
         if not isinstance(value, str | None):
-            return Fault(number, name, "is not a string", "use a JSON string")
+            return RowError(number, name, "is not a string", "use a JSON string")
     return _row(number, {name: value or "" for name, value in found})
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from octy_worker.formatting import format_count
 from octy_worker.imports.planner import Plan
-from octy_worker.imports.reader import Fault
+from octy_worker.imports.reader import RowError
 from octy_worker.imports.validator import IN_CLEAR
 
-_SHOWN = 50  # faults
+_SHOWN = 50  # errors
 _FROM_LIBRARIES = ("argon2", "bcrypt", "django_bcrypt")
 
 
@@ -21,7 +21,7 @@ class HashLine:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did, or without `imported` would do. `faults` counts all, `first_faults` shows some."""
+    """What an import did, or without `imported` would do. `errors` counts all, `first_errors` shows some."""
 
     imported: bool
     rows: int
@@ -30,12 +30,12 @@ class ImportReport:
     pairs: int
     already_there: int
     hashes: tuple[HashLine, ...]
-    faults: int
-    first_faults: tuple[Fault, ...]
+    errors: int
+    first_errors: tuple[RowError, ...]
 
 
 def report(plan: Plan, *, imported: bool) -> ImportReport:
-    """Return the plan as numbers and first faults."""
+    """Return the plan as numbers and first errors."""
     return ImportReport(
         imported=imported,
         rows=plan.rows,
@@ -44,8 +44,8 @@ def report(plan: Plan, *, imported: bool) -> ImportReport:
         pairs=len(plan.pairs),
         already_there=plan.already_there,
         hashes=tuple(HashLine(kind, count) for kind, count in plan.kinds().items()),
-        faults=len(plan.faults),
-        first_faults=tuple(plan.faults[:_SHOWN]),
+        errors=len(plan.errors),
+        first_errors=tuple(plan.errors[:_SHOWN]),
     )
 
 
@@ -67,20 +67,20 @@ def sentences(plan: Plan, *, imported: bool) -> list[str]:
     return lines
 
 
-def fault_lines(plan: Plan) -> list[str]:
-    """Return the first faults, a line each."""
-    return [_fault_line(fault) for fault in plan.faults[:_SHOWN]]
+def error_lines(plan: Plan) -> list[str]:
+    """Return the first errors, a line each."""
+    return [_error_line(error) for error in plan.errors[:_SHOWN]]
 
 
-def _fault_line(fault: Fault) -> str:
-    place = f"line {fault.line}, {fault.column}" if fault.column else f"line {fault.line}"
-    return f"{place}: {fault.wrong} → {fault.to_do}" if fault.to_do else f"{place}: {fault.wrong}"
+def _error_line(error: RowError) -> str:
+    place = f"line {error.line}, {error.column}" if error.column else f"line {error.line}"
+    return f"{place}: {error.wrong} → {error.to_do}" if error.to_do else f"{place}: {error.wrong}"
 
 
 def refusal_texts(plan: Plan) -> tuple[str, str]:
     """Return why nothing was imported, and what to do."""
-    shown = f", the first {_SHOWN} are shown" if len(plan.faults) > _SHOWN else ""
-    wrong = f"{format_count(len(plan.faults), 'error')}{shown}; nothing was imported"
-    if any(fault.wrong == IN_CLEAR for fault in plan.faults):
+    shown = f", the first {_SHOWN} are shown" if len(plan.errors) > _SHOWN else ""
+    wrong = f"{format_count(len(plan.errors), 'error')}{shown}; nothing was imported"
+    if any(error.wrong == IN_CLEAR for error in plan.errors):
         return f"the file contains secret keys in clear text: {wrong}", "delete it and export hashes instead"
     return wrong, "correct the file and run the import again"

@@ -16,10 +16,10 @@ from octy_middleware.errors import InvalidInputError
 from octy_middleware.http.credentials import is_public_key
 from octy_middleware.keys.imported_hashes import ImportedHash
 from octy_middleware.keys.secret import check_imported, has_valid_checksum
-from octy_worker.imports.reader import COLUMNS, Fault, Row
+from octy_worker.imports.reader import COLUMNS, Row, RowError
 
 IN_CLEAR = "contains a secret key in clear text"
-_IN_CLEAR_TO_DO = "export hashes instead, and delete this file: whoever reads it has the keys"
+_IN_CLEAR_TO_DO = "export hashes instead, and delete this file: anyone who reads it has the keys"
 # Keys of our own format are refused fast when unknown; one with a slow hash would differ from them in time (T7).
 _OURS = "looks like a key of Octy, but its hash is not one of Octy's"
 _OURS_TO_DO = "leave it out and give the customer new keys"
@@ -52,23 +52,23 @@ class Checker:
             **{name: partial(_contact, name) for name in CONTACT_FIELDS},
         }
 
-    def check(self, row: Row) -> Candidate | list[Fault]:
+    def check(self, row: Row) -> Candidate | list[RowError]:
         """Return what the row says, or everything that is wrong with it."""
-        faults = list(_secrets_in(row)) or list(self._repetition(row))
+        errors = list(_secrets_in(row)) or list(self._repetition(row))
         found: dict[str, Any] = {}
-        for name in COLUMNS if not faults else ():
+        for name in COLUMNS if not errors else ():
             try:
                 found[name] = self._readers[name](row.fields[name])
             except InvalidInputError as error:
-                faults.append(_fault(row.line, name, str(error)))
-        if not faults and has_valid_checksum(found["public_key"]):
-            faults.append(Fault(row.line, "public_key", _OURS, _OURS_TO_DO))
-        return faults or _candidate(row.line, found)
+                errors.append(_row_error(row.line, name, str(error)))
+        if not errors and has_valid_checksum(found["public_key"]):
+            errors.append(RowError(row.line, "public_key", _OURS, _OURS_TO_DO))
+        return errors or _candidate(row.line, found)
 
-    def _repetition(self, row: Row) -> Iterator[Fault]:
+    def _repetition(self, row: Row) -> Iterator[RowError]:
         first = self._lines.setdefault(row.fields["public_key"], row.line)
         if first != row.line and row.fields["public_key"]:
-            yield Fault(
+            yield RowError(
                 row.line,
                 "public_key",
                 f"is in line {first} already",
@@ -88,15 +88,15 @@ def _candidate(line: int, found: dict[str, Any]) -> Candidate:
     )
 
 
-def _fault(line: int, name: str, text: str) -> Fault:
+def _row_error(line: int, name: str, text: str) -> RowError:
     wrong, _, to_do = text.removeprefix(f"the {name} ").removeprefix(f"{name} ").partition(" → ")
-    return Fault(line, name, wrong, to_do or "correct the cell")
+    return RowError(line, name, wrong, to_do or "correct the cell")
 
 
-def _secrets_in(row: Row) -> Iterator[Fault]:
+def _secrets_in(row: Row) -> Iterator[RowError]:
     for name in COLUMNS:
         if _find_secret(row.fields[name]):
-            yield Fault(row.line, name, IN_CLEAR, _IN_CLEAR_TO_DO)
+            yield RowError(row.line, name, IN_CLEAR, _IN_CLEAR_TO_DO)
 
 
 def _contact(name: str, text: str) -> str:

@@ -93,7 +93,7 @@ def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float
         carried = _grouped_pending(session, spec.key)
     mail.joined_mail = ""
     for each in (mail, *carried):
-        each.tries, each.tried_at, each.last_error = each.tries + 1, time, ""
+        each.delivery_attempts, each.attempted_at, each.last_error = each.delivery_attempts + 1, time, ""
         session.add(each)
     return AlertSlot(status_of(mail), _incidents(carried))
 
@@ -161,16 +161,16 @@ def _unanswered_incidents() -> SelectOfScalar[str]:
 def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:
     """Return whether the mail that carries this alert is still being sent; if not, the alert is sent by itself."""
     carrier = session.get(Mail, mail.joined_mail)
-    if carrier is None or carrier.state in FINAL or mail.tried_at is None:
+    if carrier is None or carrier.state in FINAL or mail.attempted_at is None:
         return False
     waits = session.exec(_unanswered_incidents().where(Incident.id == carrier.incident_id)).first() is not None
-    return mail.tried_at > time - (_MAX_RETRY_INTERVAL if waits else _ACTIVITY_TIMEOUT)
+    return mail.attempted_at > time - (_MAX_RETRY_INTERVAL if waits else _ACTIVITY_TIMEOUT)
 
 
 def _last_alert_at(session: Session, account_id: str) -> datetime | None:
     """Return the time of the last attempt of the account's last alert."""
     return session.exec(
-        select(func.max(col(Mail.tried_at))).where(
+        select(func.max(col(Mail.attempted_at))).where(
             Mail.account_id == account_id,
             Mail.kind == MailKind.ALERT,
             col(Mail.state).in_([MailState.SENT, MailState.PENDING]),

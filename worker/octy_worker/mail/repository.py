@@ -67,7 +67,7 @@ def begin_send(session: Session, spec: MailSpec, now: float) -> MailStatus:
     mail.state = MailState.SKIPPED if full else MailState.PENDING
     mail.last_error = DAILY_CAP if full else ""
     if not full:
-        mail.tries, mail.tried_at = mail.tries + 1, time
+        mail.delivery_attempts, mail.attempted_at = mail.delivery_attempts + 1, time
     session.add(mail)
     return status_of(mail)
 

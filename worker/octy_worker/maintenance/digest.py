@@ -145,7 +145,9 @@ def _waiting(session: Session, settings: WorkerSettings, now: float) -> OpenTask
         unsent_alerts=unsent.count if unsent.oldest > _UNSENT else 0,
         delayed_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
         dead_letters=session.exec(
-            select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
+            select(func.count()).where(
+                col(Outbox.delivered_at).is_(None), col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS
+            )
         ).one(),
     )
 

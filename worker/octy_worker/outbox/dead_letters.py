@@ -29,7 +29,7 @@ class MessageLine:
     kind: str
     subject_id: str
     state: str
-    tries: int
+    delivery_attempts: int
     last_error: str
     created_at: datetime
     leased_by: str
@@ -44,7 +44,7 @@ def list_undelivered(
         Outbox.id,
         Outbox.kind,
         Outbox.subject_id,
-        Outbox.tries,
+        Outbox.delivery_attempts,
         Outbox.last_error,
         Outbox.created_at,
         Outbox.leased_by,
@@ -54,7 +54,8 @@ def list_undelivered(
     ordered = query.order_by(col(Outbox.id).desc()).limit(limit).offset(offset)
     rows = session.connection().execute(ordered).mappings().all()
     return tuple(
-        MessageLine(state=_state(row["tries"], row["leased_by"], row["leased_until"], now), **row) for row in rows
+        MessageLine(state=_state(row["delivery_attempts"], row["leased_by"], row["leased_until"], now), **row)
+        for row in rows
     )
 
 
@@ -64,14 +65,14 @@ def count_undelivered(session: Session, *, dead_letters: bool = False) -> int:
     return session.exec(query).one()
 
 
-def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float) -> str:
-    if tries >= MAX_DELIVERY_ATTEMPTS:
+def _state(attempts: int, leased_by: str, leased_until: datetime | None, now: float) -> str:
+    if attempts >= MAX_DELIVERY_ATTEMPTS:
         return "dead_letter"
     return "leased" if leased_by and leased_until and leased_until > utc(now) else "waiting"
 
 
 def retry_dead_letters(session: Session, ids: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
-    """Reset the tries of dead letters, these or all (None), so that the relay tries them again; return their ids.
+    """Let the relay deliver dead letters again, these or all (None): reset their attempts; return their ids.
 
     All or nothing. Raises InvalidInputError for an unknown id, RefusedError for a message that is no dead letter.
     """
@@ -79,7 +80,7 @@ def retry_dead_letters(session: Session, ids: Collection[int] | None, *, actor: 
     if ids is not None:
         _check_dead_letters(session, ids)
     which = _is_dead_letter() if ids is None else col(Outbox.id).in_(ids)
-    reset = update(Outbox).where(which).values(tries=0, leased_by="", leased_until=None)
+    reset = update(Outbox).where(which).values(delivery_attempts=0, leased_by="", leased_until=None)
     connection = session.connection()
     retried = sorted(row.id for row in connection.execute(reset.returning(col(Outbox.id))))
     if retried:
@@ -101,4 +102,4 @@ def _is_undelivered() -> ColumnElement[bool]:
 
 
 def _is_dead_letter() -> ColumnElement[bool]:
-    return _is_undelivered() & (col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
+    return _is_undelivered() & (col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS)

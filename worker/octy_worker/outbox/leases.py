@@ -40,7 +40,7 @@ class Message:
     kind: str
     subject_id: str
     detail: str
-    tries: int
+    delivery_attempts: int
 
 
 class DeliveryStatus(StrEnum):
@@ -103,14 +103,16 @@ class Leases:
     def _lease(self, connection: Connection, priority: Priority, limit: int, now: float) -> list[Message]:
         detail = cast(col(Outbox.detail), Text).label("detail")
         query = (
-            select(col(Outbox.id), col(Outbox.kind), col(Outbox.subject_id), detail, col(Outbox.tries))
+            select(col(Outbox.id), col(Outbox.kind), col(Outbox.subject_id), detail, col(Outbox.delivery_attempts))
             .where(_deliverable(priority, now))
             .order_by(col(Outbox.position), col(Outbox.id))
             .limit(limit)
             .with_for_update(skip_locked=True)  # ignored by SQLite, which has one writer
         )
         rows = connection.execute(query)
-        messages = [Message(row.id, priority, row.kind, row.subject_id, row.detail, row.tries) for row in rows]
+        messages = [
+            Message(row.id, priority, row.kind, row.subject_id, row.detail, row.delivery_attempts) for row in rows
+        ]
         if messages:
             until = utc(now + self._duration)
             self._update(connection, messages, leased_by=self._holder, leased_until=until)
@@ -120,12 +122,17 @@ class Leases:
         """Record every delivery, even if the lease was lost meanwhile; other results only while we hold the lease."""
         delivered = [result.message for result in results if result.status is DeliveryStatus.DELIVERED]
         if delivered:
-            values = {"tries": Outbox.tries + 1, "delivered_at": utc(now), **_NOT_LEASED}
+            values = {"delivery_attempts": Outbox.delivery_attempts + 1, "delivered_at": utc(now), **_NOT_LEASED}
             self._update(connection, delivered, col(Outbox.delivered_at).is_(None), **values)
         for result in results:
             if result.status is DeliveryStatus.FAILED:
-                until = utc(now) + _RETRY_DELAY * 2**result.message.tries
-                values = {"tries": Outbox.tries + 1, "last_error": result.error, "leased_by": "", "leased_until": until}
+                until = utc(now) + _RETRY_DELAY * 2**result.message.delivery_attempts
+                values = {
+                    "delivery_attempts": Outbox.delivery_attempts + 1,
+                    "last_error": result.error,
+                    "leased_by": "",
+                    "leased_until": until,
+                }
                 self._update(connection, [result.message], self._leased_by_us(), **values)
         deferred = sorted(
             (result for result in results if result.status is DeliveryStatus.DEFERRED), key=lambda result: result.error
@@ -163,4 +170,4 @@ def _deliverable(priority: Priority, now: float) -> ColumnElement[bool]:
 
 
 def _is_pending(message: type[Outbox]) -> ColumnElement[bool]:
-    return col(message.delivered_at).is_(None) & (col(message.tries) < MAX_DELIVERY_ATTEMPTS)
+    return col(message.delivered_at).is_(None) & (col(message.delivery_attempts) < MAX_DELIVERY_ATTEMPTS)

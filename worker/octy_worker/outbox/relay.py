@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 _PREFETCH = 4  # messages leased at once for each concurrent delivery
 DELIVERY_SHARE = 2 / 3  # of a lease is for delivery; a call that timed out may still arrive in the rest
-_BACKOFF_LIMIT = 10.0  # seconds at most between two tries during an outage
+_BACKOFF_LIMIT = 10.0  # seconds at most between two attempts during an outage
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -295,18 +295,22 @@ def _holder_name() -> str:
 def _log_failure(result: DeliveryResult) -> None:
     if result.status is not DeliveryStatus.FAILED:
         return
-    message_id, tries = result.message.id, result.message.tries + 1
-    if tries >= MAX_DELIVERY_ATTEMPTS:
+    message_id, attempts = result.message.id, result.message.delivery_attempts + 1
+    if attempts >= MAX_DELIVERY_ATTEMPTS:
         _logger.error(
             "relay: outbox message %d failed %d times and is a dead letter: %s; retry it with `octy outbox retry %d`",
             message_id,
-            tries,
+            attempts,
             result.error,
             message_id,
         )
     else:
         _logger.warning(
-            "relay: outbox message %d failed (try %d of %d): %s", message_id, tries, MAX_DELIVERY_ATTEMPTS, result.error
+            "relay: outbox message %d failed (attempt %d of %d): %s",
+            message_id,
+            attempts,
+            MAX_DELIVERY_ATTEMPTS,
+            result.error,
         )
 
 

@@ -70,7 +70,7 @@ class MailLine:
     kind: str
     incident_id: str | None
     state: str
-    tries: int
+    delivery_attempts: int
     last_error: str
     created_at: datetime
     sent_at: datetime | None

@@ -287,7 +287,7 @@ def _first_use(regeneration: RegenerationLine | None) -> list[TimelineLine]:
 
 
 def _mail_event(mail: MailLine) -> TimelineLine:
-    detail = {"kind": mail.kind, "key": mail.key, "tries": mail.tries, "error": mail.last_error}
+    detail = {"kind": mail.kind, "key": mail.key, "delivery_attempts": mail.delivery_attempts, "error": mail.last_error}
     shown = {name: value for name, value in detail.items() if value or name == "key"}
     return TimelineLine(mail.sent_at or mail.created_at, "system", f"mail_{mail.state}", shown)
 

@@ -63,13 +63,13 @@ def read_stalled_work(session: Session, now: float) -> StalledWork:
         keys_refused=_keys_refused(session),
         keys_uncollected=_keys_uncollected(session, now),
         mails_retrying=_backlog(session, Mail.created_at, now, *_mail_is_retrying(now)),
-        mails_refused=_number(session, Mail, Mail.state == MailState.FAILED, col(Mail.tried_at) > utc(now) - _DAY),
+        mails_refused=_number(session, Mail, Mail.state == MailState.FAILED, col(Mail.attempted_at) > utc(now) - _DAY),
         webhooks_retrying=_backlog(
             session,
             Webhook.created_at,
             now,
             col(Webhook.state) == WebhookState.PENDING,
-            col(Webhook.tries) > 0,
+            col(Webhook.delivery_attempts) > 0,
             col(Webhook.created_at) < utc(now) - _WEBHOOK_RETRYING,
         ),
         webhooks_failed=_number(
@@ -92,7 +92,7 @@ def _is_recent(now: float) -> ColumnElement[bool]:
 def _mail_is_retrying(now: float) -> tuple[ColumnElement[bool], ...]:
     return (
         col(Mail.state) == MailState.PENDING,
-        col(Mail.tries) > 0,
+        col(Mail.delivery_attempts) > 0,
         col(Mail.created_at) < utc(now) - _RETRYING,
     )
 

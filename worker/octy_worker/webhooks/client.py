@@ -37,12 +37,14 @@ class WebhookClient:
         self._signer = None if settings.webhook_keys is None else Signer(settings.webhook_keys)
         self._tls = tls_context(settings.webhook_ca_file)
 
-    def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
+    def post(self, message: WebhookMessage, *, first_attempt: bool = False) -> PostResult:
         """Send it once; the first attempt has a short timeout. Errors of the receiver are results, not exceptions."""
         if self._signer is None:
             return PostResult(FailureReason.OFF)
         try:
-            return self._post(message, self._signer.headers(message, self._clock()), self._timeout(first_try=first_try))
+            return self._post(
+                message, self._signer.headers(message, self._clock()), self._timeout(first_attempt=first_attempt)
+            )
         except PostError as error:
             return PostResult(error.reason)
         except httpcore.TimeoutException:
@@ -52,8 +54,8 @@ class WebhookClient:
         except (httpcore.NetworkError, httpcore.ProtocolError):
             return PostResult(FailureReason.BROKEN)
 
-    def _timeout(self, *, first_try: bool) -> float:
-        return min(FIRST_TIMEOUT, self._settings.webhook_timeout) if first_try else self._settings.webhook_timeout
+    def _timeout(self, *, first_attempt: bool) -> float:
+        return min(FIRST_TIMEOUT, self._settings.webhook_timeout) if first_attempt else self._settings.webhook_timeout
 
     def _post(self, message: WebhookMessage, signature: Mapping[str, str], timeout: float) -> PostResult:
         settings = self._settings

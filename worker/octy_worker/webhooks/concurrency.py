@@ -23,14 +23,14 @@ class ConcurrencyLimiter:
         self._failed: set[str] = set()
 
     @contextmanager
-    def slot(self, account_id: str, *, first_try: bool) -> Iterator[bool]:
+    def slot(self, account_id: str, *, first_attempt: bool) -> Iterator[bool]:
         """Hold a slot for the duration of a request. Yields False when the account or the retries have no free slot."""
-        granted = self._enter(account_id, first_try=first_try)
+        granted = self._enter(account_id, first_attempt=first_attempt)
         try:
             yield granted
         finally:
             if granted:
-                self._leave(account_id, first_try=first_try)
+                self._leave(account_id, first_attempt=first_attempt)
 
     def record_result(self, account_id: str, *, succeeded: bool) -> None:
         """Remember whether the account's last request succeeded."""
@@ -42,20 +42,20 @@ class ConcurrencyLimiter:
                 self._failed.clear()
             self._failed.add(account_id)
 
-    def _enter(self, account_id: str, *, first_try: bool) -> bool:
+    def _enter(self, account_id: str, *, first_attempt: bool) -> bool:
         with self._lock:
             limit = _MAX_AFTER_FAILURE if account_id in self._failed else MAX_PER_ACCOUNT
             if self._active[account_id] >= limit:
                 return False
-            if not first_try and self._retries >= self._retries_at_once:
+            if not first_attempt and self._retries >= self._retries_at_once:
                 return False
             self._active[account_id] += 1
-            self._retries += not first_try
+            self._retries += not first_attempt
             return True
 
-    def _leave(self, account_id: str, *, first_try: bool) -> None:
+    def _leave(self, account_id: str, *, first_attempt: bool) -> None:
         with self._lock:
             self._active[account_id] -= 1
             if not self._active[account_id]:
                 del self._active[account_id]
-            self._retries -= not first_try
+            self._retries -= not first_attempt

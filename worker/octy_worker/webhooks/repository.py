@@ -44,7 +44,7 @@ class WebhookLine:
     event: str
     key: str
     state: str
-    tries: int
+    delivery_attempts: int
     last_error: str
     created_at: datetime
     sent_at: datetime | None
@@ -61,7 +61,7 @@ def begin_attempt(session: Session, webhook_id: str, now: float) -> WebhookStatu
     if webhook.state == WebhookState.PENDING:
         account = session.get_one(Account, webhook.account_id)
         if account.webhook_url:
-            webhook.tries += 1
+            webhook.delivery_attempts += 1
             session.add(webhook)
             return WebhookStatus(WebhookState.PENDING, message=_message(webhook, account, now))
         webhook.state, webhook.last_error = WebhookState.SKIPPED, FailureReason.NO_URL
@@ -150,7 +150,7 @@ def list_webhooks(
             event=webhook.event,
             key=webhook.key,
             state=webhook.state,
-            tries=webhook.tries,
+            delivery_attempts=webhook.delivery_attempts,
             last_error=webhook.last_error,
             created_at=webhook.created_at,
             sent_at=webhook.sent_at,

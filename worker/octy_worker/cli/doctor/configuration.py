@@ -41,16 +41,16 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     keys |= payload_keys
     left_out = (*KEYS, *_OPTIONAL, _PAYLOADS)
     given = {field: text for field, text in WorkerSettings.texts_in(variables).items() if field not in left_out}
-    faults: list[Check] = []
+    problems: list[Check] = []
     try:
         settings = WorkerSettings(**keys, **given)
     except ValidationError as error:
-        faults = [_setting_problem(item) for item in error.errors(include_input=False, include_url=False)]
+        problems = [_setting_problem(item) for item in error.errors(include_input=False, include_url=False)]
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
         settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
     settings.with_temporal(variables)
-    faults += [*_misspelled(variables), *_unusable(settings)]
-    checks += [encryption, *(faults or [passed("settings", f"{len(given)} set, the others have their defaults")])]
+    problems += [*_misspelled(variables), *_unusable(settings)]
+    checks += [encryption, *(problems or [passed("settings", f"{len(given)} set, the others have their defaults")])]
     return settings, [*checks, *_unusual(settings)]
 
 

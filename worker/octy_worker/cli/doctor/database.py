@@ -116,10 +116,10 @@ def _check_write_lock(database: Database) -> Check:
 def _check_integrity(database: Database) -> Check:
     try:
         with database.read() as connection:
-            fault = database.backend.integrity_problem(connection)
+            damage = database.backend.integrity_problem(connection)
     except OctyError as error:
         return problem("database-damaged", error=error)
-    return problem("database-damaged", error=fault) if fault else passed("integrity", "quick check passed")
+    return problem("database-damaged", error=damage) if damage else passed("integrity", "quick check passed")
 
 
 def _check_peppers(session: Session, settings: WorkerSettings) -> Check:
@@ -166,10 +166,12 @@ def _joined(key_ids: list[str]) -> str:
 
 def _check_outbox(session: Session, _settings: WorkerSettings) -> Check:
     dead_letters = session.exec(
-        select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
+        select(func.count()).where(
+            col(Outbox.delivered_at).is_(None), col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS
+        )
     ).one()
     if dead_letters:
-        return problem("dead-letters", count=dead_letters, tries=MAX_DELIVERY_ATTEMPTS)
+        return problem("dead-letters", count=dead_letters, attempts=MAX_DELIVERY_ATTEMPTS)
     count, oldest = session.exec(
         select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))
     ).one()
@@ -177,7 +179,7 @@ def _check_outbox(session: Session, _settings: WorkerSettings) -> Check:
     if first is None:
         return passed("outbox", "all messages are delivered")
     since = format_time(first.created_at)
-    error = f" after {first.tries} tries: {first.last_error}" if first.last_error else ""
+    error = f" after {first.delivery_attempts} attempts: {first.last_error}" if first.last_error else ""
     if utc(now()) - first.created_at < _LATE:
         return passed("outbox", f"{count} undelivered, the oldest since {since}{error}")
     return problem("messages-late", count=count, since=since, error=error)

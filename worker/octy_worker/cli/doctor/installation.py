@@ -40,17 +40,17 @@ def _check_location(database: Database, connection: Connection) -> Check:
 
 
 def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
-    faults, missing = [], []
+    problems, missing = [], []
     for purpose, chain in chains.items():
         registered = load_check_values(connection, purpose)
         result = KeyCheckResult.ALL_REGISTERED if NO_KEY in chain else compare_keys(purpose, chain, registered)
         if result is KeyCheckResult.FOREIGN:
-            faults.append(describe_foreign(purpose, chain, registered))
+            problems.append(describe_foreign(purpose, chain, registered))
         elif result is not KeyCheckResult.ALL_REGISTERED:
             missing.append(variable_name(purpose))
-    if faults:
-        error, _, to_do = faults[0].partition(" → ")
-        more = f"; {len(faults) - 1} more settings do not match" if len(faults) > 1 else ""
+    if problems:
+        error, _, to_do = problems[0].partition(" → ")
+        more = f"; {len(problems) - 1} more settings do not match" if len(problems) > 1 else ""
         return problem("keys-mismatch", error=error, to_do=f"{to_do}{more}")
     if missing:
         return problem("keys-unregistered", settings=", ".join(missing))

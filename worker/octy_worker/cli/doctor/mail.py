@@ -19,12 +19,12 @@ _SIGNATURE = "mail signature"
 def check_templates(settings: WorkerSettings) -> Check:
     """Render every kind of mail with sample data."""
     try:
-        faults = find_template_problems(MailRenderer(settings), settings.public_url)
+        problems = find_template_problems(MailRenderer(settings), settings.public_url)
     except ConfigurationError as error:
         return problem("templates-missing", error=error)
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return problem("templates-faulty", error=f"{faults[0]}{more}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return problem("templates-faulty", error=f"{problems[0]}{more}")
     own = settings.mail_templates
     return passed(_TEMPLATES, f"the built-in ones, and those in {own}" if own else "the built-in ones")
 

@@ -40,7 +40,7 @@ def check_mail_server(settings: WorkerSettings) -> Check:
         return _connect(settings, context, place) or passed("mail server", f"{place}, verified TLS, sender accepted")
     except ssl.SSLCertVerificationError as error:
         return problem(
-            f"mail-server-certificate-{_certificate_fault(error) or 'refused'}", place=place, error=error_text(error)
+            f"mail-server-certificate-{_certificate_problem(error) or 'refused'}", place=place, error=error_text(error)
         )
     except smtplib.SMTPNotSupportedError:
         return problem("mail-server-without-tls", place=place)
@@ -97,8 +97,8 @@ def check_pages(settings: WorkerSettings) -> Check:
     except ValueError:  # no JSON
         return problem("pages-wrong-server", url=url)
     except (OSError, http.client.HTTPException) as error:
-        fault = _certificate_fault(error)
-        return problem(f"pages-certificate-{fault}" if fault else "pages-unreachable", url=url, error=error_text(error))
+        kind = _certificate_problem(error)
+        return problem(f"pages-certificate-{kind}" if kind else "pages-unreachable", url=url, error=error_text(error))
     return passed("pages", url) if found == _HEALTHY else problem("pages-wrong-server", url=url)
 
 
@@ -113,11 +113,11 @@ def check_codec_server(settings: WorkerSettings) -> Check:
         namespace = settings.temporal_connection().namespace
     except ConfigurationError:
         return unchecked(_CODEC, "Temporal's settings are not usable")
-    fault = _codec_server_fault(url, namespace)
-    return problem("codec-server-missing", url=url, error=fault) if fault else passed(_CODEC, url)
+    error = _codec_server_problem(url, namespace)
+    return problem("codec-server-missing", url=url, error=error) if error else passed(_CODEC, url)
 
 
-def _codec_server_fault(url: str, namespace: str) -> str:
+def _codec_server_problem(url: str, namespace: str) -> str:
     """Return what is wrong with the codec server, by a request to decode nothing; 401 also shows that it is one."""
     headers = {"Content-Type": "application/json", "X-Namespace": namespace}
     request = urllib.request.Request(f"{url}/decode", b'{"payloads": []}', headers)  # noqa: S310  # the operator's URL
@@ -145,10 +145,10 @@ def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
     return context
 
 
-def _certificate_fault(error: Exception) -> str:
+def _certificate_problem(error: Exception) -> str:
     """Return `expired` or `not-yet-valid` for an error of a certificate's validity period; "" for other errors."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        return _certificate_fault(error.reason)
+        return _certificate_problem(error.reason)
     return _CERTIFICATE_FAULTS.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
 
 

@@ -95,7 +95,7 @@ DATABASE = {
     ),
     "dead-letters": Problem(
         "outbox",
-        "{count} messages failed {tries} times and are not retried",
+        "{count} messages failed {attempts} times and are not retried",
         "read the error in `octy outbox list --dead-letters`, fix its cause, then run `octy outbox retry --all "
         "--reason …`",
     ),

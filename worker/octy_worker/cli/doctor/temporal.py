@@ -92,8 +92,8 @@ def _unreachable_problem(connection: TemporalConnection, error: UnavailableError
     try:
         with socket.create_connection((connection.host.strip("[]"), int(address.rpartition(":")[2])), TIMEOUT):
             return _refused_problem("temporal-refused", str(error))
-    except (OSError, OverflowError) as fault:
-        return problem("temporal-unreachable", address=address, error=error_text(fault), setting=connection.setting)
+    except (OSError, OverflowError) as failure:
+        return problem("temporal-unreachable", address=address, error=error_text(failure), setting=connection.setting)
 
 
 async def check_namespace(client: Client, name: str) -> Check:

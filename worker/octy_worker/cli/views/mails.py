@@ -12,7 +12,9 @@ from octy_workflows.messages import DAILY_CAP
 def mails_table(found: Sequence[MailLine], *, title: str) -> Table:
     """Return one row for each mail."""
     columns = ("kind", "state", "sent", "attempts", "error", "mail")
-    rows = ((mail.kind, _state(mail), mail.sent_at, mail.tries, mail.last_error, mail.key) for mail in found)
+    rows = (
+        (mail.kind, _state(mail), mail.sent_at, mail.delivery_attempts, mail.last_error, mail.key) for mail in found
+    )
     return table(columns, rows, title=title)
 
 

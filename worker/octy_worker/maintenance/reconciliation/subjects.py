@@ -102,7 +102,7 @@ def open_page(database: Database, installation: str, kind: Subject, after: str) 
     """Return the next page. Its last id is the `after` of the page that follows."""
     with database.read_session() as session:
         ids = _ids(session, kind, after)
-        undelivered = select(Outbox.subject_id, Outbox.tries, Outbox.kind).where(
+        undelivered = select(Outbox.subject_id, Outbox.delivery_attempts, Outbox.kind).where(
             col(Outbox.delivered_at).is_(None), col(Outbox.subject_id).in_(ids)
         )
         found = session.exec(undelivered).all()
@@ -110,9 +110,11 @@ def open_page(database: Database, installation: str, kind: Subject, after: str) 
     return Page(
         ids,
         opened,
-        waiting=frozenset(subject for subject, tries, _ in found if tries < MAX_DELIVERY_ATTEMPTS),
+        waiting=frozenset(subject for subject, attempts, _ in found if attempts < MAX_DELIVERY_ATTEMPTS),
         dead_letters=frozenset(
-            subject for subject, tries, event in found if tries >= MAX_DELIVERY_ATTEMPTS and event in _REPEATABLE[kind]
+            subject
+            for subject, attempts, event in found
+            if attempts >= MAX_DELIVERY_ATTEMPTS and event in _REPEATABLE[kind]
         ),
     )
 
@@ -163,7 +165,7 @@ def resend_state(database: Database, kind: Subject, subject_id: str, now: float)
 
 def _has_pending_message(session: Session, subject_id: str) -> bool:
     """Whether a message is being delivered: from the relay, or from the last reconciliation."""
-    waiting = col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) < MAX_DELIVERY_ATTEMPTS)
+    waiting = col(Outbox.delivered_at).is_(None) & (col(Outbox.delivery_attempts) < MAX_DELIVERY_ATTEMPTS)
     return session.exec(select(Outbox.id).where(col(Outbox.subject_id) == subject_id, waiting)).first() is not None
 
 
@@ -251,7 +253,7 @@ def _close_dead_letters(connection: Connection, kind: Subject, subject_id: str, 
 
 
 def _is_dead_letter() -> ColumnElement[bool]:
-    return col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
+    return col(Outbox.delivered_at).is_(None) & (col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS)
 
 
 def mail_kinds_of(kind: str) -> tuple[MailKind, ...]:

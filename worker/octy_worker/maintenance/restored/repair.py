@@ -156,7 +156,7 @@ def _close(session: Session, incident: Incident, resolution: Resolution, now: fl
 
 
 def needs_keys(session: Session, account_id: str, after: str) -> bool:
-    """Tell whether nothing has been ordered for an account since a lost regeneration, and no incident will order it.
+    """Return whether nothing has been ordered for an account since a lost regeneration, and no incident will order it.
 
     Ids go by time, so a later regeneration has a greater one.
     """

@@ -1,6 +1,6 @@
 """An interceptor that measures the offset between this host's clock and Temporal's at the start of each activity.
 
-Temporal tells an activity the time at which the server started it; the activity runs a moment later.
+Temporal gives an activity the time at which the server started it; the activity runs a moment later.
 """
 
 import time

@@ -133,7 +133,7 @@ def read_current(database: Database, now: float) -> Current:
 
 def _outbox(session: Session, now: float) -> OutboxFigures:
     undelivered = col(Outbox.delivered_at).is_(None)
-    pending = undelivered & (col(Outbox.tries) < MAX_DELIVERY_ATTEMPTS)
+    pending = undelivered & (col(Outbox.delivery_attempts) < MAX_DELIVERY_ATTEMPTS)
     count = session.exec(select(func.count()).where(undelivered)).one()
     waiting, oldest = session.exec(select(func.count(), func.min(Outbox.created_at)).where(pending)).one()
     age = 0.0 if oldest is None else max(0.0, now - oldest.timestamp())
