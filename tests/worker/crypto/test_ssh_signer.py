@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.ssh_keys import SoftToken, SshKey, ssh_agent
+from support.ssh_keys import SoftToken, SshKey, ssh_agent, ssh_keygen
 
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from octy_worker.crypto.ssh_signatures import claims_verified_user, verify_signature
@@ -55,6 +55,24 @@ def test_token_that_verified_its_user_is_seen_in_the_signature(ada: SshKey, auth
     assert not claims_verified_user(ada.sign(b"text"))
 
 
+def test_ed25519_file_signs_where_openssh_is_not_installed(
+    ada: SshKey, authority: SshKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = SshKey.make(tmp_path / "locked", "-t", "ed25519")
+    locked.certify(authority)
+    ssh_keygen("-p", "-P", "", "-N", "a passphrase", "-f", locked.path)
+    other = SshKey.make(tmp_path / "other", "-t", "ecdsa")
+    other.certify(authority)
+    by_openssh = find_signer(str(ada.path)).sign(b"text", "octy-order")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    signature = find_signer(str(ada.path)).sign(b"text", "octy-order")
+    assert is_accepted(authority, signature)
+    assert signature == by_openssh  # Ed25519 is deterministic
+    for key in (locked, other):
+        told = failure(find_signer(str(key.path)).sign, b"text", "octy-order")
+        assert "is not an Ed25519 key without a passphrase" in told
+
+
 def failure(call: object, *values: object) -> str:
     with pytest.raises(CommandError) as failed:
         call(*values)  # type: ignore[operator]
@@ -75,7 +93,7 @@ def test_what_is_missing_is_named_with_what_to_do(
     assert find_signer(str(plain.path)).handle("bob") == "bob"
     assert "not to eve" in failure(find_signer(str(ada.path)).handle, "eve")
     assert "has expired" in failure(find_signer(str(ada.path)).check_time, time.time() + 9 * 3600)
-    assert "not valid yet" in failure(find_signer(str(ada.path)).check_time, time.time() - 3600)
+    assert "not valid yet" in failure(find_signer(str(ada.path)).check_time, time.time() - 3 * 3600)
     with ssh_agent(tmp_path, plain, ada) as environ:
         monkeypatch.setenv("SSH_AUTH_SOCK", environ["SSH_AUTH_SOCK"])
         assert "several certificates" in failure(find_signer, None)

@@ -1,12 +1,13 @@
 """Signs on a staff member's own machine by `ssh-keygen -Y sign`: with a key file, an agent, a PKCS#11 or FIDO token.
 
-The private key is never read here. The signature carries the certificate, which therefore must be at hand: as the
-file `<key>-cert.pub`, or in the agent.
+The private key is not read here, except where OpenSSH is not installed (`ssh_file_signature`). The signature carries
+the certificate, which therefore must be at hand: as the file `<key>-cert.pub`, or in the agent.
 """
 
 import base64
 import binascii
 import contextlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError, UserCertificate, read_unverified
+from octy_worker.crypto.ssh_file_signature import sign_with_file
 from octy_worker.errors import RefusedError, UsageError
 
 _TIMEOUT = 120.0  # seconds for a passphrase, a PIN, or a touch
@@ -49,8 +51,11 @@ class Signer:
     def sign(self, message: bytes, namespace: str) -> str:
         """Return the armored signature. `ssh-keygen` asks on the terminal for a passphrase, a PIN or a touch.
 
-        Raises RefusedError when it does not sign, UsageError when OpenSSH is not installed.
+        Raises RefusedError when it does not sign, UsageError when OpenSSH is not installed and the key needs it.
         """
+        if self.path is not None and shutil.which("ssh-keygen") is None:
+            key = self.path.with_name(self.path.name.removesuffix("-cert.pub"))
+            return sign_with_file(key, self.certificate.blob, message, namespace)
         with self._file() as path:
             return _sign(path, message, namespace)
 
