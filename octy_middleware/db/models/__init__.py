@@ -15,7 +15,7 @@ from octy_middleware.db.models.maintenance import InstallationRow, Job, KeyCheck
 from octy_middleware.db.models.messages import AlertHold, Mail, Notice, Outbox, Webhook
 from octy_middleware.db.models.recording import AppProcess, Attempt, IncidentCount, OutcomeMinute, Streak
 from octy_middleware.db.models.regenerations import Regeneration, SealedSecret
-from octy_middleware.db.models.staff import Staff, StaffFactor, StaffOrder, StaffSession
+from octy_middleware.db.models.staff import Staff, StaffAuthority, StaffFactor, StaffOrder, StaffSession
 from octy_middleware.db.models.staff_browser import StaffBrowserLogin, StaffEnrolment, StaffPendingOrder
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Regeneration",
     "SealedSecret",
     "Staff",
+    "StaffAuthority",
     "StaffBrowserLogin",
     "StaffEnrolment",
     "StaffFactor",

@@ -38,8 +38,22 @@ class StaffFactor(Table, table=True):
     label: str = Field(default="", max_length=100)
     secret: str = Field(sa_type=Text)  # TOTP: the sealed seed; passkey: its public key
     counter: int = Field(default=0, sa_type=BIG)  # of the last accepted code or signature; not in the code
+    granted_by: str = Field(max_length=64)  # the order that allowed it; "bootstrap" for the first admin's first one
     created_at: datetime = time_column()
     removed_at: datetime | None = time_or_none()
+    mac: str = Field(max_length=90)
+
+
+class StaffAuthority(Table, table=True):
+    """A key of the built-in certificate authority; the newest one signs."""
+
+    __tablename__ = "staff_authority"
+
+    id: str = Field(primary_key=True, max_length=36)
+    public_key: str = Field(sa_type=Text)  # as OCTY_STAFF_CA_KEYS takes it
+    private_key: str = Field(sa_type=Text)  # sealed under OCTY_STAFF_KEYS
+    last_serial: int = Field(default=0, sa_type=BIG)  # of the last certificate; the rows share one sequence
+    created_at: datetime = time_column()
     mac: str = Field(max_length=90)
 
 

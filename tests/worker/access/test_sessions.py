@@ -10,6 +10,7 @@ from support.ssh_keys import SoftToken, wire_of
 from support.staff_rig import ADDRESS, SERVER, StaffKeys, StaffRig
 from support.world import World
 
+from octy_middleware.clock import uuid7
 from octy_worker.access.login_text import InvalidLoginError, LoginText, normalize_server
 from octy_worker.access.logins import claimed_handle, record_refusal
 from octy_worker.access.members import StaffState
@@ -144,7 +145,7 @@ AMY = "SELECT id FROM staff WHERE handle = 'amy'"
 
 def change(rig: StaffRig, **values: object) -> None:
     with rig.world.database.write_session() as session:
-        rig.members.change(session, "ada", granted_by=f"order {values}", now=NOW, **values)  # type: ignore[arg-type]
+        rig.members.change(session, "ada", granted_by=uuid7(NOW), now=NOW, **values)  # type: ignore[arg-type]
 
 
 def sql(rig: StaffRig, statement: str) -> None:
@@ -226,7 +227,7 @@ def test_refused_log_in_is_recorded_under_the_handle_that_it_claims(rig: StaffRi
     assert claimed_handle(b"{}") is None
     with rig.world.database.write_session() as session:
         record_refusal(session, "vic", source=ADDRESS, reason="no", now=NOW)
-        (entry,) = audit.entries(session, subject="vic")
+        *_granted, entry = audit.entries(session, subject="vic")
     assert (entry.action, entry.actor, entry.detail) == (
         "login.refused", "vic", f'{{"source":"{ADDRESS}","why":"no"}}',
     )  # fmt: skip

@@ -14,8 +14,10 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
 from octy_middleware.db.models import Staff, StaffEnrolment
+from octy_worker.access.factor_rows import newest_order
 from octy_worker.access.members import Member, Members, StaffState
 from octy_worker.access.row_macs import RowMacs
+from octy_worker.audit import repository as audit
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 LINK_TTL = 24 * 3600.0
@@ -23,6 +25,8 @@ LINK_TTL = 24 * 3600.0
 LINK_PATH = "/staff/enroll/"
 """Path of the page, below the URL of the staff API; the token follows."""
 
+USED = "staff.enrolment_used"
+"""The action of the audit entry of a used link; its subject is the link's id."""
 _TOKEN_BYTES = 32
 _INVALID = "this link is not valid, was used, or has expired; ask an admin for a new one (`octy staff enroll`)"
 
@@ -57,7 +61,7 @@ class Enrolments:
     def find(self, session: Session, token: str, now: float) -> Enrolment:
         """Return the link of a token. Raises RefusedSignatureError with one text, whatever is wrong with it."""
         row = session.exec(select(StaffEnrolment).where(StaffEnrolment.token_hash == _hash(token))).first()
-        if row is None or row.used_at is not None or utc(now) >= row.expires_at or not self._is_right(row):
+        if row is None or row.used_at is not None or utc(now) >= row.expires_at or not self._is_right(row, session):
             raise RefusedSignatureError(_INVALID)
         handle = session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
         member = self._members.find(session, handle)
@@ -74,12 +78,13 @@ class Enrolments:
         )
         if used.rowcount != 1:
             raise RefusedSignatureError(_INVALID)
+        audit.append(session, USED, actor=enrolment.member.handle, subject=enrolment.id, now=now)
 
-    def _is_right(self, row: StaffEnrolment) -> bool:
+    def _is_right(self, row: StaffEnrolment, session: Session) -> bool:
         fields = {name: getattr(row, name) for name in ("id", "staff_id", "token_hash", "granted_by")}
-        return self._macs.is_right(
-            row.mac, "staff_enrolment", {**fields, "expires_at": to_micros(row.expires_at.timestamp())}
-        )
+        fields["expires_at"] = to_micros(row.expires_at.timestamp())
+        was_used = newest_order(session, row.id, USED) is not None  # also where somebody has written the row back
+        return self._macs.is_right(row.mac, "staff_enrolment", fields) and not was_used
 
 
 def _hash(token: str) -> str:

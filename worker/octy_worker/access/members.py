@@ -1,4 +1,8 @@
-"""Staff and their second factors in SQL. A row counts only with a right code (`row_macs`)."""
+"""Staff and their second factors in SQL. A row counts only with a right code (`row_macs`).
+
+A right row that was replaced later has a right code too. So each grant is an entry of the audit log as well, and a row
+counts only if the newest of them is its own: somebody who writes an older row back must forge the log.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,13 +13,15 @@ from sqlmodel import Session, col, select
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import Staff, StaffFactor
 from octy_worker.access import totp
+from octy_worker.access.factor_rows import BOOTSTRAP, FactorKind, FactorRows, newest_order, order_id_of
 from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
+from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
-BOOTSTRAP = "bootstrap"
-"""What granted the role of the first admin, in place of an order."""
+GRANTED = "staff.granted"
+"""The action of the audit entry of each grant; its subject is the handle."""
 
 
 class StaffState(StrEnum):
@@ -26,21 +32,15 @@ class StaffState(StrEnum):
     DISABLED = "disabled"
 
 
-class FactorKind(StrEnum):
-    """Kinds of second factors."""
-
-    TOTP = "totp"
-    PASSKEY = "passkey"
-
-
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A staff member whose row has a right code."""
+    """A staff member whose row has a right code. `granted_by`: the order that gave role and state."""
 
     id: str
     handle: str
     role: Role
     state: StaffState
+    granted_by: str
 
 
 class Members:
@@ -49,33 +49,53 @@ class Members:
     def __init__(self, macs: RowMacs, sealer: Sealer) -> None:
         self._macs = macs
         self._sealer = sealer
+        self.factors = FactorRows(macs)
 
     def add(
         self, session: Session, handle: str, role: Role, *, granted_by: str, now: float, display_name: str = "",
-        mail: str = "",
+        mail: str = "", by: str = "",
     ) -> Member:  # fmt: skip
-        """Add a staff member who is invited: without a second factor nothing can be ordered."""
-        row = {"id": uuid7(now), "handle": handle, "role": str(role), "state": str(StaffState.INVITED)}
-        mac = self._macs.make("staff", {**row, "granted_by": granted_by})
-        described = {"display_name": display_name, "mail": mail, "granted_by": granted_by}
+        """Add a staff member who is invited: without a second factor nothing can be ordered. `by`: who adds."""
+        member = Member(uuid7(now), handle, role, StaffState.INVITED, granted_by)
+        described = {"display_name": display_name, "mail": mail}
         times = {"created_at": utc(now), "changed_at": utc(now)}
-        session.connection().execute(insert(Staff).values(**row, **described, **times, mac=mac))
-        return Member(str(row["id"]), handle, role, StaffState.INVITED)
+        values = {**_granted(member), **described, **times, "mac": self._mac_of(member)}
+        session.connection().execute(insert(Staff).values(**values))
+        self._record(session, member, by=by, now=now)
+        return member
 
     def find(self, session: Session, handle: str) -> Member | None:
-        """Return a staff member, or None. Raises RefusedSignatureError for a row whose code is wrong."""
+        """Return a staff member, or None. Raises RefusedSignatureError for a row that this system did not write."""
         row = session.exec(select(Staff).where(Staff.handle == handle)).first()
         if row is None:
             return None
         if not self._macs.is_right(row.mac, "staff", _granted(row)):
             raise RefusedSignatureError(f"the database's entry of {handle} was not written by this system")
-        return Member(row.id, row.handle, Role(row.role), StaffState(row.state))
+        granted = newest_order(session, handle, GRANTED)
+        if granted is None or (granted or BOOTSTRAP) != row.granted_by:
+            raise RefusedSignatureError(f"the database's entry of {handle} is not the one of the audit log")
+        return Member(row.id, row.handle, Role(row.role), StaffState(row.state), row.granted_by)
 
-    def require_active(self, session: Session, handle: str, role: Role) -> Member:
-        """Return a staff member who may act in this role now. Raises RefusedSignatureError."""
+    def find_all(self, session: Session) -> list[tuple[Staff, Member | None]]:
+        """Return all rows by handle; beside each its member, None where the row was not written by this system."""
+        found = []
+        for row in session.exec(select(Staff).order_by(Staff.handle)).all():
+            try:
+                found.append((row, self.find(session, row.handle)))
+            except RefusedSignatureError:
+                found.append((row, None))
+        return found
+
+    def require(self, session: Session, handle: str) -> Member:
+        """Return a staff member. Raises RefusedSignatureError for an unknown one, as `find` does."""
         member = self.find(session, handle)
         if member is None:
             raise RefusedSignatureError(f"there is no staff member {handle}")
+        return member
+
+    def require_active(self, session: Session, handle: str, role: Role) -> Member:
+        """Return a staff member who may act in this role now. Raises RefusedSignatureError."""
+        member = self.require(session, handle)
         if member.state is not StaffState.ACTIVE:
             raise RefusedSignatureError(f"{handle} is {member.state}")
         if not member.role.includes(role):
@@ -84,57 +104,43 @@ class Members:
 
     def change(
         self, session: Session, handle: str, *, granted_by: str, now: float, role: Role | None = None,
-        state: StaffState | None = None,
+        state: StaffState | None = None, by: str = "",
     ) -> Member:  # fmt: skip
-        """Set role or state. Raises RefusedSignatureError for an unknown person or a row whose code is wrong."""
-        member = self.find(session, handle)
-        if member is None:
-            raise RefusedSignatureError(f"there is no staff member {handle}")
-        changed = Member(member.id, handle, role or member.role, state or member.state)
-        granted = {
-            "id": changed.id, "handle": handle, "role": str(changed.role), "state": str(changed.state),
-            "granted_by": granted_by,
-        }  # fmt: skip
-        session.connection().execute(
-            update(Staff)
-            .where(col(Staff.id) == member.id)
-            .values(
-                role=changed.role,
-                state=changed.state,
-                granted_by=granted_by,
-                changed_at=utc(now),
-                mac=self._macs.make("staff", granted),
-            )
-        )
+        """Set role or state. Raises RefusedSignatureError for an unknown person or a row that is not ours."""
+        member = self.require(session, handle)
+        changed = Member(member.id, handle, role or member.role, state or member.state, granted_by)
+        self._write(session, changed, now)
+        self._record(session, changed, by=by, now=now)
         return changed
 
-    def add_totp(self, session: Session, member: Member, seed: str, *, now: float, label: str = "") -> str:
+    def activate(self, session: Session, member: Member, now: float) -> Member:
+        """Let an invited person act, who has a second factor now. Role and what granted it stay."""
+        active = Member(member.id, member.handle, member.role, StaffState.ACTIVE, member.granted_by)
+        self._write(session, active, now)
+        return active
+
+    def add_totp(
+        self, session: Session, member: Member, seed: str, *, now: float, label: str = "",
+        granted_by: str = BOOTSTRAP, counter: int = 0,
+    ) -> str:  # fmt: skip
         """Add a one-time password as second factor; return its id. The seed is kept sealed."""
         factor_id = uuid7(now)
         sealed = self._sealer.seal(seed, f"totp:{factor_id}")
-        row = {"id": factor_id, "staff_id": member.id, "kind": str(FactorKind.TOTP), "secret": sealed}
-        mac = self._macs.make("staff_factor", row)
-        values = {**row, "label": label, "counter": 0, "created_at": utc(now), "mac": mac}
-        session.connection().execute(insert(StaffFactor).values(**values))
-        return factor_id
+        return self.factors.add(
+            session, member.id, FactorKind.TOTP, sealed, granted_by=granted_by, actor=member.handle, now=now,
+            label=label, counter=counter, factor_id=factor_id,
+        )  # fmt: skip
 
     def use_totp(self, session: Session, member: Member, code: str, now: float) -> str:
         """Accept a code once, by one conditional UPDATE of its counter; return the id of its factor.
 
         Raises RefusedSignatureError for a wrong or used code, and when there is no such factor.
         """
-        query = select(StaffFactor).where(
-            StaffFactor.staff_id == member.id,
-            StaffFactor.kind == FactorKind.TOTP,
-            col(StaffFactor.removed_at).is_(None),
-        )
-        factors = session.exec(query).all()
+        factors = self.factors.of(session, member.id, FactorKind.TOTP)
         if not factors:
             raise RefusedSignatureError(f"{member.handle} has no one-time password → `octy staff enroll`")
-        refusal = RefusedSignatureError("the database's entry of this factor was not written by this system")
+        refusal = RefusedSignatureError("the code is wrong")
         for factor in factors:
-            if not self._macs.is_right(factor.mac, "staff_factor", factor_fields(factor)):
-                continue
             try:
                 seed = self._sealer.open(factor.secret, f"totp:{factor.id}")
                 counter = totp.verify_code(seed, code, last_counter=factor.counter, now=now)
@@ -151,11 +157,23 @@ class Members:
             refusal = RefusedSignatureError("this code was used before; wait for the next one")
         raise refusal
 
+    def _write(self, session: Session, member: Member, now: float) -> None:
+        session.connection().execute(
+            update(Staff)
+            .where(col(Staff.id) == member.id)
+            .values(**_granted(member), changed_at=utc(now), mac=self._mac_of(member))
+        )
 
-def _granted(row: Staff) -> dict[str, str]:
-    return {name: getattr(row, name) for name in ("id", "handle", "role", "state", "granted_by")}
+    def _mac_of(self, member: Member) -> str:
+        return self._macs.make("staff", _granted(member))
+
+    @staticmethod
+    def _record(session: Session, member: Member, *, by: str, now: float) -> None:
+        audit.append(
+            session, GRANTED, actor=by or member.handle, subject=member.handle, order_id=order_id_of(member.granted_by),
+            detail={"role": str(member.role), "state": str(member.state)}, now=now,
+        )  # fmt: skip
 
 
-def factor_fields(row: StaffFactor) -> dict[str, str]:
-    """Return what the code of a factor covers."""
-    return {name: getattr(row, name) for name in ("id", "staff_id", "kind", "secret")}
+def _granted(row: Staff | Member) -> dict[str, str]:
+    return {name: str(getattr(row, name)) for name in ("id", "handle", "role", "state", "granted_by")}

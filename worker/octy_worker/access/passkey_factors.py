@@ -4,15 +4,14 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 
-from sqlalchemy import insert, update
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import StaffFactor
-from octy_worker.access.members import FactorKind, Member, factor_fields
+from octy_worker.access.factor_rows import FactorKind, FactorRows
+from octy_worker.access.members import Member
 from octy_worker.access.passkeys import Passkey, RelyingParty, credential_id_of, verify_assertion
 from octy_worker.access.row_macs import RowMacs
-from octy_worker.audit import repository as audit
 from octy_worker.canonical_json import canonical_json
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
@@ -25,13 +24,12 @@ class PasskeyFactors:
 
     def __init__(self, party: RelyingParty, macs: RowMacs) -> None:
         self.party = party
-        self._macs = macs
+        self._rows = FactorRows(macs)
 
     def of(self, session: Session, staff_id: str) -> Mapping[str, Passkey]:
         """Return the passkeys of a person by the id of their factor."""
-        query = select(StaffFactor).where(StaffFactor.staff_id == staff_id).order_by(col(StaffFactor.id))
-        rows = session.exec(query).all()
-        return {row.id: _passkey(row) for row in rows if self._counts(row)}
+        rows = self._rows.of(session, staff_id, FactorKind.PASSKEY)
+        return {row.id: _passkey(row) for row in rows}
 
     def add(
         self, session: Session, member: Member, passkey: Passkey, *, granted_by: str, now: float, label: str = ""
@@ -41,7 +39,7 @@ class PasskeyFactors:
         The audit log keeps its public key and what granted it, so that orders signed by it can be verified later.
         """
         known = session.exec(select(StaffFactor).where(StaffFactor.kind == FactorKind.PASSKEY)).all()
-        if any(_passkey(row).credential_id == passkey.credential_id for row in known if self._is_right(row)):
+        if any(_passkey(row).credential_id == passkey.credential_id for row in known if self._rows.is_right(row)):
             raise RefusedSignatureError("this passkey is registered already")
         if len(self.of(session, member.id)) >= MAX_PASSKEYS:
             raise RefusedSignatureError(f"{member.handle} has {MAX_PASSKEYS} passkeys already; remove one first")
@@ -49,18 +47,11 @@ class PasskeyFactors:
             "credential_id": b64encode(passkey.credential_id).decode(),
             "public_key": b64encode(passkey.public_key).decode(),
         }
-        row = {
-            "id": uuid7(now),
-            "staff_id": member.id,
-            "kind": str(FactorKind.PASSKEY),
-            "secret": canonical_json(keys).decode(),
-        }
-        mac = self._macs.make("staff_factor", row)
-        values = {**row, "label": label, "counter": passkey.counter, "created_at": utc(now), "mac": mac}
-        session.connection().execute(insert(StaffFactor).values(**values))
-        detail = {**keys, "factor": row["id"], "kind": row["kind"], "party": self.party.id, "granted_by": granted_by}
-        audit.append(session, "staff.factor_added", actor=member.handle, subject=member.id, detail=detail, now=now)
-        return row["id"]
+        return self._rows.add(
+            session, member.id, FactorKind.PASSKEY, canonical_json(keys).decode(), granted_by=granted_by,
+            actor=member.handle, now=now, label=label, counter=passkey.counter,
+            detail={**keys, "party": self.party.id},
+        )  # fmt: skip
 
     def use(self, session: Session, member: Member, answer: str, *, challenge: bytes) -> str:
         """Accept a signature over the challenge; return the id of its factor. Raises RefusedSignatureError.
@@ -99,12 +90,6 @@ class PasskeyFactors:
         if passkey is None:
             raise RefusedSignatureError("the passkey that signed this was removed")
         verify_assertion(self.party, passkey, answer, challenge=challenge, user_id=staff_id)
-
-    def _counts(self, row: StaffFactor) -> bool:
-        return row.kind == FactorKind.PASSKEY and row.removed_at is None and self._is_right(row)
-
-    def _is_right(self, row: StaffFactor) -> bool:
-        return self._macs.is_right(row.mac, "staff_factor", factor_fields(row))
 
 
 def _passkey(row: StaffFactor) -> Passkey:

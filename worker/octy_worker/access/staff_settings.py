@@ -9,6 +9,8 @@ from octy_middleware.clock import RandomBytes
 from octy_middleware.db.postgres_url import is_on_this_machine
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
+from octy_worker.access.authority import BuiltInAuthority
+from octy_worker.access.enrolments import Enrolments
 from octy_worker.access.members import Members
 from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
@@ -27,6 +29,8 @@ class StaffAccess:
     sealer: Sealer
     members: Members
     receipts: OrderReceipts
+    enrolments: Enrolments
+    built_in_authority: BuiltInAuthority
     four_eyes: frozenset[Action]
 
 
@@ -39,7 +43,8 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
     if settings.staff_keys is None:
         return None
     authorities = load_authorities(settings)
-    macs, sealer = RowMacs(settings.staff_keys), Sealer(settings.staff_keys, random_bytes)
+    macs = RowMacs(settings.staff_keys)
+    sealer = Sealer(settings.staff_keys, random_bytes, setting="OCTY_STAFF_KEYS", what="a secret of staff")
     members = Members(macs, sealer)
     return StaffAccess(
         authorities,
@@ -47,6 +52,8 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
         sealer,
         members,
         OrderReceipts(installation, authorities, members, macs),
+        Enrolments(members, macs, random_bytes),
+        BuiltInAuthority(macs, sealer),
         parse_four_eyes(settings.four_eyes),
     )
 

@@ -13,11 +13,23 @@ _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 random bits, far below 2**32 messa
 
 
 class Sealer:
-    """Seals under the newest key, opens under any. `context` (the row's id) is authenticated with the text."""
+    """Seals under the newest key, opens under any. `context` (the row's id) is authenticated with the text.
 
-    def __init__(self, keys: Keychain, random_bytes: RandomBytes) -> None:
+    `setting` and `what` name the keys and what they seal, in errors.
+    """
+
+    def __init__(
+        self,
+        keys: Keychain,
+        random_bytes: RandomBytes,
+        *,
+        setting: str = "OCTY_SEALING_KEYS",
+        what: str = "an uncollected secret",
+    ) -> None:
         self._keys = keys
         self._random_bytes = random_bytes
+        self._setting = setting
+        self._what = what
 
     def __repr__(self) -> str:
         return f"Sealer({self._keys!r})"
@@ -34,12 +46,8 @@ class Sealer:
         key_id, nonce, text = sealed.split("$")
         key = self._keys.get(key_id)
         if key is None:
-            raise ConfigurationError(
-                f"OCTY_SEALING_KEYS lacks the key {key_id!r} with which an uncollected secret is sealed"
-            )
+            raise ConfigurationError(f"{self._setting} lacks the key {key_id!r} with which {self._what} is sealed")
         try:
             return AESGCM(key).decrypt(b64decode(nonce), b64decode(text), context.encode()).decode()
         except InvalidTag:
-            raise ConfigurationError(
-                f"OCTY_SEALING_KEYS: the key {key_id!r} does not decrypt an uncollected secret"
-            ) from None
+            raise ConfigurationError(f"{self._setting}: the key {key_id!r} does not decrypt {self._what}") from None

@@ -244,6 +244,7 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=100), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
         sa.Column("counter", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("granted_by", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.Column("mac", sa.String(length=90), nullable=False),
@@ -251,6 +252,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_factor")),
     )
     op.create_index("ix_staff_factor_staff_id", "staff_factor", ["staff_id"], unique=False)
+    op.create_table(
+        "staff_authority",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("private_key", sa.Text(), nullable=False),
+        sa.Column("last_serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("mac", sa.String(length=90), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_authority")),
+    )
     op.create_table(
         "staff_session",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -543,10 +554,11 @@ def downgrade() -> None:
     op.drop_table("write_lock")
     op.drop_table("streak")
     op.drop_table("staff_pending_order")
-    op.drop_table("staff_enrolment")
     op.drop_table("staff_browser_login")
     op.drop_table("staff_request")
     op.drop_table("staff_session")
+    op.drop_table("staff_authority")
+    op.drop_table("staff_enrolment")
     op.drop_table("staff_factor")
     op.drop_table("staff_order")
     op.drop_table("staff")
