@@ -1,5 +1,6 @@
 """An installation with staff who have SSH certificates and one-time passwords; what is signed here is really signed."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.sessions import ActiveSession, Sessions
 from octy_worker.access.totp import new_seed
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from support.ssh_keys import SshKey
 from support.world import INSTALLATION, World
@@ -65,7 +67,7 @@ class StaffRig:
 
     def __post_init__(self) -> None:
         self.macs = RowMacs(self.staff_keys)
-        self.members = Members(self.macs, self.world.sealer)
+        self.members = Members(self.macs, Sealer(self.staff_keys, os.urandom))
         with self.world.database.write_session() as session:
             for handle, role in ROLES.items():
                 member = self.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)

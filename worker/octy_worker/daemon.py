@@ -1,7 +1,7 @@
 """The worker process: builds its components from the settings, and runs them until SIGTERM or SIGINT.
 
-The pages run in a process of their own (`pages.process`) and need no Temporal: customers can answer during an outage of
-it. The relay and the workflows start as soon as Temporal can be reached.
+The pages and the staff API run in processes of their own. The pages need no Temporal: customers can answer during an
+outage of it. The relay and the workflows start as soon as Temporal can be reached.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ from octy_worker.observability.tracing import Tracing
 from octy_worker.outbox.relay import Relay
 from octy_worker.pages.process import check_certificate, supervise
 from octy_worker.settings import WorkerSettings
+from octy_worker.staff_api import process as staff_api
 from octy_worker.task_queue_workers import Activities, executors, workers
 from octy_worker.temporal.client import connect, main_queue
 from octy_worker.temporal.deployment import deployment_config
@@ -63,6 +64,7 @@ class WorkerComponents:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         check_certificate(settings)
+        staff_api.check_settings(settings)
         check_staff_settings(settings)
         self.temporal = settings.temporal_connection()  # invalid settings fail here, before anything is started
         self.mailer = SmtpMailer(settings)
@@ -202,6 +204,8 @@ async def _serve(components: WorkerComponents, *, pages: bool) -> int:
         running["checkpoints"] = components.checkpoints.run(stop)
     if pages:
         running["pages"] = supervise(components.settings, stop, components.metrics.pages)
+    if components.settings.staff_port:
+        running["staff API"] = staff_api.supervise(components.settings, stop, components.metrics.staff_api)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_run_component(name, component, stop)) for name, component in running.items()]
     components.tracing.close()

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.addresses import normalize_mail_address
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import BaseSettings, Keys, StringList, split_list
 from octy_worker.temporal_connection import TemporalSettings
@@ -96,6 +97,7 @@ class StaffSettings(TemporalSettings):
     staff_port: int = Field(default=0, ge=0, le=65_535)  # 0: the staff API is not served
     staff_certificate: str = ""  # PEM files; empty: plain HTTP, on loopback only
     staff_private_key: str = ""
+    staff_proxies: StringList = ()  # proxies whose X-Forwarded-For is trusted: addresses, networks, "unix"
 
 
 class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings):
@@ -194,3 +196,22 @@ class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings):
             abandon_after=self.collect_abandon_after,
             warn_before=self.overlap_warn_before,
         )
+
+    def to_environment(self) -> dict[str, str]:
+        """Return the OCTY_* and TEMPORAL_* variables that give these settings; they hold secrets."""
+        texts = {f"OCTY_{name.upper()}": _to_text(getattr(self, name)) for name in type(self).model_fields}
+        return {**self.temporal_variables, **{name: text for name, text in texts.items() if text}}
+
+
+def _to_text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case Keychain():
+            return value.export()
+        case SecretStr():
+            return value.get_secret_value()
+        case tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)

@@ -18,6 +18,7 @@ from octy_worker.web import child_process
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
 
+_CERTIFICATE_SETTINGS = "OCTY_PAGES_CERTIFICATE and OCTY_PAGES_PRIVATE_KEY"
 _logger = logging.getLogger(__name__)
 
 
@@ -32,7 +33,9 @@ def limits_of(settings: WorkerSettings) -> Limits:
 
 def check_certificate(settings: WorkerSettings) -> None:
     """Raise ConfigurationError with the names of the settings when certificate and private key can't be loaded."""
-    child_process.check_certificate(settings.pages_certificate, settings.pages_private_key, prefix="OCTY_PAGES")
+    child_process.check_certificate(
+        settings.pages_certificate, settings.pages_private_key, settings=_CERTIFICATE_SETTINGS
+    )
 
 
 def pages_server(

@@ -42,7 +42,7 @@ Serve = Callable[[WorkerSettings, Counters | None], int]
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """What a child process runs. `name`: in the log. `uses_temporal`: it gets the TEMPORAL_* variables, with secrets."""
+    """What a child process runs. `name`: in the log. `uses_temporal`: it gets TEMPORAL_* variables, with secrets."""
 
     name: str
     serve: Serve
@@ -55,17 +55,14 @@ def new_counters() -> Counters:
     return counters
 
 
-def check_certificate(certificate: str, key: str, *, prefix: str) -> None:
-    """Raise ConfigurationError with the names of the settings when certificate and private key can't be loaded.
-
-    `prefix`: of the settings' names, as in "OCTY_PAGES".
-    """
+def check_certificate(certificate: str, key: str, *, settings: str) -> None:
+    """Raise ConfigurationError with the names of the settings when certificate and private key can't be loaded."""
     if not certificate and not key:
         return
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key or None)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigurationError(f"{prefix}_CERTIFICATE and {prefix}_PRIVATE_KEY can't be used: {error}") from None
+        raise ConfigurationError(f"{settings} can't be used: {error}") from None
 
 
 async def supervise(server: ServerProcess, settings: WorkerSettings, stop: asyncio.Event, counters: Counters) -> None:

@@ -1,0 +1,249 @@
+"""The staff API: log-in, sessions, who may read what, and that no route answers without a session."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from starlette.routing import Route
+from support.staff_api_rig import StaffApi
+from support.staff_rig import ADDRESS, SERVER, StaffKeys
+from support.world import INSTALLATION, World
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker.access.members import StaffState
+from octy_worker.access.roles import Role
+from octy_worker.audit import repository as audit
+from octy_worker.errors import RefusedError, UnavailableError, UsageError
+from octy_worker.staff.operations import WaitsForApprovalError
+from octy_worker.staff_api.app import serve_endpoint
+from octy_worker.staff_api.endpoints import SMALL_BODY, Endpoint
+from octy_worker.staff_api.process import check_settings
+from octy_worker.staff_api.wire import Nothing, WireError, describe_error, rebuild_error
+
+NOW = float(int(time.time()))
+OPEN_ROUTES = {
+    ("GET", "/staff/v1/installation"),
+    ("POST", "/staff/v1/login/nonce"),
+    ("POST", "/staff/v1/login"),
+    ("GET", "/healthz"),
+}
+"""Every other route needs a session: a new one is refused here until it checks for one."""
+
+
+@pytest.fixture(scope="module")
+def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("ssh"))
+
+
+@pytest.fixture
+def api(world: World, staff_keys: StaffKeys) -> StaffApi:
+    return StaffApi.of(world, staff_keys, NOW)
+
+
+def test_every_route_but_the_open_ones_is_refused_without_a_session(api: StaffApi) -> None:
+    routes = [(method, route) for route in api.app.routes for method in _methods(route)]
+    refused = set()
+    for method, route in routes:
+        for token in ("", "made-up", "x" * 201):
+            answer = api.call(method, route.path, token=token)
+            if (method, route.path) not in OPEN_ROUTES:
+                assert (answer.status_code, answer.json()["error"]["kind"]) == (401, "session_ended"), route.path
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+                refused.add((method, route.path))
+    assert refused | OPEN_ROUTES == {(method, route.path) for method, route in routes}
+
+
+def _methods(route: object) -> set[str]:
+    assert isinstance(route, Route)
+    assert route.methods is not None
+    return route.methods - {"HEAD"}
+
+
+def test_log_in_opens_a_session_with_which_staff_read(api: StaffApi) -> None:
+    answer = api.post("/login", api.login_request())
+    assert answer.status_code == 200
+    opened = answer.json()["session"]
+    assert (opened["handle"], opened["role"], opened["source"], opened["current"]) == (
+        "ada",
+        "responder",
+        ADDRESS,
+        True,
+    )
+    token = answer.json()["token"]
+    assert api.post("/incidents/list", {"closed": True}, token).json() == {"rows": [], "total": 0}
+    assert api.call("GET", "/staff/v1/installation").json()["installation"] == INSTALLATION
+
+
+def test_log_out_ends_the_session(api: StaffApi) -> None:
+    token = api.log_in()
+    assert api.post("/logout", token=token).status_code == 200
+    answer = api.post("/incidents/list", token=token)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (401, "this session was ended → `octy login`")
+
+
+def test_endpoint_of_a_higher_role_is_refused_to_others(api: StaffApi) -> None:
+    higher = Endpoint("POST", "/audit", "Read.", Nothing, Nothing, lambda *_values: Nothing(), role=Role.ADMIN)
+    api.app.router.routes.append(Route("/staff/v1/audit", serve_endpoint(api.office, higher), methods=["POST"]))
+    refused = api.post("/audit", token=api.log_in("kim"))
+    assert (refused.status_code, refused.json()["error"]["message"]) == (403, "kim is key_admin, and this needs admin")
+    assert api.post("/audit", token=api.log_in("amy")).status_code == 200
+
+
+def test_sessions_are_listed_and_ended_by_their_owner_and_by_admins_only(api: StaffApi) -> None:
+    tokens = {handle: api.log_in(handle) for handle in ("ada", "vic", "amy")}
+    listed = {
+        handle: api.call("GET", "/staff/v1/sessions", token=token).json()["sessions"]
+        for handle, token in tokens.items()
+    }
+    assert {one["handle"] for one in listed["ada"]} == {"ada"}
+    assert {one["handle"]: one["current"] for one in listed["amy"]} == {"amy": True, "vic": False, "ada": False}
+    of_vic, of_ada = listed["vic"][0]["id"], listed["ada"][0]["id"]
+    assert api.post("/sessions/end", {"id": of_vic}, tokens["ada"]).status_code == 409
+    assert api.post("/incidents/list", token=tokens["vic"]).status_code == 200
+    assert api.post("/sessions/end", {"id": of_vic}, tokens["amy"]).status_code == 200
+    assert api.post("/incidents/list", token=tokens["vic"]).status_code == 401
+    assert api.post("/sessions/end", {"id": of_ada}, tokens["ada"]).status_code == 200
+    assert api.post("/incidents/list", token=tokens["ada"]).status_code == 401
+
+
+def test_session_is_kept_by_use_and_ends_when_the_person_is_disabled(api: StaffApi) -> None:
+    token = api.log_in()
+    for _ in range(3):
+        api.rig.now += 1700
+        assert api.post("/incidents/list", token=token).status_code == 200
+    with api.rig.world.database.write_session() as session:
+        api.rig.members.change(session, "ada", granted_by="x", now=api.rig.now, state=StaffState.DISABLED)
+    assert "role or state has changed" in api.post("/incidents/list", token=token).text
+
+
+def test_refused_log_in_says_why_and_is_recorded(api: StaffApi) -> None:
+    answer = api.post("/login", api.login_request(server="https://evil.example"))
+    assert answer.status_code == 403
+    assert "this server is https://staff.example.com" in answer.json()["error"]["message"]
+    with api.rig.world.database.read_session() as session:
+        (entry,) = audit.entries(session, subject="ada")
+    assert (entry.action, entry.actor) == ("login.refused", "ada")
+    assert json.loads(entry.detail or "")["source"] == ADDRESS
+
+
+def test_failed_log_ins_are_delayed_by_handle_and_source_and_lock_nobody_out(api: StaffApi) -> None:
+    wrong = {**api.login_request(), "code": "000000"}
+    statuses = [api.post("/login", wrong).status_code for _ in range(7)]
+    assert statuses == [403] * 5 + [429] * 2
+    refused = api.post("/login", wrong)
+    assert refused.headers["Retry-After"] == "61"
+    assert api.post("/login", api.login_request()).status_code == 429
+    assert api.post("/login", api.login_request(), peer="198.51.100.1").status_code == 200, "the same person elsewhere"
+    assert api.post("/login", api.login_request("vic")).status_code == 200, "somebody else from there"
+    api.rig.now += 60
+    assert api.post("/login", api.login_request()).status_code == 200
+    with api.rig.world.database.read_session() as session:
+        recorded = [entry for entry in audit.entries(session) if entry.action == "login.refused"]
+    assert len(recorded) == 5, "what is not judged is not recorded"
+
+
+def test_source_is_the_peer_unless_it_is_a_trusted_proxy(api: StaffApi) -> None:
+    forwarded = {"X-Forwarded-For": "203.0.113.9"}
+    opened = api.post("/login", api.login_request(), headers=forwarded).json()["session"]
+    assert opened["source"] == ADDRESS
+    api.settings = api.settings.model_copy(update={"staff_proxies": (ADDRESS,)})
+    api.restart()
+    opened = api.post("/login", api.login_request("vic"), headers=forwarded).json()["session"]
+    assert opened["source"] == "203.0.113.9"
+
+
+BODIES: list[tuple[str, Callable[[StaffApi], object], int, str]] = [
+    ("no JSON", lambda _api: b"{", 400, "not JSON"),
+    ("nested", lambda _api: b"[" * 30_000, 400, "not JSON"),
+    ("list", lambda _api: [], 400, "the body"),
+    ("missing", lambda _api: {"text": "x"}, 400, "signature: Field required"),
+    ("type", lambda _api: {"text": 7, "signature": "", "code": ""}, 400, "text: Input should be a valid string"),
+    ("text", lambda _api: {"text": "{}", "signature": ""}, 400, "not a log-in text"),
+    ("too large", lambda _api: b"x" * (SMALL_BODY + 1), 413, "more than 32768 bytes"),
+    ("no signature", lambda api: {**api.login_request(), "signature": "x"}, 403, "not an SSH signature"),
+]
+
+
+@pytest.mark.parametrize(("make", "status", "why"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES])
+def test_invalid_log_in_is_refused_without_its_values(
+    api: StaffApi, make: Callable[[StaffApi], object], status: int, why: str
+) -> None:
+    answer = api.post("/login", make(api))
+    assert (answer.status_code, why in answer.json()["error"]["message"]) == (status, True), answer.text
+
+
+def test_responses_have_security_headers_and_no_redirect_is_built_from_the_host(api: StaffApi) -> None:
+    for path in ("/staff/v1/installation", "/staff/v1/unknown", "/staff/v1/sessions/", "/staff/v1/sessions"):
+        answer = api.call("GET", path, headers={"Host": "evil.example"})
+        assert not answer.is_redirect
+        assert "evil" not in answer.text + str(answer.headers)
+        wanted = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
+        assert {name: answer.headers[name] for name in wanted} == wanted
+        assert answer.headers["Strict-Transport-Security"]
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_unexpected_error_is_answered_without_its_text(api: StaffApi, caplog: pytest.LogCaptureFixture) -> None:
+    token = api.log_in()
+    api.office.context = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    answer = api.post("/incidents/list", token=token)
+    assert (answer.status_code, answer.json()["error"]["kind"]) == (500, "failed")
+    assert "division" not in answer.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_description_names_every_route_and_every_action(api: StaffApi) -> None:
+    described = api.call("GET", "/staff/v1/openapi.json", token=api.log_in()).json()
+    routes = {route.path for route in api.app.routes} - {"/healthz", "/staff/v1/openapi.json"}  # type: ignore[attr-defined]
+    assert described["paths"].keys() == routes
+    assert described["servers"] == [{"url": SERVER}]
+    schemas = described["components"]["schemas"]
+    for reference in _references(described):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+    login = described["paths"]["/staff/v1/login"]["post"]
+    assert login["security"] == []
+    assert "security" not in described["paths"]["/staff/v1/incidents/list"]["post"]
+    assert "incident.decide" in described["x-octy-orders"]
+
+
+def _references(value: object) -> set[str]:
+    if isinstance(value, dict):
+        inner = set().union(*map(_references, value.values())) if value else set()
+        return inner | ({value["$ref"]} if isinstance(value.get("$ref"), str) else set())
+    return set().union(*map(_references, value)) if isinstance(value, list) and value else set()
+
+
+@pytest.mark.parametrize(
+    "error", [UsageError("a", "b"), RefusedError("a"), UnavailableError("a"), WaitsForApprovalError("x")]
+)
+def test_error_is_rebuilt_on_the_client(error: Exception) -> None:
+    _, wire = describe_error(error)  # type: ignore[arg-type]
+    body = dict(wire.body()["error"])
+    rebuilt = rebuild_error(WireError(**body))
+    assert (type(rebuilt), str(rebuilt)) == (type(error), str(error))
+
+
+SETTINGS = [
+    ({"staff_url": ""}, "OCTY_STAFF_URL is not set"),
+    ({"staff_host": "0.0.0.0"}, "listens on loopback only"),
+    ({"staff_certificate": "/nowhere"}, "OCTY_STAFF_CERTIFICATE and OCTY_STAFF_PRIVATE_KEY can't be used"),
+    ({"staff_keys": None}, "OCTY_STAFF_KEYS is not set"),
+    ({"staff_proxies": ("0.0.0.0/0",)}, "OCTY_STAFF_PROXIES"),
+    ({"staff_proxies": ("proxy",)}, "OCTY_STAFF_PROXIES"),
+]
+
+
+@pytest.mark.parametrize(("changed", "why"), SETTINGS)
+def test_settings_that_serve_no_staff_api_are_refused(api: StaffApi, changed: dict[str, object], why: str) -> None:
+    given = api.settings.model_copy(update={"staff_port": 8026})
+    check_settings(given)
+    with pytest.raises(ConfigurationError, match=why):
+        check_settings(given.model_copy(update=changed))
+
+
+def test_settings_survive_as_environment_variables(api: StaffApi) -> None:
+    settings = api.settings.model_copy(
+        update={"staff_proxies": ("192.0.2.1", "unix"), "incident_remind_after": (1.5, 2.0)}
+    )
+    assert type(settings).from_environment(settings.to_environment()) == settings

@@ -1,0 +1,11 @@
+"""The staff API (`/staff/v1`): everything that staff read and order, for people without a shell on the worker's host.
+
+    wire       paths, bodies and errors, which the client has in common; imports no server
+    access     who a request comes from: its address, its session, and the limits of log-ins
+    endpoints  what can be called; every endpoint names the role that it needs
+    app        the Starlette app: one route for each endpoint
+    openapi    its description, generated from the endpoints
+    process    the app as a server process of its own
+
+There is no access log, and no redirect that is built from the Host header.
+"""

@@ -1,0 +1,188 @@
+"""What can be called at the staff API. Every endpoint says which role it needs, or that it is open to everybody.
+
+Handlers get plain values and may block; each runs in a thread.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from octy_middleware._version import __version__
+from octy_worker.access.login_text import NONCE_TTL
+from octy_worker.access.logins import claimed_handle, record_refusal
+from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.access.receipts import Evidence
+from octy_worker.access.roles import Role
+from octy_worker.access.sessions import ActiveSession
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.errors import RefusedError, UsageError
+from octy_worker.staff.operations import Query
+from octy_worker.staff.queries import QUERIES
+from octy_worker.staff_api.access import StaffOffice
+from octy_worker.staff_api.wire import (
+    InstallationInfo,
+    LoggedIn,
+    LoginRequest,
+    Nonce,
+    Nothing,
+    SessionId,
+    SessionLine,
+    SessionList,
+    query_path,
+)
+
+I = TypeVar("I")  # noqa: E741  # input
+O = TypeVar("O")  # noqa: E741  # output
+
+SMALL_BODY = 32_768  # bytes: a log-in text and a signature with a certificate
+LARGE_BODY = 4_194_304  # bytes: an order's private fields may hold many rows
+
+
+class TooManyLoginsError(Exception):
+    """Too many failed log-ins. `wait`: seconds until the next one is judged."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"too many failed log-ins; wait {wait:.0f} s")
+        self.wait = wait
+
+
+class RefusedLoginError(RefusedError):
+    """The log-in is refused; the audit log has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `session`: None at an open endpoint."""
+
+    source: str
+    session: ActiveSession | None = None
+
+    @property
+    def signed_in(self) -> ActiveSession:
+        """The session, at an endpoint that needs a role."""
+        assert self.session is not None
+        return self.session
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[I, O]):
+    """One operation. `role`: the smallest that may call it; None: everybody, without a session."""
+
+    method: str
+    path: str
+    summary: str
+    input: type[I]
+    output: type[O]
+    handle: Callable[[StaffOffice, Caller, I], O]
+    role: Role | None = Role.VIEWER
+    max_body: int = SMALL_BODY
+
+
+def describe_installation(office: StaffOffice, _caller: Caller, _value: Nothing) -> InstallationInfo:
+    """Return what everybody may know."""
+    return InstallationInfo(office.installation, office.server, __version__)
+
+
+def make_nonce(office: StaffOffice, _caller: Caller, _value: Nothing) -> Nonce:
+    """Return a nonce; nothing is stored."""
+    return Nonce(office.logins.new_nonce(office.clock()), NONCE_TTL)
+
+
+def log_in(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> LoggedIn:
+    """Open a session. Raises RefusedLoginError, recorded, or TooManyLoginsError, which judges and records nothing."""
+    body, now = wanted.text.encode(), office.clock()
+    handle = claimed_handle(body)
+    if handle is None:
+        raise UsageError("the text is not a log-in text in canonical form", "log in with `octy login`")
+    wait = office.limits.wait(handle, caller.source, now)
+    if wait:
+        raise TooManyLoginsError(wait)
+    evidence = Evidence(wanted.signature, wanted.code, caller.source)
+    try:
+        with office.database.write_session() as session:
+            token, opened = office.logins.receive(session, body, evidence, now)
+    except RefusedSignatureError as error:
+        office.limits.fail(handle, caller.source, now)
+        with office.database.write_session() as session:
+            record_refusal(session, handle, source=caller.source, reason=str(error), now=now)
+        raise RefusedLoginError(str(error)) from None
+    office.limits.succeed(handle, caller.source)
+    return LoggedIn(token, _line(opened, opened.id))
+
+
+def log_out(office: StaffOffice, caller: Caller, _value: Nothing) -> Nothing:
+    """End the session of the request."""
+    with office.database.write_session() as session:
+        office.sessions.end(session, caller.signed_in.id, by=caller.signed_in.handle, now=office.clock())
+    return Nothing()
+
+
+def list_sessions(office: StaffOffice, caller: Caller, _value: Nothing) -> SessionList:
+    """Return one's own sessions; an admin gets those of everybody."""
+    mine = caller.signed_in
+    handle = None if mine.role.includes(Role.ADMIN) else mine.handle
+    with office.database.read_session() as session:
+        found = office.sessions.active(session, now=office.clock(), handle=handle)
+    return SessionList(tuple(_line(one, mine.id) for one in found))
+
+
+def end_session(office: StaffOffice, caller: Caller, wanted: SessionId) -> Nothing:
+    """End one of one's own sessions; an admin may end everybody's. Raises RefusedError."""
+    mine, now = caller.signed_in, office.clock()
+    handle = None if mine.role.includes(Role.ADMIN) else mine.handle
+    with office.database.write_session() as session:
+        known = {one.id for one in office.sessions.active(session, now=now, handle=handle)}
+        if wanted.id not in known or not office.sessions.end(session, wanted.id, by=mine.handle, now=now):
+            raise RefusedError("there is no such session", "`octy sessions list` shows yours")
+    return Nothing()
+
+
+def own_order(caller: Caller, body: str) -> Order:
+    """Return the order in a submission. Raises UsageError, or RefusedError for an order of somebody else."""
+    try:
+        order = Order.from_bytes(body.encode())
+    except InvalidOrderError as error:
+        raise UsageError(str(error)) from None
+    if order.actor != caller.signed_in.handle:
+        raise RefusedError(f"the order is by {order.actor}, and the session is of {caller.signed_in.handle}")
+    return order
+
+
+def _query_endpoint(query: Query[Any, Any]) -> Endpoint[Any, Any]:
+    def handle(office: StaffOffice, _caller: Caller, value: Any) -> Any:
+        return query.run(office.context(), value)
+
+    summary = f"Read `{query.name}`."
+    return Endpoint("POST", query_path(query.name), summary, query.input, query.output, handle, query.role)
+
+
+def _line(session: ActiveSession, current: str) -> SessionLine:
+    return SessionLine(
+        id=session.id,
+        handle=session.handle,
+        role=str(session.role),
+        kind=str(session.kind),
+        factor=session.factor,
+        source=session.source,
+        certificate_serial=session.certificate_serial,
+        created_at=session.created_at,
+        last_used_at=session.last_used_at,
+        expires_at=session.expires_at,
+        current=session.id == current,
+    )
+
+
+def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[Endpoint[Any, Any], ...]:
+    """Return all endpoints, those of the queries last."""
+    own: tuple[Endpoint[Any, Any], ...] = (
+        Endpoint("GET", "/installation", "Which installation this is.", Nothing, InstallationInfo,
+                 describe_installation, role=None),
+        Endpoint("POST", "/login/nonce", "Get a nonce for one log-in.", Nothing, Nonce, make_nonce, role=None),
+        Endpoint("POST", "/login", "Log in: open a session.", LoginRequest, LoggedIn, log_in, role=None),
+        Endpoint("POST", "/logout", "Log out: end this session.", Nothing, Nothing, log_out),
+        Endpoint("GET", "/sessions", "List open sessions: yours; an admin sees all.", Nothing, SessionList,
+                 list_sessions),
+        Endpoint("POST", "/sessions/end", "End a session of yours; an admin may end any.", SessionId, Nothing,
+                 end_session),
+    )  # fmt: skip
+    return (*own, *map(_query_endpoint, queries.values()))

@@ -1,0 +1,65 @@
+"""PURE. Limits of failed log-ins, by handle and source and by source alone. No handle is ever locked out for others.
+
+A stranger can't guess codes: the signature of a valid certificate comes first. The limits keep failed log-ins from
+filling the audit log, and make guessing by somebody with a stolen key hopeless. They are kept in memory.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from octy_middleware.http.client_address import counted_source
+
+TOLD_AFTER = 5
+"""Failures in a row, by handle and source, after which the admins are told."""
+_DELAYED_AFTER = 5  # failures in a row by handle and source; then one attempt in each delay
+_SOURCE_DELAYED_AFTER = 20  # by source, whatever the handles
+_DELAY = 60.0  # seconds
+_FORGOTTEN_AFTER = 900.0  # seconds without a failure
+_MAX_ENTRIES = 10_000  # of memory; the entry that failed longest ago is dropped
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: int
+    last_at: float
+
+
+class LoginLimits:
+    """Counts failures in a row. `now`: any clock in seconds that does not go back."""
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
+
+    def wait(self, handle: str, source: str, now: float) -> float:
+        """Return how many seconds to wait before the next attempt; 0: it may be made now."""
+        counted = counted_source(source)
+        return max(
+            self._wait((handle, counted), _DELAYED_AFTER, now), self._wait(("", counted), _SOURCE_DELAYED_AFTER, now)
+        )
+
+    def fail(self, handle: str, source: str, now: float) -> int:
+        """Count a failure; return how many there were in a row, by handle and source."""
+        counted = counted_source(source)
+        self._count(("", counted), now)
+        return self._count((handle, counted), now)
+
+    def succeed(self, handle: str, source: str) -> None:
+        """Forget this person's failures from there; those of others from the same source stay."""
+        self._failures.pop((handle, counted_source(source)), None)
+
+    def _wait(self, key: tuple[str, str], delayed_after: int, now: float) -> float:
+        known = self._known(key, now)
+        return 0.0 if known is None or known.count < delayed_after else max(0.0, known.last_at + _DELAY - now)
+
+    def _count(self, key: tuple[str, str], now: float) -> int:
+        known = self._known(key, now)
+        count = 1 if known is None else known.count + 1
+        self._failures[key] = _Failures(count, now)
+        self._failures.move_to_end(key)
+        while len(self._failures) > _MAX_ENTRIES:
+            self._failures.popitem(last=False)
+        return count
+
+    def _known(self, key: tuple[str, str], now: float) -> _Failures | None:
+        known = self._failures.get(key)
+        return None if known is None or now - known.last_at > _FORGOTTEN_AFTER else known
