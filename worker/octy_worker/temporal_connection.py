@@ -10,15 +10,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import PrivateAttr
-from temporalio.envconfig import ClientConfigProfile
-from temporalio.service import TLSConfig
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import BaseSettings
+
+if TYPE_CHECKING:
+    from temporalio.service import TLSConfig
 
 PREFIX = "TEMPORAL_"
 _DEFAULT_ADDRESS = "127.0.0.1:7233"
@@ -34,7 +35,7 @@ class TemporalConnection:
     address: str
     namespace: str
     source: str
-    tls: TLSConfig | Literal[False] = field(default=False, repr=False)
+    tls: "TLSConfig | Literal[False]" = field(default=False, repr=False)
     api_key: str | None = field(default=None, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -112,6 +113,9 @@ class TemporalSettings(BaseSettings):
 
 
 def _from_profile(variables: Mapping[str, str], namespace: str) -> TemporalConnection:
+    from temporalio.envconfig import ClientConfigProfile  # noqa: PLC0415  # staff's machines have settings without it
+    from temporalio.service import TLSConfig  # noqa: PLC0415
+
     file = variables.get("TEMPORAL_CONFIG_FILE")
     if file and not Path(file).exists():  # the SDK would treat it as empty, which means no TLS
         raise ConfigurationError(f"TEMPORAL_CONFIG_FILE: the file {file} does not exist")
