@@ -11,7 +11,7 @@ from math import inf
 from octy_middleware.keys.key_record import CachedRecords
 
 TICK_INTERVAL = 0.2  # seconds between two calls of `CacheTrust.tick`
-_TRUST_TTL = 1.0  # seconds after a read, or a failed one: a revoked key pair is refused within a second
+TRUST_TTL = 1.0  # seconds after a read, or a failed one: a revoked key pair is refused within a second
 _READ_TIMEOUT = 0.5  # seconds after which a read counts as failed
 _PAUSE_THRESHOLD = 0.75  # seconds between two ticks that count as a pause of the process
 
@@ -41,7 +41,7 @@ class CacheTrust:
         with self._lock:
             self._read_started_at = None
             self._last_read_at = started_at
-            self._memory.trusted_until = started_at + min(_TRUST_TTL, self._grace_period)
+            self._memory.trusted_until = started_at + min(TRUST_TTL, self._grace_period)
 
     def fail(self, now: float) -> None:
         """Extend the trust by a second, unless the process was paused during the read, which may be why it failed."""
@@ -68,4 +68,4 @@ class CacheTrust:
             self._unreported_pause += since
 
     def _extend(self, now: float) -> None:
-        self._memory.trusted_until = min(self._last_read_at + self._grace_period, now + _TRUST_TTL)
+        self._memory.trusted_until = min(self._last_read_at + self._grace_period, now + TRUST_TTL)

@@ -23,7 +23,7 @@ _LOWEST = {  # of Linux
 
 def serve() -> None:
     """Verify hashes until the input ends."""
-    _lower_priority()
+    lower_priority()
     replies = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that output of libraries is no reply
     context = CryptContext(schemes=[*IMPORTED_SCHEMES])
@@ -37,7 +37,8 @@ def serve() -> None:
         os.write(replies, reply)
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
+    """Give this process the lowest priority, and make it the first to end without memory."""
     if hasattr(os, "nice"):
         with suppress(OSError):
             os.nice(_NICE)

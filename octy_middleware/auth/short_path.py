@@ -24,7 +24,7 @@ from octy_middleware.http.request import Request
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.settings import Settings
 
-_MAX_CLIENTS = 10_000
+MAX_CLIENTS = 10_000
 
 
 class ShortPath:
@@ -97,7 +97,7 @@ class ShortPath:
 
     def learn(self, request: Request, source: str) -> None:
         """Remember the source of a request that the full path has accepted, for others of its peer and scheme."""
-        if len(self._sources) >= _MAX_CLIENTS:
+        if len(self._sources) >= MAX_CLIENTS:
             self._sources.clear()
         self._sources[request.peer, request.scheme] = source
 
@@ -111,7 +111,7 @@ class ShortPath:
             return
         client, scheme, peer = scope.get("client"), scope.get("scheme"), transport.get_extra_info("peername")
         if type(client) is tuple and type(peer) is tuple and client == peer[:2] and scheme == scheme_of(transport):
-            if len(self._connections) >= _MAX_CLIENTS:
+            if len(self._connections) >= MAX_CLIENTS:
                 self._connections.clear()
             self._connections[client] = client, scheme, source
 

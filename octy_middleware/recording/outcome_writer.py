@@ -46,7 +46,7 @@ from octy_middleware.recording.streak_table import (
 from octy_middleware.recording.window_rule import COUNT_FAILURES, OFF, WindowRule, find_window_matches, window_places
 from octy_middleware.states import KeyPairState
 
-_MAX_LOCKED_KEYS = 128  # with more keys it would wait for most other recorders anyway, so it takes one lock for all
+MAX_LOCKED_KEYS = 128  # with more keys it would wait for most other recorders anyway, so it takes one lock for all
 _USAGE_INTERVAL = 60.0  # seconds between two writes of a key pair's last use
 
 _KEY_STATES = Query(
@@ -115,7 +115,7 @@ class OutcomeWriter:
         # Loaded before the threshold is reached, and for the decoy key too, as the last failed key: equal work.
         lookup_keys = {key: self._last_failed_key if key == DECOY_KEY else key for key in effects.failing}
         with self._database.write_batch(
-            keys if len(keys) <= _MAX_LOCKED_KEYS else None,
+            keys if len(keys) <= MAX_LOCKED_KEYS else None,
             (COUNT_ATTEMPTS, sorted(effects.attempts)),
             (LOAD_STREAKS, streak_places(effects.failing)),
             (_KEY_STATES, sorted(lookup_keys.items())),

@@ -25,7 +25,7 @@ from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 
 _logger = logging.getLogger(__name__)
 
-_MAX_BATCH = 2000  # events a transaction, so that no commit takes long
+MAX_BATCH = 2000  # events a transaction, so that no commit takes long
 _VERIFIED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _MIN_RESERVE = 256  # places for verified refusals beyond a full queue
 _KEYS_PER_RESERVE = 8  # one key gets this part of the reserve, so that attempts on other keys still fit
@@ -80,7 +80,7 @@ class Recorder:
         self._commit_timeout = commit_timeout
         self._monotonic = monotonic
         self._batch_queue: BatchQueue[_Item] = BatchQueue(
-            "octy-recorder", self._write_batch, max_batch=_MAX_BATCH, batch_delay=batch_delay
+            "octy-recorder", self._write_batch, max_batch=MAX_BATCH, batch_delay=batch_delay
         )
         self.restart()
         restart_after_fork(self)

@@ -34,7 +34,7 @@ _LOW = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Slots:
+class Slots:
     """Concurrency limits of one task queue."""
 
     threads: int  # also the limit of concurrent activities, so that none waits for a thread while its timeout runs
@@ -42,15 +42,15 @@ class _Slots:
     polls: int = 5
 
 
-_SLOTS: dict[TaskQueueKind | None, _Slots] = {
-    None: _Slots(8),
-    TaskQueueKind.INCIDENTS: _Slots(8),
-    TaskQueueKind.ALERTS: _Slots(ALERT_THREADS),
-    TaskQueueKind.MAILS: _Slots(16),
-    TaskQueueKind.NOTICES: _Slots(4, polls=_LOW),
-    TaskQueueKind.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_LOW),
-    TaskQueueKind.BACKGROUND: _Slots(4, workflow_tasks=_LOW, polls=_LOW),
-    TaskQueueKind.WEBHOOKS: _Slots(SLOTS, polls=_LOW),  # each account has a share of these,
+SLOTS: dict[TaskQueueKind | None, Slots] = {
+    None: Slots(8),
+    TaskQueueKind.INCIDENTS: Slots(8),
+    TaskQueueKind.ALERTS: Slots(ALERT_THREADS),
+    TaskQueueKind.MAILS: Slots(16),
+    TaskQueueKind.NOTICES: Slots(4, polls=_LOW),
+    TaskQueueKind.MAIL_RETRIES: Slots(_RETRY_THREADS, polls=_LOW),
+    TaskQueueKind.BACKGROUND: Slots(4, workflow_tasks=_LOW, polls=_LOW),
+    TaskQueueKind.WEBHOOKS: Slots(SLOTS, polls=_LOW),  # each account has a share of these,
 }
 
 
@@ -120,7 +120,7 @@ def executors() -> dict[TaskQueueKind | None, ThreadPoolExecutor]:
     """Return the threads of each task queue; None: the main one. The caller shuts them down."""
     return {
         kind: ThreadPoolExecutor(slots.threads, thread_name_prefix=f"octy-{kind or 'keys'}")
-        for kind, slots in _SLOTS.items()
+        for kind, slots in SLOTS.items()
     }
 
 
@@ -149,5 +149,5 @@ def workers(
             graceful_shutdown_timeout=timedelta(seconds=GRACE_PERIOD),
             deployment_config=deployment if kind in _WORKFLOWS else None,
         )
-        for kind, slots in _SLOTS.items()
+        for kind, slots in SLOTS.items()
     ]

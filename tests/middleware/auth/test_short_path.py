@@ -239,7 +239,7 @@ def test_child_of_a_fork_in_c_does_not_use_the_parent_s_caches(
 def test_known_connections_are_bounded(
     authenticator: Authenticator, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octy_middleware.auth.short_path._MAX_CLIENTS", 3)
+    monkeypatch.setattr("octy_middleware.auth.short_path.MAX_CLIENTS", 3)
     short_path = authenticator.short_path
     assert short_path is not None
     client = Asgi(authenticator, keys)

@@ -302,10 +302,13 @@ def test_forged_hops_never_replace_the_hop_that_a_proxy_appended(lies):
 
 
 def test_long_forwarding_headers_are_not_cached():
+    """A cached header gives the same object again."""
     proxies = TrustedProxies(TRUSTED)
-    for size in (1_000, 10_000):
-        assert proxies.resolve(PROXY, "http", [b"x" * size + b"," + USER.encode()], [], []).source == USER
-    assert proxies._resolve_cached.cache_info().currsize == 0
+    for size, cached in ((10, True), (1_000, False), (10_000, False)):
+        hops = [b"x" * size + b"," + USER.encode()]
+        first, again = (proxies.resolve(PROXY, "http", hops, [], []) for _ in range(2))
+        assert first.source == again.source == USER
+        assert (first is again) is cached
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def _serve(path: HotPath, settings: Settings) -> None:
     changed = dict.fromkeys(("batch_delay", "feed_interval", "grace_period", "commit_timeout"), _NEVER)
     changed |= dict.fromkeys(("threshold", "attempts_per_minute"), 1_000_000)  # every refusal writes the same rows
     with (
-        patch("octy_middleware.auth.cache_trust._TRUST_TTL", _NEVER),
+        patch("octy_middleware.auth.cache_trust.TRUST_TTL", _NEVER),
         patch("octy_middleware.auth.key_cache.TICK_INTERVAL", _NEVER),
     ):
         arm = path.arm(settings.model_copy(update=changed))

@@ -81,7 +81,7 @@ COSTS = {
         refusals=Cost(2.0, 0.8, 0.9, 300),
         failed_key=Cost(0.07, 0.035, 0.02, 650),
         refusal=Cost(0.02, 0.02, 0.01, 300),
-        max_shared_keys=outcome_writer._MAX_LOCKED_KEYS,
+        max_shared_keys=outcome_writer.MAX_LOCKED_KEYS,
         load=1.0,
         row_bytes={"outcome_minute": 222, "attempt": 342, "streak": 252},
     ),
@@ -211,7 +211,7 @@ class RecorderQueue:
         return next((request.at for request in delayed if request.outcome != ACCEPTED), end)
 
     def take_batch(self, now: float) -> list[Request]:
-        end = min(bisect_right(self.requests, (now, math.inf)), self.position + recorder._MAX_BATCH)
+        end = min(bisect_right(self.requests, (now, math.inf)), self.position + recorder.MAX_BATCH)
         batch = self.requests[self.position : end]
         self.position = end
         return batch

@@ -128,7 +128,7 @@ def main_table(result: Result, costs: CommitCosts, figures: Figures) -> Table:
             ),
             ("events a commit", f"{result.requests / result.commits:,.1f}"),
             (
-                f"commits of more than {outcome_writer._MAX_LOCKED_KEYS} keys, which run alone",
+                f"commits of more than {outcome_writer.MAX_LOCKED_KEYS} keys, which run alone",
                 f"{result.exclusive / result.commits:.0%}",
             ),
             ("share of time in which one runs alone", f"{result.exclusive_share:.0%}"),
@@ -172,7 +172,7 @@ def choices_table(load: Load, requests: Sequence[Request], counts: Sequence[int]
         ("processes", *TRIALS),
         rows,
         "How long a refused request waits, p50 / p99; events a commit; cores of PostgreSQL. 32 and 512 locks: commits "
-        f"of up to so many keys run beside others, in place of {outcome_writer._MAX_LOCKED_KEYS}.",
+        f"of up to so many keys run beside others, in place of {outcome_writer.MAX_LOCKED_KEYS}.",
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 import pytest
 
@@ -64,18 +64,29 @@ def test_report_shows_how_many_there_were(capsys):
 def lenient_base64(patch):
     """What `b64decode` does by itself: other characters are dropped, trailing bits may be anything."""
 
-    def decode(token):
-        try:
-            return b64decode(token)
-        except ValueError:
-            return None
+    parse = authenticator.parse_credentials
 
-    patch.setattr(credentials, "_decode", decode)
+    def lenient(values, *args, **options):
+        found = parse(values, *args, **options)
+        if found is not Outcome.MALFORMED:
+            return found
+        scheme, _, token = values[0].strip(b" \t").rpartition(b" ")
+        try:
+            return parse([scheme + b" " + b64encode(b64decode(token))], *args, **options)
+        except ValueError:
+            return found
+
+    patch.setattr(authenticator, "parse_credentials", lenient)
 
 
 def raises_on_rare_input(patch):
-    read = client_address._weakest_scheme
-    patch.setattr(client_address, "_weakest_scheme", lambda protos: protos[99] if b"," in protos else read(protos))
+    resolve = client_address.TrustedProxies.resolve
+
+    def fragile(proxies, peer, peer_scheme, hops, protos, *rest):
+        assert all(value[99] for value in protos if b"," in value)
+        return resolve(proxies, peer, peer_scheme, hops, protos, *rest)
+
+    patch.setattr(client_address.TrustedProxies, "resolve", fragile)
 
 
 def counts_malformed_as_wrong(patch):

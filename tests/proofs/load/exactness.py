@@ -51,7 +51,7 @@ class Share:
 def run_share(share: Share) -> tuple[dict[int, list[ExpectedOutcome]], list[str]]:
     """Send all threads' requests; return what each sent, and what did not end as it had to."""
     log_batches()
-    outcome_writer._MAX_LOCKED_KEYS = _LOCKED
+    outcome_writer.MAX_LOCKED_KEYS = _LOCKED
     settings = Settings.build(
         database_url=share.url, peppers=share.peppers, commit_timeout=_TIMEOUT, sources_per_minute=1_000_000
     )

@@ -30,9 +30,9 @@ _HASH_TIMEOUT = 120.0  # seconds: hashes have the lowest priority on a busy mach
 _ALIKE = 0.0005  # seconds that no two turns on a shared machine are closer
 _UNRELATED = """
 import sys
-from octy_middleware.auth.hash_child import _lower_priority
+from octy_middleware.auth.hash_child import lower_priority
 from octy_middleware.keys.native_crypt import verify_sha_crypt
-_lower_priority()
+lower_priority()
 print(flush=True)
 while True:
     verify_sha_crypt("x", sys.argv[1])

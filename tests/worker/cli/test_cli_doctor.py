@@ -185,7 +185,7 @@ def test_doctor_reports_an_unusable_database_once(tmp_path, url, said):
 
 
 def test_doctor_reports_a_write_lock_that_is_held(registered, world, monkeypatch):
-    monkeypatch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("octy_worker.cli.doctor.database.LOCK_TIMEOUT", 0.05)
     with Database(world.url).write():
         found = looked_at(world)
     assert [name for name in wrong(found) if name != "durability"] == ["write lock"]  # the tests' server has no fsync

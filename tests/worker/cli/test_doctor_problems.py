@@ -186,7 +186,7 @@ def hasty_server(rig: DoctorRig) -> list[Check]:
 
 
 def locked(rig: DoctorRig) -> list[Check]:
-    rig.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
+    rig.patch.setattr("octy_worker.cli.doctor.database.LOCK_TIMEOUT", 0.05)
     with Database(rig.world.url).write(mode=WriteMode.EXCLUSIVE):
         return rig.check_database()
 

@@ -164,7 +164,7 @@ def test_dkim_key_file_without_a_usable_key_is_rejected(tmp_path, content, why):
 
 
 def test_weak_dkim_key_is_rejected(tmp_path, monkeypatch):
-    monkeypatch.setattr("octy_worker.mail.dkim_signing._MIN_RSA_BITS", 4096)
+    monkeypatch.setattr("octy_worker.mail.dkim_signing.MIN_RSA_BITS", 4096)
     with pytest.raises(ConfigurationError, match="2048 bits is too weak"):
         DkimSigner.from_settings(signed_by(tmp_path, pem(RSA)))
 

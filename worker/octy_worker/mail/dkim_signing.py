@@ -23,7 +23,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.settings import WorkerSettings
 
 _DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
-_MIN_RSA_BITS = 1024  # bits; RFC 8301 lets receivers ignore anything smaller
+MIN_RSA_BITS = 1024  # bits; RFC 8301 lets receivers ignore anything smaller
 # Each is listed twice (oversigning): a header that is added later breaks the signature.
 _SIGNED_HEADERS = (
     *("from", "to", "cc", "reply-to", "subject", "date", "message-id", "auto-submitted"),
@@ -94,7 +94,7 @@ def _load_key(settings: WorkerSettings) -> RSAPrivateKey | Ed25519PrivateKey:
         raise ConfigurationError(f"{setting}: {path!r} holds no private key in PEM without a password") from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise ConfigurationError(f"{setting}: {path!r} holds a key that is neither RSA nor Ed25519")
-    if isinstance(key, RSAPrivateKey) and key.key_size < _MIN_RSA_BITS:
+    if isinstance(key, RSAPrivateKey) and key.key_size < MIN_RSA_BITS:
         raise ConfigurationError(f"{setting}: a key of {key.key_size} bits is too weak → make one of 2048")
     if isinstance(key, Ed25519PrivateKey) and importlib.util.find_spec("nacl") is None:
         raise ConfigurationError(f"{setting}: Ed25519 needs PyNaCl → pip install 'octy-middleware[ed25519]'")

@@ -29,7 +29,7 @@ from octy_worker.cli.output import format_time
 from octy_worker.errors import UsageError
 from octy_worker.settings import WorkerSettings
 
-_LOCK_TIMEOUT = 2.0  # seconds for the write lock
+LOCK_TIMEOUT = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
 _CONNECTION = "database connection"
 _CONTENT = ("peppers and key pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", APPS)
@@ -40,7 +40,7 @@ _UNREACHABLE = {"sqlite": "database-file-unavailable", "postgresql": "database-s
 def check_database(settings: WorkerSettings) -> Iterator[Check]:
     """Check the database and its rows."""
     try:
-        database = Database(settings.database_url, busy_timeout=_LOCK_TIMEOUT)
+        database = Database(settings.database_url, busy_timeout=LOCK_TIMEOUT)
     except OctyError as error:
         yield problem("database-url-refused", error=error)
         yield unchecked(_CONNECTION, "the database is not available")
