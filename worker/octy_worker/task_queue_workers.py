@@ -42,7 +42,7 @@ class Slots:
     polls: int = 5
 
 
-SLOTS: dict[TaskQueueKind | None, Slots] = {
+QUEUE_SLOTS: dict[TaskQueueKind | None, Slots] = {
     None: Slots(8),
     TaskQueueKind.INCIDENTS: Slots(8),
     TaskQueueKind.ALERTS: Slots(ALERT_THREADS),
@@ -120,7 +120,7 @@ def executors() -> dict[TaskQueueKind | None, ThreadPoolExecutor]:
     """Return the threads of each task queue; None: the main one. The caller shuts them down."""
     return {
         kind: ThreadPoolExecutor(slots.threads, thread_name_prefix=f"octy-{kind or 'keys'}")
-        for kind, slots in SLOTS.items()
+        for kind, slots in QUEUE_SLOTS.items()
     }
 
 
@@ -149,5 +149,5 @@ def workers(
             graceful_shutdown_timeout=timedelta(seconds=GRACE_PERIOD),
             deployment_config=deployment if kind in _WORKFLOWS else None,
         )
-        for kind, slots in SLOTS.items()
+        for kind, slots in QUEUE_SLOTS.items()
     ]

@@ -55,7 +55,7 @@ def temporal() -> Iterator[Temporal]:
 def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
     world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slots = task_queue_workers.SLOTS
+    slots = task_queue_workers.QUEUE_SLOTS
     assert max(slots[work].threads for work in (None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS)) < WAITING
     assert slots[TaskQueueKind.ALERTS].threads >= 64  # in earnest; fewer hang as well, and take less time to begin
     monkeypatch.setitem(slots, TaskQueueKind.ALERTS, dataclasses.replace(slots[TaskQueueKind.ALERTS], threads=THREADS))
