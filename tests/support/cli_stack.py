@@ -20,6 +20,7 @@ from support.cli_rig import CommandResult, Octy, octy_for, open_incident
 from support.until import TIMEOUT
 from support.world import INSTALLATION, Keys, World
 
+FIRST_ORDER = "0199f2c4-9c3b-7d4e-8a1f-ba9876543211"
 _START = """
 import asyncio, os, sys
 from octy_middleware.keys.keychain import Keychain
@@ -91,7 +92,7 @@ class CliStack:
         """Decide about a first case before there is a worker; then start it."""
         _, self.first_incident = open_incident(self.world, "first")
         self._start_workflow(self.first_incident)
-        more = ("--reason", "no one is there", "--timeout", "1", "--decision-id", "d-1")
+        more = ("--reason", "no one is there", "--timeout", "1", "--decision-id", FIRST_ORDER)
         self.before_any_worker = self.decide(self.first_incident, "dismiss", *more)
         self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
 

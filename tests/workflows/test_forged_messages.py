@@ -2,7 +2,8 @@
 
 Each workflow, each signal, each form of forgery, with encryption on and off; then the story must be as if nothing had
 come, no workflow task may have failed, and the workflow must still go on when something really is so.
-What the worker's own SQL steps refuse: `worker/activities/test_activities.py`, `worker/domain/test_staff_requests.py`.
+What the worker's own SQL steps refuse: `worker/activities/test_activities.py`,
+`worker/activities/test_workflow_messages.py`.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.secret import KeyHasher
-from octy_worker.access.staff_settings import check_staff_settings, load_staff_access
+from octy_worker.access.staff_settings import check_staff_settings, load_receipts
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.maintenance import MaintenanceActivities
@@ -75,7 +75,7 @@ class WorkerComponents:
         try:
             check_schema(self.database)
             self.installation = verify_installation(self.database, keychains_of(settings), time.time())
-            self.staff = load_staff_access(settings, self.installation, secrets.token_bytes)
+            self.receipts = load_receipts(settings, self.installation, secrets.token_bytes)
         except BaseException:
             self.close()
             raise
@@ -103,9 +103,9 @@ class WorkerComponents:
         mailer = CountedMailer(self.tracing.trace_mailer(self.mailer), self.metrics.counters.count_send)
         return Activities(
             control=WorkflowMessageActivities(
-                self.database, self.metrics.counters.count_refused, self.metrics.counters.count_missing
+                self.database, self.receipts, self.metrics.counters.count_refused, self.metrics.counters.count_missing
             ),
-            incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
+            incidents=IncidentActivities(self.alert_database, self.receipts, quiet=settings.quiet_after_false_alarm),
             regenerations=RegenerationActivities(
                 self.database, self.hasher, self.sealer, reveal_link_ttl=settings.reveal_link_ttl
             ),

@@ -301,6 +301,8 @@ class RefusalReason(StrEnum):
     REQUEST_MISMATCH = "request_mismatch"  # the request is about another subject or action
     REQUEST_USED = "request_used"
     REQUEST_INVALID = "request_invalid"  # the request's row has invalid values
+    REQUEST_UNPROVEN = "request_unproven"  # the row was not received by this system, or its proof is wrong
+    REQUEST_NOT_ALLOWED = "request_not_allowed"  # the person may not order this, or not any more
 
 
 @dataclass(frozen=True)
@@ -331,7 +333,7 @@ class MissingSubject:
 
 
 class StaffAction(StrEnum):
-    """What staff can request of a workflow; the values of the request row's `action`."""
+    """What staff can request of a workflow; each is an action of orders (`octy_worker.access.roles`)."""
 
     DECIDE = "decide"
     EXTEND = "extend"

@@ -1,7 +1,7 @@
-"""What staff send by updates and signals: the id of a staff request, which is then loaded from the database.
+"""What staff send by updates and signals: the id of an order, whose content is then loaded from the database.
 
-Content typed into Temporal's Web UI is not trusted: only an id is taken from it. `octy_worker.domain.staff_requests`
-checks the row.
+Content typed into Temporal's Web UI is not trusted: only an id is taken from it. `octy_worker.access.receipts` checks
+the order: what was signed, by whom, and that it is unused.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ a driver's time zone; Python gets aware datetimes (`octy_middleware.db.columns`)
 from octy_middleware.db.columns import Table
 from octy_middleware.db.models.accounts import Account, KeyChange, KeyPair
 from octy_middleware.db.models.audit import AuditCheckpoint, AuditEntry
-from octy_middleware.db.models.incidents import Incident, IncidentAnswer, IncidentEvent, StaffRequestRow
+from octy_middleware.db.models.incidents import Incident, IncidentAnswer, IncidentEvent
 from octy_middleware.db.models.maintenance import InstallationRow, Job, KeyCheck, WriteLock
 from octy_middleware.db.models.messages import AlertHold, Mail, Notice, Outbox, Webhook
 from octy_middleware.db.models.recording import AppProcess, Attempt, IncidentCount, OutcomeMinute, Streak
@@ -48,7 +48,6 @@ __all__ = [
     "StaffFactor",
     "StaffOrder",
     "StaffPendingOrder",
-    "StaffRequestRow",
     "StaffSession",
     "Streak",
     "Webhook",

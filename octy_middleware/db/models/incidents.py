@@ -1,4 +1,4 @@
-"""Incidents: their timeline, the answer to each, and what staff request of their workflows."""
+"""Incidents: their timeline, and the answer to each."""
 
 from datetime import datetime
 from typing import Any
@@ -66,20 +66,3 @@ class IncidentAnswer(Table, table=True):
     answered_at: datetime | None = time_or_none()
     answered_by: str = Field(default="", max_length=100)  # "customer" or a staff id
     decision_id: str = Field(default="", max_length=100)  # makes a repeated decision harmless
-
-
-class StaffRequestRow(Table, table=True):
-    """What staff requests of a workflow. Messages to the workflow carry the id only; a row changes once, at its use."""
-
-    __tablename__ = "staff_request"
-
-    id: str = Field(primary_key=True, max_length=64)  # a UUIDv7, or the id that staff gave
-    action: str = Field(max_length=16)
-    subject_id: str = Field(max_length=36)  # an incident's or a regeneration's id
-    fields: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # further parameters of the action
-    reason: str
-    actor: str = Field(max_length=100)
-    created_at: datetime = time_column()
-    used_at: datetime | None = time_or_none()
-    used_by: str = Field(default="", max_length=120)  # the workflow's run and activity: its retry may use it again
-    result: str = Field(default="", max_length=16)  # `staff_requests.Result`

@@ -67,13 +67,15 @@ class StaffOrder(Table, table=True):
     subject: str = Field(index=True, max_length=200)
     actor: str = Field(index=True, max_length=64)
     body: str = Field(sa_type=Text)  # the canonical bytes
+    private: str = Field(default="", sa_type=Text)  # JSON of what the body holds commitments to; emptied at the end
     signature: str = Field(sa_type=Text)  # armored SSH signature
     certificate: str = Field(sa_type=Text)  # as in a -cert.pub file
-    factor: str = Field(max_length=36)  # id of the second factor; "hardware-key"
+    factor: str = Field(max_length=36)  # id of the second factor; "hardware-key", "break-glass", "none"
     source: str = Field(default="", max_length=64)
+    part_of: str = Field(default="", max_length=36)  # the order of many acts to which this one belongs
     received_at: datetime = time_column()
     mac: str = Field(max_length=90)
-    state: str = Field(max_length=16)  # received, used, refused
+    state: str = Field(max_length=16)  # waiting, received, used, refused
     used_by: str = Field(default="", max_length=120)  # the workflow's run and activity: its retry may use it again
     ended_at: datetime | None = time_or_none()
     refusal: str = Field(default="", max_length=300)

@@ -225,7 +225,8 @@ def test_order_set_back_to_unused_by_sql_is_refused(office: Office) -> None:
 def test_row_copied_under_another_id_is_refused(office: Office) -> None:
     order, other = office.order(), uuid7(NOW)
     office.receive(order)
-    columns = "action, subject, actor, body, signature, certificate, factor, source, received_at, mac, state, used_by"
+    columns = "action, subject, actor, body, private, signature, certificate, factor, source, part_of, received_at, mac"
+    columns += ", state, used_by"
     office.change(
         f"INSERT INTO staff_order (id, {columns}, refusal) SELECT '{other}', {columns}, refusal FROM staff_order"
     )

@@ -9,6 +9,7 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.staff_settings import check_staff_settings, load_staff_access
 from octy_worker.daemon import WorkerComponents
@@ -61,4 +62,4 @@ def test_worker_does_not_start_without_staff_keys(world: World) -> None:
         WorkerComponents(world.worker_settings(staff_auth="on"))
     components = WorkerComponents(world.worker_settings(staff_auth="on", staff_keys=Keychain.generate()))
     components.close()
-    assert components.staff is not None
+    assert type(components.receipts) is OrderReceipts

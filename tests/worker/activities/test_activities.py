@@ -8,12 +8,14 @@ from typing import Any, get_type_hints
 
 import pytest
 from support.in_session import in_session
+from support.orders import receipts_of, receive_order, use_order
 from support.world import LIFE, FakeRequest, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer, KeyPairCause, RegenerationState
+from octy_worker.access.roles import Action
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.maintenance import MaintenanceActivities
@@ -21,7 +23,7 @@ from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.domain import incidents as cases
-from octy_worker.domain import regenerations, staff_requests
+from octy_worker.domain import regenerations
 from octy_worker.domain.incidents import CUSTOMER
 from octy_workflows import activities
 from octy_workflows.messages import (
@@ -46,8 +48,9 @@ from octy_workflows.messages import (
 from octy_workflows.retry import SUBJECT_MISSING
 from octy_workflows.staff_requests import Choice, StaffDecision
 from worker.activities import test_mail_activity
-from worker.domain import test_staff_requests
+from worker.activities import test_workflow_messages as messages
 
+D1 = "0199f2c4-9c3b-7d4e-8a1f-ba9876543211"
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 HOUR = 3600.0
 MISSING = "01890c2e-0000-7000-8000-000000000000"
@@ -63,7 +66,7 @@ class ActivityRig:
 
     def __post_init__(self) -> None:
         world = self.world
-        self.incidents = IncidentActivities(world.database, quiet=HOUR)
+        self.incidents = IncidentActivities(world.database, receipts_of(world), quiet=HOUR)
         self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=LIFE)
 
     def incident(self, keys: Keys) -> str:
@@ -126,13 +129,12 @@ def twice(do: Callable[[Any], Any], order: Any) -> Any:
 
 
 def decision(
-    rig: ActivityRig, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
+    rig: ActivityRig, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = D1, **more: Any
 ) -> RecordDecisionInput:
-    """Save a decision, as the command does, and mark it as used, as its workflow does."""
+    """Have a decision received, as by the command, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
-    in_session(rig.world.database, staff_requests.save_order, StaffAction.DECIDE, incident_id, said, NOW)
-    with rig.world.database.write_session() as session:
-        staff_requests.use_staff_request(session, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
+    receive_order(rig.world, StaffAction.DECIDE, incident_id, said, NOW)
+    use_order(rig.world, number, Action.DECIDE, incident_id, by="this call", now=NOW)
     return RecordDecisionInput(incident_id, number, NOW)
 
 
@@ -207,7 +209,7 @@ def test_late_decision_gets_the_earlier_answer_and_is_recorded(rig: ActivityRig)
     assert report == DecisionResult(False, Choice.DISMISS, False, "customer")
     assert rig.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
     assert rig.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
-        (f"{incident_id}/refused-d1",)
+        (f"{incident_id}/refused-{D1}",)
     ]
     assert rig.pairs() == {keys.public_key: "active"}
 
@@ -406,7 +408,7 @@ WITHOUT_SUBJECT = {
 }  # or one that may be anything
 ASKED_ELSEWHERE = {
     "send_mail": test_mail_activity.test_mail_with_a_missing_subject_is_retried,
-    "use_staff_request": test_staff_requests.test_missing_foreign_or_used_staff_request_is_refused_recorded_and_counted,
+    "use_staff_request": messages.test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted,
 }
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.in_session import in_session
 from support.mail_rig import RecordingMailer, settings
+from support.orders import receipts_of, receive_order
 from support.webhook_rig import enqueue_event, subscribe
 from support.world import FakeRequest, World
 from temporalio.testing import ActivityEnvironment
@@ -29,7 +29,6 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.crypto.links import Links
-from octy_worker.domain import staff_requests
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.webhooks.failures import FailureReason
 from octy_worker.webhooks.failures import PostResult as WebhookDelivery
@@ -129,10 +128,10 @@ def event(rig: ActivityRig, url: str = "https://hooks.acme.example/") -> Webhook
 
 
 def order_use(rig: ActivityRig, incident_id: str) -> UseStaffRequestInput:
-    said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
-    in_session(rig.world.database, staff_requests.save_order, StaffAction.EXTEND, incident_id, said, NOW)
+    said = StaffExtension(7, "ann", "on holiday")
+    order_id = receive_order(rig.world, StaffAction.EXTEND, incident_id, said, NOW)
     return UseStaffRequestInput(
-        "e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
+        order_id, WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
     )
 
 
@@ -264,7 +263,9 @@ class PreparedDatabase:
             clock=lambda: NOW,
         )
         hooks = WebhookActivities(self.world.database, GoneWebhookClient(), lambda: NOW)
-        control = WorkflowMessageActivities(self.world.database, lambda _kind, _why: None, lambda _kind: None)
+        control = WorkflowMessageActivities(
+            self.world.database, receipts_of(self.world), lambda _kind, _why: None, lambda _kind: None
+        )
         rooms = (control, mail, hooks, self.rig.incidents, self.rig.regenerations)
         [activity] = [getattr(room, name) for room in rooms if hasattr(room, name)]
         return partial(ActivityEnvironment().run, activity) if name in IN_TEMPORAL else activity

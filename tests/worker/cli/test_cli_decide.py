@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.cli_rig import DENIED
-from support.cli_stack import CliStack, open_stack
+from support.cli_stack import FIRST_ORDER, CliStack, open_stack
 from support.world import INSTALLATION
 
 from octy_middleware.clock import utc
@@ -240,9 +240,9 @@ def test_decision_without_a_worker_says_so_and_its_repeat_is_applied_once(stack)
     before, incident_id = stack.before_any_worker, stack.first_incident
     before.must(4)
     assert f"no worker is polling task queue 'octy-{INSTALLATION}'" in before.stderr
-    assert "start one with `octy worker`; repeat with --decision-id d-1" in before.stderr
-    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
-    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
+    assert f"start one with `octy worker`; repeat with --decision-id {FIRST_ORDER}" in before.stderr
+    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", FIRST_ORDER).must()
+    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", FIRST_ORDER).must()
     assert len(stack.events(incident_id, "answered")) == 1
 
 

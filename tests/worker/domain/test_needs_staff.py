@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 import pytest
 from support.cli_rig import open_incident
 from support.in_session import in_session
+from support.orders import receive_order
 from support.temporal import Temporal, open_temporal
 from support.until import until_async
 from support.world import INSTALLATION, World
 from temporalio.client import Client, WorkflowUpdateFailedError
 
-from octy_middleware.clock import uuid7
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer
 from octy_worker import daemon
-from octy_worker.domain import incidents, regenerations, staff_requests
+from octy_worker.domain import incidents, regenerations
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
@@ -34,8 +34,8 @@ from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension,
 
 LONG = 1000.0
 SOON = 0.2
-REGENERATE = StaffDecision(Choice.REGENERATE, "eve", "called them", decision_id="d-1")
-DISMISS = StaffDecision(Choice.DISMISS, "eve", "called them", decision_id="d-2")
+REGENERATE = StaffDecision(Choice.REGENERATE, "eve", "called them")
+DISMISS = StaffDecision(Choice.DISMISS, "eve", "called them")
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +100,11 @@ class RunningIncident:
         assert standing.taken
 
     async def staff(self, update: Callable, said: StaffRequest) -> None:
-        said = said.with_id(uuid7(time.time()))
-        action = StaffAction(update.__name__)
-        in_session(self.world.database, staff_requests.save_order, action, self.incident_id, said, time.time())
+        order_id = receive_order(self.world, StaffAction(update.__name__), self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
-        await handle.execute_update(update, {"request": said.id})
+        await handle.execute_update(update, {"request": order_id})
 
     @property
     def regeneration_id(self) -> str:
@@ -117,16 +115,9 @@ class RunningIncident:
         handle = self.client.get_workflow_handle_for(
             KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
-        said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
-        in_session(
-            self.world.database,
-            staff_requests.save_order,
-            StaffAction.RESEND_KEYS,
-            self.regeneration_id,
-            said,
-            time.time(),
-        )
-        await handle.execute_update(KeyRegenerationWorkflow.resend, {"request": said.id})
+        said = StaffResend("eve", "they lost it")
+        order_id = receive_order(self.world, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
+        await handle.execute_update(KeyRegenerationWorkflow.resend, {"request": order_id})
 
     def collect(self) -> None:
         [(generation,)] = self.world.rows(

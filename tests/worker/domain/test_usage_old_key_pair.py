@@ -7,6 +7,7 @@ from support import mail_rig
 from support.cli_rig import fail, octy_for
 from support.in_session import in_session
 from support.mail_rig import DAY, PUBLIC_KEY, START, RecordingMailer, open_world
+from support.orders import receipts_of
 from support.world import FakeRequest, Keys, World
 from temporalio.exceptions import ApplicationError
 
@@ -218,7 +219,7 @@ def test_first_use_of_new_keys_is_recorded_in_the_incident(world: World) -> None
     in_session(
         world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now
     )
-    case = IncidentActivities(world.database, quiet=HOUR)
+    case = IncidentActivities(world.database, receipts_of(world), quiet=HOUR)
     new = world.complete(case.open_regeneration(OpenRegenerationInput(incident_id, at=now)), now)
     octy = octy_for(world)
 

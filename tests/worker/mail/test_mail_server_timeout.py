@@ -5,18 +5,16 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 from support.cli_rig import open_incident
-from support.in_session import in_session
+from support.orders import receive_order
 from support.temporal import Temporal, open_temporal
 from support.until import TIMEOUT, until_async
 from support.worker_rig import WorkerRig
 from support.world import INSTALLATION, World
 
 from octy_worker import task_queue_workers
-from octy_worker.domain import staff_requests
 from octy_worker.mail.message_builder import OutgoingMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.incident import KeyIncidentWorkflow
@@ -69,10 +67,9 @@ def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
                 await until_async(lambda: len(hanging.waiting) >= WAITING)
                 began = time.monotonic()
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
-                decision = StaffDecision("dismiss", "dan", "their own test", decision_id=str(uuid4()))
-                saved = (StaffAction.DECIDE, ids[0], decision, time.time())
-                await asyncio.to_thread(in_session, world.database, staff_requests.save_order, *saved)
-                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"request": decision.id})
+                ordered = (StaffAction.DECIDE, ids[0], StaffDecision("dismiss", "dan", "their own test"), time.time())
+                order_id = await asyncio.to_thread(receive_order, world, *ordered)
+                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"request": order_id})
                 decided = time.monotonic() - began
                 assert report.accepted
                 began = time.monotonic()

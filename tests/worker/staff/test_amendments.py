@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.in_session import in_session
+from support.orders import receipts_of
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware.clock import utc
@@ -54,7 +55,7 @@ def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tupl
 
 def ordered(world: World, incident_id: str, *, after: str = "") -> str:
     """Have the workflow order new keys."""
-    desk = IncidentActivities(world.database, quiet=3600.0)
+    desk = IncidentActivities(world.database, receipts_of(world), quiet=3600.0)
     return desk.open_regeneration(OpenRegenerationInput(incident_id, at=NOW, after=after))
 
 
@@ -215,7 +216,7 @@ def test_new_keys_can_be_ordered_again_after_a_withdrawal(file: World) -> None:
 def test_dismissed_incident_amended_before_its_end_is_not_closed(file: World) -> None:
     _, incident_id = answered(file, Answer.IT_WAS_US)
     change(file, incident_id, REGENERATE)
-    desk = IncidentActivities(file.database, quiet=3600.0)
+    desk = IncidentActivities(file.database, receipts_of(file), quiet=3600.0)
     assert not desk.close_incident(CloseIncidentInput(incident_id, Resolution.FALSE_ALARM, NOW))
     assert standing(file) == ("not_us", False, "eve")
     assert file.rows("SELECT closed_at, quiet_until FROM incident, key_pair") == [(None, None)]

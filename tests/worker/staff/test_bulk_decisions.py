@@ -6,16 +6,21 @@ from datetime import UTC, datetime
 import pytest
 from support.cli_rig import DENIED, octy_for, open_incident
 from support.in_session import in_session
-from support.world import World
+from support.world import INSTALLATION, World
 
-from octy_middleware.clock import utc
+from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import AlertHold
 from octy_middleware.states import Answer
+from octy_worker.access.orders import InvalidOrderError, Order, is_order_id
+from octy_worker.access.roles import Action
 from octy_worker.cli import alerts, incidents_bulk
 from octy_worker.domain.incidents import answer_incident
-from octy_worker.staff.bulk_decisions import DecisionResult, DecisionStatus, decide_each, decision_id_of, open_since
+from octy_worker.staff.acts import DecisionResult, DecisionStatus
+from octy_worker.staff.bulk_decisions import decide_each, open_since
 
 WHY = ("--reason", "our wrong release")
+NOW = time.time()
+FIELDS = {"decision": "dismiss", "leaked": False, "incidents": ["1", "2"]}
 SINCE = ("--all-open", "--since", "2026-01-01T00:00Z")
 
 
@@ -63,9 +68,15 @@ def test_bulk_decision_stops_when_temporal_does_not_respond():
     assert asked == ["a", "b"]
 
 
-def test_bulk_decision_with_the_same_batch_id_repeats_the_decision_ids():
-    ids = {decision_id_of(batch, incident) for batch in ("x", "y") for incident in ("1", "2") for _ in range(2)}
-    assert len(ids) == 4
+def test_parts_of_an_order_of_many_have_ids_of_their_own_which_a_repeat_has_too():
+    orders = [Order(uuid7(NOW), INSTALLATION, Action.DECIDE_MANY, "", FIELDS, "by phone", "ada", 0) for _ in range(2)]
+    parts = [order.part(incident) for order in orders for incident in ("1", "2") for _ in range(2)]
+    assert len({part.order_id for part in parts if is_order_id(part.order_id)}) == 4
+    assert {(part.action, part.subject, str(part.fields)) for part in parts} == {
+        (Action.DECIDE, incident, "{'decision': 'dismiss', 'leaked': False}") for incident in ("1", "2")
+    }
+    with pytest.raises(InvalidOrderError):
+        orders[0].part("3")
 
 
 def test_bulk_decision_selects_unanswered_incidents_since_a_time(world):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from support.cli_rig import fail, open_incident
 from support.in_session import in_session
+from support.orders import receipts_of
 from support.relay_rig import change
 from support.webhook_rig import DOCUMENT, NOW, subscribe
 from support.world import Keys, World
@@ -56,7 +57,7 @@ def case(world: World) -> tuple[Keys, str]:
 def opened(world: World, incident_id: str, what: str = "opened") -> None:
     note = RecordIncidentEventInput(incident_id, what, what, NOW)
     for _ in range(2):
-        IncidentActivities(world.database, quiet=0.0).record_incident_event(note)
+        IncidentActivities(world.database, receipts_of(world), quiet=0.0).record_incident_event(note)
 
 
 def test_webhook_events_of_an_incident(world: World, case: tuple[Keys, str]) -> None:

@@ -8,12 +8,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NoReturn
 
 from octy_worker.access.roles import Action
 from octy_worker.canonical_json import JsonValue, NotCanonicalError, canonical_json
+from octy_worker.errors import RefusedError
 from octy_workflows.staff_requests import actor_error, reason_error
 
 MAX_BYTES = 65_536
@@ -31,6 +32,10 @@ class Namespace(StrEnum):
     LOGIN = "octy-login"
     ORDER = "octy-order"
     APPROVAL = "octy-approval"
+
+
+PARTS = {Action.DECIDE_MANY: (Action.DECIDE, "incidents")}
+"""Orders of many acts: the action of each part, and the field that lists their subjects."""
 
 
 class InvalidOrderError(ValueError):
@@ -81,6 +86,16 @@ class Order:
         """Return whether it was made at most `FRESHNESS` seconds ago."""
         return abs(now - self.issued_at) <= FRESHNESS
 
+    def part(self, subject: str) -> "Order":
+        """Return the order about one of the subjects that an order of many names. Raises InvalidOrderError."""
+        action, name = PARTS.get(self.action, (None, ""))
+        subjects = self.fields.get(name)
+        if action is None or not isinstance(subjects, list) or subject not in subjects:
+            raise InvalidOrderError("the order is not about this subject")
+        fields = {key: value for key, value in self.fields.items() if key != name}
+        part_id = _part_id(self.order_id, subject)
+        return replace(self, order_id=part_id, action=action, subject=subject, fields=fields)
+
     def _canonical(self) -> bytes:
         try:
             return canonical_json({name: getattr(self, name) for name in self.__slots__})
@@ -92,7 +107,7 @@ class Order:
             reason_error(self.reason) if isinstance(self.reason, str) else "reason must be text"
         )
         checks = {
-            "order_id must be a UUIDv7": isinstance(self.order_id, str) and _ORDER_ID.fullmatch(self.order_id),
+            "order_id must be a UUIDv7": isinstance(self.order_id, str) and is_order_id(self.order_id),
             "installation must have 16 hex digits": isinstance(self.installation, str)
             and _INSTALLATION.fullmatch(self.installation),
             "subject must be text of at most 200 printable characters": isinstance(self.subject, str)
@@ -105,6 +120,24 @@ class Order:
         error = error or next((text for text, is_valid in checks.items() if not is_valid), None)
         if error is not None:
             raise InvalidOrderError(error)
+
+
+def _part_id(order_id: str, subject: str) -> str:
+    """Return a UUIDv7 that is always the same for this part of an order."""
+    digest = hashlib.sha256(f"{order_id}/{subject}".encode()).hexdigest()
+    return f"{order_id[:13]}-7{digest[:3]}-8{digest[3:6]}-{digest[6:18]}"
+
+
+def is_order_id(text: str) -> bool:
+    """Return whether a text has the form of an order's id, a UUIDv7."""
+    return _ORDER_ID.fullmatch(text) is not None
+
+
+def check_staff(actor: str, reason: str) -> None:
+    """Raise RefusedError unless actor and reason are valid; the rules are those of orders."""
+    error = actor_error(actor) or reason_error(reason)
+    if error is not None:
+        raise RefusedError(error)
 
 
 def _refuse_number(text: str) -> NoReturn:

@@ -1,11 +1,15 @@
-"""Receives signed orders: judges each once, keeps what was signed, and lets it be used once.
+"""Receives orders: judges each once, keeps what was ordered and how it was proven, and lets it be used once.
 
 At receipt: signature, certificate, source address, second factor, freshness, role. At use, which may be an hour later:
 that the row is the one that was received, what was signed, the present role, revocation, and that it is unused.
 """
 
 import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
 
 from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
@@ -24,16 +28,30 @@ from octy_worker.crypto.ssh_certificates import (
     check_source,
 )
 from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
+from octy_workflows.messages import RefusalReason
 
 HARDWARE_KEY = "hardware-key"
 """The second factor of a FIDO token that verified its user."""
-RECEIVED, USED = "received", "used"
-_SEALED = ("id", "action", "subject", "actor", "body", "signature", "certificate", "factor", "source")
+BREAK_GLASS = "break-glass"
+"""In place of signature and second factor: the row's code, which only a host with OCTY_STAFF_KEYS can make."""
+UNPROVEN = "none"
+"""In place of a factor: OCTY_STAFF_AUTH=off. Only a worker that has the same setting uses such an order."""
+
+_SEALED = ("id", "action", "subject", "actor", "body", "signature", "certificate", "factor", "source", "part_of")
+
+
+class OrderState(StrEnum):
+    """State of an order; values of its `state` column."""
+
+    WAITING = "waiting"  # for a second person's approval
+    RECEIVED = "received"
+    USED = "used"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What comes with an order. `code`: a one-time password; empty for a key that verifies its user."""
+    """What comes with a signed order. `code`: a one-time password; empty for a key that verifies its user."""
 
     signature: str
     code: str = ""
@@ -41,34 +59,193 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakGlass:
+    """The order comes from the operator on the host, in an emergency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """The order needs no proof: OCTY_STAFF_AUTH=off."""
+
+
+Proof = Evidence | BreakGlass | Unproven
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
-    """An accepted order and how it was proven."""
+    """An accepted order and how it was proven. `certificate_serial`: 0 without a certificate."""
 
     order: Order
     certificate_serial: int
     factor: str
+    state: OrderState = OrderState.RECEIVED
+
+
+class UnusableOrderError(RefusedSignatureError):
+    """An order that can't be used; `reason` says which rule it breaks, for metrics."""
+
+    def __init__(self, text: str, reason: RefusalReason) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """How a new order was proven: columns of its row."""
+
+    factor: str
+    signature: str = ""
+    certificate: str = ""
+    serial: int = 0
+    source: str = ""
 
 
 class OrderReceipts:
-    """Receives and releases orders of one installation, in the caller's transaction."""
+    """Receives and releases orders of one installation, in the caller's transaction.
 
-    def __init__(self, installation: str, authorities: CertificateAuthorities, members: Members, macs: RowMacs) -> None:
+    `four_eyes`: actions that wait for a second person.
+    """
+
+    def __init__(
+        self,
+        installation: str,
+        authorities: CertificateAuthorities,
+        members: Members,
+        macs: RowMacs,
+        *,
+        four_eyes: Collection[Action] = (),
+    ) -> None:
         self._installation = installation
         self._authorities = authorities
         self._members = members
         self._macs = macs
+        self._four_eyes = frozenset(four_eyes)
 
-    def receive(self, session: Session, body: bytes, evidence: Evidence, now: float) -> Receipt:
-        """Judge an order and keep it. The same order again gives the same receipt. Raises RefusedSignatureError."""
+    def receive(self, session: Session, body: bytes, proof: Proof | None, now: float, *, private: str = "") -> Receipt:
+        """Judge an order and keep it. Raises RefusedSignatureError.
+
+        The same order again gives the same receipt, and then needs no proof. `private`: JSON of what the order holds
+        commitments to.
+        """
         order = self._read(body)
-        if not order.is_fresh(now):
-            raise RefusedSignatureError("the order was signed more than 5 minutes ago, or the clocks differ")
-        signed = self._verify(order, body, evidence.signature, now)
-        check_source(signed.certificate, evidence.source)
-        member = self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
         there = session.get(StaffOrder, order.order_id)
         if there is not None:
-            return self._repeat(there, order, body)
+            return self._repeat(session, there, body)
+        if not order.is_fresh(now):
+            raise RefusedSignatureError("the order was made more than 5 minutes ago, or the clocks differ")
+        proven = self._judge(session, order, body, proof, now)
+        waits = order.action in self._four_eyes and proven.factor not in {BREAK_GLASS, UNPROVEN}
+        state = OrderState.WAITING if waits else OrderState.RECEIVED
+        row = {
+            "id": order.order_id,
+            "action": str(order.action),
+            "subject": order.subject,
+            "actor": order.actor,
+            "body": body.decode(),
+            "signature": proven.signature,
+            "certificate": proven.certificate,
+            "factor": proven.factor,
+            "source": proven.source,
+            "part_of": "",
+        }
+        self._insert(session, row, state, now, private=private)
+        detail = {"order": str(order.action), "reason": order.reason, "certificate": proven.serial}
+        audit.append(
+            session, "order.received", actor=order.actor, subject=order.subject, order_id=order.order_id,
+            detail={**detail, "factor": proven.factor, "state": str(state)}, now=now,
+        )  # fmt: skip
+        return Receipt(order, proven.serial, proven.factor, state)
+
+    def use(self, session: Session, order_id: str, action: Action, subject: str, *, by: str, now: float) -> Order:
+        """Mark an order as used, by one conditional UPDATE, and return what was ordered. Raises UnusableOrderError.
+
+        `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
+        """
+        row = self._row_about(session, order_id, action, subject)
+        order = self._verified(session, row)
+        self._check_authority(session, row, order)
+        if _was_used(session, order_id, by):  # also where somebody has set the row's state back
+            raise UnusableOrderError("the staff order of this id was used already", RefusalReason.REQUEST_USED)
+        marked = session.connection().execute(
+            update(StaffOrder)
+            .where(col(StaffOrder.id) == order_id, col(StaffOrder.state) == OrderState.RECEIVED)
+            .values(state=OrderState.USED, used_by=by, ended_at=utc(now), private="")
+        )
+        if marked.rowcount != 1 and not (row.state == OrderState.USED and row.used_by == by):
+            raise UnusableOrderError(_not_received(row), RefusalReason.REQUEST_USED)
+        if marked.rowcount == 1:
+            audit.append(
+                session, "order.used", actor=order.actor, subject=subject, order_id=order_id, detail={"by": by}, now=now
+            )
+        return order
+
+    def add_part(self, session: Session, order_id: str, subject: str, now: float) -> Order:
+        """Have the part of an order of many acts received, about this subject, and return it.
+
+        Raises RefusedSignatureError. A repeat returns the same part, whether or not it was used.
+        """
+        row = session.get(StaffOrder, order_id)
+        if row is None:
+            raise UnusableOrderError("there is no staff order of this id", RefusalReason.REQUEST_MISSING)
+        part = _part_of(self._verified(session, row), subject)
+        if session.get(StaffOrder, part.order_id) is not None:
+            return part
+        if row.state != OrderState.RECEIVED:
+            raise UnusableOrderError(_not_received(row), RefusalReason.REQUEST_USED)
+        empty = {"body": "", "signature": "", "certificate": ""}
+        about = {"id": part.order_id, "action": str(part.action), "subject": subject, "actor": part.actor}
+        proven = {"factor": row.factor, "source": row.source, "part_of": row.id}
+        self._insert(session, {**about, **empty, **proven}, OrderState.RECEIVED, now)
+        return part
+
+    def load_used(self, session: Session, order_id: str, action: Action, subject: str) -> Order | None:
+        """Return an order that was used, verified again; None when there is none. Raises UnusableOrderError."""
+        row = session.get(StaffOrder, order_id)
+        if row is None or (row.state, row.action, row.subject) != (OrderState.USED, action, subject):
+            return None
+        return self._verified(session, row)
+
+    def refuse(self, session: Session, order_id: str, why: str, now: float) -> None:
+        """End an order that was not used, so that it can't be used later."""
+        ended = session.connection().execute(
+            update(StaffOrder)
+            .where(
+                col(StaffOrder.id) == order_id,
+                col(StaffOrder.state).in_([OrderState.RECEIVED, OrderState.WAITING]),
+            )
+            .values(state=OrderState.REFUSED, ended_at=utc(now), refusal=why[:300], private="")
+        )
+        if ended.rowcount:
+            row = session.get_one(StaffOrder, order_id)
+            record_refusal(session, row.actor, row.subject, why, order_id=order_id, now=now)
+
+    def _read(self, body: bytes) -> Order:
+        try:
+            order = Order.from_bytes(body)
+        except InvalidOrderError as error:
+            raise UnusableOrderError(str(error), RefusalReason.REQUEST_INVALID) from None
+        if order.installation != self._installation:
+            raise RefusedSignatureError("the order is for another installation")
+        return order
+
+    def _judge(self, session: Session, order: Order, body: bytes, proof: Proof | None, now: float) -> _Proven:
+        """Return how a new order is proven. Raises RefusedSignatureError."""
+        match proof:
+            case Evidence():
+                return self._judge_signature(session, order, body, proof, now)
+            case BreakGlass():
+                return _Proven(BREAK_GLASS)
+            case Unproven():
+                raise RefusedSignatureError("an order needs a signature: OCTY_STAFF_AUTH is on")
+            case None:
+                raise RefusedSignatureError("there is no order of this id yet, and a new one needs a proof")
+            case unknown:
+                assert_never(unknown)
+
+    def _judge_signature(self, session: Session, order: Order, body: bytes, evidence: Evidence, now: float) -> _Proven:
+        signed = self._verify_signature(order, body, evidence.signature, now)
+        check_source(signed.certificate, evidence.source)
+        member = self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
         if signed.user_verified:
             factor = HARDWARE_KEY
         elif evidence.code:
@@ -77,84 +254,144 @@ class OrderReceipts:
             raise RefusedSignatureError(
                 "a second factor is missing: a one-time password, or a key that verifies its user"
             )
-        row = {
-            "id": order.order_id,
-            "action": str(order.action),
-            "subject": order.subject,
-            "actor": order.actor,
-            "body": body.decode(),
-            "signature": evidence.signature,
-            "certificate": signed.certificate.text(),
-            "factor": factor,
-            "source": evidence.source or "",
-        }
-        mac = self._macs.make("staff_order", {**row, "received_at": to_micros(now)})
-        session.connection().execute(insert(StaffOrder).values(**row, received_at=utc(now), state=RECEIVED, mac=mac))
-        proof = {"reason": order.reason, "certificate": signed.certificate.serial, "factor": factor}
-        audit.append(
-            session, "order.received", actor=order.actor, subject=order.subject, order_id=order.order_id,
-            detail={"order": str(order.action), **proof}, now=now,
-        )  # fmt: skip
-        return Receipt(order, signed.certificate.serial, factor)
+        certificate = signed.certificate
+        return _Proven(factor, evidence.signature, certificate.text(), certificate.serial, evidence.source or "")
 
-    def use(self, session: Session, order_id: str, action: Action, subject: str, *, by: str, now: float) -> Order:
-        """Mark an order as used, by one conditional UPDATE, and return what was signed. Raises RefusedSignatureError.
-
-        `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
-        """
-        row = session.get(StaffOrder, order_id)
-        if row is None:
-            raise RefusedSignatureError("there is no staff order of this id")
-        order = self._check_row(row)
-        if (order.action, order.subject) != (action, subject):
-            raise RefusedSignatureError("the staff order of this id is about something else")
-        self._members.require_active(session, order.actor, REQUIRED_ROLES[action])
-        if _was_used(session, order_id, by):  # also where somebody has set the row's state back
-            raise RefusedSignatureError("the staff order of this id was used already")
-        marked = session.connection().execute(
-            update(StaffOrder)
-            .where(col(StaffOrder.id) == order_id, col(StaffOrder.state) == RECEIVED)
-            .values(state=USED, used_by=by, ended_at=utc(now))
-        )
-        if marked.rowcount != 1 and not (row.state == USED and row.used_by == by):
-            raise RefusedSignatureError(f"the staff order of this id was {row.state} already")
-        if marked.rowcount == 1:
-            audit.append(
-                session, "order.used", actor=order.actor, subject=subject, order_id=order_id, detail={"by": by}, now=now
-            )
-        return order
-
-    def _read(self, body: bytes) -> Order:
-        try:
-            order = Order.from_bytes(body)
-        except InvalidOrderError as error:
-            raise RefusedSignatureError(str(error)) from None
-        if order.installation != self._installation:
-            raise RefusedSignatureError("the order is for another installation")
-        return order
-
-    def _verify(self, order: Order, body: bytes, signature: str, at: float) -> CertifiedSignature:
+    def _verify_signature(self, order: Order, body: bytes, signature: str, at: float) -> CertifiedSignature:
         signed = verify_signature(signature, body, namespace=Namespace.ORDER, authorities=self._authorities, now=at)
         check_principal(signed.certificate, order.actor)
         return signed
 
-    def _repeat(self, row: StaffOrder, order: Order, body: bytes) -> Receipt:
+    def _insert(
+        self, session: Session, row: dict[str, str], state: OrderState, now: float, *, private: str = ""
+    ) -> None:
+        mac = self._code_of(row, now)
+        values = {**row, "received_at": utc(now), "state": state, "mac": mac, "private": private}
+        session.connection().execute(insert(StaffOrder).values(**values))
+
+    def _code_of(self, row: dict[str, str], received_at: float) -> str:
+        return self._macs.make("staff_order", {**row, "received_at": to_micros(received_at)})
+
+    def _repeat(self, session: Session, row: StaffOrder, body: bytes) -> Receipt:
         if row.body.encode() != body:
             raise RefusedSignatureError("another order has this id")
-        self._check_row(row)
-        signed = self._verify(order, body, row.signature, row.received_at.timestamp())
-        return Receipt(order, signed.certificate.serial, row.factor)
+        order = self._verified(session, row)
+        serial = 0
+        if row.signature:
+            signed = self._verify_signature(order, body, row.signature, row.received_at.timestamp())
+            serial = signed.certificate.serial
+        if row.state not in _SAID:  # written by SQL
+            raise UnusableOrderError(_not_received(row), RefusalReason.REQUEST_USED)
+        return Receipt(order, serial, row.factor, OrderState(row.state))
 
-    def _check_row(self, row: StaffOrder) -> Order:
-        """Return what was signed, if the row is the one that was received and its signature is right."""
+    def _row_about(self, session: Session, order_id: str, action: Action, subject: str) -> StaffOrder:
+        row = session.get(StaffOrder, order_id)
+        if row is None:
+            raise UnusableOrderError("there is no staff order of this id", RefusalReason.REQUEST_MISSING)
+        if (row.action, row.subject) != (action, subject):
+            raise UnusableOrderError(
+                "the staff order of this id is about something else", RefusalReason.REQUEST_MISMATCH
+            )
+        return row
+
+    def _verified(self, session: Session, row: StaffOrder) -> Order:
+        """Return what was ordered, if the row is the one that was received and its proof is right."""
         fields = {name: getattr(row, name) for name in _SEALED}
         received_at = row.received_at.timestamp()
-        if not self._macs.is_right(row.mac, "staff_order", {**fields, "received_at": to_micros(received_at)}):
-            raise RefusedSignatureError("the staff order of this id was not received by this system, or was changed")
+        if not self._is_right(row.mac, {**fields, "received_at": to_micros(received_at)}):
+            raise UnusableOrderError(
+                "the staff order of this id was not received by this system, or was changed",
+                RefusalReason.REQUEST_UNPROVEN,
+            )
+        if row.part_of:
+            whole = session.get(StaffOrder, row.part_of)
+            if whole is None or whole.part_of:
+                raise UnusableOrderError("there is no staff order of this id", RefusalReason.REQUEST_MISSING)
+            return _part_of(self._verified(session, whole), row.subject)
         body = row.body.encode()
         order = self._read(body)
-        self._verify(order, body, row.signature, received_at)
+        if (order.order_id, order.action, order.subject, order.actor) != (row.id, row.action, row.subject, row.actor):
+            raise UnusableOrderError(
+                "the staff order of this id is about something else", RefusalReason.REQUEST_MISMATCH
+            )
+        self._check_proof(row, order, body, received_at)
         return order
+
+    def _is_right(self, mac: str, fields: dict[str, str | int]) -> bool:
+        return self._macs.is_right(mac, "staff_order", fields)
+
+    def _check_proof(self, row: StaffOrder, order: Order, body: bytes, received_at: float) -> None:
+        """Raise RefusedSignatureError unless what proves the order is right; the row's code is."""
+        if row.factor != BREAK_GLASS:
+            with _not_allowed():
+                self._verify_signature(order, body, row.signature, received_at)
+
+    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> None:
+        """Raise RefusedSignatureError unless the person may order this now."""
+        if row.factor != BREAK_GLASS:
+            with _not_allowed():
+                self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+
+
+class UnprovenReceipts(OrderReceipts):
+    """Receives orders without any proof: OCTY_STAFF_AUTH=off, for development on one machine. Needs no keys."""
+
+    def __init__(self, installation: str) -> None:
+        self._installation = installation
+        self._four_eyes = frozenset()
+
+    def _judge(self, session: Session, order: Order, body: bytes, proof: Proof | None, now: float) -> _Proven:  # noqa: ARG002
+        if proof is None:
+            raise RefusedSignatureError("there is no order of this id yet")
+        return _Proven(UNPROVEN)
+
+    def _code_of(self, row: dict[str, str], received_at: float) -> str:  # noqa: ARG002
+        return ""
+
+    def _is_right(self, mac: str, fields: dict[str, str | int]) -> bool:  # noqa: ARG002
+        return True
+
+    def _check_proof(self, row: StaffOrder, order: Order, body: bytes, received_at: float) -> None:
+        """Nothing is proven."""
+
+    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> None:
+        """Nobody is asked who they are."""
+
+
+def _part_of(order: Order, subject: str) -> Order:
+    try:
+        return order.part(subject)
+    except InvalidOrderError as error:
+        raise UnusableOrderError(str(error), RefusalReason.REQUEST_MISMATCH) from None
+
+
+def _not_received(row: StaffOrder) -> str:
+    """Return why an order can't be used by its state, which may have been set by SQL."""
+    return f"the staff order of this id {_SAID.get(row.state, 'has no valid state')}"
+
+
+_SAID: dict[str, str] = {
+    OrderState.WAITING: "waits for a second person",
+    OrderState.RECEIVED: "was used already",  # by a call at the same time
+    OrderState.USED: "was used already",
+    OrderState.REFUSED: "was refused already",
+}
+
+
+@contextmanager
+def _not_allowed() -> Iterator[None]:
+    """Raise a refused certificate or person as an order that can't be used any more."""
+    try:
+        yield
+    except RefusedSignatureError as error:
+        raise UnusableOrderError(str(error), RefusalReason.REQUEST_NOT_ALLOWED) from None
+
+
+def record_refusal(session: Session, actor: str, subject: str, why: str, *, order_id: str, now: float) -> None:
+    """Append a refused order to the audit log."""
+    audit.append(
+        session, "order.refused", actor=actor, subject=subject, order_id=order_id, detail={"why": why}, now=now
+    )
 
 
 def _was_used(session: Session, order_id: str, by: str) -> bool:

@@ -23,6 +23,7 @@ class Action(StrEnum):
     """What an order can be about. The value is part of what is signed: never change one."""
 
     DECIDE = "incident.decide"
+    DECIDE_MANY = "incident.decide-many"
     EXTEND = "incident.extend"
     RESEND = "incident.resend"
     AMEND = "incident.amend"
@@ -48,6 +49,7 @@ class Action(StrEnum):
 
 REQUIRED_ROLES: dict[Action, Role] = {
     Action.DECIDE: Role.RESPONDER,
+    Action.DECIDE_MANY: Role.RESPONDER,
     Action.EXTEND: Role.RESPONDER,
     Action.RESEND: Role.RESPONDER,
     Action.AMEND: Role.RESPONDER,

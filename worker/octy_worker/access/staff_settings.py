@@ -12,7 +12,7 @@ from octy_middleware.loopback import is_loopback
 from octy_worker.access.authority import BuiltInAuthority
 from octy_worker.access.enrolments import Enrolments
 from octy_worker.access.members import Members
-from octy_worker.access.receipts import OrderReceipts
+from octy_worker.access.receipts import OrderReceipts, UnprovenReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.crypto.sealed_box import Sealer
@@ -43,6 +43,7 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
     if settings.staff_keys is None:
         return None
     authorities = load_authorities(settings)
+    four_eyes = parse_four_eyes(settings.four_eyes)
     macs = RowMacs(settings.staff_keys)
     sealer = Sealer(settings.staff_keys, random_bytes, setting="OCTY_STAFF_KEYS", what="a secret of staff")
     members = Members(macs, sealer)
@@ -51,11 +52,20 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
         macs,
         sealer,
         members,
-        OrderReceipts(installation, authorities, members, macs),
+        OrderReceipts(installation, authorities, members, macs, four_eyes=four_eyes),
         Enrolments(members, macs, random_bytes),
         BuiltInAuthority(macs, sealer),
-        parse_four_eyes(settings.four_eyes),
+        four_eyes,
     )
+
+
+def load_receipts(settings: StaffSettings, installation: str, random_bytes: RandomBytes) -> OrderReceipts:
+    """Return what receives orders by these settings. Raises ConfigurationError with what to set."""
+    staff = load_staff_access(settings, installation, random_bytes)
+    if settings.staff_auth == "off":
+        return UnprovenReceipts(installation)
+    assert staff is not None  # the settings were checked
+    return staff.receipts
 
 
 def check_staff_settings(settings: StaffSettings) -> None:

@@ -7,8 +7,12 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import webhook_events
 from octy_middleware.states import Answer, IncidentState, KeyPairCause, Resolution
-from octy_worker.domain import incidents, regenerations, restart_state, staff_requests
+from octy_worker.access.receipts import OrderReceipts
+from octy_worker.access.roles import Action
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.domain import incidents, regenerations, restart_state
 from octy_worker.domain.missing_subject import missing_subject_error
+from octy_worker.domain.staff_orders import request_of
 from octy_workflows.messages import (
     CloseIncidentInput,
     DecisionResult,
@@ -36,8 +40,9 @@ def _load(session: Session, incident_id: str) -> Incident:
 class IncidentActivities:
     """Activities of incidents; `quiet`: seconds without a new incident after a false alarm."""
 
-    def __init__(self, database: Database, *, quiet: float) -> None:
+    def __init__(self, database: Database, receipts: OrderReceipts, *, quiet: float) -> None:
         self._database = database
+        self._receipts = receipts
         self._quiet = quiet
 
     @activity.defn(name="record_incident_event", no_thread_cancel_exception=True)
@@ -72,7 +77,7 @@ class IncidentActivities:
     def record_decision(self, step: RecordDecisionInput) -> DecisionResult:
         """Let one conditional UPDATE decide whether this decision is accepted; a leaked key pair is retired with it.
 
-        The decision is in the row of the staff request, which the workflow has marked as used.
+        The decision is in the staff order, which the workflow has marked as used.
         """
         decision = self._decision(step)
         with self._database.write_session() as session:
@@ -104,11 +109,14 @@ class IncidentActivities:
         if not step.request_id:
             timeout = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "no answer in time")
             return timeout.with_id(f"{step.incident_id}-silence")
-        with self._database.read_session() as session:
-            row = staff_requests.used_decision(session, step.request_id, step.incident_id)
-        if row is None:
-            raise missing_subject_error("staff request", step.request_id)
-        decision = parse_decision(staff_requests.request_of(row, StaffDecision.id_field))
+        try:
+            with self._database.read_session() as session:
+                order = self._receipts.load_used(session, step.request_id, Action.DECIDE, step.incident_id)
+        except RefusedSignatureError:  # changed since it was used: staff has to look
+            order = None
+        if order is None:
+            raise missing_subject_error("staff order", step.request_id)
+        decision = parse_decision(request_of(order, StaffDecision.id_field))
         assert isinstance(decision, StaffDecision)  # `use_staff_request` has parsed it before
         return decision
 

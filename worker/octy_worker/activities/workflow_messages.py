@@ -1,4 +1,4 @@
-"""Activities for messages to workflows: used staff requests, ignored signals, missing subjects."""
+"""Activities for messages to workflows: used staff orders, ignored signals, missing subjects."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -9,7 +9,11 @@ from temporalio import activity
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident
 from octy_middleware.states import IncidentState
-from octy_worker.domain import incidents, regenerations, staff_requests
+from octy_worker.access.orders import is_order_id
+from octy_worker.access.receipts import OrderReceipts, UnusableOrderError, record_refusal
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.staff_orders import ACTIONS, request_of
 from octy_workflows.messages import (
     IgnoredSignal,
     MissingSubject,
@@ -40,8 +44,11 @@ _log = logging.getLogger("octy.messages")
 class WorkflowMessageActivities:
     """Activities for messages. `count` is called for each refused message, `count_missing` for each missing subject."""
 
-    def __init__(self, database: Database, count: Count, count_missing: Callable[[WorkflowKind], None]) -> None:
+    def __init__(
+        self, database: Database, receipts: OrderReceipts, count: Count, count_missing: Callable[[WorkflowKind], None]
+    ) -> None:
         self._database = database
+        self._receipts = receipts
         self._count = count
         self._count_missing = count_missing
 
@@ -91,26 +98,29 @@ class WorkflowMessageActivities:
 
     @activity.defn(name="use_staff_request", no_thread_cancel_exception=True)
     def use_staff_request(self, step: UseStaffRequestInput) -> UseStaffRequestResult:
-        """Load a staff request, and mark it as used by one conditional UPDATE; a retry of this call may repeat that."""
+        """Check an order, and mark it as used by one conditional UPDATE; a retry of this call may repeat that."""
         form, noun = _FORMS[step.action]
         if not step.request_id:
             return self._refuse(step, RefusalReason.UNREADABLE, step.error)
         try:
             with self._database.write_session() as session:
-                row = staff_requests.use_staff_request(
-                    session, step.request_id, step.action, step.subject_id, by=_call_id(), now=step.at
+                order = self._receipts.use(
+                    session, step.request_id, ACTIONS[step.action], step.subject_id, by=_call_id(), now=step.at
                 )
-        except staff_requests.UnusableOrderError as error:
-            return self._refuse(step, error.why, str(error))
-        request = staff_requests.request_of(row, form.id_field)
+        except UnusableOrderError as error:
+            return self._refuse(step, error.reason, str(error))
+        except RefusedSignatureError as error:
+            return self._refuse(step, RefusalReason.REQUEST_UNPROVEN, str(error))
+        request = request_of(order, form.id_field)
         parsed = parse_request(form, noun, request)
         if isinstance(parsed, str):
             return self._refuse(step, RefusalReason.REQUEST_INVALID, parsed)
         return UseStaffRequestResult("", request)
 
     def _refuse(self, step: UseStaffRequestInput, reason: RefusalReason, message: str) -> UseStaffRequestResult:
+        order_id = step.request_id if is_order_id(step.request_id) else ""  # it may be any text
         with self._database.write_session() as session:
-            for incident_id in _timelines(session, step.kind, step.subject_id):
+            added = [
                 incidents.append_event(
                     session,
                     incident_id,
@@ -120,6 +130,10 @@ class WorkflowMessageActivities:
                     detail={"why": message},
                     now=step.at,
                 )
+                for incident_id in _timelines(session, step.kind, step.subject_id)
+            ]
+            if not added or any(added):  # not by a retry
+                record_refusal(session, incidents.SYSTEM, step.subject_id, message, order_id=order_id, now=step.at)
         self._count_refused(step.kind, step.subject_id, reason)
         return UseStaffRequestResult(message)
 

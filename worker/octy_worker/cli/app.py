@@ -176,7 +176,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def prepare(
+def prepare(  # noqa: PLR0917  # options
     context: typer.Context,
     database: Annotated[
         str | None,
@@ -195,9 +195,25 @@ def prepare(
             "They override environment variables.",
         ),
     ] = None,
+    sign: Annotated[
+        str | None,
+        typer.Option(
+            "--sign",
+            metavar="KEY",
+            help="Sign orders by this SSH key, whose certificate is beside it, or by the agent that has it. Overrides "
+            "OCTY_STAFF_KEY_FILE.",
+        ),
+    ] = None,
+    break_glass: Annotated[
+        bool,
+        typer.Option(
+            "--break-glass",
+            help="In an emergency, on the host with OCTY_STAFF_KEYS: order without a signature. All admins are told.",
+        ),
+    ] = False,
     version: Annotated[  # noqa: ARG001  # its callback acts
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Load the settings for the command that follows."""
-    context.obj = load_variables(database, env_file)
+    context.obj = load_variables(database, env_file, sign, break_glass=break_glass)

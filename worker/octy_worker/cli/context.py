@@ -4,6 +4,7 @@ Each command reads only the settings that it needs: support staff have neither p
 `octy accounts list` needs neither.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,16 @@ import typer
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.settings import Settings
-from octy_worker.cli.variables import Variables, variables_of
+from octy_worker.cli.output import ask
+from octy_worker.cli.variables import BREAK_GLASS, Variables, variables_of
+from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import UsageError
 from octy_worker.reports.queries import find_incident
+from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.local_desk import LocalDesk
+from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
 
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
@@ -59,10 +64,39 @@ def open_database(context: typer.Context) -> Iterator[Database]:
 
 @contextmanager
 def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[LocalDesk]:
-    """Open the desk that this command's queries and acts go to, and close it at the end."""
+    """Open the desk that this command's queries and acts go to, and close it at the end.
+
+    `actor`: who acts, where that is not proven.
+    """
     with open_database(context) as database:
         staff = StaffContext(database, variables_of(context), clock=now)
-        yield LocalDesk(staff, staff_actor(context, actor))
+        yield LocalDesk(staff, lambda: find_prover(context, staff, actor))
+
+
+def find_prover(context: typer.Context, staff: StaffContext, actor: str | None) -> Prover:
+    """Return how this command proves its orders. Raises UsageError that names the ways."""
+    variables = variables_of(context)
+    if staff.settings(StaffSettings).staff_auth == "off":
+        return UnprovenActor(staff_actor(context, actor))
+    if BREAK_GLASS in variables:
+        return Operator(staff_actor(context, actor))
+    if variables.get("OCTY_STAFF_KEY_FILE"):
+        signer = find_signer(variables["OCTY_STAFF_KEY_FILE"])
+        return CertifiedSigner(signer, signer.handle(actor or ""), lambda: one_time_code(variables))
+    raise UsageError(
+        "this changes something, and nothing proves who you are",
+        "`octy login URL` and then this command from your own machine; or `octy --sign KEY …` with an SSH certificate "
+        "and a one-time code; or, on this host in an emergency, `octy --break-glass …`",
+    )
+
+
+def one_time_code(variables: Variables) -> str:
+    """Return OCTY_STAFF_CODE, or what is typed on the terminal. Raises UsageError."""
+    if code := variables.get("OCTY_STAFF_CODE"):
+        return code
+    if not sys.stdin.isatty():
+        raise UsageError("a one-time code is needed, and there is no terminal to ask for it", "set OCTY_STAFF_CODE")
+    return ask("One-time code: ")
 
 
 @contextmanager

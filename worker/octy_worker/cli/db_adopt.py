@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
+from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_result
 from octy_worker.cli.variables import variables_of
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
 from octy_worker.identity import keychains_from_environment
 from octy_worker.maintenance import adoption

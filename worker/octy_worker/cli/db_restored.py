@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_result
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
 from octy_worker.maintenance.restored.audit_log import revoked_keys
 from octy_worker.staff.restore import RestoreOptions, RestoreReport, repair_from_temporal

@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
-from octy_middleware.db.database import Database
-from octy_worker.cli.context import open_database, staff_actor, temporal_place
+from octy_middleware.clock import uuid7
+from octy_worker.access.orders import check_staff
+from octy_worker.cli.context import now, open_desk
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Leaked, Reason
 from octy_worker.cli.output import confirm, print_json, print_lines, print_note
 from octy_worker.cli.times import parse_time
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
-from octy_worker.reports.queries import find_incident
-from octy_worker.staff import decisions
-from octy_worker.staff.bulk_decisions import DecisionResult, DecisionStatus, decide_each, decision_id_of, open_since
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_worker.staff.acts import DECIDE_MANY, BulkDecision, Decision, DecisionResult, DecisionStatus
+from octy_worker.staff.operations import Desk
+from octy_worker.staff.queries import FIND_INCIDENT, UNANSWERED, IncidentRef, UnansweredSince
+from octy_workflows.staff_requests import Choice
 
 DECIDE_MANY_JSON = (
     "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
@@ -58,30 +58,45 @@ def decide_many(
     """Decide each, and print the result."""
     if all_open != (since is not None) or all_open == bool(incidents):
         raise UsageError("no incidents are chosen", "give their ids, or --all-open with --since")
-    who, batch = staff_actor(context, actor), batch_id or str(uuid4())
-    if fault := StaffDecision(decision, who, reason, leaked, batch).error():
+    fields = Decision(str(decision), leaked)
+    if fault := fields.error():
         raise RefusedError(fault)
-    results = list[DecisionResult]()
-    with open_database(context) as database:
-        found = _chosen(database, incidents or [], since)
+    batch = batch_id or uuid7(now())
+    with open_desk(context, actor) as desk:
+        check_staff(desk.actor, reason)
+        found = _chosen(desk, incidents or [], since)
         if found and not yes:
             print_note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
             if not confirm(f"Decide {decision} for all of them?"):
                 raise CommandError("cancelled, nothing was changed")
-
-        def decide(incident_id: str) -> None:
-            request = StaffDecision(decision, who, reason, leaked, decision_id_of(batch, incident_id))
-            decisions.decide(database, temporal_place(context), incident_id, request, timeout=timeout)
-
-        for result in decide_each(found, decide, refused=RefusedError, unavailable=UnavailableError):
-            results.append(result)
-            if not as_json:
-                print_lines(f"{len(results)}/{len(found)}  {result.incident_id}  {result.end}  {result.why}".rstrip())
+        results = _decide(desk, BulkDecision(fields.decision, leaked, found), reason, batch, timeout, quiet=as_json)
+        who = desk.actor
     if as_json:
         print_json({"batch_id": batch, "decision": decision, "actor": who, "results": results})
     elif not found:
         print_lines("There are no unanswered incidents.")
     _end(results, batch)
+
+
+def _decide(  # what `decide_many` was given
+    desk: Desk, fields: BulkDecision, reason: str, batch: str, timeout: float, *, quiet: bool
+) -> Sequence[DecisionResult]:
+    """Order it, and print each result, as soon as the desk knows it."""
+    if not fields.incidents:
+        return ()
+    printed: list[DecisionResult] = []
+
+    def show(result: DecisionResult) -> None:
+        printed.append(result)
+        if not quiet:
+            end = f"{result.end}  {result.why}".rstrip()
+            print_lines(f"{len(printed)}/{len(fields.incidents)}  {result.incident_id}  {end}")
+
+    desk.on_progress = show
+    results = desk.order(DECIDE_MANY, "", fields, reason, order_id=batch, timeout=timeout).results
+    for result in results[len(printed) :]:
+        show(result)
+    return results
 
 
 def _end(results: Sequence[DecisionResult], batch: str) -> None:
@@ -94,8 +109,8 @@ def _end(results: Sequence[DecisionResult], batch: str) -> None:
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _chosen(database: Database, incidents: list[str], since: str | None) -> tuple[str, ...]:
-    with database.read_session() as session:
-        if since is not None:
-            return open_since(session, parse_time("--since", since))
-        return tuple(find_incident(session, incident) for incident in incidents)
+def _chosen(desk: Desk, incidents: list[str], since: str | None) -> tuple[str, ...]:
+    if since is not None:
+        return desk.read(UNANSWERED, UnansweredSince(parse_time("--since", since))).incident_ids
+    named = (desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id for incident in incidents)
+    return tuple(dict.fromkeys(named))

@@ -6,20 +6,27 @@ from typing import Annotated
 import typer
 
 from octy_middleware.clock import utc, uuid7
-from octy_worker.cli.context import now, open_database, open_incident, staff_actor, temporal_place
+from octy_worker.access.orders import check_staff
+from octy_worker.cli.context import now, open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, Reason, RequestOnly, Timeout
 from octy_worker.cli.output import print_result, print_staff_request
 from octy_worker.cli.views.key_delivery import resent_lines
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.formatting import format_time
-from octy_worker.reports.key_delivery import pending_delivery
-from octy_worker.staff import decisions
+from octy_worker.staff.acts import DECIDE, EXTEND, RESEND, RESEND_KEYS, Decision, Extension, Resend
+from octy_worker.staff.queries import (
+    FIND_INCIDENT,
+    FIND_RESENDABLE,
+    PENDING_KEYS,
+    AccountRef,
+    IncidentRef,
+    ResendableRef,
+)
 from octy_workflows.messages import MailKind
-from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffResend
+from octy_workflows.staff_requests import Choice
 
-_RequestId = Annotated[str | None, typer.Option("--request-id", help="Repeat this request.", show_default=False)]
+_RequestId = Annotated[str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)]
 
 DECIDE_JSON = "incident_id, decision_id, decision, leaked, actor, accepted, why"
 EXTEND_JSON = "incident_id, request_id, days, actor, staff_at, close_at"
@@ -70,17 +77,18 @@ def decide(
     as_json: AsJson = False,
 ) -> None:
     """Send the decision to the incident's workflow, and print its response."""
-    who = staff_actor(context, actor)
-    request = StaffDecision(decision, who, reason, leaked, decision_id or uuid7(now()))
-    value = {"decision_id": request.decision_id, "decision": decision, "leaked": leaked, "actor": who}
-    with open_incident(context, incident) as (database, incident_id):
+    fields = Decision(str(decision), leaked)
+    with open_desk(context, actor) as desk:
+        incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         if request_only:
-            decisions.save_only(database, incident_id, request)
-            print_staff_request(request.decision_id, "decide", as_json=as_json)
+            order_id = desk.hand_in(DECIDE, incident_id, fields, reason, order_id=decision_id)
+            print_staff_request(order_id, "decide", as_json=as_json)
             return
-        value = {"incident_id": incident_id, **value}
+        order_id, who = decision_id or uuid7(now()), desk.actor
+        value = {"incident_id": incident_id, "decision_id": order_id, "decision": decision, "leaked": leaked}
+        value |= {"actor": who}
         try:
-            decisions.decide(database, temporal_place(context), incident_id, request, timeout=timeout)
+            desk.order(DECIDE, incident_id, fields, reason, order_id=order_id, timeout=timeout)
         except RefusedError as refusal:
             print_result(f"refused: {refusal}", {**value, "accepted": False, "why": str(refusal)}, (), as_json=as_json)
             raise
@@ -115,16 +123,18 @@ def extend(
     as_json: AsJson = False,
 ) -> None:
     """Send the extension to the incident's workflow, and print the new deadlines."""
-    who = staff_actor(context, actor)
-    request = StaffExtension(days, who, reason, request_id or uuid7(now()))
-    with open_incident(context, incident) as (database, incident_id):
+    fields = Extension(days)
+    with open_desk(context, actor) as desk:
+        incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         if request_only:
-            decisions.save_only(database, incident_id, request)
-            print_staff_request(request.request_id, "extend", as_json=as_json)
+            order_id = desk.hand_in(EXTEND, incident_id, fields, reason, order_id=request_id)
+            print_staff_request(order_id, "extend", as_json=as_json)
             return
-        extended = decisions.extend(database, temporal_place(context), incident_id, request, timeout=timeout)
+        order_id = request_id or uuid7(now())
+        extended = desk.order(EXTEND, incident_id, fields, reason, order_id=order_id, timeout=timeout)
+        who = desk.actor
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
-    value = {"incident_id": incident_id, "request_id": request.request_id, "days": days, "actor": who}
+    value = {"incident_id": incident_id, "request_id": order_id, "days": days, "actor": who}
     lines = [
         f"The incident is closed on {format_time(close_at)}, unless it is answered before.",
         f"Staff is notified on {format_time(staff_at)} if there is no answer.",
@@ -156,22 +166,25 @@ def resend(
     as_json: AsJson = False,
 ) -> None:
     """Send the request to the workflow of the mail, and print the result."""
-    who = staff_actor(context, actor)
-    request = StaffResend(who, reason, "" if kind in (None, Kind.NEW_KEYS) else str(kind), request_id or uuid7(now()))
-    with open_incident(context, incident) as (database, incident_id):
-        keys = decisions.keys_to_resend(database, incident_id, kind)
+    fields = Resend("" if kind in {None, Kind.NEW_KEYS} else str(kind))
+    with open_desk(context, actor) as desk:
+        found = desk.read(FIND_RESENDABLE, ResendableRef(incident, None if kind is None else str(kind)))
+        new_keys, order_id = found.regeneration_id, request_id or uuid7(now())
         if request_only:
-            decisions.save_only(database, incident_id, request, keys)
-            print_staff_request(request.request_id, "resend", as_json=as_json)
+            if new_keys is not None:
+                desk.hand_in(RESEND_KEYS, new_keys, fields, reason, order_id=order_id)
+            else:
+                desk.hand_in(RESEND, found.incident_id, fields, reason, order_id=order_id)
+            print_staff_request(order_id, "resend", as_json=as_json)
             return
-        place = temporal_place(context)
-        if keys is not None:
-            number = decisions.resend_keys(database, place, incident_id, keys, request, timeout=timeout)
-            mail, end = f"new_keys-{number}", "ordered"
+        if new_keys is not None:
+            sent = desk.order(RESEND_KEYS, new_keys, fields, reason, order_id=order_id, timeout=timeout)
+            mail, end = f"new_keys-{sent.mail}", "ordered"
         else:
-            resent = decisions.resend(database, place, incident_id, request, timeout=timeout)
+            resent = desk.order(RESEND, found.incident_id, fields, reason, order_id=order_id, timeout=timeout)
             mail, end = resent.mail, resent.state
-    value = {"incident_id": incident_id, "request_id": request.request_id, "actor": who, "mail": mail, "end": end}
+        value = {"incident_id": found.incident_id, "request_id": order_id, "actor": desk.actor}
+    value |= {"mail": mail, "end": end}
     result = f"{mail} {_RESULTS[end]}"
     print_result(f"mail {result}", value, [f"Mail {result}"], as_json=as_json)
     if end in ("failed", "skipped"):
@@ -196,16 +209,14 @@ def resend_keys(
     as_json: AsJson = False,
 ) -> None:
     """Send the request to the regeneration's workflow."""
-    who = staff_actor(context, actor)
-    order = StaffResend(who, reason, request_id=request_id or uuid7(now()))
-    with open_database(context) as database:
-        check_staff(who, reason)
-        with database.read_session() as session:
-            pending = pending_delivery(session, account, now())
-        place = temporal_place(context)
+    order_id = request_id or uuid7(now())
+    with open_desk(context, actor) as desk:
+        check_staff(desk.actor, reason)
+        pending = desk.read(PENDING_KEYS, AccountRef(account))
         regeneration_id = pending.delivery.regeneration_id
-        number = decisions.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
+        number = desk.order(RESEND_KEYS, regeneration_id, Resend(), reason, order_id=order_id, timeout=timeout).mail
+        who = desk.actor
     value = {name: getattr(pending, name) for name in ("account", "address", "next_address", "takes_effect_at")}
-    value |= {"request_id": order.request_id, "actor": who, "mail": number, "earlier": pending.delivery}
+    value |= {"request_id": order_id, "actor": who, "mail": number, "earlier": pending.delivery}
     done = f"a new link to the new keys of {pending.account} is ordered"
     print_result(done, value, resent_lines(pending, number), as_json=as_json)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from octy_middleware.db.models import KeyPair
+from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, PageNumber, Reason
@@ -20,7 +21,6 @@ from octy_worker.cli.output import (
 )
 from octy_worker.cli.views import key_delivery as delivery_view
 from octy_worker.cli.views import keys as view
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import CommandError
 from octy_worker.reports.queries import account_of, count_rows, list_pairs, pair_of, show_key
 from octy_worker.staff import key_orders

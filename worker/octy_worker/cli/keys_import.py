@@ -10,13 +10,13 @@ import typer
 
 from octy_middleware.domain.key_checks import PEPPERS
 from octy_middleware.keys.secret import KeyHasher
+from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson
 from octy_worker.cli.output import print_error, print_note, print_result
 from octy_worker.cli.progress import show_progress
 from octy_worker.cli.variables import variables_of
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import UsageError
 from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
 from octy_worker.imports.planner import carry_out, plan_import

@@ -11,7 +11,10 @@ PageNumber = Annotated[int, typer.Option("--page", min=1, max=1_000_000, help="S
 Actor = Annotated[
     str | None,
     typer.Option(
-        "--actor", metavar="NAME", help="Who acts. Default: OCTY_ACTOR, else your login name.", show_default=False
+        "--actor",
+        metavar="NAME",
+        help="Who acts. Default: the name in your certificate; without one OCTY_ACTOR, else your login name.",
+        show_default=False,
     ),
 ]
 Reason = Annotated[
@@ -26,7 +29,7 @@ Leaked = Annotated[
 RequestOnly = Annotated[
     bool,
     typer.Option(
-        "--request-only", help="Only save the staff request and print its id; send it from Temporal's Web UI."
+        "--request-only", help="Only have the order received and print its id; send it from Temporal's Web UI."
     ),
 ]
 AccountFilter = Annotated[

@@ -178,6 +178,13 @@ def confirm(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
+def ask(question: str) -> str:
+    """Ask on stderr and return the line that is typed, without spaces."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return "".join(sys.stdin.readline().split())
+
+
 def print_error(text: str) -> None:
     """Print an error to stderr, each line prefixed with `octy: `."""
     print_note(*(f"octy: {line}" for line in text.splitlines()))
@@ -196,7 +203,7 @@ def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 sho
 
 
 def print_staff_request(request_id: str, update: str, *, as_json: bool) -> None:
-    """Print a saved staff request's id, and how to send it from Temporal's Web UI."""
-    lines = [f"Staff request {request_id} is saved.", f'Send the update `{update}` with {{"request": "{request_id}"}}.']
+    """Print a received order's id, and how to send it from Temporal's Web UI."""
+    lines = [f"Order {request_id} is received.", f'Send the update `{update}` with {{"request": "{request_id}"}}.']
     value = {"request": request_id, "update": update}
-    print_result(f"staff request {request_id} is saved", value, lines, as_json=as_json)
+    print_result(f"order {request_id} is received", value, lines, as_json=as_json)

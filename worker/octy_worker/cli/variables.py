@@ -13,15 +13,23 @@ from octy_worker.errors import UsageError
 
 Variables = Mapping[str, str]
 _PREFIXES = ("OCTY_", "TEMPORAL_")
+BREAK_GLASS = "--break-glass"
+"""Its presence says that the option was given; no environment variable has this name."""
 
 
-def load_variables(database: str | None, env_file: Path | None) -> Variables:
-    """Return OCTY_* and TEMPORAL_* variables: the environment's, overridden by the file's, then by the option."""
+def load_variables(
+    database: str | None, env_file: Path | None, key_file: str | None = None, *, break_glass: bool = False
+) -> Variables:
+    """Return OCTY_* and TEMPORAL_* variables: the environment's, overridden by the file's, then by the options."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
     if env_file is not None:
         variables |= read_env_file(env_file)
     if database is not None:
         variables["OCTY_DATABASE_URL"] = database
+    if key_file is not None:
+        variables["OCTY_STAFF_KEY_FILE"] = key_file
+    if break_glass:
+        variables[BREAK_GLASS] = "yes"
     return variables
 
 

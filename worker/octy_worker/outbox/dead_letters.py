@@ -16,7 +16,7 @@ from octy_middleware.db.database import notify
 from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import InvalidInputError
-from octy_worker.domain.staff_requests import check_staff
+from octy_worker.access.orders import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.formatting import format_ids
 

@@ -14,9 +14,9 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Incident
 from octy_middleware.domain.accounts import StaffChange, change_contact, security_addresses
 from octy_middleware.errors import InvalidInputError
+from octy_worker.access.orders import check_staff
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import find_uncollected
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import account_of
 from octy_worker.staff.audit import record

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from octy_middleware.db.database import Database
-from octy_worker.domain.staff_requests import check_staff
+from octy_worker.access.orders import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.mail.alert_hold import release_hold
 from octy_worker.staff.audit import record

@@ -1,38 +1,21 @@
 """One decision for many incidents: which ones, and the result of each."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from uuid import NAMESPACE_URL, uuid5
 
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import Incident, IncidentAnswer
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import Receipt
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.errors import RefusedError, UnavailableError
 from octy_worker.mail.alert_grouping import is_unanswered
+from octy_worker.staff.acts import DECIDE, BulkDecision, BulkResult, DecisionResult, DecisionStatus
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.orders import carry_out
 
-
-class DecisionStatus(StrEnum):
-    """The result of the decision for one incident."""
-
-    DECIDED = "decided"
-    REFUSED = "refused"
-    UNAVAILABLE = "unavailable"
-    NOT_TRIED = "not_tried"
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionResult:
-    """The result for one incident, and why."""
-
-    incident_id: str
-    end: DecisionStatus
-    why: str = ""
-
-
-def decision_id_of(batch_id: str, incident_id: str) -> str:
-    """Return the id of an incident's decision within a batch: repeating a batch changes nothing."""
-    return str(uuid5(NAMESPACE_URL, f"octy-batch:{batch_id}:{incident_id}"))
+_FINAL = (DecisionStatus.DECIDED, DecisionStatus.REFUSED)
 
 
 def open_since(session: Session, since: datetime) -> tuple[str, ...]:
@@ -44,6 +27,27 @@ def open_since(session: Session, since: datetime) -> tuple[str, ...]:
         .order_by(col(Incident.opened_at), col(Incident.id))
     )
     return tuple(session.exec(found))
+
+
+def decide_many(context: StaffContext, order: Order, fields: BulkDecision) -> BulkResult:
+    """Decide one after the other, each by its part of the order. A repeat decides no incident twice."""
+    results: list[DecisionResult] = []
+
+    def decide(incident_id: str) -> None:
+        try:
+            with context.database.write_session() as session:
+                part = context.receipts.add_part(session, order.order_id, incident_id, context.clock())
+        except RefusedSignatureError as error:
+            raise RefusedError(str(error)) from None
+        carry_out(context, DECIDE, Receipt(part, 0, ""))
+
+    for result in decide_each(fields.incidents, decide, refused=RefusedError, unavailable=UnavailableError):
+        results.append(result)
+        context.on_progress(result)
+    if all(result.end in _FINAL for result in results):
+        with context.database.write_session() as session:
+            context.receipts.use(session, order.order_id, order.action, "", by=order.order_id, now=context.clock())
+    return BulkResult(tuple(results))
 
 
 def decide_each(

@@ -2,14 +2,17 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from octy_middleware.clock import Clock, RandomBytes
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.settings import BaseSettings
+from octy_worker.access.receipts import OrderReceipts
+from octy_worker.access.staff_settings import load_receipts
+from octy_worker.settings import StaffSettings
 
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
@@ -36,6 +39,7 @@ class StaffContext:
         self.clock = clock
         self.random_bytes = random_bytes
         self.timeout = 20.0  # seconds to wait for the answer of a workflow
+        self.on_progress: Callable[[Any], None] = lambda _result: None  # called with each part of a long act's output
 
     def settings(self, kind: type[_Settings]) -> _Settings:
         """Return the settings of this kind. Raises ConfigurationError."""
@@ -45,6 +49,11 @@ class StaffContext:
     def installation(self) -> str:
         """The installation's id."""
         return installation_id(self.database)
+
+    @cached_property
+    def receipts(self) -> OrderReceipts:
+        """What receives orders. Raises ConfigurationError where the settings can't judge staff."""
+        return load_receipts(self.settings(StaffSettings), self.installation, self.random_bytes)
 
     @cached_property
     def temporal(self) -> "TemporalAccess":

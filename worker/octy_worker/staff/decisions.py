@@ -1,210 +1,127 @@
-"""Requests of support staff to the workflow of an incident or a regeneration: decision, extension, resend.
+"""Orders of support staff to the workflow of an incident or a regeneration: decision, extension, resend.
 
-A request is saved in SQL, sent to the workflow as a Temporal update, and audited. An update is answered only by a
+The workflow gets the order's id as a Temporal update, and then reads the order itself. An update is answered only by a
 running worker. Without a response it is unknown whether the update is still queued, so the same id must be used again:
 the workflow handles each id once.
 """
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, assert_never
+from typing import Any
 
+from sqlmodel import Session
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Incident, Regeneration
-from octy_middleware.domain.installation import installation_id
-from octy_worker.domain import incidents, staff_requests
+from octy_middleware.db.models import Incident
+from octy_worker.access.orders import Order, is_order_id
+from octy_worker.access.roles import Action
+from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.actor import login_name
+from octy_worker.staff.acts import Decision, Done, Extension, NewLink, Resend
 from octy_worker.staff.audit import record
-from octy_worker.temporal.access import TemporalAccess, has_worker, open_client
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import Fields, RefusedOrder
+from octy_worker.temporal.access import has_worker, open_client
 from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import (
-    ExtendedDeadlines,
-    MailKind,
-    ResendResult,
-    StaffAction,
-    incident_workflow_id,
-    regeneration_workflow_id,
-)
+from octy_workflows.messages import ExtendedDeadlines, ResendResult, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_input import INVALID, REFUSED_PLAINTEXT, REQUEST_REFUSED, TOO_EARLY, TOO_LATE
-from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+from octy_workflows.staff_requests import actor_error, reason_error
 
-_ACTIONS = {StaffDecision: StaffAction.DECIDE, StaffExtension: StaffAction.EXTEND, StaffResend: StaffAction.RESEND}
-_RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", StaffResend: "mail_ordered_again"}
+_UPDATES: dict[Action, Any] = {
+    Action.DECIDE: KeyIncidentWorkflow.decide,
+    Action.EXTEND: KeyIncidentWorkflow.extend,
+    Action.RESEND: KeyIncidentWorkflow.resend,
+    Action.RESEND_KEYS: KeyRegenerationWorkflow.resend,
+}
+_REFUSED_EVENTS = {Decision: "decision_refused", Extension: "extension_refused", Resend: "resend_refused"}
+_ID_OPTIONS = {Action.DECIDE: "--decision-id"}
 
 
-def decide(
-    database: Database, place: TemporalAccess, incident_id: str, decision: StaffDecision, *, timeout: float
-) -> None:
-    """Return once the decision is recorded. Raises RefusedError, after auditing it, or UnavailableError."""
-    _send_update(database, place, incident_id, decision, timeout)
+def decide(context: StaffContext, order: Order, fields: Decision) -> Done:
+    """Return once the decision is recorded. Raises RefusedError or UnavailableError."""
+    _send_update(context, order, order.subject)
+    _record("case_decided", order, fields, incident=order.subject, leaked=fields.leaked)
+    return Done(order.order_id)
 
 
-def extend(
-    database: Database, place: TemporalAccess, incident_id: str, extension: StaffExtension, *, timeout: float
-) -> ExtendedDeadlines:
+def extend(context: StaffContext, order: Order, fields: Extension) -> ExtendedDeadlines:
     """Return the incident's new deadlines. Raises as `decide`."""
-    extended: ExtendedDeadlines = _send_update(database, place, incident_id, extension, timeout)
+    extended: ExtendedDeadlines = _send_update(context, order, order.subject)
+    _record("case_extended", order, fields, incident=order.subject)
     return extended
 
 
-def resend(
-    database: Database, place: TemporalAccess, incident_id: str, order: StaffResend, *, timeout: float
-) -> ResendResult:
+def resend(context: StaffContext, order: Order, fields: Resend) -> ResendResult:
     """Return which mail was sent again, and what became of it. Raises as `decide`."""
-    resent: ResendResult = _send_update(database, place, incident_id, order, timeout)
+    resent: ResendResult = _send_update(context, order, order.subject)
+    _record("mail_ordered_again", order, fields, incident=order.subject)
     return resent
 
 
-def resend_keys(
-    database: Database,
-    place: TemporalAccess,
-    incident_id: str | None,
-    regeneration_id: str,
-    order: StaffResend,
-    *,
-    timeout: float,
-) -> int:
+def resend_keys(context: StaffContext, order: Order, fields: Resend) -> NewLink:
     """Have a fresh link to new keys mailed; return the mail's number. Raises as `decide`.
 
-    `incident_id`: the incident that waits for these keys, whose timeline records it; None when none does.
+    The timeline of the incident that waits for these keys records it, if there is one.
     """
-    number: int = _send_update(database, place, incident_id, order, timeout, regeneration_id=regeneration_id)
+    incident_id = _waiting_incident(context.database, order.subject)
+    number: int = _send_update(context, order, incident_id)
+    incident = {} if incident_id is None else {"incident": incident_id}
+    _record("mail_ordered_again", order, fields, regeneration=order.subject, **incident)
     if incident_id is not None:
-        with database.write_session() as session:
+        with context.database.write_session() as session:
             incidents.append_event(
                 session,
                 incident_id,
-                key=f"mail_ordered_again-{order.id}",
+                key=f"mail_ordered_again-{order.order_id}",
                 actor=order.actor,
                 what="mail_ordered_again",
                 detail={"mail": f"new_keys-{number}", "reason": order.reason},
-                now=time.time(),
+                now=context.clock(),
             )
-    return number
+    return NewLink(number)
 
 
-def keys_to_resend(database: Database, incident_id: str, kind: str | None) -> str | None:
-    """Return the regeneration of this incident whose mail is to be sent again; None when another mail is.
-
-    `kind`: which mail was asked for; None: the last one. Raises RefusedError when there are no uncollected new keys.
-    """
-    if kind not in (None, MailKind.NEW_KEYS):
-        return None
+def _waiting_incident(database: Database, regeneration_id: str) -> str | None:
     with database.read_session() as session:
-        regeneration_id = session.get_one(Incident, incident_id).regeneration_id
-        new = session.get(Regeneration, regeneration_id) if regeneration_id else None
-    if new is not None and new.collected_at is None and new.finished_at is None:
-        return new.id
-    if kind is None:
-        return None
-    raise RefusedError("this incident has no uncollected new keys; nothing was sent")
+        return next(iter(regenerations.waiting_incidents(session, regeneration_id)), None)
 
 
-def save_only(
-    database: Database, incident_id: str | None, request: StaffRequest, regeneration_id: str | None = None
-) -> None:
-    """Save a request, whose id is then sent by hand. Raises RefusedError, after auditing it."""
-    with _audited_refusals(database, incident_id, request):
-        _save(database, incident_id, request, regeneration_id)
-    record("order_written", request.actor, **_facts(incident_id, request))
+def _record(what: str, order: Order, fields: Fields, **subject: str | bool) -> None:
+    id_field = "decision_id" if order.action is Action.DECIDE else "request_id"
+    record(what, order.actor, **subject, **_known_facts(fields), reason=order.reason, **{id_field: order.order_id})
 
 
-def _send_update(
-    database: Database,
-    place: TemporalAccess,
-    incident_id: str | None,
-    request: StaffRequest,
-    timeout: float,
-    *,
-    regeneration_id: str | None = None,
-) -> Any:
-    """Save the request, send its id to the workflow and return the response; to the regeneration's if one is given."""
-    with _audited_refusals(database, incident_id, request):
-        _save(database, incident_id, request, regeneration_id)
-        try:
-            response = asyncio.run(
-                _execute_update(database, place, incident_id, request, seconds=timeout, regeneration_id=regeneration_id)
-            )
-        except RefusedError:
-            with database.write_session() as session:  # what was refused now must not be carried out later
-                staff_requests.withdraw_order(session, request.id, time.time())
-            raise
-    subject = {} if regeneration_id is None else {"regeneration": regeneration_id}
-    record(_RECORDED[type(request)], request.actor, **subject, **_facts(incident_id, request))
-    return response
+def _send_update(context: StaffContext, order: Order, incident_id: str | None) -> Any:
+    """Send the order's id to its workflow and return the response. `incident_id`: the incident that it is about."""
+    return asyncio.run(_execute_update(context, order, incident_id))
 
 
-@contextmanager
-def _audited_refusals(database: Database, incident_id: str | None, request: StaffRequest) -> Iterator[None]:
-    try:
-        yield
-    except RefusedError as refusal:
-        _audit_refusal(database, incident_id, request, str(refusal))
-        raise
-
-
-def _save(database: Database, incident_id: str | None, request: StaffRequest, regeneration_id: str | None) -> None:
-    """Save a valid request. Raises RefusedError for an invalid one."""
-    fault = request.error()
-    if fault is not None:
-        raise RefusedError(fault)
-    action, subject_id = _ACTIONS[type(request)], incident_id
-    if regeneration_id is not None:
-        action, subject_id = StaffAction.RESEND_KEYS, regeneration_id
-    assert subject_id is not None
-    with database.write_session() as session:
-        staff_requests.save_order(session, action, subject_id, request, time.time())
-
-
-def _update_of(request: StaffRequest) -> Any:
-    match request:
-        case StaffDecision():
-            return KeyIncidentWorkflow.decide
-        case StaffExtension():
-            return KeyIncidentWorkflow.extend
-        case StaffResend():
-            return KeyIncidentWorkflow.resend
-        case unknown:
-            assert_never(unknown)
-
-
-async def _execute_update(
-    database: Database,
-    place: TemporalAccess,
-    incident_id: str | None,
-    request: StaffRequest,
-    *,
-    seconds: float,
-    regeneration_id: str | None,
-) -> Any:
-    installation = installation_id(database)
+async def _execute_update(context: StaffContext, order: Order, incident_id: str | None) -> Any:
+    installation, place = context.installation, context.temporal
     client = await open_client(place)
-    if regeneration_id is not None:
-        workflow_id, update = regeneration_workflow_id(installation, regeneration_id), KeyRegenerationWorkflow.resend
-    else:
-        assert incident_id is not None
-        workflow_id, update = incident_workflow_id(installation, incident_id), _update_of(request)
+    id_of = regeneration_workflow_id if order.action is Action.RESEND_KEYS else incident_workflow_id
+    handle = client.get_workflow_handle(id_of(installation, order.subject))
     try:
-        return await client.get_workflow_handle(workflow_id).execute_update(
-            update, {"request": request.id}, id=request.id, rpc_timeout=timedelta(seconds=seconds)
+        return await handle.execute_update(
+            _UPDATES[order.action],
+            {"request": order.order_id},
+            id=order.order_id,
+            rpc_timeout=timedelta(seconds=context.timeout),
         )
     except WorkflowUpdateFailedError as error:
-        raise _refusal_error(database, incident_id, error) from None
+        raise _refusal_error(context.database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _no_response_error(client, main_queue(place, installation), request, seconds) from None
+        raise await _no_response_error(client, main_queue(place, installation), order, context.timeout) from None
     except RPCError as error:
-        raise _no_workflow_error(database, incident_id, error) from None
+        raise _no_workflow_error(context.database, incident_id, error) from None
 
 
 def _refusal_error(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
@@ -221,9 +138,9 @@ def _refusal_error(database: Database, incident_id: str | None, error: WorkflowU
     )
 
 
-async def _no_response_error(client: Client, task_queue: str, request: StaffRequest, seconds: float) -> CommandError:
-    option = request.id_field.replace("_", "-")
-    repeat = f"repeat with --{option} {request.id}, which is handled only once"
+async def _no_response_error(client: Client, task_queue: str, order: Order, seconds: float) -> CommandError:
+    option = _ID_OPTIONS.get(order.action, "--request-id")
+    repeat = f"repeat with {option} {order.order_id}, which is handled only once"
     try:
         worker = await has_worker(client, task_queue, time.time())
     except RPCError:
@@ -258,42 +175,45 @@ def _too_late_error(database: Database, incident_id: str | None) -> RefusedError
     return RefusedError(f"too late, the incident is closed as {current.resolution}: {answer}")
 
 
-def _audit_refusal(database: Database, incident_id: str | None, request: StaffRequest, why: str) -> None:
-    """Record the refusal in the incident's timeline, once for each id, without invalid content."""
-    actor = request.actor if _fits(request.actor, "fits") else login_name()
-    facts = {**_known_facts(request), **({"reason": request.reason} if _fits("fits", request.reason) else {})}
-    if incident_id is not None:
-        _record_refusal(database, incident_id, request, actor, {**facts, "why": why})
-    record(request.refused_event, actor, why=why, **{**_facts(incident_id, request), "reason": facts.get("reason")})
+def record_refusal(context: StaffContext, refused: RefusedOrder[Decision | Extension | Resend]) -> None:
+    """Record a refused order in the incident's timeline, once for each id, without invalid content."""
+    actor = login_name() if actor_error(refused.actor) else refused.actor
+    reason = None if reason_error(refused.reason) else refused.reason
+    facts = {**_known_facts(refused.fields), **({} if reason is None else {"reason": reason})}
+    event = _REFUSED_EVENTS[type(refused.fields)]
+    with context.database.write_session() as session:
+        incident_id = _incident_of(session, refused.subject)
+        if incident_id is not None:
+            incidents.record_refused_decision(
+                session,
+                incident_id,
+                decision_id=refused.order_id if is_order_id(refused.order_id) else uuid7(context.clock()),
+                actor=actor,
+                detail={**facts, "why": refused.why},
+                now=context.clock(),
+                what=event,
+            )
+    id_field = "decision_id" if event == "decision_refused" else "request_id"
+    subject = {"regeneration": refused.subject} if incident_id is None else {"incident": incident_id}
+    known = {**subject, **_known_facts(refused.fields), id_field: refused.order_id}
+    record(event, actor, why=refused.why, reason=reason, **known)
 
 
-def _record_refusal(
-    database: Database, incident_id: str, request: StaffRequest, actor: str, detail: dict[str, str | int | bool]
-) -> None:
-    at = time.time()
-    number = request.id if request.error() is None else uuid7(at)
-    with database.write_session() as session:
-        incidents.record_refused_decision(
-            session,
-            incident_id,
-            decision_id=number,
-            actor=actor,
-            detail=detail,
-            now=at,
-            what=request.refused_event,
-        )
+def _incident_of(session: Session, subject_id: str) -> str | None:
+    """Return the incident that an order is about, or that waits for the regeneration that it is about."""
+    if session.get(Incident, subject_id) is not None:
+        return subject_id
+    return next(iter(regenerations.waiting_incidents(session, subject_id)), None)
 
 
-def _known_facts(request: StaffRequest) -> dict[str, str | int | bool]:
-    """Return what was asked for; nothing for an unknown kind of mail, which may be any text."""
-    return {} if isinstance(request, StaffResend) and request.error() else request.event_detail()
-
-
-def _fits(actor: str, reason: str) -> bool:
-    return StaffDecision(Choice.DISMISS, actor, reason).error() is None
-
-
-def _facts(incident_id: str | None, request: StaffRequest) -> dict[str, Any]:
-    leaked = {"leaked": request.leaked} if isinstance(request, StaffDecision) else {}
-    incident = {} if incident_id is None else {"incident": incident_id}
-    return {**incident, **_known_facts(request), **leaked, "reason": request.reason, request.id_field: request.id}
+def _known_facts(fields: Fields) -> dict[str, Any]:
+    """Return what was ordered; nothing for an unknown kind of mail, which may be any text."""
+    match fields:
+        case Decision():
+            return {"decision": fields.decision}
+        case Extension():
+            return {"days": fields.days}
+        case Resend() if fields.kind and fields.error() is None:
+            return {"kind": fields.kind}
+        case _:
+            return {}

@@ -9,9 +9,9 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain import key_pairs, outbox
 from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
+from octy_worker.access.orders import check_staff
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, find_uncollected, finish, open_regeneration
-from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.reports.key_delivery import KeyDelivery, delivery_of
 from octy_worker.reports.queries import account_of, open_incident_of, pair_of

@@ -1,16 +1,85 @@
 """The desk of a command on the installation's host: it has the database, and Temporal where an act needs it."""
 
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from octy_middleware.clock import uuid7
+from octy_worker.access.orders import InvalidOrderError
+from octy_worker.access.receipts import Proof
+from octy_worker.errors import RefusedError
+from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import I, O, Query
+from octy_worker.staff.operations import Act, F, I, O, Query, RefusedOrder, Submission
+from octy_worker.staff.order_forms import draft
+from octy_worker.staff.orders import perform, receive
+from octy_worker.staff.provers import Prover
+from octy_worker.staff.queries import FIND_ORDER, OrderId
 
 
 class LocalDesk:
-    """Carries out queries and acts in this process."""
+    """Carries out queries and acts in this process. `prover` is called at the first order."""
 
-    def __init__(self, context: StaffContext, actor: str) -> None:
+    def __init__(self, context: StaffContext, prover: Callable[[], Prover]) -> None:
         self._context = context
-        self.actor = actor
+        self._find_prover = prover
+        self.on_progress: Callable[[Any], None] = lambda _result: None
+
+    @cached_property
+    def _prover(self) -> Prover:
+        return self._find_prover()
+
+    @property
+    def actor(self) -> str:
+        """Who acts."""
+        return self._prover.actor
 
     def read(self, query: Query[I, O], value: I) -> O:
         """Return what a query found. Raises CommandError or OctyError."""
         return query.run(self._context, value)
+
+    def order(
+        self,
+        act: Act[F, O],
+        subject: str,
+        fields: F,
+        reason: str,
+        *,
+        order_id: str | None = None,
+        timeout: float = 20.0,
+    ) -> O:
+        """Make, prove and carry out an order; return what it did. See `Desk.order`."""
+        self._context.timeout = timeout
+        self._context.on_progress = self.on_progress
+        return perform(self._context, act, *self._prepare(act, subject, fields, reason, order_id))
+
+    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
+        """Have an order received only, and return its id."""
+        received = receive(self._context, act, *self._prepare(act, subject, fields, reason, order_id)).order
+        facts = {"order": received.order_id, "action": str(act.action), "subject": subject, "reason": reason}
+        record("order_written", self.actor, **facts)
+        return received.order_id
+
+    def _prepare(
+        self, act: Act[F, Any], subject: str, fields: F, reason: str, given: str | None
+    ) -> tuple[Submission, Proof | None]:
+        """Return a new order with its proof; or the stored one of this id, which was proven before."""
+        context = self._context
+        order_id = given or uuid7(context.clock())
+        try:
+            new = draft(
+                act, order_id=order_id, installation=context.installation, subject=subject, fields=fields,
+                reason=reason, actor=self.actor, now=context.clock(), random_bytes=context.random_bytes,
+            )  # fmt: skip
+        except InvalidOrderError as error:
+            act.refused(context, RefusedOrder(order_id, subject, self.actor, reason, fields, str(error)))
+            raise RefusedError(str(error)) from None
+        stored = self.read(FIND_ORDER, OrderId(given)) if given else None
+        if stored is None or stored.body is None:
+            body = new.order.to_bytes()
+            return Submission(body.decode(), private=new.private), self._prover.prove(body)
+        if new.is_repeated_by(stored.body.encode()):
+            return Submission(stored.body), None
+        why = f"the id {order_id} belongs to another order → leave the option out to get a new id"
+        act.refused(context, RefusedOrder(order_id, subject, self.actor, reason, fields, why))
+        raise RefusedError(why)

@@ -5,7 +5,7 @@ runners are named by text and imported when they run: this module and `queries` 
 nor a database, so that `octy --server URL` works without them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -21,9 +21,19 @@ if TYPE_CHECKING:
     from octy_worker.access.orders import Order
     from octy_worker.staff.context import StaffContext
 
+
+class Fields:
+    """Base of the frozen dataclasses with the parameters of an order: JSON values without floats."""
+
+    __slots__ = ()
+
+    def error(self) -> str | None:
+        """Return why they are invalid, or None. The text repeats no input."""
+        return None
+
+
 I = TypeVar("I")  # noqa: E741  # input
-F = TypeVar("F")
-"""Fields of an order."""
+F = TypeVar("F", bound=Fields)
 O = TypeVar("O")  # noqa: E741  # output
 T = TypeVar("T")
 
@@ -54,7 +64,7 @@ class Query(Generic[I, O]):
 
 @dataclass(frozen=True)
 class Act(Generic[F, O]):
-    """What an order has done. `fields`: a frozen dataclass of the order's parameters, without floats.
+    """What an order has done.
 
     `private`: fields with personal data. An order holds commitments to them, and they travel beside it (`Submission`).
     `for_author`: after a second person's approval the author repeats it, because the output is for nobody else.
@@ -66,11 +76,29 @@ class Act(Generic[F, O]):
     runner: str  # (StaffContext, Order, F) -> O; uses the order in the transaction of the act, or sends its id
     private: frozenset[str] = field(default_factory=frozenset)
     for_author: bool = False
+    on_refusal: str = ""  # (StaffContext, RefusedOrder[F]) -> None: records it where staff looks for it
 
     def run(self, context: "StaffContext", order: "Order", fields: F) -> O:
         """Carry out a received order. Raises CommandError or OctyError; then nothing was changed."""
         done: O = _load(self.runner)(context, order, fields)
         return done
+
+    def refused(self, context: "StaffContext", refused: "RefusedOrder[F]") -> None:
+        """Record a refused order beside the audit log."""
+        if self.on_refusal:
+            _load(self.on_refusal)(context, refused)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedOrder(Generic[F]):
+    """An order that was refused, before or after its receipt. Actor, reason and id may be invalid."""
+
+    order_id: str
+    subject: str
+    actor: str
+    reason: str
+    fields: F
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +127,12 @@ class WaitsForApprovalError(CommandError):
 
 
 class Desk(Protocol):
-    """What a command talks to: the host's database and Temporal, or a staff API."""
+    """What a command talks to: the host's database and Temporal, or a staff API.
+
+    `on_progress` is called with each part of a long act's output, where they can be had before its end.
+    """
+
+    on_progress: Callable[[Any], None]
 
     @property
     def actor(self) -> str:

@@ -16,7 +16,7 @@ from octy_middleware.domain.accounts import find_account
 from octy_middleware.domain.webhook_events import redeliver
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
-from octy_worker.domain.staff_requests import check_staff
+from octy_worker.access.orders import check_staff
 from octy_worker.errors import RefusedError
 from octy_worker.formatting import format_ids
 from octy_worker.webhooks.failures import FailureReason

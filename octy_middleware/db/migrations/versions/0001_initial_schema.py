@@ -222,10 +222,12 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=200), nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("private", sa.Text(), nullable=False),
         sa.Column("signature", sa.Text(), nullable=False),
         sa.Column("certificate", sa.Text(), nullable=False),
         sa.Column("factor", sa.String(length=36), nullable=False),
         sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("part_of", sa.String(length=36), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("mac", sa.String(length=90), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
@@ -286,20 +288,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_staff_session_expires_at", "staff_session", ["expires_at"], unique=False)
     op.create_index("ix_staff_session_staff_id", "staff_session", ["staff_id"], unique=False)
-    op.create_table(
-        "staff_request",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("action", sa.String(length=16), nullable=False),
-        sa.Column("subject_id", sa.String(length=36), nullable=False),
-        sa.Column("fields", sa.JSON(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("actor", sa.String(length=100), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("used_at", sa.BigInteger(), nullable=True),
-        sa.Column("used_by", sa.String(length=120), nullable=False),
-        sa.Column("result", sa.String(length=16), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_request")),
-    )
     op.create_table(
         "staff_browser_login",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -555,7 +543,6 @@ def downgrade() -> None:
     op.drop_table("streak")
     op.drop_table("staff_pending_order")
     op.drop_table("staff_browser_login")
-    op.drop_table("staff_request")
     op.drop_table("staff_session")
     op.drop_table("staff_authority")
     op.drop_table("staff_enrolment")

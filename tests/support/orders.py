@@ -1,0 +1,37 @@
+"""Staff orders in a world's database, received without a proof, as where OCTY_STAFF_AUTH is off. No tests here."""
+
+from dataclasses import asdict
+
+from octy_middleware.clock import uuid7
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import Unproven, UnprovenReceipts
+from octy_worker.access.roles import Action
+from octy_worker.domain.staff_orders import ACTIONS
+from octy_workflows.messages import StaffAction
+from octy_workflows.staff_requests import StaffRequest
+from support.world import World
+
+
+def receipts_of(world: World) -> UnprovenReceipts:
+    return UnprovenReceipts(world.installation)
+
+
+def order_of(world: World, action: StaffAction, subject: str, said: StaffRequest, now: float) -> Order:
+    """Return the order of a request; one without an id gets one."""
+    fields = {name: value for name, value in asdict(said).items() if name not in {"actor", "reason", said.id_field}}
+    order_id = said.id or uuid7(now)
+    return Order(order_id, world.installation, ACTIONS[action], subject, fields, said.reason, said.actor, int(now))
+
+
+def receive_order(world: World, action: StaffAction, subject: str, said: StaffRequest, now: float) -> str:
+    """Have an order received, and return its id."""
+    order = order_of(world, action, subject, said, now)
+    with world.database.write_session() as session:
+        receipts_of(world).receive(session, order.to_bytes(), Unproven(), now)
+    return order.order_id
+
+
+def use_order(world: World, order_id: str, action: Action, subject: str, *, by: str, now: float) -> Order:
+    """Mark an order as used, as its workflow does."""
+    with world.database.write_session() as session:
+        return receipts_of(world).use(session, order_id, action, subject, by=by, now=now)

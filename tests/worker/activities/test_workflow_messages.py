@@ -1,0 +1,217 @@
+"""Messages to workflows: they carry the id of a staff order, and its row decides whether it is used."""
+
+import json
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from support.cli_rig import DENIED, octy_for, open_incident
+from support.orders import receipts_of, receive_order
+from support.world import World
+from temporalio.testing import ActivityEnvironment
+
+from octy_middleware.db.bulk_sql import run
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
+from octy_workflows.messages import (
+    IgnoredSignal,
+    RefusalReason,
+    StaffAction,
+    UseStaffRequestInput,
+    UseStaffRequestResult,
+    WorkflowKind,
+)
+from octy_workflows.staff_requests import StaffDecision
+
+NOW = 1_770_000_000.0
+D1, D2, D3, D4, D9 = (f"0199f2c4-9c3b-7d4e-8a1f-ba987654321{number}" for number in (1, 2, 3, 4, 9))
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id=D1)
+
+
+@pytest.fixture
+def incident(world: World) -> str:
+    return open_incident(world)[1]
+
+
+@pytest.fixture
+def counted() -> Counter[RefusalReason]:
+    return Counter()
+
+
+@pytest.fixture
+def control(world: World, counted: Counter[RefusalReason]) -> WorkflowMessageActivities:
+    return WorkflowMessageActivities(
+        world.database,
+        receipts_of(world),
+        lambda _kind, why: counted.update([why]),
+        lambda kind: counted.update([kind]),
+    )
+
+
+def use(
+    control: WorkflowMessageActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object
+) -> UseStaffRequestResult:
+    """Use a decision, in the activity of this id."""
+    asked = {
+        "kind": WorkflowKind.INCIDENT,
+        "action": StaffAction.DECIDE,
+        "refused_event": "decision_refused",
+        "error": "",
+        **more,
+    }
+    return within(call).run(
+        control.use_staff_request, UseStaffRequestInput(order_id, subject_id=subject_id, at=NOW, **asked)
+    )
+
+
+def within(call: str) -> ActivityEnvironment:
+    env = ActivityEnvironment()
+    env.info = replace(env.info, activity_id=call)
+    return env
+
+
+def refusals(world: World, incident_id: str) -> list[tuple]:
+    query = "SELECT what, actor, detail FROM incident_event WHERE incident_id = :id ORDER BY seq"
+    return [(what, actor, json.loads(detail)) for what, actor, detail in world.rows(query, id=incident_id)]
+
+
+def test_use_staff_request_returns_the_order_and_the_same_for_a_retry(world, control, incident):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW)
+    first = use(control, D1, incident)
+    assert first == UseStaffRequestResult(
+        "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": D1}
+    )
+    assert use(control, D1, incident) == first
+    assert world.rows("SELECT state, ended_at IS NOT NULL FROM staff_order") == [("used", True)]
+
+
+REFUSED = {
+    "missing": (D9, {}, RefusalReason.REQUEST_MISSING),
+    "about_another_case": (D2, {}, RefusalReason.REQUEST_MISMATCH),
+    "of_another_action": (
+        D1,
+        {"action": StaffAction.EXTEND, "refused_event": "extension_refused"},
+        RefusalReason.REQUEST_MISMATCH,
+    ),
+    "used": (D3, {}, RefusalReason.REQUEST_USED),
+    "withdrawn": (D4, {}, RefusalReason.REQUEST_USED),
+    "unreadable": ("", {"error": "it came in plaintext"}, RefusalReason.UNREADABLE),
+}
+
+
+@pytest.mark.parametrize(("order_id", "more", "why"), REFUSED.values(), ids=REFUSED)
+def test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted(  # noqa: PLR0917  # fixtures, and a row
+    world, control, counted, incident, order_id, more, why
+):
+    for number, subject in ((D1, incident), (D2, "another"), (D3, incident), (D4, incident)):
+        receive_order(world, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
+    use(control, D3, incident, call="0")
+    with world.database.write_session() as session:
+        receipts_of(world).refuse(session, D4, "too late", NOW)
+    before = world.rows("SELECT id, used_by, state FROM staff_order ORDER BY id")
+    refused = use(control, order_id, incident, **more)
+    assert (bool(refused.refused), refused.request) == (True, {})
+    assert refusals(world, incident) == [
+        (more.get("refused_event", "decision_refused"), "system", {"why": refused.refused})
+    ]
+    assert counted == {why: 1}
+    assert world.rows("SELECT id, used_by, state FROM staff_order ORDER BY id") == before
+
+
+def test_staff_order_whose_fields_are_no_decision_is_refused(world, control, counted, incident):
+    receive_order(world, StaffAction.DECIDE, incident, replace(DAN, decision="destroy"), NOW)
+    assert "decision must be one of" in use(control, D1, incident).refused
+    assert counted == {RefusalReason.REQUEST_INVALID: 1}
+
+
+CHANGED = {
+    "body": ("UPDATE staff_order SET body = REPLACE(body, 'dismiss', 'regen')", RefusalReason.REQUEST_INVALID),
+    "no_json": ("UPDATE staff_order SET body = '{'", RefusalReason.REQUEST_INVALID),
+    "actor": ("UPDATE staff_order SET body = REPLACE(body, 'dan', 'system')", RefusalReason.REQUEST_INVALID),
+    "column": ("UPDATE staff_order SET actor = 'eve'", RefusalReason.REQUEST_MISMATCH),
+    "state": ("UPDATE staff_order SET state = 'granted'", RefusalReason.REQUEST_USED),
+}
+
+
+@pytest.mark.parametrize(("statement", "why"), CHANGED.values(), ids=CHANGED)
+def test_staff_order_changed_by_sql_to_something_invalid_is_refused(  # noqa: PLR0917  # fixtures, and a row
+    world, control, counted, incident, statement, why
+):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW)
+    with world.database.write() as connection:
+        run(connection, statement)
+    assert use(control, D1, incident).refused
+    assert counted == {why: 1}
+
+
+def test_concurrent_calls_use_a_staff_order_once(world, control, counted, incident):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW)
+    found: list[UseStaffRequestResult] = []
+    threads = [
+        threading.Thread(target=lambda call=call: found.append(use(control, D1, incident, call=str(call))))
+        for call in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(not one.refused for one in found) == 1
+    assert counted == {RefusalReason.REQUEST_USED: 7}
+
+
+def test_ignored_signals_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, incident):
+    for number in range(1, 31):
+        name = "keys_collected" if number % 2 else "a mail address: ada@example.com"
+        ignored = IgnoredSignal(WorkflowKind.INCIDENT, incident, name, RefusalReason.NO_ROW, number, NOW)
+        for _ in range(2):  # the second is a retry of the same call
+            within(str(number)).run(control.record_ignored_signal, ignored)
+    noted = refusals(world, incident)
+    assert len(noted) == 20
+    assert {what for what, _, _ in noted} == {"signal_ignored"}
+    assert {detail["signal"] for _, _, detail in noted} == {"keys_collected", "unknown"}
+    assert counted[RefusalReason.NO_ROW] >= 30
+
+
+@pytest.mark.parametrize(
+    "kind", [WorkflowKind.NOTICE, WorkflowKind.WEBHOOK, WorkflowKind.MAINTENANCE, WorkflowKind.REGENERATION]
+)
+def test_ignored_signal_of_a_subject_without_a_timeline_is_counted(world, control, counted, kind):
+    within("1").run(
+        control.record_ignored_signal, IgnoredSignal(kind, "nobody", "look", RefusalReason.UNKNOWN_NAME, 1, NOW)
+    )
+    assert counted == {RefusalReason.UNKNOWN_NAME: 1}
+    assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "order", "fields"),
+    [
+        (("decide", "dismiss"), "decide", "incident.decide", {"decision": "dismiss", "leaked": False}),
+        (("extend", "--days", "7"), "extend", "incident.extend", {"days": 7}),
+        (("resend", "--kind", "alert"), "resend", "incident.resend", {"kind": "alert"}),
+    ],
+)
+def test_request_only_has_the_order_received_and_prints_its_id_without_temporal(  # noqa: PLR0917  # a row
+    world, incident, words, action, order, fields
+):
+    verb, *rest = words
+    octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
+    done = octy("incidents", verb, incident, *rest, "--reason", "by phone", "--request-only", "--json").must()
+    assert done.json["update"] == action
+    [(order_id, said, subject, body, actor)] = world.rows("SELECT id, action, subject, body, actor FROM staff_order")
+    assert (order_id, said, subject, actor) == (done.json["request"], order, incident, "ada")
+    assert json.loads(body)["fields"] == fields
+
+
+def test_repeated_order_is_received_once_and_another_of_its_id_is_refused(world, incident):
+    octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
+    words = ("incidents", "extend", incident, "--request-only", "--request-id", D1)
+    for reason in ("on holiday", "said again"):
+        octy(*words, "--days", "7", "--reason", reason).must()
+    for other in (("--days", "8"), ("--days", "7", "--actor", "dan")):
+        refused = octy(*words, *other, "--reason", "on holiday").must(3)
+        assert "belongs to another order" in refused.stderr
+    other = open_incident(world, "other")[1]
+    octy("incidents", "extend", other, *words[3:], "--days", "7", "--reason", "on holiday").must(3)
+    [(subject, actor, body)] = world.rows("SELECT subject, actor, body FROM staff_order")
+    assert (subject, actor, json.loads(body)["reason"]) == (incident, "ada", "on holiday")

@@ -1,0 +1,81 @@
+"""Receives orders and carries them out, however they came: on the host, or through the staff API."""
+
+from typing import Any, NoReturn
+
+from octy_middleware.db.models import StaffOrder
+from octy_middleware.errors import InvalidInputError
+from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.access.receipts import Evidence, OrderState, Proof, Receipt, record_refusal
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.errors import RefusedError
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission, WaitsForApprovalError
+from octy_worker.staff.order_forms import private_text, read_fields, read_private
+
+
+def evidence_of(submission: Submission, source: str) -> Proof | None:
+    """Return the proof in a submission from this address; None: it has none."""
+    return Evidence(submission.signature, submission.code, source) if submission.signature else None
+
+
+def perform(context: StaffContext, act: Act[F, O], submission: Submission, proof: Proof | None) -> O:
+    """Receive an order and carry it out. Raises RefusedError, recorded, WaitsForApprovalError and what the act raises.
+
+    The same submission again gives the same receipt; what was done already is not done again.
+    """
+    return carry_out(context, act, receive(context, act, submission, proof))
+
+
+def receive(context: StaffContext, act: Act[Any, Any], submission: Submission, proof: Proof | None) -> Receipt:
+    """Receive an order in a transaction of its own. Raises RefusedError, after recording it."""
+    body = submission.body.encode()
+    try:
+        order = Order.from_bytes(body)
+        if proof is not None:
+            read_fields(act, order, submission.private)
+    except InvalidOrderError as error:
+        raise RefusedError(str(error)) from None
+    try:
+        with context.database.write_session() as session:
+            return context.receipts.receive(
+                session, body, proof, context.clock(), private=private_text(submission.private)
+            )
+    except RefusedSignatureError as error:
+        _refuse_unreceived(context, order, str(error))
+
+
+def carry_out(context: StaffContext, act: Act[F, O], receipt: Receipt) -> O:
+    """Carry out a received order; one that is refused can't be used later. Raises what the act raises."""
+    order = receipt.order
+    if receipt.state is OrderState.WAITING:
+        raise WaitsForApprovalError(order.order_id)
+    with context.database.read_session() as session:
+        private = session.get_one(StaffOrder, order.order_id).private
+    if act.private and not private:
+        raise RefusedError("the staff order of this id was used already")
+    try:
+        fields = read_fields(act, order, read_private(private))
+    except InvalidOrderError as error:  # the private fields were changed
+        raise RefusedError(str(error)) from None
+    try:
+        return act.run(context, order, fields)
+    except RefusedSignatureError as error:
+        _refuse(context, act, order, fields, RefusedError(str(error)))
+    except (RefusedError, InvalidInputError) as error:
+        _refuse(context, act, order, fields, error)
+
+
+def _refuse(context: StaffContext, act: Act[F, Any], order: Order, fields: F, error: Exception) -> NoReturn:
+    with context.database.write_session() as session:
+        context.receipts.refuse(session, order.order_id, str(error), context.clock())
+    act.refused(
+        context, RefusedOrder(order.order_id, order.subject, order.actor, order.reason, fields, str(error))
+    )  # fmt: skip
+    raise error
+
+
+def _refuse_unreceived(context: StaffContext, order: Order, why: str) -> NoReturn:
+    """Record in the audit log that an order was not received: whoever sent it claims to be its actor."""
+    with context.database.write_session() as session:
+        record_refusal(session, order.actor, order.subject, why, order_id=order.order_id, now=context.clock())
+    raise RefusedError(f"the order was refused: {why}")
