@@ -91,9 +91,9 @@ class StaffApi:
 
 
 @contextmanager
-def served(api: StaffApi) -> Iterator[int]:
-    """Serve the staff API on a port of this machine; yield the port."""
-    server = staff_server(api.settings, api.office)
+def staff_api_served(office: StaffOffice, settings: WorkerSettings) -> Iterator[int]:
+    """Serve a staff API on its port of this machine; yield the port."""
+    server = staff_server(settings, office)
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve_until(stop, server, "the staff API")))
     thread.start()

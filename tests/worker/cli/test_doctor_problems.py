@@ -27,6 +27,7 @@ from support.imported_key_pairs import have, put, slow
 from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.smtp_servers import Authority, Inbox, Scripted, Server, running
+from support.staff_api_rig import staff_api_served
 from support.webhook_rig import subscribe
 from support.world import INSTALLATION, World
 
@@ -38,6 +39,7 @@ from octy_middleware.db.sqlite import SqliteBackend
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access.staff_settings import load_staff_access
 from octy_worker.audit import repository as audit
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.cli import doctor
@@ -52,12 +54,16 @@ from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
+from octy_worker.cli.doctor.staff_api import check_staff_api
+from octy_worker.dev.certificates import ensure_certificate
+from octy_worker.dev.processes import free_port
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.identity import verify_installation
 from octy_worker.maintenance import digest
 from octy_worker.maintenance.reconciliation import run
 from octy_worker.maintenance.retention import JOB
 from octy_worker.settings import WorkerSettings
+from octy_worker.staff_api.access import StaffOffice
 from worker.cli.test_cli_doctor import keys
 from worker.cli.test_cli_mail import KEY
 from worker.cli.test_doctor_stalled_work import PROVOKED as IN_RESULTS
@@ -494,6 +500,51 @@ PAGES: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
 }
 
 
+def staff_api(status: int, body: object) -> Callable[[DoctorRig], list[Check]]:
+    def provoke(rig: DoctorRig) -> list[Check]:
+        with answering(status, json.dumps(body).encode()) as url:
+            answer = check_staff_api(staff_settings(rig, staff_url=url), INSTALLATION)
+        return [answer]
+
+    return provoke
+
+
+def staff_settings(rig: DoctorRig, **options: object) -> WorkerSettings:
+    return rig.settings(**{"staff_port": 8026, "staff_keys": Keychain.generate(), **options})
+
+
+def ending_certificate(rig: DoctorRig) -> list[Check]:
+    certificate = ensure_certificate(rig.folder / "tls")
+    files = {"staff_certificate": str(certificate.chain), "staff_private_key": str(certificate.key)}
+    settings = staff_settings(rig, staff_url="https://localhost:8026", **files)
+    return [check_staff_api(settings, INSTALLATION, NOW + timedelta(days=365 * 100))]
+
+
+STAFF_API: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
+    "staff-api-refused": lambda rig: [check_staff_api(staff_settings(rig), INSTALLATION)],
+    "staff-api-certificate-expiring": ending_certificate,
+    "staff-api-wrong-server": staff_api(200, {"installation": "f" * 16, "server": "https://other"}),
+    "staff-api-unreachable": lambda rig: [
+        check_staff_api(staff_settings(rig, staff_url=f"http://{DENIED}"), INSTALLATION)
+    ],
+}
+
+
+def test_staff_api_that_answers_or_is_not_served_has_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, port = World(tmp_path), free_port()
+    rig = DoctorRig(world, tmp_path, monkeypatch)
+    assert check_staff_api(rig.settings(), INSTALLATION).state is State.OK
+    settings = staff_settings(rig, staff_url=f"http://localhost:{port}", staff_port=port)
+    staff = load_staff_access(settings, INSTALLATION, bytes)
+    assert staff is not None
+    with staff_api_served(StaffOffice(settings, world.database, installation=INSTALLATION, staff=staff), settings):
+        found = check_staff_api(settings, INSTALLATION)
+    world.close()
+    assert (found.state, found.found) == (State.OK, settings.staff_url)
+
+
 # Further ways to a problem that is provoked above
 
 
@@ -507,9 +558,11 @@ def integrity_that_raises(rig: DoctorRig) -> list[Check]:
 
 FURTHER: list[tuple[str, Callable[[DoctorRig], Iterable[Check]]]] = [
     ("pages-wrong-server", pages(200, b"<html>no JSON</html>")),
+    ("staff-api-wrong-server", staff_api(200, [])),
+    ("staff-api-wrong-server", staff_api(404, {})),
     ("database-damaged", integrity_that_raises),
 ]
-HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES}
+HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES, **STAFF_API}
 
 
 # The list

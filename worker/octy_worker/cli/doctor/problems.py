@@ -1,7 +1,7 @@
 """Every problem that `octy doctor` can find, by code. `docs/doctor.md` lists them, and a test provokes each."""
 
 from octy_worker.cli.doctor.check import Check, State
-from octy_worker.cli.doctor.problems_network import MAIL_SERVER, OBSERVABILITY, PAGES, TEMPORAL
+from octy_worker.cli.doctor.problems_network import MAIL_SERVER, OBSERVABILITY, PAGES, STAFF_API, TEMPORAL
 from octy_worker.cli.doctor.problems_setup import AUDIT, DATABASE, MAILS, RESTORED, SCHEDULED_JOBS, SETTINGS
 from octy_worker.cli.doctor.problems_stalled_work import STALLED_WORK
 
@@ -16,6 +16,7 @@ PROBLEMS = {
     **MAILS,
     **MAIL_SERVER,
     **PAGES,
+    **STAFF_API,
     **STALLED_WORK,
 }
 

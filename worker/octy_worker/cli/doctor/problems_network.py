@@ -106,6 +106,16 @@ PAGES = {
     "pages-certificate-not-yet-valid": Problem("pages", "{url}: {error}", _NOT_YET_VALID),
     "pages-unreachable": Problem("pages", "{url}: {error}", "start `octy worker`, or correct OCTY_PUBLIC_URL"),
 }
+STAFF_API = {
+    "staff-api-refused": Problem("staff API", "{error}", "correct the setting; docs/staff-api.md has an example"),
+    "staff-api-certificate-expiring": Problem("staff API", "the certificate in {file} ends on {ends}", _RENEW),
+    "staff-api-wrong-server": Problem(
+        "staff API", "{url} answers with {found}", "check that OCTY_STAFF_URL leads to this installation's staff API"
+    ),
+    "staff-api-unreachable": Problem(
+        "staff API", "{url}: {error}", "start `octy worker` with OCTY_STAFF_PORT, or correct OCTY_STAFF_URL"
+    ),
+}
 OBSERVABILITY = {
     "metrics-unreachable": Problem(
         "metrics", "{url}: {error}", "check that OCTY_METRICS_HOST and OCTY_METRICS_PORT are the running worker's"
