@@ -133,8 +133,9 @@ def test_public_keys_are_read_back_from_lines() -> None:
 
 
 def test_signature_is_verified_with_its_own_key_only() -> None:
-    key_id, signature = AuditSigner(KEYS).sign(b"data")
-    assert key_id == "k2"
+    signer = AuditSigner(KEYS)
+    signature = signer.sign(b"data")
+    assert signer.key_id == "k2"
     assert verify_signature(b"data", signature, "k2", PUBLIC)
     for data, made, by in [
         (b"date", signature, "k2"),

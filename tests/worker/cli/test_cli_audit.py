@@ -19,7 +19,7 @@ from octy_worker.audit import repository
 from octy_worker.audit.chain import GENESIS, Checkpoint, Entry, next_entry
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.audit.checkpoints import AuditSigner, SignedCheckpoint, public_keys, read_checkpoint
-from octy_worker.cli import audit, progress
+from octy_worker.cli import audit, audit_verify, progress
 
 KEYS = Keychain({"k1": b"1" * 32})
 NOW = 1_800_000_000.0
@@ -150,7 +150,7 @@ def test_whole_log_is_verified_and_says_what_is_proven(octy: Octy, system_log: P
         proven = f"proven up to seq {LAST_CHECKPOINT}, by the checkpoint of 2027-01-15 08:00:00Z. What came later can"
         assert proven in done.stdout
     found = octy("audit", "verify", "--json").must().json
-    assert list(found) == audit.VERIFY_JSON.split(", ")
+    assert list(found) == audit_verify.VERIFY_JSON.split(", ")
     assert found == {
         "ok": True, "entries": ENTRIES, "erased": 0, "proven_up_to": LAST_CHECKPOINT,
         "proven_at": "2027-01-15T08:00:00.000Z", "checkpoints": 9, "problem": "", "problem_seq": None,
@@ -229,7 +229,7 @@ def test_rewritten_log_passes_without_checkpoints_and_is_found_with_them(world: 
     sign(world)
     change(world, lambda connection: connection.execute(text("DELETE FROM audit_entry WHERE seq > 10")))
     append(world, 15, begin=500)
-    assert "Nothing is proven: there are no public keys" in octy("audit", "verify", OCTY_AUDIT_KEYS="").must().stdout
+    assert "Nothing is proven: no public keys" in octy("audit", "verify", OCTY_AUDIT_KEYS="").must().stdout
     found = octy("audit", "verify", "--json").must(1).json
     assert (found["problem_seq"], found["problem"]) == (
         20, "entry 20: a checkpoint has another hash: this entry or an earlier one was rewritten",
@@ -274,7 +274,7 @@ def test_log_without_checkpoints_is_verified_but_not_proven(world: World, octy: 
         (("verify", "--keys", "{folder}/wrong"), "line 1 is not an id and a public key"),
         (
             ("verify", "--checkpoint", "{folder}/right"),
-            "no public keys to verify checkpoints with → set OCTY_AUDIT_KEYS",
+            "no public keys to verify with → set OCTY_AUDIT_KEYS",
         ),
         (("keys",), "OCTY_AUDIT_KEYS is not set"),
     ],

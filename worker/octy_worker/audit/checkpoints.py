@@ -58,12 +58,12 @@ class AuditSigner:
     """Signs with the newest key of `OCTY_AUDIT_KEYS`."""
 
     def __init__(self, keys: Keychain) -> None:
-        self._key_id, seed = keys.newest
+        self.key_id, seed = keys.newest
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
 
-    def sign(self, data: bytes) -> tuple[str, str]:
-        """Return the key's id, and the signature in Base64."""
-        return self._key_id, base64.b64encode(self._key.sign(data)).decode()
+    def sign(self, data: bytes) -> str:
+        """Return the signature in Base64."""
+        return base64.b64encode(self._key.sign(data)).decode()
 
     def sign_checkpoint(self, last: Checkpoint, *, installation: str, at: int, number: int, previous: str) -> str:
         """Return a line. `number`: from 1 on. `previous`: the signature of the one before, "" for the first."""
@@ -72,13 +72,13 @@ class AuditSigner:
                 "at": at,
                 "hash": last.hash,
                 "installation": installation,
-                "key": self._key_id,
+                "key": self.key_id,
                 "number": number,
                 "previous": previous,
                 "seq": last.seq,
             }
         )
-        return f"{MARK}{body.decode()} {self.sign(body)[1]}"
+        return f"{MARK}{body.decode()} {self.sign(body)}"
 
 
 def public_keys(keys: Keychain) -> dict[str, str]:

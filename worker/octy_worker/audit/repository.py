@@ -38,7 +38,7 @@ def append(
         action=action,
         subject=subject,
         order_id=order_id,
-        detail={name: _json_value(value) for name, value in (detail or {}).items()},
+        detail=json_values(detail or {}),
         salt=random_bytes(SALT_BYTES),
     )
     session.connection().execute(insert(AuditEntry).values(**entry._asdict()))
@@ -101,6 +101,11 @@ def read_entry(session: Session, seq: int) -> Entry | None:
 def count(session: Session) -> int:
     """Return the number of entries."""
     return session.exec(select(func.count()).select_from(AuditEntry)).one()
+
+
+def json_values(detail: Mapping[str, object]) -> dict[str, JsonValue]:
+    """Return a detail as it is committed."""
+    return {name: _json_value(value) for name, value in detail.items()}
 
 
 def _json_value(value: object) -> JsonValue:

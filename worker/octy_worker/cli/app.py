@@ -88,7 +88,7 @@ _COMMANDS = {
         "Decode encrypted payloads for Temporal's Web UI and command line, until stopped.",
     ),
     "audit list": ("audit:list_some", "List entries of the audit log, newest first."),
-    "audit verify": ("audit:verify", "Verify the audit log: find entries that were changed, removed or inserted."),
+    "audit verify": ("audit_verify:verify", "Verify the audit log or an evidence pack: find what was changed."),
     "audit keys": ("audit:show_keys", "Print the public keys with which others verify the audit log."),
     "mail preview": (
         "mail:preview",

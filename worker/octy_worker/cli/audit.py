@@ -1,24 +1,18 @@
-"""`octy audit`: list the audit log, verify it, print the public keys that verify it."""
+"""`octy audit list` and `keys`: the entries of the audit log, and the public keys that verify it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from octy_middleware.clock import utc
-from octy_middleware.domain.installation import read_installation_id
-from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import parse_public_keys, public_keys
-from octy_worker.audit.log_verification import LogReport, verify_log
 from octy_worker.canonical_json import canonical_json
 from octy_worker.cli.context import open_database
-from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber
-from octy_worker.cli.output import format_time, print_json, print_lines, print_list, table
-from octy_worker.cli.progress import show_progress
+from octy_worker.cli.output import print_json, print_lines, print_list, table
 from octy_worker.cli.times import parse_time
 from octy_worker.cli.variables import Variables, variables_of
 from octy_worker.errors import UsageError
@@ -26,15 +20,14 @@ from octy_worker.identity import keychains_from_environment
 from octy_worker.reports.audit_log import AuditFilter, AuditLine, count_audit, list_audit
 
 LIST_JSON = "entries[seq, at, actor, action, subject, order_id, detail, hash], more, total; detail is null when erased"
-VERIFY_JSON = "ok, entries, erased, proven_up_to, proven_at, checkpoints, problem, problem_seq"
 KEYS_JSON = "keys{id: public key in Base64}"
-_KEYS = "OCTY_AUDIT_KEYS"
+AUDIT_KEYS = "OCTY_AUDIT_KEYS"
 
 KeysFile = Annotated[
     Path | None,
     typer.Option(
         "--keys", metavar="FILE", show_default=False,
-        help=f"Public keys, as `octy audit keys` prints them; else those of {_KEYS}.",
+        help=f"Public keys, as `octy audit keys` prints them; else those of {AUDIT_KEYS}.",
     ),
 ]  # fmt: skip
 
@@ -75,50 +68,6 @@ def list_some(
 
 
 @help_page(
-    "octy audit verify",
-    "octy audit verify --checkpoint /var/log/auth.log --keys audit-keys.txt",
-    "journalctl -t octy-checkpoint > log; octy audit verify --checkpoint log",
-    more="It recomputes the hash of every entry and names the first one that was changed, removed, inserted or moved. "
-    "Checkpoints are verified with public keys, and compared: an entry up to the last one can't have been rewritten. "
-    "With the lines of the system log (--checkpoint, repeatable) it also finds an end that was cut off. An end that "
-    "was cut off after the last checkpoint can't be seen. Exit code 1: the log is broken.",
-    json=VERIFY_JSON,
-)
-def verify(
-    context: typer.Context,
-    *,
-    checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option("--checkpoint", metavar="FILE", help="A log with lines of octy-checkpoint.", show_default=False),
-    ] = None,
-    keys: KeysFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Verify the whole log of the database."""
-    public = load_public_keys(variables_of(context), keys)
-    logged = [line for file in checkpoint or () for line in read_text(file).splitlines()]
-    if logged and not public:
-        raise UsageError("no public keys to verify checkpoints with", f"set {_KEYS}, or give --keys FILE")
-    with open_database(context) as database, database.read_session() as session, show_progress("entries") as progress:
-        total = repository.count(session)
-        report = verify_log(
-            repository.entries(session),
-            [*repository.saved_checkpoints(session), *logged] if public else (),
-            public,
-            installation=read_installation_id(session.connection()),
-            on_progress=lambda done: progress("verified", done, total),
-        )
-    if as_json:
-        at = None if report.proven_at is None else utc(report.proven_at)
-        print_json(
-            {"ok": not report.problem, **{name: getattr(report, name) for name in report.__slots__}, "proven_at": at}
-        )
-    else:
-        print_lines(*report_lines(report, has_keys=bool(public)))
-    raise typer.Exit(ExitCode.FAILED if report.problem else ExitCode.OK)
-
-
-@help_page(
     "octy --env-file octy.env audit keys > audit-keys.txt",
     more="They verify checkpoints and evidence packs, and are no secrets: give them to whoever audits. Keep the public "
     "keys of a key that you remove.",
@@ -128,7 +77,7 @@ def show_keys(context: typer.Context, as_json: AsJson = False) -> None:
     """Print one public key a line."""
     public = load_public_keys(variables_of(context), None)
     if not public:
-        raise UsageError(f"{_KEYS} is not set", "name the file of the worker's settings with --env-file")
+        raise UsageError(f"{AUDIT_KEYS} is not set", "name the file of the worker's settings with --env-file")
     if as_json:
         print_json({"keys": public})
     else:
@@ -152,26 +101,6 @@ def read_text(file: Path) -> str:
         return file.read_text(errors="replace")
     except OSError as error:
         raise UsageError(f"the file {file} can't be read: {error.strerror}", "name another file") from None
-
-
-def report_lines(report: LogReport, *, has_keys: bool) -> Iterable[str]:
-    """Return what was found, and what can't be known."""
-    if report.problem:
-        yield f"The audit log is broken: {report.problem}."
-        if report.problem_seq is not None:
-            yield f"The first wrong entry is {report.problem_seq:,}; {report.entries:,} before it continue each other."
-    else:
-        erased = f", the details of {report.erased:,} were erased" if report.erased else ""
-        yield f"{report.entries:,} {'entry is' if report.entries == 1 else 'entries are'} unchanged{erased}."
-    if report.proven_at is not None:
-        yield (
-            f"proven up to seq {report.proven_up_to}, by the checkpoint of {format_time(utc(report.proven_at))}. What "
-            "came later can have been rewritten, or cut off, without a trace."
-        )
-    elif not has_keys:
-        yield f"Nothing is proven: there are no public keys to verify checkpoints with → set {_KEYS}, or give --keys."
-    elif not report.problem:
-        yield "Nothing is proven: there is no checkpoint yet → start `octy worker`."
 
 
 def _table(found: Sequence[AuditLine]) -> Table:

@@ -1,0 +1,151 @@
+"""An incident that staff decided by a really signed order, and the evidence pack about it.
+
+Amy is the first admin, of the bootstrap. She adds Ada by an order, and Ada decides the incident by another.
+"""
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from passlib.totp import TOTP
+
+from octy_middleware.clock import uuid7
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.states import Answer
+from octy_worker.access.factor_rows import BOOTSTRAP
+from octy_worker.access.members import Members
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import Evidence, OrderReceipts
+from octy_worker.access.roles import Action, Role
+from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.totp import new_seed
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
+from octy_worker.audit.checkpoints import AuditSigner, public_keys
+from octy_worker.domain.incidents import answer_incident, append_event
+from octy_worker.evidence.pack import MANIFEST, SIGNATURE, PackOrigin, make_pack, write_pack
+from support.cli_rig import open_incident
+from support.in_session import in_session
+from support.staff_rig import StaffKeys
+from support.world import INSTALLATION, World
+
+ADDRESS = "192.0.2.7"
+Files = dict[str, bytes]
+
+
+@dataclass
+class EvidenceRig:
+    """One installation. `now` moves on by a minute with each order, as a one-time password is used once."""
+
+    world: World
+    keys: StaffKeys
+    now: float = field(default_factory=lambda: time.time() - 1800)
+    audit_keys: Keychain = field(default_factory=lambda: Keychain.generate("a1"))
+    orders: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        macs = RowMacs(Keychain.generate("s1"))
+        self.members = Members(macs, self.world.sealer)
+        self.receipts = OrderReceipts(INSTALLATION, self.keys.authorities(), self.members, macs)
+        self.seed = new_seed(lambda count: b"7" * count)
+        self.signer = AuditSigner(self.audit_keys)
+        self.public = public_keys(self.audit_keys)
+        self._add_member("amy", Role.ADMIN, BOOTSTRAP)
+        self._add_member("ada", Role.RESPONDER, self.order("amy", Action.ADD_STAFF, "ada", {"role": "responder"}))
+        _, self.incident = open_incident(self.world, at=self.now - 60)
+        self.decide()
+
+    def _add_member(self, handle: str, role: Role, granted_by: str) -> None:
+        with self.world.database.write_session() as session:
+            member = self.members.add(session, handle, role, granted_by=granted_by, now=self.now, by="amy")
+            self.members.add_totp(session, member, self.seed, now=self.now, granted_by=granted_by)
+            self.members.activate(session, member, self.now)
+
+    def order(self, handle: str, action: Action, subject: str, fields: Mapping[str, Any], *, use: bool = True) -> str:
+        """Have an order signed, received and used; return its id."""
+        self.now += 60
+        order_id = uuid7(self.now)
+        order = Order(order_id, INSTALLATION, action, subject, fields, "by phone", handle, int(self.now))
+        body = order.to_bytes()
+        code = str(TOTP(key=self.seed).generate(time=self.now).token)
+        evidence = Evidence(self.keys.keys[handle].sign(body), code, ADDRESS)
+        with self.world.database.write_session() as session:
+            self.receipts.receive(session, body, evidence, self.now)
+        if use:
+            with self.world.database.write_session() as session:
+                self.receipts.use(session, order_id, action, subject, by="test", now=self.now)
+        self.orders[str(action)] = order_id
+        return order_id
+
+    def decide(self) -> None:
+        order_id = self.order("ada", Action.DECIDE, self.incident, {"decision": "regenerate"})
+        in_session(
+            self.world.database, answer_incident, self.incident, Answer.NOT_US, leaked=False, by="ada", now=self.now
+        )
+        detail = {"decision": "regenerate", "reason": "by phone", "order": order_id, "share": 0.5}
+        in_session(
+            self.world.database, append_event, self.incident, key="decided", actor="ada", what="decided",
+            detail=detail, now=self.now,
+        )  # fmt: skip
+
+    def checkpoint(self) -> str:
+        writer = CheckpointWriter(
+            self.world.database, self.audit_keys, INSTALLATION, lambda: self.now, write=lambda _line: None
+        )
+        return writer.take()
+
+    def pack(self) -> bytes:
+        """Take a checkpoint and return the pack."""
+        self.checkpoint()
+        with self.world.database.read_session() as session:
+            return make_pack(session, self.incident, self.signer, self.origin, self.now)
+
+    @property
+    def origin(self) -> PackOrigin:
+        return PackOrigin(INSTALLATION, "amy", "")
+
+    def changed(self, data: bytes, change: Callable[[Files], None], *, signed: bool) -> bytes:
+        """Return a pack with changed files; `signed`: by somebody who has the installation's audit key."""
+        files = unzip(data)
+        change(files)
+        if signed:
+            inner = {name: content for name, content in files.items() if name not in (MANIFEST, SIGNATURE)}
+            return write_pack(inner, self.incident, self.signer, self.origin, self.now)
+        return zipped(files)
+
+
+def unzip(data: bytes) -> Files:
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def zipped(files: Files) -> bytes:
+    written = BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return written.getvalue()
+
+
+def edit(name: str, change: Callable[[Any], object]) -> Callable[[Files], None]:
+    """Return what changes the JSON value of a file."""
+
+    def apply(files: Files) -> None:
+        value = json.loads(files[name])
+        change(value)
+        files[name] = json.dumps(value).encode()
+
+    return apply
+
+
+def replaced(name: str, old: str, new: str) -> Callable[[Files], None]:
+    """Return what replaces a text of a file, which must occur."""
+
+    def apply(files: Files) -> None:
+        assert old.encode() in files[name], (name, old)
+        files[name] = files[name].replace(old.encode(), new.encode())
+
+    return apply

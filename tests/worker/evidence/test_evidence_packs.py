@@ -1,0 +1,267 @@
+"""Evidence packs: what is in them, that they verify with public keys alone, and that no change stays unseen.
+
+Each change is made twice: as somebody does who has the pack only, and as somebody does who also has the installation's
+audit key and signs the changed pack anew. The second shows what each check is needed for beside the signature.
+"""
+
+import csv
+import io
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.evidence_rig import EvidenceRig, Files, edit, replaced, unzip, zipped
+from support.ssh_keys import SshKey
+from support.staff_rig import StaffKeys
+from support.world import INSTALLATION, World
+
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.audit import repository
+from octy_worker.audit.checkpoints import public_keys
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
+from octy_worker.evidence.pack import (
+    ATTEMPTS,
+    CHAIN,
+    CHECKPOINTS,
+    DETAILS,
+    FILES,
+    MAILS,
+    MANIFEST,
+    ORDERS,
+    PAGE,
+    SIGNATURE,
+    TIMELINE,
+)
+from octy_worker.evidence.reader import InvalidPackError
+from octy_worker.evidence.verification import EvidenceReport, verify_pack
+
+
+@pytest.fixture(scope="module")
+def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("staff"))
+
+
+@pytest.fixture
+def rig(world: World, staff_keys: StaffKeys) -> EvidenceRig:
+    return EvidenceRig(world, staff_keys)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, staff_keys: StaffKeys) -> tuple[EvidenceRig, bytes]:
+    """One pack, for tests that change it."""
+    rig = EvidenceRig(World(tmp_path_factory.mktemp("evidence")), staff_keys)
+    return rig, rig.pack()
+
+
+def verify(rig: EvidenceRig, data: bytes) -> EvidenceReport:
+    return verify_pack(data, rig.public, rig.keys.authorities())
+
+
+def broken(rig: EvidenceRig, data: bytes) -> tuple[str, str]:
+    with pytest.raises(InvalidPackError) as error:
+        verify(rig, data)
+    return error.value.file, str(error.value)
+
+
+def test_pack_verifies_with_public_keys_alone(rig: EvidenceRig) -> None:
+    report = verify(rig, rig.pack())
+    assert (report.manifest.incident, report.manifest.installation) == (rig.incident, INSTALLATION)
+    assert report.log.proven_up_to == report.log.entries > report.shown > 5
+    by_action = {order.action: order for order in report.orders}
+    assert sorted(by_action) == ["incident.decide", "staff.add"]
+    decided, added = by_action["incident.decide"], by_action["staff.add"]
+    assert (decided.id, decided.actor, decided.subject) == (rig.orders["incident.decide"], "ada", rig.incident)
+    assert (decided.proof, decided.serial) == ("certificate", 18)
+    assert (added.actor, added.subject, added.serial) == ("amy", "ada", 20)
+
+
+def test_pack_has_the_timeline_attempts_mails_and_a_page(rig: EvidenceRig) -> None:
+    files = unzip(rig.pack())
+    assert sorted(files) == sorted([*FILES, MANIFEST, SIGNATURE])
+    timeline = json.loads(files[TIMELINE])
+    assert timeline["incident"]["id"] == rig.incident
+    assert "decided" in [event["what"] for event in timeline["timeline"]]
+    rows = list(csv.DictReader(io.StringIO(files[ATTEMPTS].decode())))
+    assert len(rows) == 20
+    assert rows[0].items() >= {"outcome": "wrong_secret", "source": "203.0.113.9", "user_agent": "curl/8.5"}.items()
+    assert rig.orders["incident.decide"] in files[PAGE].decode()
+    assert json.loads(files[MAILS]) == timeline["mails"]
+
+
+def test_pack_shows_what_granted_role_and_factor_and_no_other_details(rig: EvidenceRig) -> None:
+    with rig.world.database.write_session() as session:
+        repository.append(session, "keys.revoke", actor="kim", subject="pk_other", detail={"reason": "a secret story"})
+    data = rig.pack()
+    assert b"a secret story" not in b"".join(unzip(data).values())
+    entries = [json.loads(line) for line in unzip(data)[CHAIN].splitlines()]
+    shown = {detail["seq"] for detail in json.loads(unzip(data)[DETAILS])}
+    actions = {entry[3] for entry in entries if entry[0] in shown}
+    assert actions >= {"staff.granted", "staff.factor_added", "order.received", "order.used", "incident.decided"}
+
+
+def test_pack_has_no_secret_and_no_mail_address(rig: EvidenceRig) -> None:
+    everything = b"".join(unzip(rig.pack()).values())
+    for secret in (
+        rig.seed,
+        "security@acme.example",
+        "OPENSSH PRIVATE KEY",
+        *(key.hex() for key in rig.audit_keys.values()),
+    ):
+        assert secret.encode() not in everything
+
+
+def test_text_of_strangers_is_harmless_in_page_and_spreadsheet(rig: EvidenceRig) -> None:
+    with rig.world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE attempt SET user_agent = '=cmd|calc', path = '/a,\"b\"'")
+        connection.exec_driver_sql("UPDATE account SET reference = '<script>x</script>'")
+    files = unzip(rig.pack())
+    rows = list(csv.DictReader(io.StringIO(files[ATTEMPTS].decode())))
+    assert (rows[0]["user_agent"], rows[0]["path"]) == ("'=cmd|calc", '/a,"b"')
+    assert b"<script>" not in files[PAGE]
+
+
+def test_pack_with_erased_details_verifies_and_shows_fewer(rig: EvidenceRig) -> None:
+    before = verify(rig, rig.pack()).shown
+    with rig.world.database.write_session() as session:
+        erased = repository.erase_details(session, rig.incident)
+    report = verify(rig, rig.pack())
+    assert erased > 0
+    assert (report.shown, report.log.erased > erased) == (before - erased, True)
+    assert len(report.orders) == 2
+
+
+# Changes
+
+
+def without_grants(details: list[dict[str, str]]) -> None:
+    details[:] = [each for each in details if "responder" not in each["detail"]]
+
+
+OTHER_TIME = edit(ORDERS, lambda orders: orders[1].update(received_at=orders[1]["received_at"] - 1))
+CHANGES: dict[str, tuple[Callable[[Files], None], str]] = {
+    "timeline.json": (replaced(TIMELINE, '"decided"', '"dismissed"'), f"{TIMELINE}: the event of entry"),
+    "chain.jsonl": (replaced(CHAIN, '"incident.decided"', '"incident.closed"'), f"{CHAIN}: entry"),
+    "an entry is left out": (lambda files: files.update({CHAIN: files[CHAIN].split(b"\n", 1)[1]}), f"{CHAIN}: entry 1"),
+    "the end is left out": (
+        lambda files: files.update({CHAIN: b"".join(files[CHAIN].splitlines(keepends=True)[:-1])}),
+        "the end is missing",
+    ),
+    "details.json": (replaced(DETAILS, "by phone", "by mail"), "its detail does not match its commitment"),
+    "checkpoints.txt": (
+        replaced(CHECKPOINTS, '"seq":', '"seq":1'),
+        f"{CHECKPOINTS}: the checkpoint's signature is wrong",
+    ),
+    "an order's body": (replaced(ORDERS, "regenerate", "dismissing"), "does not match what was to be signed"),
+    "an order's certificate": (
+        edit(ORDERS, lambda orders: orders[1].update(signature=orders[0]["signature"])),
+        "does not match what was to be signed",
+    ),
+    "an order's time": (OTHER_TIME, "the audit log has another receipt of it"),
+    "an order's subject": (edit(ORDERS, lambda orders: orders[1].update(subject="other")), "is about something else"),
+    "an order's factor": (edit(ORDERS, lambda orders: orders[1].update(factor="other")), "was not registered by ada"),
+    "an order is left out": (
+        edit(ORDERS, lambda orders: orders.pop(0)),
+        "that granted ada a role or factor is missing",
+    ),
+    "all orders are left out": (lambda files: files.update({ORDERS: b"[]"}), "of the audit log is missing"),
+    "a detail of no entry": (
+        edit(DETAILS, lambda details: details.append({"seq": 999, "detail": "{}", "salt": "00"})),
+        "there is no entry 999",
+    ),
+    "a grant's detail is left out": (edit(DETAILS, without_grants), "was erased or left out"),
+    "attempts.csv": (replaced(ATTEMPTS, "203.0.113.9", "203.0.113.8"), ""),
+    "mails.json": (replaced(MAILS, "[", "[ "), ""),
+    "timeline.html": (replaced(PAGE, "Timeline", "Time line"), ""),
+}
+"""What only the signature of the manifest covers has no text: only the installation can vouch for it."""
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changed_file_is_found_by_the_manifest(made: tuple[EvidenceRig, bytes], name: str) -> None:
+    rig, data = made
+    file, said = broken(rig, rig.changed(data, CHANGES[name][0], signed=False))
+    assert file in FILES
+    assert "does not have the hash of the manifest" in said
+
+
+@pytest.mark.parametrize("name", [name for name, (_, said) in CHANGES.items() if said])
+def test_changed_file_is_found_although_the_manifest_is_signed_anew(made: tuple[EvidenceRig, bytes], name: str) -> None:
+    rig, data = made
+    change, expected = CHANGES[name]
+    assert expected in broken(rig, rig.changed(data, change, signed=True))[1]
+
+
+@pytest.mark.parametrize("name", [name for name, (_, said) in CHANGES.items() if not said])
+def test_what_the_installation_vouches_for_passes_when_it_signs_anew(
+    made: tuple[EvidenceRig, bytes], name: str
+) -> None:
+    """It says what the manifest's signature is needed for."""
+    rig, data = made
+    assert verify(rig, rig.changed(data, CHANGES[name][0], signed=True)).orders
+
+
+MANIFESTS: dict[str, tuple[Callable[[Files], None], str]] = {
+    "changed": (replaced(MANIFEST, '"made_by":"amy"', '"made_by":"eve"'), "its signature is wrong"),
+    "hash of a changed file": (replaced(MANIFEST, '"files":{', '"files":{ '), "its signature is wrong"),
+    "no signature": (lambda files: files.update({SIGNATURE: b""}), "its signature is wrong"),
+    "not JSON": (lambda files: files.update({MANIFEST: b"{"}), "it is not JSON"),
+    "a list": (lambda files: files.update({MANIFEST: b"[]"}), "it is not a JSON object"),
+    "a file is missing": (lambda files: files.pop(MAILS), "it does not have exactly the files"),
+    "a file is added": (lambda files: files.update({"more.txt": b""}), "it does not have exactly the files"),
+}
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_changed_manifest_is_found(made: tuple[EvidenceRig, bytes], name: str) -> None:
+    rig, data = made
+    change, expected = MANIFESTS[name]
+    assert expected in broken(rig, rig.changed(data, change, signed=False))[1]
+
+
+def test_pack_of_other_keys_is_refused(made: tuple[EvidenceRig, bytes], tmp_path: Path) -> None:
+    rig, data = made
+    with pytest.raises(InvalidPackError, match=r"manifest\.json: its signature is wrong"):
+        verify_pack(data, public_keys(Keychain.generate("a1")), rig.keys.authorities())
+    other = CertificateAuthorities([SshKey.make(tmp_path / "ca").public], max_lifetime=57_600, revoked=Revocations())
+    with pytest.raises(InvalidPackError, match=r"orders\.json: order .*authority"):
+        verify_pack(data, rig.public, other)
+
+
+def test_two_files_of_one_name_are_refused(made: tuple[EvidenceRig, bytes]) -> None:
+    rig, data = made
+    written = io.BytesIO(data)
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(written, "a") as archive:
+        archive.writestr(TIMELINE, "{}")
+    assert "it does not have exactly the files" in broken(rig, written.getvalue())[1]
+
+
+def test_whatever_is_no_pack_is_refused_and_raises_nothing_else(made: tuple[EvidenceRig, bytes]) -> None:
+    rig, data = made
+    chooser = random.Random(14)
+    for wrong in (b"", b"PK", data[:100], data[: len(data) // 2], b"x" * 1000, zipped({})):
+        assert broken(rig, wrong)[0] == ""
+    for _ in range(200):
+        place = chooser.randrange(len(data))
+        changed = data[:place] + bytes([chooser.randrange(256)]) + data[place + 1 :]
+        try:
+            verify(rig, changed)
+        except InvalidPackError:
+            continue
+        assert unzip(changed) == unzip(data)  # a byte of the ZIP format that does not count
+
+
+WRONG = (b"", b"{}", b"[]", b"[1]", b"[{}]", b"null", b'{"timeline": [1]}', b"[[1]]", b"\xff", b"[" * 100_000)
+
+
+def test_values_of_other_types_are_refused_although_the_manifest_is_signed_anew(
+    made: tuple[EvidenceRig, bytes],
+) -> None:
+    rig, data = made
+    for name in (ORDERS, DETAILS, TIMELINE, CHAIN):
+        for wrong in WRONG:
+            changed = rig.changed(data, lambda files, name=name, wrong=wrong: files.update({name: wrong}), signed=True)
+            with pytest.raises(InvalidPackError):
+                verify(rig, changed)

@@ -1,0 +1,191 @@
+"""`octy audit verify`: the log of the database, or an evidence pack without any database."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octy_middleware.clock import utc
+from octy_middleware.domain.installation import read_installation_id
+from octy_worker.access.staff_settings import load_authorities
+from octy_worker.audit import repository
+from octy_worker.audit.log_verification import LogReport, verify_log
+from octy_worker.cli.audit import AUDIT_KEYS, KeysFile, load_public_keys, read_text
+from octy_worker.cli.context import open_database
+from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.lazy_command import help_page
+from octy_worker.cli.options import AsJson
+from octy_worker.cli.output import format_time, print_json, print_lines
+from octy_worker.cli.progress import show_progress
+from octy_worker.cli.variables import Variables, variables_of
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities
+from octy_worker.errors import UsageError
+from octy_worker.evidence.reader import InvalidPackError
+from octy_worker.evidence.verification import EvidenceReport, verify_pack
+from octy_worker.settings import StaffSettings
+
+VERIFY_JSON = "ok, entries, erased, proven_up_to, proven_at, checkpoints, problem, problem_seq"
+PACK_JSON = (
+    "of a pack: ok, problem, file, installation, incident, made_at, made_by, entries, proven_up_to, proven_at, shown, "
+    "orders[id, action, subject, actor, proof, serial, factor]"
+)
+
+
+@help_page(
+    "octy audit verify",
+    "octy audit verify evidence.zip --keys audit-keys.txt --ca-keys ca.pub",
+    "octy audit verify --checkpoint /var/log/auth.log --keys audit-keys.txt",
+    "journalctl -t octy-checkpoint > log; octy audit verify --checkpoint log",
+    more="It recomputes the hash of every entry and names the first one that was changed, removed, inserted or moved. "
+    "Checkpoints are verified with public keys, and compared: an entry up to the last one can't have been rewritten. "
+    "With the lines of the system log (--checkpoint, repeatable) it also finds an end that was cut off. An end that "
+    "was cut off after the last checkpoint can't be seen.\n\n"
+    "With a file of `octy audit export` it verifies this pack, without a database: manifest, chain and checkpoints, "
+    "the details that it shows, and each order of staff: signature and certificate at the time of its receipt, second "
+    "factor, role. It needs the audit log's public keys and those of the staff's certificate authorities. Exit code "
+    "1: the log or the pack is broken.",
+    json=f"{VERIFY_JSON}; {PACK_JSON}",
+)
+def verify(
+    context: typer.Context,
+    *,
+    evidence: Annotated[
+        Path | None,
+        typer.Argument(metavar="[EVIDENCE]", help="A pack of `octy audit export`.", show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", metavar="FILE", help="A log with lines of octy-checkpoint.", show_default=False),
+    ] = None,
+    keys: KeysFile = None,
+    ca_keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-keys", metavar="FILE", help="The CAs' public keys; else OCTY_STAFF_CA_KEYS.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify the whole log of the database, or a pack."""
+    variables = variables_of(context)
+    public = load_public_keys(variables, keys)
+    logged = [line for file in checkpoint or () for line in read_text(file).splitlines()]
+    if (logged or evidence) and not public:
+        raise UsageError("no public keys to verify with", f"set {AUDIT_KEYS}, or give --keys FILE")
+    if evidence is not None:
+        _verify_pack(_read_bytes(evidence), public, _authorities(variables, ca_keys), logged, as_json=as_json)
+        return
+    with open_database(context) as database, database.read_session() as session, show_progress("entries") as progress:
+        total = repository.count(session)
+        report = verify_log(
+            repository.entries(session),
+            [*repository.saved_checkpoints(session), *logged] if public else (),
+            public,
+            installation=read_installation_id(session.connection()),
+            on_progress=lambda done: progress("verified", done, total),
+        )
+    if as_json:
+        at = None if report.proven_at is None else utc(report.proven_at)
+        print_json(
+            {"ok": not report.problem, **{name: getattr(report, name) for name in report.__slots__}, "proven_at": at}
+        )
+    else:
+        print_lines(*report_lines(report, has_keys=bool(public)))
+    raise typer.Exit(ExitCode.FAILED if report.problem else ExitCode.OK)
+
+
+def _verify_pack(
+    data: bytes, public: Mapping[str, str], authorities: CertificateAuthorities, logged: Sequence[str], *, as_json: bool
+) -> None:
+    try:
+        report = verify_pack(data, public, authorities, logged)
+    except InvalidPackError as error:
+        if as_json:
+            print_json({"ok": False, "problem": str(error), "file": error.file})
+        else:
+            print_lines(f"The pack is broken: {error}.")
+        raise typer.Exit(ExitCode.FAILED) from None
+    if as_json:
+        print_json(_pack_value(report))
+    else:
+        print_lines(*pack_lines(report))
+
+
+def _pack_value(report: EvidenceReport) -> dict[str, object]:
+    proven_at = None if report.log.proven_at is None else utc(report.log.proven_at)
+    return {
+        "ok": True,
+        "problem": "",
+        "file": "",
+        **asdict(report.manifest),
+        "made_at": utc(report.manifest.made_at),
+        "entries": report.log.entries,
+        "proven_up_to": report.log.proven_up_to,
+        "proven_at": proven_at,
+        "shown": report.shown,
+        "orders": report.orders,
+    }
+
+
+def pack_lines(report: EvidenceReport) -> Iterable[str]:
+    """Return what a verified pack proves."""
+    manifest = report.manifest
+    yield f"Incident {manifest.incident} of installation {manifest.installation}."
+    yield f"The pack is unchanged since {manifest.made_by} made it at {format_time(utc(manifest.made_at))}."
+    yield f"It shows {report.shown:,} of {report.log.entries:,} entries of the audit log, which continue each other."
+    yield from proof_lines(report.log, has_keys=True)
+    for order in report.orders:
+        yield f"order {order.id}: {order.action} by {order.actor}, {_PROOFS[order.proof].format(order=order)}"
+    if not report.orders:
+        yield "There are no orders of staff in it."
+
+
+_PROOFS = {
+    "certificate": "signed by certificate {order.serial}, verified; second factor {order.factor}",
+    "passkey": "signed by passkey {order.factor}, verified",
+    "break-glass": "break glass on the host: no signature, only the audit log has it",
+    "none": "OCTY_STAFF_AUTH was off: no signature, only the audit log has it",
+}
+
+
+def _authorities(variables: Variables, file: Path | None) -> CertificateAuthorities:
+    """Return the trusted authorities. What was revoked later does not matter for what was signed before."""
+    given = StaffSettings.texts_in(variables)
+    chosen = {name: given[name] for name in ("staff_ca_keys", "staff_certificate_life") if name in given}
+    if file is not None:
+        chosen["staff_ca_keys"] = read_text(file)
+    return load_authorities(StaffSettings.build(**chosen))
+
+
+def _read_bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the file {file} can't be read: {error.strerror}", "name another file") from None
+
+
+def report_lines(report: LogReport, *, has_keys: bool) -> Iterable[str]:
+    """Return what was found, and what can't be known."""
+    if report.problem:
+        yield f"The audit log is broken: {report.problem}."
+        if report.problem_seq is not None:
+            yield f"The first wrong entry is {report.problem_seq:,}; {report.entries:,} before it continue each other."
+    else:
+        erased = f", the details of {report.erased:,} were erased" if report.erased else ""
+        yield f"{report.entries:,} {'entry is' if report.entries == 1 else 'entries are'} unchanged{erased}."
+    yield from proof_lines(report, has_keys=has_keys)
+
+
+def proof_lines(report: LogReport, *, has_keys: bool) -> Iterable[str]:
+    """Return what checkpoints prove."""
+    if report.proven_at is not None:
+        yield (
+            f"proven up to seq {report.proven_up_to}, by the checkpoint of {format_time(utc(report.proven_at))}. What "
+            "came later can have been rewritten, or cut off, without a trace."
+        )
+    elif not has_keys:
+        yield f"Nothing is proven: no public keys to verify checkpoints with → set {AUDIT_KEYS}, or give --keys."
+    elif not report.problem:
+        yield "Nothing is proven: there is no checkpoint yet → start `octy worker`."

@@ -1,0 +1,194 @@
+"""Verifies the orders of a pack, as they were judged at their receipt: signature, certificate, second factor, role.
+
+Second factors and roles are those of the audit log: its entries say what was granted, and name the order that did it.
+A one-time password can't be verified again; the log says that it was accepted, and who registered its seed.
+"""
+
+import hashlib
+import json
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from octy_worker.access.factor_rows import ADDED, REMOVED
+from octy_worker.access.members import GRANTED, StaffState
+from octy_worker.access.orders import InvalidOrderError, Namespace, Order
+from octy_worker.access.passkeys import Passkey, RelyingParty, verify_assertion
+from octy_worker.access.receipts import BREAK_GLASS, HARDWARE_KEY, UNPROVEN
+from octy_worker.access.roles import REQUIRED_ROLES, Role
+from octy_worker.audit.chain import Entry
+from octy_worker.crypto.ssh_certificates import (
+    CertificateAuthorities,
+    RefusedSignatureError,
+    check_principal,
+    check_source,
+)
+from octy_worker.crypto.ssh_signatures import verify_signature
+
+RECEIVED, REFUSED = "order.received", "order.refused"
+"""Actions of entries about orders."""
+_MICROSECOND = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class OrderResult:
+    """A verified order. `proof`: certificate, passkey, break-glass or none. `serial`: of the certificate, 0 without."""
+
+    id: str
+    action: str
+    subject: str
+    actor: str
+    proof: str
+    serial: int
+    factor: str
+
+
+class OrderVerifier:
+    """Verifies the orders of one pack. All errors are RefusedSignatureError.
+
+    `entries`: of the whole verified chain. `authorities`: the trusted ones, with their rules.
+    """
+
+    def __init__(
+        self,
+        installation: str,
+        entries: Iterable[Entry],
+        orders: Iterable[Mapping[str, Any]],
+        authorities: CertificateAuthorities,
+    ) -> None:
+        self._installation = installation
+        self._authorities = authorities
+        self._orders = {order["id"]: order for order in orders}
+        wanted = (RECEIVED, GRANTED, ADDED, REMOVED)
+        self._entries = [entry for entry in entries if entry.action in wanted]
+        self._received = {entry.order_id: entry for entry in self._entries if entry.action == RECEIVED}
+
+    def verify_all(self) -> Iterator[OrderResult]:
+        """Yield the results, in the order of receipt."""
+        for record in self._orders.values():
+            try:
+                yield self._verify(record)
+            except (RefusedSignatureError, InvalidOrderError) as error:
+                raise RefusedSignatureError(f"order {record['id'][:40]}: {error}") from None
+            except (KeyError, TypeError, ValueError):  # details that this system does not write
+                raise RefusedSignatureError(f"order {record['id'][:40]}: what it rests on is malformed") from None
+
+    def _verify(self, record: Mapping[str, Any]) -> OrderResult:
+        whole = self._orders.get(record["part_of"]) if record["part_of"] else record
+        if whole is None or whole["part_of"]:
+            raise RefusedSignatureError("the order that it is a part of is missing")
+        order = Order.from_bytes(whole["body"].encode())
+        if order.installation != self._installation:
+            raise RefusedSignatureError("it is for another installation")
+        received = self._receipt(whole, order)
+        proof, serial = self._verify_proof(whole, order, received)
+        if whole is not record:
+            order = order.part(record["subject"])
+        about = (order.order_id, order.action, order.subject, order.actor)
+        if about != (record["id"], record["action"], record["subject"], record["actor"]):
+            raise RefusedSignatureError("what was signed is about something else")
+        return OrderResult(
+            order.order_id, str(order.action), order.subject, order.actor, proof, serial, record["factor"]
+        )
+
+    def _receipt(self, record: Mapping[str, Any], order: Order) -> Entry:
+        """Return the entry of its receipt, which says when it was received."""
+        entry = self._received.get(order.order_id)
+        if entry is None:
+            raise RefusedSignatureError("the audit log has no receipt of it")
+        if (entry.at, entry.actor, entry.subject) != (record["received_at"], order.actor, order.subject):
+            raise RefusedSignatureError("the audit log has another receipt of it")
+        return entry
+
+    def _verify_proof(self, record: Mapping[str, Any], order: Order, received: Entry) -> tuple[str, int]:
+        factor = record["factor"]
+        if factor in {BREAK_GLASS, UNPROVEN}:
+            return factor, 0
+        body = record["body"].encode()
+        self._check_role(order, received)
+        if record["signature"].lstrip().startswith("{"):
+            self._verify_passkey(order, body, record, received)
+            return "passkey", 0
+        at = received.at * _MICROSECOND
+        signed = verify_signature(
+            record["signature"], body, namespace=Namespace.ORDER, authorities=self._authorities, now=at
+        )
+        check_principal(signed.certificate, order.actor)
+        check_source(signed.certificate, record["source"] or None)
+        if factor == HARDWARE_KEY:
+            if not signed.user_verified:
+                raise RefusedSignatureError("its key did not verify its user")
+        else:
+            self._factor(order, factor, received)
+        return "certificate", signed.certificate.serial
+
+    def _check_role(self, order: Order, received: Entry) -> None:
+        """Check that the author had the role at the receipt, by a grant that leads back to the bootstrap."""
+        granted = [entry for entry in self._before(received, GRANTED) if entry.subject == order.actor]
+        if not granted:
+            raise RefusedSignatureError(f"nothing has granted {order.actor} a role")
+        detail = _detail(granted[-1])
+        if not Role(detail["role"]).includes(REQUIRED_ROLES[order.action]) or detail["state"] == StaffState.DISABLED:
+            raise RefusedSignatureError(f"{order.actor} did not have the role for it")
+        for entry in granted:
+            self._check_grant(entry)
+
+    def _factor(self, order: Order, factor: str, received: Entry) -> tuple[Entry, dict[str, str]]:
+        """Return what registered a second factor of the author."""
+        removed = {entry.subject for entry in self._before(received, REMOVED)}
+        for entry in self._before(received, ADDED):
+            if entry.actor == order.actor and factor not in removed:
+                detail = _detail(entry)
+                if detail["factor"] == factor:
+                    self._check_grant(entry)
+                    return entry, detail
+        raise RefusedSignatureError(f"its second factor was not registered by {order.actor}")
+
+    def _check_grant(self, entry: Entry) -> None:
+        """Check that a grant names an order of the pack; the first admin, of the bootstrap, needs none."""
+        person = entry.subject if entry.action == GRANTED else entry.actor
+        if entry.order_id:
+            if not self._orders.get(entry.order_id, {"action": ""})["action"].startswith("staff."):
+                raise RefusedSignatureError(f"the order that granted {person} a role or factor is missing")
+        elif person != self._bootstrapped:
+            raise RefusedSignatureError(f"{person} was granted a role or factor without an order")
+
+    @property
+    def _bootstrapped(self) -> str:
+        """The handle of the first admin."""
+        return next((entry.subject for entry in self._entries if entry.action == GRANTED), "")
+
+    def _verify_passkey(self, order: Order, body: bytes, record: Mapping[str, Any], received: Entry) -> None:
+        entry, detail = self._factor(order, record["factor"], received)
+        passkey = Passkey(b64decode(detail["credential_id"]), b64decode(detail["public_key"]))
+        party = RelyingParty(detail["party"], _origin_of(record["signature"], detail["party"]), "")
+        verify_assertion(
+            party, passkey, record["signature"], challenge=hashlib.sha256(body).digest(), user_id=entry.subject
+        )
+
+    def _before(self, received: Entry, action: str) -> list[Entry]:
+        return [entry for entry in self._entries if entry.action == action and entry.seq < received.seq]
+
+
+def _detail(entry: Entry) -> dict[str, str]:
+    if entry.detail is None:
+        raise RefusedSignatureError(f"the detail of entry {entry.seq} was erased or left out")
+    detail: dict[str, str] = json.loads(entry.detail)
+    return detail
+
+
+def _origin_of(assertion: str, party: str) -> str:
+    """Return the origin that the browser has signed, which must be the relying party's host."""
+    try:
+        response = json.loads(assertion)["response"]
+        data = response["clientDataJSON"]
+        client = json.loads(b64decode(data + "=" * (-len(data) % 4), altchars=b"-_"))
+        origin = str(client["origin"])
+        host = urlsplit(origin).hostname
+    except (ValueError, KeyError, TypeError):
+        raise RefusedSignatureError("the passkey's signature is malformed") from None
+    if host != party:
+        raise RefusedSignatureError("the passkey's signature was made on another site")
+    return origin
