@@ -13,3 +13,9 @@ def write_private(path: Path, content: str, *, new: bool = False) -> None:
     with open(path, mode, encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(content)
+
+
+def write_private_bytes(path: Path, content: bytes) -> None:
+    """Write a new file of mode 0600. Raises FileExistsError in place of replacing one, and OSError."""
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)

@@ -276,12 +276,14 @@ def test_log_without_checkpoints_is_verified_but_not_proven(world: World, octy: 
             ("verify", "--checkpoint", "{folder}/right"),
             "no public keys to verify with → set OCTY_AUDIT_KEYS",
         ),
+        (("verify", "--checkpoint", "{folder}/noise"), "has no line of octy-checkpoint"),
         (("keys",), "OCTY_AUDIT_KEYS is not set"),
     ],
 )
 def test_wrong_input_is_refused(world: World, words: tuple[str, ...], said: str) -> None:
     (world.folder / "wrong").write_text("k1 x")
-    (world.folder / "right").write_text("noise")
+    (world.folder / "right").write_text(sign(world))
+    (world.folder / "noise").write_text("noise")
     assert said in octy_for(world)("audit", *(word.format(folder=world.folder) for word in words)).must(2).stderr
 
 

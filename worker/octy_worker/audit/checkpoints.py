@@ -115,6 +115,11 @@ def verify_signature(data: bytes, signature: str, key_id: str, keys: Mapping[str
     return True
 
 
+def is_checkpoint(line: str) -> bool:
+    """Return whether a line of a log looks like a checkpoint; nothing is verified."""
+    return _LINE.match(line) is not None
+
+
 def read_checkpoint(line: str, keys: Mapping[str, str]) -> SignedCheckpoint:
     """Return the checkpoint in a line; text before its mark, as a system log adds, is ignored.
 
@@ -149,7 +154,7 @@ def read_checkpoints(lines: Iterable[str], keys: Mapping[str, str], *, installat
     """
     read = {}
     for line in lines:
-        if _LINE.match(line):
+        if is_checkpoint(line):
             checkpoint = read_checkpoint(line, keys)
             read[checkpoint.number, checkpoint.signature] = checkpoint
     ordered = [read[key] for key in sorted(read)]

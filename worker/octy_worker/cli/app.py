@@ -89,6 +89,7 @@ _COMMANDS = {
     ),
     "audit list": ("audit:list_some", "List entries of the audit log, newest first."),
     "audit verify": ("audit_verify:verify", "Verify the audit log or an evidence pack: find what was changed."),
+    "audit export": ("audit_export:export", "Write the evidence about an incident into a file that others verify."),
     "audit keys": ("audit:show_keys", "Print the public keys with which others verify the audit log."),
     "mail preview": (
         "mail:preview",

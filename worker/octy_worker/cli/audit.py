@@ -1,35 +1,24 @@
 """`octy audit list` and `keys`: the entries of the audit log, and the public keys that verify it."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from octy_worker.audit.checkpoints import parse_public_keys, public_keys
 from octy_worker.canonical_json import canonical_json
-from octy_worker.cli.context import open_database
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber
 from octy_worker.cli.output import print_json, print_lines, print_list, table
 from octy_worker.cli.times import parse_time
-from octy_worker.cli.variables import Variables, variables_of
 from octy_worker.errors import UsageError
-from octy_worker.identity import keychains_from_environment
-from octy_worker.reports.audit_log import AuditFilter, AuditLine, count_audit, list_audit
+from octy_worker.reports.models import AuditLine
+from octy_worker.staff.audit_queries import AUDIT_KEYS, LIST_AUDIT, ListAudit, Nothing
 
 LIST_JSON = "entries[seq, at, actor, action, subject, order_id, detail, hash], more, total; detail is null when erased"
 KEYS_JSON = "keys{id: public key in Base64}"
-AUDIT_KEYS = "OCTY_AUDIT_KEYS"
-
-KeysFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--keys", metavar="FILE", show_default=False,
-        help=f"Public keys, as `octy audit keys` prints them; else those of {AUDIT_KEYS}.",
-    ),
-]  # fmt: skip
+AUDIT_KEYS_VARIABLE = "OCTY_AUDIT_KEYS"
 
 
 @help_page(
@@ -59,12 +48,13 @@ def list_some(
 ) -> None:
     """Show one line an entry."""
     part = ListPage(limit, page)
-    which = AuditFilter(subject, actor, action, parse_time("--since", since) if since else None)
-    with open_database(context) as database, database.read_session() as session:
-        found = list_audit(session, which, limit=part.row_limit, offset=part.offset)
-        total = count_audit(session, which)
-    empty = "There are no such entries." if which != AuditFilter() else "The audit log is empty."
-    print_list("entries", found, total, part, _table, empty=empty, as_json=as_json)
+    wanted = ListAudit(
+        subject, actor, action, parse_time("--since", since) if since else None, part.row_limit, part.offset
+    )
+    with open_desk(context) as desk:
+        found = desk.read(LIST_AUDIT, wanted)
+    empty = "There are no such entries." if subject or actor or action or since else "The audit log is empty."
+    print_list("entries", found.rows, found.total, part, _table, empty=empty, as_json=as_json)
 
 
 @help_page(
@@ -75,32 +65,14 @@ def list_some(
 )
 def show_keys(context: typer.Context, as_json: AsJson = False) -> None:
     """Print one public key a line."""
-    public = load_public_keys(variables_of(context), None)
+    with open_desk(context) as desk:
+        public = desk.read(AUDIT_KEYS, Nothing()).keys
     if not public:
-        raise UsageError(f"{AUDIT_KEYS} is not set", "name the file of the worker's settings with --env-file")
+        raise UsageError(f"{AUDIT_KEYS_VARIABLE} is not set", "name the file of the worker's settings with --env-file")
     if as_json:
         print_json({"keys": public})
     else:
         print_lines(*(f"{key_id} {key}" for key_id, key in public.items()))
-
-
-def load_public_keys(variables: Variables, file: Path | None) -> Mapping[str, str]:
-    """Return the public keys of a file, or those of OCTY_AUDIT_KEYS; none if neither is given."""
-    if file is None:
-        chains = keychains_from_environment(variables, "audit_keys")
-        return public_keys(chains["audit_keys"]) if chains else {}
-    try:
-        return parse_public_keys(read_text(file))
-    except ValueError as error:
-        raise UsageError(f"{file}: {error}", "give what `octy audit keys` prints") from None
-
-
-def read_text(file: Path) -> str:
-    """Return the text of a file. Raises UsageError."""
-    try:
-        return file.read_text(errors="replace")
-    except OSError as error:
-        raise UsageError(f"the file {file} can't be read: {error.strerror}", "name another file") from None
 
 
 def _table(found: Sequence[AuditLine]) -> Table:

@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from octy_middleware.clock import utc
-from octy_middleware.domain.installation import read_installation_id
 from octy_worker.access.staff_settings import load_authorities
-from octy_worker.audit import repository
-from octy_worker.audit.log_verification import LogReport, verify_log
-from octy_worker.cli.audit import AUDIT_KEYS, KeysFile, load_public_keys, read_text
-from octy_worker.cli.context import open_database
+from octy_worker.audit.checkpoints import is_checkpoint, parse_public_keys, public_keys
+from octy_worker.audit.log_verification import LogReport
+from octy_worker.cli.audit import AUDIT_KEYS_VARIABLE
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
@@ -24,13 +23,25 @@ from octy_worker.crypto.ssh_certificates import CertificateAuthorities
 from octy_worker.errors import UsageError
 from octy_worker.evidence.reader import InvalidPackError
 from octy_worker.evidence.verification import EvidenceReport, verify_pack
+from octy_worker.identity import keychains_from_environment
 from octy_worker.settings import StaffSettings
+from octy_worker.staff.audit_queries import AUDIT_KEYS, VERIFY_AUDIT, Nothing, VerifyAudit
 
 VERIFY_JSON = "ok, entries, erased, proven_up_to, proven_at, checkpoints, problem, problem_seq"
 PACK_JSON = (
     "of a pack: ok, problem, file, installation, incident, made_at, made_by, entries, proven_up_to, proven_at, shown, "
     "orders[id, action, subject, actor, proof, serial, factor]"
 )
+
+_NO_KEYS = ("no public keys to verify with", f"set {AUDIT_KEYS_VARIABLE}, or give --keys FILE")
+
+KeysFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys", metavar="FILE", show_default=False,
+        help=f"Public keys, as `octy audit keys` prints them; else those of {AUDIT_KEYS_VARIABLE}.",
+    ),
+]  # fmt: skip
 
 
 @help_page(
@@ -70,29 +81,25 @@ def verify(
 ) -> None:
     """Verify the whole log of the database, or a pack."""
     variables = variables_of(context)
-    public = load_public_keys(variables, keys)
-    logged = [line for file in checkpoint or () for line in read_text(file).splitlines()]
-    if (logged or evidence) and not public:
-        raise UsageError("no public keys to verify with", f"set {AUDIT_KEYS}, or give --keys FILE")
+    logged = tuple(line for file in checkpoint or () for line in _checkpoints_in(file))
+    public = None if keys is None else _public_keys(keys)
     if evidence is not None:
+        public = _known_keys(variables) if public is None else public
         _verify_pack(_read_bytes(evidence), public, _authorities(variables, ca_keys), logged, as_json=as_json)
         return
-    with open_database(context) as database, database.read_session() as session, show_progress("entries") as progress:
-        total = repository.count(session)
-        report = verify_log(
-            repository.entries(session),
-            [*repository.saved_checkpoints(session), *logged] if public else (),
-            public,
-            installation=read_installation_id(session.connection()),
-            on_progress=lambda done: progress("verified", done, total),
-        )
+    with open_desk(context) as desk, show_progress("entries") as progress:
+        desk.on_progress = lambda done: progress("verified", *done)
+        known = public or desk.read(AUDIT_KEYS, Nothing()).keys
+        if checkpoint and not known:
+            raise UsageError(*_NO_KEYS)
+        report = desk.read(VERIFY_AUDIT, VerifyAudit(logged, known))
     if as_json:
         at = None if report.proven_at is None else utc(report.proven_at)
         print_json(
             {"ok": not report.problem, **{name: getattr(report, name) for name in report.__slots__}, "proven_at": at}
         )
     else:
-        print_lines(*report_lines(report, has_keys=bool(public)))
+        print_lines(*report_lines(report, has_keys=bool(known)))
     raise typer.Exit(ExitCode.FAILED if report.problem else ExitCode.OK)
 
 
@@ -155,8 +162,39 @@ def _authorities(variables: Variables, file: Path | None) -> CertificateAuthorit
     given = StaffSettings.texts_in(variables)
     chosen = {name: given[name] for name in ("staff_ca_keys", "staff_certificate_life") if name in given}
     if file is not None:
-        chosen["staff_ca_keys"] = read_text(file)
+        chosen["staff_ca_keys"] = _read_text(file)
     return load_authorities(StaffSettings.build(**chosen))
+
+
+def _public_keys(file: Path) -> Mapping[str, str]:
+    try:
+        return parse_public_keys(_read_text(file))
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}", "give what `octy audit keys` prints") from None
+
+
+def _known_keys(variables: Variables) -> Mapping[str, str]:
+    """Return the public keys of OCTY_AUDIT_KEYS. Raises UsageError when it is not set."""
+    chains = keychains_from_environment(variables, "audit_keys")
+    if not chains:
+        raise UsageError(*_NO_KEYS)
+    return public_keys(chains["audit_keys"])
+
+
+def _checkpoints_in(file: Path) -> Sequence[str]:
+    """Return the lines of a log that are checkpoints. Raises UsageError when there are none."""
+    lines = [line for line in _read_text(file).splitlines() if is_checkpoint(line)]
+    if not lines:
+        raise UsageError(f"{file} has no line of octy-checkpoint", "name the system log of a worker's host")
+    return lines
+
+
+def _read_text(file: Path) -> str:
+    """Return the text of a file. Raises UsageError."""
+    try:
+        return file.read_text(errors="replace")
+    except OSError as error:
+        raise UsageError(f"the file {file} can't be read: {error.strerror}", "name another file") from None
 
 
 def _read_bytes(file: Path) -> bytes:
@@ -186,6 +224,6 @@ def proof_lines(report: LogReport, *, has_keys: bool) -> Iterable[str]:
             "came later can have been rewritten, or cut off, without a trace."
         )
     elif not has_keys:
-        yield f"Nothing is proven: no public keys to verify checkpoints with → set {AUDIT_KEYS}, or give --keys."
+        yield f"Nothing is proven: {_NO_KEYS[0]} → {_NO_KEYS[1]}."
     elif not report.problem:
         yield "Nothing is proven: there is no checkpoint yet → start `octy worker`."

@@ -3,27 +3,13 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import EPOCH, to_micros
 from octy_middleware.db.models import AuditEntry
-
-
-@dataclass(frozen=True, slots=True)
-class AuditLine:
-    """One entry in a list. `detail` is None when it was erased."""
-
-    seq: int
-    at: datetime
-    actor: str
-    action: str
-    subject: str
-    order_id: str
-    detail: dict[str, Any] | None
-    hash: str
+from octy_worker.reports.models import AuditLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,20 @@ class TimelineLine:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One entry of the audit log in a list. `detail` is None when it was erased."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    order_id: str
+    detail: dict[str, Any] | None
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class UseLine:
     """How often a key met one outcome from one source, lately."""
 

@@ -98,6 +98,19 @@ class NewLink:
     mail: int
 
 
+@dataclass(frozen=True, slots=True)
+class Export(Fields):
+    """Fields of `audit.export`: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePack:
+    """Output of `audit.export`: a ZIP file in Base64, and the hash of the file in hex."""
+
+    content: str
+    sha256: str
+
+
 _DECISIONS = "octy_worker.staff.decisions"
 _REFUSED = f"{_DECISIONS}:record_refusal"
 
@@ -111,6 +124,10 @@ RESEND = Act(Action.RESEND, Resend, ResendResult, f"{_DECISIONS}:resend", on_ref
 """Subject: the incident's id."""
 RESEND_KEYS = Act(Action.RESEND_KEYS, Resend, NewLink, f"{_DECISIONS}:resend_keys", on_refusal=_REFUSED)
 """Subject: the regeneration's id."""
+EXPORT = Act(Action.EXPORT_AUDIT, Export, EvidencePack, "octy_worker.staff.audit_exports:export", for_author=True)
+"""Subject: the incident's id."""
 
-ACTS: dict[Action, Act[Any, Any]] = {act.action: act for act in (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS)}
+ACTS: dict[Action, Act[Any, Any]] = {
+    act.action: act for act in (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, EXPORT)
+}
 """All acts by action."""

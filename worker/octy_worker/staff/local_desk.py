@@ -36,6 +36,7 @@ class LocalDesk:
 
     def read(self, query: Query[I, O], value: I) -> O:
         """Return what a query found. Raises CommandError or OctyError."""
+        self._context.on_progress = self.on_progress
         return query.run(self._context, value)
 
     def order(

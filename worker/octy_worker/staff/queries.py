@@ -6,6 +6,7 @@ from typing import Any
 
 from octy_worker.reports.key_delivery import PendingDelivery
 from octy_worker.reports.models import IncidentLine
+from octy_worker.staff.audit_queries import AUDIT_QUERIES
 from octy_worker.staff.operations import Listed, Query
 
 _READERS = "octy_worker.staff.readers"
@@ -94,8 +95,14 @@ FIND_RESENDABLE = Query("incidents.resendable", ResendableRef, Resendable, f"{_R
 PENDING_KEYS = Query("keys.pending", AccountRef, PendingDelivery, f"{_READERS}:pending_keys")
 FIND_ORDER = Query("orders.find", OrderId, FoundOrder, f"{_READERS}:find_order")
 
-QUERIES: dict[str, Query[Any, Any]] = {
-    query.name: query
-    for query in (LIST_INCIDENTS, FIND_INCIDENT, UNANSWERED, FIND_RESENDABLE, PENDING_KEYS, FIND_ORDER)
-}
+_ALL: tuple[Query[Any, Any], ...] = (
+    LIST_INCIDENTS,
+    FIND_INCIDENT,
+    UNANSWERED,
+    FIND_RESENDABLE,
+    PENDING_KEYS,
+    FIND_ORDER,
+    *AUDIT_QUERIES,
+)
+QUERIES: dict[str, Query[Any, Any]] = {query.name: query for query in _ALL}
 """All queries by name."""

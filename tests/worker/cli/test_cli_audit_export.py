@@ -1,0 +1,166 @@
+"""`octy audit export` and `octy audit verify FILE`: ordered on the host, verified with public keys alone."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from support.cli_rig import Octy, audited, octy_for
+from support.evidence_rig import EvidenceRig, edit, unzip, zipped
+from support.staff_rig import StaffKeys
+from support.world import INSTALLATION, World
+
+from octy_worker.cli import audit_export, audit_verify
+from octy_worker.evidence.pack import ORDERS, TIMELINE
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
+WHY = ("--reason", "asked by the data protection officer")
+
+
+@pytest.fixture(scope="module")
+def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("staff"))
+
+
+@pytest.fixture
+def rig(world: World, staff_keys: StaffKeys) -> EvidenceRig:
+    return EvidenceRig(world, staff_keys)
+
+
+@pytest.fixture
+def octy(rig: EvidenceRig) -> Octy:
+    """The operator's host, with OCTY_STAFF_AUTH=off, as every test of commands."""
+    return octy_for(rig.world, OCTY_AUDIT_KEYS=rig.audit_keys.export())
+
+
+@pytest.fixture
+def auditor(rig: EvidenceRig, tmp_path: Path) -> tuple[Octy, tuple[str, ...]]:
+    """Somebody with the public keys and nothing else: no database, no settings. And the options that name the keys."""
+    keys, authorities = tmp_path / "audit-keys.txt", tmp_path / "ca.pub"
+    keys.write_text("".join(f"{key_id} {key}\n" for key_id, key in rig.public.items()))
+    authorities.write_text(rig.keys.authority.public)
+    nowhere = {"OCTY_DATABASE_URL": f"sqlite:///{tmp_path}/no-such-folder/octy.db"}
+    return Octy(nowhere, tmp_path), ("--keys", str(keys), "--ca-keys", str(authorities))
+
+
+def export(octy: Octy, rig: EvidenceRig, *words: str) -> Path:
+    out = rig.world.folder / "evidence.zip"
+    octy("audit", "export", "--incident", rig.incident, "--out", str(out), *WHY, *words).must()
+    return out
+
+
+def test_exported_pack_is_verified_by_others(
+    rig: EvidenceRig, octy: Octy, auditor: tuple[Octy, tuple[str, ...]]
+) -> None:
+    out, (elsewhere, keys) = export(octy, rig), auditor
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    said = elsewhere("audit", "verify", str(out), *keys).must().stdout
+    assert f"Incident {rig.incident} of installation {INSTALLATION}.\n" in said
+    assert re.search(r"The pack is unchanged since ada made it at \d{4}-", said)
+    assert re.search(r"It shows \d+ of \d+ entries of the audit log, which continue each other\.", said)
+    assert re.search(r"proven up to seq \d+, by the checkpoint of", said)
+    order = rig.orders["incident.decide"]
+    assert f"order {order}: incident.decide by ada, signed by certificate 18, verified; second factor " in said
+    assert "audit.export by ada, OCTY_STAFF_AUTH was off: no signature" in said
+
+
+def test_verified_pack_as_json_has_the_documented_names(
+    rig: EvidenceRig, octy: Octy, auditor: tuple[Octy, tuple[str, ...]]
+) -> None:
+    elsewhere, keys = auditor
+    found = elsewhere("audit", "verify", str(export(octy, rig)), *keys, "--json").must().json
+    documented = audit_verify.PACK_JSON.removeprefix("of a pack: ")
+    assert set(found) == set(re.sub(r"\[[^]]*\]", "", documented).split(", "))
+    assert set(found["orders"][0]) == set(re.findall(r"\w+", documented.partition("[")[2]))
+    assert (found["ok"], found["incident"], found["made_by"]) == (True, rig.incident, "ada")
+    assert found["proven_up_to"] == found["entries"]
+
+
+def test_changed_pack_is_broken(rig: EvidenceRig, octy: Octy, auditor: tuple[Octy, tuple[str, ...]]) -> None:
+    out, (elsewhere, keys) = export(octy, rig), auditor
+    files = unzip(out.read_bytes())
+    edit(ORDERS, lambda orders: orders.pop())(files)
+    out.write_bytes(zipped(files))
+    assert "The pack is broken: orders.json: it does not have the hash" in (
+        elsewhere("audit", "verify", str(out), *keys).must(1).stdout
+    )
+    found = elsewhere("audit", "verify", str(out), *keys, "--json").must(1).json
+    assert (found["ok"], found["file"]) == (False, ORDERS)
+
+
+def test_export_is_an_order_and_an_entry_of_the_log_and_in_its_own_pack(rig: EvidenceRig, octy: Octy) -> None:
+    out = rig.world.folder / "evidence.zip"
+    done = octy("audit", "export", "--incident", rig.incident[:13], "--out", str(out), *WHY, "--json").must()
+    assert set(done.json) == set(audit_export.EXPORT_JSON.split(", "))
+    [line] = audited(done.stderr)
+    assert line.items() >= {"what": "audit_exported", "actor": "ada", "incident": rig.incident}.items()
+    listed = octy("audit", "list", "--action", "audit.exported", "--json").must().json["entries"]
+    assert [(each["actor"], each["subject"], each["detail"]) for each in listed] == [
+        ("ada", rig.incident, {"reason": WHY[1]})
+    ]
+    orders = {order["action"]: order for order in json.loads(unzip(out.read_bytes())[ORDERS])}
+    assert (orders["audit.export"]["state"], orders["audit.export"]["id"]) == ("used", listed[0]["order_id"])
+    assert "audit.exported" in unzip(out.read_bytes())["chain.jsonl"].decode()
+
+
+def test_repeated_export_is_one_entry(rig: EvidenceRig, octy: Octy) -> None:
+    order_id = "0199f2c4-7d1e-7000-8000-000000000001"
+    for name in ("a.zip", "b.zip"):
+        out = str(rig.world.folder / name)
+        octy("audit", "export", "--incident", rig.incident, "--out", out, *WHY, "--order-id", order_id).must()
+    assert octy("audit", "list", "--action", "audit.exported", "--json").must().json["total"] == 1
+
+
+def test_timeline_that_was_edited_by_sql_is_found_in_the_pack(
+    rig: EvidenceRig, octy: Octy, auditor: tuple[Octy, tuple[str, ...]]
+) -> None:
+    """The installation signs what its database says; the audit log says what happened."""
+    with rig.world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE incident_event SET actor = 'eve' WHERE what = 'decided'")
+    elsewhere, keys = auditor
+    found = elsewhere("audit", "verify", str(export(octy, rig)), *keys, "--json").must(1).json
+    assert (found["file"], "is missing or changed" in found["problem"]) == (TIMELINE, True)
+
+
+def test_export_writes_nothing_without_keys_or_over_a_file(rig: EvidenceRig, octy: Octy) -> None:
+    out = rig.world.folder / "evidence.zip"
+    words = ("audit", "export", "--incident", rig.incident, "--out", str(out), *WHY)
+    assert "OCTY_AUDIT_KEYS is not set" in octy(*words, OCTY_AUDIT_KEYS="").must(3).stderr
+    assert not out.exists()
+    assert octy("audit", "list", "--action", "audit.exported", "--json").must().json["total"] == 0
+    out.write_text("other")
+    assert "exists already" in octy(*words).must(2).stderr
+    assert out.read_text() == "other"
+    assert (
+        "no incident has the id"
+        in octy("audit", "export", "--incident", "nope", "--out", f"{out}2", *WHY).must(2).stderr
+    )
+
+
+def test_export_needs_a_proof_where_staff_auth_is_on(rig: EvidenceRig, octy: Octy) -> None:
+    out = rig.world.folder / "evidence.zip"
+    words = ("audit", "export", "--incident", rig.incident, "--out", str(out), *WHY)
+    assert "nothing proves who you are" in octy(*words, OCTY_STAFF_AUTH="on").must(2).stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("{folder}/none.zip", "--keys", "{folder}/keys"), "can't be read: No such file"),
+        (("{folder}/keys",), "no public keys to verify with"),
+        (("{folder}/keys", "--keys", "{folder}/keys", "--ca-keys", "{folder}/none"), "can't be read: No such file"),
+    ],
+)
+def test_verification_of_a_pack_refuses_wrong_input(
+    rig: EvidenceRig, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "keys").write_text("".join(f"{key_id} {key}\n" for key_id, key in rig.public.items()))
+    elsewhere = Octy({}, tmp_path)
+    assert said in elsewhere("audit", "verify", *(word.format(folder=tmp_path) for word in words)).must(2).stderr
+
+
+def test_export_documents_its_json_with_examples() -> None:
+    page = " ".join(Octy()("audit", "export", "--help", COLUMNS="300").must().stdout.split())
+    assert all(said in page for said in ("--json", "JSON: ", "Examples: octy audit export"))

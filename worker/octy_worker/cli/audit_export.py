@@ -1,0 +1,57 @@
+"""`octy audit export`: the evidence about an incident, in a file that others verify."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli.context import open_desk
+from octy_worker.cli.lazy_command import help_page
+from octy_worker.cli.options import Actor, AsJson, Reason
+from octy_worker.cli.output import print_result
+from octy_worker.errors import CommandError, UsageError
+from octy_worker.private_files import write_private_bytes
+from octy_worker.staff.acts import EXPORT, Export
+from octy_worker.staff.queries import FIND_INCIDENT, IncidentRef
+
+EXPORT_JSON = "incident_id, file, bytes, sha256, actor"
+
+
+@help_page(
+    "octy audit export --incident 0199f2c4 --out evidence.zip --reason 'request of the data protection officer'",
+    more="The file has the timeline (HTML and JSON), the attempts (CSV), ids and states of the mails, the orders of "
+    "staff with signatures and certificates, the entries of the audit log about all of them and about what gave these "
+    "people role and second factor, the whole chain without other details, and the checkpoints. `octy audit verify "
+    "FILE` verifies it anywhere with public keys alone. The export is an order of an admin, and an entry of the audit "
+    "log. It holds network addresses of clients: the file is readable by you alone.",
+    json=EXPORT_JSON,
+)
+def export(
+    context: typer.Context,
+    *,
+    incident: Annotated[str, typer.Option(metavar="ID", help="The incident's id, or a unique prefix of it.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The new file.")],
+    reason: Reason,
+    actor: Actor = None,
+    order_id: Annotated[str | None, typer.Option("--order-id", help="Repeat this order.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Order the export and write the file."""
+    if out.exists():
+        raise UsageError(f"{out} exists already, and evidence is not overwritten", "name a new file")
+    with open_desk(context, actor) as desk:
+        incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
+        pack = desk.order(EXPORT, incident_id, Export(), reason, order_id=order_id)
+        who = desk.actor
+    content = base64.b64decode(pack.content)
+    if hashlib.sha256(content).hexdigest() != pack.sha256:
+        raise CommandError("the pack was damaged on its way", "repeat the command")
+    try:
+        write_private_bytes(out, content)
+    except OSError as error:
+        raise UsageError(f"{out} can't be written: {error.strerror}", "name a file in a folder of yours") from None
+    value = {"incident_id": incident_id, "file": str(out), "bytes": len(content), "sha256": pack.sha256, "actor": who}
+    lines = [f"{out}: {len(content):,} bytes, SHA-256 {pack.sha256}", f"To verify it: octy audit verify {out}"]
+    print_result(f"the evidence is in {out}", value, lines, as_json=as_json)
