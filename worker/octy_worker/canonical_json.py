@@ -5,9 +5,14 @@ It is the form of RFC 8785 for texts, whole numbers, booleans and null.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-JsonValue = str | int | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+from typing_extensions import TypeAliasType
+
+if TYPE_CHECKING:
+    JsonValue = str | int | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+else:  # named, as pydantic needs a type that refers to itself
+    JsonValue = TypeAliasType("JsonValue", str | int | bool | list["JsonValue"] | dict[str, "JsonValue"] | None)
 
 
 class NotCanonicalError(ValueError):

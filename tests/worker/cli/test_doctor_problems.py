@@ -510,7 +510,7 @@ def staff_api(status: int, body: object) -> Callable[[DoctorRig], list[Check]]:
 
 
 def staff_settings(rig: DoctorRig, **options: object) -> WorkerSettings:
-    return rig.settings(**{"staff_port": 8026, "staff_keys": Keychain.generate(), **options})
+    return rig.settings(**{"staff_auth": "on", "staff_port": 8026, "staff_keys": Keychain.generate(), **options})
 
 
 def ending_certificate(rig: DoctorRig) -> list[Check]:

@@ -13,7 +13,7 @@ from octy_worker.cli.main_group import MainGroup
 from octy_worker.cli.variables import load_variables
 
 _PANELS = {
-    "For support staff": ("find", "accounts", "incidents", "keys", "outbox", "webhooks"),
+    "For support staff": ("login", "logout", "sessions", "find", "accounts", "incidents", "keys", "outbox", "webhooks"),
     "For operators": ("worker", "pages", "codec-server", "doctor", "secrets", "audit", "mail", "db", "temporal"),
     "To try it out": ("dev", "demo"),
 }
@@ -24,11 +24,16 @@ _GROUPS = {
     "outbox": "Undelivered outbox messages and dead letters.",
     "webhooks": "Webhooks: events sent to customers' own servers.",
     "audit": "The audit log: what staff, customers and workers did, and the proof that it is whole.",
+    "sessions": "Your sessions at a staff API; an admin's view of everybody's.",
     "mail": "Mails to customers: preview, test and DKIM.",
     "db": "The database: schema, migration, retention and restored backups.",
     "temporal": "Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.",
 }
 _COMMANDS = {
+    "login": ("login:login", "Log in at a staff API by your SSH certificate and a second factor."),
+    "logout": ("login:logout", "End your session at a staff API."),
+    "sessions list": ("login:list_sessions", "List open sessions at a staff API."),
+    "sessions end": ("login:end_session", "End a session at a staff API."),
     "find": (
         "find:find",
         "Find a customer by a mail address, a name, a public key, a request id, or an id from a mail.",
@@ -205,6 +210,15 @@ def prepare(  # noqa: PLR0917  # options
             "OCTY_STAFF_KEY_FILE.",
         ),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="URL",
+            help="Work at this staff API, after `octy login URL`, in place of this host's database. Overrides "
+            "OCTY_SERVER.",
+        ),
+    ] = None,
     break_glass: Annotated[
         bool,
         typer.Option(
@@ -217,4 +231,4 @@ def prepare(  # noqa: PLR0917  # options
     ] = False,
 ) -> None:
     """Load the settings for the command that follows."""
-    context.obj = load_variables(database, env_file, sign, break_glass=break_glass)
+    context.obj = load_variables(database, env_file, sign, server, break_glass=break_glass)

@@ -25,6 +25,7 @@ from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.local_desk import LocalDesk
+from octy_worker.staff.operations import Desk
 from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def open_any_database(context: typer.Context, *, create: bool = False) -> Iterat
 
     Only with `create` is a SQLite file created: a mistyped path creates none.
     """
+    if server := variables_of(context).get("OCTY_SERVER"):
+        raise UsageError(
+            f"this command needs the installation's database, and {server} is a staff API",
+            "run it on the host, without --server and OCTY_SERVER",
+        )
     database = Database(database_url(variables_of(context)))
     try:
         if not create:
@@ -63,11 +69,17 @@ def open_database(context: typer.Context) -> Iterator[Database]:
 
 
 @contextmanager
-def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[LocalDesk]:
+def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[Desk]:
     """Open the desk that this command's queries and acts go to, and close it at the end.
 
-    `actor`: who acts, where that is not proven.
+    It is a staff API where --server or OCTY_SERVER names one. `actor`: who acts, where that is not proven.
     """
+    if variables_of(context).get("OCTY_SERVER"):
+        from octy_worker.cli.remote import open_remote_desk  # noqa: PLC0415  # only these commands need an HTTP client
+
+        with open_remote_desk(context) as remote:
+            yield remote
+        return
     with open_database(context) as database:
         staff = StaffContext(database, variables_of(context), clock=now)
         yield LocalDesk(staff, lambda: find_prover(context, staff, actor))

@@ -18,7 +18,12 @@ BREAK_GLASS = "--break-glass"
 
 
 def load_variables(
-    database: str | None, env_file: Path | None, key_file: str | None = None, *, break_glass: bool = False
+    database: str | None,
+    env_file: Path | None,
+    key_file: str | None = None,
+    server: str | None = None,
+    *,
+    break_glass: bool = False,
 ) -> Variables:
     """Return OCTY_* and TEMPORAL_* variables: the environment's, overridden by the file's, then by the options."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
@@ -28,6 +33,8 @@ def load_variables(
         variables["OCTY_DATABASE_URL"] = database
     if key_file is not None:
         variables["OCTY_STAFF_KEY_FILE"] = key_file
+    if server is not None:
+        variables["OCTY_SERVER"] = server
     if break_glass:
         variables[BREAK_GLASS] = "yes"
     return variables

@@ -44,12 +44,15 @@ class StaffOffice:
         self.logins = Logins(
             self.server, installation, staff.authorities, staff.members, self.sessions, staff.macs, random_bytes
         )
+        self._receipts = staff.receipts
         self._variables = settings.to_environment()
         self._proxies = trusted_proxies(settings)
 
     def context(self) -> StaffContext:
         """Return what the runners of queries and acts work with, for one request."""
-        return StaffContext(self.database, self._variables, clock=self.clock, random_bytes=self.random_bytes)
+        context = StaffContext(self.database, self._variables, clock=self.clock, random_bytes=self.random_bytes)
+        context.installation, context.receipts = self.installation, self._receipts  # they are the same for all
+        return context
 
     def source_of(self, request: Request) -> str:
         """Return the address that a request comes from, by way of trusted proxies."""

@@ -16,7 +16,9 @@ from octy_worker.access.roles import Role
 from octy_worker.access.sessions import ActiveSession
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
-from octy_worker.staff.operations import Query
+from octy_worker.staff.acts import ACTS
+from octy_worker.staff.operations import Act, Query, Submission, to_json
+from octy_worker.staff.orders import evidence_of, perform, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.wire import (
@@ -25,6 +27,9 @@ from octy_worker.staff_api.wire import (
     LoginRequest,
     Nonce,
     Nothing,
+    OrderRequest,
+    OrderResult,
+    ReceivedOrder,
     SessionId,
     SessionLine,
     SessionList,
@@ -35,6 +40,8 @@ I = TypeVar("I")  # noqa: E741  # input
 O = TypeVar("O")  # noqa: E741  # output
 
 SMALL_BODY = 32_768  # bytes: a log-in text and a signature with a certificate
+MAX_TIMEOUT = 300.0
+"""Seconds that an order may wait for a workflow."""
 LARGE_BODY = 4_194_304  # bytes: an order's private fields may hold many rows
 
 
@@ -137,15 +144,31 @@ def end_session(office: StaffOffice, caller: Caller, wanted: SessionId) -> Nothi
     return Nothing()
 
 
-def own_order(caller: Caller, body: str) -> Order:
-    """Return the order in a submission. Raises UsageError, or RefusedError for an order of somebody else."""
+def carry_out_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> OrderResult:
+    """Receive an order and carry it out. Raises CommandError or OctyError, as the act does."""
+    order, act = _own_order(caller, wanted.submission)
+    context = office.context()
+    context.timeout = min(wanted.timeout, MAX_TIMEOUT)
+    done = perform(context, act, wanted.submission, evidence_of(wanted.submission, caller.source))
+    return OrderResult(order.order_id, to_json(act.output, done))
+
+
+def receive_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> ReceivedOrder:
+    """Receive an order only; whoever gives its id to the workflow has it carried out. Raises CommandError."""
+    _, act = _own_order(caller, wanted.submission)
+    proof = evidence_of(wanted.submission, caller.source)
+    return ReceivedOrder(receive(office.context(), act, wanted.submission, proof).order.order_id)
+
+
+def _own_order(caller: Caller, submission: Submission) -> tuple[Order, Act[Any, Any]]:
+    """Return the order in a submission, and its act. Raises UsageError, or RefusedError for somebody else's."""
     try:
-        order = Order.from_bytes(body.encode())
+        order = Order.from_bytes(submission.body.encode())
     except InvalidOrderError as error:
         raise UsageError(str(error)) from None
     if order.actor != caller.signed_in.handle:
         raise RefusedError(f"the order is by {order.actor}, and the session is of {caller.signed_in.handle}")
-    return order
+    return order, ACTS[order.action]
 
 
 def _query_endpoint(query: Query[Any, Any]) -> Endpoint[Any, Any]:
@@ -182,6 +205,10 @@ def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[End
         Endpoint("POST", "/logout", "Log out: end this session.", Nothing, Nothing, log_out),
         Endpoint("GET", "/sessions", "List open sessions: yours; an admin sees all.", Nothing, SessionList,
                  list_sessions),
+        Endpoint("POST", "/orders", "Receive a signed order and carry it out.", OrderRequest, OrderResult,
+                 carry_out_order, max_body=LARGE_BODY),
+        Endpoint("POST", "/orders/receive", "Receive a signed order; its workflow gets its id another way.",
+                 OrderRequest, ReceivedOrder, receive_order, max_body=LARGE_BODY),
         Endpoint("POST", "/sessions/end", "End a session of yours; an admin may end any.", SessionId, Nothing,
                  end_session),
     )  # fmt: skip

@@ -42,6 +42,8 @@ def check_settings(settings: WorkerSettings) -> None:
         )
     if settings.staff_keys is None:
         raise ConfigurationError("OCTY_STAFF_KEYS is not set, and the staff API needs it → run `octy secrets`")
+    if settings.staff_auth == "off":
+        raise ConfigurationError("OCTY_STAFF_AUTH is off, and the staff API is for signed orders → remove it")
 
 
 def staff_server(

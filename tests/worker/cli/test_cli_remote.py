@@ -1,0 +1,168 @@
+"""`octy login`, `octy logout` and `octy --server URL`: the same commands at a staff API, over HTTP."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from passlib.totp import TOTP
+from support.cli_rig import DENIED, CommandResult, Octy, open_incident
+from support.ssh_keys import SshKey, ssh_agent
+from support.staff_api_rig import StaffApi, staff_api_served
+from support.staff_rig import StaffKeys
+from support.world import INSTALLATION, World
+
+from octy_worker.access.totp import new_seed
+from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.dev.processes import free_port
+from octy_worker.staff_client.session_file import load_session
+
+
+@pytest.fixture(scope="module")
+def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("ssh"))
+
+
+@dataclass
+class Laptop:
+    """A staff member's machine: keys and session files, no database. A second seed is for a code within 30 seconds."""
+
+    api: StaffApi
+    url: str
+    folder: Path
+    second_seed: str
+    key: Path
+
+    def octy(self, *words: str, second: bool = False, **variables: str) -> CommandResult:
+        seed = self.second_seed if second else self.api.rig.seed
+        code = str(TOTP(key=seed).generate(time=time.time()).token)
+        own = {"XDG_STATE_HOME": str(self.folder), "OCTY_STAFF_KEY_FILE": str(self.key), "OCTY_STAFF_CODE": code}
+        return Octy(folder=self.folder)(*words, **{**own, **variables})
+
+    def log_in(self) -> CommandResult:
+        return self.octy("login", self.url)
+
+    def remote(self, *words: str, **variables: str) -> CommandResult:
+        return self.octy("--server", self.url, *words, second=True, **variables)
+
+    @property
+    def session_file(self) -> Path:
+        (path,) = (self.folder / "octy").iterdir()
+        return path
+
+
+@pytest.fixture
+def laptop(world: World, staff_keys: StaffKeys, tmp_path: Path) -> Iterator[Laptop]:
+    url = f"http://localhost:{(port := free_port())}"
+    api = StaffApi.of(world, staff_keys, time.time(), staff_url=url, staff_port=port)
+    api.office.clock = time.time
+    second_seed = new_seed(lambda count: b"8" * count)
+    with world.database.write_session() as session:
+        ada = api.rig.members.find(session, "ada")
+        assert ada is not None
+        api.rig.members.add_totp(session, ada, second_seed, now=time.time())
+    folder = tmp_path / "laptop"
+    with staff_api_served(api.office, api.settings):
+        yield Laptop(api, url, folder, second_seed, staff_keys.keys["ada"].path)
+
+
+def test_staff_log_in_read_and_log_out(laptop: Laptop, world: World) -> None:
+    _, incident_id = open_incident(world)
+    logged_in = laptop.log_in().must()
+    assert f"You are logged in at {laptop.url} as ada, responder" in logged_in.stdout
+    assert laptop.session_file.stat().st_mode & 0o777 == 0o600
+    on_host = Octy({"OCTY_DATABASE_URL": world.url})("incidents", "list", "--json").must().json
+    assert laptop.remote("incidents", "list", "--json").must().json == on_host
+    assert on_host["incidents"][0]["id"] == incident_id
+    assert laptop.octy("incidents", "list", OCTY_SERVER=laptop.url).must().stdout
+    (session,) = laptop.remote("sessions", "list", "--json").must().json["sessions"]
+    assert (session["handle"], session["current"], session["kind"]) == ("ada", True, "cli")
+    assert session["id"][:8] in laptop.remote("sessions", "list").must().stdout
+    laptop.octy("logout", laptop.url).must()
+    assert not list((laptop.folder / "octy").iterdir())
+    refused = laptop.remote("incidents", "list").must(ExitCode.REFUSED)
+    assert f"you are not logged in at {laptop.url} → `octy login {laptop.url}`" in refused.stderr
+    assert "There is no session" in laptop.octy("logout", laptop.url).must().stderr
+
+
+def test_order_is_signed_here_and_received_there(laptop: Laptop, world: World) -> None:
+    _, incident_id = open_incident(world)
+    laptop.log_in().must()
+    words = (
+        "incidents",
+        "decide",
+        incident_id[:13],
+        "dismiss",
+        "--reason",
+        "their load test",
+        "--request-only",
+        "--json",
+    )
+    order_id = laptop.remote(*words).must().json["request"]
+    query = "SELECT action, subject, actor, state, source, body FROM staff_order WHERE id = :id"
+    ((*row, body),) = world.rows(query, id=order_id)
+    assert row == ["incident.decide", incident_id, "ada", "received", "127.0.0.1"]
+    assert json.loads(body)["installation"] == INSTALLATION
+
+
+def test_agent_signs_where_no_key_is_in_a_file(
+    laptop: Laptop, staff_keys: StaffKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = SshKey.make(tmp_path / "held")
+    kept.certify(staff_keys.authority, principals="ada")
+    with ssh_agent(tmp_path, kept) as environ:
+        monkeypatch.setenv("SSH_AUTH_SOCK", environ["SSH_AUTH_SOCK"])
+        kept.path.unlink()
+        kept.certificate.unlink()
+        laptop.octy("login", laptop.url, OCTY_STAFF_KEY_FILE="").must()
+    saved = load_session(laptop.folder / "octy", laptop.url)
+    assert saved is not None
+    assert (saved.handle, saved.key) == ("ada", "")
+
+
+def test_ended_session_says_how_to_get_a_new_one(laptop: Laptop) -> None:
+    laptop.log_in().must()
+    (session,) = laptop.remote("sessions", "list", "--json").must().json["sessions"]
+    laptop.remote("sessions", "end", session["id"]).must()
+    refused = laptop.remote("incidents", "list").must(ExitCode.REFUSED)
+    assert f"this session was ended → log in with `octy login {laptop.url}`" in refused.stderr
+    unknown = laptop.remote("sessions", "end", "x").must(ExitCode.REFUSED)
+    assert "this session was ended" in unknown.stderr
+
+
+def test_certificate_that_has_expired_is_named_before_anything_is_sent(
+    laptop: Laptop, staff_keys: StaffKeys, tmp_path: Path
+) -> None:
+    old = SshKey.make(tmp_path / "old")
+    old.certify(staff_keys.authority, valid="-2h:-1h")
+    refused = laptop.octy("login", f"http://{DENIED}", OCTY_STAFF_KEY_FILE=str(old.path)).must(ExitCode.REFUSED)
+    assert "your certificate has expired → get a new one" in refused.stderr
+
+
+def test_refused_log_in_says_why(laptop: Laptop) -> None:
+    refused = laptop.octy("login", laptop.url, OCTY_STAFF_CODE="000000").must(ExitCode.REFUSED)
+    assert "the code is wrong or too old" in refused.stderr
+    nobody = laptop.octy("login", laptop.url, "--as", "eve").must(ExitCode.USAGE)
+    assert "issued to ada, not to eve" in nobody.stderr
+    other = laptop.octy("login", laptop.url.replace("localhost", "127.0.0.1")).must(ExitCode.REFUSED)
+    assert f"the server says that its URL is {laptop.url}" in other.stderr
+
+
+UNREACHABLE = [
+    ("nothing listens", f"http://{DENIED}", ExitCode.UNAVAILABLE, "can't be reached"),
+    ("not encrypted", "http://staff.example.com", ExitCode.USAGE, "is not encrypted"),
+    ("no URL", "staff.example.com", ExitCode.USAGE, "is not the URL of a server"),
+]
+
+
+@pytest.mark.parametrize(("url", "code", "why"), [row[1:] for row in UNREACHABLE], ids=[row[0] for row in UNREACHABLE])
+def test_server_that_cannot_be_used_is_named(laptop: Laptop, url: str, code: ExitCode, why: str) -> None:
+    assert why in laptop.octy("login", url).must(code).stderr
+
+
+def test_command_of_the_host_is_refused_with_a_server(laptop: Laptop) -> None:
+    refused = laptop.remote("db", "current").must(ExitCode.USAGE)
+    assert "this command needs the installation's database" in refused.stderr
+    assert "no staff API is named" in laptop.octy("sessions", "list").must(ExitCode.USAGE).stderr

@@ -1,0 +1,93 @@
+"""The desk of a command on a staff member's own machine: it reads and orders at a staff API, within a session."""
+
+import secrets
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from octy_middleware.clock import Clock, RandomBytes, uuid7
+from octy_worker.access.orders import InvalidOrderError
+from octy_worker.errors import RefusedError
+from octy_worker.staff.operations import Act, F, I, O, Query, Submission, from_json
+from octy_worker.staff.order_forms import draft
+from octy_worker.staff.provers import CertifiedSigner
+from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff_api.wire import OrderRequest, OrderResult, ReceivedOrder, query_path
+from octy_worker.staff_client.api_client import ApiClient
+from octy_worker.staff_client.session_file import SavedSession
+
+_MARGIN = 30.0  # seconds that a request may take longer than the act's own timeout
+
+
+class RemoteDesk:
+    """Makes and signs orders here; the server receives and carries them out. `prover` is called at the first order."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        session: SavedSession,
+        prover: Callable[[], CertifiedSigner],
+        *,
+        clock: Clock,
+        random_bytes: RandomBytes = secrets.token_bytes,
+    ) -> None:
+        self._client = client
+        self._session = session
+        self._find_prover = prover
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self.on_progress: Callable[[Any], None] = lambda _result: None
+
+    @cached_property
+    def _prover(self) -> CertifiedSigner:
+        return self._find_prover()
+
+    @property
+    def actor(self) -> str:
+        """Who acts: whose session it is."""
+        return self._session.handle
+
+    def read(self, query: Query[I, O], value: I) -> O:
+        """Return what a query found. Raises CommandError."""
+        return self._client.post(query_path(query.name), value, query.output)
+
+    def order(
+        self,
+        act: Act[F, O],
+        subject: str,
+        fields: F,
+        reason: str,
+        *,
+        order_id: str | None = None,
+        timeout: float = 20.0,
+    ) -> O:
+        """Make, sign and hand in an order; return what it did. See `Desk.order`."""
+        submission = self._prepare(act, subject, fields, reason, order_id)
+        wanted = OrderRequest(submission, timeout)
+        done = self._client.post("/orders", wanted, OrderResult, timeout=timeout + _MARGIN)
+        return from_json(act.output, done.output)
+
+    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
+        """Have an order received only, and return its id."""
+        submission = self._prepare(act, subject, fields, reason, order_id)
+        return self._client.post("/orders/receive", OrderRequest(submission), ReceivedOrder).order_id
+
+    def _prepare(self, act: Act[F, Any], subject: str, fields: F, reason: str, given: str | None) -> Submission:
+        """Return a new order, signed; or the stored one of this id, which was proven before. Raises RefusedError."""
+        now = self._clock()
+        order_id = given or uuid7(now)
+        try:
+            new = draft(
+                act, order_id=order_id, installation=self._session.installation, subject=subject, fields=fields,
+                reason=reason, actor=self.actor, now=now, random_bytes=self._random_bytes,
+            )  # fmt: skip
+        except InvalidOrderError as error:
+            raise RefusedError(str(error)) from None
+        stored = self.read(FIND_ORDER, OrderId(given)).body if given else None
+        if stored is None:
+            body = new.order.to_bytes()
+            proof = self._prover.prove(body)
+            return Submission(body.decode(), proof.signature, proof.code, new.private)
+        if new.is_repeated_by(stored.encode()):
+            return Submission(stored)
+        raise RefusedError(f"the id {order_id} belongs to another order", "leave the option out to get a new id")
