@@ -1,0 +1,114 @@
+"""Several writers of the audit log at once: threads and processes append one after the other, and no entry is lost."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
+from support.cli_rig import TIMEOUT, octy_for
+from support.world import INSTALLATION, World
+
+from octy_middleware.db.models import AuditEntry
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.audit import repository
+from octy_worker.audit.chain import Entry, verify_chain
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
+from octy_worker.audit.checkpoints import public_keys, read_checkpoints
+
+EACH, WRITERS = 50, 4
+KEYS = Keychain({"k1": b"1" * 32})
+
+PROCESS = """
+import sys
+from octy_middleware import Database
+from octy_worker.audit import repository
+
+database = Database(sys.argv[1], busy_timeout=60)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    with database.write_session() as session:
+        repository.append(session, "test.append", actor=sys.argv[2], subject=str(number))
+database.close()
+"""
+
+
+def entries(world: World) -> list[Entry]:
+    with world.database.read_session() as session:
+        return list(repository.entries(session))
+
+
+def check_whole(world: World) -> None:
+    """The chain is whole, and has each entry of each writer in the writer's own order."""
+    found = entries(world)
+    assert verify_chain(found).entries == EACH * WRITERS
+    for writer in range(WRITERS):
+        assert [int(entry.subject) for entry in found if entry.actor == f"w{writer}"] == list(range(EACH))
+
+
+def test_processes_append_to_one_chain(world: World) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, world.url, f"w{writer}", str(EACH)],
+            env=octy_for(world).environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for writer in range(WRITERS)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:  # all at once
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0
+    check_whole(world)
+
+
+def test_threads_append_to_one_chain(world: World) -> None:
+    def write(writer: int) -> None:
+        for number in range(EACH):
+            with world.database.write_session() as session:
+                repository.append(session, "test.append", actor=f"w{writer}", subject=str(number))
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    check_whole(world)
+
+
+def test_number_of_an_entry_is_unique_so_that_the_chain_can_not_fork(world: World) -> None:
+    """What is left if a writer does not exclude the others: it fails in place of continuing the same entry again."""
+    with world.database.write_session() as session:
+        first = repository.append(session, "test.append", actor="x")
+    with pytest.raises(IntegrityError), world.database.write_session() as session:
+        session.connection().execute(insert(AuditEntry).values(**first._asdict()))
+    assert verify_chain(entries(world)).entries == 1
+
+
+def test_checkpoints_of_several_workers_at_once_continue_each_other(world: World) -> None:
+    lines: list[str] = []
+
+    def take() -> None:
+        writer = CheckpointWriter(world.database, KEYS, INSTALLATION, lambda: 1.0, write=lines.append)
+        for _ in range(5):
+            with world.database.write_session() as session:
+                repository.append(session, "test.append", actor="x")
+            writer.take()
+
+    threads = [threading.Thread(target=take) for _ in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    read = read_checkpoints(lines, public_keys(KEYS), installation=INSTALLATION)
+    assert [checkpoint.number for checkpoint in read] == list(range(1, 5 * WRITERS + 1))
