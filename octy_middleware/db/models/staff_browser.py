@@ -19,6 +19,7 @@ class StaffBrowserLogin(Table, table=True):
     id: str = Field(primary_key=True, max_length=36)
     staff_id: str = Field(foreign_key="staff.id", max_length=36)
     certificate: str = Field(sa_type=Text)  # as in a -cert.pub file
+    nonce_hash: str = Field(unique=True, max_length=64)  # SHA-256 of the signed text's nonce, which counts once
     code_hash: str = Field(unique=True, max_length=64)  # HMAC of the one-time code
     cookie_hash: str = Field(default="", index=True, max_length=64)  # SHA-256 of the cookie that used the code
     challenge: str = Field(default="", max_length=64)  # hex; of the passkey that finishes it

@@ -38,9 +38,10 @@ class Office:
         self.links = Enrolments(rig.members, rig.macs)
         self.pending = PendingOrders(INSTALLATION, rig.members, rig.macs, rig.world.sealer)
 
-    def begin(self, handle: str = "ada") -> str:
+    def begin(self, handle: str = "ada", nonce: str = "") -> str:
         certificate = self.authorities.verify(wire_of(self.rig.keys.keys[handle].certificate.read_text()), now=NOW)
-        return self.write(self.logins.start, handle, certificate, NOW)
+        with self.rig.world.database.write_session() as session:
+            return self.logins.start(session, handle, certificate, nonce=nonce or uuid7(NOW), now=NOW)
 
     def redeem(self, code: str, cookie: str = "cookie", at: float = 0) -> BrowserLogin:
         return self.write(self.logins.redeem, code, cookie, NOW + at)
@@ -102,6 +103,12 @@ def test_code_counts_once_and_for_a_minute(office: Office) -> None:
             office.redeem(code, cookie)
     with pytest.raises(RefusedSignatureError, match="wrong"):
         office.redeem("AAAAA-AAAAA")
+
+
+def test_signed_text_gives_one_code(office: Office) -> None:
+    office.begin(nonce="n")
+    with pytest.raises(RefusedSignatureError, match="was used before"):
+        office.begin(nonce="n")
 
 
 def test_log_in_is_finished_once_and_in_time(office: Office) -> None:

@@ -17,7 +17,6 @@ from sqlmodel import Session, col, select
 from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
 from octy_middleware.db.models import Staff, StaffBrowserLogin
 from octy_worker.access.members import Member, Members, StaffState
-from octy_worker.access.passkeys import CHALLENGE_BYTES
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.canonical_json import JsonValue
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, UserCertificate
@@ -29,10 +28,11 @@ FACTOR_TIMEOUT = 600.0
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's Base32: no letter looks like a digit
 _MISREAD = str.maketrans("OIL", "011", " -")
+_CHALLENGE_BYTES = 32
 _CODE_LENGTH = 10  # characters, 50 random bits
 _KEPT = 3600.0  # seconds after the end
 _USED = "this log-in was used already; begin again"
-_FIELDS = ("id", "staff_id", "certificate", "code_hash", "cookie_hash", "challenge", "state")
+_FIELDS = ("id", "staff_id", "certificate", "nonce_hash", "code_hash", "cookie_hash", "challenge", "state")
 
 
 class _State(StrEnum):
@@ -66,9 +66,15 @@ class BrowserLogins:
         self._macs = macs
         self._random_bytes = random_bytes
 
-    def start(self, session: Session, handle: str, certificate: UserCertificate, now: float) -> str:
-        """Return the code of somebody whose signature was just verified. Raises RefusedSignatureError."""
-        member = self._present(session, handle)
+    def start(self, session: Session, handle: str, certificate: UserCertificate, *, nonce: str, now: float) -> str:
+        """Return the code of somebody whose signature was just verified; `nonce`: of the signed text.
+
+        Raises RefusedSignatureError when it was used before, and for a person who may not log in.
+        """
+        member, nonce_hash = self._present(session, handle), _hash(nonce)
+        used = select(StaffBrowserLogin.id).where(StaffBrowserLogin.nonce_hash == nonce_hash)
+        if session.exec(used).first() is not None:
+            raise RefusedSignatureError("this log-in was used before; log in again")
         code = "".join(_ALPHABET[byte % 32] for byte in self._random_bytes(_CODE_LENGTH))
         session.connection().execute(
             delete(StaffBrowserLogin).where(col(StaffBrowserLogin.expires_at) < utc(now - _KEPT))
@@ -77,6 +83,7 @@ class BrowserLogins:
             id=uuid7(now),
             staff_id=member.id,
             certificate=certificate.text(),
+            nonce_hash=nonce_hash,
             code_hash=self._hash_code(code),
             state=_State.CODE,
             expires_at=utc(now + CODE_TTL),
@@ -91,11 +98,15 @@ class BrowserLogins:
         row = session.exec(select(StaffBrowserLogin).where(StaffBrowserLogin.code_hash == code_hash)).first()
         if row is None or row.state != _State.CODE or not self._counts(row, now):
             raise RefusedSignatureError("the code is wrong, was used, or is older than a minute; get a new one")
+        cookie_hash = _hash(cookie)
+        session.connection().execute(  # one browser has one log-in at a time
+            delete(StaffBrowserLogin).where(col(StaffBrowserLogin.cookie_hash) == cookie_hash)
+        )
         self._advance(
             session,
             row,
-            cookie_hash=_hash(cookie),
-            challenge=self._random_bytes(CHALLENGE_BYTES).hex(),
+            cookie_hash=cookie_hash,
+            challenge=self._random_bytes(_CHALLENGE_BYTES).hex(),
             state=_State.FACTOR,
             expires_at=utc(now + FACTOR_TIMEOUT),
         )
@@ -103,10 +114,8 @@ class BrowserLogins:
 
     def find(self, session: Session, cookie: str, now: float) -> BrowserLogin | None:
         """Return the log-in that waits for a second factor, by its cookie. Raises RefusedSignatureError."""
-        query = (
-            select(StaffBrowserLogin)
-            .where(StaffBrowserLogin.cookie_hash == _hash(cookie), StaffBrowserLogin.state == _State.FACTOR)
-            .order_by(col(StaffBrowserLogin.id).desc())
+        query = select(StaffBrowserLogin).where(
+            StaffBrowserLogin.cookie_hash == _hash(cookie), StaffBrowserLogin.state == _State.FACTOR
         )
         row = session.exec(query).first()
         return None if row is None or not self._counts(row, now) else self._describe(session, row, now)

@@ -49,12 +49,7 @@ class Logins:
 
     def receive(self, session: Session, body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
         """Judge a log-in and open its session; return token and session. Raises RefusedSignatureError."""
-        text = self._read(body, now)
-        signed = verify_signature(
-            evidence.signature, body, namespace=Namespace.LOGIN, authorities=self.authorities, now=now
-        )
-        check_principal(signed.certificate, text.handle)
-        check_source(signed.certificate, evidence.source)
+        text, signed = self.judge_signature(body, evidence, now)
         member = self.members.require_active(session, text.handle, Role.VIEWER)
         return self.sessions.open(
             session,
@@ -65,6 +60,16 @@ class Logins:
             now=now,
             nonce=text.nonce,
         )
+
+    def judge_signature(self, body: bytes, evidence: Evidence, now: float) -> tuple[LoginText, CertifiedSignature]:
+        """Return what was signed for a log-in, and by whom. Raises RefusedSignatureError."""
+        text = self._read(body, now)
+        signed = verify_signature(
+            evidence.signature, body, namespace=Namespace.LOGIN, authorities=self.authorities, now=now
+        )
+        check_principal(signed.certificate, text.handle)
+        check_source(signed.certificate, evidence.source)
+        return text, signed
 
     def _read(self, body: bytes, now: float) -> LoginText:
         try:

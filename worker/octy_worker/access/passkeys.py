@@ -33,7 +33,6 @@ from webauthn.helpers.structs import (
 
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
-CHALLENGE_BYTES = 32
 TIMEOUT = 60.0  # seconds that a browser waits for its user
 _MAX_LENGTH = 16_384  # characters of an answer; a registration has about 1,000
 _MIN_RSA_BITS = 2048

@@ -18,6 +18,7 @@ from octy_middleware.clock import to_micros, utc
 from octy_middleware.db.models import AuditEntry, StaffOrder
 from octy_worker.access.members import Members
 from octy_worker.access.orders import InvalidOrderError, Namespace, Order
+from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders
 from octy_worker.access.roles import REQUIRED_ROLES, Action
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit
@@ -68,7 +69,7 @@ class Unproven:
     """The order needs no proof: OCTY_STAFF_AUTH=off."""
 
 
-Proof = Evidence | BreakGlass | Unproven
+Proof = Evidence | PasskeyEvidence | BreakGlass | Unproven
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class _Proven:
 class OrderReceipts:
     """Receives and releases orders of one installation, in the caller's transaction.
 
-    `four_eyes`: actions that wait for a second person.
+    `passkeys`: judges orders that a passkey has signed. `four_eyes`: actions that wait for a second person.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class OrderReceipts:
         members: Members,
         macs: RowMacs,
         *,
+        passkeys: PasskeyOrders | None = None,
         four_eyes: Collection[Action] = (),
     ) -> None:
         self._installation = installation
         self._authorities = authorities
         self._members = members
         self._macs = macs
+        self._passkeys = passkeys or PasskeyOrders("", macs)
         self._four_eyes = frozenset(four_eyes)
 
     def receive(self, session: Session, body: bytes, proof: Proof | None, now: float, *, private: str = "") -> Receipt:
@@ -233,6 +236,10 @@ class OrderReceipts:
         match proof:
             case Evidence():
                 return self._judge_signature(session, order, body, proof, now)
+            case PasskeyEvidence():
+                member = self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+                factor = self._passkeys.use(session, member, order, proof)
+                return _Proven(factor, proof.answer, source=proof.source or "")
             case BreakGlass():
                 return _Proven(BREAK_GLASS)
             case Unproven():
@@ -277,7 +284,7 @@ class OrderReceipts:
             raise RefusedSignatureError("another order has this id")
         order = self._verified(session, row)
         serial = 0
-        if row.signature:
+        if row.certificate:
             signed = self._verify_signature(order, body, row.signature, row.received_at.timestamp())
             serial = signed.certificate.serial
         if row.state not in _SAID:  # written by SQL
@@ -314,17 +321,22 @@ class OrderReceipts:
             raise UnusableOrderError(
                 "the staff order of this id is about something else", RefusalReason.REQUEST_MISMATCH
             )
-        self._check_proof(row, order, body, received_at)
+        self._check_proof(session, row, order, body)
         return order
 
     def _is_right(self, mac: str, fields: dict[str, str | int]) -> bool:
         return self._macs.is_right(mac, "staff_order", fields)
 
-    def _check_proof(self, row: StaffOrder, order: Order, body: bytes, received_at: float) -> None:
+    def _check_proof(self, session: Session, row: StaffOrder, order: Order, body: bytes) -> None:
         """Raise RefusedSignatureError unless what proves the order is right; the row's code is."""
-        if row.factor != BREAK_GLASS:
-            with _not_allowed():
-                self._verify_signature(order, body, row.signature, received_at)
+        if row.factor == BREAK_GLASS:
+            return
+        with _not_allowed():
+            if row.certificate:
+                self._verify_signature(order, body, row.signature, row.received_at.timestamp())
+            else:
+                member = self._members.require(session, order.actor)
+                self._passkeys.verify_again(session, member, order, row.factor, row.signature)
 
     def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> None:
         """Raise RefusedSignatureError unless the person may order this now."""
@@ -351,7 +363,7 @@ class UnprovenReceipts(OrderReceipts):
     def _is_right(self, mac: str, fields: dict[str, str | int]) -> bool:  # noqa: ARG002
         return True
 
-    def _check_proof(self, row: StaffOrder, order: Order, body: bytes, received_at: float) -> None:
+    def _check_proof(self, session: Session, row: StaffOrder, order: Order, body: bytes) -> None:
         """Nothing is proven."""
 
     def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> None:

@@ -12,6 +12,7 @@ from octy_middleware.loopback import is_loopback
 from octy_worker.access.authority import BuiltInAuthority
 from octy_worker.access.enrolments import Enrolments
 from octy_worker.access.members import Members
+from octy_worker.access.passkey_orders import PasskeyOrders
 from octy_worker.access.receipts import OrderReceipts, UnprovenReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
@@ -52,7 +53,14 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
         macs,
         sealer,
         members,
-        OrderReceipts(installation, authorities, members, macs, four_eyes=four_eyes),
+        OrderReceipts(
+            installation,
+            authorities,
+            members,
+            macs,
+            passkeys=PasskeyOrders(settings.staff_url, macs),
+            four_eyes=four_eyes,
+        ),
         Enrolments(members, macs, random_bytes),
         BuiltInAuthority(macs, sealer),
         four_eyes,

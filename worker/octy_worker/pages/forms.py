@@ -1,4 +1,4 @@
-"""Parsing of form bodies, of at most `MAX_BODY` bytes."""
+"""Parsing of form bodies of bounded size."""
 
 import re
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ def valid_id(text: str) -> str:
     return text if _is_uuid(text) else UNKNOWN_ID
 
 
-async def read_form(request: Request) -> Mapping[str, str]:
+async def read_form(request: Request, max_body: int = MAX_BODY) -> Mapping[str, str]:
     """Return the fields of a URL-encoded body. Raises FormError for any other body and for repeated fields."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
         raise FormError(message_pages.WRONG_TYPE, unread=True)
     try:
-        text = (await _read_body(request)).decode("ascii")
+        text = (await _read_body(request, max_body)).decode("ascii")
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=_MAX_FIELDS)
     except ValueError:
         raise FormError(message_pages.BAD_FORM) from None
@@ -53,10 +53,10 @@ def read_checkbox(form: Mapping[str, str], name: str) -> bool | None:
     return _CHECKBOX.get(form.get(name, ""))
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, max_body: int) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
+        if len(body) > max_body:
             raise FormError(message_pages.TOO_LARGE, unread=True)
     return body

@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
@@ -25,9 +25,10 @@ _MAX_TEXT = 2000  # characters of one printed value
 class PageRenderer:
     """Renders pages. Every text that a template prints is sanitized and escaped."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        style = (files(__package__) / "templates" / "pages.css").read_text("utf-8")
-        self._common = {
+    def __init__(self, settings: WorkerSettings, style: str = "") -> None:
+        """`style`: the CSS, in place of that of the customers' pages."""
+        style = style or (files(__package__) / "templates" / "pages.css").read_text("utf-8")
+        self._common: dict[str, object] = {
             "style": Markup(style),  # noqa: S704 - our own file
             "product": settings.product_name,
             "support": settings.support_contact,
@@ -52,9 +53,13 @@ class PageRenderer:
 
 @cache
 def _templates() -> Environment:
-    """Return the templates, compiled once per process."""
+    return load_templates("octy_worker.pages")
+
+
+def load_templates(*packages: str) -> Environment:
+    """Return the templates of these packages, to be compiled once per process; those of the first come first."""
     environment = Environment(
-        loader=PackageLoader("octy_worker.pages"),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_sanitized,

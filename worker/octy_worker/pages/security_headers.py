@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,10 +33,14 @@ class SecurityHeadersMiddleware:
     parameters). The log gets its type and traceback only. The texts of our own errors are logged.
     """
 
-    def __init__(self, app: ASGIApp, *, renderer: PageRenderer, strict_transport: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, renderer: PageRenderer, strict_transport: bool, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`headers`: in place of those of the same name."""
         self._app = app
         self._renderer = renderer
-        self._headers = {**_HEADERS, "Content-Security-Policy": renderer.policy, **(_HSTS if strict_transport else {})}
+        own = {**_HEADERS, "Content-Security-Policy": renderer.policy, **(headers or {})}
+        self._headers = {**own, **(_HSTS if strict_transport else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection; scopes other than HTTP pass unchanged."""

@@ -10,6 +10,7 @@ from octy_middleware.clock import Clock, RandomBytes
 from octy_middleware.db.database import Database
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.client_address import TrustedProxies
+from octy_worker.access.browser_logins import BrowserLogins
 from octy_worker.access.login_text import InvalidLoginError, normalize_server
 from octy_worker.access.logins import Logins
 from octy_worker.access.sessions import ActiveSession, SessionEndedError, SessionKind, Sessions
@@ -35,6 +36,7 @@ class StaffOffice:
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
         self.database = database
+        self.staff = staff
         self.installation = installation
         self.server = server_of(settings)
         self.clock = clock
@@ -45,6 +47,7 @@ class StaffOffice:
             self.server, installation, staff.authorities, staff.members, self.sessions, staff.macs, random_bytes
         )
         self._receipts = staff.receipts
+        self.browser_logins = BrowserLogins(staff.authorities, staff.members, staff.macs, random_bytes)
         self._variables = settings.to_environment()
         self._proxies = trusted_proxies(settings)
 

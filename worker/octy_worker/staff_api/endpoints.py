@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sqlmodel import Session
+
 from octy_middleware._version import __version__
+from octy_worker.access.browser_logins import CODE_TTL
 from octy_worker.access.login_text import NONCE_TTL
 from octy_worker.access.logins import claimed_handle, record_refusal
 from octy_worker.access.orders import InvalidOrderError, Order
@@ -22,6 +25,7 @@ from octy_worker.staff.orders import evidence_of, perform, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.wire import (
+    BrowserCode,
     InstallationInfo,
     LoggedIn,
     LoginRequest,
@@ -38,10 +42,13 @@ from octy_worker.staff_api.wire import (
 
 I = TypeVar("I")  # noqa: E741  # input
 O = TypeVar("O")  # noqa: E741  # output
+T = TypeVar("T")
 
 SMALL_BODY = 32_768  # bytes: a log-in text and a signature with a certificate
 MAX_TIMEOUT = 300.0
 """Seconds that an order may wait for a workflow."""
+LOGIN_PAGE = "/staff/login"
+"""Path of the page that waits for a code (`pages.login`)."""
 LARGE_BODY = 4_194_304  # bytes: an order's private fields may hold many rows
 
 
@@ -97,6 +104,27 @@ def make_nonce(office: StaffOffice, _caller: Caller, _value: Nothing) -> Nonce:
 
 def log_in(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> LoggedIn:
     """Open a session. Raises RefusedLoginError, recorded, or TooManyLoginsError, which judges and records nothing."""
+
+    def receive(session: Session, body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
+        return office.logins.receive(session, body, evidence, now)
+
+    token, opened = _judge_login(office, caller, wanted, receive)
+    return LoggedIn(token, _line(opened, opened.id))
+
+
+def start_browser_login(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> BrowserCode:
+    """Return a code for the page that waits; the second factor comes in the browser. Raises as `log_in` does."""
+
+    def start(session: Session, body: bytes, evidence: Evidence, now: float) -> str:
+        text, signed = office.logins.judge_signature(body, evidence, now)
+        return office.browser_logins.start(session, text.handle, signed.certificate, nonce=text.nonce, now=now)
+
+    return BrowserCode(_judge_login(office, caller, wanted, start), f"{office.server}{LOGIN_PAGE}", CODE_TTL)
+
+
+def _judge_login(
+    office: StaffOffice, caller: Caller, wanted: LoginRequest, judge: Callable[[Session, bytes, Evidence, float], T]
+) -> T:
     body, now = wanted.text.encode(), office.clock()
     handle = claimed_handle(body)
     if handle is None:
@@ -107,14 +135,14 @@ def log_in(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> LoggedI
     evidence = Evidence(wanted.signature, wanted.code, caller.source)
     try:
         with office.database.write_session() as session:
-            token, opened = office.logins.receive(session, body, evidence, now)
+            result = judge(session, body, evidence, now)
     except RefusedSignatureError as error:
         office.limits.fail(handle, caller.source, now)
         with office.database.write_session() as session:
             record_refusal(session, handle, source=caller.source, reason=str(error), now=now)
         raise RefusedLoginError(str(error)) from None
     office.limits.succeed(handle, caller.source)
-    return LoggedIn(token, _line(opened, opened.id))
+    return result
 
 
 def log_out(office: StaffOffice, caller: Caller, _value: Nothing) -> Nothing:
@@ -202,6 +230,8 @@ def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[End
                  describe_installation, role=None),
         Endpoint("POST", "/login/nonce", "Get a nonce for one log-in.", Nothing, Nonce, make_nonce, role=None),
         Endpoint("POST", "/login", "Log in: open a session.", LoginRequest, LoggedIn, log_in, role=None),
+        Endpoint("POST", "/login/browser", "Log in in a browser: get a code for the page that waits.", LoginRequest,
+                 BrowserCode, start_browser_login, role=None),
         Endpoint("POST", "/logout", "Log out: end this session.", Nothing, Nothing, log_out),
         Endpoint("GET", "/sessions", "List open sessions: yours; an admin sees all.", Nothing, SessionList,
                  list_sessions),

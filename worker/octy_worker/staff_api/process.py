@@ -16,6 +16,7 @@ from octy_worker.identity import keychains_of, verify_installation
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff_api.access import StaffOffice, server_of, trusted_proxies
 from octy_worker.staff_api.app import build_staff_api
+from octy_worker.staff_api.pages.app import staff_page_routes
 from octy_worker.web import child_process
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
@@ -51,7 +52,7 @@ def staff_server(
 ) -> WebServer:
     """Return the web server of the staff API, not listening yet."""
     return web_server(
-        build_staff_api(office),
+        build_staff_api(office, staff_page_routes(settings, office)),
         host=settings.staff_host,
         port=settings.staff_port,
         certificate=settings.staff_certificate,

@@ -81,6 +81,15 @@ class LoggedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserCode:
+    """A code that is typed into the page at `url`, once, within `expires_in` seconds."""
+
+    code: str
+    url: str
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """An empty object."""
 

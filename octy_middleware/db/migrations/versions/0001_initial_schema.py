@@ -293,6 +293,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("staff_id", sa.String(length=36), nullable=False),
         sa.Column("certificate", sa.Text(), nullable=False),
+        sa.Column("nonce_hash", sa.String(length=64), nullable=False),
         sa.Column("code_hash", sa.String(length=64), nullable=False),
         sa.Column("cookie_hash", sa.String(length=64), nullable=False),
         sa.Column("challenge", sa.String(length=64), nullable=False),
@@ -302,6 +303,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_staff_browser_login_staff_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_browser_login")),
         sa.UniqueConstraint("code_hash", name=op.f("uq_staff_browser_login_code_hash")),
+        sa.UniqueConstraint("nonce_hash", name=op.f("uq_staff_browser_login_nonce_hash")),
     )
     op.create_index("ix_staff_browser_login_cookie_hash", "staff_browser_login", ["cookie_hash"], unique=False)
     op.create_index("ix_staff_browser_login_expires_at", "staff_browser_login", ["expires_at"], unique=False)

@@ -1,0 +1,35 @@
+"""Fixtures of the staff API and its pages."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+from support.chromium import Tab, open_tab, running_chromium
+from support.staff_rig import StaffKeys
+from support.staff_site import StaffSite, serving_site
+from support.world import World
+
+
+@pytest.fixture(scope="package")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("ssh"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser for one module: while it runs, playwright's event loop does, and nothing can call asyncio.run."""
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def site(world: World, keys: StaffKeys) -> Iterator[StaffSite]:
+    with serving_site(world, keys, float(int(time.time()))) as site:
+        yield site
+
+
+@pytest.fixture
+def tab(chromium: Browser, site: StaffSite) -> Iterator[Tab]:
+    with open_tab(chromium, base_url=site.url) as tab:
+        yield tab

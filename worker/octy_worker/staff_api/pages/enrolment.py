@@ -1,0 +1,87 @@
+"""/enroll: a one-time link, with which a person who has logged in by certificate registers a passkey."""
+
+import json
+
+from markupsafe import escape
+from starlette.responses import Response
+
+from octy_worker.access.browser_logins import BrowserLogin
+from octy_worker.access.enrolments import Enrolment
+from octy_worker.access.members import StaffState
+from octy_worker.access.passkeys import registration_options, verify_registration
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
+from octy_worker.staff_api.pages.login import command_of, fail, open_session, signed_in, take_code
+
+_OF_ANOTHER = "This link is for another person."
+
+
+class EnrolmentPages:
+    """Registers passkeys."""
+
+    def __init__(self, tools: PageTools) -> None:
+        self._tools = tools
+
+    def enrol(self, visit: Visit) -> Response:
+        """Show the step that comes next, or take what it asks for: a code, then a passkey."""
+        office, now, token = self._tools.office, self._tools.office.clock(), visit.path["token"]
+        try:
+            with office.database.read_session() as session:
+                link = self._tools.enrolments.find(session, token, now)
+                login = self._tools.logins.find(session, visit.cookie, now)
+        except RefusedSignatureError as error:
+            return refuse(self._tools, "This link can't be used", f"{error}.", visit.source, 404)
+        if login is not None and login.member.id != link.member.id:
+            login = None
+        if visit.form is None:
+            return self._ask_code(visit) if login is None else self._ask_passkey(visit, login)
+        if login is None or "code" in visit.form:
+            return self._take_code(visit, link)
+        try:
+            token = self._register(visit, login)
+        except RefusedSignatureError as error:
+            fail(self._tools, login.member.handle, visit.source, str(error))
+            return self._ask_passkey(visit, login, f"Refused: {error}.")
+        return signed_in(self._tools, token)
+
+    def _take_code(self, visit: Visit, link: Enrolment) -> Response:
+        problem, login = take_code(self._tools, visit)
+        if login is None:
+            return self._ask_code(visit, problem)
+        if login.member.id != link.member.id:
+            fail(self._tools, login.member.handle, visit.source, "the enrolment link is for another person")
+            return self._ask_code(visit, _OF_ANOTHER)
+        return redirect(self._tools, f"/enroll/{visit.path['token']}")
+
+    def _register(self, visit: Visit, login: BrowserLogin) -> str:
+        assert visit.form is not None
+        tools, now = self._tools, self._tools.office.clock()
+        passkey = verify_registration(tools.passkeys.party, visit.form.get("answer", ""), challenge=login.challenge)
+        with tools.office.database.write_session() as session:
+            link = tools.enrolments.find(session, visit.path["token"], now)
+            if link.member.id != login.member.id:
+                raise RefusedSignatureError("the enrolment link is for another person")
+            tools.enrolments.use(session, link, now)
+            factor = tools.passkeys.add(session, link.member, passkey, granted_by=link.granted_by, now=now)
+            if link.member.state is StaffState.INVITED:
+                tools.members.activate(session, link.member, now)
+            return open_session(tools, session, login, factor, visit.source)
+
+    def _ask_code(self, visit: Visit, problem: str = "") -> Response:
+        return self._tools.renderer.page(
+            "staff_enrol_code.html", 403 if problem else 200, problem=problem, csrf_token=visit.csrf_token,
+            command=command_of(self._tools),
+        )  # fmt: skip
+
+    def _ask_passkey(self, visit: Visit, login: BrowserLogin, problem: str = "") -> Response:
+        tools = self._tools
+        with tools.office.database.read_session() as session:
+            known = list(tools.passkeys.of(session, login.member.id).values())
+        options = registration_options(
+            tools.passkeys.party, handle=login.member.handle, user_id=login.member.id, challenge=login.challenge,
+            known=known,
+        )  # fmt: skip
+        return tools.renderer.page(
+            "staff_enrol_passkey.html", 403 if problem else 200, problem=problem, csrf_token=visit.csrf_token,
+            handle=login.member.handle, options=escape(json.dumps(options)),
+        )  # fmt: skip

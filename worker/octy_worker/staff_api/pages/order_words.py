@@ -1,0 +1,59 @@
+"""PURE. An order in words, and its parameters as names and values, for people who are to sign it."""
+
+import json
+from collections.abc import Mapping
+
+from octy_worker.access.orders import Order
+from octy_worker.access.roles import Action
+from octy_worker.canonical_json import JsonValue
+
+_SENTENCES: Mapping[str, str] = {
+    Action.DECIDE: "Decide incident {subject}",
+    Action.EXTEND: "Extend the deadlines of incident {subject}",
+    Action.RESEND: "Send a mail about incident {subject} again",
+    Action.AMEND: "Change the answer to incident {subject}",
+    Action.RELEASE_ALERTS: "Send held alerts",
+    Action.RETRY_OUTBOX: "Deliver failed messages again",
+    Action.RETRY_WEBHOOKS: "Deliver failed webhooks again",
+    Action.TEST_WEBHOOK: "Send a test webhook to {subject}",
+    Action.RESEND_KEYS: "Send the link to new keys again ({subject})",
+    Action.REGENERATE: "Replace the keys of {subject}",
+    Action.REVOKE: "Revoke the key pair {subject}",
+    Action.IMPORT: "Import customers with their keys",
+    Action.ADD_ACCOUNT: "Add the account {subject}",
+    Action.CHANGE_ACCOUNT: "Change the account {subject}",
+    Action.SHOW_WEBHOOK_SECRET: "Show the webhook secret of {subject}",
+    Action.ROTATE_WEBHOOK_SECRET: "Replace the webhook secret of {subject}",
+    Action.ADD_STAFF: "Add the staff member {subject}",
+    Action.CHANGE_ROLE: "Change the role of {subject}",
+    Action.DISABLE_STAFF: "Disable {subject}",
+    Action.RESET_FACTOR: "Reset the second factor of {subject}",
+    Action.EXPORT_AUDIT: "Export the audit log",
+}
+
+
+def sentence(order: Order) -> str:
+    """Return what an order has done, as a sentence without a full stop."""
+    template = _SENTENCES.get(order.action)
+    words = f"{order.action} {{subject}}" if template is None else template
+    return words.replace("{subject}", order.subject).strip()
+
+
+def order_facts(order: Order, private: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
+    """Return all that an order says, with the values of its private fields in place of their commitments."""
+    values = {**order.fields, **private}
+    return [
+        *((f"Field {name}", value_text(value)) for name, value in sorted(values.items())),
+        ("Reason", order.reason),
+        ("Action", str(order.action)),
+        ("Subject", order.subject),
+        ("By", order.actor),
+        ("Order", order.order_id),
+    ]
+
+
+def value_text(value: object) -> str:
+    """Return a JSON value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,47 @@
+"""Renders the staff's pages: those of customers in look and headers, and one script file of ours for passkeys."""
+
+from functools import cache
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+from jinja2 import Environment
+from starlette.responses import HTMLResponse, Response
+
+from octy_worker.pages.page_renderer import PageRenderer, load_templates
+from octy_worker.settings import WorkerSettings
+
+SCRIPT = "passkeys.js"
+SECURITY_HEADERS = {
+    # With "no-referrer" a browser sends the Origin of a form as "null" (Fetch, "serializing a request origin").
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class StaffRenderer(PageRenderer):
+    """Renders pages of the staff API at the URL `server`."""
+
+    def __init__(self, settings: WorkerSettings, server: str) -> None:
+        base = urlsplit(server).path
+        super().__init__(settings, style=f"{_read('pages.css', 'octy_worker.pages')}\n{_read('staff.css')}")
+        self._common |= {"base": base, "script": f"{base}/staff/{SCRIPT}", "server": server}
+        self.policy = f"{self.policy}; script-src 'self'"
+
+    def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
+        """Return the response with a rendered template."""
+        return HTMLResponse(_templates().get_template(template).render(self._common | values), status)
+
+
+def script_response() -> Response:
+    """Return the script."""
+    return Response(_read(SCRIPT), media_type="text/javascript")
+
+
+@cache
+def _templates() -> Environment:
+    return load_templates("octy_worker.staff_api.pages", "octy_worker.pages")
+
+
+@cache
+def _read(name: str, package: str = __package__ or "") -> str:
+    return (files(package) / "templates" / name).read_text("utf-8")
