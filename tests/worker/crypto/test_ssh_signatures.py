@@ -92,12 +92,21 @@ def test_authorities_of_common_tools_are_accepted(new_key: Callable[..., SshKey]
     assert verify(key.sign(ORDER), accepting(authority)).certificate.principals == ("ada",)
 
 
+@pytest.mark.parametrize("valid", ["-1m:+16h", "-30s:+16h"], ids=["step-ca", "Vault"])
+def test_longest_life_may_be_backdated_as_common_authorities_do(
+    authority: SshKey, new_key: Callable[..., SshKey], valid: str
+) -> None:
+    key = new_key()
+    key.certify(authority, valid=valid)
+    assert verify(key.sign(ORDER), accepting(authority)).certificate.principals == ("ada",)
+
+
 CERTIFICATES = [
     ("host certificate", ("-h",), {}, "host certificate"),
     ("no principal", (), {"principals": ""}, "names no principal"),
     ("expired", (), {"valid": "-8h:-1h"}, "has expired"),
     ("not valid yet", (), {"valid": "+1h:+8h"}, "not valid yet"),
-    ("longer than allowed", (), {"valid": "-1m:+17h"}, "valid for longer than 16 h"),
+    ("longer than allowed", (), {"valid": "-3m:+16h"}, "valid for longer than 16 h"),
     ("forever", (), {"valid": "always:forever"}, "valid for longer than 16 h"),
     ("force-command", ("-O", "force-command=/bin/true"), {}, "not supported: force-command"),
     ("unknown critical option", ("-O", "critical:fleet@octy=1"), {}, "not supported: fleet@octy"),

@@ -3,6 +3,8 @@
 Only what OCTY_STAFF_CA_KEYS lists is trusted: a key that somebody writes into the database signs nothing that counts.
 """
 
+import base64
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,14 +12,17 @@ from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.db.models import StaffAuthority
+from octy_middleware.db.models import AuditEntry, StaffAuthority
 from octy_worker.access.members import Member, StaffState
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_authority import authority_line, issue_certificate, new_authority_key
+from octy_worker.crypto.ssh_certificates import fingerprint_of
 from octy_worker.errors import RefusedError, UsageError
 
+ISSUED = "certificate.issued"
+"""The action of the audit entry of a certificate; its subject is the handle."""
 _SEALED = ("id", "public_key", "private_key")
 
 
@@ -28,6 +33,20 @@ class AuthorityKey:
     id: str
     public_key: str
     created_at: datetime
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint, as `ssh-keygen -l` shows it."""
+        return fingerprint_of(base64.b64decode(self.public_key.split()[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class ValidCertificate:
+    """A certificate that was issued and has not expired."""
+
+    serial: int
+    key_id: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +102,20 @@ class BuiltInAuthority:
         )
         expires_at, key_id = utc(int(now + lifetime)), f"{member.handle}-{serial}"
         audit.append(
-            session, "certificate.issued", actor=by, subject=member.handle,
+            session, ISSUED, actor=by, subject=member.handle,
             detail={"serial": serial, "key_id": key_id, "expires_at": expires_at.isoformat()}, now=now,
         )  # fmt: skip
         return IssuedCertificate(member.handle, serial, key_id, line, expires_at)
+
+    def valid_certificates(self, session: Session, handle: str, at: datetime) -> list[ValidCertificate]:
+        """Return the certificates of a person that are valid at this time, from the audit log, newest last."""
+        query = select(AuditEntry.detail).where(AuditEntry.subject == handle, AuditEntry.action == ISSUED)
+        details = [json.loads(text) for text in session.exec(query.order_by(col(AuditEntry.seq))) if text]
+        found = [
+            ValidCertificate(detail["serial"], detail["key_id"], datetime.fromisoformat(detail["expires_at"]))
+            for detail in details
+        ]
+        return [each for each in found if each.expires_at > at]
 
     def _rows(self, session: Session) -> list[StaffAuthority]:
         rows = session.exec(select(StaffAuthority).order_by(StaffAuthority.id)).all()

@@ -4,6 +4,7 @@ A right row that was replaced later has a right code too. So each grant is an en
 counts only if the newest of them is its own: somebody who writes an older row back must forge the log.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -121,14 +122,14 @@ class Members:
 
     def add_totp(
         self, session: Session, member: Member, seed: str, *, now: float, label: str = "",
-        granted_by: str = BOOTSTRAP, counter: int = 0,
+        granted_by: str = BOOTSTRAP, counter: int = 0, detail: Mapping[str, object] | None = None,
     ) -> str:  # fmt: skip
         """Add a one-time password as second factor; return its id. The seed is kept sealed."""
         factor_id = uuid7(now)
         sealed = self._sealer.seal(seed, f"totp:{factor_id}")
         return self.factors.add(
             session, member.id, FactorKind.TOTP, sealed, granted_by=granted_by, actor=member.handle, now=now,
-            label=label, counter=counter, factor_id=factor_id,
+            label=label, counter=counter, factor_id=factor_id, detail=detail,
         )  # fmt: skip
 
     def use_totp(self, session: Session, member: Member, code: str, now: float) -> str:

@@ -32,6 +32,7 @@ class Namespace(StrEnum):
     LOGIN = "octy-login"
     ORDER = "octy-order"
     APPROVAL = "octy-approval"
+    ENROLMENT = "octy-enrolment"
 
 
 PARTS = {Action.DECIDE_MANY: (Action.DECIDE, "incidents")}

@@ -43,7 +43,6 @@ class Action(StrEnum):
     CHANGE_ROLE = "staff.role"
     DISABLE_STAFF = "staff.disable"
     RESET_FACTOR = "staff.reset-factor"
-    ENROLL = "staff.enroll"
     EXPORT_AUDIT = "audit.export"
 
 
@@ -69,7 +68,6 @@ REQUIRED_ROLES: dict[Action, Role] = {
     Action.CHANGE_ROLE: Role.ADMIN,
     Action.DISABLE_STAFF: Role.ADMIN,
     Action.RESET_FACTOR: Role.ADMIN,
-    Action.ENROLL: Role.VIEWER,  # about oneself, with an enrolment token in place of a second factor
     Action.EXPORT_AUDIT: Role.ADMIN,
 }
 """The smallest role that may order an action."""

@@ -16,6 +16,7 @@ from octy_worker.access.passkey_orders import PasskeyOrders
 from octy_worker.access.receipts import OrderReceipts, UnprovenReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.totp_enrolment import TotpEnrolments
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from octy_worker.settings import StaffSettings
@@ -31,6 +32,7 @@ class StaffAccess:
     members: Members
     receipts: OrderReceipts
     enrolments: Enrolments
+    totp_enrolments: TotpEnrolments
     built_in_authority: BuiltInAuthority
     four_eyes: frozenset[Action]
 
@@ -48,12 +50,13 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
     macs = RowMacs(settings.staff_keys)
     sealer = Sealer(settings.staff_keys, random_bytes, setting="OCTY_STAFF_KEYS", what="a secret of staff")
     members = Members(macs, sealer)
+    enrolments = Enrolments(members, macs, random_bytes)
     return StaffAccess(
-        authorities,
-        macs,
-        sealer,
-        members,
-        OrderReceipts(
+        authorities=authorities,
+        macs=macs,
+        sealer=sealer,
+        members=members,
+        receipts=OrderReceipts(
             installation,
             authorities,
             members,
@@ -61,9 +64,10 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
             passkeys=PasskeyOrders(settings.staff_url, macs),
             four_eyes=four_eyes,
         ),
-        Enrolments(members, macs, random_bytes),
-        BuiltInAuthority(macs, sealer),
-        four_eyes,
+        enrolments=enrolments,
+        totp_enrolments=TotpEnrolments(installation, authorities, members, enrolments),
+        built_in_authority=BuiltInAuthority(macs, sealer),
+        four_eyes=four_eyes,
     )
 
 

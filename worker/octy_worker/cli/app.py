@@ -14,6 +14,7 @@ from octy_worker.cli.variables import load_variables
 
 _PANELS = {
     "For support staff": ("login", "logout", "sessions", "find", "accounts", "incidents", "keys", "outbox", "webhooks"),
+    "For admins of staff": ("staff",),
     "For operators": ("worker", "pages", "codec-server", "doctor", "secrets", "audit", "mail", "db", "temporal"),
     "To try it out": ("dev", "demo"),
 }
@@ -25,6 +26,8 @@ _GROUPS = {
     "webhooks": "Webhooks: events sent to customers' own servers.",
     "audit": "The audit log: what staff, customers and workers did, and the proof that it is whole.",
     "sessions": "Your sessions at a staff API; an admin's view of everybody's.",
+    "staff": "Staff: who may act, in which role, and how they prove it.",
+    "staff ca": "The built-in certificate authority, for those who run none.",
     "mail": "Mails to customers: preview, test and DKIM.",
     "db": "The database: schema, migration, retention and restored backups.",
     "temporal": "Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.",
@@ -86,6 +89,17 @@ _COMMANDS = {
         "webhooks:send_test",
         "Send a signed test event to an account's server now, and show the result.",
     ),
+    "staff bootstrap": ("staff:bootstrap", "Make the first admin, on this host, once."),
+    "staff add": ("staff:add", "Invite a staff member, or one who was disabled."),
+    "staff list": ("staff:list_all", "List staff: roles, states, second factors."),
+    "staff role": ("staff:change_role", "Give a staff member another role."),
+    "staff disable": ("staff:disable", "End all rights of a staff member, and the sessions."),
+    "staff reset": ("staff:reset", "Remove a staff member's second factors, for one who has lost the device."),
+    "staff enroll": ("staff_enroll:enroll", "Register a one-time password as your second factor."),
+    "staff certificate": ("staff_ca:certificate", "Issue a short-lived certificate for an SSH key."),
+    "staff revoke": ("staff_ca:revoke", "List valid certificates of a staff member, and print how to revoke them."),
+    "staff ca init": ("staff_ca:init", "Make a key of the built-in certificate authority."),
+    "staff ca show": ("staff_ca:show", "Show the public keys of the built-in certificate authority."),
     "worker": ("services:worker", "Run the worker and the customers' pages until stopped."),
     "pages": ("services:pages", "Serve only the customers' pages, until stopped."),
     "codec-server": (
@@ -149,10 +163,15 @@ class OctyGroup(MainGroup):
 
 
 def _group(name: str) -> TyperGroup:
-    group = TyperGroup(name=name, help=_GROUPS[name], no_args_is_help=True, rich_markup_mode="rich")
+    group = TyperGroup(name=name.rpartition(" ")[2], help=_GROUPS[name], no_args_is_help=True, rich_markup_mode="rich")
     for path, entry in _COMMANDS.items():
-        if path.startswith(f"{name} "):
-            group.add_command(LazyCommand(path.removeprefix(f"{name} "), *entry))
+        parent, _, own = path.rpartition(" ")
+        if parent == name:
+            group.add_command(LazyCommand(own, *entry))
+    for path in _GROUPS:
+        parent, _, own = path.rpartition(" ")
+        if parent == name:
+            group.add_command(_group(path), own)
     return group
 
 

@@ -31,6 +31,8 @@ _USER = 1  # certificate type; 2 is a host's
 _AUTHORITY_SIGNATURES = frozenset(
     {b"ssh-ed25519", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp384", b"rsa-sha2-256", b"rsa-sha2-512"}
 )
+BACKDATING = 120
+"""Seconds that an authority may put into the past for clocks that differ: step-ca does 60, Vault 30."""
 _MIN_RSA_BITS = 2048
 _SOURCE_ADDRESS, _VERIFY_REQUIRED = b"source-address", b"verify-required"
 
@@ -131,7 +133,7 @@ class CertificateAuthorities:
             raise RefusedSignatureError("the certificate is not valid yet; compare the clocks")
         if now >= certificate.valid_before:
             raise RefusedSignatureError("the certificate has expired; get a new one")
-        if certificate.valid_before - certificate.valid_after > self._max_lifetime:
+        if certificate.valid_before - certificate.valid_after > self._max_lifetime + BACKDATING:
             raise RefusedSignatureError(
                 f"the certificate is valid for longer than {self._max_lifetime / 3600:g} h "
                 "(OCTY_STAFF_CERTIFICATE_LIFE)"

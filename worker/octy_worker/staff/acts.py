@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from octy_worker.access.roles import Action
+from octy_worker.staff.member_operations import MEMBER_ACTS
 from octy_worker.staff.operations import Act, Fields
 from octy_workflows.messages import ExtendedDeadlines, ResendResult
 from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend
@@ -128,6 +129,6 @@ EXPORT = Act(Action.EXPORT_AUDIT, Export, EvidencePack, "octy_worker.staff.audit
 """Subject: the incident's id."""
 
 ACTS: dict[Action, Act[Any, Any]] = {
-    act.action: act for act in (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, EXPORT)
+    act.action: act for act in (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, EXPORT, *MEMBER_ACTS)
 }
 """All acts by action."""

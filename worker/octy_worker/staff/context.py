@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from octy_middleware.clock import Clock, RandomBytes
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.settings import BaseSettings
 from octy_worker.access.receipts import OrderReceipts
-from octy_worker.access.staff_settings import load_receipts
+from octy_worker.access.staff_settings import StaffAccess, load_receipts, load_staff_access
 from octy_worker.settings import StaffSettings
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ class StaffContext:
     def installation(self) -> str:
         """The installation's id."""
         return installation_id(self.database)
+
+    @cached_property
+    def access(self) -> StaffAccess:
+        """What judges staff. Raises ConfigurationError, also where OCTY_STAFF_KEYS is not set."""
+        access = load_staff_access(self.settings(StaffSettings), self.installation, self.random_bytes)
+        if access is None:
+            raise ConfigurationError(
+                "OCTY_STAFF_KEYS is not set, so there is no staff → set the OCTY_STAFF_KEYS that `octy secrets` prints"
+            )
+        return access
 
     @cached_property
     def receipts(self) -> OrderReceipts:

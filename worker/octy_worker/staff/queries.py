@@ -7,6 +7,7 @@ from typing import Any
 from octy_worker.reports.key_delivery import PendingDelivery
 from octy_worker.reports.models import IncidentLine
 from octy_worker.staff.audit_queries import AUDIT_QUERIES
+from octy_worker.staff.member_operations import LIST_STAFF
 from octy_worker.staff.operations import Listed, Query
 
 _READERS = "octy_worker.staff.readers"
@@ -101,6 +102,7 @@ _ALL: tuple[Query[Any, Any], ...] = (
     UNANSWERED,
     FIND_RESENDABLE,
     PENDING_KEYS,
+    LIST_STAFF,
     FIND_ORDER,
     *AUDIT_QUERIES,
 )

@@ -1,0 +1,124 @@
+"""A one-time password is registered by link, certificate and code together; each alone registers nothing."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+from support.staff_cli import StaffCli, code_of
+from support.world import World
+
+from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
+from octy_worker.access.totp_enrolment import TotpEnrolment
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+
+SEED = "7GL53UBTIRHD5G6ZSENACSZI24M2TW4W"
+
+
+@pytest.fixture
+def office(world: World) -> StaffCli:
+    office = StaffCli.make(world)
+    office.bootstrap()
+    return office
+
+
+@pytest.fixture
+def token(office: StaffCli) -> str:
+    """Ada's."""
+    return office.order("amy", "staff", "add", "ada", "--role", "responder").must().json["token"]
+
+
+def receive(office: StaffCli, given: TotpEnrolment, now: float | None = None) -> tuple[str, str]:
+    with office.world.database.write_session() as session:
+        return office.access.totp_enrolments.receive(session, given, time.time() if now is None else now)
+
+
+def refusal(office: StaffCli, given: TotpEnrolment, now: float | None = None) -> str:
+    before = office.world.rows("SELECT COUNT(*) FROM staff_factor"), office.listed()
+    with pytest.raises(RefusedSignatureError) as refused:
+        receive(office, given, now)
+    assert (office.world.rows("SELECT COUNT(*) FROM staff_factor"), office.listed()) == before
+    return str(refused.value)
+
+
+def test_factor_leads_back_to_the_order_that_invited_and_its_evidence_is_kept(office: StaffCli, token: str) -> None:
+    given = office.enrolment("ada", token)
+    handle, factor_id = receive(office, given)
+    assert (handle, office.listed()["ada"]) == ("ada", ("responder", "active"))
+    [(order_id,)] = office.world.rows("SELECT id FROM staff_order")
+    assert office.world.rows("SELECT granted_by FROM staff_factor WHERE id = :id", id=factor_id) == [(order_id,)]
+    [(order, detail)] = office.world.rows(
+        "SELECT order_id, detail FROM audit_entry WHERE action = 'staff.factor_added' AND order_id <> ''"
+    )
+    assert order == order_id
+    assert given.signature.splitlines()[1] in detail
+    assert given.seed not in str(office.world.rows("SELECT * FROM staff_factor"))
+    assert given.seed not in str(office.world.rows("SELECT * FROM audit_entry"))
+
+
+REFUSED = [
+    ("another namespace", {"namespace": "octy-order"}, "signed for 'octy-order'"),
+    ("another installation", {"text": {"installation": "f" * 16}}, "another installation"),
+    ("signed long ago", {"text": {"now": 1_790_000_000.0}}, "more than 5 minutes ago"),
+    ("text about another link", {"text": {"token": "x"}}, "another link or another secret"),
+    ("text about another secret", {"text": {"seed": SEED}}, "another link or another secret"),
+    ("wrong code", {"code": "000000"}, "code is wrong"),
+    ("no code", {"code": ""}, "code is wrong"),
+    ("no signature", {"signature": ""}, "signature"),
+]
+
+
+@pytest.mark.parametrize(("changes", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_enrolment_with_one_thing_wrong_is_refused(
+    office: StaffCli, token: str, changes: dict[str, object], why: str
+) -> None:
+    assert why in refusal(office, office.enrolment("ada", token, **changes))
+    receive(office, office.enrolment("ada", token))
+
+
+def test_link_alone_registers_nothing_for_another_certificate(office: StaffCli, token: str) -> None:
+    """Amy has read ada's mail."""
+    assert "the enrolment link is not amy's" in refusal(office, office.enrolment("amy", token))
+    forged = office.enrolment("amy", token, text={"handle": "ada"})
+    assert "was not issued to ada" in refusal(office, forged)
+
+
+def test_certificate_alone_registers_nothing(office: StaffCli, token: str) -> None:
+    assert "this link is not valid" in refusal(office, office.enrolment("ada", "no-token"))
+    receive(office, office.enrolment("ada", token))
+    assert "was used" in refusal(office, office.enrolment("ada", token))
+
+
+def test_code_that_registered_a_factor_orders_nothing(office: StaffCli, token: str) -> None:
+    given = office.enrolment("ada", token)
+    receive(office, given)
+    with pytest.raises(RefusedSignatureError, match="used before"), office.world.database.write_session() as session:
+        members = office.access.members
+        members.use_totp(session, members.require(session, "ada"), given.code, time.time())
+
+
+def test_secret_of_another_form_is_refused(office: StaffCli, token: str) -> None:
+    for seed in ("", "7GL5", SEED.lower(), f"{SEED}AA"):
+        given = replace(office.enrolment("ada", token), seed=seed)
+        assert "another secret" in refusal(office, given)
+    assert len(code_of(SEED)) == 6
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b'{"handle":"ada"}', b"[" * 4000, b"x" * 5000, b'"\\ud800"', b"\xff"]
+)
+def test_every_other_form_of_the_text_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidEnrolmentError):
+        EnrolmentText.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("installation", "x"), ("handle", "a\nb"), ("link", "x"), ("secret", ""), ("issued_at", 1.5), ("kind", "passkey")],
+)
+def test_text_with_an_invalid_field_is_refused(name: str, value: object) -> None:
+    text = EnrolmentText.make(installation="0" * 16, handle="ada", token="t", seed=SEED, now=1.0)
+    assert EnrolmentText.from_bytes(text.to_bytes()) == text
+    fields = {**json.loads(text.to_bytes()), name: value}
+    with pytest.raises(InvalidEnrolmentError):
+        EnrolmentText.from_bytes(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())

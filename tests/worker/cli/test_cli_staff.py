@@ -1,0 +1,272 @@
+"""`octy staff`: the first admin, invitations, roles, the built-in authority and its certificates."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from support.cli_rig import open_incident
+from support.ssh_keys import SoftToken, SshKey
+from support.staff_cli import StaffCli, public_key_file
+from support.world import World
+
+from octy_worker.cli.staff_ca import parse_lifetime
+from octy_worker.errors import UsageError
+
+
+@pytest.fixture
+def office(world: World) -> StaffCli:
+    return StaffCli.make(world)
+
+
+@pytest.fixture
+def staffed(office: StaffCli) -> StaffCli:
+    """One admin, amy, and one responder, ada."""
+    office.bootstrap()
+    office.add("ada", "responder")
+    return office
+
+
+def sql(office: StaffCli, statement: str) -> None:
+    with office.world.database.write() as connection:
+        assert connection.execute(text(statement)).rowcount >= 1
+
+
+def test_first_admin_enrolls_by_the_command_and_adds_a_colleague(office: StaffCli) -> None:
+    token = office.octy("staff", "bootstrap", "amy", "--mail", "amy@acme.example", "--json").must().json["token"]
+    office.certify("amy")
+    done = office.enroll_by_command("amy", token)
+    assert done["handle"] == "amy"
+    assert f"secret={done['secret']}" in done["uri"]
+    added = office.order("amy", "staff", "add", "ben", "--role", "key_admin").must().json
+    assert (added["handle"], added["role"], added["link"]) == ("ben", "key_admin", "")
+    assert office.listed() == {"amy": ("admin", "active"), "ben": ("key_admin", "invited")}
+    rows = office.world.rows("SELECT granted_by, mail FROM staff ORDER BY handle")
+    [(order_id, action)] = office.world.rows("SELECT id, action FROM staff_order")
+    assert (rows, action) == ([("bootstrap", "amy@acme.example"), (order_id, "")], "staff.add")
+    assert "entries are unchanged" in office.octy("audit", "verify").must().stdout
+
+
+def test_token_is_not_in_the_database_and_leads_to_the_page_where_there_is_one(office: StaffCli) -> None:
+    office.octy.variables["OCTY_STAFF_URL"] = "https://staff.acme.example"
+    made = office.octy("staff", "bootstrap", "amy", "--json").must().json
+    assert made["link"] == f"https://staff.acme.example/staff/enroll/{made['token']}"
+    for table in ("staff", "staff_enrolment", "audit_entry"):
+        assert made["token"] not in str(office.world.rows(f"SELECT * FROM {table}"))
+    office.certify("amy")
+    assert office.enroll_by_command("amy", made["link"])["handle"] == "amy"
+
+
+def test_bootstrap_happens_once(office: StaffCli) -> None:
+    first = office.octy("staff", "bootstrap", "amy", "--json").must().json["token"]
+    assert "has had its first admin: amy" in office.octy("staff", "bootstrap", "eve").must(3).stderr
+    second = office.octy("staff", "bootstrap", "amy", "--json").must().json["token"]
+    office.certify("amy")
+    refused = office.octy("--sign", str(office.keys["amy"].path), "staff", "enroll", "--token", first).must(3)
+    assert "this link is not valid" in refused.stderr
+    office.enroll("amy", second)
+    assert "has had its first admin" in office.octy("staff", "bootstrap", "amy").must(3).stderr
+    for table in ("staff_enrolment", "staff_factor", "staff"):
+        sql(office, f"DELETE FROM {table}")
+    assert "none is left → an admin adds" in office.octy("staff", "bootstrap", "eve").must(3).stderr
+
+
+def test_break_glass_on_the_host_makes_an_admin_where_none_is_left(office: StaffCli) -> None:
+    office.bootstrap()
+    for table in ("staff_factor", "staff_enrolment", "staff"):
+        sql(office, f"DELETE FROM {table}")
+    words = ("staff", "add", "zoe", "--role", "admin", "--reason", "all admins have left", "--json")
+    assert "nothing proves who you are" in office.octy(*words).must(2).stderr
+    token = office.octy("--break-glass", *words).must().json["token"]
+    office.enroll("zoe", token)
+    assert office.listed() == {"zoe": ("admin", "active")}
+
+
+@pytest.mark.parametrize("handle", ["", "Ada", "ada lovelace", "ada,root", "1ada", "a" * 65, "system", "customer", "ä"])
+def test_text_that_is_no_principal_or_has_another_meaning_is_no_handle(office: StaffCli, handle: str) -> None:
+    assert "can't be a handle" in office.octy("staff", "bootstrap", handle).must(2).stderr
+    assert office.world.rows("SELECT COUNT(*) FROM staff") == [(0,)]
+
+
+# Orders about staff
+
+
+@pytest.mark.parametrize(
+    ("by", "words", "error"),
+    [
+        ("ada", ("add", "eve", "--role", "admin"), "ada is responder, and this needs admin"),
+        ("ada", ("role", "ada", "--role", "admin"), "ada is responder, and this needs admin"),
+        ("amy", ("add", "ada", "--role", "viewer"), "ada is staff already: responder, active"),
+        ("amy", ("role", "amy", "--role", "viewer"), "amy is the only active admin"),
+        ("amy", ("disable", "amy"), "amy is the only active admin"),
+        ("amy", ("reset", "amy"), "ask a second admin"),
+    ],
+)
+def test_order_about_staff_that_breaks_a_rule_is_refused(
+    staffed: StaffCli, by: str, words: tuple[str, ...], error: str
+) -> None:
+    before = staffed.world.rows("SELECT * FROM staff ORDER BY id")
+    assert error in staffed.order(by, "staff", *words).must(3).stderr
+    assert staffed.world.rows("SELECT * FROM staff ORDER BY id") == before
+    [(refusals,)] = staffed.world.rows("SELECT COUNT(*) FROM audit_entry WHERE action = 'order.refused'")
+    assert refusals == 1
+
+
+def test_unknown_staff_member_is_named(staffed: StaffCli) -> None:
+    for words in (("role", "eve", "--role", "viewer"), ("disable", "eve"), ("reset", "eve")):
+        assert "there is no staff member eve" in staffed.order("amy", "staff", *words).must(2).stderr
+
+
+def test_role_changes_and_disabled_person_is_invited_again_without_old_factors(staffed: StaffCli) -> None:
+    assert staffed.order("amy", "staff", "role", "ada", "--role", "key_admin").must().json["role"] == "key_admin"
+    assert staffed.order("amy", "staff", "disable", "ada").must().json["state"] == "disabled"
+    assert "ada is disabled" in staffed.order("ada", "staff", "add", "eve", "--role", "admin").must(3).stderr
+    assert (
+        "ada is disabled" in staffed.octy("staff", "certificate", "ada", "--key", _pub(staffed, "ada")).must(3).stderr
+    )
+    assert set(staffed.listed()) == {"amy", "ada"}
+    token = staffed.order("amy", "staff", "add", "ada", "--role", "responder").must().json["token"]
+    assert staffed.listed()["ada"] == ("responder", "invited")
+    old_seed = staffed.seeds["ada"]
+    staffed.enroll("ada", token)
+    assert staffed.listed()["ada"] == ("responder", "active")
+    staffed.seeds["ada"] = old_seed
+    assert "code is wrong" in staffed.order("ada", "incidents", "decide", _incident(staffed), "dismiss").must(3).stderr
+
+
+def test_second_admin_resets_the_factors_of_the_first(staffed: StaffCli) -> None:
+    staffed.add("zoe", "admin")
+    token = staffed.order("zoe", "staff", "reset", "amy").must().json["token"]
+    assert staffed.listed()["amy"] == ("admin", "invited")
+    assert "amy is invited" in staffed.order("amy", "staff", "disable", "ada").must(3).stderr
+    staffed.enroll("amy", token)
+    assert staffed.order("amy", "staff", "disable", "zoe").must().json["state"] == "disabled"
+
+
+def test_order_that_needs_no_proof_grants_no_role(staffed: StaffCli) -> None:
+    words = ("staff", "add", "eve", "--role", "admin", "--reason", "off")
+    refused = staffed.octy(*words, OCTY_STAFF_AUTH="off").must(3)
+    assert "nobody can be granted a role by an order that needs no proof" in refused.stderr
+    assert set(staffed.listed()) == {"amy", "ada"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE staff SET role = 'admin' WHERE handle = 'ada'",
+        "UPDATE staff SET role = 'admin', granted_by = 'bootstrap' WHERE handle = 'ada'",
+    ],
+)
+def test_role_written_by_sql_grants_nothing_and_is_shown(staffed: StaffCli, statement: str) -> None:
+    sql(staffed, statement)
+    refused = staffed.order("ada", "staff", "add", "eve", "--role", "admin").must(3)
+    assert "was not written by this system" in refused.stderr
+    assert "not written by this system: grants nothing" in staffed.octy("staff", "list").must().stdout
+
+
+# The built-in authority
+
+
+def test_certificates_have_ascending_serials_and_openssh_reads_them(office: StaffCli) -> None:
+    office.bootstrap()
+    key = office.keys["amy"]
+    for serial in (2, 3):
+        office.certify("amy", "--for", "90m")
+        shown = subprocess.run(["ssh-keygen", "-L", "-f", key.certificate], check=True, capture_output=True, text=True)
+        assert f"Serial: {serial}" in shown.stdout
+        assert f'Key ID: "amy-{serial}"' in shown.stdout
+        assert "Principals: \n                amy" in shown.stdout
+    made = office.octy("staff", "ca", "init", "--json").must().json["public_key"]
+    assert made not in office.octy.variables["OCTY_STAFF_CA_KEYS"]
+    issued = office.octy("staff", "certificate", "amy", "--key", _pub(office, "amy"), "--json").must().json
+    assert issued["serial"] == 4, "a further key goes on with the numbers"
+    shown = office.octy("staff", "ca", "show", "--json").must().json["keys"]
+    assert [key["trusted"] for key in shown] == [True, False]
+    events = office.world.rows("SELECT subject FROM audit_entry WHERE action = 'certificate.issued'")
+    assert events == [("amy",)] * 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (("eve",), 3, "there is no staff member eve"),
+        (("amy", "--for", "17h"), 2, "longer than OCTY_STAFF_CERTIFICATE_LIFE, 16:00:00"),
+        (("amy", "--for", "0h"), 2, "is not a time"),
+        (("amy", "--for", "soon"), 2, "is not a time"),
+        (("amy", "--out", "/no/such/folder/x"), 2, "can't be written"),
+    ],
+)
+def test_certificate_that_may_not_be_issued_is_refused(
+    office: StaffCli, words: tuple[str, ...], code: int, error: str
+) -> None:
+    office.bootstrap()
+    assert error in office.octy("staff", "certificate", *words, "--key", _pub(office, "amy")).must(code).stderr
+
+
+def test_key_with_which_nobody_can_sign_orders_gets_no_certificate(office: StaffCli, tmp_path: Path) -> None:
+    office.bootstrap()
+    keys = {
+        "not an SSH public key": "nonsense",
+        "certifies ed25519 and ecdsa": SshKey.make(tmp_path / "rsa", "-t", "rsa", "-b", "2048").public,
+    }
+    for error, line in keys.items():
+        words = ("staff", "certificate", "amy", "--key", public_key_file(tmp_path, line))
+        assert error in office.octy(*words).must(2).stderr
+    assert "can't be read" in office.octy("staff", "certificate", "amy", "--key", f"{tmp_path}/none").must(2).stderr
+    token = office.octy(
+        "staff", "certificate", "amy", "--key", public_key_file(tmp_path, SoftToken().public_line)
+    ).must(2)
+    assert "public key" in token.stderr or "certifies" in token.stderr
+
+
+def test_certificate_of_the_longest_life_is_accepted(office: StaffCli) -> None:
+    office.bootstrap()
+    office.certify("amy", "--for", "16h")
+    assert office.order("amy", "staff", "add", "ben", "--role", "viewer").must().json["handle"] == "ben"
+
+
+def test_revoked_certificate_orders_nothing(staffed: StaffCli) -> None:
+    before = staffed.octy("staff", "revoke", "amy", "--json").must().json
+    assert [each["serial"] for each in before["certificates"]] == [1]
+    name, _, value = before["setting"].partition("=")
+    staffed.octy.variables[name] = value
+    assert "was revoked" in staffed.order("amy", "staff", "add", "eve", "--role", "viewer").must(3).stderr
+    staffed.certify("amy")
+    assert staffed.order("amy", "staff", "add", "eve", "--role", "viewer").must()
+    again = staffed.octy("staff", "revoke", "amy", "--json").must().json
+    assert again["setting"] == f"{name}=serial:1,serial:3"
+    assert "has issued no certificate to eve" in staffed.octy("staff", "revoke", "eve").must().stdout
+
+
+def test_authority_key_written_by_sql_signs_nothing(office: StaffCli) -> None:
+    office.bootstrap()
+    sql(office, "UPDATE staff_authority SET public_key = public_key || ' x'")
+    refused = office.octy("staff", "certificate", "amy", "--key", _pub(office, "amy")).must(2)
+    assert "there is no certificate authority" in refused.stderr
+
+
+def test_authority_key_is_sealed_under_the_staff_keys(office: StaffCli) -> None:
+    [(sealed,)] = office.world.rows("SELECT private_key FROM staff_authority")
+    assert sealed.startswith("s1$")
+    assert "PRIVATE" not in sealed
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("8h", 28_800), ("90m", 5400), ("45s", 45), ("3600", 3600), ("1d", 86_400)]
+)
+def test_life_of_a_certificate_is_read(text: str, seconds: int) -> None:
+    assert parse_lifetime(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1h", "1.5h", "8 h", "8w", "0"])
+def test_other_text_is_no_life(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_lifetime(text)
+
+
+def _pub(office: StaffCli, handle: str) -> str:
+    return f"{office.keys[handle].path}.pub"
+
+
+def _incident(office: StaffCli) -> str:
+    return open_incident(office.world, "acme")[1]

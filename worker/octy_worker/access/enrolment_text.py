@@ -1,0 +1,79 @@
+"""PURE. What a staff member signs to register a one-time password, as canonical bytes. The client builds it.
+
+It names the link by SHA-256 of its token and the seed by its own SHA-256: the audit log can keep the text and its
+signature as evidence, and the signature is good for this link and this seed alone.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+from octy_worker.canonical_json import NotCanonicalError, canonical_json
+from octy_workflows.staff_requests import actor_error
+
+_MAX_BYTES = 4096
+_INSTALLATION, _HASH = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
+_KIND = "totp"
+
+
+class InvalidEnrolmentError(ValueError):
+    """The bytes are not an enrolment text in canonical form."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentText:
+    """Who registers which factor by which link. `link`, `secret`: SHA-256 in hex. `issued_at`: Unix seconds."""
+
+    installation: str
+    handle: str
+    link: str
+    secret: str
+    issued_at: int
+    kind: str = _KIND
+
+    @classmethod
+    def make(cls, *, installation: str, handle: str, token: str, seed: str, now: float) -> "EnrolmentText":
+        """Return the text for a link's token and a seed."""
+        return cls(installation, handle, sha256(token), sha256(seed), int(now))
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes, which are signed."""
+        return canonical_json({name: getattr(self, name) for name in self.__slots__})
+
+    def is_about(self, *, token: str, seed: str) -> bool:
+        """Return whether it names this link and this seed."""
+        return (self.link, self.secret) == (sha256(token), sha256(seed))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "EnrolmentText":
+        """Read canonical bytes. Raises InvalidEnrolmentError for every other form, and nothing else."""
+        refusal = InvalidEnrolmentError("it is not an enrolment text in canonical form")
+        if len(data) > _MAX_BYTES:
+            raise refusal
+        try:
+            text = cls(**json.loads(data))
+            is_valid = _is_valid(text) and text.to_bytes() == data
+        except (ValueError, TypeError, RecursionError, NotCanonicalError):
+            raise refusal from None
+        if not is_valid:
+            raise refusal
+        return text
+
+
+def sha256(text: str) -> str:
+    """Return SHA-256 of a text in hex."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _is_valid(text: EnrolmentText) -> bool:
+    texts = (text.installation, text.handle, text.link, text.secret, text.kind)
+    return (
+        all(isinstance(value, str) for value in texts)
+        and type(text.issued_at) is int
+        and text.kind == _KIND
+        and _INSTALLATION.fullmatch(text.installation) is not None
+        and _HASH.fullmatch(text.link) is not None
+        and _HASH.fullmatch(text.secret) is not None
+        and actor_error(text.handle) is None
+    )

@@ -1,0 +1,90 @@
+"""Registers a one-time password as second factor: by a one-time link, and a signature by certificate.
+
+Text and signature are kept in the audit log, beside what granted the link: the factor's whole story can be verified
+later.
+"""
+
+import re
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from octy_worker.access import totp
+from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
+from octy_worker.access.enrolments import Enrolments
+from octy_worker.access.members import Members, StaffState
+from octy_worker.access.orders import FRESHNESS, Namespace
+from octy_worker.crypto.ssh_certificates import (
+    CertificateAuthorities,
+    RefusedSignatureError,
+    check_principal,
+    check_source,
+)
+from octy_worker.crypto.ssh_signatures import verify_signature
+
+_SEED = re.compile(r"[A-Z2-7]{32}")  # 160 bits in Base32
+
+
+@dataclass(frozen=True, slots=True)
+class TotpEnrolment:
+    """What a staff member hands in. `body`: canonical bytes of an `EnrolmentText`; `code`: the first one of the app."""
+
+    body: bytes
+    signature: str
+    token: str
+    seed: str
+    code: str
+    label: str = ""
+    source: str | None = None  # address of the client
+
+
+@dataclass(frozen=True, slots=True)
+class TotpEnrolments:
+    """Registers one-time passwords of one installation, in the caller's transaction."""
+
+    installation: str
+    authorities: CertificateAuthorities
+    members: Members
+    enrolments: Enrolments
+
+    def receive(self, session: Session, given: TotpEnrolment, now: float) -> tuple[str, str]:
+        """Judge everything, add the factor, and let an invited person act; return handle and the factor's id.
+
+        Raises RefusedSignatureError; then nothing was changed.
+        """
+        text = self._read(given, now)
+        signed = verify_signature(
+            given.signature, given.body, namespace=Namespace.ENROLMENT, authorities=self.authorities, now=now
+        )
+        check_principal(signed.certificate, text.handle)
+        check_source(signed.certificate, given.source)
+        link = self.enrolments.find(session, given.token, now)
+        if link.member.handle != text.handle:
+            raise RefusedSignatureError(f"the enrolment link is not {text.handle}'s")
+        counter = totp.verify_code(given.seed, given.code, last_counter=0, now=now)
+        self.enrolments.use(session, link, now)
+        evidence = {
+            "text": given.body.decode(),
+            "signature": given.signature,
+            "certificate": signed.certificate.serial,
+        }
+        factor_id = self.members.add_totp(
+            session, link.member, given.seed, now=now, label=given.label, granted_by=link.granted_by, counter=counter,
+            detail=evidence,
+        )  # fmt: skip
+        if link.member.state is StaffState.INVITED:
+            self.members.activate(session, link.member, now)
+        return text.handle, factor_id
+
+    def _read(self, given: TotpEnrolment, now: float) -> EnrolmentText:
+        try:
+            text = EnrolmentText.from_bytes(given.body)
+        except InvalidEnrolmentError as error:
+            raise RefusedSignatureError(str(error)) from None
+        if text.installation != self.installation:
+            raise RefusedSignatureError("the enrolment is for another installation")
+        if abs(now - text.issued_at) > FRESHNESS:
+            raise RefusedSignatureError("the enrolment was signed more than 5 minutes ago, or the clocks differ")
+        if _SEED.fullmatch(given.seed) is None or not text.is_about(token=given.token, seed=given.seed):
+            raise RefusedSignatureError("the enrolment was signed for another link or another secret")
+        return text
