@@ -128,7 +128,6 @@ RESEND_KEYS = Act(Action.RESEND_KEYS, Resend, NewLink, f"{_DECISIONS}:resend_key
 EXPORT = Act(Action.EXPORT_AUDIT, Export, EvidencePack, "octy_worker.staff.audit_exports:export", for_author=True)
 """Subject: the incident's id."""
 
-ACTS: dict[Action, Act[Any, Any]] = {
-    act.action: act for act in (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, EXPORT, *MEMBER_ACTS)
-}
+_ALL: tuple[Act[Any, Any], ...] = (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, EXPORT, *MEMBER_ACTS)
+ACTS: dict[Action, Act[Any, Any]] = {act.action: act for act in _ALL}
 """All acts by action."""
