@@ -11,6 +11,7 @@ from itertools import chain
 from uuid import uuid4
 
 import httpx2
+from support.in_session import in_session
 
 from octy_middleware.errors import OctyError
 from octy_worker.dev.customer import Customer, Keys
@@ -193,7 +194,7 @@ class AccountScenario:
     def _ask_staff(self) -> bool:
         order = {"actor": "support", "reason": "the page showed no secret", "leaked": False, "now": time.time()}
         try:
-            key_orders.regenerate(self._run.installation.database, self._reference, **order)
+            in_session(self._run.installation.database, key_orders.regenerate, self._reference, **order)
         except (OctyError, RefusedError):
             return False
         return True

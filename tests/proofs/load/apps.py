@@ -21,6 +21,7 @@ from starlette.middleware import Middleware  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import PlainTextResponse  # noqa: E402
 from starlette.routing import Route  # noqa: E402
+from support.in_session import in_session  # noqa: E402
 
 from octy_middleware import Database, OctyASGIMiddleware, OctyWSGIMiddleware, Settings  # noqa: E402
 from octy_worker.staff import key_orders  # noqa: E402
@@ -31,7 +32,7 @@ database = Database(settings.database_url)  # not the middleware's own object: t
 
 def revoke(public_key: str) -> str:
     """Revoke a key pair as `octy keys revoke` does, in this very process."""
-    key_orders.revoke(database, public_key, actor="staff", reason="under load", now=_real())
+    in_session(database, key_orders.revoke, public_key, actor="staff", reason="under load", now=_real())
     return "revoked"
 
 

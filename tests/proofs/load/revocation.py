@@ -15,6 +15,7 @@ from itertools import count
 from multiprocessing.connection import Connection as Pipe
 from typing import NamedTuple
 
+from support.in_session import in_session
 from support.until import until_async
 from support.world import Keys, World
 
@@ -37,12 +38,12 @@ _DAY = 86_400.0
 
 
 def _revoke(database: Database, keys: Keys) -> None:
-    key_orders.revoke(database, keys.public_key, actor="staff", reason="under load", now=time.time())
+    in_session(database, key_orders.revoke, keys.public_key, actor="staff", reason="under load", now=time.time())
 
 
 def _regenerate(database: Database, keys: Keys) -> None:
     order = {"actor": "staff", "reason": "under load", "leaked": True}
-    key_orders.regenerate(database, keys.reference, **order, now=time.time())
+    in_session(database, key_orders.regenerate, keys.reference, **order, now=time.time())
 
 
 WAYS: tuple[Callable[[Database, Keys], None], ...] = (_revoke, _regenerate)

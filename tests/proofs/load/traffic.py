@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from support.in_session import in_session
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_worker.staff import key_orders
@@ -46,7 +47,7 @@ class TrafficKeys:
         sizes = {"hot": _HOT, "warm": _WARM, "cold": cold, "retired": _RETIRED}
         made = cls(**{role: [world.register(f"{role}-{n}") for n in range(size)] for role, size in sizes.items()})
         for keys in made.retired:
-            key_orders.revoke(world.database, keys.public_key, actor="staff", reason="under load", now=1.0)
+            in_session(world.database, key_orders.revoke, keys.public_key, actor="staff", reason="under load", now=1.0)
         return made
 
 

@@ -263,8 +263,14 @@ def known(**facts: object) -> KnownRegeneration:
 
 def ordered(world: World, keys: Keys) -> str:
     """Order new keys, issued and sent, that were not collected."""
-    regeneration = key_orders.regenerate(
-        world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
+    regeneration = in_session(
+        world.database,
+        key_orders.regenerate,
+        keys.reference,
+        actor="ada",
+        reason="ticket 1",
+        leaked=False,
+        now=time.time(),
     ).regeneration_id
     with world.database.write_session() as session:
         regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, ttl=60, now=time.time())
@@ -311,8 +317,8 @@ def test_repair_ends_uncollected_keys_as_they_ended_and_keeps_the_old_key_pair(w
 
 def test_collected_keys_without_a_row_are_reported_as_lost(world: World) -> None:
     keys = world.register()
-    regeneration = key_orders.regenerate(
-        world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
+    regeneration = in_session(
+        world.database, key_orders.regenerate, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
     fact = known(id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, collected_at=1e9)
@@ -515,8 +521,8 @@ class FakeHistories(Histories):
 def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> None:
     """It wrote an audit line for each retired key pair at once; the doctor sees the result of a complete run only."""
     keys = world.register()
-    regeneration = key_orders.regenerate(
-        world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
+    regeneration = in_session(
+        world.database, key_orders.regenerate, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
     fact = known(

@@ -18,7 +18,8 @@ from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Reso
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import RefusedError
-from octy_worker.staff.amendments import Amendment, AmendmentResult, amend_answer
+from octy_worker.staff.amendments import Amendment, amend_answer
+from octy_worker.staff.outputs import AmendmentResult
 from octy_workflows.messages import CloseIncidentInput, OpenRegenerationInput
 
 NOW = time.time() + 86_400

@@ -15,8 +15,8 @@ from octy_worker.access.orders import InvalidOrderError, Order, is_order_id
 from octy_worker.access.roles import Action
 from octy_worker.cli import alerts, incidents_bulk
 from octy_worker.domain.incidents import answer_incident
-from octy_worker.staff.acts import DecisionResult, DecisionStatus
 from octy_worker.staff.bulk_decisions import decide_each, open_since
+from octy_worker.staff.outputs import DecisionResult, DecisionStatus
 
 WHY = ("--reason", "our wrong release")
 NOW = time.time()

@@ -152,11 +152,11 @@ def test_key_pair_that_was_never_active_has_no_event(world: World, keys: Keys) -
 
 
 def revoke(world: World, keys: Keys) -> None:
-    key_orders.revoke(world.database, keys.public_key, actor="ann", reason="they asked", now=NOW)
+    in_session(world.database, key_orders.revoke, keys.public_key, actor="ann", reason="they asked", now=NOW)
 
 
 def leak(world: World, keys: Keys) -> None:
-    key_orders.regenerate(world.database, "acme", actor="ann", reason="they asked", leaked=True, now=NOW)
+    in_session(world.database, key_orders.regenerate, "acme", actor="ann", reason="they asked", leaked=True, now=NOW)
 
 
 def leak_in_an_incident(world: World, keys: Keys) -> None:

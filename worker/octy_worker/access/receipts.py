@@ -183,7 +183,7 @@ class OrderReceipts:
         return order
 
     def add_part(self, session: Session, order_id: str, subject: str, now: float) -> Order:
-        """Have the part of an order of many acts received, about this subject, and return it.
+        """Have the part of a used order of many acts received, about this subject, and return it.
 
         Raises RefusedSignatureError. A repeat returns the same part, whether or not it was used.
         """
@@ -193,8 +193,8 @@ class OrderReceipts:
         part = _part_of(self._verified(session, row), subject)
         if session.get(StaffOrder, part.order_id) is not None:
             return part
-        if row.state != OrderState.RECEIVED:
-            raise UnusableOrderError(_not_received(row), RefusalReason.REQUEST_USED)
+        if row.state != OrderState.USED:
+            raise UnusableOrderError("the staff order of this id is not used yet", RefusalReason.REQUEST_USED)
         empty = {"body": "", "signature": "", "certificate": ""}
         about = {"id": part.order_id, "action": str(part.action), "subject": subject, "actor": part.actor}
         proven = {"factor": row.factor, "source": row.source, "part_of": row.id}

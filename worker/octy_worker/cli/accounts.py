@@ -5,16 +5,22 @@ from typing import Annotated
 
 import typer
 
-from octy_middleware.db.models import Account
-from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
 from octy_worker.cli.output import print_json, print_list, print_omitted, print_page, print_result
 from octy_worker.cli.views import accounts as view
-from octy_worker.reports.queries import count_rows, list_accounts, show_account
-from octy_worker.staff.account_changes import change_contact_address
-from octy_worker.staff.registration import add_account
+from octy_worker.staff.acts import ADD_ACCOUNT, CHANGE_ACCOUNT, ContactAddress, NewAccount
+from octy_worker.staff.queries import (
+    FIND_ACCOUNT,
+    LIST_ACCOUNTS,
+    SHOW_ACCOUNT,
+    AccountRef,
+    ListPart,
+    ShowAccount,
+)
 
+_NEW = "a new customer"
 ADD_JSON = "account_id, regeneration_id, reference, contact_email_address"
 CHANGE_JSON = "account_id, account, contact_email_address, security_address, takes_effect_at, keys_wait"
 LIST_JSON = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
@@ -51,9 +57,9 @@ def add(
         "webhook_url": webhook,
         "authenticated_id_key": id_key,
     }
-    who, own_id, address = staff_actor(context, actor), reference.strip(), email.strip()
-    with open_database(context) as database:
-        added = add_account(database, reference, contact, actor=who, now=now())
+    own_id, address = reference.strip(), email.strip()
+    with open_desk(context, actor) as desk:
+        added = desk.order(ADD_ACCOUNT, "", NewAccount(reference, **contact), _NEW)
     mailed = "The worker mails the public key, and a link that shows the secret once"
     lines = [
         f"Account {own_id} is created ({added.account_id}).",
@@ -82,9 +88,9 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL; the worker sends the notices."""
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        changed = change_contact_address(database, account, email, actor=who, reason=reason, now=now())
+    with open_desk(context, actor) as desk:
+        account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
+        changed = desk.order(CHANGE_ACCOUNT, account_id, ContactAddress(email), reason)
     done = f"the contact address of {changed.account} is changed"
     print_result(done, changed, view.changed_lines(changed), as_json=as_json)
 
@@ -97,11 +103,10 @@ def change(
 def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, as_json: AsJson = False) -> None:
     """Show one line for each account."""
     part = ListPage(limit, page)
-    with open_database(context) as database, database.read_session() as session:
-        found = list_accounts(session, limit=part.row_limit, offset=part.offset)
-        total = count_rows(session, Account)
+    with open_desk(context) as desk:
+        found = desk.read(LIST_ACCOUNTS, ListPart(part.row_limit, part.offset))
     empty = "There are no accounts yet. Create one with `octy accounts add`."
-    print_list("accounts", found, total, part, view.list_table, empty=empty, as_json=as_json)
+    print_list("accounts", found.rows, found.total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @help_page(
@@ -119,8 +124,8 @@ def show_one(
     as_json: AsJson = False,
 ) -> None:
     """Show one account."""
-    with open_database(context) as database, database.read_session() as session:
-        report = show_account(session, reference, now(), limit=limit or None)
+    with open_desk(context) as desk:
+        report = desk.read(SHOW_ACCOUNT, ShowAccount(reference, limit or None))
     if as_json:
         print_json(report)
         return

@@ -2,14 +2,13 @@
 
 import typer
 
-from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_json, print_lines, print_result
 from octy_worker.formatting import format_duration, format_time
-from octy_worker.mail.alert_hold import current_hold
-from octy_worker.mail.unsent import unsent_alerts
-from octy_worker.staff.alerts import release_alerts
+from octy_worker.staff.acts import RELEASE_ALERTS, NoFields
+from octy_worker.staff.queries import HELD_ALERTS, Nothing
 
 HELD_JSON = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
 RELEASE_JSON = "id, actor, released_at"
@@ -18,24 +17,21 @@ RELEASE_JSON = "id, actor, released_at"
 @help_page("octy incidents held", json=HELD_JSON)
 def held(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the hold and the unsent alerts."""
-    with open_database(context) as database, database.read_session() as session:
-        hold, unsent = current_hold(session, now()), unsent_alerts(session, now())
+    with open_desk(context) as desk:
+        found = desk.read(HELD_ALERTS, Nothing())
     if as_json:
-        facts = {name: getattr(hold, name, None) for name in ("evidence", "accounts", "began_at", "ends_at")}
-        print_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
+        print_json(found)
         return
-    if hold is None:
+    if found.ends_at is None:
         print_lines("Alerts are not held.")
     else:
-        why = hold.evidence.replace("_", " ")
+        why = str(found.evidence).replace("_", " ")
         print_lines(
-            f"Alerts are held until {format_time(hold.ends_at)}: {why}, {hold.accounts} accounts.",
+            f"Alerts are held until {format_time(found.ends_at)}: {why}, {found.accounts} accounts.",
             "To send them now: octy incidents release --reason …",
         )
-    print_lines(
-        f"Unsent alerts: {unsent.count}"
-        + (f", the oldest for {format_duration(unsent.oldest)}." if unsent.count else ".")
-    )
+    oldest = f", the oldest for {format_duration(found.oldest_unsent_seconds)}." if found.unsent else "."
+    print_lines(f"Unsent alerts: {found.unsent}{oldest}")
 
 
 @help_page(
@@ -45,8 +41,7 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
 )
 def release(context: typer.Context, *, reason: Reason, actor: Actor = None, as_json: AsJson = False) -> None:
     """End the hold."""
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        released = release_alerts(database, actor=who, reason=reason, now=now())
+    with open_desk(context, actor) as desk:
+        released = desk.order(RELEASE_ALERTS, "", NoFields(), reason)
     done = "held alerts are sent within a minute"
     print_result(done, released, ["Held alerts are sent within a minute."], as_json=as_json)

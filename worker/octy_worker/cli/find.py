@@ -6,7 +6,7 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cli.context import open_database
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson, Limit
 from octy_worker.cli.output import print_json, print_note, print_page, table
@@ -15,6 +15,7 @@ from octy_worker.errors import UsageError
 from octy_worker.formatting import format_count, format_source
 from octy_worker.reports import search
 from octy_worker.reports.search import SearchResult
+from octy_worker.staff.queries import SEARCH, SearchFor
 
 FIND_JSON = (
     "accounts[as in accounts list], keys[as in keys list], incidents[as in incidents list], "
@@ -43,8 +44,8 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Show a table of each kind of thing that matches."""
-    with open_database(context) as database, database.read_session() as session:
-        found = search.search(session, " ".join(words), limit=limit or None)
+    with open_desk(context) as desk:
+        found = desk.read(SEARCH, SearchFor(" ".join(words), limit or None))
     if not any(found.totals):  # the text is not repeated: it may be a secret
         searched = (
             ""

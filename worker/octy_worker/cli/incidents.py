@@ -6,10 +6,8 @@ from typing import Annotated
 import typer
 
 from octy_middleware.clock import uuid7
-from octy_middleware.db.database import Database
-from octy_middleware.states import Answer
 from octy_worker.cli import incidents_follow
-from octy_worker.cli.context import now, open_desk, open_incident, staff_actor
+from octy_worker.cli.context import now, open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import (
     AccountFilter,
@@ -32,9 +30,9 @@ from octy_worker.cli.output import (
     print_result,
 )
 from octy_worker.cli.views import incidents as view
-from octy_worker.reports.queries import show_incident
-from octy_worker.staff.amendments import Amendment, amend
-from octy_worker.staff.queries import LIST_INCIDENTS, ListIncidents
+from octy_worker.staff.acts import AMEND, NewAnswer
+from octy_worker.staff.operations import Desk
+from octy_worker.staff.queries import FIND_INCIDENT, LIST_INCIDENTS, SHOW_INCIDENT, IncidentRef, ListIncidents
 from octy_workflows.staff_requests import Choice
 
 LIST_JSON = (
@@ -90,9 +88,8 @@ def show_one(
     ] = False,
 ) -> None:
     """Show one incident, and follow it if asked."""
-    with open_incident(context, incident) as (database, incident_id):
-        with database.read_session() as session:
-            report = show_incident(session, incident_id)
+    with open_desk(context) as desk:
+        report = desk.read(SHOW_INCIDENT, IncidentRef(incident))
         if as_json and not follow:
             print_json(report)
         elif not as_json:
@@ -100,13 +97,13 @@ def show_one(
             late_uses = ("uses of retired key pairs", len(report.late_uses), report.late_uses_total)
             print_omitted(late_uses, to_see_all="`octy keys show PUBLIC_KEY --limit 0` shows all of one key pair")
         if follow:
-            _follow(database, incident_id, as_json=as_json)
+            _follow(desk, report.incident.id, as_json=as_json)
 
 
-def _follow(database: Database, incident_id: str, *, as_json: bool) -> None:
+def _follow(desk: Desk, incident_id: str, *, as_json: bool) -> None:
     emit = print_json_line if as_json else view.print_timeline_line
     with suppress(KeyboardInterrupt):  # the way to stop
-        closed_as = incidents_follow.follow(database, incident_id, emit, from_start=as_json)
+        closed_as = incidents_follow.follow(desk, incident_id, emit, from_start=as_json)
         if not as_json:
             print_lines(f"The incident is closed: {closed_as}.")
 
@@ -134,14 +131,14 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL, which notifies the incident's workflow."""
-    who = staff_actor(context, actor)
-    new_answer = Answer.NOT_US if answer is Choice.REGENERATE else Answer.IT_WAS_US
-    amendment = Amendment(new_answer, leaked, who, reason, change_id or uuid7(now()))
-    with open_incident(context, incident) as (database, incident_id):
-        result = amend(database, incident_id, amendment, now())
+    order_id = change_id or uuid7(now())
+    with open_desk(context, actor) as desk:
+        incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
+        result = desk.order(AMEND, incident_id, NewAnswer(str(answer), leaked), reason, order_id=order_id)
+        who = desk.actor
     value = {
         "incident_id": incident_id,
-        "change_id": amendment.change_id,
+        "change_id": order_id,
         "answer": str(answer),
         "leaked": leaked,
         "actor": who,

@@ -9,7 +9,7 @@ from octy_middleware.clock import utc, uuid7
 from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, Reason, RequestOnly, Timeout
+from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, Reason, RequestId, RequestOnly, Timeout
 from octy_worker.cli.output import print_result, print_staff_request
 from octy_worker.cli.views.key_delivery import resent_lines
 from octy_worker.errors import RefusedError
@@ -25,8 +25,6 @@ from octy_worker.staff.queries import (
 )
 from octy_workflows.messages import MailKind
 from octy_workflows.staff_requests import Choice
-
-_RequestId = Annotated[str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)]
 
 DECIDE_JSON = "incident_id, decision_id, decision, leaked, actor, accepted, why"
 EXTEND_JSON = "incident_id, request_id, days, actor, staff_at, close_at"
@@ -117,7 +115,7 @@ def extend(
     days: Annotated[int, typer.Option("--days", help="By how many days.")],
     reason: Reason,
     actor: Actor = None,
-    request_id: _RequestId = None,
+    request_id: RequestId = None,
     timeout: Timeout = 20.0,
     request_only: RequestOnly = False,
     as_json: AsJson = False,
@@ -160,7 +158,7 @@ def resend(
         Kind | None, typer.Option("--kind", help="Which mail. Default: the last one.", show_default=False)
     ] = None,
     actor: Actor = None,
-    request_id: _RequestId = None,
+    request_id: RequestId = None,
     timeout: Timeout = 20.0,
     request_only: RequestOnly = False,
     as_json: AsJson = False,
@@ -204,7 +202,7 @@ def resend_keys(
     account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
     reason: Reason,
     actor: Actor = None,
-    request_id: _RequestId = None,
+    request_id: RequestId = None,
     timeout: Timeout = 20.0,
     as_json: AsJson = False,
 ) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from octy_middleware.db.models import KeyPair
 from octy_worker.access.orders import check_staff
-from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, PageNumber, Reason
 from octy_worker.cli.output import (
@@ -22,8 +21,9 @@ from octy_worker.cli.output import (
 from octy_worker.cli.views import key_delivery as delivery_view
 from octy_worker.cli.views import keys as view
 from octy_worker.errors import CommandError
-from octy_worker.reports.queries import account_of, count_rows, list_pairs, pair_of, show_key
-from octy_worker.staff import key_orders
+from octy_worker.staff.acts import REGENERATE, REVOKE, NewKeys, NoFields
+from octy_worker.staff.outputs import RevocationResult
+from octy_worker.staff.queries import FIND_ACCOUNT, LIST_KEYS, SHOW_KEY, AccountRef, ListKeys, ShowKey
 
 _Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The complete public key.")]
 
@@ -52,11 +52,9 @@ def list_some(
 ) -> None:
     """Show one line for each key pair."""
     part = ListPage(limit, page)
-    with open_database(context) as database, database.read_session() as session:
-        which = [KeyPair.account_id == account_of(session, account).id] if account else []
-        found = list_pairs(session, *which, limit=part.row_limit, offset=part.offset)
-        total = count_rows(session, KeyPair, *which)
-    print_list("keys", found, total, part, view.list_table, empty="There are no key pairs.", as_json=as_json)
+    with open_desk(context) as desk:
+        found = desk.read(LIST_KEYS, ListKeys(account, part.row_limit, part.offset))
+    print_list("keys", found.rows, found.total, part, view.list_table, empty="There are no key pairs.", as_json=as_json)
 
 
 @help_page(
@@ -72,8 +70,8 @@ def show_one(
     as_json: AsJson = False,
 ) -> None:
     """Show one key pair; its secret is not stored."""
-    with open_database(context) as database, database.read_session() as session:
-        report = show_key(session, public_key, now(), limit=limit or None)
+    with open_desk(context) as desk:
+        report = desk.read(SHOW_KEY, ShowKey(public_key, limit or None))
     if as_json:
         print_json(report)
         return
@@ -104,11 +102,10 @@ def regenerate(
     as_json: AsJson = False,
 ) -> None:
     """Order a new key pair."""
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        ordered, delivery = key_orders.order_new_keys(
-            database, account, actor=who, reason=reason, leaked=leaked, now=now()
-        )
+    with open_desk(context, actor) as desk:
+        account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
+        done_by = desk.order(REGENERATE, account_id, NewKeys(leaked), reason)
+    ordered, delivery = done_by.ordered, done_by.delivery
     new = f"New keys for {ordered.account} are ordered. The worker sends the mail to the customer."
     lines = [
         *(delivery_view.joined_lines(ordered.account, delivery) if ordered.joined else [new]),
@@ -144,22 +141,19 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key pair."""
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        check_staff(who, reason)
-        with database.read_session() as session:
-            pair_of(session, public_key)
-            pair = list_pairs(session, KeyPair.public_key == public_key)[0]
+    with open_desk(context, actor) as desk:
+        check_staff(desk.actor, reason)
+        pair = desk.read(SHOW_KEY, ShowKey(public_key, 1)).pair
         if not yes:
             print_note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
             if not confirm("Revoke it for good?"):
                 raise CommandError("cancelled, nothing was changed")
-        revoked = key_orders.revoke_and_audit(database, public_key, actor=who, reason=reason, now=now())
+        revoked = desk.order(REVOKE, public_key, NoFields(), reason)
     done = f"{revoked.public_key} is {'revoked' if revoked.changed else 'retired, as it was before'}"
     print_result(done, revoked, _outcome(revoked), as_json=as_json)
 
 
-def _outcome(revoked: key_orders.RevocationResult) -> list[str]:
+def _outcome(revoked: RevocationResult) -> list[str]:
     if not revoked.changed:
         return [f"{revoked.public_key} of {revoked.account} was retired already; nothing was changed."]
     lines = [f"{revoked.public_key} of {revoked.account} is revoked: all apps refuse it within one second."]

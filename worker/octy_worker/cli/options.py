@@ -32,6 +32,7 @@ RequestOnly = Annotated[
         "--request-only", help="Only have the order received and print its id; send it from Temporal's Web UI."
     ),
 ]
+RequestId = Annotated[str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)]
 AccountFilter = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)
 ]

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
 from octy_worker.cli.output import print_list, print_result, table
 from octy_worker.errors import UsageError
-from octy_worker.outbox.dead_letters import MessageLine, count_undelivered, list_undelivered
-from octy_worker.staff.outbox import retry_messages
+from octy_worker.outbox.dead_letters import MessageLine
+from octy_worker.staff.acts import RETRY_OUTBOX, Messages
+from octy_worker.staff.queries import LIST_MESSAGES, ListMessages
 
 LIST_JSON = (
     "messages[id, kind, subject_id, state, delivery_attempts, last_error, created_at, leased_by, leased_until], more, "
@@ -39,11 +40,10 @@ def list_some(
 ) -> None:
     """Show one line a message."""
     part = ListPage(limit, page)
-    with open_database(context) as database, database.read_session() as session:
-        found = list_undelivered(session, now(), dead_letters=dead_letters, limit=part.row_limit, offset=part.offset)
-        total = count_undelivered(session, dead_letters=dead_letters)
+    with open_desk(context) as desk:
+        found = desk.read(LIST_MESSAGES, ListMessages(dead_letters, part.row_limit, part.offset))
     empty = "There are no dead letters." if dead_letters else "All messages are delivered."
-    print_list("messages", found, total, part, _table, empty=empty, as_json=as_json)
+    print_list("messages", found.rows, found.total, part, _table, empty=empty, as_json=as_json)
 
 
 @help_page(
@@ -68,9 +68,9 @@ def retry_some(
     """Reset the delivery attempts of dead letters."""
     if bool(numbers) == everything:
         raise UsageError("no messages are chosen", "give their ids, or --all")
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        retried = retry_messages(database, None if everything else set(numbers or ()), actor=who, reason=reason)
+    wanted = Messages(None if everything else tuple(sorted(set(numbers or ()))))
+    with open_desk(context, actor) as desk:
+        retried, who = desk.order(RETRY_OUTBOX, "", wanted, reason).retried, desk.actor
     names = ", ".join(map(str, retried))
     done = f"messages {names} will be retried" if retried else "there was nothing to do"
     lines = (

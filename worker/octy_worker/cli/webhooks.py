@@ -6,18 +6,22 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from octy_middleware.clock import utc
-from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, PageNumber, Reason, RequestId
 from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result, table
-from octy_worker.cli.variables import variables_of
 from octy_worker.errors import CommandError, RefusedError, UsageError
-from octy_worker.reports.queries import account_of
-from octy_worker.settings import WebhookSettings
-from octy_worker.staff import webhooks
+from octy_worker.staff.acts import (
+    RETRY_WEBHOOKS,
+    ROTATE_WEBHOOK_SECRET,
+    SHOW_WEBHOOK_SECRET,
+    TEST_WEBHOOK,
+    NoFields,
+    Webhooks,
+)
+from octy_worker.staff.queries import FIND_ACCOUNT, LIST_WEBHOOKS, AccountRef, ListWebhooks
 from octy_worker.webhooks.failures import BLOCKED, FailureReason, PostResult
-from octy_worker.webhooks.repository import SECRET_OVERLAP, WebhookLine, count_webhooks, list_webhooks
+from octy_worker.webhooks.repository import WebhookLine
 
 LIST_JSON = (
     "webhooks[id, account, event, key, state, delivery_attempts, last_error, created_at, sent_at], more, total; "
@@ -47,12 +51,10 @@ def list_some(
 ) -> None:
     """Show one line for each webhook."""
     part = ListPage(limit, page)
-    with open_database(context) as database, database.read_session() as session:
-        owner = None if account is None else account_of(session, account).id
-        found = list_webhooks(session, account_id=owner, failed=failed, limit=part.row_limit, offset=part.offset)
-        total = count_webhooks(session, account_id=owner, failed=failed)
+    with open_desk(context) as desk:
+        found = desk.read(LIST_WEBHOOKS, ListWebhooks(account, failed, part.row_limit, part.offset))
     empty = "No webhook has failed." if failed else "There are no webhooks."
-    print_list("webhooks", found, total, part, _table, empty=empty, as_json=as_json)
+    print_list("webhooks", found.rows, found.total, part, _table, empty=empty, as_json=as_json)
 
 
 @help_page(
@@ -70,9 +72,8 @@ def retry_some(
     as_json: AsJson = False,
 ) -> None:
     """Reset the attempts."""
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        retried = webhooks.retry(database, ids, actor=who, reason=reason, now=now())
+    with open_desk(context, actor) as desk:
+        retried, who = desk.order(RETRY_WEBHOOKS, "", Webhooks(tuple(ids)), reason).retried, desk.actor
     names = ", ".join(retried)
     lines = [f"Will be retried: {names}.", "To see the result: octy webhooks list"]
     done = f"webhooks {names} will be retried"
@@ -85,11 +86,18 @@ def retry_some(
     "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to no one "
     "else: with it anybody can forge events. It gives no access to the API. The command is audited.",
 )
-def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
+def secret(
+    context: typer.Context,
+    account: _Account,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why, in one line.")] = "the customer needs it",
+    request_id: RequestId = None,
+    actor: Actor = None,
+) -> None:
     """Print only the secret, so that it can be piped."""
-    settings = _settings(context)
-    with open_database(context) as database:
-        typer.echo(webhooks.reveal_secret(database, settings, account, actor=staff_actor(context, actor)))
+    with open_desk(context, actor) as desk:
+        account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
+        typer.echo(desk.order(SHOW_WEBHOOK_SECRET, account_id, NoFields(), reason, order_id=request_id).secret)
 
 
 @help_page(
@@ -102,15 +110,15 @@ def rotate_one(
     context: typer.Context, account: _Account, *, reason: Reason, actor: Actor = None, as_json: AsJson = False
 ) -> None:
     """Rotate the secret."""
-    who = staff_actor(context, actor)
-    with open_database(context) as database:
-        rotated = webhooks.rotate_secret(database, account, actor=who, reason=reason, now=now())
-    until = format_time(utc(now() + SECRET_OVERLAP.total_seconds()))
+    with open_desk(context, actor) as desk:
+        account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
+        rotated, who = desk.order(ROTATE_WEBHOOK_SECRET, account_id, NoFields(), reason), desk.actor
+    until = format_time(rotated.previous_until)
     lines = [
         f"{rotated.reference} has a new webhook secret. The previous one is used until {until}.",
         f"To print the new one: octy webhooks secret {rotated.reference}",
     ]
-    value = {"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who}
+    value = {"account": rotated.account_id, "version": rotated.version, "actor": who}
     print_result(f"the webhook secret of {rotated.reference} was rotated", value, lines, as_json=as_json)
 
 
@@ -123,24 +131,16 @@ def rotate_one(
 )
 def send_test(context: typer.Context, account: _Account, actor: Actor = None, as_json: AsJson = False) -> None:
     """Send it once."""
-    settings = _settings(context)
-    with open_database(context) as database:
-        who = staff_actor(context, actor)
-        webhook_id, delivery = webhooks.send_test_event(database, settings, account, actor=who, clock=now)
+    with open_desk(context, actor) as desk:
+        account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
+        tested = desk.order(TEST_WEBHOOK, account_id, NoFields(), "a test event")
+    webhook_id, delivery = tested.webhook_id, tested.result
     if as_json:
         result = {"webhook_id": webhook_id, "delivered": delivery.reason is None, "error": delivery.code}
         print_json({**result, "status": delivery.status})
     elif delivery.reason is None:
         print_lines(f"Delivered: {delivery.description}. The event was webhook.test, its webhook-id {webhook_id}.")
     _raise(delivery)
-
-
-def _settings(context: typer.Context) -> WebhookSettings:
-    """Return the settings of webhooks; no other keys are needed."""
-    settings = WebhookSettings.from_environment(variables_of(context))
-    if settings.webhook_keys is None:
-        raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "set it; `octy secrets` prints new keys")
-    return settings
 
 
 def _raise(delivery: PostResult) -> None:

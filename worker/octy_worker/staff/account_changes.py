@@ -3,55 +3,41 @@
 When security mails follow to the new address, and who is notified, is in `octy_middleware.domain.accounts`.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlmodel import Session, col, select
 
 from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.clock import to_micros
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Incident
 from octy_middleware.domain.accounts import StaffChange, change_contact, security_addresses
 from octy_middleware.errors import InvalidInputError
-from octy_worker.access.orders import check_staff
+from octy_worker.access.orders import Order
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import find_uncollected
 from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import account_of
+from octy_worker.staff.acts import ContactAddress
 from octy_worker.staff.audit import record
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.outputs import ContactChangeResult
 
 
-@dataclass(frozen=True, slots=True)
-class ContactChangeResult:
-    """A changed contact address. `takes_effect_at`: when security mails follow to it; None: they go there already."""
-
-    account_id: str
-    account: str
-    contact_email_address: str
-    security_address: str
-    takes_effect_at: datetime | None
-    keys_wait: bool  # there are uncollected new keys, whose link can be sent again
-
-
-def change_contact_address(
-    database: Database, reference: str, email: str, *, actor: str, reason: str, now: float
-) -> ContactChangeResult:
+def change_contact_address(context: StaffContext, order: Order, fields: ContactAddress) -> ContactChangeResult:
     """Change the contact address of an account, and audit it; all addresses get a notice.
 
-    Raises RefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
-    an unknown account or an address that no mail can be sent to. Then nothing was changed.
+    Raises RefusedError when the address is set already; InvalidInputError for an unknown account or an address that no
+    mail can be sent to. Then nothing was changed.
     """
-    check_staff(actor, reason)
+    email, now = fields.contact_email_address, context.clock()
     address = checked_mail_address(email.strip())
-    with database.write_session() as session:
-        account = account_of(session, reference)
+    with context.database.write_session() as session:
+        context.use(session, order)
+        account = account_of(session, order.subject)
         if account.contact_email_address == address:
             raise RefusedError(
                 f"{account.reference} has this contact address already → `octy accounts show {account.reference}` "
                 "shows where security mails go, and until when"
             )
-        staff = StaffChange(actor, reason)
+        staff = StaffChange(order.actor, order.reason)
         change_contact(session, account, {"contact_email_address": email}, now, staff=staff)
         _append_to_open_incidents(session, account, staff, now)
         changed = ContactChangeResult(
@@ -62,7 +48,7 @@ def change_contact_address(
             takes_effect_at=account.contact_takes_effect_at,
             keys_wait=find_uncollected(session, account.id) is not None,
         )
-    record("contact_changed", actor, reason=reason, account=changed.account_id)
+    record("contact_changed", order.actor, reason=order.reason, account=changed.account_id)
     return changed
 
 

@@ -1,12 +1,30 @@
-"""Everything that staff can order: actions, fields, outputs. An order's subject is the id that the act is about."""
+"""Everything that staff can order: actions and fields. What they return: `outputs`.
+
+An order's subject is the id that the act is about.
+"""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from octy_worker.access.roles import Action
 from octy_worker.staff.member_operations import MEMBER_ACTS
 from octy_worker.staff.operations import Act, Fields
+from octy_worker.staff.outputs import (
+    AmendmentResult,
+    BulkResult,
+    ContactChangeResult,
+    Done,
+    NewLink,
+    OrderedKeys,
+    RegistrationResult,
+    ReleasedHold,
+    RetriedMessages,
+    RetriedWebhooks,
+    RevocationResult,
+    RotatedSecret,
+    WebhookSecret,
+    WebhookTest,
+)
 from octy_workflows.messages import ExtendedDeadlines, ResendResult
 from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend
 
@@ -38,31 +56,6 @@ class BulkDecision(Fields):
         return Decision(self.decision, self.leaked).error()
 
 
-class DecisionStatus(StrEnum):
-    """The result of the decision for one incident."""
-
-    DECIDED = "decided"
-    REFUSED = "refused"
-    UNAVAILABLE = "unavailable"
-    NOT_TRIED = "not_tried"
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionResult:
-    """The result for one incident, and why."""
-
-    incident_id: str
-    end: DecisionStatus
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkResult:
-    """Output of `incident.decide-many`, in the order of its incidents."""
-
-    results: tuple[DecisionResult, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Extension(Fields):
     """Fields of `incident.extend`: by how many days."""
@@ -86,17 +79,21 @@ class Resend(Fields):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """Output of an act that returns nothing else."""
+class NewAnswer(Fields):
+    """Fields of `incident.amend`. `answer`: a `Choice`."""
 
-    order_id: str
+    answer: str
+    leaked: bool = False
+
+    def error(self) -> str | None:
+        """Return why they are invalid, or None."""
+        fault = StaffDecision(self.answer, _ANY, _ANY).error()
+        return fault and fault.replace("decision must", "answer must")
 
 
 @dataclass(frozen=True, slots=True)
-class NewLink:
-    """Output of `keys.resend`: the number of the mail with the new link."""
-
-    mail: int
+class NoFields(Fields):
+    """The order's subject says everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +109,57 @@ class EvidencePack:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Messages(Fields):
+    """Fields of `outbox.retry`: ids of dead letters; None: all."""
+
+    ids: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks(Fields):
+    """Fields of `webhooks.retry`: ids of webhooks."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount(Fields):
+    """Fields of `accounts.add`; all of them are private."""
+
+    reference: str
+    contact_email_address: str
+    contact_name: str = ""
+    contact_surname: str = ""
+    webhook_url: str = ""
+    authenticated_id_key: str = ""
+
+    def contact(self) -> dict[str, str]:
+        """Return the contact data."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "reference"}
+
+
+@dataclass(frozen=True, slots=True)
+class ContactAddress(Fields):
+    """Fields of `accounts.change`; the address is private."""
+
+    contact_email_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys(Fields):
+    """Fields of `keys.regenerate`."""
+
+    leaked: bool = False
+
+
+_STAFF = "octy_worker.staff"
 _DECISIONS = "octy_worker.staff.decisions"
 _REFUSED = f"{_DECISIONS}:record_refusal"
 
 DECIDE = Act(Action.DECIDE, Decision, Done, f"{_DECISIONS}:decide", on_refusal=_REFUSED)
 """Subject: the incident's id."""
-DECIDE_MANY = Act(Action.DECIDE_MANY, BulkDecision, BulkResult, "octy_worker.staff.bulk_decisions:decide_many")
+DECIDE_MANY = Act(Action.DECIDE_MANY, BulkDecision, BulkResult, f"{_STAFF}.bulk_decisions:decide_many")
 """Subject: none."""
 EXTEND = Act(Action.EXTEND, Extension, ExtendedDeadlines, f"{_DECISIONS}:extend", on_refusal=_REFUSED)
 """Subject: the incident's id."""
@@ -127,7 +169,48 @@ RESEND_KEYS = Act(Action.RESEND_KEYS, Resend, NewLink, f"{_DECISIONS}:resend_key
 """Subject: the regeneration's id."""
 EXPORT = Act(Action.EXPORT_AUDIT, Export, EvidencePack, "octy_worker.staff.audit_exports:export", for_author=True)
 """Subject: the incident's id."""
+_AMENDMENTS = f"{_STAFF}.amendments"
+AMEND = Act(
+    Action.AMEND, NewAnswer, AmendmentResult, f"{_AMENDMENTS}:amend", on_refusal=f"{_AMENDMENTS}:record_refusal"
+)
+"""Subject: the incident's id."""
+RELEASE_ALERTS = Act(Action.RELEASE_ALERTS, NoFields, ReleasedHold, f"{_STAFF}.alerts:release_alerts")
+"""Subject: none."""
+RETRY_OUTBOX = Act(Action.RETRY_OUTBOX, Messages, RetriedMessages, f"{_STAFF}.outbox:retry_messages")
+"""Subject: none."""
+ADD_ACCOUNT = Act(
+    Action.ADD_ACCOUNT,
+    NewAccount,
+    RegistrationResult,
+    f"{_STAFF}.registration:add_account",
+    private=frozenset(NewAccount.__slots__),
+)
+"""Subject: none; the id is not known before."""
+CHANGE_ACCOUNT = Act(
+    Action.CHANGE_ACCOUNT,
+    ContactAddress,
+    ContactChangeResult,
+    f"{_STAFF}.account_changes:change_contact_address",
+    private=frozenset(ContactAddress.__slots__),
+)
+"""Subject of this and all that follow but `RETRY_WEBHOOKS` and `REVOKE`: the account's id."""
+REGENERATE = Act(Action.REGENERATE, NewKeys, OrderedKeys, f"{_STAFF}.key_orders:order_new_keys")
+REVOKE = Act(Action.REVOKE, NoFields, RevocationResult, f"{_STAFF}.key_orders:revoke_key_pair")
+"""Subject: the public key."""
+RETRY_WEBHOOKS = Act(Action.RETRY_WEBHOOKS, Webhooks, RetriedWebhooks, f"{_STAFF}.webhooks:retry")
+"""Subject: none."""
+SHOW_WEBHOOK_SECRET = Act(
+    Action.SHOW_WEBHOOK_SECRET, NoFields, WebhookSecret, f"{_STAFF}.webhooks:reveal_secret", for_author=True
+)
+ROTATE_WEBHOOK_SECRET = Act(Action.ROTATE_WEBHOOK_SECRET, NoFields, RotatedSecret, f"{_STAFF}.webhooks:rotate_secret")
+TEST_WEBHOOK = Act(Action.TEST_WEBHOOK, NoFields, WebhookTest, f"{_STAFF}.webhooks:send_test_event")
 
-_ALL: tuple[Act[Any, Any], ...] = (DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, EXPORT, *MEMBER_ACTS)
+_ALL: tuple[Act[Any, Any], ...] = (
+    *(DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, AMEND, RELEASE_ALERTS, RETRY_OUTBOX),
+    *(ADD_ACCOUNT, CHANGE_ACCOUNT, REGENERATE, REVOKE),
+    *(RETRY_WEBHOOKS, SHOW_WEBHOOK_SECRET, ROTATE_WEBHOOK_SECRET, TEST_WEBHOOK),
+    EXPORT,
+    *MEMBER_ACTS,
+)
 ACTS: dict[Action, Act[Any, Any]] = {act.action: act for act in _ALL}
 """All acts by action."""

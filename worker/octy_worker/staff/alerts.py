@@ -1,31 +1,21 @@
 """Support staff releases alerts that are held because many accounts are affected at once."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
-from octy_middleware.db.database import Database
-from octy_worker.access.orders import check_staff
+from octy_worker.access.orders import Order
 from octy_worker.errors import RefusedError
 from octy_worker.mail.alert_hold import release_hold
+from octy_worker.staff.acts import NoFields
 from octy_worker.staff.audit import record
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.outputs import ReleasedHold
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedHold:
-    """A hold that was ended, by whom and when."""
-
-    id: str
-    actor: str
-    released_at: datetime | None
-
-
-def release_alerts(database: Database, *, actor: str, reason: str, now: float) -> ReleasedHold:
+def release_alerts(context: StaffContext, order: Order, fields: NoFields) -> ReleasedHold:  # noqa: ARG001
     """End the hold. Raises RefusedError when alerts are not held."""
-    check_staff(actor, reason)
-    with database.write_session() as session:
-        hold = release_hold(session, actor=actor, reason=reason, now=now)
+    with context.database.write_session() as session:
+        context.use(session, order)
+        hold = release_hold(session, actor=order.actor, reason=order.reason, now=context.clock())
         if hold is None:
             raise RefusedError("alerts are not held")
-        released = ReleasedHold(hold.id, actor, hold.released_at)
-    record("alerts_released", actor, reason=reason, hold=released.id)
+        released = ReleasedHold(hold.id, order.actor, hold.released_at)
+    record("alerts_released", order.actor, reason=order.reason, hold=released.id)
     return released

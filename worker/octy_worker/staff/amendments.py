@@ -11,6 +11,7 @@ and an amendment are serialized, and the later one sees the earlier one's result
 through the outbox.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import update
@@ -21,12 +22,19 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, KeyPair, Notice, Regeneration
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import Answer, KeyPairCause, KeyPairState, RegenerationState, Resolution
+from octy_worker.access.orders import Order
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import RefusedError
 from octy_worker.reports.queries import open_incident_of
 from octy_worker.staff.actor import login_name
+from octy_worker.staff.acts import NewAnswer
 from octy_worker.staff.audit import record
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import RefusedOrder
+from octy_worker.staff.outputs import AmendmentResult
 from octy_workflows.staff_requests import Choice, StaffDecision, actor_error, reason_error
+
+_ANSWERS: dict[str, Answer] = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +58,18 @@ class Amendment:
         return fault and fault.replace("decision_id", "change_id")
 
 
-@dataclass(frozen=True, slots=True)
-class AmendmentResult:
-    """What an amendment did. `repeated`: an earlier call did it; `ordered`, `withdrawn`: ids of regenerations."""
+def amend_answer(
+    database: Database,
+    incident_id: str,
+    amendment: Amendment,
+    now: float,
+    *,
+    use: Callable[[Session], None] = lambda _session: None,
+) -> AmendmentResult:
+    """Change the answer of an existing incident. Raises RefusedError; then nothing was changed.
 
-    closed: bool
-    repeated: bool = False
-    withdrawn: str | None = None
-    ordered: str | None = None
-
-
-def amend_answer(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
-    """Change the answer of an existing incident. Raises RefusedError; then nothing was changed."""
+    `use` marks the order as used, in this transaction, unless an earlier call has done everything.
+    """
     fault = amendment.fault()
     if fault is not None:
         raise RefusedError(fault)
@@ -72,6 +80,7 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
         key = f"changed-{amendment.change_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
             return AmendmentResult(closed, repeated=True)
+        use(session)
         _refuse(incident, incident_answer, amendment)
         before = incident_answer.answer
         _write(session, incident_answer, amendment, now)
@@ -95,29 +104,40 @@ def amend_answer(database: Database, incident_id: str, amendment: Amendment, now
         return changed
 
 
-def amend(database: Database, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
-    """Change the answer and audit it. Raises RefusedError, after auditing the refusal."""
-    facts = {"incident": incident_id, **amendment.choice, "change_id": amendment.change_id}
-    try:
-        result = amend_answer(database, incident_id, amendment, now)
-    except RefusedError as refusal:
-        actor = login_name() if actor_error(amendment.actor) else amendment.actor
-        reason = None if reason_error(amendment.reason) else amendment.reason
-        detail = {**amendment.choice, "why": str(refusal), **({"reason": reason} if reason else {})}
-        with database.write_session() as session:
+def amend(context: StaffContext, order: Order, fields: NewAnswer) -> AmendmentResult:
+    """Change the answer and audit it. Raises RefusedError."""
+    amendment = Amendment(_ANSWERS[fields.answer], fields.leaked, order.actor, order.reason, order.order_id)
+    result = amend_answer(
+        context.database, order.subject, amendment, context.clock(), use=lambda session: context.use(session, order)
+    )
+    facts = {"incident": order.subject, "change_id": order.order_id}
+    record("answer_amended", order.actor, reason=order.reason, **amendment.choice, **facts)
+    return result
+
+
+def record_refusal(context: StaffContext, refused: RefusedOrder[NewAnswer]) -> None:
+    """Record a refused amendment in the incident's timeline and the system log, without invalid content."""
+    actor = login_name() if actor_error(refused.actor) else refused.actor
+    reason = None if reason_error(refused.reason) else refused.reason
+    choice: dict[str, str | bool] = {
+        "answer": str(_ANSWERS.get(refused.fields.answer, "")),
+        "leaked": refused.fields.leaked,
+    }
+    detail: dict[str, object] = {**choice, "why": refused.why, **({"reason": reason} if reason else {})}
+    now = context.clock()
+    with context.database.write_session() as session:
+        if session.get(Incident, refused.subject) is not None:
             incidents.record_refused_decision(
                 session,
-                incident_id,
+                refused.subject,
                 decision_id=uuid7(now),
                 actor=actor,
                 detail=detail,
                 now=now,
                 what="change_refused",
             )
-        record("change_refused", actor, why=str(refusal), reason=reason, **facts)
-        raise
-    record("answer_amended", amendment.actor, reason=amendment.reason, **facts)
-    return result
+    facts = {"incident": refused.subject, "change_id": refused.order_id}
+    record("change_refused", actor, why=refused.why, reason=reason, **choice, **facts)
 
 
 def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amendment) -> None:

@@ -11,11 +11,10 @@ from octy_worker.access.receipts import Receipt
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UnavailableError
 from octy_worker.mail.alert_grouping import is_unanswered
-from octy_worker.staff.acts import DECIDE, BulkDecision, BulkResult, DecisionResult, DecisionStatus
+from octy_worker.staff.acts import DECIDE, BulkDecision
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.orders import carry_out
-
-_FINAL = (DecisionStatus.DECIDED, DecisionStatus.REFUSED)
+from octy_worker.staff.outputs import BulkResult, DecisionResult, DecisionStatus
 
 
 def open_since(session: Session, since: datetime) -> tuple[str, ...]:
@@ -32,6 +31,8 @@ def open_since(session: Session, since: datetime) -> tuple[str, ...]:
 def decide_many(context: StaffContext, order: Order, fields: BulkDecision) -> BulkResult:
     """Decide one after the other, each by its part of the order. A repeat decides no incident twice."""
     results: list[DecisionResult] = []
+    with context.database.write_session() as session:  # a repeat has the same name, so it finds its own mark
+        context.receipts.use(session, order.order_id, order.action, "", by=order.order_id, now=context.clock())
 
     def decide(incident_id: str) -> None:
         try:
@@ -44,9 +45,6 @@ def decide_many(context: StaffContext, order: Order, fields: BulkDecision) -> Bu
     for result in decide_each(fields.incidents, decide, refused=RefusedError, unavailable=UnavailableError):
         results.append(result)
         context.on_progress(result)
-    if all(result.end in _FINAL for result in results):
-        with context.database.write_session() as session:
-            context.receipts.use(session, order.order_id, order.action, "", by=order.order_id, now=context.clock())
     return BulkResult(tuple(results))
 
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from octy_middleware.clock import Clock, RandomBytes
+from sqlmodel import Session
+
+from octy_middleware.clock import Clock, RandomBytes, uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.settings import BaseSettings
+from octy_worker.access.orders import Order
 from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.staff_settings import StaffAccess, load_receipts, load_staff_access
 from octy_worker.settings import StaffSettings
@@ -65,6 +68,11 @@ class StaffContext:
     def receipts(self) -> OrderReceipts:
         """What receives orders. Raises ConfigurationError where the settings can't judge staff."""
         return load_receipts(self.settings(StaffSettings), self.installation, self.random_bytes)
+
+    def use(self, session: Session, order: Order) -> None:
+        """Mark an order as used, in the transaction of its act. Raises RefusedSignatureError."""
+        call = uuid7(self.clock(), self.random_bytes)  # each call is another one: what is done twice must be ordered so
+        self.receipts.use(session, order.order_id, order.action, order.subject, by=call, now=self.clock())
 
     @cached_property
     def temporal(self) -> "TemporalAccess":

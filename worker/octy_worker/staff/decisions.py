@@ -23,10 +23,11 @@ from octy_worker.access.roles import Action
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.actor import login_name
-from octy_worker.staff.acts import Decision, Done, Extension, NewLink, Resend
+from octy_worker.staff.acts import Decision, Extension, Resend
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Fields, RefusedOrder
+from octy_worker.staff.outputs import Done, NewLink
 from octy_worker.temporal.access import has_worker, open_client
 from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow

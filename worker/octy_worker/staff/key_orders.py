@@ -1,79 +1,57 @@
 """Support staff regenerates or revokes a key pair outside of an incident, each in one transaction."""
 
-from dataclasses import dataclass
-
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import uuid7
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain import key_pairs, outbox
 from octy_middleware.states import KeyPairCause, KeyPairState, RegenerationState
-from octy_worker.access.orders import check_staff
+from octy_worker.access.orders import Order
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, find_uncollected, finish, open_regeneration
 from octy_worker.errors import RefusedError
-from octy_worker.reports.key_delivery import KeyDelivery, delivery_of
+from octy_worker.reports.key_delivery import delivery_of
 from octy_worker.reports.queries import account_of, open_incident_of, pair_of
+from octy_worker.staff.acts import NewKeys, NoFields
 from octy_worker.staff.audit import record
-
-
-@dataclass(frozen=True, slots=True)
-class OrderedRegeneration:
-    """A regeneration. `joined`: it was ordered before this call."""
-
-    account: str
-    regeneration_id: str
-    joined: bool
-    leaked: bool
-    old_public_key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationResult:
-    """A revoked key pair. `changed`: by this call; `delivery_stopped`: it was not collected yet."""
-
-    public_key: str
-    account: str
-    changed: bool
-    delivery_stopped: bool
-    incident_id: str | None
-    live_pairs: int
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.outputs import OrderedKeys, OrderedRegeneration, RevocationResult
 
 
 def regenerate(
-    database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float
+    session: Session, reference: str, *, actor: str, reason: str, leaked: bool, now: float
 ) -> OrderedRegeneration:
     """Order a new key pair for an account, or join the regeneration that is in progress."""
-    check_staff(actor, reason)
-    with database.write_session() as session:
-        account = account_of(session, reference)
-        old = _pair_to_replace(session, account)
-        _refuse_open_incident(session, old)
-        opened = open_regeneration(
-            session,
-            account.id,
-            KeyPairCause.STAFF,
-            old_pair_id=old.id if old else None,
-            leaked=leaked,
-            actor=actor,
-            reason=reason,
-            now=now,
-        )
-        return OrderedRegeneration(
-            account.reference, opened.regeneration_id, opened.joined, leaked, old.public_key if old else None
-        )
+    account = account_of(session, reference)
+    old = _pair_to_replace(session, account)
+    _refuse_open_incident(session, old)
+    opened = open_regeneration(
+        session,
+        account.id,
+        KeyPairCause.STAFF,
+        old_pair_id=old.id if old else None,
+        leaked=leaked,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+    return OrderedRegeneration(
+        account.reference, opened.regeneration_id, opened.joined, leaked, old.public_key if old else None
+    )
 
 
-def order_new_keys(
-    database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float
-) -> tuple[OrderedRegeneration, KeyDelivery]:
+def order_new_keys(context: StaffContext, order: Order, fields: NewKeys) -> OrderedKeys:
     """Regenerate, audit it, and return also how far the delivery is."""
-    ordered = regenerate(database, reference, actor=actor, reason=reason, leaked=leaked, now=now)
+    now = context.clock()
+    with context.database.write_session() as session:
+        context.use(session, order)
+        ordered = regenerate(
+            session, order.subject, actor=order.actor, reason=order.reason, leaked=fields.leaked, now=now
+        )
     ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
-    record("regeneration_ordered", actor, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
-    with database.read_session() as session:
-        return ordered, delivery_of(session, ordered.regeneration_id, now)
+    record("regeneration_ordered", order.actor, reason=order.reason, joined=ordered.joined, leaked=fields.leaked, **ids)
+    with context.database.read_session() as session:
+        return OrderedKeys(ordered, delivery_of(session, ordered.regeneration_id, now))
 
 
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
@@ -93,32 +71,32 @@ def _refuse_open_incident(session: Session, pair: KeyPair | None) -> None:
         )
 
 
-def revoke(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> RevocationResult:
+def revoke(session: Session, public_key: str, *, actor: str, reason: str, now: float) -> RevocationResult:
     """Revoke a key pair at once. The timeline of its open incident records it; its delivery in progress ends."""
-    check_staff(actor, reason)
-    with database.write_session() as session:
-        pair = pair_of(session, public_key)
-        incident_id = open_incident_of(session, pair.id)
-        changed = pair.state != KeyPairState.RETIRED
-        stopped = changed and _stop_delivery(session, pair, now)
-        key_pairs.retire(session.connection(), pair.id, now)
-        if changed and incident_id is not None:
-            _record_in_incident(session, incident_id, actor, reason, now)
-        return RevocationResult(
-            public_key=public_key,
-            account=session.get_one(Account, pair.account_id).reference,
-            changed=changed,
-            delivery_stopped=stopped,
-            incident_id=incident_id,
-            live_pairs=_count_live(session, pair.account_id),
-        )
+    pair = pair_of(session, public_key)
+    incident_id = open_incident_of(session, pair.id)
+    changed = pair.state != KeyPairState.RETIRED
+    stopped = changed and _stop_delivery(session, pair, now)
+    key_pairs.retire(session.connection(), pair.id, now)
+    if changed and incident_id is not None:
+        _record_in_incident(session, incident_id, actor, reason, now)
+    return RevocationResult(
+        public_key=public_key,
+        account=session.get_one(Account, pair.account_id).reference,
+        changed=changed,
+        delivery_stopped=stopped,
+        incident_id=incident_id,
+        live_pairs=_count_live(session, pair.account_id),
+    )
 
 
-def revoke_and_audit(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> RevocationResult:
+def revoke_key_pair(context: StaffContext, order: Order, fields: NoFields) -> RevocationResult:  # noqa: ARG001
     """Revoke, and write the audit line, which `octy db restored` reads after a restored backup."""
-    revoked = revoke(database, public_key, actor=actor, reason=reason, now=now)
+    with context.database.write_session() as session:
+        context.use(session, order)
+        revoked = revoke(session, order.subject, actor=order.actor, reason=order.reason, now=context.clock())
     ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
-    record("key_revoked", actor, reason=reason, changed=revoked.changed, **ids)
+    record("key_revoked", order.actor, reason=order.reason, changed=revoked.changed, **ids)
     return revoked
 
 

@@ -58,11 +58,15 @@ def carry_out(context: StaffContext, act: Act[F, O], receipt: Receipt) -> O:
     except InvalidOrderError as error:  # the private fields were changed
         raise RefusedError(str(error)) from None
     try:
-        return act.run(context, order, fields)
+        done = act.run(context, order, fields)
     except RefusedSignatureError as error:
         _refuse(context, act, order, fields, RefusedError(str(error)))
     except (RefusedError, InvalidInputError) as error:
         _refuse(context, act, order, fields, error)
+    with context.database.read_session() as session:
+        state = session.get_one(StaffOrder, order.order_id).state
+    assert state != OrderState.RECEIVED, f"{act.action} did not use its order"
+    return done
 
 
 def _refuse(context: StaffContext, act: Act[F, Any], order: Order, fields: F, error: Exception) -> NoReturn:

@@ -1,16 +1,18 @@
 """Support staff retries dead letters."""
 
-from collections.abc import Collection, Sequence
-
-from octy_middleware.db.database import Database
+from octy_worker.access.orders import Order
 from octy_worker.outbox.dead_letters import retry_dead_letters
+from octy_worker.staff.acts import Messages
 from octy_worker.staff.audit import record
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.outputs import RetriedMessages
 
 
-def retry_messages(database: Database, ids: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
+def retry_messages(context: StaffContext, order: Order, fields: Messages) -> RetriedMessages:
     """Retry these dead letters, or with None all; return their ids. If one is no dead letter, none is retried."""
-    with database.write_session() as session:
-        retried = retry_dead_letters(session, ids, actor=actor, reason=reason)
+    with context.database.write_session() as session:
+        context.use(session, order)
+        retried = tuple(retry_dead_letters(session, fields.ids, actor=order.actor, reason=order.reason))
     if retried:
-        record("messages_retried", actor, reason=reason, messages=", ".join(map(str, retried)))
-    return retried
+        record("messages_retried", order.actor, reason=order.reason, messages=", ".join(map(str, retried)))
+    return RetriedMessages(retried)

@@ -4,11 +4,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from octy_worker.outbox.dead_letters import MessageLine
 from octy_worker.reports.key_delivery import PendingDelivery
-from octy_worker.reports.models import IncidentLine
+from octy_worker.reports.models import (
+    AccountLine,
+    AccountReport,
+    IncidentLine,
+    IncidentReport,
+    KeyReport,
+    PairLine,
+    TimelineLine,
+)
+from octy_worker.reports.search import SearchResult
 from octy_worker.staff.audit_queries import AUDIT_QUERIES
 from octy_worker.staff.member_operations import LIST_STAFF
 from octy_worker.staff.operations import Listed, Query
+from octy_worker.webhooks.repository import WebhookLine
 
 _READERS = "octy_worker.staff.readers"
 
@@ -75,6 +86,100 @@ class AccountRef:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountKey:
+    """An account's id and reference."""
+
+    account_id: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowAccount:
+    """`limit`: how many notices and mails, the newest; None: all."""
+
+    account: str
+    limit: int | None = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The input of a query that needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListPart:
+    """A part of a list: `limit` rows, None for all, after `offset` others."""
+
+    limit: int | None = 200
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListKeys:
+    """`account`: only those of this account, a reference or id."""
+
+    account: str | None = None
+    limit: int | None = 200
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShowKey:
+    """`limit`: how many sources, the most frequent; None: all."""
+
+    public_key: str
+    limit: int | None = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ListMessages:
+    """Undelivered outbox messages. `dead_letters`: only those that failed for good."""
+
+    dead_letters: bool = False
+    limit: int | None = 200
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListWebhooks:
+    """`account`: a reference or id. `failed`: only those that failed for good."""
+
+    account: str | None = None
+    failed: bool = False
+    limit: int | None = 200
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An incident's state and timeline."""
+
+    incident: IncidentLine
+    timeline: tuple[TimelineLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAlerts:
+    """Whether alerts are held, why, and what is unsent."""
+
+    held: bool
+    evidence: str | None
+    accounts: int | None
+    began_at: datetime | None
+    ends_at: datetime | None
+    unsent: int
+    oldest_unsent_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFor:
+    """`limit`: how many of each kind; None: all."""
+
+    text: str
+    limit: int | None = 20
+
+
+@dataclass(frozen=True, slots=True)
 class OrderId:
     """The id of an order."""
 
@@ -88,23 +193,29 @@ class FoundOrder:
     body: str | None
 
 
+SEARCH = Query("find", SearchFor, SearchResult, f"{_READERS}:find")
+LIST_ACCOUNTS = Query("accounts.list", ListPart, Listed[AccountLine], f"{_READERS}:list_accounts")
+SHOW_ACCOUNT = Query("accounts.show", ShowAccount, AccountReport, f"{_READERS}:show_account")
+FIND_ACCOUNT = Query("accounts.find", AccountRef, AccountKey, f"{_READERS}:find_account")
 LIST_INCIDENTS = Query("incidents.list", ListIncidents, Listed[IncidentLine], f"{_READERS}:list_incidents")
-
+SHOW_INCIDENT = Query("incidents.show", IncidentRef, IncidentReport, f"{_READERS}:show_incident")
 FIND_INCIDENT = Query("incidents.find", IncidentRef, IncidentKey, f"{_READERS}:find_incident")
+FOLLOW_INCIDENT = Query("incidents.progress", IncidentKey, Progress, f"{_READERS}:follow_incident")
 UNANSWERED = Query("incidents.unanswered", UnansweredSince, IncidentKeys, f"{_READERS}:unanswered")
 FIND_RESENDABLE = Query("incidents.resendable", ResendableRef, Resendable, f"{_READERS}:find_resendable")
+HELD_ALERTS = Query("incidents.held", Nothing, HeldAlerts, f"{_READERS}:held_alerts")
+LIST_KEYS = Query("keys.list", ListKeys, Listed[PairLine], f"{_READERS}:list_keys")
+SHOW_KEY = Query("keys.show", ShowKey, KeyReport, f"{_READERS}:show_key")
 PENDING_KEYS = Query("keys.pending", AccountRef, PendingDelivery, f"{_READERS}:pending_keys")
+LIST_MESSAGES = Query("outbox.list", ListMessages, Listed[MessageLine], f"{_READERS}:list_messages")
+LIST_WEBHOOKS = Query("webhooks.list", ListWebhooks, Listed[WebhookLine], f"{_READERS}:list_webhooks")
 FIND_ORDER = Query("orders.find", OrderId, FoundOrder, f"{_READERS}:find_order")
 
 _ALL: tuple[Query[Any, Any], ...] = (
-    LIST_INCIDENTS,
-    FIND_INCIDENT,
-    UNANSWERED,
-    FIND_RESENDABLE,
-    PENDING_KEYS,
-    LIST_STAFF,
-    FIND_ORDER,
-    *AUDIT_QUERIES,
+    *(SEARCH, LIST_ACCOUNTS, SHOW_ACCOUNT, FIND_ACCOUNT),
+    *(LIST_INCIDENTS, SHOW_INCIDENT, FIND_INCIDENT, FOLLOW_INCIDENT, UNANSWERED, FIND_RESENDABLE, HELD_ALERTS),
+    *(LIST_KEYS, SHOW_KEY, PENDING_KEYS, LIST_MESSAGES, LIST_WEBHOOKS, FIND_ORDER),
+    *(LIST_STAFF, *AUDIT_QUERIES),
 )
 QUERIES: dict[str, Query[Any, Any]] = {query.name: query for query in _ALL}
 """All queries by name."""

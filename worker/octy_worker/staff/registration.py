@@ -4,7 +4,6 @@ The first key pair is issued and delivered by the same workflow as a regeneratio
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sqlmodel import Session
 
@@ -12,18 +11,15 @@ from octy_middleware.db.database import Database
 from octy_middleware.domain.accounts import checked_reference, create_account, find_account
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import KeyPairCause
+from octy_worker.access.orders import Order
+from octy_worker.audit import repository as audit
 from octy_worker.domain.regenerations import open_regeneration
 from octy_worker.reports.key_delivery import DeliveryStatus, newest_delivery
 from octy_worker.staff.account_changes import checked_mail_address
+from octy_worker.staff.acts import NewAccount
 from octy_worker.staff.audit import record
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationResult:
-    """The ids that a registration created."""
-
-    account_id: str
-    regeneration_id: str
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.outputs import RegistrationResult
 
 
 def register(
@@ -31,21 +27,33 @@ def register(
 ) -> RegistrationResult:
     """Create the account and order its first key pair. Raises InvalidInputError; then nothing was changed."""
     with database.write_session() as session:
-        _refuse_undelivered(session, reference, now)
-        account = create_account(session, reference, contact, now)
-        opened = open_regeneration(
-            session, account.id, KeyPairCause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
-        )
-        return RegistrationResult(account.id, opened.regeneration_id)
+        return _register(session, reference, contact, actor=actor, now=now)
 
 
-def add_account(
-    database: Database, reference: str, contact: Mapping[str, str], *, actor: str, now: float
+def _register(
+    session: Session, reference: str, contact: Mapping[str, str], *, actor: str, now: float
 ) -> RegistrationResult:
+    _refuse_undelivered(session, reference, now)
+    account = create_account(session, reference, contact, now)
+    opened = open_regeneration(
+        session, account.id, KeyPairCause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
+    )
+    return RegistrationResult(account.id, opened.regeneration_id)
+
+
+def add_account(context: StaffContext, order: Order, fields: NewAccount) -> RegistrationResult:
     """Register an account and audit it. Raises InvalidInputError, also for an address that is no mail address."""
-    checked_mail_address(contact["contact_email_address"])
-    added = register(database, reference, contact, actor=actor, now=now)
-    record("account_added", actor, account=added.account_id, regeneration=added.regeneration_id)
+    checked_mail_address(fields.contact_email_address)
+    now = context.clock()
+    with context.database.write_session() as session:
+        context.use(session, order)
+        added = _register(session, fields.reference, fields.contact(), actor=order.actor, now=now)
+        detail = {"regeneration": added.regeneration_id}
+        audit.append(
+            session, "account.added", actor=order.actor, subject=added.account_id, order_id=order.order_id,
+            detail=detail, now=now,
+        )  # fmt: skip
+    record("account_added", order.actor, account=added.account_id, regeneration=added.regeneration_id)
     return added
 
 

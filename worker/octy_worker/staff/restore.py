@@ -272,7 +272,8 @@ class RestoredBackup:
             if public_key in self._report.cut:
                 continue
             if not self._dry:
-                key_orders.revoke(self._database, public_key, actor=self._actor, reason=self._reason, now=self._clock())
+                with self._database.write_session() as session:
+                    key_orders.revoke(session, public_key, actor=self._actor, reason=self._reason, now=self._clock())
             self._note_cut(public_key)
 
     async def _terminate(self, incidents: Iterable[KnownIncident]) -> None:

@@ -1,67 +1,87 @@
 """What support staff does about webhooks: retry, reveal or rotate a secret, send a test event. Each is audited."""
 
-from collections.abc import Sequence
-
-from octy_middleware.clock import Clock, utc, uuid7
+from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account
 from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access.orders import Order
+from octy_worker.errors import UsageError
 from octy_worker.identity import check_registered_keys
 from octy_worker.reports.queries import account_of
 from octy_worker.settings import WebhookSettings
+from octy_worker.staff.acts import NoFields, Webhooks
 from octy_worker.staff.audit import record
+from octy_worker.staff.context import StaffContext
+from octy_worker.staff.outputs import RetriedWebhooks, RotatedSecret, WebhookSecret, WebhookTest
 from octy_worker.webhooks import repository
 from octy_worker.webhooks.client import WebhookClient
-from octy_worker.webhooks.failures import PostResult
 from octy_worker.webhooks.signing import Signer, WebhookMessage
 
 
-def retry(database: Database, ids: Sequence[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
+def retry(context: StaffContext, order: Order, fields: Webhooks) -> RetriedWebhooks:
     """Retry webhooks that failed or were skipped; return their ids. If one of them is neither, none is retried."""
-    with database.write_session() as session:
-        retried = repository.retry(session, ids, actor=actor, reason=reason, now=now)
-    record("webhooks_retried", actor, reason=reason, webhooks=", ".join(retried))
-    return retried
+    with context.database.write_session() as session:
+        context.use(session, order)
+        retried = repository.retry(session, fields.ids, actor=order.actor, reason=order.reason, now=context.clock())
+    record("webhooks_retried", order.actor, reason=order.reason, webhooks=", ".join(retried))
+    return RetriedWebhooks(tuple(retried))
 
 
-def reveal_secret(database: Database, settings: WebhookSettings, reference: str, *, actor: str) -> str:
+def reveal_secret(context: StaffContext, order: Order, fields: NoFields) -> WebhookSecret:  # noqa: ARG001
     """Return the secret with which an account verifies its webhooks."""
-    keys = _registered_keys(database, settings)
-    with database.read_session() as session:
-        account = account_of(session, reference)
+    keys = _registered_keys(context.database, _settings(context))
+    with context.database.write_session() as session:
+        account = account_of(session, order.subject)
         account_id, version = account.id, account.webhook_secret_version
-    record("webhook_secret_shown", actor, account=account_id)
-    return Signer(keys).secret(account_id, version)
+        context.use(session, order)
+    record("webhook_secret_shown", order.actor, account=account_id)
+    return WebhookSecret(Signer(keys).secret(account_id, version))
 
 
-def rotate_secret(database: Database, reference: str, *, actor: str, reason: str, now: float) -> Account:
+def rotate_secret(context: StaffContext, order: Order, fields: NoFields) -> RotatedSecret:  # noqa: ARG001
     """Give one account a new secret; the previous one is used for `repository.SECRET_OVERLAP` more."""
-    with database.write_session() as session:
-        rotated = repository.rotate_secret(session, reference, actor=actor, reason=reason, now=now)
-    record("webhook_secret_rotated", actor, reason=reason, account=rotated.id)
+    now = context.clock()
+    with context.database.write_session() as session:
+        context.use(session, order)
+        account = repository.rotate_secret(session, order.subject, actor=order.actor, reason=order.reason, now=now)
+        until = utc(now) + repository.SECRET_OVERLAP
+        rotated = RotatedSecret(account.id, account.reference, account.webhook_secret_version, until)
+    record("webhook_secret_rotated", order.actor, reason=order.reason, account=rotated.account_id)
     return rotated
 
 
-def send_test_event(
-    database: Database, settings: WebhookSettings, reference: str, *, actor: str, clock: Clock
-) -> tuple[str, PostResult]:
+def send_test_event(context: StaffContext, order: Order, fields: NoFields) -> WebhookTest:  # noqa: ARG001
     """Post one test event to an account's server; return its webhook-id and the result."""
-    _registered_keys(database, settings)
-    with database.read_session() as session:
-        account = account_of(session, reference)
-        message = WebhookMessage(
-            uuid7(clock()),
-            WebhookEvent.TEST,
-            utc(clock()),
-            account.id,
-            account.webhook_url,
-            {"account_id": account.id},
-            repository.active_secret_versions(account, clock()),
-        )
-    delivery = WebhookClient(settings, clock).post(message)
-    record("webhook_tested", actor, account=message.account_id, ended=delivery.code or "delivered")
-    return message.webhook_id, delivery
+    settings, now = _settings(context), context.clock()
+    _registered_keys(context.database, settings)
+    with context.database.write_session() as session:
+        account = account_of(session, order.subject)
+        message = _test_message(account, now)
+        context.use(session, order)
+    delivery = WebhookClient(settings, context.clock).post(message)
+    record("webhook_tested", order.actor, account=message.account_id, ended=delivery.code or "delivered")
+    return WebhookTest(message.webhook_id, delivery)
+
+
+def _test_message(account: Account, now: float) -> WebhookMessage:
+    return WebhookMessage(
+        uuid7(now),
+        WebhookEvent.TEST,
+        utc(now),
+        account.id,
+        account.webhook_url,
+        {"account_id": account.id},
+        repository.active_secret_versions(account, now),
+    )
+
+
+def _settings(context: StaffContext) -> WebhookSettings:
+    """Return the settings of webhooks; no other keys are needed. Raises UsageError where webhooks are off."""
+    settings = context.settings(WebhookSettings)
+    if settings.webhook_keys is None:
+        raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "set it; `octy secrets` prints new keys")
+    return settings
 
 
 def _registered_keys(database: Database, settings: WebhookSettings) -> Keychain:

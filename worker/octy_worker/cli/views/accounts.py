@@ -9,7 +9,7 @@ from octy_worker.cli.output import format_time, key_value_table, table
 from octy_worker.cli.views import incidents, keys, mails
 from octy_worker.formatting import format_duration
 from octy_worker.reports.models import AccountLine, AccountReport
-from octy_worker.staff.account_changes import ContactChangeResult
+from octy_worker.staff.outputs import ContactChangeResult
 
 
 def list_table(found: Sequence[AccountLine]) -> Table:

@@ -16,7 +16,7 @@ from octy_worker.domain.histogram import Plot
 from octy_worker.domain.histogram import columns as draw_columns
 from octy_worker.formatting import format_duration, format_source
 from octy_worker.reports.models import IncidentLine, IncidentReport, TimelineLine
-from octy_worker.staff.amendments import AmendmentResult
+from octy_worker.staff.outputs import AmendmentResult
 
 _RULES = {
     "key": "in a row with this key, from any address",
