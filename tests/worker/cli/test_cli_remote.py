@@ -1,11 +1,13 @@
 """`octy login`, `octy logout` and `octy --server URL`: the same commands at a staff API, over HTTP."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from passlib.totp import TOTP
 from support.cli_rig import DENIED, CommandResult, Octy, open_incident
@@ -105,6 +107,20 @@ def test_order_is_signed_here_and_received_there(laptop: Laptop, world: World) -
     ((*row, body),) = world.rows(query, id=order_id)
     assert row == ["incident.decide", incident_id, "ada", "received", "127.0.0.1"]
     assert json.loads(body)["installation"] == INSTALLATION
+
+
+def test_code_for_a_browser_is_shown_and_no_session_is_kept(laptop: Laptop) -> None:
+    made = laptop.octy("login", laptop.url, "--browser", "--json").must().json
+    assert made["url"] == f"{laptop.url}/staff/login"
+    page = httpx2.get(made["url"])
+    (token,) = re.findall(r'name="csrf" value="([^"]+)"', page.text)
+    cookie = page.headers["set-cookie"].partition(";")[0]
+    typed = httpx2.post(
+        made["url"], data={"csrf": token, "code": made["code"]}, headers={"cookie": cookie, "origin": laptop.url}
+    )
+    assert (typed.status_code, typed.headers["location"]) == (303, "/staff/factor")
+    assert not (laptop.folder / "octy").exists()
+    assert "Type it within 60 s into the page" in laptop.octy("login", laptop.url, "--browser").must().stdout
 
 
 def test_agent_signs_where_no_key_is_in_a_file(

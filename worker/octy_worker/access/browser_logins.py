@@ -1,8 +1,8 @@
 """Log-ins in a browser: begun by certificate on the person's machine, finished by a second factor in the browser.
 
-`octy login --browser` signs a log-in text and gets a one-time code for it. The person types the code into the page that
-waits; from then on the log-in belongs to the cookie of that browser. One challenge is good for one log-in, which is
-finished by one conditional UPDATE.
+`octy login URL --browser` signs a log-in text and gets a one-time code for it. The person types the code into the page
+that waits; from then on the log-in belongs to the cookie of that browser. One challenge is good for one log-in, which
+is finished by one conditional UPDATE.
 """
 
 import base64

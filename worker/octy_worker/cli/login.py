@@ -12,7 +12,7 @@ from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.cli.remote import open_session, server_of
 from octy_worker.cli.variables import variables_of
-from octy_worker.crypto.ssh_signer import find_signer
+from octy_worker.crypto.ssh_signer import Signer, find_signer
 from octy_worker.errors import CommandError
 from octy_worker.formatting import format_time
 from octy_worker.staff_api.wire import Nothing, SessionId, SessionList
@@ -20,7 +20,7 @@ from octy_worker.staff_client import login as logins
 from octy_worker.staff_client.api_client import ApiClient
 from octy_worker.staff_client.session_file import load_session, remove_session, save_session, sessions_folder
 
-LOGIN_JSON = "server, handle, role, factor, session, expires_at"
+LOGIN_JSON = "server, handle, role, factor, session, expires_at; with --browser server, code, url, expires_in"
 SESSIONS_JSON = (
     "sessions[id, handle, role, kind, factor, source, certificate_serial, created_at, last_used_at, expires_at, "
     "current]"
@@ -34,9 +34,11 @@ _Url = Annotated[
 @help_page(
     "octy --sign ~/.ssh/id_ed25519 login https://staff.example.com",
     "octy login https://staff.example.com",
+    "octy login https://staff.example.com --browser",
     more="Your SSH certificate signs the log-in, by its file or by the agent, and a one-time code or a key that "
     "verifies its user is the second factor. The session is kept in a file that only you can read, under "
-    "$XDG_STATE_HOME/octy. It ends after 30 minutes without use, after 12 hours, and with the certificate. "
+    "$XDG_STATE_HOME/octy. It ends after 30 minutes without use, after 12 hours, and with the certificate. With "
+    "--browser no session is opened here: a code is shown, to be typed within a minute into the page that waits. "
     "SSL_CERT_FILE names the authorities of the server's certificate, where they are not the system's.",
     json=LOGIN_JSON,
 )
@@ -46,6 +48,7 @@ def login(
     handle: Annotated[
         str, typer.Option("--as", metavar="HANDLE", help="Who you are, if the certificate names several people.")
     ] = "",
+    browser: Annotated[bool, typer.Option("--browser", help="Show a code, and log in in a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Open a session and save it."""
@@ -53,6 +56,9 @@ def login(
     server = server_of(context, url)
     key = variables.get("OCTY_STAFF_KEY_FILE", "")
     signer = find_signer(key or None)
+    if browser:
+        _log_in_in_browser(server, signer, signer.handle(handle), as_json=as_json)
+        return
     with ApiClient(server) as client:
         saved, opened = logins.log_in(
             client, signer, signer.handle(handle), key=str(Path(key).expanduser().absolute()) if key else "",
@@ -69,6 +75,17 @@ def login(
         f"Now: octy --server {server} incidents list; or set OCTY_SERVER={server}",
     ]
     print_result(f"logged in as {session.handle}", value, lines, as_json=as_json)
+
+
+def _log_in_in_browser(server: str, signer: Signer, handle: str, *, as_json: bool) -> None:
+    with ApiClient(server) as client:
+        made = logins.begin_in_browser(client, signer, handle, now=now())
+    value = {"server": server, "code": made.code, "url": made.url, "expires_in": made.expires_in}
+    lines = [
+        f"Your code: {made.code}",
+        f"Type it within {made.expires_in:g} s into the page at {made.url}, or into that of your enrolment link.",
+    ]
+    print_result(made.code, value, lines, as_json=as_json)
 
 
 @help_page("octy logout", "octy logout https://staff.example.com")

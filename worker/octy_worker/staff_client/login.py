@@ -7,7 +7,7 @@ from octy_worker.access.orders import Namespace
 from octy_worker.crypto.ssh_signatures import claims_verified_user
 from octy_worker.crypto.ssh_signer import Signer
 from octy_worker.errors import RefusedError
-from octy_worker.staff_api.wire import InstallationInfo, LoggedIn, LoginRequest, Nonce, Nothing
+from octy_worker.staff_api.wire import BrowserCode, InstallationInfo, LoggedIn, LoginRequest, Nonce, Nothing
 from octy_worker.staff_client.api_client import ApiClient
 from octy_worker.staff_client.session_file import SavedSession
 
@@ -19,19 +19,12 @@ def log_in(
 
     Raises CommandError; nothing that the server says is signed but its nonce and the installation's id.
     """
-    signer.check_time(now)
-    told = client.get("/installation", InstallationInfo)
-    if told.server != client.server:
-        raise RefusedError(
-            f"the server says that its URL is {told.server}", f"log in with `octy login {told.server}` if you trust it"
-        )
+    told = _find_server(client, signer, now)
     code = "" if signer.certificate.is_hardware_key else ask_code()  # before the nonce, which is valid for a minute
-    nonce = client.post("/login/nonce", Nothing(), Nonce).nonce
-    body = LoginText(client.server, told.installation, nonce, handle, int(now)).to_bytes()
-    signature = signer.sign(body, Namespace.LOGIN)
+    body, signature = _sign_text(client, signer, told, handle, now)
     if not code and not claims_verified_user(signature):
         code = ask_code()
-    opened = client.post("/login", LoginRequest(body.decode(), signature, code), LoggedIn)
+    opened = client.post("/login", LoginRequest(body, signature, code), LoggedIn)
     session = opened.session
     saved = SavedSession(
         server=client.server,
@@ -43,3 +36,26 @@ def log_in(
         token=opened.token,
     )
     return saved, opened
+
+
+def begin_in_browser(client: ApiClient, signer: Signer, handle: str, *, now: float) -> BrowserCode:
+    """Return a code for the page that waits in a browser; the second factor comes there. Raises CommandError."""
+    body, signature = _sign_text(client, signer, _find_server(client, signer, now), handle, now)
+    return client.post("/login/browser", LoginRequest(body, signature), BrowserCode)
+
+
+def _find_server(client: ApiClient, signer: Signer, now: float) -> InstallationInfo:
+    signer.check_time(now)
+    told = client.get("/installation", InstallationInfo)
+    if told.server != client.server:
+        raise RefusedError(
+            f"the server says that its URL is {told.server}", f"log in with `octy login {told.server}` if you trust it"
+        )
+    return told
+
+
+def _sign_text(client: ApiClient, signer: Signer, told: InstallationInfo, handle: str, now: float) -> tuple[str, str]:
+    """Return the text of a log-in and its signature."""
+    nonce = client.post("/login/nonce", Nothing(), Nonce).nonce
+    body = LoginText(client.server, told.installation, nonce, handle, int(now)).to_bytes()
+    return body.decode(), signer.sign(body, Namespace.LOGIN)

@@ -148,7 +148,7 @@ def fail(tools: PageTools, handle: str, source: str, why: str) -> None:
 
 def command_of(tools: PageTools) -> str:
     """Return the command that shows a code."""
-    return f"octy login --browser {tools.office.server}"
+    return f"octy login {tools.office.server} --browser"
 
 
 def options_text(tools: PageTools, challenge: bytes, passkeys: list[Passkey]) -> Markup | None:
