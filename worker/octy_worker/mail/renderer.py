@@ -11,7 +11,7 @@ from jinja2 import Environment, TemplateSyntaxError
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail import phrasing
 from octy_worker.mail.environment import build_environment
-from octy_worker.mail.facts.digest import DigestFacts, HoldFacts
+from octy_worker.mail.facts.digest import DigestFacts, FailedLoginFacts, HoldFacts
 from octy_worker.mail.facts.models import Facts
 from octy_worker.settings import WorkerSettings
 
@@ -46,7 +46,7 @@ class MailRenderer:
         """The Jinja environment of the templates."""
         return self._templates
 
-    def render(self, facts: Facts | DigestFacts | HoldFacts) -> RenderedMail:
+    def render(self, facts: Facts | DigestFacts | HoldFacts | FailedLoginFacts) -> RenderedMail:
         """Return the rendered mail. Raises TemplateRenderError."""
         return RenderedMail(
             subject=" ".join(self._part(facts, "subject.txt").split()),
@@ -54,7 +54,7 @@ class MailRenderer:
             html=self._part(facts, "body.html"),
         )
 
-    def _part(self, facts: Facts | DigestFacts | HoldFacts, part: str) -> str:
+    def _part(self, facts: Facts | DigestFacts | HoldFacts | FailedLoginFacts, part: str) -> str:
         name = f"{facts.kind}/{part}"
         try:
             return self._templates.get_template(name).render(facts=facts)

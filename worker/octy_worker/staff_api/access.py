@@ -18,12 +18,16 @@ from octy_worker.access.staff_settings import StaffAccess
 from octy_worker.settings import StaffSettings, WorkerSettings
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff_api.login_limits import LoginLimits
+from octy_worker.staff_api.login_notices import FailedLoginNotices, SendMail
 
 _match_bearer = re.compile(r"bearer +([A-Za-z0-9_-]{1,200})", re.IGNORECASE).fullmatch
 
 
 class StaffOffice:
-    """What the endpoints of one staff API work with. Raises ConfigurationError for settings that don't serve one."""
+    """What the endpoints of one staff API work with. `send_mail`: tells the admins of failed log-ins.
+
+    Raises ConfigurationError for settings that don't serve one.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class StaffOffice:
         *,
         installation: str,
         staff: StaffAccess,
+        send_mail: SendMail = lambda _facts: True,
         clock: Clock = time.time,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
@@ -42,6 +47,7 @@ class StaffOffice:
         self.clock = clock
         self.random_bytes = random_bytes
         self.limits = LoginLimits()
+        self.notices = FailedLoginNotices(send_mail, clock)
         self.sessions = Sessions(staff.authorities, staff.members, staff.macs, random_bytes)
         self.logins = Logins(
             self.server, installation, staff.authorities, staff.members, self.sessions, staff.macs, random_bytes

@@ -24,6 +24,7 @@ from octy_worker.staff.operations import Act, Query, Submission, to_json
 from octy_worker.staff.orders import evidence_of, perform, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice
+from octy_worker.staff_api.login_limits import TOLD_AFTER
 from octy_worker.staff_api.wire import (
     BrowserCode,
     InstallationInfo,
@@ -137,9 +138,11 @@ def _judge_login(
         with office.database.write_session() as session:
             result = judge(session, body, evidence, now)
     except RefusedSignatureError as error:
-        office.limits.fail(handle, caller.source, now)
+        in_a_row = office.limits.fail(handle, caller.source, now)
         with office.database.write_session() as session:
             record_refusal(session, handle, source=caller.source, reason=str(error), now=now)
+        if in_a_row >= TOLD_AFTER:
+            office.notices.add(handle, caller.source, in_a_row)
         raise RefusedLoginError(str(error)) from None
     office.limits.succeed(handle, caller.source)
     return result

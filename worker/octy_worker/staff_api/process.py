@@ -13,9 +13,12 @@ from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.loopback import is_loopback
 from octy_worker.access.staff_settings import load_staff_access
 from octy_worker.identity import keychains_of, verify_installation
+from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff_api.access import StaffOffice, server_of, trusted_proxies
 from octy_worker.staff_api.app import build_staff_api
+from octy_worker.staff_api.login_notices import FailedLoginMail
 from octy_worker.staff_api.pages.app import staff_page_routes
 from octy_worker.web import child_process
 from octy_worker.web.connections import Limits
@@ -71,7 +74,8 @@ def serve(settings: WorkerSettings, counters: MutableSequence[float] | None = No
         installation = verify_installation(database, keychains_of(settings), time.time())
         staff = load_staff_access(settings, installation, secrets.token_bytes)
         assert staff is not None, "check_settings has seen the keys"
-        office = StaffOffice(settings, database, installation=installation, staff=staff)
+        mails = FailedLoginMail(database, SmtpMailer(settings), MailRenderer(settings), settings)
+        office = StaffOffice(settings, database, installation=installation, staff=staff, send_mail=mails.send)
         asyncio.run(_serve(staff_server(settings, office, counters)))
     except (OctyError, OSError) as error:
         _logger.error("staff API: %s", str(error).partition("\n")[0])  # noqa: TRY400  # the message is enough

@@ -1,4 +1,4 @@
-"""The facts of the daily digest and of the notice of held alerts: ids, counts and times, no data of customers."""
+"""The facts of mails to support staff (digest, held alerts, failed log-ins): no data of customers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,3 +80,22 @@ class HoldFacts:
     unsent: int
     began_at: datetime
     ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLogins:
+    """Failed log-ins in a row by one handle from one address. Nobody has proven to be this person."""
+
+    handle: str
+    source: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLoginFacts:
+    """The facts of the notice of failed log-ins of staff."""
+
+    kind: ClassVar[str] = "failed_logins"
+    name: ClassVar[str] = ""
+    failures: tuple[FailedLogins, ...]
+    at: datetime
