@@ -3,6 +3,7 @@
 CommandError            the command failed
 ├── UsageError          wrong input: an option, a setting, a file or an id
 ├── RefusedError        understood, but refused; nothing was changed
+├── WaitsForApprovalError  received, and waits for a second person
 └── UnavailableError    database, Temporal, worker or mail server is not available
 
 The errors of configuration and of the database are in `octy_middleware.errors`. That package takes longer to import
@@ -27,3 +28,14 @@ class RefusedError(CommandError):
 
 class UnavailableError(CommandError):
     """Database, Temporal, worker or mail server is not available."""
+
+
+class WaitsForApprovalError(CommandError):
+    """The order was received, and waits for a second person's approval."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(
+            f"the order {order_id} waits for a second person, for 24 hours",
+            f"a colleague shows it with `octy orders list` and approves it with `octy orders approve {order_id}`",
+        )
+        self.order_id = order_id

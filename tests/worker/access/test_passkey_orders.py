@@ -13,11 +13,12 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.members import StaffState
+from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
 from octy_worker.access.passkey_factors import PasskeyFactors
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders, challenge_of
 from octy_worker.access.passkeys import RelyingParty, assertion_options, registration_options, verify_registration
-from octy_worker.access.receipts import OrderReceipts, OrderState, Receipt
+from octy_worker.access.receipts import OrderReceipts, Receipt
 from octy_worker.access.roles import Action, Role
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 

@@ -14,8 +14,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.access.members import StaffState
 from octy_worker.access.roles import Role
 from octy_worker.audit import repository as audit
-from octy_worker.errors import RefusedError, UnavailableError, UsageError
-from octy_worker.staff.operations import WaitsForApprovalError
+from octy_worker.errors import RefusedError, UnavailableError, UsageError, WaitsForApprovalError
 from octy_worker.staff_api.app import serve_endpoint
 from octy_worker.staff_api.endpoints import SMALL_BODY, Endpoint
 from octy_worker.staff_api.process import check_settings

@@ -79,6 +79,11 @@ class Order:
         order._check(len(data))
         return order
 
+    @property
+    def namespace(self) -> Namespace:
+        """What its signature is for."""
+        return Namespace.APPROVAL if self.action is Action.APPROVE else Namespace.ORDER
+
     def digest(self) -> str:
         """Return SHA-256 of the canonical bytes in hex: what a second person signs to approve it."""
         return hashlib.sha256(self.to_bytes()).hexdigest()

@@ -8,7 +8,6 @@ import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import assert_never
 
 from sqlalchemy import insert, update
@@ -16,8 +15,10 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import to_micros, utc
 from octy_middleware.db.models import AuditEntry, StaffOrder
+from octy_worker.access.approvals import Approvals
 from octy_worker.access.members import Members
-from octy_worker.access.orders import InvalidOrderError, Namespace, Order
+from octy_worker.access.order_states import OrderState, UnusableOrderError
+from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders
 from octy_worker.access.roles import REQUIRED_ROLES, Action
 from octy_worker.access.row_macs import RowMacs
@@ -39,15 +40,6 @@ UNPROVEN = "none"
 """In place of a factor: OCTY_STAFF_AUTH=off. Only a worker that has the same setting uses such an order."""
 
 _SEALED = ("id", "action", "subject", "actor", "body", "signature", "certificate", "factor", "source", "part_of")
-
-
-class OrderState(StrEnum):
-    """State of an order; values of its `state` column."""
-
-    WAITING = "waiting"  # for a second person's approval
-    RECEIVED = "received"
-    USED = "used"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +74,6 @@ class Receipt:
     state: OrderState = OrderState.RECEIVED
 
 
-class UnusableOrderError(RefusedSignatureError):
-    """An order that can't be used; `reason` says which rule it breaks, for metrics."""
-
-    def __init__(self, text: str, reason: RefusalReason) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True)
 class _Proven:
     """How a new order was proven: columns of its row."""
@@ -122,7 +106,8 @@ class OrderReceipts:
         self._members = members
         self._macs = macs
         self._passkeys = passkeys or PasskeyOrders("", macs)
-        self._four_eyes = frozenset(four_eyes)
+        self._four_eyes = frozenset(four_eyes) - {Action.APPROVE}
+        self.approvals = Approvals(members, self._verified)
 
     def receive(self, session: Session, body: bytes, proof: Proof | None, now: float, *, private: str = "") -> Receipt:
         """Judge an order and keep it. Raises RefusedSignatureError.
@@ -265,7 +250,7 @@ class OrderReceipts:
         return _Proven(factor, evidence.signature, certificate.text(), certificate.serial, evidence.source or "")
 
     def _verify_signature(self, order: Order, body: bytes, signature: str, at: float) -> CertifiedSignature:
-        signed = verify_signature(signature, body, namespace=Namespace.ORDER, authorities=self._authorities, now=at)
+        signed = verify_signature(signature, body, namespace=order.namespace, authorities=self._authorities, now=at)
         check_principal(signed.certificate, order.actor)
         return signed
 
@@ -343,6 +328,8 @@ class OrderReceipts:
         if row.factor != BREAK_GLASS:
             with _not_allowed():
                 self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+            if order.action in self._four_eyes:
+                self.approvals.require(session, order)
 
 
 class UnprovenReceipts(OrderReceipts):

@@ -39,6 +39,7 @@ class Action(StrEnum):
     CHANGE_ACCOUNT = "accounts.change"
     SHOW_WEBHOOK_SECRET = "webhooks.secret"  # noqa: S105  # a name
     ROTATE_WEBHOOK_SECRET = "webhooks.rotate-secret"  # noqa: S105  # a name
+    APPROVE = "order.approve"
     ADD_STAFF = "staff.add"
     CHANGE_ROLE = "staff.role"
     DISABLE_STAFF = "staff.disable"
@@ -64,6 +65,7 @@ REQUIRED_ROLES: dict[Action, Role] = {
     Action.CHANGE_ACCOUNT: Role.KEY_ADMIN,
     Action.SHOW_WEBHOOK_SECRET: Role.KEY_ADMIN,
     Action.ROTATE_WEBHOOK_SECRET: Role.KEY_ADMIN,
+    Action.APPROVE: Role.RESPONDER,  # and that of the approved order's action
     Action.ADD_STAFF: Role.ADMIN,
     Action.CHANGE_ROLE: Role.ADMIN,
     Action.DISABLE_STAFF: Role.ADMIN,

@@ -9,8 +9,9 @@ from temporalio import activity
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident
 from octy_middleware.states import IncidentState
+from octy_worker.access.order_states import UnusableOrderError
 from octy_worker.access.orders import is_order_id
-from octy_worker.access.receipts import OrderReceipts, UnusableOrderError, record_refusal
+from octy_worker.access.receipts import OrderReceipts, record_refusal
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.staff_orders import ACTIONS, request_of

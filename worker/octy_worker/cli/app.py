@@ -13,7 +13,18 @@ from octy_worker.cli.main_group import MainGroup
 from octy_worker.cli.variables import load_variables
 
 _PANELS = {
-    "For support staff": ("login", "logout", "sessions", "find", "accounts", "incidents", "keys", "outbox", "webhooks"),
+    "For support staff": (
+        "login",
+        "logout",
+        "sessions",
+        "find",
+        "accounts",
+        "incidents",
+        "keys",
+        "orders",
+        "outbox",
+        "webhooks",
+    ),
     "For admins of staff": ("staff",),
     "For operators": ("worker", "pages", "codec-server", "doctor", "secrets", "audit", "mail", "db", "temporal"),
     "To try it out": ("dev", "demo"),
@@ -22,6 +33,7 @@ _GROUPS = {
     "accounts": "Customers: contact data, key pairs and incidents.",
     "incidents": "Incidents: repeated failed attempts with one key pair, and the answers to them.",
     "keys": "Key pairs: state, use, replacement and revocation.",
+    "orders": "Orders of staff: signed acts, and approvals by a second person.",
     "outbox": "Undelivered outbox messages and dead letters.",
     "webhooks": "Webhooks: events sent to customers' own servers.",
     "audit": "The audit log: what staff, customers and workers did, and the proof that it is whole.",
@@ -79,6 +91,8 @@ _COMMANDS = {
     ),
     "keys revoke": ("keys:revoke", "Revoke a key pair at once and for good."),
     "keys import": ("keys_import:import_pairs", "Import existing customers with the keys that they have."),
+    "orders list": ("orders:list_some", "List orders that wait for a second person, or all."),
+    "orders approve": ("orders:approve", "Approve a colleague's order, which is then carried out."),
     "outbox list": ("outbox:list_some", "List undelivered messages, newest first."),
     "outbox retry": ("outbox:retry_some", "Retry dead letters."),
     "webhooks list": ("webhooks:list_some", "List webhooks, newest first."),

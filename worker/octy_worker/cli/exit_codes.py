@@ -3,7 +3,7 @@
 import sys
 from enum import IntEnum
 
-from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError, WaitsForApprovalError
 
 
 class ExitCode(IntEnum):
@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     REFUSED = 3
     UNAVAILABLE = 4
+    WAITING = 5
     INTERRUPTED = 130
 
 
@@ -23,6 +24,7 @@ DESCRIPTIONS = {
     ExitCode.USAGE: "wrong option, setting or database schema, or unknown id",
     ExitCode.REFUSED: "refused for the reason printed; nothing was changed",
     ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server unavailable; try again later",
+    ExitCode.WAITING: "received, and waits for a second person (`octy orders list`)",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
@@ -31,6 +33,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     UsageError: ExitCode.USAGE,
     RefusedError: ExitCode.REFUSED,
     UnavailableError: ExitCode.UNAVAILABLE,
+    WaitsForApprovalError: ExitCode.WAITING,
     CommandError: ExitCode.FAILED,  # last: it is their base
 }
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from octy_worker.access.factor_rows import ADDED, REMOVED
 from octy_worker.access.members import GRANTED, StaffState
-from octy_worker.access.orders import InvalidOrderError, Namespace, Order
+from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkeys import Passkey, RelyingParty, verify_assertion
 from octy_worker.access.receipts import BREAK_GLASS, HARDWARE_KEY, UNPROVEN
 from octy_worker.access.roles import REQUIRED_ROLES, Role
@@ -113,7 +113,7 @@ class OrderVerifier:
             return "passkey", 0
         at = received.at * _MICROSECOND
         signed = verify_signature(
-            record["signature"], body, namespace=Namespace.ORDER, authorities=self._authorities, now=at
+            record["signature"], body, namespace=order.namespace, authorities=self._authorities, now=at
         )
         check_principal(signed.certificate, order.actor)
         check_source(signed.certificate, record["source"] or None)

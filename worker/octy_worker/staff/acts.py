@@ -11,6 +11,7 @@ from octy_worker.staff.member_operations import MEMBER_ACTS
 from octy_worker.staff.operations import Act, Fields
 from octy_worker.staff.outputs import (
     AmendmentResult,
+    Approved,
     BulkResult,
     ContactChangeResult,
     Done,
@@ -94,6 +95,13 @@ class NewAnswer(Fields):
 @dataclass(frozen=True, slots=True)
 class NoFields(Fields):
     """The order's subject says everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval(Fields):
+    """Fields of `order.approve`: the SHA-256 of the approved order's bytes, in hex."""
+
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +213,14 @@ SHOW_WEBHOOK_SECRET = Act(
 ROTATE_WEBHOOK_SECRET = Act(Action.ROTATE_WEBHOOK_SECRET, NoFields, RotatedSecret, f"{_STAFF}.webhooks:rotate_secret")
 TEST_WEBHOOK = Act(Action.TEST_WEBHOOK, NoFields, WebhookTest, f"{_STAFF}.webhooks:send_test_event")
 
+APPROVE = Act(Action.APPROVE, Approval, Approved, f"{_STAFF}.approvals:approve")
+"""Subject: the id of the order that waits."""
+
 _ALL: tuple[Act[Any, Any], ...] = (
     *(DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, AMEND, RELEASE_ALERTS, RETRY_OUTBOX),
     *(ADD_ACCOUNT, CHANGE_ACCOUNT, REGENERATE, REVOKE),
     *(RETRY_WEBHOOKS, SHOW_WEBHOOK_SECRET, ROTATE_WEBHOOK_SECRET, TEST_WEBHOOK),
-    EXPORT,
+    *(EXPORT, APPROVE),
     *MEMBER_ACTS,
 )
 ACTS: dict[Action, Act[Any, Any]] = {act.action: act for act in _ALL}

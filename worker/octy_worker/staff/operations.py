@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 
 from octy_worker.access.roles import Action, Role
 from octy_worker.canonical_json import JsonValue
-from octy_worker.errors import CommandError
 
 if TYPE_CHECKING:
     from octy_worker.access.orders import Order
@@ -113,17 +112,6 @@ class Submission:
     signature: str = ""
     code: str = ""
     private: Mapping[str, tuple[str, JsonValue]] = field(default_factory=dict)
-
-
-class WaitsForApprovalError(CommandError):
-    """The order was received, and waits for a second person's approval."""
-
-    def __init__(self, order_id: str) -> None:
-        super().__init__(
-            f"the order {order_id} waits for a second person, for 24 hours",
-            f"a colleague shows it with `octy orders list` and approves it with `octy orders approve {order_id}`",
-        )
-        self.order_id = order_id
 
 
 class Desk(Protocol):

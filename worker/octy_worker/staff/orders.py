@@ -4,12 +4,13 @@ from typing import Any, NoReturn
 
 from octy_middleware.db.models import StaffOrder
 from octy_middleware.errors import InvalidInputError
+from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import InvalidOrderError, Order
-from octy_worker.access.receipts import Evidence, OrderState, Proof, Receipt, record_refusal
+from octy_worker.access.receipts import Evidence, Proof, Receipt, record_refusal
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
-from octy_worker.errors import RefusedError
+from octy_worker.errors import RefusedError, WaitsForApprovalError
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission, WaitsForApprovalError
+from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission
 from octy_worker.staff.order_forms import private_text, read_fields, read_private
 
 

@@ -58,6 +58,16 @@ class AmendmentResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """An approved order. `carried_out`: False where its author has to repeat the command with its id."""
+
+    order_id: str
+    action: str
+    author: str
+    carried_out: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReleasedHold:
     """A hold that was ended, by whom and when."""
 

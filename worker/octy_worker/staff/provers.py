@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from octy_worker.access.orders import Namespace
+from octy_worker.access.orders import Order
 from octy_worker.access.receipts import BreakGlass, Evidence, Proof, Unproven
 from octy_worker.crypto.ssh_signatures import claims_verified_user
 from octy_worker.crypto.ssh_signer import Signer
@@ -52,5 +52,5 @@ class CertifiedSigner:
 
     def prove(self, body: bytes) -> Evidence:
         """Sign the order on this machine."""
-        signature = self._signer.sign(body, Namespace.ORDER)
+        signature = self._signer.sign(body, Order.from_bytes(body).namespace)
         return Evidence(signature, "" if claims_verified_user(signature) else self._ask_code())

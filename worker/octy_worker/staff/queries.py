@@ -193,6 +193,30 @@ class FoundOrder:
     body: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ListOrders:
+    """`everything`: also orders that don't wait for a second person."""
+
+    everything: bool = False
+    limit: int | None = 200
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """One order. `factor`: id of the second factor, "hardware-key", "break-glass" or "none"."""
+
+    id: str
+    action: str
+    subject: str
+    actor: str
+    state: str
+    factor: str
+    received_at: datetime
+    ended_at: datetime | None
+    refusal: str
+
+
 SEARCH = Query("find", SearchFor, SearchResult, f"{_READERS}:find")
 LIST_ACCOUNTS = Query("accounts.list", ListPart, Listed[AccountLine], f"{_READERS}:list_accounts")
 SHOW_ACCOUNT = Query("accounts.show", ShowAccount, AccountReport, f"{_READERS}:show_account")
@@ -209,12 +233,13 @@ SHOW_KEY = Query("keys.show", ShowKey, KeyReport, f"{_READERS}:show_key")
 PENDING_KEYS = Query("keys.pending", AccountRef, PendingDelivery, f"{_READERS}:pending_keys")
 LIST_MESSAGES = Query("outbox.list", ListMessages, Listed[MessageLine], f"{_READERS}:list_messages")
 LIST_WEBHOOKS = Query("webhooks.list", ListWebhooks, Listed[WebhookLine], f"{_READERS}:list_webhooks")
+LIST_ORDERS = Query("orders.list", ListOrders, Listed[OrderLine], f"{_READERS}:list_orders")
 FIND_ORDER = Query("orders.find", OrderId, FoundOrder, f"{_READERS}:find_order")
 
 _ALL: tuple[Query[Any, Any], ...] = (
     *(SEARCH, LIST_ACCOUNTS, SHOW_ACCOUNT, FIND_ACCOUNT),
     *(LIST_INCIDENTS, SHOW_INCIDENT, FIND_INCIDENT, FOLLOW_INCIDENT, UNANSWERED, FIND_RESENDABLE, HELD_ALERTS),
-    *(LIST_KEYS, SHOW_KEY, PENDING_KEYS, LIST_MESSAGES, LIST_WEBHOOKS, FIND_ORDER),
+    *(LIST_KEYS, SHOW_KEY, PENDING_KEYS, LIST_MESSAGES, LIST_WEBHOOKS, LIST_ORDERS, FIND_ORDER),
     *(LIST_STAFF, *AUDIT_QUERIES),
 )
 QUERIES: dict[str, Query[Any, Any]] = {query.name: query for query in _ALL}

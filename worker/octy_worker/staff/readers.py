@@ -2,7 +2,12 @@
 
 from typing import Any
 
+from sqlmodel import col, select
+
+from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Incident, KeyPair, Regeneration, StaffOrder
+from octy_worker.access.approvals import MAX_WAIT
+from octy_worker.access.order_states import OrderState
 from octy_worker.errors import RefusedError
 from octy_worker.mail.alert_hold import current_hold
 from octy_worker.mail.unsent import unsent_alerts
@@ -32,10 +37,12 @@ from octy_worker.staff.queries import (
     ListIncidents,
     ListKeys,
     ListMessages,
+    ListOrders,
     ListPart,
     ListWebhooks,
     Nothing,
     OrderId,
+    OrderLine,
     Progress,
     Resendable,
     ResendableRef,
@@ -179,3 +186,16 @@ def find_order(context: StaffContext, wanted: OrderId) -> FoundOrder:
     with context.database.read_session() as session:
         row = session.get(StaffOrder, wanted.order_id)
         return FoundOrder(None if row is None else row.body)
+
+
+def list_orders(context: StaffContext, wanted: ListOrders) -> Listed[OrderLine]:
+    """Return orders, newest first."""
+    oldest = utc(context.clock() - MAX_WAIT)
+    waiting = [StaffOrder.state == OrderState.WAITING, col(StaffOrder.received_at) >= oldest]
+    which: list[Any] = [] if wanted.everything else waiting
+    query = select(StaffOrder).where(*which).order_by(col(StaffOrder.received_at).desc(), col(StaffOrder.id).desc())
+    with context.database.read_session() as session:
+        rows = session.exec(query.limit(wanted.limit).offset(wanted.offset)).all()
+        names = OrderLine.__slots__
+        found = tuple(OrderLine(**{name: getattr(row, name) for name in names}) for row in rows)
+        return Listed(found, reports.count_rows(session, StaffOrder, *which))

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from octy_worker.canonical_json import JsonValue
-from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
-from octy_worker.staff.operations import Submission, WaitsForApprovalError
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError, WaitsForApprovalError
+from octy_worker.staff.operations import Submission
 
 PREFIX = "/staff/v1"
 """Before every path."""

@@ -12,9 +12,9 @@ from octy_worker import sanitize
 from octy_worker.access.orders import MAX_BYTES
 from octy_worker.access.passkey_orders import PasskeyEvidence
 from octy_worker.access.pending_orders import PendingOrder
-from octy_worker.errors import CommandError
+from octy_worker.errors import CommandError, WaitsForApprovalError
 from octy_worker.staff.acts import ACTS
-from octy_worker.staff.operations import Submission, WaitsForApprovalError, to_json
+from octy_worker.staff.operations import Submission, to_json
 from octy_worker.staff.order_forms import read_private
 from octy_worker.staff.orders import perform
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse

@@ -1,0 +1,68 @@
+"""Four eyes: an order of some actions waits until a second person has approved it.
+
+An approval is an order itself (`order.approve`, signed in the namespace `octy-approval`), about the id of the other
+one, with its digest. It proves itself at the use of what it approves, so that a state set by SQL approves nothing.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from octy_middleware.db.models import StaffOrder
+from octy_worker.access.members import Members
+from octy_worker.access.order_states import OrderState, UnusableOrderError
+from octy_worker.access.orders import Order
+from octy_worker.access.roles import REQUIRED_ROLES, Action
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_workflows.messages import RefusalReason
+
+MAX_WAIT = 24 * 3600.0
+"""Seconds that an order waits for its approval."""
+
+
+class Approvals:
+    """Judges approvals in the caller's transaction. `verify` returns what a row's order says, if the row is right."""
+
+    def __init__(self, members: Members, verify: Callable[[Session, StaffOrder], Order]) -> None:
+        self._members = members
+        self._verify = verify
+
+    def approve(self, session: Session, approval: Order, now: float) -> Order:
+        """Let a waiting order be used, by one conditional UPDATE; return it. Raises RefusedSignatureError."""
+        row = session.get(StaffOrder, approval.subject)
+        if row is None:
+            raise RefusedSignatureError("there is no order of this id")
+        order = self._verify(session, row)
+        self._check(session, approval, order)
+        if now - row.received_at.timestamp() > MAX_WAIT:
+            raise RefusedSignatureError("the order has waited for more than 24 hours; it must be made again")
+        approved = session.connection().execute(
+            update(StaffOrder)
+            .where(col(StaffOrder.id) == row.id, col(StaffOrder.state) == OrderState.WAITING)
+            .values(state=OrderState.RECEIVED)
+        )
+        if approved.rowcount != 1:
+            raise RefusedSignatureError(f"the order does not wait for an approval: it is {row.state}")
+        return order
+
+    def require(self, session: Session, order: Order) -> None:
+        """Raise UnusableOrderError unless a second person has approved the order."""
+        about = (StaffOrder.action == Action.APPROVE, StaffOrder.subject == order.order_id)
+        query = select(StaffOrder).where(*about, StaffOrder.state == OrderState.USED)
+        why = "no second person has approved it"
+        for row in session.exec(query).all():
+            try:
+                self._check(session, self._verify(session, row), order)
+            except RefusedSignatureError as error:
+                why = str(error)
+            else:
+                return
+        raise UnusableOrderError(f"the staff order of this id can't be used: {why}", RefusalReason.REQUEST_NOT_ALLOWED)
+
+    def _check(self, session: Session, approval: Order, order: Order) -> None:
+        if approval.actor == order.actor:
+            raise RefusedSignatureError("an order is approved by somebody else than its author")
+        if approval.fields.get("digest") != order.digest():
+            raise RefusedSignatureError("the approval is about another content of the order")
+        self._members.require_active(session, approval.actor, REQUIRED_ROLES[order.action])

@@ -1,0 +1,23 @@
+"""PURE. The states of an order in SQL, and the error for one that can't be used."""
+
+from enum import StrEnum
+
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_workflows.messages import RefusalReason
+
+
+class OrderState(StrEnum):
+    """State of an order; values of its `state` column."""
+
+    WAITING = "waiting"  # for a second person's approval
+    RECEIVED = "received"
+    USED = "used"
+    REFUSED = "refused"
+
+
+class UnusableOrderError(RefusedSignatureError):
+    """An order that can't be used; `reason` says which rule it breaks, for metrics."""
+
+    def __init__(self, text: str, reason: RefusalReason) -> None:
+        super().__init__(text)
+        self.reason = reason

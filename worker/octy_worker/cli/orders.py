@@ -1,0 +1,83 @@
+"""`octy orders`: orders of staff, and approvals by a second person."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from octy_worker.access.orders import Order
+from octy_worker.cli.context import open_desk
+from octy_worker.cli.lazy_command import help_page
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber
+from octy_worker.cli.output import confirm, print_lines, print_list, print_result, table
+from octy_worker.errors import CommandError, UsageError
+from octy_worker.staff.acts import APPROVE, Approval
+from octy_worker.staff.queries import FIND_ORDER, LIST_ORDERS, ListOrders, OrderId, OrderLine
+
+LIST_JSON = "orders[id, action, subject, actor, state, factor, received_at, ended_at, refusal], more, total"
+APPROVE_JSON = "order_id, action, author, carried_out"
+
+
+@help_page("octy orders list", "octy orders list --all --json", json=LIST_JSON)
+def list_some(
+    context: typer.Context,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All orders, not only those that wait for a second person.")
+    ] = False,
+    limit: Limit = 200,
+    page: PageNumber = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Show one line for each order."""
+    part = ListPage(limit, page)
+    with open_desk(context) as desk:
+        found = desk.read(LIST_ORDERS, ListOrders(everything, part.row_limit, part.offset))
+    empty = "There are no orders yet." if everything else "No order waits for a second person."
+    print_list("orders", found.rows, found.total, part, _table, empty=empty, as_json=as_json)
+
+
+@help_page(
+    "octy orders approve 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e",
+    more="For actions in OCTY_FOUR_EYES. It shows the order and asks; your approval is signed as your own orders are. "
+    "Then the order is carried out. Nobody can approve an order of their own. If its output is for its author alone, "
+    "they repeat their command with --request-id.",
+    json=APPROVE_JSON,
+)
+def approve(
+    context: typer.Context,
+    order_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why, in one line.")] = "looked at and approved",
+    actor: Actor = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the order and approve it."""
+    with open_desk(context, actor) as desk:
+        body = desk.read(FIND_ORDER, OrderId(order_id)).body
+        if not body:
+            raise UsageError("there is no order of this id", "`octy orders list` shows those that wait")
+        order = Order.from_bytes(body.encode())  # what is shown is what the signed digest is of
+        if not yes:
+            print_lines(*_words(order))
+            if not confirm("Approve it?"):
+                raise CommandError("cancelled, nothing was changed")
+        approved = desk.order(APPROVE, order.order_id, Approval(order.digest()), reason)
+    end = "carried out" if approved.carried_out else f"approved; {approved.author} repeats the command with its id"
+    lines = [f"The order {approved.order_id} ({approved.action}) of {approved.author} is {end}."]
+    print_result(f"the order is {end}", approved, lines, as_json=as_json)
+
+
+def _words(order: Order) -> list[str]:
+    fields = [f"  {name}: {value}" for name, value in sorted(order.fields.items())]
+    about = f" about {order.subject}" if order.subject else ""
+    return [f"{order.actor} orders {order.action}{about}: {order.reason}", *fields, f"  SHA-256: {order.digest()}"]
+
+
+def _table(found: Sequence[OrderLine]) -> Table:
+    columns = ("order", "action", "about", "by", "state", "second factor", "received")
+    rows = (
+        (line.id, line.action, line.subject, line.actor, line.state, line.factor, line.received_at) for line in found
+    )
+    return table(columns, rows, no_wrap=("order",))
