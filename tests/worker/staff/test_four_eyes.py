@@ -1,0 +1,208 @@
+"""Orders by command on the host, really signed; four eyes, break glass, and what is refused without a proof."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+from support.cli_rig import CommandResult, Octy, octy_for
+from support.staff_rig import StaffKeys, StaffRig
+from support.world import INSTALLATION, Keys, World
+
+from octy_middleware.clock import uuid7
+from octy_middleware.db.bulk_sql import run
+from octy_worker.access.order_states import OrderState
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import Evidence, OrderReceipts
+from octy_worker.access.roles import Action
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+
+WHY = ("--reason", "contract ended")
+NOW = float(int(time.time()))
+
+
+@pytest.fixture(scope="module")
+def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("ssh"))
+
+
+@dataclass
+class Host:
+    """A host whose operator and staff run `octy`. Codes are used once: each person has three of them."""
+
+    rig: StaffRig
+    octy: Octy
+    keys: Keys
+
+    def run(self, handle: str, *words: str, step: int = 0, **variables: str) -> CommandResult:
+        """Run a command whose orders this person signs, with the code of a step of 30 seconds before or after now."""
+        proof = {
+            "OCTY_STAFF_KEY_FILE": str(self.rig.keys.keys[handle].path),
+            "OCTY_STAFF_CODE": self.rig.code(time.time() + 30 * step),
+        }
+        return self.octy(*words, **{**proof, **variables})
+
+    def revoke(self, handle: str, **options: object) -> CommandResult:
+        return self.run(handle, "keys", "revoke", self.keys.public_key, *WHY, "--yes", **options)  # type: ignore[arg-type]
+
+    def state(self) -> str:
+        query = "SELECT state FROM key_pair WHERE public_key = :key"
+        return self.rig.world.rows(query, key=self.keys.public_key)[0][0]
+
+    def orders(self) -> list[tuple]:
+        return self.rig.world.rows("SELECT action, actor, state FROM staff_order ORDER BY received_at, id")
+
+    def audited(self, action: str) -> list[tuple]:
+        return self.rig.world.rows("SELECT actor, order_id, detail FROM audit_entry WHERE action = :a", a=action)
+
+
+@pytest.fixture
+def host(world: World, staff_keys: StaffKeys) -> Host:
+    rig = StaffRig(world, staff_keys, NOW)
+    octy = octy_for(
+        world,
+        OCTY_STAFF_AUTH="on",
+        OCTY_STAFF_KEYS=rig.staff_keys.export(),
+        OCTY_STAFF_CA_KEYS=staff_keys.authority.public,
+    )
+    return Host(rig, octy, world.register())
+
+
+def test_signed_order_is_carried_out_and_kept_with_its_proof(host: Host) -> None:
+    done = host.revoke("kim").must()
+    assert '"what": "key_revoked", "actor": "kim"' in done.stderr
+    assert (host.state(), host.orders()) == ("retired", [("keys.revoke", "kim", "used")])
+    [(signature, certificate, factor)] = host.rig.world.rows("SELECT signature, certificate, factor FROM staff_order")
+    assert (signature[:15], certificate[:11], len(factor)) == ("-----BEGIN SSH ", "ssh-ed25519", 36)
+    assert [actor for actor, _, _ in host.audited("order.received") + host.audited("order.used")] == ["kim", "kim"]
+
+
+def test_break_glass_needs_only_the_keys_of_the_host_and_is_marked(host: Host) -> None:
+    words = ("keys", "revoke", host.keys.public_key, *WHY, "--yes", "--actor", "operator")
+    host.octy("--break-glass", *words).must()
+    assert host.rig.world.rows("SELECT factor, actor FROM staff_order") == [("break-glass", "operator")]
+    [(_, _, detail)] = host.audited("order.received")
+    assert json.loads(detail)["factor"] == "break-glass"
+
+
+REFUSED = [
+    ("no proof", "kim", {"OCTY_STAFF_KEY_FILE": ""}, 2, "nothing proves who you are"),
+    ("no keys", "kim", {"OCTY_STAFF_KEYS": ""}, 2, "OCTY_STAFF_KEYS is not set"),
+    ("other keys", "kim", {"OCTY_STAFF_KEYS": "s1:" + "0" * 64}, 3, "was not written by this system"),
+    ("no code", "kim", {"OCTY_STAFF_CODE": ""}, 2, "a one-time code is needed"),
+    ("wrong code", "kim", {"OCTY_STAFF_CODE": "000000"}, 3, "the code is wrong or too old"),
+    ("role too small", "ada", {}, 3, "ada is responder, and this needs key_admin"),
+    ("revoked", "kim", {"OCTY_STAFF_REVOKED": "serial:19"}, 3, "was revoked"),
+    ("other authority", "kim", {"OCTY_STAFF_CA_KEYS": ""}, 3, "is not in OCTY_STAFF_CA_KEYS"),
+]
+
+
+@pytest.mark.parametrize(
+    ("handle", "variables", "code", "why"), [row[1:] for row in REFUSED], ids=[r[0] for r in REFUSED]
+)
+def test_unproven_order_is_refused_and_changes_nothing(  # a row
+    host: Host, handle: str, variables: dict[str, str], code: int, why: str
+) -> None:
+    refused = host.revoke(handle, **variables).must(code)
+    assert why in refused.stderr
+    assert (host.state(), host.orders()) == ("active", [])
+    assert len(host.audited("order.refused")) == (code == 3)
+
+
+def test_replayed_code_and_replayed_order_are_refused(host: Host) -> None:
+    host.revoke("kim").must()
+    assert "this code was used before" in host.revoke("kim").must(3).stderr
+    [(order_id, body)] = host.rig.world.rows("SELECT id, body FROM staff_order")
+    receipts = receipts_of(host)
+    with host.rig.world.database.write_session() as session:
+        repeated = receipts.receive(session, body.encode(), None, NOW)
+        assert (repeated.order.order_id, repeated.state) == (order_id, OrderState.USED)
+    assert "was used already" in use_refusal(host, receipts, repeated.order)
+
+
+def receipts_of(host: Host, *four_eyes: Action) -> OrderReceipts:
+    rig = host.rig
+    return OrderReceipts(INSTALLATION, rig.keys.authorities(), rig.members, rig.macs, four_eyes=four_eyes)
+
+
+def use_refusal(host: Host, receipts: OrderReceipts, order: Order) -> str:
+    with host.rig.world.database.write_session() as session, pytest.raises(RefusedSignatureError) as refused:
+        receipts.use(session, order.order_id, order.action, order.subject, by="another call", now=NOW)
+    return str(refused.value)
+
+
+# Four eyes
+
+FOUR_EYES = {"OCTY_FOUR_EYES": "keys.revoke"}
+
+
+def test_order_waits_until_a_second_person_approves_it(host: Host) -> None:
+    waiting = host.revoke("kim", **FOUR_EYES).must(5)
+    assert "octy orders approve" in waiting.stderr
+    assert (host.state(), host.orders()) == ("active", [("keys.revoke", "kim", "waiting")])
+    [line] = host.octy("orders", "list", "--json").must().json["orders"]
+    assert (line["actor"], line["state"], line["subject"]) == ("kim", "waiting", host.keys.public_key)
+    approve = ("orders", "approve", line["id"], "--yes", "--json")
+    own = host.run("kim", *approve, step=1, **FOUR_EYES).must(3)
+    assert "by somebody else than its author" in own.stderr
+    small = host.run("ada", *approve, **FOUR_EYES).must(3)
+    assert "ada is responder, and this needs key_admin" in small.stderr
+    assert host.state() == "active"
+    done = host.run("amy", *approve, **FOUR_EYES).must()
+    assert done.json == {"order_id": line["id"], "action": "keys.revoke", "author": "kim", "carried_out": True}
+    assert host.state() == "retired"
+    again = host.run("amy", *approve, step=1, **FOUR_EYES).must(3)
+    assert "does not wait for an approval: it is used" in again.stderr
+
+
+def test_unapproved_order_set_to_received_by_sql_is_refused(host: Host) -> None:
+    host.revoke("kim", **FOUR_EYES).must(5)
+    with host.rig.world.database.write() as connection:
+        run(connection, "UPDATE staff_order SET state = 'received'")
+    [(body,)] = host.rig.world.rows("SELECT body FROM staff_order")
+    refusal = use_refusal(host, receipts_of(host, Action.REVOKE), Order.from_bytes(body.encode()))
+    assert "no second person has approved it" in refusal
+
+
+def approval_of(order: Order, actor: str, **fields: object) -> Order:
+    made = Order(
+        uuid7(NOW), INSTALLATION, Action.APPROVE, order.order_id, {"digest": order.digest()}, "ok", actor, int(NOW)
+    )
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def test_concurrent_approvals_approve_once_and_other_digests_and_late_ones_nothing(host: Host) -> None:
+    rig, receipts = host.rig, receipts_of(host, Action.EXTEND)
+    order = Order(uuid7(NOW), INSTALLATION, Action.EXTEND, "i1", {"days": 7}, "on holiday", "ada", int(NOW))
+
+    def receive(one: Order, namespace: str = "octy-approval") -> Order:
+        proof = Evidence(rig.keys.keys[one.actor].sign(one.to_bytes(), namespace), rig.code())
+        with rig.world.database.write_session() as session:
+            return receipts.receive(session, one.to_bytes(), proof, NOW).order
+
+    receive(order, "octy-order")
+    with pytest.raises(RefusedSignatureError, match="signed for 'octy-order'"):
+        receive(approval_of(order, "kim"), "octy-order")
+    other = approval_of(order, "vic", fields={"digest": "0" * 64})
+    first, second = receive(approval_of(order, "kim")), receive(approval_of(order, "amy"))
+    results: list[str] = []
+
+    def approve(approval: Order, now: float = NOW) -> None:
+        try:
+            with rig.world.database.write_session() as session:
+                receipts.approvals.approve(session, approval, now)
+            results.append("approved")
+        except RefusedSignatureError as error:
+            results.append(str(error))
+
+    approve(other)
+    approve(first, NOW + 24 * 3600 + 1)
+    assert ["another content" in results[0], "more than 24 hours" in results[1]] == [True, True]
+    results.clear()
+    threads = [threading.Thread(target=approve, args=(approval,)) for approval in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["approved", "the order does not wait for an approval: it is received"]
