@@ -89,7 +89,7 @@ fuzz: install ## Ten million headers through the real code (HEADERS=10000000 SEE
 	@PYTHONPATH=tests $(BIN)/python -m proofs.fuzz --headers $(HEADERS) $(if $(SEED),--seed $(SEED))
 
 load: install ## Exactness, kills, floods, revocation and outages on both databases, with figures
-	@for proof in exactness kills refusals revocation key_cache_flood hash_flood outages audit_log; do \
+	@for proof in exactness kills refusals revocation key_cache_flood hash_flood outages audit_log order_verification; do \
 		PYTHONPATH=tests $(BIN)/python -m proofs.load.$$proof || exit 1; done
 	@PYTHONPATH=tests $(BIN)/python -m proofs.security.timing --samples 5000
 
