@@ -66,6 +66,7 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.staff_api.access import StaffOffice
 from worker.cli.test_cli_doctor import keys
 from worker.cli.test_cli_mail import KEY
+from worker.cli.test_doctor_staff import PROVOKED as IN_STAFF
 from worker.cli.test_doctor_stalled_work import PROVOKED as IN_RESULTS
 from worker.cli.test_doctor_temporal import PROVOKED as IN_TEMPORAL
 
@@ -569,7 +570,7 @@ HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES, **STAF
 
 
 def test_each_problem_is_provoked_by_one_test() -> None:
-    provoked = [*HERE, *IN_TEMPORAL, *IN_RESULTS]
+    provoked = [*HERE, *IN_TEMPORAL, *IN_RESULTS, *IN_STAFF]
     assert sorted(provoked) == sorted(PROBLEMS)
 
 

@@ -17,6 +17,7 @@ observability    metrics and tracing
 mail             templates, DKIM
 network          mail server, pages, codec server
 staff_api        the staff API: settings, certificate, reachability
+staff            certificates, second factors, rows that this system did not write
 stalled_work     alerts, incidents, keys, mails, webhooks, commits, disk, clocks
 """
 
@@ -34,6 +35,7 @@ from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.cli.doctor.restored_backup import check_restored_backup
 from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
+from octy_worker.cli.doctor.staff import check_staff
 from octy_worker.cli.doctor.staff_api import check_staff_api
 from octy_worker.cli.doctor.stalled_work import check_stalled_work
 from octy_worker.cli.doctor.temporal import check_temporal
@@ -65,5 +67,6 @@ def run_checks(variables: Variables, env_file: Path | None = None) -> list[Check
         check_mail_server(settings),
         check_pages(settings),
         check_staff_api(settings, installation or ""),
+        *check_staff(settings, installation or ""),
         *check_stalled_work(settings),
     ]

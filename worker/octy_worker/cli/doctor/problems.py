@@ -3,6 +3,7 @@
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.problems_network import MAIL_SERVER, OBSERVABILITY, PAGES, STAFF_API, TEMPORAL
 from octy_worker.cli.doctor.problems_setup import AUDIT, DATABASE, MAILS, RESTORED, SCHEDULED_JOBS, SETTINGS
+from octy_worker.cli.doctor.problems_staff import STAFF
 from octy_worker.cli.doctor.problems_stalled_work import STALLED_WORK
 
 PROBLEMS = {
@@ -17,6 +18,7 @@ PROBLEMS = {
     **MAIL_SERVER,
     **PAGES,
     **STAFF_API,
+    **STAFF,
     **STALLED_WORK,
 }
 
