@@ -13,7 +13,7 @@ from octy_worker.access.authority import AuthorityKey, ValidCertificate
 from octy_worker.cli.context import now, open_database
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import print_json, print_lines, print_page, print_result, table
+from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
@@ -31,7 +31,7 @@ REVOKE_JSON = "handle, certificates[serial, key_id, expires_at], setting"
 
 
 @help_page(
-    "octy --env-file octy.env staff ca init",
+    "octy --env-file octy.env staff ca init >> octy.env",
     more="For those who run neither step-ca, Vault's SSH engine nor Teleport (docs/staff.md has these). The private "
     "key is kept in the database, sealed under OCTY_STAFF_KEYS. It is trusted once OCTY_STAFF_CA_KEYS has the public "
     "key that is printed. Repeated, it makes a further key, which signs from then on: keep the older one in "
@@ -45,8 +45,9 @@ def init(context: typer.Context, as_json: AsJson = False) -> None:
         with database.write_session() as session:
             made = staff.access.built_in_authority.add_key(session, by=login_name(), now=now())
         trusted = set(staff.settings(StaffSettings).staff_ca_keys)
+    if not as_json:
+        print_note("A key of the certificate authority is made. Trust it in the settings of worker and commands:")
     lines = [
-        "A key of the certificate authority is made. Trust it in the settings of worker and commands:",
         f"OCTY_STAFF_CA_KEYS={shlex.quote(','.join([*sorted(trusted), made.public_key]))}",
     ]
     print_result("the key is made", {"public_key": made.public_key, "trusted": False}, lines, as_json=as_json)
