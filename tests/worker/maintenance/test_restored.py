@@ -18,6 +18,7 @@ import pytest
 from sqlmodel import select
 from support.cli_rig import CommandResult, Octy, fail, octy_for, open_incident
 from support.in_session import in_session
+from support.relay_rig import change
 from support.temporal import Temporal, open_temporal
 from support.until import until, until_async
 from support.worker_rig import WorkerRig
@@ -40,7 +41,7 @@ from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.job_lease import read_job
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
-from octy_worker.maintenance.restored.audit_log import revoked_keys
+from octy_worker.maintenance.restored.audit_log import erased_accounts, revoked_keys
 from octy_worker.maintenance.restored.detection import JOB, find_backup_gap
 from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.maintenance.restored.known import (
@@ -391,6 +392,43 @@ def test_audit_log_is_parsed_for_revoked_key_pairs() -> None:
         'Nov 29 23:05:58 h app: octy: octy-audit: {"what": "key_revoked", "public_key": "pk_7"}',
     ]
     assert revoked_keys(lines) == ["pk_1", "pk_2", "pk_5", "pk_8"]
+
+
+def test_audit_log_is_parsed_for_erased_accounts() -> None:
+    lines = [
+        'octy-audit: {"what": "account_erased", "account": "a1"}',
+        'Nov 29 23:05:58 h octy: octy-audit: {"what": "account_erased", "account": "a2"}',
+        'octy-audit: {"what": "account_erased", "account": "a1"}',
+        'octy-audit: {"what": "account_erased", "account": 7}',
+        'octy-audit: {"what": "account_added", "account": "a3"}',
+        'Nov 29 23:05:58 h app[7]: octy-audit: {"what": "account_erased", "account": "a4"}',
+    ]
+    assert erased_accounts(lines) == ["a1", "a2"]
+
+
+def test_repair_erases_accounts_of_the_audit_log_again(world: World, restored: Callable[..., CommandResult]) -> None:
+    """An account that has live key pairs in the backup too is erased after these were revoked again."""
+    octy, other = octy_for(world), world.register("other")
+    keys = world.register()
+    change(world, "UPDATE regeneration SET finished_at = 1, state = 'done'")
+    backup = Backup(world)
+    lines = octy("keys", "revoke", keys.public_key, *WHY, "--yes").must().stderr
+    lines += octy("accounts", "erase", "acme", *WHY, "--yes").must().stderr
+    log = world.folder / "audit.log"
+    log.write_text(lines)
+    backup.restore()
+    assert world.rows("SELECT contact_email_address FROM account WHERE reference = 'acme'")
+    before = restored("--audit-log", str(log), "--dry-run").must(1).json
+    assert before["not_erased"][0]["account_id"] == keys.account_id  # a dry run revokes nothing
+    done = restored("--audit-log", str(log)).must().json
+    assert (done["cut"], done["erased"], done["not_erased"]) == ([keys.public_key], [keys.account_id], [])
+    assert world.rows("SELECT reference FROM account ORDER BY created_at") == [
+        ("other",),
+        (f"erased-{keys.account_id}",),
+    ]
+    assert outcome(world, other) is Outcome.ACCEPTED
+    again = restored("--audit-log", str(log)).must().json
+    assert (again["erased"], again["not_erased"]) == ([], [])
 
 
 def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_without_rows(

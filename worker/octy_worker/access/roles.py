@@ -37,6 +37,7 @@ class Action(StrEnum):
     IMPORT = "keys.import"
     ADD_ACCOUNT = "accounts.add"
     CHANGE_ACCOUNT = "accounts.change"
+    ERASE_ACCOUNT = "accounts.erase"
     SHOW_WEBHOOK_SECRET = "webhooks.secret"  # noqa: S105  # a name
     ROTATE_WEBHOOK_SECRET = "webhooks.rotate-secret"  # noqa: S105  # a name
     APPROVE = "order.approve"
@@ -63,6 +64,7 @@ REQUIRED_ROLES: dict[Action, Role] = {
     Action.IMPORT: Role.KEY_ADMIN,
     Action.ADD_ACCOUNT: Role.KEY_ADMIN,
     Action.CHANGE_ACCOUNT: Role.KEY_ADMIN,
+    Action.ERASE_ACCOUNT: Role.KEY_ADMIN,
     Action.SHOW_WEBHOOK_SECRET: Role.KEY_ADMIN,
     Action.ROTATE_WEBHOOK_SECRET: Role.KEY_ADMIN,
     Action.APPROVE: Role.RESPONDER,  # and that of the approved order's action

@@ -55,6 +55,7 @@ _COMMANDS = {
     ),
     "accounts add": ("accounts:add", "Create an account and order its first key pair."),
     "accounts change": ("accounts:change", "Change an account's contact address, for a customer who can't do so."),
+    "accounts erase": ("accounts_erase:erase", "Erase what is known about a customer whose key pairs have ended."),
     "accounts list": ("accounts:list_all", "List accounts, newest first."),
     "accounts show": (
         "accounts:show_one",

@@ -14,12 +14,12 @@ from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_result
 from octy_worker.errors import UsageError
-from octy_worker.maintenance.restored.audit_log import revoked_keys
+from octy_worker.maintenance.restored.audit_log import erased_accounts, revoked_keys
 from octy_worker.staff.restore import RestoreOptions, RestoreReport, repair_from_temporal
 
 RESTORED_JSON = (
     "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], "
-    "unproven[workflow_id, why], retention_days"
+    "unproven[workflow_id, why], erased[account_id], not_erased[account_id, why], retention_days"
 )
 
 
@@ -30,12 +30,12 @@ RESTORED_JSON = (
     more="An older backup makes revoked key pairs valid again. This command compares the database with Temporal's open "
     "and closed workflows: key pairs that were replaced or reported as leaked are revoked again, answers and "
     "deliveries are updated, and workflows whose rows are lost are terminated. Key pairs that were revoked with `octy "
-    "keys revoke` are known only to the audit log: pass it with --audit-log. Lost key pairs can't be recovered: their "
-    "customers are listed, for `octy keys regenerate`. Run the command before apps and workers start, and again after "
-    "the keys were ordered; repeating it is harmless. Workflows whose payloads are not encrypted under "
-    "OCTY_TEMPORAL_KEYS are only counted, because anybody with access to Temporal may have started them; "
-    "--trust-temporal applies them too. Exit code 1: such customers or workflows are left, or a dry run found "
-    "something.",
+    "keys revoke`, and accounts that were erased, are known only to the audit log: pass it with --audit-log. Lost key "
+    "pairs can't be recovered: their customers are listed, for `octy keys regenerate`. Run the command before apps and "
+    "workers start, and again after the keys were ordered; repeating it is harmless. Workflows whose payloads are "
+    "not encrypted under OCTY_TEMPORAL_KEYS are only counted, because anybody with access to Temporal may have "
+    "started them; --trust-temporal applies them too. Exit code 1: such customers or workflows are left, or a "
+    "dry run found something.",
     json=RESTORED_JSON,
 )
 def restored(
@@ -56,13 +56,14 @@ def restored(
     """Run it, or show what it would do."""
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
-    revoked = [] if audit_log is None else revoked_keys(_lines(audit_log))
-    options = RestoreOptions(who, reason, revoked, dry=dry_run, trust=trust_temporal)
+    lines = [] if audit_log is None else _lines(audit_log)
+    erased = erased_accounts(lines)
+    options = RestoreOptions(who, reason, revoked_keys(lines), dry=dry_run, trust=trust_temporal, erased=erased)
     with open_database(context) as database:
         found = asyncio.run(repair_from_temporal(database, place, options, now))
     value = {"dry_run": dry_run, **vars(found)}
     print_result("the run is complete", value, _report_lines(found, dry_run=dry_run), as_json=as_json)
-    left = found.lost_keys or found.unproven or (dry_run and not found.is_empty)
+    left = found.lost_keys or found.unproven or found.not_erased or (dry_run and not found.is_empty)
     raise typer.Exit(ExitCode.FAILED if left else ExitCode.OK)
 
 
@@ -84,6 +85,8 @@ def _report_lines(found: RestoreReport, *, dry_run: bool) -> list[str]:
         lines.append(f"{found.updated:,} incidents and deliveries {would or 'are '}updated from Temporal.")
     if found.terminated:
         lines.append(f"{found.terminated:,} workflows without rows {would or 'are '}terminated.")
+    lines += [f"Account {account_id} {would or 'is '}erased again." for account_id in found.erased]
+    lines += [f"Account {one.account_id} was erased, and can't be again yet: {one.why}." for one in found.not_erased]
     for lost in found.lost_keys:
         if lost.account is None:
             lines.append(f"Account {lost.account_id} was created after the backup and is lost: create it again.")

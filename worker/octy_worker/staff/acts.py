@@ -110,6 +110,14 @@ class Export(Fields):
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedAccount:
+    """Output of `accounts.erase`. `details`: entries of the audit log whose detail was erased."""
+
+    account_id: str
+    details: int
+
+
+@dataclass(frozen=True, slots=True)
 class EvidencePack:
     """Output of `audit.export`: a ZIP file in Base64, and the hash of the file in hex."""
 
@@ -215,10 +223,11 @@ TEST_WEBHOOK = Act(Action.TEST_WEBHOOK, NoFields, WebhookTest, f"{_STAFF}.webhoo
 
 APPROVE = Act(Action.APPROVE, Approval, Approved, f"{_STAFF}.approvals:approve")
 """Subject: the id of the order that waits."""
+ERASE = Act(Action.ERASE_ACCOUNT, NoFields, ErasedAccount, f"{_STAFF}.account_erasure:erase")
 
 _ALL: tuple[Act[Any, Any], ...] = (
     *(DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, AMEND, RELEASE_ALERTS, RETRY_OUTBOX),
-    *(ADD_ACCOUNT, CHANGE_ACCOUNT, REGENERATE, REVOKE),
+    *(ADD_ACCOUNT, CHANGE_ACCOUNT, ERASE, REGENERATE, REVOKE),
     *(RETRY_WEBHOOKS, SHOW_WEBHOOK_SECRET, ROTATE_WEBHOOK_SECRET, TEST_WEBHOOK),
     *(EXPORT, APPROVE),
     *MEMBER_ACTS,

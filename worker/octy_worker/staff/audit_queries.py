@@ -48,6 +48,5 @@ class AuditKeys:
 LIST_AUDIT = Query("audit.list", ListAudit, Listed[AuditLine], f"{_READERS}:list_entries", Role.ADMIN)
 VERIFY_AUDIT = Query("audit.verify", VerifyAudit, LogReport, f"{_READERS}:verify", Role.ADMIN)
 AUDIT_KEYS = Query("audit.keys", Nothing, AuditKeys, f"{_READERS}:public_keys")
-
 AUDIT_QUERIES: tuple[Query[Any, Any], ...] = (LIST_AUDIT, VERIFY_AUDIT, AUDIT_KEYS)
 """All of them."""

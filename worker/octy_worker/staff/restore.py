@@ -15,10 +15,11 @@ from temporalio.service import RPCError
 
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import KeyPair
+from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain.installation import load_installation
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.states import KeyPairState
+from octy_worker.domain.account_erasure import erase_account, erasure_obstacle, is_erased
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.errors import RefusedError, UnavailableError
 from octy_worker.identity import copied_message
@@ -58,6 +59,14 @@ class Unproven:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class NotErased:
+    """An account that was erased after the backup and can't be erased again yet, and why."""
+
+    account_id: str
+    why: str
+
+
 @dataclass
 class RestoreReport:
     """What was done; of a dry run, what would be."""
@@ -67,12 +76,15 @@ class RestoreReport:
     terminated: int = 0  # workflows
     lost_keys: list[LostKeys] = field(default_factory=list)
     unproven: list[Unproven] = field(default_factory=list)  # nothing was done about these
+    erased: list[str] = field(default_factory=list)  # accounts that were erased again
+    not_erased: list[NotErased] = field(default_factory=list)
     retention_days: float = 0.0  # of Temporal: what ended longer ago is not known there either
 
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to do, and nothing is left for staff."""
-        return not (self.cut or self.updated or self.terminated or self.lost_keys or self.unproven)
+        found = (self.cut, self.updated, self.terminated, self.lost_keys, self.unproven, self.erased, self.not_erased)
+        return not any(found)
 
     @property
     def counts(self) -> str:
@@ -84,7 +96,7 @@ class RestoreReport:
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """Who repairs, and how. `revoked`: public keys that the audit log says were revoked.
+    """Who repairs, and how. `revoked`: public keys that the audit lines say were revoked; `erased`: ids of accounts.
 
     `dry`: change nothing. `trust`: also apply workflows whose payloads are not encrypted.
     """
@@ -94,6 +106,7 @@ class RestoreOptions:
     revoked: Sequence[str]
     dry: bool
     trust: bool
+    erased: Sequence[str] = ()
 
 
 async def repair_from_temporal(
@@ -124,10 +137,29 @@ async def repair_from_temporal(
         found = await run.go()
     except RPCError as error:
         raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
+    erase_again(database, options, found, clock())
     if not options.dry:
         unproven = str(len(found.unproven))
         record("database_restored", options.actor, reason=options.reason, found=found.counts, unproven=unproven)
     return found
+
+
+def erase_again(database: Database, options: RestoreOptions, report: RestoreReport, now: float) -> None:
+    """Erase the accounts that were erased after the backup, after their key pairs were revoked again."""
+    for account_id in options.erased:
+        with database.write_session() as session:
+            account = session.get(Account, account_id)
+            if account is None or is_erased(account):
+                continue
+            obstacle = erasure_obstacle(session, account)
+            if obstacle:
+                report.not_erased.append(NotErased(account_id, obstacle))
+                continue
+            if not options.dry:
+                erase_account(session, account, actor=options.actor, reason=options.reason, now=now)
+            report.erased.append(account_id)
+        if not options.dry:
+            record("account_erased", options.actor, account=account_id, reason=options.reason)
 
 
 def _installation_in_place(database: Database) -> str:

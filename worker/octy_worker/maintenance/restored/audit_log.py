@@ -1,4 +1,4 @@
-"""PURE. Which key pairs the lines of the audit log say were cut: `octy keys revoke` leaves no trace in Temporal.
+"""PURE. What the audit lines say that Temporal does not know: which key pairs were cut, and which accounts erased.
 
 A line counts only where it begins as ours does. Other programs' lines can hold what strangers sent, such as a path or a
 user agent that looks like a line of ours.
@@ -6,7 +6,7 @@ user agent that looks like a line of ours.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # As the command wrote it to stderr, as what systemd or rsyslog kept of it under its own name, or of a unit's stderr.
 _HEAD = r"(?:[A-Z][a-z]{2} +\d+ [\d:]+|\d[\d:.TZ+-]+) \S+ "
@@ -15,7 +15,16 @@ _OURS = re.compile(rf"(?:{_HEAD}(?:octy(?:\[\d+\])?: )?)?octy-audit(?:\[\d+\])?:
 
 def revoked_keys(lines: Iterable[str]) -> list[str]:
     """Return the public keys that commands have cut, each once, in the order of the lines."""
-    found: dict[str, None] = {}
+    return _unique(map(_cut_by, _facts(lines)))
+
+
+def erased_accounts(lines: Iterable[str]) -> list[str]:
+    """Return the ids of the accounts that commands have erased, each once, in the order of the lines."""
+    return _unique(facts.get("account") for facts in _facts(lines) if facts.get("what") == "account_erased")
+
+
+def _facts(lines: Iterable[str]) -> Iterator[dict[str, object]]:
+    """Yield the facts of our lines."""
     for line in lines:
         ours = _OURS.match(line)
         if ours is None:
@@ -24,10 +33,12 @@ def revoked_keys(lines: Iterable[str]) -> list[str]:
             facts = json.loads(ours["facts"])
         except ValueError:  # cut off, or followed by something
             continue
-        public_key = _cut_by(facts)
-        if isinstance(public_key, str) and public_key:
-            found[public_key] = None
-    return list(found)
+        if isinstance(facts, dict):
+            yield facts
+
+
+def _unique(found: Iterable[object]) -> list[str]:
+    return list(dict.fromkeys(one for one in found if isinstance(one, str) and one))
 
 
 def _cut_by(facts: dict[str, object]) -> object:

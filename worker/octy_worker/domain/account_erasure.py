@@ -1,0 +1,127 @@
+"""Erases what is known about a customer whose key pairs have ended. Ids, times, counts and hashes stay.
+
+The details of the audit log go with it, and its chain stays whole: an entry holds a commitment to its detail.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from octy_middleware.db.database import mark_erased
+from octy_middleware.db.models import (
+    Account,
+    Attempt,
+    Incident,
+    IncidentCount,
+    IncidentEvent,
+    KeyPair,
+    Mail,
+    Notice,
+    OutcomeMinute,
+    Regeneration,
+    Streak,
+    Webhook,
+)
+from octy_middleware.states import KeyPairState, MailState, WebhookState
+from octy_worker.audit import repository as audit
+
+ERASED = "account.erased"
+"""The action of the audit entry; its subject is the account's id."""
+ERASED_ADDRESS = "erased@erased.invalid"
+"""In place of a mail address. RFC 2606: no mail server accepts it."""
+_PREFIX = "erased-"
+_FREE_TEXT = ("reason", "why")  # of a timeline's details
+
+
+def is_erased(account: Account) -> bool:
+    """Return whether an account was erased."""
+    return account.reference == f"{_PREFIX}{account.id}"
+
+
+def erasure_obstacle(session: Session, account: Account) -> str:
+    """Return why an account can't be erased now and what to do; empty when it can."""
+    of_account = {
+        "it has a key pair that is not revoked → `octy keys revoke`, for each": (
+            KeyPair.account_id, col(KeyPair.state) != KeyPairState.RETIRED,
+        ),
+        "it has an open incident → `octy incidents decide`, or wait until it is closed": (
+            Incident.account_id, col(Incident.closed_at).is_(None),
+        ),
+        "new keys of it are being delivered → `octy keys revoke` ends that": (
+            Regeneration.account_id, col(Regeneration.finished_at).is_(None),
+        ),
+        "a mail to it is not sent yet → try again in some minutes": (
+            Mail.account_id, col(Mail.state) == MailState.PENDING,
+        ),
+        "a webhook to it is not sent yet → try again in some minutes": (
+            Webhook.account_id, col(Webhook.state) == WebhookState.PENDING,
+        ),
+    }  # fmt: skip
+    for why, (owner, condition) in of_account.items():
+        if session.exec(select(owner).where(owner == account.id, condition).limit(1)).first() is not None:
+            return why
+    return ""
+
+
+def erase_account(
+    session: Session, account: Account, *, actor: str, reason: str, now: float, order_id: str = ""
+) -> int:
+    """Erase contact data, sources of requests, free text of staff, and details of the audit log.
+
+    Returns how many entries of the log lost their detail. The caller has checked that there is no `erasure_obstacle`.
+    """
+    of_account = {
+        table: list(session.exec(select(table.id).where(table.account_id == account.id)))
+        for table in (KeyPair, Incident, Regeneration, Notice)
+    }
+    public_keys = list(session.exec(select(KeyPair.public_key).where(KeyPair.account_id == account.id)))
+    _erase_requests(session, public_keys, of_account[Incident])
+    _erase_texts(session, account, of_account[Incident])
+    ids = [one for found in of_account.values() for one in found]
+    subjects = (account.id, account.reference, *public_keys, *ids)
+    details = sum(audit.erase_details(session, subject) for subject in subjects)
+    _erase_contact(session, account)
+    mark_erased(session.connection())
+    audit.append(
+        session, ERASED, actor=actor, subject=account.id, order_id=order_id,
+        detail={"reason": reason, "details": details}, now=now,
+    )  # fmt: skip
+    return details
+
+
+def _erase_requests(session: Session, public_keys: Iterable[str], incident_ids: Iterable[str]) -> None:
+    """Delete where requests came from."""
+    keys = list(public_keys)
+    connection = session.connection()
+    for table in (Attempt, OutcomeMinute, Streak):
+        connection.execute(delete(table).where(col(table.public_key).in_(keys)))
+    connection.execute(delete(IncidentCount).where(col(IncidentCount.subject).in_([*keys, *incident_ids])))
+
+
+def _erase_texts(session: Session, account: Account, incident_ids: Iterable[str]) -> None:
+    """Erase what staff wrote about the customer, and addresses in notices."""
+    for event in session.exec(select(IncidentEvent).where(col(IncidentEvent.incident_id).in_(list(incident_ids)))):
+        event.detail = {name: value for name, value in event.detail.items() if name not in _FREE_TEXT}
+    for notice in session.exec(select(Notice).where(Notice.account_id == account.id)):
+        notice.detail = _without_texts(notice.detail)
+    session.flush()
+    session.connection().execute(
+        update(Regeneration).where(col(Regeneration.account_id) == account.id).values(reason="")
+    )
+
+
+def _without_texts(detail: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in detail.items() if name not in _FREE_TEXT}
+    return {name: ERASED_ADDRESS if isinstance(value, str) and "@" in value else value for name, value in shown.items()}
+
+
+def _erase_contact(session: Session, account: Account) -> None:
+    account.reference = f"{_PREFIX}{account.id}"
+    account.contact_name = account.contact_surname = account.webhook_url = account.authenticated_id_key = ""
+    account.contact_email_address = account.security_email = ERASED_ADDRESS
+    account.contact_changed_at = account.contact_takes_effect_at = None
+    account.contact_history = []
+    session.add(account)
+    session.flush()
