@@ -13,15 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from support.evidence_rig import EvidenceRig, Files, edit, replaced, unzip, zipped
 from support.ssh_keys import SshKey
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
+from octy_middleware.db.models import Account
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import public_keys
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
+from octy_worker.domain.account_erasure import erase_account
 from octy_worker.evidence.pack import (
     ATTEMPTS,
     CHAIN,
@@ -265,3 +268,13 @@ def test_values_of_other_types_are_refused_although_the_manifest_is_signed_anew(
             changed = rig.changed(data, lambda files, name=name, wrong=wrong: files.update({name: wrong}), signed=True)
             with pytest.raises(InvalidPackError):
                 verify(rig, changed)
+
+
+def test_pack_about_an_erased_account_says_that_its_orders_were_erased(rig: EvidenceRig) -> None:
+    with rig.world.database.write_session() as session:
+        account = session.exec(select(Account)).one()
+        erase_account(session, account, actor="amy", reason="asked for", now=rig.now)
+    report = verify(rig, rig.pack())
+    assert [(order.action, order.proof) for order in report.orders] == [
+        ("staff.add", "certificate"), ("incident.decide", "erased"),
+    ]  # fmt: skip

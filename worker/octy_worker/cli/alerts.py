@@ -8,7 +8,8 @@ from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_json, print_lines, print_result
 from octy_worker.formatting import format_duration, format_time
 from octy_worker.staff.acts import RELEASE_ALERTS, NoFields
-from octy_worker.staff.queries import HELD_ALERTS, Nothing
+from octy_worker.staff.operations import Nothing
+from octy_worker.staff.queries import HELD_ALERTS
 
 HELD_JSON = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
 RELEASE_JSON = "id, actor, released_at"

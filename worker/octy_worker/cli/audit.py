@@ -14,7 +14,8 @@ from octy_worker.cli.output import print_json, print_lines, print_list, table
 from octy_worker.cli.times import parse_time
 from octy_worker.errors import UsageError
 from octy_worker.reports.models import AuditLine
-from octy_worker.staff.audit_queries import AUDIT_KEYS, LIST_AUDIT, ListAudit, Nothing
+from octy_worker.staff.audit_queries import AUDIT_KEYS, LIST_AUDIT, ListAudit
+from octy_worker.staff.operations import Nothing
 
 LIST_JSON = "entries[seq, at, actor, action, subject, order_id, detail, hash], more, total; detail is null when erased"
 KEYS_JSON = "keys{id: public key in Base64}"

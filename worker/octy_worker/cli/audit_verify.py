@@ -25,7 +25,8 @@ from octy_worker.evidence.reader import InvalidPackError
 from octy_worker.evidence.verification import EvidenceReport, verify_pack
 from octy_worker.identity import keychains_from_environment
 from octy_worker.settings import StaffSettings
-from octy_worker.staff.audit_queries import AUDIT_KEYS, VERIFY_AUDIT, Nothing, VerifyAudit
+from octy_worker.staff.audit_queries import AUDIT_KEYS, VERIFY_AUDIT, VerifyAudit
+from octy_worker.staff.operations import Nothing
 
 VERIFY_JSON = "ok, entries, erased, proven_up_to, proven_at, checkpoints, problem, problem_seq"
 PACK_JSON = (
@@ -153,6 +154,7 @@ _PROOFS = {
     "certificate": "signed by certificate {order.serial}, verified; second factor {order.factor}",
     "passkey": "signed by passkey {order.factor}, verified",
     "break-glass": "break glass on the host: no signature, only the audit log has it",
+    "erased": "what was signed was erased with the account, only the audit log has it",
     "none": "OCTY_STAFF_AUTH was off: no signature, only the audit log has it",
 }
 

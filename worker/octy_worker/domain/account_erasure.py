@@ -3,16 +3,17 @@
 The details of the audit log go with it, and its chain stays whole: an entry holds a commitment to its detail.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, or_, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.database import mark_erased
 from octy_middleware.db.models import (
     Account,
     Attempt,
+    AuditEntry,
     Incident,
     IncidentCount,
     IncidentEvent,
@@ -21,6 +22,7 @@ from octy_middleware.db.models import (
     Notice,
     OutcomeMinute,
     Regeneration,
+    StaffOrder,
     Streak,
     Webhook,
 )
@@ -81,6 +83,7 @@ def erase_account(
     _erase_texts(session, account, of_account[Incident])
     ids = [one for found in of_account.values() for one in found]
     subjects = (account.id, account.reference, *public_keys, *ids)
+    _erase_orders(session, subjects, but=order_id)
     details = sum(audit.erase_details(session, subject) for subject in subjects)
     _erase_contact(session, account)
     mark_erased(session.connection())
@@ -109,6 +112,15 @@ def _erase_texts(session: Session, account: Account, incident_ids: Iterable[str]
     session.flush()
     session.connection().execute(
         update(Regeneration).where(col(Regeneration.account_id) == account.id).values(reason="")
+    )
+
+
+def _erase_orders(session: Session, subjects: Collection[str], *, but: str) -> None:
+    """Erase what was ordered about these subjects: its text has a reason. Actor, action and certificate stay."""
+    of_entries = select(AuditEntry.order_id).where(col(AuditEntry.subject).in_(subjects), AuditEntry.order_id != "")
+    about = or_(col(StaffOrder.subject).in_(subjects), col(StaffOrder.id).in_(of_entries))
+    session.connection().execute(
+        update(StaffOrder).where(about, col(StaffOrder.id) != but).values(body="", private="", signature="", refusal="")
     )
 
 

@@ -27,6 +27,8 @@ from octy_worker.crypto.ssh_certificates import (
 )
 from octy_worker.crypto.ssh_signatures import verify_signature
 
+ERASED = "erased"
+"""In place of a proof: what was signed was erased with an account; only the log has the order."""
 RECEIVED, REFUSED = "order.received", "order.refused"
 """Actions of entries about orders."""
 _MICROSECOND = 1e-6
@@ -34,7 +36,7 @@ _MICROSECOND = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """A verified order. `proof`: certificate, passkey, break-glass or none. `serial`: of the certificate, 0 without."""
+    """A verified order. `proof`: certificate, passkey, break-glass, none, erased. `serial`: 0 without a certificate."""
 
     id: str
     action: str
@@ -79,6 +81,10 @@ class OrderVerifier:
         whole = self._orders.get(record["part_of"]) if record["part_of"] else record
         if whole is None or whole["part_of"]:
             raise RefusedSignatureError("the order that it is a part of is missing")
+        if not whole["body"]:
+            return OrderResult(
+                record["id"], record["action"], record["subject"], record["actor"], ERASED, 0, record["factor"]
+            )
         order = Order.from_bytes(whole["body"].encode())
         if order.installation != self._installation:
             raise RefusedSignatureError("it is for another installation")

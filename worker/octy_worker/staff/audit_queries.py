@@ -8,7 +8,7 @@ from typing import Any
 from octy_worker.access.roles import Role
 from octy_worker.audit.log_verification import LogReport
 from octy_worker.reports.models import AuditLine
-from octy_worker.staff.operations import Listed, Query
+from octy_worker.staff.operations import Listed, Nothing, Query
 
 _READERS = "octy_worker.staff.audit_readers"
 
@@ -31,11 +31,6 @@ class VerifyAudit:
 
     checkpoints: tuple[str, ...] = ()
     keys: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """There is nothing to choose."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from octy_worker.audit.log_verification import LogReport, verify_log
 from octy_worker.reports.audit_log import AuditFilter, count_audit, list_audit
 from octy_worker.reports.models import AuditLine
 from octy_worker.settings import StaffSettings
-from octy_worker.staff.audit_queries import AuditKeys, ListAudit, Nothing, VerifyAudit
+from octy_worker.staff.audit_queries import AuditKeys, ListAudit, VerifyAudit
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Listed
+from octy_worker.staff.operations import Listed, Nothing
 
 
 def list_entries(context: StaffContext, wanted: ListAudit) -> Listed[AuditLine]:

@@ -38,6 +38,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """Input of a query that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
     """A part of a list, and how many rows there are in total."""
 

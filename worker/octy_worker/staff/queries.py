@@ -18,7 +18,7 @@ from octy_worker.reports.models import (
 from octy_worker.reports.search import SearchResult
 from octy_worker.staff.audit_queries import AUDIT_QUERIES
 from octy_worker.staff.member_operations import LIST_STAFF
-from octy_worker.staff.operations import Listed, Query
+from octy_worker.staff.operations import Listed, Nothing, Query
 from octy_worker.webhooks.repository import WebhookLine
 
 _READERS = "octy_worker.staff.readers"
@@ -99,11 +99,6 @@ class ShowAccount:
 
     account: str
     limit: int | None = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """The input of a query that needs none."""
 
 
 @dataclass(frozen=True, slots=True)

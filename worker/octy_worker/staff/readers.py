@@ -25,7 +25,7 @@ from octy_worker.reports.models import (
 )
 from octy_worker.staff.bulk_decisions import open_since
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Listed
+from octy_worker.staff.operations import Listed, Nothing
 from octy_worker.staff.queries import (
     AccountKey,
     AccountRef,
@@ -40,7 +40,6 @@ from octy_worker.staff.queries import (
     ListOrders,
     ListPart,
     ListWebhooks,
-    Nothing,
     OrderId,
     OrderLine,
     Progress,
