@@ -19,7 +19,10 @@ from octy_middleware.states import Answer
 from octy_worker.access.factor_rows import BOOTSTRAP
 from octy_worker.access.members import Members
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import Evidence, OrderReceipts
+from octy_worker.access.passkey_factors import PasskeyFactors
+from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders, challenge_of
+from octy_worker.access.passkeys import RelyingParty, assertion_options, registration_options, verify_registration
+from octy_worker.access.receipts import Evidence, OrderReceipts, Proof
 from octy_worker.access.roles import Action, Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.totp import new_seed
@@ -29,10 +32,12 @@ from octy_worker.domain.incidents import answer_incident, append_event
 from octy_worker.evidence.pack import MANIFEST, SIGNATURE, PackOrigin, make_pack, write_pack
 from support.cli_rig import open_incident
 from support.in_session import in_session
+from support.soft_authenticator import ORIGIN, SoftAuthenticator
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
 ADDRESS = "192.0.2.7"
+PARTY = RelyingParty("localhost", ORIGIN, "Octy")
 Files = dict[str, bytes]
 
 
@@ -47,9 +52,11 @@ class EvidenceRig:
     orders: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        macs = RowMacs(Keychain.generate("s1"))
-        self.members = Members(macs, self.world.sealer)
-        self.receipts = OrderReceipts(INSTALLATION, self.keys.authorities(), self.members, macs)
+        self.macs = RowMacs(Keychain.generate("s1"))
+        self.members = Members(self.macs, self.world.sealer)
+        passkeys = PasskeyOrders(ORIGIN, self.macs)
+        authorities = self.keys.authorities()
+        self.receipts = OrderReceipts(INSTALLATION, authorities, self.members, self.macs, passkeys=passkeys)
         self.seed = new_seed(lambda count: b"7" * count)
         self.signer = AuditSigner(self.audit_keys)
         self.public = public_keys(self.audit_keys)
@@ -64,21 +71,40 @@ class EvidenceRig:
             self.members.add_totp(session, member, self.seed, now=self.now, granted_by=granted_by)
             self.members.activate(session, member, self.now)
 
-    def order(self, handle: str, action: Action, subject: str, fields: Mapping[str, Any], *, use: bool = True) -> str:
-        """Have an order signed, received and used; return its id."""
+    def order(
+        self, handle: str, action: Action, subject: str, fields: Mapping[str, Any],
+        prove: Callable[[Order], Proof] | None = None,
+    ) -> str:  # fmt: skip
+        """Have an order proven, by default with a certificate, received and used; return its id."""
         self.now += 60
-        order_id = uuid7(self.now)
-        order = Order(order_id, INSTALLATION, action, subject, fields, "by phone", handle, int(self.now))
-        body = order.to_bytes()
-        code = str(TOTP(key=self.seed).generate(time=self.now).token)
-        evidence = Evidence(self.keys.keys[handle].sign(body), code, ADDRESS)
+        order = Order(uuid7(self.now), INSTALLATION, action, subject, fields, "by phone", handle, int(self.now))
         with self.world.database.write_session() as session:
-            self.receipts.receive(session, body, evidence, self.now)
-        if use:
-            with self.world.database.write_session() as session:
-                self.receipts.use(session, order_id, action, subject, by="test", now=self.now)
-        self.orders[str(action)] = order_id
-        return order_id
+            self.receipts.receive(session, order.to_bytes(), (prove or self.sign)(order), self.now)
+        with self.world.database.write_session() as session:
+            self.receipts.use(session, order.order_id, action, subject, by="test", now=self.now)
+        self.orders[str(action)] = order.order_id
+        return order.order_id
+
+    def sign(self, order: Order) -> Evidence:
+        code = str(TOTP(key=self.seed).generate(time=self.now).token)
+        signature = self.keys.keys[order.actor].sign(order.to_bytes(), order.namespace)
+        return Evidence(signature, code, ADDRESS)
+
+    def add_passkey(self) -> Callable[[Order], PasskeyEvidence]:
+        """Register a passkey of Ada; return what signs orders by it."""
+        authenticator = SoftAuthenticator()
+        options = registration_options(PARTY, handle="ada", user_id="x", challenge=b"c" * 32)
+        passkey = verify_registration(PARTY, authenticator.register(options), challenge=b"c" * 32)
+        with self.world.database.write_session() as session:
+            member = self.members.require(session, "ada")
+            granted_by = self.orders[str(Action.ADD_STAFF)]
+            PasskeyFactors(PARTY, self.macs).add(session, member, passkey, granted_by=granted_by, now=self.now)
+
+        def sign(order: Order) -> PasskeyEvidence:
+            asked = assertion_options(PARTY, challenge=challenge_of(order), passkeys=[])
+            return PasskeyEvidence(authenticator.sign(asked), ADDRESS)
+
+        return sign
 
     def decide(self) -> None:
         order_id = self.order("ada", Action.DECIDE, self.incident, {"decision": "regenerate"})

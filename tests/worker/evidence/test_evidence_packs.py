@@ -15,12 +15,16 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 from support.evidence_rig import EvidenceRig, Files, edit, replaced, unzip, zipped
+from support.soft_authenticator import decode, encode
 from support.ssh_keys import SshKey
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
-from octy_middleware.db.models import Account
+from octy_middleware.db.models import Account, StaffOrder
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import BreakGlass, Proof
+from octy_worker.access.roles import Action
 from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import public_keys
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
@@ -143,6 +147,11 @@ def without_grants(details: list[dict[str, str]]) -> None:
     details[:] = [each for each in details if "responder" not in each["detail"]]
 
 
+def other_factor(files: Files) -> None:
+    edit(ORDERS, lambda orders: orders[1].update(factor="other"))(files)
+    edit(DETAILS, lambda found: found.remove(next(one for one in found if "incident.decide" in one["detail"])))(files)
+
+
 OTHER_TIME = edit(ORDERS, lambda orders: orders[1].update(received_at=orders[1]["received_at"] - 1))
 CHANGES: dict[str, tuple[Callable[[Files], None], str]] = {
     "timeline.json": (replaced(TIMELINE, '"decided"', '"dismissed"'), f"{TIMELINE}: the event of entry"),
@@ -164,7 +173,8 @@ CHANGES: dict[str, tuple[Callable[[Files], None], str]] = {
     ),
     "an order's time": (OTHER_TIME, "the audit log has another receipt of it"),
     "an order's subject": (edit(ORDERS, lambda orders: orders[1].update(subject="other")), "is about something else"),
-    "an order's factor": (edit(ORDERS, lambda orders: orders[1].update(factor="other")), "was not registered by ada"),
+    "an order's factor": (edit(ORDERS, lambda orders: orders[1].update(factor="other")), "with another factor"),
+    "an order's factor, without its receipt's detail": (other_factor, "was not registered by ada"),
     "an order is left out": (
         edit(ORDERS, lambda orders: orders.pop(0)),
         "that granted ada a role or factor is missing",
@@ -278,3 +288,86 @@ def test_pack_about_an_erased_account_says_that_its_orders_were_erased(rig: Evid
     assert [(order.action, order.proof) for order in report.orders] == [
         ("staff.add", "certificate"), ("incident.decide", "erased"),
     ]  # fmt: skip
+
+
+# Orders by passkey, with four eyes, by break glass
+
+
+def extended(rig: EvidenceRig, prove: Callable[[Order], Proof]) -> str:
+    return rig.order("ada", Action.EXTEND, rig.incident, {"days": 3}, prove)
+
+
+def test_order_by_passkey_verifies_with_the_public_key_of_the_audit_log(rig: EvidenceRig) -> None:
+    order_id = extended(rig, rig.add_passkey())
+    [order] = [order for order in verify(rig, rig.pack()).orders if order.id == order_id]
+    assert (order.proof, order.actor, order.serial) == ("passkey", "ada", 0)
+
+
+PASSKEY_CHANGES: dict[str, tuple[Callable[[Files], None], str]] = {
+    "body": (replaced(ORDERS, r"\"days\":3", r"\"days\":9"), "passkey's answer is not accepted"),
+    "another order's signature": (
+        edit(ORDERS, lambda orders: orders[-1].update(signature=orders[-2]["signature"])),
+        "passkey's answer is not accepted",
+    ),
+    "another factor": (
+        edit(ORDERS, lambda orders: orders[-1].update(factor=orders[1]["factor"])), "with another factor",
+    ),
+    "no JSON": (edit(ORDERS, lambda orders: orders[-1].update(signature="{")), "passkey's signature is malformed"),
+    "registration left out": (
+        edit(DETAILS, lambda found: found.remove(next(one for one in found if "public_key" in one["detail"]))),
+        "was erased or left out",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASSKEY_CHANGES)
+def test_changed_order_by_passkey_is_found_although_the_manifest_is_signed_anew(rig: EvidenceRig, name: str) -> None:
+    sign = rig.add_passkey()
+    extended(rig, sign)
+    extended(rig, sign)
+    change, expected = PASSKEY_CHANGES[name]
+    assert expected in broken(rig, rig.changed(rig.pack(), change, signed=True))[1]
+
+
+def test_passkey_of_another_site_is_refused(rig: EvidenceRig) -> None:
+    """The origin is the one that the browser has signed; it must be the host of the registration."""
+    extended(rig, rig.add_passkey())
+
+    def change(orders: list[dict[str, str]]) -> None:
+        answer = json.loads(orders[-1]["signature"])
+        data = json.loads(decode(answer["response"]["clientDataJSON"]))
+        answer["response"]["clientDataJSON"] = encode(json.dumps({**data, "origin": "https://evil.example"}).encode())
+        orders[-1]["signature"] = json.dumps(answer)
+
+    said = broken(rig, rig.changed(rig.pack(), edit(ORDERS, change), signed=True))[1]
+    assert "was made on another site" in said
+
+
+def test_approval_of_a_second_person_is_shown_and_verified(rig: EvidenceRig) -> None:
+    decided = rig.orders["incident.decide"]
+    with rig.world.database.read_session() as session:
+        digest = Order.from_bytes(session.get_one(StaffOrder, decided).body.encode()).digest()
+    rig.order("amy", Action.APPROVE, decided, {"digest": digest})
+    rig.order("amy", Action.APPROVE, rig.orders["staff.add"], {"digest": "0" * 64})  # of another content
+    data = rig.pack()
+    orders = {order.id: order for order in verify(rig, data).orders}
+    assert orders[decided].approved_by == "amy"
+    assert orders[rig.orders["staff.add"]].approved_by == ""
+    assert [order.proof for order in orders.values() if order.action == "order.approve"] == ["certificate"] * 2
+    forged = rig.changed(data, replaced(ORDERS, r"\"actor\":\"amy\"", r"\"actor\":\"eve\""), signed=True)
+    assert broken(rig, forged)[0] == ORDERS
+
+
+def test_order_by_break_glass_is_shown_as_unproven(rig: EvidenceRig) -> None:
+    order_id = extended(rig, lambda _order: BreakGlass())
+    [order] = [order for order in verify(rig, rig.pack()).orders if order.id == order_id]
+    assert order.proof == "break-glass"
+
+
+def test_signed_order_can_not_be_passed_off_as_another_kind(made: tuple[EvidenceRig, bytes]) -> None:
+    """Who has the audit key can leave out a proof; the verification then says that there is none."""
+    rig, data = made
+    unsigned = edit(ORDERS, lambda orders: orders[1].update(signature="", certificate=""))
+    assert "what it rests on is malformed" in broken(rig, rig.changed(data, unsigned, signed=True))[1]
+    without = edit(ORDERS, lambda orders: orders[1].update(factor="break-glass"))
+    assert "was received with another factor" in broken(rig, rig.changed(data, without, signed=True))[1]

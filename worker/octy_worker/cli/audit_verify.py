@@ -31,7 +31,7 @@ from octy_worker.staff.operations import Nothing
 VERIFY_JSON = "ok, entries, erased, proven_up_to, proven_at, checkpoints, problem, problem_seq"
 PACK_JSON = (
     "of a pack: ok, problem, file, installation, incident, made_at, made_by, entries, proven_up_to, proven_at, shown, "
-    "orders[id, action, subject, actor, proof, serial, factor]"
+    "orders[id, action, subject, actor, proof, serial, factor, approved_by]"
 )
 
 _NO_KEYS = ("no public keys to verify with", f"set {AUDIT_KEYS_VARIABLE}, or give --keys FILE")
@@ -145,7 +145,8 @@ def pack_lines(report: EvidenceReport) -> Iterable[str]:
     yield f"It shows {report.shown:,} of {report.log.entries:,} entries of the audit log, which continue each other."
     yield from proof_lines(report.log, has_keys=True)
     for order in report.orders:
-        yield f"order {order.id}: {order.action} by {order.actor}, {_PROOFS[order.proof].format(order=order)}"
+        approved = f"; approved by {order.approved_by}" if order.approved_by else ""
+        yield f"order {order.id}: {order.action} by {order.actor}, {_PROOFS[order.proof].format(order=order)}{approved}"
     if not report.orders:
         yield "There are no orders of staff in it."
 

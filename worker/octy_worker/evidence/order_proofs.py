@@ -4,7 +4,6 @@ Second factors and roles are those of the audit log: its entries say what was gr
 A one-time password can't be verified again; the log says that it was accepted, and who registered its seed.
 """
 
-import hashlib
 import json
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +14,10 @@ from urllib.parse import urlsplit
 from octy_worker.access.factor_rows import ADDED, REMOVED
 from octy_worker.access.members import GRANTED, StaffState
 from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.access.passkey_orders import challenge_of
 from octy_worker.access.passkeys import Passkey, RelyingParty, verify_assertion
 from octy_worker.access.receipts import BREAK_GLASS, HARDWARE_KEY, UNPROVEN
-from octy_worker.access.roles import REQUIRED_ROLES, Role
+from octy_worker.access.roles import REQUIRED_ROLES, Action, Role
 from octy_worker.audit.chain import Entry
 from octy_worker.crypto.ssh_certificates import (
     CertificateAuthorities,
@@ -45,6 +45,7 @@ class OrderResult:
     proof: str
     serial: int
     factor: str
+    approved_by: str = ""  # a second person
 
 
 class OrderVerifier:
@@ -92,12 +93,23 @@ class OrderVerifier:
         proof, serial = self._verify_proof(whole, order, received)
         if whole is not record:
             order = order.part(record["subject"])
+        approved_by = self._approver_of(order)
         about = (order.order_id, order.action, order.subject, order.actor)
         if about != (record["id"], record["action"], record["subject"], record["actor"]):
             raise RefusedSignatureError("what was signed is about something else")
         return OrderResult(
-            order.order_id, str(order.action), order.subject, order.actor, proof, serial, record["factor"]
+            order.order_id, str(order.action), order.subject, order.actor, proof, serial, record["factor"], approved_by
         )
+
+    def _approver_of(self, order: Order) -> str:
+        """Return who has approved an order; each approval is an order of the pack, and is verified as one."""
+        for record in self._orders.values():
+            if (record["action"], record["subject"]) != (Action.APPROVE, order.order_id) or not record["body"]:
+                continue
+            approval = Order.from_bytes(record["body"].encode())
+            if approval.fields.get("digest") == order.digest() and approval.actor != order.actor:
+                return approval.actor
+        return ""
 
     def _receipt(self, record: Mapping[str, Any], order: Order) -> Entry:
         """Return the entry of its receipt, which says when it was received."""
@@ -106,6 +118,8 @@ class OrderVerifier:
             raise RefusedSignatureError("the audit log has no receipt of it")
         if (entry.at, entry.actor, entry.subject) != (record["received_at"], order.actor, order.subject):
             raise RefusedSignatureError("the audit log has another receipt of it")
+        if entry.detail is not None and _detail(entry)["factor"] != record["factor"]:
+            raise RefusedSignatureError("it was received with another factor")
         return entry
 
     def _verify_proof(self, record: Mapping[str, Any], order: Order, received: Entry) -> tuple[str, int]:
@@ -114,8 +128,8 @@ class OrderVerifier:
             return factor, 0
         body = record["body"].encode()
         self._check_role(order, received)
-        if record["signature"].lstrip().startswith("{"):
-            self._verify_passkey(order, body, record, received)
+        if not record["certificate"]:
+            self._verify_passkey(order, record, received)
             return "passkey", 0
         at = received.at * _MICROSECOND
         signed = verify_signature(
@@ -166,13 +180,12 @@ class OrderVerifier:
         """The handle of the first admin."""
         return next((entry.subject for entry in self._entries if entry.action == GRANTED), "")
 
-    def _verify_passkey(self, order: Order, body: bytes, record: Mapping[str, Any], received: Entry) -> None:
+    def _verify_passkey(self, order: Order, record: Mapping[str, Any], received: Entry) -> None:
+
         entry, detail = self._factor(order, record["factor"], received)
         passkey = Passkey(b64decode(detail["credential_id"]), b64decode(detail["public_key"]))
         party = RelyingParty(detail["party"], _origin_of(record["signature"], detail["party"]), "")
-        verify_assertion(
-            party, passkey, record["signature"], challenge=hashlib.sha256(body).digest(), user_id=entry.subject
-        )
+        verify_assertion(party, passkey, record["signature"], challenge=challenge_of(order), user_id=entry.subject)
 
     def _before(self, received: Entry, action: str) -> list[Entry]:
         return [entry for entry in self._entries if entry.action == action and entry.seq < received.seq]

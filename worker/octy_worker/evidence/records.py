@@ -70,7 +70,8 @@ def _add_entries(session: Session, found: _Found, condition: ColumnElement[bool]
 
 
 def _add_orders(session: Session, found: _Found, ids: set[str]) -> None:
-    condition = or_(col(StaffOrder.id).in_(ids - {""}), col(StaffOrder.subject).in_(found.subjects))
+    about = found.subjects | found.orders.keys()  # an approval is about an order
+    condition = or_(col(StaffOrder.id).in_(ids - {""}), col(StaffOrder.subject).in_(about))
     found.orders |= {order.id: order for order in session.exec(select(StaffOrder).where(condition))}
 
 
