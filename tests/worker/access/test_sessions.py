@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from support.retention_rig import prune
 from support.ssh_keys import SoftToken, wire_of
 from support.staff_rig import ADDRESS, SERVER, StaffKeys, StaffRig
 from support.world import World
@@ -274,3 +275,11 @@ def test_server_url_has_one_form(given: str, normal: str) -> None:
 def test_url_that_is_no_server_or_not_encrypted_is_refused(given: str) -> None:
     with pytest.raises(InvalidLoginError):
         normalize_server(given)
+
+
+def test_retention_deletes_sessions_a_month_after_their_end(rig: StaffRig) -> None:
+    rig.log_in()
+    ends = "SELECT COUNT(*) FROM staff_session"
+    for days, left in ((30, 1), (31, 0)):
+        prune(rig.world, now=NOW + days * 86_400.0)
+        assert rig.world.rows(ends) == [(left,)]

@@ -14,7 +14,18 @@ from octy_worker.domain.job_lease import JobLease
 from octy_worker.maintenance.retention import JOB
 from octy_worker.settings import WorkerSettings
 
-NAMES = ["attempts", "messages", "changes", "webhooks", "apps", "secrets", "incident_counts", "counters", "minutes"]
+NAMES = [
+    "attempts",
+    "messages",
+    "changes",
+    "webhooks",
+    "apps",
+    "sessions",
+    "secrets",
+    "incident_counts",
+    "counters",
+    "minutes",
+]
 
 
 def fill(world: World) -> None:
@@ -27,7 +38,7 @@ def fill(world: World) -> None:
 def test_db_prune_dry_run_counts_what_the_run_then_deletes(world):
     fill(world)
     octy = octy_for(world)
-    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 0, 8), strict=True))
+    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 0, 0, 8), strict=True))
     for _ in range(2):
         found = octy("db", "prune", "--dry-run", "--json").must().json
         assert found == {"dry_run": True, "rows": expected, "longest_step_ms": None}

@@ -28,6 +28,7 @@ _WORDS = {
     "changes": "entries of the change feed",
     "webhooks": "webhooks that were delivered or failed",
     "apps": "app processes that have ended",
+    "sessions": "ended sessions of staff",
     "secrets": "uncollected secrets",
     "incident_counts": "sums of failed attempts",
     "counters": "counters",

@@ -151,6 +151,7 @@ def table_sweeps(limits: Limits) -> tuple[Sweep, ...]:
         ),
         TableSweep("webhooks", "webhook", "id", "state <> 'pending' AND created_at < ?", limits.messages, kind="text"),
         TableSweep("apps", "app_process", "id", "seen_at < ?", limits.messages, kind="text"),
+        TableSweep("sessions", "staff_session", "id", "expires_at < ?", limits.messages, kind="text"),
         TableSweep(
             "secrets",
             "sealed_secret",
