@@ -5,6 +5,7 @@ import json
 import subprocess
 import tempfile
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from rich.console import Console
@@ -59,6 +60,15 @@ def test_demo_of_a_small_file_gives_the_expected_results(data, temporary, tmp_pa
     report = json.loads((tmp_path / "report.json").read_text())
     seconds = report.pop("seconds")
     assert 0 < seconds < 120
+    audit = report.pop("audit")
+    assert audit["verified"] is True
+    assert audit["entries"] > 20
+    [signed] = report.pop("staff")
+    order = signed.pop("order")
+    assert str(UUID(order)) == order
+    assert signed == {
+        "user": "third", "actor": "demo.staff", "certificate_serial": 1, "factor": "totp", "verified": True,
+    }  # fmt: skip
     assert report == {
         "rows": 84,
         "answers": {"200": 3, "401": 81},
@@ -80,6 +90,8 @@ def test_demo_of_a_small_file_gives_the_expected_results(data, temporary, tmp_pa
         "accounts opened: 5",
         "support staff (demo.staff) decides: regenerate",
         "incident closed: false alarm",
+        "Signed order: demo.staff about third, certificate 1, second factor totp, verified",
+        "entries, verified",
     ):
         assert line in said.getvalue()
     assert "sk_" not in said.getvalue()

@@ -72,7 +72,13 @@ def test_settings_page_has_every_setting_once_and_no_other() -> None:
                 importlib.import_module(module.name)
     defined = {variable(name) for kind in settings_classes() for name in kind.model_fields}
     assert [name for name, *_ in ROW.findall(PAGE)] == list(ROWS), "a row stands twice"
-    assert set(ROWS) == defined | {"OCTY_ACTOR", "OCTY_STAFF_KEY_FILE", "OCTY_STAFF_CODE", "OCTY_SERVER"}
+    assert set(ROWS) == defined | {
+        "OCTY_ACTOR",
+        "OCTY_STAFF_KEY_FILE",
+        "OCTY_STAFF_CODE",
+        "OCTY_STAFF_CODE_COMMAND",
+        "OCTY_SERVER",
+    }
     assert set(re.findall(r"OCTY_[A-Z_]+[A-Z]", PAGE)) == set(ROWS), "a row has another form than the others"
 
 

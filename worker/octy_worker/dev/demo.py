@@ -15,8 +15,9 @@ from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import InvalidInputError, OctyError
 from octy_worker.dev.demo_input import DataFileError, Row, parse
 from octy_worker.dev.demo_oracle import expected_figures
-from octy_worker.dev.demo_report import differences, show_figures, show_timeline, write_report
-from octy_worker.dev.demo_results import timeline
+from octy_worker.dev.demo_report import differences, show_figures, show_staff, show_timeline, unproven, write_report
+from octy_worker.dev.demo_results import opened_incidents, timeline
+from octy_worker.dev.demo_staff import audit_figures, signed_orders
 from octy_worker.dev.demo_steps import run_steps
 from octy_worker.dev.processes import interrupt_on_termination
 from octy_worker.dev.stack import Stack
@@ -68,11 +69,15 @@ def run_in_stack(stack: Stack, rows: tuple[Row, ...], report: Path, console: Con
     with stack:
         found, problems = run_steps(stack, rows, console)
         moments = timeline(stack.database, stack.mails.messages())
+        orders = signed_orders(stack.database, opened_incidents(stack.database), stack.env["OCTY_STAFF_CA_KEYS"])
+        audit = audit_figures(stack.command_environment())
     seconds = time.monotonic() - started
-    write_report(report, found, seconds)
+    write_report(report, found, seconds, orders, audit)
     show_timeline(console, moments, start_time)
     show_figures(console, found)
+    show_staff(console, orders, audit)
     problems += differences(found, expected_figures(rows))
+    problems += unproven(found, orders, audit)
     if not problems:
         console.print(f"\n[bold green]All results are as the policy says[/], after {seconds:.1f} s.", highlight=False)
     console.print(f"Report: {report}", markup=False, highlight=False)

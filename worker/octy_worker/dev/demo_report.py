@@ -1,7 +1,7 @@
 """Output of a demo: its figures as JSON, the differences to the policy, and a timeline."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from octy_worker.dev.demo_oracle import Figures
-from octy_worker.dev.demo_results import TimelineEntry
+from octy_worker.dev.demo_results import REGENERATE, TimelineEntry
+from octy_worker.dev.demo_staff import AuditFigures, SignedOrder
 from octy_worker.private_files import write_private
 
 
-def write_report(path: Path, found: Figures, seconds: float) -> None:
-    """Write the figures and the duration as JSON."""
-    report = {**asdict(found), "seconds": round(seconds, 1)}
+def write_report(
+    path: Path, found: Figures, seconds: float, orders: Sequence[SignedOrder], audit: AuditFigures
+) -> None:
+    """Write the figures, what staff signed, the state of the audit log, and the duration as JSON."""
+    report = {
+        **asdict(found), "staff": [asdict(order) for order in orders], "audit": asdict(audit),
+        "seconds": round(seconds, 1),
+    }  # fmt: skip
     write_private(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -28,6 +34,17 @@ def differences(found: Figures, expected: Figures) -> list[str]:
         for field in fields(Figures)
         if getattr(found, field.name) != getattr(expected, field.name)
     ]
+
+
+def unproven(found: Figures, orders: Sequence[SignedOrder], audit: AuditFigures) -> list[str]:
+    """Return one line for each decision of staff without a verified order, and one for an audit log that is wrong."""
+    proven = {order.user for order in orders if order.verified}
+    lines = [
+        f"staff: the decision about {incident.user} was not signed by a verified order"
+        for incident in found.cases
+        if incident.answer == REGENERATE and incident.user not in proven
+    ]
+    return lines if audit.verified else [*lines, "audit: `octy audit verify` found that the log was changed"]
 
 
 def show_timeline(console: Console, moments: Iterable[TimelineEntry], start: datetime) -> None:
@@ -54,6 +71,21 @@ def show_figures(console: Console, found: Figures) -> None:
     if found.cases:
         console.print()
         console.print(_incident_table(found))
+
+
+def show_staff(console: Console, orders: Sequence[SignedOrder], audit: AuditFigures) -> None:
+    """Print who decided for customers and how that is proven, and the state of the audit log."""
+    console.print()
+    for order in orders:
+        proven = "verified" if order.verified else "NOT verified"
+        console.print(
+            f"Signed order: {order.actor} about {order.user}, certificate {order.certificate_serial}, "
+            f"second factor {order.factor}, {proven}",
+            markup=False,
+            highlight=False,
+        )
+    found = "verified" if audit.verified else "NOT verified"
+    console.print(f"Audit log: {audit.entries} entries, {found}", markup=False, highlight=False)
 
 
 def _incident_table(found: Figures) -> Table:

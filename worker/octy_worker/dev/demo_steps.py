@@ -1,7 +1,5 @@
 """The steps of the demo: what customers, clients of the API and support staff do, each by the real interface."""
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +17,10 @@ from octy_worker.dev.demo_oracle import AnsweredIncident, Figures
 from octy_worker.dev.demo_results import OpenedIncident
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
-from octy_worker.dev.processes import ProcessError
 from octy_worker.dev.stack import Stack
 from octy_worker.staff.registration import register
 
 _ROUTE = "/v1/account/authenticate"
-_STAFF = "demo.staff"
 _REASON = "The customer called and does not recognise these attempts."
 _TIMEOUT = 60.0  # seconds to wait for a mail or a change of an incident; usually about one
 _COUNT_TIMEOUT = 10.0  # seconds until the last counts are committed
@@ -146,18 +142,10 @@ class _Demo:
         ]
 
     def _decide_as_staff(self, incident: OpenedIncident) -> None:
-        """Decide with the `octy` command."""
-        command = [sys.executable, "-m", "octy_worker", "incidents", "decide", incident.incident_id, "regenerate"]
-        done = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
-            [*command, "--actor", _STAFF, "--reason", _REASON],
-            env=self._stack.command_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT,
-        )
-        if done.returncode != 0:
-            raise ProcessError(f"octy incidents decide ended with {done.returncode}: {done.stdout}{done.stderr}")
+        """Decide by a signed order through the staff API, with the `octy` command."""
+        staff, server = self._stack.staff, self._stack.staff_api
+        staff.log_in(server)
+        staff.order(server, "incidents", "decide", incident.incident_id, "regenerate", "--reason", _REASON)
 
     def _collect_new(self, incident: OpenedIncident) -> Keys | None:
         """Return the new key pair from its mail, None for an incident without one."""

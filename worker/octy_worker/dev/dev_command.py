@@ -14,6 +14,7 @@ from rich.text import Text
 
 from octy_worker.dev.processes import ProcessError, interrupt_on_termination
 from octy_worker.dev.stack import Stack
+from octy_worker.dev.staff_member import HANDLE
 
 _POLL_INTERVAL = 0.5  # seconds between checks of the processes
 
@@ -54,6 +55,7 @@ def show_banner(console: Console, stack: Stack) -> None:
         ("API", stack.api),
         ("Inbox", stack.inbox),
         ("Pages", stack.pages),
+        ("Staff API", stack.staff_api),
         ("Temporal Web UI", stack.temporal_ui or "(not served)"),
         ("Temporal", stack.temporal_address),
         ("Database", str(stack.database.url)),
@@ -74,7 +76,7 @@ def _example_commands(stack: Stack) -> list[tuple[str, list[str]]]:
     return [
         ("Settings for the commands below", [f"set -a; . {_shell_path(stack.env_file, dot=True)}; set +a"]),
         (
-            "Add an account; the mail with its first keys goes to the inbox",
+            f"Add an account, signed by {HANDLE} with a second factor; its first keys go to the inbox",
             [f"{octy} accounts add --reference acme --email dev@example.com", f"{octy} accounts list"],
         ),
         (

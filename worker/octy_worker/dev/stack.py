@@ -22,7 +22,9 @@ from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.inbox import Inbox, ReceivedMail
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import ProcessGroup, free_port, is_free, is_listening
+from octy_worker.dev.staff_member import HANDLE, StaffMember
 from octy_worker.dev.temporal_server import NAMESPACE, find_temporal, start_temporal
+from octy_worker.identity import keychains_from_environment, verify_installation
 
 APP = "starlette_app"
 _START_TIMEOUT = 60.0  # seconds; usually about 1
@@ -38,6 +40,7 @@ class Ports:
     pages: int = 8025
     inbox: int = 8026
     smtp: int = 8027
+    staff: int = 8028
     temporal: int = 7233
     temporal_ui: int = 8233
 
@@ -73,10 +76,12 @@ class Stack:
         self.api = f"https://localhost:{self._ports.api}"
         self.pages = f"https://localhost:{self._ports.pages}"
         self.inbox = f"http://{LOOPBACK}:{self._ports.inbox}"
+        self.staff_api = f"http://localhost:{self._ports.staff}"  # browsers make passkeys there without a certificate
         self.temporal_address = f"{LOOPBACK}:{self._ports.temporal}"
         self.temporal_ui = f"http://{LOOPBACK}:{self._ports.temporal_ui}" if fixed_ports else None
         self.env_file = self.folder / "env"
         self.mails = Inbox(self.folder / "mail")
+        self.staff = StaffMember(self.folder / "staff", self.command_environment)
 
     def __enter__(self) -> Self:
         try:
@@ -125,12 +130,24 @@ class Stack:
         self._report(f"Settings and certificate in {self.folder}")
         self._resources.callback(self.database.close)
         upgrade(self.database)
+        verify_installation(self.database, keychains_from_environment(self.env), time.time())
         self._report(f"Database {self.database.url}")
+        self._set_up_staff()
         self.processes = self._resources.enter_context(ProcessGroup(self.folder / "logs", self.command_environment()))
         self.start_temporal()
         self.start_mail()
         self.start_worker()
         self.start_api()
+
+    def _set_up_staff(self) -> None:
+        """Have a certificate authority, and one admin with a certificate and a second factor."""
+        self.env["OCTY_STAFF_CA_KEYS"] = self.staff.make_authority()
+        environment.write(self.env_file, self.env)
+        token = None if self.staff.is_enrolled else self.staff.bootstrap()
+        self.staff.certify()
+        if token is not None:
+            self.staff.enroll(token)
+        self._report(f"Certificate authority of staff, and admin {HANDLE} with a certificate and one-time passwords")
 
     def start_temporal(self) -> None:
         """Start or restart the Temporal dev server."""
@@ -149,8 +166,11 @@ class Stack:
     def start_worker(self) -> None:
         """Start the worker with the pages."""
         process = self.processes.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
-        process.wait_until(lambda: self._is_serving(f"{self.pages}/healthz"), _START_TIMEOUT)
+        process.wait_until(
+            lambda: self._is_serving(f"{self.pages}/healthz") and is_listening(self._ports.staff), _START_TIMEOUT
+        )
         self._report(f"Worker, pages {self.pages}")
+        self._report(f"Staff API {self.staff_api}")
 
     def start_api(self) -> None:
         """Start the example app with TLS. It trusts forwarding headers from loopback."""
@@ -185,12 +205,15 @@ class Stack:
             "OCTY_SMTP_CA_FILE": str(self._certificate.ca),
             "OCTY_WEBHOOK_CA_FILE": str(self._certificate.ca),
             "OCTY_WEBHOOK_ALLOW_PRIVATE": "true",
-            "OCTY_STAFF_AUTH": "off",
             "OCTY_PUBLIC_URL": self.pages,
             "OCTY_PAGES_HOST": LOOPBACK,
             "OCTY_PAGES_PORT": str(self._ports.pages),
             "OCTY_PAGES_CERTIFICATE": str(self._certificate.chain),
             "OCTY_PAGES_PRIVATE_KEY": str(self._certificate.key),
+            "OCTY_STAFF_URL": self.staff_api,
+            "OCTY_STAFF_PORT": str(self._ports.staff),
+            "OCTY_STAFF_KEY_FILE": str(self.staff.key),
+            "OCTY_STAFF_CODE_COMMAND": self.staff.code_command,
         }
 
 
