@@ -37,6 +37,7 @@ READ_BY_COMMANDS = {
     "actor",
     "staff_key_file",
     "staff_code",
+    "staff_code_command",
     "server",
 }
 # Defaults that depend on the machine or on the release, in the page's words.
