@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,10 @@ class Octy:
             raise result.exception
         return CommandResult(result.exit_code, result.stdout, result.stderr)
 
-    def process(self, *words: str, **variables: str) -> CommandResult:
-        """Run it as a process of its own, with warnings as errors."""
+    def process(self, *words: str, module: Sequence[str] = ("octy_worker",), **variables: str) -> CommandResult:
+        """Run it as a process of its own, with warnings as errors. `module`: what runs `octy`, and its arguments."""
         done = subprocess.run(
-            [sys.executable, "-m", "octy_worker", *words],
+            [sys.executable, "-m", *module, *words],
             env=self.environment(**variables),
             cwd=self.folder,
             capture_output=True,
@@ -73,6 +74,11 @@ class Octy:
             check=False,
         )
         return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start it as a process of its own, whose output nobody reads."""
+        command, quiet = [sys.executable, "-m", "octy_worker", *words], subprocess.DEVNULL
+        return subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdout=quiet, stderr=quiet)
 
     def shell(self, *words: str, **variables: str) -> CommandResult:
         """Run it in a lasting process beside this one: for commands that connect a Temporal client."""

@@ -94,7 +94,11 @@ class CliStack:
         self._start_workflow(self.first_incident)
         more = ("--reason", "no one is there", "--timeout", "1", "--decision-id", FIRST_ORDER)
         self.before_any_worker = self.decide(self.first_incident, "dismiss", *more)
-        self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
+        self.start_worker("-m", "octy_worker", "worker")
+
+    def start_worker(self, *words: str) -> None:
+        """Start a worker by these arguments of Python."""
+        self.worker = self.group.start("worker", [sys.executable, *words])
 
     def _start_workflow(self, incident_id: str) -> None:
         """Start an incident's workflow as the relay would, in a process that a Temporal client may end."""
@@ -128,8 +132,8 @@ class CliStack:
 
 
 @contextmanager
-def open_stack(folder: Path, database_kind: str) -> Iterator[CliStack]:
-    """Start the parts; stop them in the end."""
+def open_stack(folder: Path, database_kind: str, **more: str) -> Iterator[CliStack]:
+    """Start the parts, with more variables; stop them in the end."""
     world, certificate = World(folder, database_kind), ensure_certificate(folder / "tls")
     temporal, smtp, inbox, pages = (free_port() for _ in range(4))
     octy = octy_for(
@@ -146,6 +150,7 @@ def open_stack(folder: Path, database_kind: str) -> Iterator[CliStack]:
         OCTY_PAGES_PORT=str(pages),
         OCTY_PAGES_CERTIFICATE=str(certificate.chain),
         OCTY_PAGES_PRIVATE_KEY=str(certificate.key),
+        **more,
     )
     with ProcessGroup(folder / "logs", octy.environment(PYTHONWARNINGS="")) as group:
         start_temporal(group, folder / "temporal.db", port=temporal, ui_port=None)
