@@ -4,6 +4,7 @@ CommandError            the command failed
 ├── UsageError          wrong input: an option, a setting, a file or an id
 ├── RefusedError        understood, but refused; nothing was changed
 ├── WaitsForApprovalError  received, and waits for a second person
+├── WaitsForSignatureError  kept, and waits for its author's passkey
 └── UnavailableError    database, Temporal, worker or mail server is not available
 
 The errors of configuration and of the database are in `octy_middleware.errors`. That package takes longer to import
@@ -39,3 +40,12 @@ class WaitsForApprovalError(CommandError):
             f"a colleague shows it with `octy orders list` and approves it with `octy orders approve {order_id}`",
         )
         self.order_id = order_id
+
+
+class WaitsForSignatureError(CommandError):
+    """The order is kept, and waits for its author's passkey. `url`: of the page that takes its signature."""
+
+    def __init__(self, order_id: str, url: str) -> None:
+        super().__init__(f"the order {order_id} waits for your passkey, for five minutes", f"sign it at {url}")
+        self.order_id = order_id
+        self.url = url

@@ -119,7 +119,7 @@ def test_four_eyes_hold_for_passkeys_too(office: Office) -> None:
     office.receipts = office.receiving(Action.DECIDE)
     order = office.order()
     assert office.receive(order).state is OrderState.WAITING
-    assert "waits for a second person" in refusal(office.use, order)
+    assert "no second person has approved it" in refusal(office.use, order)
 
 
 SIGNED_OTHERWISE = [

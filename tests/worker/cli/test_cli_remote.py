@@ -12,13 +12,17 @@ import pytest
 from passlib.totp import TOTP
 from support.cli_rig import DENIED, CommandResult, Octy, open_incident
 from support.ssh_keys import SshKey, ssh_agent
+from support.staff_acts import NOTE
 from support.staff_api_rig import StaffApi, staff_api_served
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
+from octy_middleware.clock import uuid7
+from octy_worker.access.orders import Order
 from octy_worker.access.totp import new_seed
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.dev.processes import free_port
+from octy_worker.staff.acts import ACTS
 from octy_worker.staff_client.session_file import load_session
 
 
@@ -121,6 +125,46 @@ def test_code_for_a_browser_is_shown_and_no_session_is_kept(laptop: Laptop) -> N
     assert (typed.status_code, typed.headers["location"]) == (303, "/staff/factor")
     assert not (laptop.folder / "octy").exists()
     assert "Type it within 60 s into the page" in laptop.octy("login", laptop.url, "--browser").must().stdout
+
+
+def test_order_by_passkey_waits_at_the_server_until_it_is_signed(
+    laptop: Laptop, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACTS, NOTE.action, NOTE)
+    laptop.log_in().must()
+    _, incident_id = open_incident(world)
+    words = ("--passkey", "incidents", "decide", incident_id, "dismiss", "--reason", "their load test")
+    waits = laptop.remote(*words).must(ExitCode.WAITING)
+    (waiting,) = laptop.remote("orders", "pending", "--json").must().json["orders"]
+    assert (
+        f"{waiting['order_id']} waits for your passkey, for five minutes → sign it at {waiting['url']}" in waits.stderr
+    )
+    assert waiting["url"] == f"{laptop.url}/staff/orders/{waiting['order_id']}"
+    listed = laptop.remote("orders", "pending").must().stdout
+    assert waiting["order_id"] in listed
+    assert world.rows("SELECT COUNT(*) FROM staff_order") == [(0,)]
+    on_host = Octy({"OCTY_DATABASE_URL": world.url, "OCTY_STAFF_AUTH": "on"})(*words).must(ExitCode.USAGE)
+    assert "name it by --server URL" in on_host.stderr
+
+
+def test_order_that_waits_is_shown_and_signed_on_a_terminal(
+    laptop: Laptop, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACTS, NOTE.action, NOTE)
+    laptop.log_in().must()
+    now = time.time()
+    order = Order(uuid7(now), INSTALLATION, NOTE.action, "messages", {"text": "hello"}, "phoned", "ada", int(now))
+    with world.database.write_session() as session:
+        laptop.api.office.pending.add(session, order.to_bytes(), actor="ada", now=now)
+    asked = laptop.remote("orders", "sign", order.order_id).must(ExitCode.REFUSED)
+    for text in ("Deliver failed messages again", "Field text: hello", "Reason: phoned", "nothing was signed"):
+        assert text in asked.stderr
+    done = laptop.remote("orders", "sign", order.order_id, "--yes", "--json").must().json
+    assert done == {"order_id": order.order_id, "output": {"noted_text": "hello"}}
+    assert world.rows("SELECT id, state FROM staff_order") == [(order.order_id, "used")]
+    assert world.rows("SELECT COUNT(*) FROM staff_pending_order") == [(0,)]
+    again = laptop.remote("orders", "sign", order.order_id, "--yes").must(ExitCode.USAGE)
+    assert "waits for your signature → `octy orders pending`" in again.stderr
 
 
 def test_agent_signs_where_no_key_is_in_a_file(

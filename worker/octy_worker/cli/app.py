@@ -47,6 +47,8 @@ _GROUPS = {
 _COMMANDS = {
     "login": ("login:login", "Log in at a staff API by your SSH certificate and a second factor."),
     "logout": ("login:logout", "End your session at a staff API."),
+    "orders pending": ("orders_pending:list_pending", "List your orders that wait for your signature at a staff API."),
+    "orders sign": ("orders_pending:sign", "Sign an order that waits at a staff API, by your SSH certificate."),
     "sessions list": ("login:list_sessions", "List open sessions at a staff API."),
     "sessions end": ("login:end_session", "End a session at a staff API."),
     "find": (
@@ -260,9 +262,15 @@ def prepare(  # noqa: PLR0917  # options
             help="In an emergency, on the host with OCTY_STAFF_KEYS: order without a signature. All admins are told.",
         ),
     ] = False,
+    passkey: Annotated[
+        bool,
+        typer.Option(
+            "--passkey", help="Have orders wait at the staff API, for your passkey in a browser to sign them."
+        ),
+    ] = False,
     version: Annotated[  # noqa: ARG001  # its callback acts
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Load the settings for the command that follows."""
-    context.obj = load_variables(database, env_file, sign, server, break_glass=break_glass)
+    context.obj = load_variables(database, env_file, sign, server, break_glass=break_glass, passkey=passkey)

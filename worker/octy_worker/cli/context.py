@@ -19,7 +19,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.settings import Settings
 from octy_worker.cli.output import ask
-from octy_worker.cli.variables import BREAK_GLASS, Variables, variables_of
+from octy_worker.cli.variables import BREAK_GLASS, PASSKEY, Variables, variables_of
 from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import UsageError
 from octy_worker.reports.queries import find_incident
@@ -92,6 +92,8 @@ def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[Desk
 def find_prover(context: typer.Context, staff: StaffContext, actor: str | None) -> Prover:
     """Return how this command proves its orders. Raises UsageError that names the ways."""
     variables = variables_of(context)
+    if PASSKEY in variables:
+        raise UsageError("with --passkey an order waits at a staff API, and none is named", "name it by --server URL")
     if staff.settings(StaffSettings).staff_auth == "off":
         return UnprovenActor(staff_actor(context, actor))
     if BREAK_GLASS in variables:

@@ -3,7 +3,14 @@
 import sys
 from enum import IntEnum
 
-from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError, WaitsForApprovalError
+from octy_worker.errors import (
+    CommandError,
+    RefusedError,
+    UnavailableError,
+    UsageError,
+    WaitsForApprovalError,
+    WaitsForSignatureError,
+)
 
 
 class ExitCode(IntEnum):
@@ -24,7 +31,7 @@ DESCRIPTIONS = {
     ExitCode.USAGE: "wrong option, setting or database schema, or unknown id",
     ExitCode.REFUSED: "refused for the reason printed; nothing was changed",
     ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server unavailable; try again later",
-    ExitCode.WAITING: "received, and waits for a second person (`octy orders list`)",
+    ExitCode.WAITING: "waits for a second person (`octy orders list`) or for your passkey (`octy orders pending`)",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
@@ -34,6 +41,7 @@ _CODES: dict[type[Exception], ExitCode] = {
     RefusedError: ExitCode.REFUSED,
     UnavailableError: ExitCode.UNAVAILABLE,
     WaitsForApprovalError: ExitCode.WAITING,
+    WaitsForSignatureError: ExitCode.WAITING,
     CommandError: ExitCode.FAILED,  # last: it is their base
 }
 

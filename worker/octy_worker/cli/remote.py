@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import typer
 
 from octy_worker.cli.context import now, one_time_code
-from octy_worker.cli.variables import variables_of
+from octy_worker.cli.variables import PASSKEY, variables_of
 from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.provers import CertifiedSigner
@@ -46,4 +46,4 @@ def open_remote_desk(context: typer.Context) -> Iterator[RemoteDesk]:
             signer.check_time(now())
             return CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))
 
-        yield RemoteDesk(client, saved, find_prover, clock=now)
+        yield RemoteDesk(client, saved, find_prover, clock=now, by_passkey=PASSKEY in variables)

@@ -16,6 +16,9 @@ _PREFIXES = ("OCTY_", "TEMPORAL_")
 BREAK_GLASS = "--break-glass"
 """Its presence says that the option was given; no environment variable has this name."""
 
+PASSKEY = "--passkey"
+"""As above."""
+
 
 def load_variables(
     database: str | None,
@@ -24,6 +27,7 @@ def load_variables(
     server: str | None = None,
     *,
     break_glass: bool = False,
+    passkey: bool = False,
 ) -> Variables:
     """Return OCTY_* and TEMPORAL_* variables: the environment's, overridden by the file's, then by the options."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
@@ -37,6 +41,8 @@ def load_variables(
         variables["OCTY_SERVER"] = server
     if break_glass:
         variables[BREAK_GLASS] = "yes"
+    if passkey:
+        variables[PASSKEY] = "yes"
     return variables
 
 

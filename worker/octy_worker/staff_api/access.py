@@ -13,6 +13,7 @@ from octy_middleware.http.client_address import TrustedProxies
 from octy_worker.access.browser_logins import BrowserLogins
 from octy_worker.access.login_text import InvalidLoginError, normalize_server
 from octy_worker.access.logins import Logins
+from octy_worker.access.pending_orders import PendingOrders
 from octy_worker.access.sessions import ActiveSession, SessionEndedError, SessionKind, Sessions
 from octy_worker.access.staff_settings import StaffAccess
 from octy_worker.settings import StaffSettings, WorkerSettings
@@ -54,6 +55,7 @@ class StaffOffice:
         )
         self._receipts = staff.receipts
         self.browser_logins = BrowserLogins(staff.authorities, staff.members, staff.macs, random_bytes)
+        self.pending = PendingOrders(installation, staff.members, staff.macs, staff.sealer)
         self._variables = settings.to_environment()
         self._proxies = trusted_proxies(settings)
 

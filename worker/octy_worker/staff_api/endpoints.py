@@ -25,6 +25,7 @@ from octy_worker.staff.orders import evidence_of, perform, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.login_limits import TOLD_AFTER
+from octy_worker.staff_api.pending import forget_order, keep_order, list_orders
 from octy_worker.staff_api.wire import (
     BrowserCode,
     InstallationInfo,
@@ -34,6 +35,8 @@ from octy_worker.staff_api.wire import (
     Nothing,
     OrderRequest,
     OrderResult,
+    PendingLine,
+    PendingList,
     ReceivedOrder,
     SessionId,
     SessionLine,
@@ -181,6 +184,7 @@ def carry_out_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -
     context = office.context()
     context.timeout = min(wanted.timeout, MAX_TIMEOUT)
     done = perform(context, act, wanted.submission, evidence_of(wanted.submission, caller.source))
+    forget_order(office, order)
     return OrderResult(order.order_id, to_json(act.output, done))
 
 
@@ -189,6 +193,17 @@ def receive_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> 
     _, act = _own_order(caller, wanted.submission)
     proof = evidence_of(wanted.submission, caller.source)
     return ReceivedOrder(receive(office.context(), act, wanted.submission, proof).order.order_id)
+
+
+def pend_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> PendingLine:
+    """Have an order wait for its author's signature. Raises UsageError or RefusedError."""
+    order, act = _own_order(caller, wanted.submission)
+    return keep_order(office, order, act, wanted.submission)
+
+
+def list_pending_orders(office: StaffOffice, caller: Caller, _value: Nothing) -> PendingList:
+    """Return one's own orders that wait for a signature."""
+    return list_orders(office, caller.signed_in.handle)
 
 
 def _own_order(caller: Caller, submission: Submission) -> tuple[Order, Act[Any, Any]]:
@@ -242,6 +257,10 @@ def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[End
                  carry_out_order, max_body=LARGE_BODY),
         Endpoint("POST", "/orders/receive", "Receive a signed order; its workflow gets its id another way.",
                  OrderRequest, ReceivedOrder, receive_order, max_body=LARGE_BODY),
+        Endpoint("POST", "/orders/pending", "Have an order wait for your signature, by passkey or on a terminal.",
+                 OrderRequest, PendingLine, pend_order, max_body=LARGE_BODY),
+        Endpoint("GET", "/orders/pending", "List your orders that wait for your signature.", Nothing, PendingList,
+                 list_pending_orders),
         Endpoint("POST", "/sessions/end", "End a session of yours; an admin may end any.", SessionId, Nothing,
                  end_session),
     )  # fmt: skip

@@ -132,6 +132,27 @@ class ReceivedOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingLine:
+    """An order that its author can sign until `expires_at`: by passkey on the page at `url`, or on a terminal.
+
+    `private`: salt (hex) and JSON value of each private field.
+    """
+
+    order_id: str
+    body: str
+    private: Mapping[str, tuple[str, JsonValue]]
+    expires_at: datetime
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingList:
+    """Orders that wait for a signature, the oldest first."""
+
+    orders: tuple[PendingLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WireError:
     """An error as it travels. `kind` decides the client's exit code; `order_id`: of an order that waits."""
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from octy_middleware.clock import Clock, RandomBytes, uuid7
 from octy_worker.access.orders import InvalidOrderError
-from octy_worker.errors import RefusedError
+from octy_worker.errors import RefusedError, WaitsForSignatureError
 from octy_worker.staff.operations import Act, F, I, O, Query, Submission, from_json
 from octy_worker.staff.order_forms import draft
 from octy_worker.staff.provers import CertifiedSigner
 from octy_worker.staff.queries import FIND_ORDER, OrderId
-from octy_worker.staff_api.wire import OrderRequest, OrderResult, ReceivedOrder, query_path
+from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, ReceivedOrder, query_path
 from octy_worker.staff_client.api_client import ApiClient
 from octy_worker.staff_client.session_file import SavedSession
 
@@ -20,7 +20,10 @@ _MARGIN = 30.0  # seconds that a request may take longer than the act's own time
 
 
 class RemoteDesk:
-    """Makes and signs orders here; the server receives and carries them out. `prover` is called at the first order."""
+    """Makes and signs orders here; the server receives and carries them out. `prover` is called at the first order.
+
+    `by_passkey`: nothing is signed here; an order waits at the server for its author's passkey.
+    """
 
     def __init__(
         self,
@@ -30,7 +33,9 @@ class RemoteDesk:
         *,
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
+        by_passkey: bool = False,
     ) -> None:
+        self._by_passkey = by_passkey
         self._client = client
         self._session = session
         self._find_prover = prover
@@ -84,6 +89,10 @@ class RemoteDesk:
         except InvalidOrderError as error:
             raise RefusedError(str(error)) from None
         stored = self.read(FIND_ORDER, OrderId(given)).body if given else None
+        if stored is None and self._by_passkey:
+            waiting = OrderRequest(Submission(new.order.to_bytes().decode(), private=new.private))
+            kept = self._client.post("/orders/pending", waiting, PendingLine)
+            raise WaitsForSignatureError(kept.order_id, kept.url)
         if stored is None:
             body = new.order.to_bytes()
             proof = self._prover.prove(body)

@@ -16,7 +16,6 @@ from starlette.types import ExceptionHandler
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.access.passkey_factors import PasskeyFactors
 from octy_worker.access.passkeys import RelyingParty
-from octy_worker.access.pending_orders import PendingOrders
 from octy_worker.pages import message_pages
 from octy_worker.pages.forms import FormError
 from octy_worker.pages.security_headers import SecurityHeadersMiddleware
@@ -54,7 +53,7 @@ def build_staff_pages(settings: WorkerSettings, office: StaffOffice) -> Starlett
         PasskeyFactors(party, staff.macs),
         office.browser_logins,
         staff.enrolments,
-        PendingOrders(office.installation, staff.members, staff.macs, staff.sealer),
+        office.pending,
         urlsplit(office.server).path,
     )
     app = Starlette(

@@ -14,6 +14,7 @@ from octy_worker.access.passkeys import Passkey, assertion_options
 from octy_worker.access.roles import Role
 from octy_worker.access.sessions import SessionKind
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.staff_api.login_limits import TOLD_AFTER
 from octy_worker.staff_api.pages.access import (
     LOGIN_COOKIE,
     SESSION_COOKIE,
@@ -141,7 +142,9 @@ def log_out(tools: PageTools, visit: Visit) -> Response:
 def fail(tools: PageTools, handle: str, source: str, why: str) -> None:
     """Count and record a refused second factor."""
     now = tools.office.clock()
-    tools.office.limits.fail(handle, source, now)
+    in_a_row = tools.office.limits.fail(handle, source, now)
+    if in_a_row >= TOLD_AFTER:
+        tools.office.notices.add(handle, source, in_a_row)
     with tools.office.database.write_session() as session:
         record_refusal(session, handle, source=source, reason=why, now=now)
 

@@ -16,10 +16,10 @@ from octy_worker.errors import CommandError, WaitsForApprovalError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Submission, to_json
 from octy_worker.staff.order_forms import read_private
+from octy_worker.staff.order_words import order_facts, sentence, value_text
 from octy_worker.staff.orders import perform
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
 from octy_worker.staff_api.pages.login import options_text
-from octy_worker.staff_api.pages.order_words import order_facts, sentence, value_text
 
 
 class OrderPages:

@@ -1,0 +1,95 @@
+"""`octy orders pending` and `octy orders sign`: orders that wait at a staff API for their author's signature."""
+
+from typing import Annotated
+
+import typer
+
+from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.cli.context import now, one_time_code
+from octy_worker.cli.lazy_command import help_page
+from octy_worker.cli.options import AsJson
+from octy_worker.cli.output import confirm, print_json, print_lines, print_note, print_page, print_result, table
+from octy_worker.cli.remote import open_session
+from octy_worker.cli.variables import variables_of
+from octy_worker.crypto.ssh_signer import find_signer
+from octy_worker.errors import RefusedError, UsageError
+from octy_worker.staff.acts import ACTS
+from octy_worker.staff.operations import Submission
+from octy_worker.staff.order_forms import read_fields
+from octy_worker.staff.order_words import order_facts, sentence
+from octy_worker.staff.provers import CertifiedSigner
+from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, PendingList
+from octy_worker.staff_client.session_file import SavedSession
+
+_WHERE = "Such orders come from the console, and from commands with --passkey; each can be signed for five minutes."
+
+
+@help_page(
+    "octy --server https://staff.example.com orders pending",
+    more=_WHERE,
+    json="orders[order_id, body, private, expires_at, url]",
+)
+def list_pending(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show one line for each of your orders."""
+    with open_session(context) as (client, _saved):
+        found = client.get("/orders/pending", PendingList).orders
+    if as_json:
+        print_json({"orders": found})
+        return
+    rows = [(one.order_id, sentence(_read(one)), one.expires_at, one.url) for one in found]
+    print_page(table(("order", "what", "until", "sign it by passkey at"), rows, no_wrap={"order"}))
+
+
+@help_page(
+    "octy --server https://staff.example.com orders sign 0199f2c4-7d1e-7000-8000-000000000000",
+    more="For those who have no passkey: your SSH certificate signs, with a one-time code or a key that verifies its "
+    f"user. What is signed is built on this machine, after you have seen it. {_WHERE}",
+    json="order_id, output",
+)
+def sign(
+    context: typer.Context,
+    order: Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show an order, sign it and have it carried out."""
+    variables = variables_of(context)
+    with open_session(context) as (client, saved):
+        waiting = {one.order_id: one for one in client.get("/orders/pending", PendingList).orders}
+        if order not in waiting:
+            raise UsageError(f"no order {order} waits for your signature", "`octy orders pending` shows those that do")
+        wanted = _checked(waiting[order], saved)
+        private = {name: value for name, (_salt, value) in waiting[order].private.items()}
+        print_note(sentence(wanted), *(f"  {name}: {value}" for name, value in order_facts(wanted, private)))
+        if not yes and not confirm("Sign this order?"):
+            raise RefusedError("nothing was signed")
+        signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE") or saved.key or None)
+        signer.check_time(now())
+        prover = CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))
+        body = wanted.to_bytes()
+        proof = prover.prove(body)
+        submission = Submission(body.decode(), proof.signature, proof.code, waiting[order].private)
+        done = client.post("/orders", OrderRequest(submission), OrderResult)
+    value = {"order_id": done.order_id, "output": done.output}
+    print_result(f"the order {order} is carried out", value, [f"Done: {sentence(wanted)}."], as_json=as_json)
+    if not as_json and isinstance(done.output, dict):
+        print_lines(*(f"{name}: {value}" for name, value in done.output.items()))
+
+
+def _checked(line: PendingLine, saved: SavedSession) -> Order:
+    """Return an order of this person at this installation, with private fields that fit. Raises RefusedError."""
+    order = _read(line)
+    if (order.installation, order.actor) != (saved.installation, saved.handle):
+        raise RefusedError("the server shows an order of another person or installation")
+    try:
+        read_fields(ACTS[order.action], order, line.private)
+    except InvalidOrderError as error:
+        raise RefusedError(str(error)) from None
+    return order
+
+
+def _read(line: PendingLine) -> Order:
+    try:
+        return Order.from_bytes(line.body.encode())
+    except InvalidOrderError as error:
+        raise RefusedError(f"the server shows what is no order: {error}") from None
