@@ -59,7 +59,14 @@ class StaffCli:
     def enrolment(self, handle: str, token: str, *, text: dict | None = None, **changes: object) -> TotpEnrolment:
         """Return what a person hands in. `text`, `changes`: other values of its text, and of itself."""
         key, seed, now = self.keys.get(handle) or self.certify(handle), totp.new_seed(os.urandom), time.time()
-        values = {"installation": INSTALLATION, "handle": handle, "token": token, "seed": seed, "now": now}
+        values = {
+            "server": "",
+            "installation": INSTALLATION,
+            "handle": handle,
+            "token": token,
+            "seed": seed,
+            "now": now,
+        }
         body = EnrolmentText.make(**{**values, **(text or {})}).to_bytes()
         namespace = str(changes.pop("namespace", Namespace.ENROLMENT))
         given = {"signature": key.sign(body, namespace), "token": token, "seed": seed, "code": code_of(seed)}

@@ -58,6 +58,11 @@ def test_factor_leads_back_to_the_order_that_invited_and_its_evidence_is_kept(of
 
 REFUSED = [
     ("another namespace", {"namespace": "octy-order"}, "signed for 'octy-order'"),
+    (
+        "another server",
+        {"text": {"server": "https://evil.example"}},
+        "is for https://evil.example, and this",
+    ),
     ("another installation", {"text": {"installation": "f" * 16}}, "another installation"),
     ("signed long ago", {"text": {"now": 1_790_000_000.0}}, "more than 5 minutes ago"),
     ("text about another link", {"text": {"token": "x"}}, "another link or another secret"),
@@ -114,10 +119,18 @@ def test_every_other_form_of_the_text_is_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("installation", "x"), ("handle", "a\nb"), ("link", "x"), ("secret", ""), ("issued_at", 1.5), ("kind", "passkey")],
+    [
+        ("server", None),
+        ("installation", "x"),
+        ("handle", "a\nb"),
+        ("link", "x"),
+        ("secret", ""),
+        ("issued_at", 1.5),
+        ("kind", "passkey"),
+    ],
 )
 def test_text_with_an_invalid_field_is_refused(name: str, value: object) -> None:
-    text = EnrolmentText.make(installation="0" * 16, handle="ada", token="t", seed=SEED, now=1.0)
+    text = EnrolmentText.make(server="", installation="0" * 16, handle="ada", token="t", seed=SEED, now=1.0)
     assert EnrolmentText.from_bytes(text.to_bytes()) == text
     fields = {**json.loads(text.to_bytes()), name: value}
     with pytest.raises(InvalidEnrolmentError):

@@ -26,6 +26,7 @@ OPEN_ROUTES = {
     ("POST", "/staff/v1/login/nonce"),
     ("POST", "/staff/v1/login"),
     ("POST", "/staff/v1/login/browser"),
+    ("POST", "/staff/v1/enroll"),
     ("GET", "/healthz"),
 }
 """Every other route needs a session: a new one is refused here until it checks for one."""

@@ -23,8 +23,13 @@ class InvalidEnrolmentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentText:
-    """Who registers which factor by which link. `link`, `secret`: SHA-256 in hex. `issued_at`: Unix seconds."""
+    """Who registers which factor by which link. `link`, `secret`: SHA-256 in hex. `issued_at`: Unix seconds.
 
+    `server`: the staff API's URL as the client reached it, so that a server that passes an enrolment on to another one
+    gains nothing; empty: on the installation's host.
+    """
+
+    server: str
     installation: str
     handle: str
     link: str
@@ -33,9 +38,9 @@ class EnrolmentText:
     kind: str = _KIND
 
     @classmethod
-    def make(cls, *, installation: str, handle: str, token: str, seed: str, now: float) -> "EnrolmentText":
+    def make(cls, *, server: str, installation: str, handle: str, token: str, seed: str, now: float) -> "EnrolmentText":
         """Return the text for a link's token and a seed."""
-        return cls(installation, handle, sha256(token), sha256(seed), int(now))
+        return cls(server, installation, handle, sha256(token), sha256(seed), int(now))
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes, which are signed."""
@@ -67,7 +72,7 @@ def sha256(text: str) -> str:
 
 
 def _is_valid(text: EnrolmentText) -> bool:
-    texts = (text.installation, text.handle, text.link, text.secret, text.kind)
+    texts = (text.server, text.installation, text.handle, text.link, text.secret, text.kind)
     return (
         all(isinstance(value, str) for value in texts)
         and type(text.issued_at) is int

@@ -47,12 +47,14 @@ class TotpEnrolments:
     members: Members
     enrolments: Enrolments
 
-    def receive(self, session: Session, given: TotpEnrolment, now: float) -> tuple[str, str]:
+    def receive(self, session: Session, given: TotpEnrolment, now: float, *, server: str = "") -> tuple[str, str]:
         """Judge everything, add the factor, and let an invited person act; return handle and the factor's id.
+
+        `server`: the URL of the staff API that it came to; empty: none, on the host.
 
         Raises RefusedSignatureError; then nothing was changed.
         """
-        text = self._read(given, now)
+        text = self._read(given, server, now)
         signed = verify_signature(
             given.signature, given.body, namespace=Namespace.ENROLMENT, authorities=self.authorities, now=now
         )
@@ -76,11 +78,15 @@ class TotpEnrolments:
             self.members.activate(session, link.member, now)
         return text.handle, factor_id
 
-    def _read(self, given: TotpEnrolment, now: float) -> EnrolmentText:
+    def _read(self, given: TotpEnrolment, server: str, now: float) -> EnrolmentText:
         try:
             text = EnrolmentText.from_bytes(given.body)
         except InvalidEnrolmentError as error:
             raise RefusedSignatureError(str(error)) from None
+        if text.server != server:
+            raise RefusedSignatureError(
+                f"the enrolment is for {text.server or 'the host'}, and this is {server or 'the host'}"
+            )
         if text.installation != self.installation:
             raise RefusedSignatureError("the enrolment is for another installation")
         if abs(now - text.issued_at) > FRESHNESS:

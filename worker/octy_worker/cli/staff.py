@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from octy_worker.access.enrolments import LINK_PATH
 from octy_worker.access.roles import Role
 from octy_worker.cli.context import now, open_database, open_desk
 from octy_worker.cli.lazy_command import help_page
@@ -154,10 +155,12 @@ def reset(
 
 
 def _print_invited(invited: Invited, done: str, *, as_json: bool) -> None:
+    url = invited.link.removesuffix(f"{LINK_PATH}{invited.token}")
+    server = f"--server {shlex.quote(url)} " if url else ""
     lines = [
         f"{done}, and can't act before a second factor is registered.",
         f"Token, shown once, valid until {format_time(invited.expires_at)}: {invited.token}",
-        f"Next: octy --sign KEY staff enroll --token {shlex.quote(invited.token)}",
+        f"Next: octy {server}--sign KEY staff enroll --token {shlex.quote(invited.token)}",
         *([f"Or in a browser, with a passkey: {invited.link}"] if invited.link else ()),
     ]
     print_result(done, invited, lines, as_json=as_json)

@@ -1,7 +1,9 @@
 """`octy staff enroll`: registers a one-time password as second factor."""
 
 import os
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Protocol
 
 import segno
 import typer
@@ -16,9 +18,10 @@ from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import ask, print_json_line, print_lines, print_note, print_result
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
-from octy_worker.crypto.ssh_signer import find_signer
+from octy_worker.crypto.ssh_signer import Signer, find_signer
 from octy_worker.errors import RefusedError
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff_api.wire import Enrolled, EnrolmentRequest
 
 ENROLL_JSON = "two lines: secret, uri; then, once a code was typed: handle, factor"
 _ISSUER = "Octy"
@@ -26,6 +29,7 @@ _ISSUER = "Octy"
 
 @help_page(
     "octy --sign ~/.ssh/id_ed25519 staff enroll --token TOKEN",
+    "octy --server https://staff.example.com --sign ~/.ssh/id_ed25519 staff enroll --token TOKEN",
     more="TOKEN comes from an admin's `octy staff add`, or `octy staff bootstrap`; it is valid for 24 hours and once. "
     "The command shows a QR code for an authenticator app, asks for the first code, and signs with your certificate: "
     "whoever has only the token, such as a reader of your mailbox, can't register a factor for you. The secret is "
@@ -43,32 +47,79 @@ def enroll(
     as_json: AsJson = False,
 ) -> None:
     """Register it."""
-    variables, link = variables_of(context), token.rstrip("/").rpartition("/")[2]
-    signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE"))
-    who = signer.handle(handle)
+    link = token.rstrip("/").rpartition("/")[2]
+    signer = find_signer(variables_of(context).get("OCTY_STAFF_KEY_FILE"))
     signer.check_time(now())
-    with open_database(context) as database:
-        staff = StaffContext(database, variables, clock=now)
-        access = staff.access
-        try:
-            with database.read_session() as session:  # before anybody scans a code
-                access.enrolments.find(session, link, now())
-            seed = totp.new_seed(os.urandom)
-            _show(seed, who, as_json=as_json)
-            code = ask("First code of the app: ").replace(" ", "")
-            text = EnrolmentText.make(
-                installation=staff.installation, handle=who, token=link, seed=seed, now=now()
-            ).to_bytes()
-            given = TotpEnrolment(text, signer.sign(text, Namespace.ENROLMENT), link, seed, code, label[:100])
-            with database.write_session() as session:
-                found, factor = access.totp_enrolments.receive(session, given, now())
-        except RefusedSignatureError as error:
-            raise RefusedError(f"not registered: {error}") from None
-    done = f"{found} has a one-time password as second factor, and can act"
+    with _open_office(context, signer) as office:
+        office.check(link)
+        seed = totp.new_seed(os.urandom)
+        _show(seed, signer.handle(handle), as_json=as_json)
+        code = ask("First code of the app: ")
+        text = EnrolmentText.make(
+            server=office.server, installation=office.installation, handle=signer.handle(handle), token=link, seed=seed,
+            now=now(),
+        )  # fmt: skip
+        signature = signer.sign(text.to_bytes(), Namespace.ENROLMENT)
+        enrolled = office.enroll(EnrolmentRequest(text.to_bytes().decode(), signature, link, seed, code, label[:100]))
+    done = f"{enrolled.handle} has a one-time password as second factor, and can act"
     if as_json:
-        print_json_line({"handle": found, "factor": factor})
+        print_json_line(enrolled)
     else:
         print_result(done, {}, [f"{done}."], as_json=False)
+
+
+class _Office(Protocol):
+    """Where a factor is registered. `server`: the staff API's URL; empty: on the host."""
+
+    server: str
+    installation: str
+
+    def check(self, token: str) -> None:
+        """Raise RefusedError for a token that is not valid, where that can be said."""
+
+    def enroll(self, request: EnrolmentRequest) -> Enrolled:
+        """Register it. Raises CommandError."""
+
+
+@contextmanager
+def _open_office(context: typer.Context, signer: Signer) -> Iterator[_Office]:
+    if variables_of(context).get("OCTY_SERVER"):
+        from octy_worker.cli.enroll_remotely import RemoteOffice  # noqa: PLC0415  # it needs an HTTP client
+
+        with RemoteOffice.open(context, signer) as remote:
+            yield remote
+        return
+    with open_database(context) as database:
+        yield _LocalOffice(StaffContext(database, variables_of(context), clock=now))
+
+
+class _LocalOffice:
+    """This host's database."""
+
+    server = ""
+
+    def __init__(self, staff: StaffContext) -> None:
+        self._staff = staff
+        self.installation = staff.installation
+
+    def check(self, token: str) -> None:
+        """See `_Office`: before anybody scans a code."""
+        try:
+            with self._staff.database.read_session() as session:
+                self._staff.access.enrolments.find(session, token, now())
+        except RefusedSignatureError as error:
+            raise RefusedError(str(error)) from None
+
+    def enroll(self, request: EnrolmentRequest) -> Enrolled:
+        """See `_Office`."""
+        given = TotpEnrolment(
+            request.text.encode(), request.signature, request.token, request.seed, request.code, request.label
+        )
+        try:
+            with self._staff.database.write_session() as session:
+                return Enrolled(*self._staff.access.totp_enrolments.receive(session, given, now()))
+        except RefusedSignatureError as error:
+            raise RefusedError(f"not registered: {error}") from None
 
 
 def _show(seed: str, handle: str, *, as_json: bool) -> None:

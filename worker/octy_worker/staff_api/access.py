@@ -62,7 +62,8 @@ class StaffOffice:
     def context(self) -> StaffContext:
         """Return what the runners of queries and acts work with, for one request."""
         context = StaffContext(self.database, self._variables, clock=self.clock, random_bytes=self.random_bytes)
-        context.installation, context.receipts = self.installation, self._receipts  # they are the same for all
+        # These are the same for all requests.
+        context.installation, context.receipts, context.access = self.installation, self._receipts, self.staff
         return context
 
     def source_of(self, request: Request) -> str:

@@ -11,12 +11,14 @@ from sqlmodel import Session
 
 from octy_middleware._version import __version__
 from octy_worker.access.browser_logins import CODE_TTL
+from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
 from octy_worker.access.login_text import NONCE_TTL
 from octy_worker.access.logins import claimed_handle, record_refusal
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.receipts import Evidence
 from octy_worker.access.roles import Role
 from octy_worker.access.sessions import ActiveSession
+from octy_worker.access.totp_enrolment import TotpEnrolment
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
@@ -28,6 +30,8 @@ from octy_worker.staff_api.login_limits import TOLD_AFTER
 from octy_worker.staff_api.pending import forget_order, keep_order, list_orders
 from octy_worker.staff_api.wire import (
     BrowserCode,
+    Enrolled,
+    EnrolmentRequest,
     InstallationInfo,
     LoggedIn,
     LoginRequest,
@@ -126,20 +130,43 @@ def start_browser_login(office: StaffOffice, caller: Caller, wanted: LoginReques
     return BrowserCode(_judge_login(office, caller, wanted, start), f"{office.server}{LOGIN_PAGE}", CODE_TTL)
 
 
+def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enrolled:
+    """Register a one-time password by link, certificate and code. Raises as `log_in` does."""
+    given = TotpEnrolment(
+        wanted.text.encode(), wanted.signature, wanted.token, wanted.seed, wanted.code, wanted.label[:100],
+        caller.source,
+    )  # fmt: skip
+    try:
+        handle = EnrolmentText.from_bytes(given.body).handle
+    except InvalidEnrolmentError as error:
+        raise UsageError(str(error), "enroll with `octy staff enroll`") from None
+
+    def receive(session: Session, now: float) -> tuple[str, str]:
+        return office.staff.totp_enrolments.receive(session, given, now, server=office.server)
+
+    return Enrolled(*_judge(office, caller, handle, receive))
+
+
 def _judge_login(
     office: StaffOffice, caller: Caller, wanted: LoginRequest, judge: Callable[[Session, bytes, Evidence, float], T]
 ) -> T:
-    body, now = wanted.text.encode(), office.clock()
+    body = wanted.text.encode()
     handle = claimed_handle(body)
     if handle is None:
         raise UsageError("the text is not a log-in text in canonical form", "log in with `octy login`")
+    evidence = Evidence(wanted.signature, wanted.code, caller.source)
+    return _judge(office, caller, handle, lambda session, now: judge(session, body, evidence, now))
+
+
+def _judge(office: StaffOffice, caller: Caller, handle: str, judge: Callable[[Session, float], T]) -> T:
+    """Judge what proves a person without a session; record and limit what is refused."""
+    now = office.clock()
     wait = office.limits.wait(handle, caller.source, now)
     if wait:
         raise TooManyLoginsError(wait)
-    evidence = Evidence(wanted.signature, wanted.code, caller.source)
     try:
         with office.database.write_session() as session:
-            result = judge(session, body, evidence, now)
+            result = judge(session, now)
     except RefusedSignatureError as error:
         in_a_row = office.limits.fail(handle, caller.source, now)
         with office.database.write_session() as session:
@@ -250,6 +277,8 @@ def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[End
         Endpoint("POST", "/login", "Log in: open a session.", LoginRequest, LoggedIn, log_in, role=None),
         Endpoint("POST", "/login/browser", "Log in in a browser: get a code for the page that waits.", LoginRequest,
                  BrowserCode, start_browser_login, role=None),
+        Endpoint("POST", "/enroll", "Register a one-time password by an enrolment link.", EnrolmentRequest, Enrolled,
+                 enroll, role=None),
         Endpoint("POST", "/logout", "Log out: end this session.", Nothing, Nothing, log_out),
         Endpoint("GET", "/sessions", "List open sessions: yours; an admin sees all.", Nothing, SessionList,
                  list_sessions),

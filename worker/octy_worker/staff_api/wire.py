@@ -56,6 +56,29 @@ class LoginRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentRequest:
+    """`text`: the canonical enrolment text; `signature`: by `ssh-keygen -Y sign -n octy-enrolment`; `code`: the first.
+
+    `token`: of the one-time link. `seed`: of the authenticator app, 160 bits in Base32.
+    """
+
+    text: str
+    signature: str
+    token: str
+    seed: str
+    code: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Who has a new second factor, and its id."""
+
+    handle: str
+    factor: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionLine:
     """A session, without its token. `current`: the request came by it."""
 

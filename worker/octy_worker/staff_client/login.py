@@ -19,7 +19,7 @@ def log_in(
 
     Raises CommandError; nothing that the server says is signed but its nonce and the installation's id.
     """
-    told = _find_server(client, signer, now)
+    told = find_server(client, signer, now)
     code = "" if signer.certificate.is_hardware_key else ask_code()  # before the nonce, which is valid for a minute
     body, signature = _sign_text(client, signer, told, handle, now)
     if not code and not claims_verified_user(signature):
@@ -40,11 +40,12 @@ def log_in(
 
 def begin_in_browser(client: ApiClient, signer: Signer, handle: str, *, now: float) -> BrowserCode:
     """Return a code for the page that waits in a browser; the second factor comes there. Raises CommandError."""
-    body, signature = _sign_text(client, signer, _find_server(client, signer, now), handle, now)
+    body, signature = _sign_text(client, signer, find_server(client, signer, now), handle, now)
     return client.post("/login/browser", LoginRequest(body, signature), BrowserCode)
 
 
-def _find_server(client: ApiClient, signer: Signer, now: float) -> InstallationInfo:
+def find_server(client: ApiClient, signer: Signer, now: float) -> InstallationInfo:
+    """Return which installation answers. Raises RefusedError when it says that it is another server."""
     signer.check_time(now)
     told = client.get("/installation", InstallationInfo)
     if told.server != client.server:
