@@ -73,6 +73,18 @@ def test_keys_import_audit_line_has_actor_reason_and_counts(world, octy):
     assert "example" not in done.stderr
 
 
+def test_keys_import_is_in_the_audit_log_before_and_after_it(world, octy):
+    octy("keys", "import", put(world, as_csv(person(1), person(2))), *WHY).must()
+    entries = octy("audit", "list", "--action", "keys.", "--json").must().json["entries"]
+    assert [(entry["action"], entry["actor"]) for entry in entries] == [
+        ("keys.imported", "ada"), ("keys.import_begun", "ada"),
+    ]  # fmt: skip
+    assert entries[0]["detail"].items() >= {"reason": WHY[1], "pairs": 2, "into_existing": False}.items()
+    octy("keys", "import", put(world, as_csv(person(1), person(2))), *WHY).must()  # nothing is new
+    octy("keys", "import", put(world, as_csv(person(3))), "--dry-run").must()
+    assert octy("audit", "list", "--action", "keys.", "--json").must().json["total"] == 2
+
+
 @pytest.mark.parametrize("content", [as_csv(person(1)), as_json(person(1))], ids=["CSV", "JSON lines"])
 def test_keys_import_reads_stdin(world, octy, content):
     octy("keys", "import", "-", *WHY, typed=content.decode()).must()

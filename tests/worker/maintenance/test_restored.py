@@ -427,6 +427,8 @@ def test_repair_erases_accounts_of_the_audit_log_again(world: World, restored: C
         (f"erased-{keys.account_id}",),
     ]
     assert outcome(world, other) is Outcome.ACCEPTED
+    [entry] = octy("audit", "list", "--action", "database.restored", "--json").must().json["entries"]
+    assert (entry["actor"], entry["subject"]) == ("ada", world.installation)
     again = restored("--audit-log", str(log)).must().json
     assert (again["erased"], again["not_erased"]) == ([], [])
 

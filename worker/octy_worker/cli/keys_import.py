@@ -1,16 +1,18 @@
 """`octy keys import`: options, help text, progress and report."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
+from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PEPPERS
 from octy_middleware.keys.secret import KeyHasher
 from octy_worker.access.orders import check_staff
+from octy_worker.audit import repository as audit
 from octy_worker.cli.context import now, open_database, staff_actor
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson
@@ -92,7 +94,15 @@ def import_pairs(
             )
         if imported:
             verify_installation(database, chains, at)
+            facts = {
+                "reason": reason,
+                "rows_sha256": plan.digest,
+                "pairs": len(plan.pairs),
+                "into_existing": into_existing,
+            }
+            _append(database, "keys.import_begun", who, facts)
             carry_out(database, plan, now=at, progress=progress)
+            _append(database, "keys.imported", who, facts)
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
         record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
@@ -102,6 +112,13 @@ def import_pairs(
     if plan.errors:
         print_error("\n".join(error_lines(plan)))
         raise UsageError(*refusal_texts(plan))
+
+
+def _append(database: Database, action: str, actor: str, facts: Mapping[str, object]) -> None:
+    """Append to the audit log. The import writes beside others, so it has entries before and after it."""
+    if facts["pairs"]:
+        with database.write_session() as session:
+            audit.append(session, action, actor=actor, subject=str(facts["rows_sha256"]), detail=facts, now=now())
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain.installation import load_installation
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.states import KeyPairState
+from octy_worker.audit import repository as audit
 from octy_worker.domain.account_erasure import erase_account, erasure_obstacle, is_erased
 from octy_worker.domain.job_lease import JobLease
 from octy_worker.errors import RefusedError, UnavailableError
@@ -33,6 +34,8 @@ from octy_worker.staff import key_orders
 from octy_worker.staff.audit import record
 from octy_worker.temporal.access import TemporalAccess, open_client
 
+RESTORED = "database.restored"
+"""The action of the run's audit entry; its subject is the installation."""
 _AT_ONCE = 8  # histories read at a time
 _WHY = "octy: the database was restored from a backup that knows nothing of it"
 _Known = TypeVar("_Known", KnownIncident, KnownRegeneration)
@@ -140,6 +143,9 @@ async def repair_from_temporal(
     erase_again(database, options, found, clock())
     if not options.dry:
         unproven = str(len(found.unproven))
+        with database.write_session() as session:
+            facts = {"reason": options.reason, "found": found.counts, "unproven": unproven}
+            audit.append(session, RESTORED, actor=options.actor, subject=installation, detail=facts, now=clock())
         record("database_restored", options.actor, reason=options.reason, found=found.counts, unproven=unproven)
     return found
 
