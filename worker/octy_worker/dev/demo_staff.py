@@ -8,8 +8,8 @@ from sqlmodel import col, select
 
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import StaffFactor, StaffOrder
+from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import InvalidOrderError, Namespace, Order
-from octy_worker.access.receipts import OrderState
 from octy_worker.crypto.ssh_certificates import (
     CertificateAuthorities,
     RefusedSignatureError,
