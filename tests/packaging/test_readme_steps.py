@@ -129,7 +129,7 @@ def test_every_step_works_as_written_on_a_fresh_host(checkout: Path, tmp_path: P
     assert len(re.findall(r"^.* 401$", told, re.MULTILINE)) == 2, told
     assert "Account globex is created" in told
     problems = re.findall(r"^✗ (.+?) {2,}", told, re.MULTILINE)
-    assert problems == ["OCTY_PUBLIC_URL", "mail server", "staff certificates", "staff"], told
+    assert problems == ["OCTY_PUBLIC_URL", "mail server", "staff settings"], told
     assert told.endswith("all steps are done\n"), told
 
 
