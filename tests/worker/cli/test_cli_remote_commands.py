@@ -20,6 +20,7 @@ REMOTE: dict[str, tuple[str, ...]] = {
     "find": ("acme",),
     "accounts add": ("--reference", "acme", "--email", "ops@acme.example"),
     "accounts change": ("acme", "--email", "ops@acme.example", *REASON),
+    "accounts erase": ("acme", "--yes", *REASON),
     "accounts list": (),
     "accounts show": ("acme",),
     "incidents list": (),
@@ -54,7 +55,7 @@ REMOTE: dict[str, tuple[str, ...]] = {
     "staff reset": ("zoe", *REASON),
 }
 """The words of each command after its name."""
-LOCAL = {"login", "logout"}
+LOCAL = {"login", "logout", "orders pending", "orders sign"}
 """Those that `test_cli_remote` has."""
 ON_THE_HOST = {
     "keys import",
