@@ -51,6 +51,7 @@ def test_wheel_holds_the_three_packages_only(wheel: Path) -> None:
         "octy_middleware/db/migrations/versions/0001_initial_schema.py",
         "octy_worker/mail/templates/alert/body.html",
         "octy_worker/pages/templates/pages.css",
+        "octy_worker/staff_api/pages/templates/passkeys.js",
     ):
         assert needed in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -9,6 +9,7 @@ from octy_worker.canonical_json import JsonValue
 
 _SENTENCES: Mapping[str, str] = {
     Action.DECIDE: "Decide incident {subject}",
+    Action.DECIDE_MANY: "Decide many incidents",
     Action.EXTEND: "Extend the deadlines of incident {subject}",
     Action.RESEND: "Send a mail about incident {subject} again",
     Action.AMEND: "Change the answer to incident {subject}",
@@ -22,6 +23,8 @@ _SENTENCES: Mapping[str, str] = {
     Action.IMPORT: "Import customers with their keys",
     Action.ADD_ACCOUNT: "Add the account {subject}",
     Action.CHANGE_ACCOUNT: "Change the account {subject}",
+    Action.ERASE_ACCOUNT: "Erase the account {subject} for good",
+    Action.APPROVE: "Approve the order {subject}",
     Action.SHOW_WEBHOOK_SECRET: "Show the webhook secret of {subject}",
     Action.ROTATE_WEBHOOK_SECRET: "Replace the webhook secret of {subject}",
     Action.APPROVE: "Approve the order {subject} of a colleague",
