@@ -3,15 +3,20 @@
 import json
 import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
-from support.cli_rig import Octy, audited, octy_for
+from support.cli_rig import Octy, audited, octy_for, open_incident
 from support.evidence_rig import EvidenceRig, edit, unzip, zipped
+from support.in_session import in_session
+from support.staff_cli import StaffCli
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
+from octy_middleware.states import Answer
 from octy_worker.cli import audit_export, audit_verify
+from octy_worker.domain.incidents import answer_incident
 from octy_worker.evidence.pack import ORDERS, TIMELINE
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
@@ -164,3 +169,29 @@ def test_verification_of_a_pack_refuses_wrong_input(
 def test_export_documents_its_json_with_examples() -> None:
     page = " ".join(Octy()("audit", "export", "--help", COLUMNS="300").must().stdout.split())
     assert all(said in page for said in ("--json", "JSON: ", "Examples: octy audit export"))
+
+
+def test_pack_of_real_staff_leads_back_to_the_bootstrap(world: World, tmp_path: Path) -> None:
+    """Everything by commands: the first admin, a colleague added by an order, an amendment, the export."""
+    staff = StaffCli.make(world)
+    staff.bootstrap("amy")
+    staff.add("ada", "responder")
+    _, incident_id = open_incident(world)
+    in_session(
+        world.database, answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time()
+    )
+    staff.order("ada", "incidents", "change", incident_id, "dismiss", reason="by phone").must()
+    out = tmp_path / "evidence.zip"
+    exported = staff.order("amy", "audit", "export", "--incident", incident_id, "--out", str(out)).must().json
+    assert exported["actor"] == "amy"
+    refused = staff.order("ada", "audit", "export", "--incident", incident_id, "--out", f"{out}2").must(3)
+    assert "ada is responder, and this needs admin" in refused.stderr
+    (tmp_path / "keys").write_text(staff.octy("audit", "keys").must().stdout)
+    (tmp_path / "ca.pub").write_text(staff.octy.variables["OCTY_STAFF_CA_KEYS"])
+    words = ("audit", "verify", str(out), "--keys", f"{tmp_path}/keys", "--ca-keys", f"{tmp_path}/ca.pub")
+    found = Octy({}, tmp_path)(*words, "--json").must().json
+    assert {(order["action"], order["actor"], order["proof"]) for order in found["orders"]} >= {
+        ("incident.amend", "ada", "certificate"),
+        ("staff.add", "amy", "certificate"),
+        ("audit.export", "amy", "certificate"),
+    }

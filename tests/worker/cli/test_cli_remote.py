@@ -1,5 +1,6 @@
 """`octy login`, `octy logout` and `octy --server URL`: the same commands at a staff API, over HTTP."""
 
+import hashlib
 import json
 import re
 import time
@@ -18,12 +19,16 @@ from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.orders import Order
 from octy_worker.access.totp import new_seed
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.dev.processes import free_port
+from octy_worker.evidence.reader import read_pack
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff_client.session_file import load_session
+
+AUDIT_KEYS = Keychain({"a1": b"1" * 32})
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ class Laptop:
 @pytest.fixture
 def laptop(world: World, staff_keys: StaffKeys, tmp_path: Path) -> Iterator[Laptop]:
     url = f"http://localhost:{(port := free_port())}"
-    api = StaffApi.of(world, staff_keys, time.time(), staff_url=url, staff_port=port)
+    api = StaffApi.of(world, staff_keys, time.time(), staff_url=url, staff_port=port, audit_keys=AUDIT_KEYS)
     api.office.clock = time.time
     second_seed = new_seed(lambda count: b"8" * count)
     with world.database.write_session() as session:
@@ -226,3 +231,22 @@ def test_command_of_the_host_is_refused_with_a_server(laptop: Laptop) -> None:
     refused = laptop.remote("db", "current").must(ExitCode.USAGE)
     assert "this command needs the installation's database" in refused.stderr
     assert "no staff API is named" in laptop.octy("sessions", "list").must(ExitCode.USAGE).stderr
+
+
+def test_admin_reads_verifies_and_exports_the_audit_log_from_a_laptop(
+    laptop: Laptop, world: World, staff_keys: StaffKeys, tmp_path: Path
+) -> None:
+    laptop.key = staff_keys.keys["amy"].path
+    with world.database.write_session() as session:
+        amy = laptop.api.rig.members.require(session, "amy")
+        laptop.api.rig.members.add_totp(session, amy, laptop.second_seed, now=time.time())
+    _, incident_id = open_incident(world)
+    laptop.log_in().must()
+    assert laptop.remote("audit", "list", "--action", "login", "--json").must().json["entries"][0]["actor"] == "amy"
+    assert "entries are unchanged" in laptop.remote("audit", "verify").must().stdout
+    out = tmp_path / "evidence.zip"
+    words = ("audit", "export", "--incident", incident_id, "--out", str(out), "--reason", "asked for", "--json")
+    exported = laptop.remote(*words).must().json
+    assert (exported["actor"], exported["sha256"]) == ("amy", hashlib.sha256(out.read_bytes()).hexdigest())
+    keys = laptop.remote("audit", "keys", "--json").must().json["keys"]
+    assert read_pack(out.read_bytes(), keys).manifest.incident == incident_id
