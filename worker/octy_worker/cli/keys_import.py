@@ -1,31 +1,30 @@
 """`octy keys import`: options, help text, progress and report."""
 
+import base64
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, cast
 
 import typer
 
-from octy_middleware.db.database import Database
-from octy_middleware.domain.key_checks import PEPPERS
-from octy_middleware.keys.secret import KeyHasher
 from octy_worker.access.orders import check_staff
-from octy_worker.audit import repository as audit
-from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson
+from octy_worker.cli.options import Actor, AsJson, RequestId
 from octy_worker.cli.output import print_error, print_note, print_result
 from octy_worker.cli.progress import show_progress
-from octy_worker.cli.variables import variables_of
 from octy_worker.errors import UsageError
-from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
-from octy_worker.imports.planner import carry_out, plan_import
-from octy_worker.imports.report import error_lines, refusal_texts, report, sentences
-from octy_worker.imports.writer import clear_interrupted
-from octy_worker.staff.audit import record
+from octy_worker.imports.reader import rows_digest
+from octy_worker.staff.acts import IMPORT, Import
+from octy_worker.staff.local_desk import LocalDesk
+from octy_worker.staff.operations import Desk
+from octy_worker.staff.queries import CHECK_IMPORT, CheckImport
 
+_IN_MEMORY = 16 * 1024 * 1024  # bytes of stdin; more is written to a file
 IMPORT_JSON = (
     "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], errors, "
     "first_errors[line, column, wrong, to_do]"
@@ -72,53 +71,38 @@ def import_pairs(
     into_existing: Annotated[
         bool, typer.Option("--into-existing", help="Also add key pairs to accounts that exist already.")
     ] = False,
+    request_id: RequestId = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan the whole file; write it if nothing is wrong."""
-    who, at = staff_actor(context, actor), now()
-    if not dry_run:
-        check_staff(who, reason)
-    chains = keychains_from_environment(variables_of(context), PEPPERS)
-    hasher = KeyHasher(chains[PEPPERS]) if chains else None  # None on a host of support staff: only --dry-run works
-    with _opened(file) as source, open_database(context) as database, show_progress() as progress:
-        for purpose, chain in chains.items():
-            check_registered_keys(database, purpose, chain)
-        if not dry_run and clear_interrupted(database, now):
-            print_note("removed rows of an earlier, interrupted import")
-        plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
-        imported = not (plan.errors or dry_run)
-        if imported and hasher is None:
-            raise UsageError(
-                "OCTY_PEPPERS is not set", "set it to the same value as in the apps: imported hashes are signed with it"
-            )
-        if imported:
-            verify_installation(database, chains, at)
-            facts = {
-                "reason": reason,
-                "rows_sha256": plan.digest,
-                "pairs": len(plan.pairs),
-                "into_existing": into_existing,
-            }
-            _append(database, "keys.import_begun", who, facts)
-            carry_out(database, plan, now=at, progress=progress)
-            _append(database, "keys.imported", who, facts)
-    if imported:
-        counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
-        record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
-    done = f"{len(plan.pairs)} key pairs are imported" if imported else "nothing was imported"
-    lines = [] if plan.errors else sentences(plan, imported=imported)
-    print_result(done, report(plan, imported=imported), lines, as_json=as_json)
-    if plan.errors:
-        print_error("\n".join(error_lines(plan)))
-        raise UsageError(*refusal_texts(plan))
+    with _opened(file) as source, open_desk(context, actor) as desk, show_progress() as progress:
+        if not dry_run:
+            check_staff(desk.actor, reason)
+        desk.on_progress = lambda step: progress(*step)
+        digest = "" if dry_run else rows_digest(source)
+        source.seek(0)
+        content = _attach(desk, source)
+        if dry_run:
+            found = desk.read(CHECK_IMPORT, CheckImport(into_existing, content))
+        else:
+            found = desk.order(IMPORT, "", Import(digest, into_existing, content), reason, order_id=request_id)
+    if found.removed:
+        print_note("removed rows of an earlier, interrupted import")
+    count = found.report.pairs
+    done = f"{count} key pairs are imported" if found.report.imported else "nothing was imported"
+    print_result(done, found.report, found.sentences, as_json=as_json)
+    if found.refusal is not None:
+        print_error("\n".join(found.error_lines))
+        raise UsageError(*found.refusal)
 
 
-def _append(database: Database, action: str, actor: str, facts: Mapping[str, object]) -> None:
-    """Append to the audit log. The import writes beside others, so it has entries before and after it."""
-    if facts["pairs"]:
-        with database.write_session() as session:
-            audit.append(session, action, actor=actor, subject=str(facts["rows_sha256"]), detail=facts, now=now())
+def _attach(desk: Desk, source: BinaryIO) -> str:
+    """Give a desk on this host the file; return it in Base64 for another one."""
+    if isinstance(desk, LocalDesk):
+        desk.attach(source)
+        return ""
+    return base64.b64encode(source.read()).decode()
 
 
 @contextmanager
@@ -126,7 +110,10 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-" and sys.stdin is None:
         raise UsageError("stdin is closed", "name a file, or pipe one in")
     if file == "-":
-        yield sys.stdin.buffer
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:  # it is read twice
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            copy.seek(0)
+            yield cast("BinaryIO", copy)
         return
     try:
         source = Path(file).open("rb")  # noqa: SIM115  # closed below; errors of the body are not errors of opening

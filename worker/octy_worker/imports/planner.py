@@ -5,8 +5,6 @@ are counted, so that the same file can be imported again. New customers get no m
 who get another key pair are notified.
 """
 
-import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +23,7 @@ from octy_middleware.domain.key_pairs import ImportedKeyPair
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.keys.secret import KeyHasher, imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
-from octy_worker.imports.reader import RowError, read_rows
+from octy_worker.imports.reader import RowError, RowsDigest, read_rows
 from octy_worker.imports.validator import Candidate, Checker
 from octy_worker.imports.writer import Cursor, ImportWriter, Rows, unfinished
 
@@ -100,11 +98,11 @@ def carry_out(
 
 def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> list[Candidate]:
     candidates = []
-    digest = hashlib.sha256()
+    digest = RowsDigest()
     for found in read_rows(file):
         plan.rows += 1
         if not isinstance(found, RowError):
-            digest.update(json.dumps(found.fields, sort_keys=True).encode() + b"\n")
+            digest.add(found)
         checked = [found] if isinstance(found, RowError) else checker.check(found)
         if isinstance(checked, Candidate):
             candidates.append(checked)
@@ -113,7 +111,7 @@ def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> 
         if plan.rows % _CHUNK == 0:
             progress("read", plan.rows, None)
     progress("read", plan.rows, plan.rows)
-    plan.digest = digest.hexdigest()
+    plan.digest = digest.hex()
     return candidates
 
 

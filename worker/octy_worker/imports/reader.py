@@ -4,6 +4,7 @@ No error repeats content of the file: it may be a hash or a secret.
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,30 @@ def read_rows(file: BinaryIO) -> Iterator[Row | RowError]:
         yield from (_read_json if first.startswith("{") else _read_csv)(first, lines)
     except _StopError as stopped:
         yield stopped.error
+
+
+def rows_digest(file: BinaryIO) -> str:
+    """Return the SHA-256 of a file's valid rows in hex, as `RowsDigest` computes it."""
+    digest = RowsDigest()
+    for found in read_rows(file):
+        if isinstance(found, Row):
+            digest.add(found)
+    return digest.hex()
+
+
+class RowsDigest:
+    """SHA-256 of rows, whatever the form of the file: CSV and JSON lines with the same rows have the same."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, row: Row) -> None:
+        """Add the next row."""
+        self._hash.update(json.dumps(row.fields, sort_keys=True).encode() + b"\n")
+
+    def hex(self) -> str:
+        """Return the digest in hex."""
+        return self._hash.hexdigest()
 
 
 def _first_of(lines: "_Lines") -> str:

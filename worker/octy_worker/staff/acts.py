@@ -15,6 +15,7 @@ from octy_worker.staff.outputs import (
     BulkResult,
     ContactChangeResult,
     Done,
+    ImportOutput,
     NewLink,
     OrderedKeys,
     RegistrationResult,
@@ -95,6 +96,15 @@ class NewAnswer(Fields):
 @dataclass(frozen=True, slots=True)
 class NoFields(Fields):
     """The order's subject says everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import(Fields):
+    """Fields of `keys.import`. `rows_sha256`: of the file's rows. `content`: the file in Base64; empty on the host."""
+
+    rows_sha256: str
+    into_existing: bool
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +231,15 @@ SHOW_WEBHOOK_SECRET = Act(
 ROTATE_WEBHOOK_SECRET = Act(Action.ROTATE_WEBHOOK_SECRET, NoFields, RotatedSecret, f"{_STAFF}.webhooks:rotate_secret")
 TEST_WEBHOOK = Act(Action.TEST_WEBHOOK, NoFields, WebhookTest, f"{_STAFF}.webhooks:send_test_event")
 
+IMPORT = Act(
+    Action.IMPORT,
+    Import,
+    ImportOutput,
+    f"{_STAFF}.key_imports:import_pairs",
+    private=frozenset({"content"}),
+    for_author=True,
+)
+"""Subject: none."""
 APPROVE = Act(Action.APPROVE, Approval, Approved, f"{_STAFF}.approvals:approve")
 """Subject: the id of the order that waits."""
 ERASE = Act(Action.ERASE_ACCOUNT, NoFields, ErasedAccount, f"{_STAFF}.account_erasure:erase")
@@ -229,7 +248,7 @@ _ALL: tuple[Act[Any, Any], ...] = (
     *(DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, AMEND, RELEASE_ALERTS, RETRY_OUTBOX),
     *(ADD_ACCOUNT, CHANGE_ACCOUNT, ERASE, REGENERATE, REVOKE),
     *(RETRY_WEBHOOKS, SHOW_WEBHOOK_SECRET, ROTATE_WEBHOOK_SECRET, TEST_WEBHOOK),
-    *(EXPORT, APPROVE),
+    *(EXPORT, IMPORT, APPROVE),
     *MEMBER_ACTS,
 )
 ACTS: dict[Action, Act[Any, Any]] = {act.action: act for act in _ALL}

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from sqlmodel import Session
 
@@ -43,6 +43,7 @@ class StaffContext:
         self.clock = clock
         self.random_bytes = random_bytes
         self.timeout = 20.0  # seconds to wait for the answer of a workflow
+        self.attachment: BinaryIO | None = None  # a file that a command on this host has opened
         self.on_progress: Callable[[Any], None] = lambda _result: None  # called with each part of a long act's output
 
     def settings(self, kind: type[_Settings]) -> _Settings:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import InvalidOrderError
@@ -29,6 +29,10 @@ class LocalDesk:
     def _prover(self) -> Prover:
         return self._find_prover()
 
+    def attach(self, file: BinaryIO) -> None:
+        """Let the next act read this file, so that its content need not travel with the order."""
+        self._context.attachment = file
+
     @property
     def actor(self) -> str:
         """Who acts."""
@@ -36,6 +40,7 @@ class LocalDesk:
 
     def read(self, query: Query[I, O], value: I) -> O:
         """Return what a query found. Raises CommandError or OctyError."""
+        self._context.on_progress = self.on_progress
         self._context.on_progress = self.on_progress
         return query.run(self._context, value)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from octy_worker.imports.report import ImportReport
 from octy_worker.reports.key_delivery import KeyDelivery
 from octy_worker.webhooks.failures import PostResult
 
@@ -139,6 +140,20 @@ class RevocationResult:
     delivery_stopped: bool
     incident_id: str | None
     live_pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutput:
+    """What an import did, or would do. `refusal`: what is wrong and what to do, where the file has errors.
+
+    `removed`: rows of an earlier, interrupted import were removed.
+    """
+
+    report: ImportReport
+    sentences: tuple[str, ...]
+    error_lines: tuple[str, ...]
+    refusal: tuple[str, str] | None
+    removed: bool
 
 
 @dataclass(frozen=True, slots=True)

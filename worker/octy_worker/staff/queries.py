@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from octy_worker.access.roles import Role
 from octy_worker.outbox.dead_letters import MessageLine
 from octy_worker.reports.key_delivery import PendingDelivery
 from octy_worker.reports.models import (
@@ -19,6 +20,7 @@ from octy_worker.reports.search import SearchResult
 from octy_worker.staff.audit_queries import AUDIT_QUERIES
 from octy_worker.staff.member_operations import LIST_STAFF
 from octy_worker.staff.operations import Listed, Nothing, Query
+from octy_worker.staff.outputs import ImportOutput
 from octy_worker.webhooks.repository import WebhookLine
 
 _READERS = "octy_worker.staff.readers"
@@ -212,6 +214,14 @@ class OrderLine:
     refusal: str
 
 
+@dataclass(frozen=True, slots=True)
+class CheckImport:
+    """A file that is to be imported: in Base64; empty on the host."""
+
+    into_existing: bool
+    content: str
+
+
 SEARCH = Query("find", SearchFor, SearchResult, f"{_READERS}:find")
 LIST_ACCOUNTS = Query("accounts.list", ListPart, Listed[AccountLine], f"{_READERS}:list_accounts")
 SHOW_ACCOUNT = Query("accounts.show", ShowAccount, AccountReport, f"{_READERS}:show_account")
@@ -228,13 +238,20 @@ SHOW_KEY = Query("keys.show", ShowKey, KeyReport, f"{_READERS}:show_key")
 PENDING_KEYS = Query("keys.pending", AccountRef, PendingDelivery, f"{_READERS}:pending_keys")
 LIST_MESSAGES = Query("outbox.list", ListMessages, Listed[MessageLine], f"{_READERS}:list_messages")
 LIST_WEBHOOKS = Query("webhooks.list", ListWebhooks, Listed[WebhookLine], f"{_READERS}:list_webhooks")
+CHECK_IMPORT = Query(
+    "keys.check-import",
+    CheckImport,
+    ImportOutput,
+    "octy_worker.staff.key_imports:check_import",
+    role=Role.KEY_ADMIN,
+)
 LIST_ORDERS = Query("orders.list", ListOrders, Listed[OrderLine], f"{_READERS}:list_orders")
 FIND_ORDER = Query("orders.find", OrderId, FoundOrder, f"{_READERS}:find_order")
 
 _ALL: tuple[Query[Any, Any], ...] = (
     *(SEARCH, LIST_ACCOUNTS, SHOW_ACCOUNT, FIND_ACCOUNT),
     *(LIST_INCIDENTS, SHOW_INCIDENT, FIND_INCIDENT, FOLLOW_INCIDENT, UNANSWERED, FIND_RESENDABLE, HELD_ALERTS),
-    *(LIST_KEYS, SHOW_KEY, PENDING_KEYS, LIST_MESSAGES, LIST_WEBHOOKS, LIST_ORDERS, FIND_ORDER),
+    *(LIST_KEYS, SHOW_KEY, PENDING_KEYS, CHECK_IMPORT, LIST_MESSAGES, LIST_WEBHOOKS, LIST_ORDERS, FIND_ORDER),
     *(LIST_STAFF, *AUDIT_QUERIES),
 )
 QUERIES: dict[str, Query[Any, Any]] = {query.name: query for query in _ALL}
