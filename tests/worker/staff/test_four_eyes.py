@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 
 import pytest
 from support.cli_rig import CommandResult, Octy, octy_for
+from support.mail_rig import RecordingMailer
 from support.staff_rig import StaffKeys, StaffRig
 from support.world import INSTALLATION, Keys, World
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.bulk_sql import run
+from octy_worker.access.break_glass import unacknowledged
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import Evidence, OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.staff.break_glass import tell_admins
+from octy_worker.staff.context import StaffContext
 
 WHY = ("--reason", "contract ended")
 NOW = float(int(time.time()))
@@ -84,6 +88,38 @@ def test_break_glass_needs_only_the_keys_of_the_host_and_is_marked(host: Host) -
     assert host.rig.world.rows("SELECT factor, actor FROM staff_order") == [("break-glass", "operator")]
     [(_, _, detail)] = host.audited("order.received")
     assert json.loads(detail)["factor"] == "break-glass"
+
+
+def test_break_glass_is_open_until_an_admin_acknowledges_it_by_a_signed_order(host: Host) -> None:
+    words = ("keys", "revoke", host.keys.public_key, *WHY, "--yes", "--actor", "operator")
+    host.octy("--break-glass", *words).must()
+    [(order_id,)] = host.rig.world.rows("SELECT id FROM staff_order")
+
+    def still_open() -> list[str]:
+        with host.rig.world.database.read_session() as session:
+            return unacknowledged(session)
+
+    acknowledge = ("orders", "acknowledge", order_id, "--reason", "the CA was down")
+    assert still_open() == [order_id]
+    host.octy("--break-glass", *acknowledge).must()
+    assert order_id in still_open(), "who breaks the glass can't close it"
+    assert "needs admin" in host.run("kim", *acknowledge).must(3).stderr
+    host.run("amy", *acknowledge).must()
+    assert order_id not in still_open()
+    assert "nothing" not in host.run("amy", *acknowledge, step=1).must(3).stdout
+
+
+def test_admins_are_told_of_break_glass_by_mail(host: Host) -> None:
+    world, mailer = host.rig.world, RecordingMailer()
+    with world.database.write() as connection:
+        run(connection, "UPDATE staff SET mail = 'amy@octy.example' WHERE handle = 'amy'")
+    keys = {name: world.peppers.export() for name in ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")}
+    variables = {**host.octy.variables, **keys, "OCTY_SUPPORT_DIGEST_TO": "ops@octy.example"}
+    order = Order(uuid7(NOW), INSTALLATION, Action.REVOKE, "pk_1", {}, "the CA is down", "operator", int(NOW))
+    assert tell_admins(StaffContext(world.database, variables), order, mailer) == 2
+    assert {str(mail.recipient) for mail in mailer.envelopes} == {"amy@octy.example", "ops@octy.example"}
+    assert all(order.order_id in mail.rendered.text and order.order_id in mail.rendered.html for mail in mailer.envelopes)
+    assert tell_admins(StaffContext(world.database, {}), order, mailer) == 0, "without settings it is logged"
 
 
 REFUSED = [

@@ -41,6 +41,7 @@ class Action(StrEnum):
     SHOW_WEBHOOK_SECRET = "webhooks.secret"  # noqa: S105  # a name
     ROTATE_WEBHOOK_SECRET = "webhooks.rotate-secret"  # noqa: S105  # a name
     APPROVE = "order.approve"
+    ACKNOWLEDGE = "order.acknowledge"
     ADD_STAFF = "staff.add"
     CHANGE_ROLE = "staff.role"
     DISABLE_STAFF = "staff.disable"
@@ -68,6 +69,7 @@ REQUIRED_ROLES: dict[Action, Role] = {
     Action.SHOW_WEBHOOK_SECRET: Role.KEY_ADMIN,
     Action.ROTATE_WEBHOOK_SECRET: Role.KEY_ADMIN,
     Action.APPROVE: Role.RESPONDER,  # and that of the approved order's action
+    Action.ACKNOWLEDGE: Role.ADMIN,
     Action.ADD_STAFF: Role.ADMIN,
     Action.CHANGE_ROLE: Role.ADMIN,
     Action.DISABLE_STAFF: Role.ADMIN,

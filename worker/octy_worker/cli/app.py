@@ -95,6 +95,7 @@ _COMMANDS = {
     "keys revoke": ("keys:revoke", "Revoke a key pair at once and for good."),
     "keys import": ("keys_import:import_pairs", "Import existing customers with the keys that they have."),
     "orders list": ("orders:list_some", "List orders that wait for a second person, or all."),
+    "orders acknowledge": ("orders:acknowledge", "Acknowledge an order that was made by break glass."),
     "orders approve": ("orders:approve", "Approve a colleague's order, which is then carried out."),
     "outbox list": ("outbox:list_some", "List undelivered messages, newest first."),
     "outbox retry": ("outbox:retry_some", "Retry dead letters."),

@@ -9,10 +9,10 @@ from rich.table import Table
 from octy_worker.access.orders import Order
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
 from octy_worker.cli.output import confirm, print_lines, print_list, print_result, table
 from octy_worker.errors import CommandError, UsageError
-from octy_worker.staff.acts import APPROVE, Approval
+from octy_worker.staff.acts import ACKNOWLEDGE, APPROVE, Approval, NoFields
 from octy_worker.staff.queries import FIND_ORDER, LIST_ORDERS, ListOrders, OrderId, OrderLine
 
 LIST_JSON = "orders[id, action, subject, actor, state, factor, received_at, ended_at, refusal], more, total"
@@ -67,6 +67,25 @@ def approve(
     end = "carried out" if approved.carried_out else f"approved; {approved.author} repeats the command with its id"
     lines = [f"The order {approved.order_id} ({approved.action}) of {approved.author} is {end}."]
     print_result(f"the order is {end}", approved, lines, as_json=as_json)
+
+
+@help_page(
+    "octy orders acknowledge 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e --reason 'ada could not reach the CA'",
+    more="By an admin. `octy doctor` shows an order by break glass until then.",
+    json="order_id",
+)
+def acknowledge(
+    context: typer.Context,
+    order_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Acknowledge it."""
+    with open_desk(context, actor) as desk:
+        done = desk.order(ACKNOWLEDGE, order_id, NoFields(), reason)
+    print_result("it is acknowledged", done, [f"The order {order_id} is acknowledged."], as_json=as_json)
 
 
 def _words(order: Order) -> list[str]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, TemplateSyntaxError
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail import phrasing
 from octy_worker.mail.environment import build_environment
-from octy_worker.mail.facts.digest import DigestFacts, FailedLoginFacts, HoldFacts
+from octy_worker.mail.facts.digest import BreakGlassFacts, DigestFacts, FailedLoginFacts, HoldFacts
 from octy_worker.mail.facts.models import Facts
 from octy_worker.settings import WorkerSettings
 
@@ -35,6 +35,9 @@ class TemplateRenderError(ConfigurationError):
         super().__init__(f"the mail template {place}: {why}")
 
 
+_AnyFacts = Facts | DigestFacts | HoldFacts | FailedLoginFacts | BreakGlassFacts
+
+
 class MailRenderer:
     """Renders facts. The constructor raises ConfigurationError for a folder of templates that does not exist."""
 
@@ -46,7 +49,7 @@ class MailRenderer:
         """The Jinja environment of the templates."""
         return self._templates
 
-    def render(self, facts: Facts | DigestFacts | HoldFacts | FailedLoginFacts) -> RenderedMail:
+    def render(self, facts: _AnyFacts) -> RenderedMail:
         """Return the rendered mail. Raises TemplateRenderError."""
         return RenderedMail(
             subject=" ".join(self._part(facts, "subject.txt").split()),
@@ -54,7 +57,7 @@ class MailRenderer:
             html=self._part(facts, "body.html"),
         )
 
-    def _part(self, facts: Facts | DigestFacts | HoldFacts | FailedLoginFacts, part: str) -> str:
+    def _part(self, facts: _AnyFacts, part: str) -> str:
         name = f"{facts.kind}/{part}"
         try:
             return self._templates.get_template(name).render(facts=facts)

@@ -243,12 +243,14 @@ IMPORT = Act(
 APPROVE = Act(Action.APPROVE, Approval, Approved, f"{_STAFF}.approvals:approve")
 """Subject: the id of the order that waits."""
 ERASE = Act(Action.ERASE_ACCOUNT, NoFields, ErasedAccount, f"{_STAFF}.account_erasure:erase")
+ACKNOWLEDGE = Act(Action.ACKNOWLEDGE, NoFields, Done, f"{_STAFF}.approvals:acknowledge")
+"""Subject: the id of an order by break glass."""
 
 _ALL: tuple[Act[Any, Any], ...] = (
     *(DECIDE, DECIDE_MANY, EXTEND, RESEND, RESEND_KEYS, AMEND, RELEASE_ALERTS, RETRY_OUTBOX),
     *(ADD_ACCOUNT, CHANGE_ACCOUNT, ERASE, REGENERATE, REVOKE),
     *(RETRY_WEBHOOKS, SHOW_WEBHOOK_SECRET, ROTATE_WEBHOOK_SECRET, TEST_WEBHOOK),
-    *(EXPORT, IMPORT, APPROVE),
+    *(EXPORT, IMPORT, APPROVE, ACKNOWLEDGE),
     *MEMBER_ACTS,
 )
 ACTS: dict[Action, Act[Any, Any]] = {act.action: act for act in _ALL}

@@ -1,13 +1,15 @@
-"""A second person approves an order, which is then carried out."""
+"""A second person approves an order, which is then carried out; an admin acknowledges one by break glass."""
 
+from octy_worker.access.break_glass import unacknowledged
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import Receipt
-from octy_worker.staff.acts import ACTS, Approval
+from octy_worker.errors import RefusedError
+from octy_worker.staff.acts import ACTS, Approval, NoFields
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.orders import carry_out
-from octy_worker.staff.outputs import Approved
+from octy_worker.staff.outputs import Approved, Done
 
 
 def approve(context: StaffContext, order: Order, fields: Approval) -> Approved:  # noqa: ARG001  # the receipts read them
@@ -20,3 +22,13 @@ def approve(context: StaffContext, order: Order, fields: Approval) -> Approved: 
     if not act.for_author:
         carry_out(context, act, Receipt(approved, 0, "", OrderState.RECEIVED))
     return Approved(approved.order_id, str(approved.action), approved.actor, not act.for_author)
+
+
+def acknowledge(context: StaffContext, order: Order, fields: NoFields) -> Done:  # noqa: ARG001
+    """Acknowledge an order by break glass. Raises RefusedError where there is nothing to acknowledge."""
+    with context.database.write_session() as session:
+        if order.subject not in unacknowledged(session):
+            raise RefusedError("there is no order of this id by break glass that waits to be acknowledged")
+        context.use(session, order)
+    record("break_glass_acknowledged", order.actor, reason=order.reason, order=order.subject)
+    return Done(order.order_id)

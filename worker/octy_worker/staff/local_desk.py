@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import Any, BinaryIO
 
 from octy_middleware.clock import uuid7
-from octy_worker.access.orders import InvalidOrderError
-from octy_worker.access.receipts import Proof
+from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.access.receipts import BreakGlass, Proof
 from octy_worker.errors import RefusedError
 from octy_worker.staff.audit import record
+from octy_worker.staff.break_glass import tell_admins
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Act, F, I, O, Query, RefusedOrder, Submission
 from octy_worker.staff.order_forms import draft
@@ -57,7 +58,12 @@ class LocalDesk:
         """Make, prove and carry out an order; return what it did. See `Desk.order`."""
         self._context.timeout = timeout
         self._context.on_progress = self.on_progress
-        return perform(self._context, act, *self._prepare(act, subject, fields, reason, order_id))
+        submission, proof = self._prepare(act, subject, fields, reason, order_id)
+        try:
+            return perform(self._context, act, submission, proof)
+        finally:
+            if isinstance(proof, BreakGlass):  # also where the act was refused
+                tell_admins(self._context, Order.from_bytes(submission.body.encode()))
 
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
         """Have an order received only, and return its id."""

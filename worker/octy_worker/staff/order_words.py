@@ -28,6 +28,7 @@ _SENTENCES: Mapping[str, str] = {
     Action.SHOW_WEBHOOK_SECRET: "Show the webhook secret of {subject}",
     Action.ROTATE_WEBHOOK_SECRET: "Replace the webhook secret of {subject}",
     Action.APPROVE: "Approve the order {subject} of a colleague",
+    Action.ACKNOWLEDGE: "Acknowledge the order {subject}, which was made by break glass",
     Action.ADD_STAFF: "Add the staff member {subject}",
     Action.CHANGE_ROLE: "Change the role of {subject}",
     Action.DISABLE_STAFF: "Disable {subject}",

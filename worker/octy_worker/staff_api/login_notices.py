@@ -5,16 +5,12 @@ It is sent from the process that judged the log-ins: the audit log has each of t
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-
-from sqlmodel import Session, select
+from collections.abc import Callable
 
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Staff
 from octy_middleware.errors import OctyError
-from octy_worker.access.members import StaffState
-from octy_worker.access.roles import Role
+from octy_worker.access.admins import admin_addresses
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.facts.digest import FailedLoginFacts, FailedLogins
 from octy_worker.mail.mailer import Mailer
@@ -96,9 +92,3 @@ class FailedLoginMail:
             message_id = f"<failed-logins.{int(facts.at.timestamp())}.{number}@{self._domain}>"
             results.add(self._mailer.send(OutgoingMail(message_id, facts.at.timestamp(), address, rendered)).status)
         return SmtpStatus.DEFERRED not in results
-
-
-def admin_addresses(session: Session) -> Sequence[str]:
-    """Return the mail addresses of the active admins that have one."""
-    query = select(Staff.mail).where(Staff.role == Role.ADMIN, Staff.state == StaffState.ACTIVE, Staff.mail != "")
-    return session.exec(query.order_by(Staff.handle)).all()

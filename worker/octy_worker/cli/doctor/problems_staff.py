@@ -44,4 +44,9 @@ STAFF = {
         "without a second factor for more than a day: {handles}",
         "make a new link with `octy staff reset`, or end the invitation with `octy staff disable`",
     ),
+    "staff-glass-broken": Problem(
+        "break glass",
+        "{count} by break glass, the newest {newest}: nobody has acknowledged it",
+        "ask who did it; then an admin runs `octy orders acknowledge`",
+    ),
 }

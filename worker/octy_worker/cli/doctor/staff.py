@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from octy_middleware.clock import utc
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.loopback import is_loopback
+from octy_worker.access.break_glass import unacknowledged
 from octy_worker.access.enrolments import LINK_TTL
 from octy_worker.access.members import StaffState
 from octy_worker.access.roles import Role
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from octy_worker.access.members import Member
 
 _Rows = list[tuple["Staff", "Member | None"]]
-_SETTINGS, _PEOPLE, _AUTHORITY = "staff settings", "staff", "staff certificates"
+_SETTINGS, _PEOPLE, _AUTHORITY, _GLASS = "staff settings", "staff", "staff certificates", "break glass"
 _LONG_LIFE = 24 * 3600.0  # seconds; staff gets certificates for a day's work
 
 
@@ -44,9 +45,9 @@ def check_staff(settings: WorkerSettings, installation: str) -> Iterator[Check]:
         access = load_staff_access(settings, installation, os.urandom)
         assert access is not None  # the settings were checked
         with opened_database(settings) as database, database.read_session() as session:
-            checks = [_authorities(session, access, settings), _people(session, access, settings)]
+            checks = [_authorities(session, access, settings), _people(session, access, settings), _glass(session)]
     except OctyError:
-        checks = [unchecked(name, "the database is not available") for name in (_AUTHORITY, _PEOPLE)]
+        checks = [unchecked(name, "the database is not available") for name in (_AUTHORITY, _PEOPLE, _GLASS)]
     yield from checks
 
 
@@ -94,6 +95,13 @@ def _people(session: "Session", access: StaffAccess, settings: StaffSettings) ->
         return problem("staff-factor-missing", handles=", ".join(unable))
     invited = sum(member.state is StaffState.INVITED for _, member in members)
     return passed(_PEOPLE, f"{len(active):,} active, {invited:,} invited; each active one has a second factor")
+
+
+def _glass(session: "Session") -> Check:
+    broken = unacknowledged(session)
+    if broken:
+        return problem("staff-glass-broken", count=format_count(len(broken), "order"), newest=broken[-1])
+    return passed(_GLASS, "no order without a signature, or all were acknowledged")
 
 
 def _lost_keys(rows: _Rows, settings: StaffSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""The facts of mails to support staff (digest, held alerts, failed log-ins): no data of customers."""
+"""The facts of mails to support staff (digest, held alerts, failed log-ins, break glass): no data of customers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -98,4 +98,17 @@ class FailedLoginFacts:
     kind: ClassVar[str] = "failed_logins"
     name: ClassVar[str] = ""
     failures: tuple[FailedLogins, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BreakGlassFacts:
+    """The facts of an order that was proven by the host's keys alone. `subject`: an id; "–" for none."""
+
+    kind: ClassVar[str] = "break_glass"
+    name: ClassVar[str] = ""
+    order_id: str
+    action: str
+    subject: str
+    actor: str
     at: datetime
