@@ -118,7 +118,9 @@ def test_admins_are_told_of_break_glass_by_mail(host: Host) -> None:
     order = Order(uuid7(NOW), INSTALLATION, Action.REVOKE, "pk_1", {}, "the CA is down", "operator", int(NOW))
     assert tell_admins(StaffContext(world.database, variables), order, mailer) == 2
     assert {str(mail.recipient) for mail in mailer.envelopes} == {"amy@octy.example", "ops@octy.example"}
-    assert all(order.order_id in mail.rendered.text and order.order_id in mail.rendered.html for mail in mailer.envelopes)
+    assert all(
+        order.order_id in mail.rendered.text and order.order_id in mail.rendered.html for mail in mailer.envelopes
+    )
     assert tell_admins(StaffContext(world.database, {}), order, mailer) == 0, "without settings it is logged"
 
 
