@@ -42,6 +42,7 @@ class StaffSite:
     now: float
     port: int
     host: str = "localhost"
+    four_eyes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.url = f"http://{self.host}:{self.port}"
@@ -51,6 +52,7 @@ class StaffSite:
             audit_keys=Keychain.generate("a1"),
             staff_ca_keys=(self.keys.authority.public,),
             staff_url=self.url,
+            four_eyes=self.four_eyes,
         )
         staff = load_staff_access(self.settings, INSTALLATION, os.urandom)
         assert staff is not None
@@ -130,10 +132,10 @@ class StaffSite:
 
 
 @contextmanager
-def serving_site(world: World, keys: StaffKeys, now: float) -> Iterator[StaffSite]:
+def serving_site(world: World, keys: StaffKeys, now: float, *four_eyes: str) -> Iterator[StaffSite]:
     """Serve the pages on a port of localhost."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        site = StaffSite(world, keys, now, listening.getsockname()[1])
+        site = StaffSite(world, keys, now, listening.getsockname()[1], four_eyes=four_eyes)
         config = uvicorn.Config(site.app, ws="none", lifespan="off", access_log=False, log_level="warning")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))

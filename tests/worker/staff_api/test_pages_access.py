@@ -1,17 +1,24 @@
 """Who may open the staff's pages: sessions, cookies, form tokens, origins, codes and links, without a real browser."""
 
 import re
+import time
 from typing import Any
 
+import httpx2
 import pytest
 from support.soft_authenticator import PRESENT
+from support.staff_acts import NOTE
 from support.staff_browser import StaffBrowser
-from support.staff_site import StaffSite
+from support.staff_rig import StaffKeys
+from support.staff_site import StaffSite, serving_site
+from support.world import World
 
 from octy_worker.access.browser_logins import CODE_TTL
 from octy_worker.access.members import StaffState
-from octy_worker.access.roles import Role
+from octy_worker.access.orders import Order
+from octy_worker.access.roles import Action, Role
 from octy_worker.access.sessions import IDLE_TIMEOUT, SessionKind
+from octy_worker.staff.acts import ACTS
 from octy_worker.staff_api.pages.access import LOGIN_COOKIE, SESSION_COOKIE
 
 OPEN = {"/login", "/factor", "/enroll/{token}", "/passkeys.js"}
@@ -227,3 +234,30 @@ def test_large_and_strange_bodies_are_refused(browser: StaffBrowser) -> None:
     assert browser.send("POST", "/staff/login", data={"code": "A" * 20_000}).status_code == 413
     assert browser.send("POST", "/staff/login", content=b"{}").status_code == 415
     assert browser.send("DELETE", "/staff/login").status_code == 405
+
+
+def test_order_that_needs_four_eyes_waits_for_a_colleague_s_passkey(
+    world: World, keys: StaffKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACTS, NOTE.action, NOTE)
+    with serving_site(world, keys, float(int(time.time())), NOTE.action) as site:
+        ada, kim = StaffBrowser(site), StaffBrowser(site)
+        ada.enrol("ada")
+        kim.enrol("kim")
+        order = site.pend(NOTE.action, "messages", text="hello")
+        assert "Waits for a second person" in sign(ada, order).text
+        own = site.pend(Action.APPROVE, order.order_id, actor="ada", digest=order.digest())
+        assert "approved by somebody else than its author" in sign(ada, own).text
+        other = site.pend(Action.APPROVE, order.order_id, actor="kim", digest="0" * 64)
+        assert "about another order" in kim.get(f"/staff/orders/{other.order_id}").text
+        approval = site.pend(Action.APPROVE, order.order_id, actor="kim", digest=order.digest())
+        page = kim.get(f"/staff/orders/{approval.order_id}").text
+        for text in ("Deliver failed messages again", "hello", "Its reason", "Its by"):
+            assert text in page
+        assert "Done" in sign(kim, approval).text
+        assert site.world.rows("SELECT state FROM staff_order WHERE id = :id", id=order.order_id) == [("used",)]
+
+
+def sign(browser: StaffBrowser, order: Order) -> httpx2.Response:
+    path = f"/staff/orders/{order.order_id}"
+    return browser.post(path, answer=browser.sign(browser.options(path)))

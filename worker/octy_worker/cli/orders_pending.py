@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.access.roles import Action
 from octy_worker.cli.context import now, one_time_code
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
@@ -16,9 +17,11 @@ from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Submission
 from octy_worker.staff.order_forms import read_fields
-from octy_worker.staff.order_words import order_facts, sentence
+from octy_worker.staff.order_words import approved_facts, order_facts, sentence
 from octy_worker.staff.provers import CertifiedSigner
-from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, PendingList
+from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, PendingList, query_path
+from octy_worker.staff_client.api_client import ApiClient
 from octy_worker.staff_client.session_file import SavedSession
 
 _WHERE = "Such orders come from the console, and from commands with --passkey; each can be signed for five minutes."
@@ -60,7 +63,8 @@ def sign(
             raise UsageError(f"no order {order} waits for your signature", "`octy orders pending` shows those that do")
         wanted = _checked(waiting[order], saved)
         private = {name: value for name, (_salt, value) in waiting[order].private.items()}
-        print_note(sentence(wanted), *(f"  {name}: {value}" for name, value in order_facts(wanted, private)))
+        facts = [*order_facts(wanted, private), *_approved(client, wanted)]
+        print_note(sentence(wanted), *(f"  {name}: {value}" for name, value in facts))
         if not yes and not confirm("Sign this order?"):
             raise RefusedError("nothing was signed")
         signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE") or saved.key or None)
@@ -86,6 +90,17 @@ def _checked(line: PendingLine, saved: SavedSession) -> Order:
     except InvalidOrderError as error:
         raise RefusedError(str(error)) from None
     return order
+
+
+def _approved(client: ApiClient, order: Order) -> list[tuple[str, str]]:
+    """Return what an approval is about, in full. Raises RefusedError."""
+    if order.action is not Action.APPROVE:
+        return []
+    found = client.post(query_path(FIND_ORDER.name), OrderId(order.subject), FIND_ORDER.output)
+    try:
+        return approved_facts(order, found.body)
+    except InvalidOrderError as error:
+        raise RefusedError(str(error)) from None
 
 
 def _read(line: PendingLine) -> Order:

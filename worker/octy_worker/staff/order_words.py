@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from octy_worker.access.orders import Order
+from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.roles import Action
 from octy_worker.canonical_json import JsonValue
 
@@ -24,7 +24,6 @@ _SENTENCES: Mapping[str, str] = {
     Action.ADD_ACCOUNT: "Add the account {subject}",
     Action.CHANGE_ACCOUNT: "Change the account {subject}",
     Action.ERASE_ACCOUNT: "Erase the account {subject} for good",
-    Action.APPROVE: "Approve the order {subject}",
     Action.SHOW_WEBHOOK_SECRET: "Show the webhook secret of {subject}",
     Action.ROTATE_WEBHOOK_SECRET: "Replace the webhook secret of {subject}",
     Action.APPROVE: "Approve the order {subject} of a colleague",
@@ -55,6 +54,18 @@ def order_facts(order: Order, private: Mapping[str, JsonValue]) -> list[tuple[st
         ("By", order.actor),
         ("Order", order.order_id),
     ]
+
+
+def approved_facts(approval: Order, body: str | None) -> list[tuple[str, str]]:
+    """Return all that the order says which an approval is about; `body`: its canonical bytes, None without one.
+
+    Raises InvalidOrderError when it is not the one whose digest the approval has.
+    """
+    order = Order.from_bytes((body or "").encode())
+    if (order.order_id, order.digest()) != (approval.subject, approval.fields.get("digest")):
+        raise InvalidOrderError("the approval is about another order than the one of its id")
+    facts = [(f"Its {name[0].lower()}{name[1:]}", value) for name, value in order_facts(order, {})]
+    return [("What is approved", sentence(order)), *facts]
 
 
 def value_text(value: object) -> str:

@@ -9,15 +9,17 @@ from starlette.responses import Response
 from octy_middleware.clock import utc
 from octy_middleware.errors import OctyError
 from octy_worker import sanitize
-from octy_worker.access.orders import MAX_BYTES
+from octy_worker.access.orders import MAX_BYTES, InvalidOrderError, Order
 from octy_worker.access.passkey_orders import PasskeyEvidence
 from octy_worker.access.pending_orders import PendingOrder
+from octy_worker.access.roles import Action
 from octy_worker.errors import CommandError, WaitsForApprovalError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Submission, to_json
 from octy_worker.staff.order_forms import read_private
-from octy_worker.staff.order_words import order_facts, sentence, value_text
+from octy_worker.staff.order_words import approved_facts, order_facts, sentence, value_text
 from octy_worker.staff.orders import perform
+from octy_worker.staff.queries import FIND_ORDER, OrderId
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
 from octy_worker.staff_api.pages.login import options_text
 
@@ -82,13 +84,23 @@ class OrderPages:
         tools, private = self._tools, read_private(found.private)
         with tools.office.database.read_session() as session:
             passkeys = list(tools.passkeys.of(session, self._staff_id(visit)).values())
+        try:
+            approved = self._approved(found.order)
+        except InvalidOrderError as error:
+            return refuse(tools, "This order can't be signed", f"{error}.", visit.source, 409)
         return self._page(
             "staff_order.html", visit, 403 if problem else 200,
             words=sentence(found.order), order=found.order, problem=problem, until=utc(found.expires_at),
-            facts=order_facts(found.order, {name: value for name, (_, value) in private.items()}),
+            facts=[*order_facts(found.order, {name: value for name, (_, value) in private.items()}), *approved],
             options=options_text(tools, bytes.fromhex(found.order.digest()), passkeys),
             body=_whole(found.body.decode()),
         )  # fmt: skip
+
+    def _approved(self, order: Order) -> list[tuple[str, str]]:
+        """Return what an approval is about, in full. Raises InvalidOrderError."""
+        if order.action is not Action.APPROVE:
+            return []
+        return approved_facts(order, FIND_ORDER.run(self._tools.office.context(), OrderId(order.subject)).body)
 
     def _result(
         self, visit: Visit, found: PendingOrder, *, title: str, badge: str, output: object = None, explanation: str = ""
