@@ -3,9 +3,12 @@
 import hashlib
 import json
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -26,7 +29,7 @@ from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.dev.processes import free_port
 from octy_worker.evidence.reader import read_pack
 from octy_worker.staff.acts import ACTS
-from octy_worker.staff_client.session_file import load_session
+from octy_worker.staff_client.session_file import load_session, save_session
 
 AUDIT_KEYS = Keychain({"a1": b"1" * 32})
 
@@ -170,6 +173,47 @@ def test_order_that_waits_is_shown_and_signed_on_a_terminal(
     assert world.rows("SELECT COUNT(*) FROM staff_pending_order") == [(0,)]
     again = laptop.remote("orders", "sign", order.order_id, "--yes").must(ExitCode.USAGE)
     assert "waits for your signature → `octy orders pending`" in again.stderr
+
+
+def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(laptop: Laptop, world: World) -> None:
+    _, incident_id = open_incident(world)
+    laptop.log_in().must()
+    order_id = uuid7(time.time())
+    words = ("incidents", "decide", incident_id, "dismiss", "--reason", "their load test", "--request-only", "--json")
+    for code in ({}, {"OCTY_STAFF_CODE": "000000"}):
+        repeated = laptop.remote(*words, "--decision-id", order_id, **code).must()
+        assert repeated.json["request"] == order_id
+    assert world.rows("SELECT COUNT(*) FROM staff_order") == [(1,)]
+    other = laptop.remote(*words[:3], "regenerate", *words[4:], "--decision-id", order_id).must(ExitCode.REFUSED)
+    assert f"the id {order_id} belongs to another order" in other.stderr
+
+
+def test_order_whose_answer_is_lost_is_named_with_its_id(laptop: Laptop) -> None:
+    laptop.log_in().must()
+    saved = load_session(laptop.folder / "octy", laptop.url)
+    assert saved is not None
+    with silent_server() as url:
+        save_session(laptop.folder / "octy", replace(saved, server=url))
+        words = ("incidents", "release", "--reason", "it is an attack")
+        lost = laptop.octy("--server", url, *words, second=True).must(ExitCode.UNAVAILABLE)
+    assert "it is unknown whether the order 0" in lost.stderr
+    assert "closed the connection without an answer → repeat the command with this id" in lost.stderr
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """Accept one request, and close its connection without an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65_536)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(60)
 
 
 def test_agent_signs_where_no_key_is_in_a_file(

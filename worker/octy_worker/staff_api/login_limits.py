@@ -1,9 +1,10 @@
-"""PURE. Limits of failed log-ins, by handle and source and by source alone. No handle is ever locked out for others.
+"""Limits of failed log-ins, by handle and source and by source alone. No handle is ever locked out for others.
 
 A stranger can't guess codes: the signature of a valid certificate comes first. The limits keep failed log-ins from
 filling the audit log, and make guessing by somebody with a stolen key hopeless. They are kept in memory.
 """
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -25,27 +26,30 @@ class _Failures:
 
 
 class LoginLimits:
-    """Counts failures in a row. `now`: any clock in seconds that does not go back."""
+    """Counts failures in a row. `now`: seconds. Safe to use from several threads."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
 
     def wait(self, handle: str, source: str, now: float) -> float:
         """Return how many seconds to wait before the next attempt; 0: it may be made now."""
         counted = counted_source(source)
-        return max(
-            self._wait((handle, counted), _DELAYED_AFTER, now), self._wait(("", counted), _SOURCE_DELAYED_AFTER, now)
-        )
+        with self._lock:
+            by_handle = self._wait((handle, counted), _DELAYED_AFTER, now)
+            return max(by_handle, self._wait(("", counted), _SOURCE_DELAYED_AFTER, now))
 
     def fail(self, handle: str, source: str, now: float) -> int:
         """Count a failure; return how many there were in a row, by handle and source."""
         counted = counted_source(source)
-        self._count(("", counted), now)
-        return self._count((handle, counted), now)
+        with self._lock:
+            self._count(("", counted), now)
+            return self._count((handle, counted), now)
 
     def succeed(self, handle: str, source: str) -> None:
         """Forget this person's failures from there; those of others from the same source stay."""
-        self._failures.pop((handle, counted_source(source)), None)
+        with self._lock:
+            self._failures.pop((handle, counted_source(source)), None)
 
     def _wait(self, key: tuple[str, str], delayed_after: int, now: float) -> float:
         known = self._known(key, now)

@@ -29,6 +29,10 @@ def read_server(url: str) -> str:
         raise UsageError(str(error), "name the URL of the staff API, as in https://staff.example.com") from None
 
 
+class NoAnswerError(UnavailableError):
+    """The request was sent, or part of it, and no answer came: it is unknown whether the server has acted."""
+
+
 class ApiClient:
     """Calls one staff API, with a session's token or without. It follows no redirect."""
 
@@ -64,11 +68,10 @@ class ApiClient:
     def _send(self, method: str, path: str, body: Any, timeout: float) -> httpx2.Response:
         try:
             return self._client.request(method, f"{self.server}{PREFIX}{path}", json=body, timeout=timeout)
-        except httpx2.TimeoutException:
-            raise UnavailableError(
-                f"the staff API at {self.server} did not answer within {timeout:g} s",
-                "repeat the command; an order with the same id is carried out once",
-            ) from None
+        except (httpx2.ReadTimeout, httpx2.WriteTimeout):
+            raise NoAnswerError(f"the staff API at {self.server} did not answer within {timeout:g} s") from None
+        except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError):
+            raise NoAnswerError(f"the staff API at {self.server} closed the connection without an answer") from None
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise UnavailableError(
                 f"the staff API at {self.server} can't be reached: {error}",

@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import Any
 
 from octy_middleware.clock import Clock, RandomBytes, uuid7
-from octy_worker.access.orders import InvalidOrderError
-from octy_worker.errors import RefusedError, WaitsForSignatureError
+from octy_worker.access.orders import InvalidOrderError, Order
+from octy_worker.errors import RefusedError, UnavailableError, WaitsForSignatureError
 from octy_worker.staff.operations import Act, F, I, O, Query, Submission, from_json
 from octy_worker.staff.order_forms import draft
 from octy_worker.staff.provers import CertifiedSigner
 from octy_worker.staff.queries import FIND_ORDER, OrderId
 from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, ReceivedOrder, query_path
-from octy_worker.staff_client.api_client import ApiClient
+from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
 from octy_worker.staff_client.session_file import SavedSession
 
 _MARGIN = 30.0  # seconds that a request may take longer than the act's own timeout
@@ -69,7 +69,14 @@ class RemoteDesk:
         """Make, sign and hand in an order; return what it did. See `Desk.order`."""
         submission = self._prepare(act, subject, fields, reason, order_id)
         wanted = OrderRequest(submission, timeout)
-        done = self._client.post("/orders", wanted, OrderResult, timeout=timeout + _MARGIN)
+        try:
+            done = self._client.post("/orders", wanted, OrderResult, timeout=timeout + _MARGIN)
+        except NoAnswerError as error:
+            raise UnavailableError(
+                f"it is unknown whether the order {Order.from_bytes(submission.body.encode()).order_id} was carried "
+                f"out: {error}",
+                "repeat the command with this id; it is carried out once",
+            ) from None
         return from_json(act.output, done.output)
 
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
@@ -78,7 +85,7 @@ class RemoteDesk:
         return self._client.post("/orders/receive", OrderRequest(submission), ReceivedOrder).order_id
 
     def _prepare(self, act: Act[F, Any], subject: str, fields: F, reason: str, given: str | None) -> Submission:
-        """Return a new order, signed; or the stored one of this id, which was proven before. Raises RefusedError."""
+        """Return a new order, signed; or the stored one of the given id, proven before. Raises RefusedError."""
         now = self._clock()
         order_id = given or uuid7(now)
         try:
