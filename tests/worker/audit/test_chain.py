@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_worker.audit.chain import GENESIS, ChainError, Checkpoint, Entry, next_entry, verify_chain
+from octy_worker.audit.chain import ERASED, GENESIS, ChainError, Checkpoint, Entry, next_entry, verify_chain
+from octy_worker.canonical_json import JsonValue
 
 
 def make_chain(length: int) -> list[Entry]:
@@ -118,3 +119,13 @@ def test_no_change_of_a_field_is_overlooked(seed: int, texts: list[str]) -> None
         return
     with pytest.raises(ChainError):
         verify_chain([*CHAIN[:place], changed, *CHAIN[place + 1 :]])
+
+
+@pytest.mark.parametrize("detail", [{}, {"details": "9"}, {"details": -1}, {"details": True}, {"details": [9]}])
+def test_entry_of_an_erasure_that_this_system_does_not_write_accounts_for_nothing(detail: dict[str, JsonValue]) -> None:
+    last = Checkpoint(CHAIN[-1].seq, CHAIN[-1].hash)
+    forged = next_entry(
+        last, at=1, actor="eve", action=ERASED, subject="x", order_id="", detail=detail, salt=b"s" * 32
+    )  # fmt: skip
+    for one in (forged, forged._replace(detail=None, salt=None)):
+        assert verify_chain([*CHAIN, one]).erasures == 0

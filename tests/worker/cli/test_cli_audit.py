@@ -16,7 +16,7 @@ from support.world import INSTALLATION, World
 from octy_middleware.db.models import AuditEntry
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.audit import repository
-from octy_worker.audit.chain import GENESIS, Checkpoint, Entry, next_entry
+from octy_worker.audit.chain import ERASED, GENESIS, Checkpoint, Entry, next_entry
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.audit.checkpoints import AuditSigner, SignedCheckpoint, public_keys, read_checkpoint
 from octy_worker.cli import audit, audit_verify, progress
@@ -234,6 +234,25 @@ def test_rewritten_log_passes_without_checkpoints_and_is_found_with_them(world: 
     assert (found["problem_seq"], found["problem"]) == (
         20, "entry 20: a checkpoint has another hash: this entry or an earlier one was rewritten",
     )  # fmt: skip
+
+
+def test_detail_that_was_erased_by_sql_is_found(world: World, octy: Octy) -> None:
+    """The chain can't tell it from an erasure of an account, but that is an entry and says how many details it took."""
+    append(world, 5)
+    with world.database.write_session() as session:
+        erased = repository.erase_details(session, "subject-2")
+        repository.append(session, ERASED, actor="kim", subject="subject-2", detail={"details": erased})
+    assert "the details of 1 were erased" in octy("audit", "verify").must().stdout
+    change(
+        world,
+        lambda connection: connection.execute(text("UPDATE audit_entry SET detail = NULL, salt = NULL WHERE seq = 5")),
+    )
+    found = octy("audit", "verify", "--json").must(1).json
+    assert (found["problem"], found["problem_seq"], found["entries"]) == (
+        "details of 1 entries were erased, and no entry of an erasure says so", None, 6,
+    )  # fmt: skip
+    with world.database.write_session() as session:
+        assert repository.erase_details(session, "subject-2") == 0  # the entry of the erasure keeps its detail
 
 
 def test_deleted_checkpoint_is_found_by_the_one_after_it(world: World, octy: Octy, system_log: Path) -> None:

@@ -28,7 +28,9 @@ from octy_worker.access.roles import Action
 from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import public_keys
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
+from octy_worker.crypto.ssh_signatures import verify_signature
 from octy_worker.domain.account_erasure import erase_account
+from octy_worker.evidence import order_proofs, verification
 from octy_worker.evidence.pack import (
     ATTEMPTS,
     CHAIN,
@@ -214,6 +216,33 @@ def test_what_the_installation_vouches_for_passes_when_it_signs_anew(
     """It says what the manifest's signature is needed for."""
     rig, data = made
     assert verify(rig, rig.changed(data, CHANGES[name][0], signed=True)).orders
+
+
+NEEDED = {
+    "timeline.json": (verification, "compare_timeline"),
+    "all orders are left out": (verification, "check_complete"),
+    "an order's body": (order_proofs, "verify_signature"),
+}
+"""Which check finds a change; without it the changed pack would pass."""
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_changed_file_would_pass_without_its_check(
+    made: tuple[EvidenceRig, bytes], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rig, data = made
+    changed = rig.changed(data, CHANGES[name][0], signed=True)
+    broken(rig, changed)
+    where, check = NEEDED[name]
+    genuine = {one["id"]: one for one in json.loads(unzip(data)[ORDERS])}
+
+    def trusting(signature: str, body: bytes, **options: object) -> object:
+        """Believe a signature of whatever was really signed by it."""
+        order_id = json.loads(body)["order_id"]
+        return verify_signature(signature, genuine[order_id]["body"].encode(), **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(where, check, trusting if check == "verify_signature" else lambda *_values: None)
+    verify(rig, changed)
 
 
 MANIFESTS: dict[str, tuple[Callable[[Files], None], str]] = {

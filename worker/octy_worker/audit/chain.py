@@ -7,6 +7,7 @@ comparison with a checkpoint kept outside of the database.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from octy_worker.canonical_json import JsonValue, canonical_json
 GENESIS = "0" * 64
 """The previous hash of the first entry."""
 SALT_BYTES = 32
+ERASED = "account.erased"
+"""The action of an entry that says of how many entries the detail was erased: `details` of its own detail."""
 
 
 class Entry(NamedTuple):
@@ -52,10 +55,14 @@ class ChainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """An unbroken chain. `proven_up_to`: the last entry that a checkpoint covers, 0 without one."""
+    """An unbroken chain. `proven_up_to`: the last entry that a checkpoint covers, 0 without one.
+
+    `erased`: entries without a detail; `erasures`: how many of them entries of erasures account for.
+    """
 
     entries: int
     erased: int
+    erasures: int
     last: Checkpoint
     proven_up_to: int
 
@@ -97,7 +104,7 @@ def verify_chain(
     `after`: the entry before the given ones, which is believed; then the checkpoints are of entries after it.
     """
     expected = {checkpoint.seq: checkpoint.hash for checkpoint in checkpoints}
-    last, erased, proven = after, 0, 0
+    last, erased, erasures, proven = after, 0, 0, 0
     for entry in entries:
         if entry.seq != last.seq + 1:
             raise ChainError(last.seq + 1, _gap(entry.seq, last.seq))
@@ -112,11 +119,22 @@ def verify_chain(
             raise ChainError(entry.seq, "its detail does not match its commitment: the detail was changed")
         if expected.get(entry.seq, entry.hash) != entry.hash:
             raise ChainError(entry.seq, "a checkpoint has another hash: this entry or an earlier one was rewritten")
+        if entry.action == ERASED:
+            erasures += _erased_by(entry)
         proven = entry.seq if entry.seq in expected else proven
         last = Checkpoint(entry.seq, entry.hash)
     if expected and max(expected) > last.seq:
         raise ChainError(last.seq + 1, f"the end is missing: a checkpoint proves {max(expected)} entries")
-    return ChainResult(last.seq, erased, last, proven)
+    return ChainResult(last.seq, erased, erasures, last, proven)
+
+
+def _erased_by(entry: Entry) -> int:
+    """Return of how many entries the detail was erased; 0 for an entry that this system does not write."""
+    try:
+        details = json.loads(entry.detail or "{}")["details"]
+    except (ValueError, KeyError, TypeError):
+        return 0
+    return details if type(details) is int and details > 0 else 0
 
 
 def _gap(found: int, before: int) -> str:

@@ -32,11 +32,14 @@ def verify_log(
     keys: Mapping[str, str],
     *,
     installation: str,
+    has_details: bool = True,
     on_progress: Callable[[int], None] = lambda _entries: None,
 ) -> LogReport:
     """Recompute everything. `checkpoint_lines`: of the database and of system logs, in any order.
 
-    `keys`: public keys as `public_keys` returns them. `on_progress` gets the number of entries verified until now.
+    `keys`: public keys as `public_keys` returns them. `has_details`: the entries have all details that were not erased;
+    then one that is missing without an entry of its erasure is a problem. `on_progress` gets the number of entries
+    verified until now.
     """
     try:
         checkpoints = read_checkpoints(checkpoint_lines, keys, installation=installation)
@@ -47,7 +50,9 @@ def verify_log(
     except ChainError as error:
         before = [checkpoint for checkpoint in checkpoints if checkpoint.seq < error.seq]
         return LogReport(error.seq - 1, 0, *_last(before), len(checkpoints), str(error), error.seq)
-    return LogReport(chain.entries, chain.erased, *_last(checkpoints), len(checkpoints))
+    missing = chain.erased - chain.erasures if has_details else 0
+    problem = f"details of {missing} entries were erased, and no entry of an erasure says so" if missing > 0 else ""
+    return LogReport(chain.entries, chain.erased, *_last(checkpoints), len(checkpoints), problem)
 
 
 def _counted(entries: Iterable[Entry], on_progress: Callable[[int], None]) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc
 from octy_middleware.db.models import AuditCheckpoint, AuditEntry
-from octy_worker.audit.chain import BEGINNING, SALT_BYTES, Checkpoint, Entry, next_entry
+from octy_worker.audit.chain import BEGINNING, ERASED, SALT_BYTES, Checkpoint, Entry, next_entry
 from octy_worker.canonical_json import JsonValue
 
 _FETCHED = 2000  # rows at a time
@@ -68,10 +68,17 @@ def entries(session: Session, *, after: int = _BEFORE_ALL, subject: str | None =
 
 
 def erase_details(session: Session, subject: str) -> int:
-    """Erase what is known about a subject beyond its entries; return how many. The chain stays whole."""
+    """Erase what is known about a subject beyond its entries; return how many. The chain stays whole.
+
+    The caller appends an entry ERASED with this number. Such entries keep their own detail.
+    """
     erased = session.connection().execute(
         update(AuditEntry)
-        .where(col(AuditEntry.subject) == subject, col(AuditEntry.detail).is_not(None))
+        .where(
+            col(AuditEntry.subject) == subject,
+            col(AuditEntry.detail).is_not(None),
+            col(AuditEntry.action) != ERASED,
+        )
         .values(detail=None, salt=None)
     )
     return erased.rowcount

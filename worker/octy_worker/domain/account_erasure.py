@@ -28,9 +28,8 @@ from octy_middleware.db.models import (
 )
 from octy_middleware.states import KeyPairState, MailState, WebhookState
 from octy_worker.audit import repository as audit
+from octy_worker.audit.chain import ERASED
 
-ERASED = "account.erased"
-"""The action of the audit entry; its subject is the account's id."""
 ERASED_ADDRESS = "erased@erased.invalid"
 """In place of a mail address. RFC 2606: no mail server accepts it."""
 _PREFIX = "erased-"

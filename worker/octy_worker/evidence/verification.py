@@ -39,23 +39,23 @@ def verify_pack(
     pack = read_pack(data, keys)
     manifest, (entries, unknown) = pack.manifest, read_chain(pack)
     lines = [*pack.files[CHECKPOINTS].decode(errors="replace").splitlines(), *checkpoint_lines]
-    log = verify_log(entries, lines, keys, installation=manifest.installation)
+    log = verify_log(entries, lines, keys, installation=manifest.installation, has_details=False)
     if log.problem:
         raise InvalidPackError(CHECKPOINTS if log.problem_seq is None else CHAIN, log.problem)
     if unknown:
         raise InvalidPackError(DETAILS, f"there is no entry {unknown[0]} in the chain")
     records = read_orders(pack)
-    _check_complete(entries, {record["id"] for record in records}, manifest.incident)
+    check_complete(entries, {record["id"] for record in records}, manifest.incident)
     verifier = OrderVerifier(manifest.installation, entries, records, authorities)
     try:
         orders = tuple(verifier.verify_all())
     except RefusedSignatureError as error:
         raise InvalidPackError(ORDERS, str(error)) from None
-    _compare_timeline(read_timeline(TIMELINE, pack), entries, manifest.incident)
+    compare_timeline(read_timeline(TIMELINE, pack), entries, manifest.incident)
     return EvidenceReport(manifest, log, sum(entry.detail is not None for entry in entries), orders)
 
 
-def _check_complete(entries: Iterable[Entry], orders: Collection[str], incident: str) -> None:
+def check_complete(entries: Iterable[Entry], orders: Collection[str], incident: str) -> None:
     """Check that the pack has each order that the audit log names about the incident; refused ones were not kept."""
     for entry in entries:
         is_kept = entry.subject == incident and entry.order_id and entry.action != REFUSED
@@ -63,7 +63,7 @@ def _check_complete(entries: Iterable[Entry], orders: Collection[str], incident:
             raise InvalidPackError(ORDERS, f"the order of entry {entry.seq} of the audit log is missing")
 
 
-def _compare_timeline(events: list[dict[str, Any]], entries: Iterable[Entry], incident: str) -> None:
+def compare_timeline(events: list[dict[str, Any]], entries: Iterable[Entry], incident: str) -> None:
     """Check that the timeline has each event of the audit log, unchanged."""
     listed = {_event(event) for event in events}
     for entry in entries:
