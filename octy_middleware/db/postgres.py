@@ -1,6 +1,7 @@
 """The PostgreSQL backend, by psycopg 3: for hosts on more than one machine.
 
-The locks of writers are in `postgres_locks`, a recorder's transaction in `postgres_batches`.
+The locks of writers are in `postgres_locks`, a recorder's transaction in `postgres_batches`, what errors mean in
+`postgres_errors`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from octy_middleware.db.backend import (
-    ALREADY_EXISTS_HINT,
-    SCHEMA_OPTION,
-    Listener,
-    WriteMode,
-    has_class_name,
-)
+from octy_middleware.db import postgres_errors
+from octy_middleware.db.backend import SCHEMA_OPTION, Listener, WriteMode
 from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row
 from octy_middleware.db.connection_info import POOLED
 from octy_middleware.db.postgres_listener import CHANNEL, PostgresListener
@@ -42,39 +38,17 @@ from octy_middleware.db.postgres_url import (
 from octy_middleware.errors import (
     ConfigurationError,
     DatabaseSetupError,
-    InvalidInputError,
     StandbyError,
 )
 
 if TYPE_CHECKING:
     import psycopg
-    from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _GENERATION = "octy_generation"  # in a connection's `info`: the generation that it was made in
-_OUTAGES = frozenset(
-    {
-        "OperationalError",
-        "InterfaceError",
-        "InternalError_",
-        "IdleInTransactionSessionTimeout",  # this process was stopped inside a transaction
-        "DataCorrupted",
-        "IndexCorrupted",
-    }
-)
 _DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 _MAY_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
-_UPGRADE = "run `octy db upgrade`, or check that the URL leads to Octy's database and schema"
-_HINTS = {  # by the class of the driver's error
-    "UndefinedTable": _UPGRADE,
-    "UndefinedColumn": _UPGRADE,
-    "InvalidSchemaName": "create the schema that `search_path` names, or set another one",
-    "InsufficientPrivilege": "GRANT this role the missing right, or use the role that owns the tables; "
-    "`octy db upgrade` needs the owner, and CREATE on the schema",
-    "DuplicateTable": ALREADY_EXISTS_HINT,
-    "DuplicateObject": ALREADY_EXISTS_HINT,
-}
 _SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit'), current_setting('search_path')"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # can store any text; the latter stores bytes unchanged
 _MAKE_DURABLE = "SELECT set_config('synchronous_commit', 'on', false)"
@@ -136,7 +110,7 @@ class PostgresBackend:
         event.listen(engine, "do_connect", self._note_generation)
         event.listen(engine, "checkout", self._check_generation)
         event.listen(engine, "connect", self._set_up_session, insert=True)  # before SQLAlchemy's own queries
-        event.listen(engine, "handle_error", _redact_values)
+        event.listen(engine, "handle_error", postgres_errors.redact_values)
         return engine
 
     def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
@@ -226,7 +200,7 @@ class PostgresBackend:
 
     def is_standby(self, error: BaseException | None) -> bool:
         """See `Backend`. SQLSTATE 25006."""
-        return has_class_name(error, {"ReadOnlySqlTransaction"})
+        return postgres_errors.is_standby(error)
 
     def discard_connections(self) -> None:
         """See `Backend`."""
@@ -290,15 +264,15 @@ class PostgresBackend:
 
     def setup_hint(self, error: BaseException | None) -> str:
         """See `Backend`."""
-        return next((hint for name, hint in _HINTS.items() if has_class_name(error, {name})), "")
+        return postgres_errors.setup_hint(error)
 
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. Operational errors include lost connections, lock timeouts and full disks."""
-        return has_class_name(error, _OUTAGES)
+        return postgres_errors.is_outage(error)
 
     def redact_values(self, error: BaseException) -> None:
         """See `Backend`."""
-        _redact(error)
+        postgres_errors.redact(error)
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """See `Backend`. Until autovacuum does it, the planner takes new tables for empty ones."""
@@ -357,23 +331,3 @@ def _fetch_all(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
             results.append(cursor.fetchall())
         if not cursor.nextset():
             return results
-
-
-def _redact_values(context: "ExceptionContext") -> None:
-    """Remove stored values from error texts, which are logged and stored in Temporal's histories.
-
-    The server's details contain whole rows. A NUL character in a text raises InvalidInputError.
-    """
-    error, wrapped = context.original_exception, context.sqlalchemy_exception
-    if has_class_name(error, {"DataError"}) and "NUL" in str(error):
-        raise InvalidInputError("a text contains a NUL character, which PostgreSQL can't store") from None
-    _redact(error)
-    if error.args and wrapped is not None and getattr(error, "diag", None) is not None:
-        wrapped.args = (f"({type(error).__name__}) {error.args[0]}",)
-
-
-def _redact(error: BaseException) -> None:
-    """Reduce the text of a driver's error to its primary message."""
-    message = getattr(getattr(error, "diag", None), "message_primary", None)
-    if message is not None:
-        error.args = (message,)

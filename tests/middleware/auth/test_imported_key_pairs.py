@@ -1,4 +1,4 @@
-"""Key pairs with imported hashes: slow verification, upgrade at first success, equal work for unknown keys (T7)."""
+"""Key pairs with imported hashes: slow verification beside other requests, and upgrade at first success."""
 
 import asyncio
 import threading
@@ -8,21 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from passlib.hash import argon2
 from support.adapters import asgi
 from support.databases import taken_away
-from support.imported_key_pairs import OLD, have, pair_id_of, rename, slow
+from support.imported_key_pairs import OLD, have, pair_id_of, slow
 from support.until import until
-from support.world import FakeRequest, Keys, World, basic, listening, look_into
+from support.world import FakeRequest, Keys, World, basic, look_into
 
 from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.keys.secret import KeyHasher, imported_hash, row_binding
-
-OLD_UNKNOWN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef3"
+from octy_middleware.keys.secret import KeyHasher, row_binding
 
 
 def stored(world: World, keys: Keys) -> tuple:
@@ -121,99 +118,6 @@ def test_digest_changed_during_verification_is_not_overwritten(world: World, old
     with world.database.write() as connection:
         assert not key_pairs.replace_digest(connection, pair_id, "another", "new", 0.0)
     assert stored(world, old)[1] == "pbkdf2_sha256"
-
-
-def work_of(authenticator: Authenticator, header: str) -> str:
-    """Say which hash a refusal took: ours only, or an imported one as well."""
-    pending = authenticator.decide_from_memory(FakeRequest(header))
-    assert isinstance(pending, PendingCredentials)
-    found = look_into(authenticator, pending, FakeRequest(header))
-    return "slow" if isinstance(found, PendingSlowHash) else "fast"
-
-
-def test_every_key_of_the_old_format_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
-    upgraded, retired, new = world.register("upgraded"), world.register("retired"), world.register("new")
-    rename(world, upgraded, "pk_" + "1" * 64)
-    rename(world, retired, "pk_" + "2" * 64)
-    with world.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", "pk_" + "2" * 64)
-    headers = {
-        "imported, wrong": old.basic("no"),
-        "unknown": basic(OLD_UNKNOWN, "x"),
-        "upgraded, wrong": basic("pk_" + "1" * 64, "x"),
-        "retired, right": basic("pk_" + "2" * 64, retired.secret),
-        "retired, wrong": basic("pk_" + "2" * 64, "x"),
-    }
-    ours = {"unknown of our shape": basic(world_shape(world), "x"), "of our shape, wrong": new.basic("no")}
-    with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(old.basic("no")))
-        assert {name: work_of(authenticator, header) for name, header in headers.items()} == dict.fromkeys(
-            headers, "slow"
-        )
-        assert {name: work_of(authenticator, header) for name, header in ours.items()} == dict.fromkeys(ours, "fast")
-        outcomes = [authenticator.decide(FakeRequest(header)).outcome for header in headers.values()]
-        assert outcomes == [
-            Outcome.WRONG_SECRET,
-            Outcome.UNKNOWN_KEY,
-            Outcome.WRONG_SECRET,
-            Outcome.RETIRED,
-            Outcome.RETIRED_WRONG,
-        ]
-        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        until(lambda: work_of(authenticator, headers["unknown"]) != "slow")  # none is left, as the feed shows
-
-
-def world_shape(world: World) -> str:
-    """Return an unknown key of our own shape, checksum and all."""
-    from octy_middleware.keys.secret import make_key_pair
-
-    return make_key_pair().public_key
-
-
-def test_decoy_is_the_hash_of_another_key_and_accepts_nothing(world: World, old: Keys) -> None:
-    """The secret that fits the decoy authenticates no one under a key that isn't its own."""
-    with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(old.basic("no")))
-        assert work_of(authenticator, basic(OLD_UNKNOWN, old.secret)) == "slow"
-        assert authenticator.decide(FakeRequest(basic(OLD_UNKNOWN, old.secret))).outcome is Outcome.UNKNOWN_KEY
-
-
-def test_unknown_key_always_takes_the_same_imported_scheme(world: World, old: Keys) -> None:
-    second = world.register("second")
-    have(world, second, str(argon2.using(rounds=1, memory_cost=8, parallelism=1).hash("x")), "argon2", "pk_" + "3" * 64)
-    keys = [f"pk_{number:064}" for number in range(40)]
-    with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(old.basic("no")))
-        assert len(authenticator.key_cache.imported_hashes) == 2
-
-        def schemes() -> list[str]:
-            found = []
-            for key in keys:
-                pending = authenticator.decide_from_memory(FakeRequest(basic(key, "x")))
-                assert isinstance(pending, PendingCredentials)
-                slow_claim = look_into(authenticator, pending, FakeRequest())
-                assert isinstance(slow_claim, PendingSlowHash)
-                found.append(imported_hash(slow_claim.stored).split("$")[1])
-            return found
-
-        first = schemes()
-        assert set(first) == {"argon2id", "pbkdf2-sha256"}
-        assert schemes() == first
-
-
-def test_unknown_keys_of_the_old_format_cost_the_same_statements_as_wrong_secrets(world: World, old: Keys) -> None:
-    asked: dict[str, list[str]] = {"wrong": [], "unknown": []}
-    headers = {"wrong": old.basic("no"), "unknown": basic(OLD_UNKNOWN, "x")}
-    with world.authenticator(feed_interval=0.5) as authenticator:
-        for _ in range(25):
-            for header in headers.values():
-                authenticator.decide(FakeRequest(header))
-        authenticator.key_cache.stop()
-        for name, header in headers.items():
-            with listening(authenticator.database) as asked[name]:
-                authenticator.decide(FakeRequest(header))
-    assert len(asked["wrong"]) > 5
-    assert asked["unknown"] == asked["wrong"]
 
 
 def hold_slow_checks(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Semaphore]:
