@@ -143,6 +143,7 @@ def open_stack(folder: Path, database_kind: str, **more: str) -> Iterator[CliSta
         OCTY_LINK_KEYS=Keychain.generate().export(),
         OCTY_TEMPORAL_ADDRESS=f"127.0.0.1:{temporal}",
         OCTY_TEMPORAL_KEYS=Keychain.generate().export(),
+        OCTY_AUDIT_KEYS=Keychain.generate().export(),
         OCTY_CODEC_URL="none",  # payloads are not read here
         OCTY_SMTP_PORT=str(smtp),
         OCTY_SMTP_CA_FILE=str(certificate.ca),

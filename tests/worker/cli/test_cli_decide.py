@@ -271,7 +271,7 @@ def test_cli_process_exits_at_once_when_a_temporal_client_was_loaded(monkeypatch
 # The doctor
 
 WELL = [
-    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
+    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_AUDIT_KEYS", "OCTY_TEMPORAL_KEYS"),
     *("settings", "packages", "files of secrets", "database connection", "database"),
     *("database version", "durability", "installation"),
     *("keys of this database", "write lock"),
@@ -286,8 +286,8 @@ WELL = [
     ),
     *("Temporal", "namespace", "search attributes", "worker", "worker releases", "Temporal's clock", "schedules"),
     *("workflow tasks", "restored backup", "codec server", "retention"),
-    *("reconciliation", "digest", "metrics", "tracing"),
-    *("mail templates", "mail signature", "mail server", "pages"),
+    *("reconciliation", "digest", "audit log", "audit checkpoints", "metrics", "tracing"),
+    *("mail templates", "mail signature", "mail server", "pages", "staff API", "staff settings"),
     *("alerts", "incidents", "new keys", "mails", "webhook deliveries", "app commits", "releases"),
     *("database write", "disk", "clocks"),
 ]
@@ -357,7 +357,7 @@ def test_doctor_reports_exactly_the_wrong_key(stack, sealed, variables, wrong, s
         ({"OCTY_PUBLIC_URL": f"http://{DENIED}"}, ["pages"], "Connection refused"),
         ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "responds with status 404"),
         ({"OCTY_TEMPORAL_ADDRESS": DENIED}, ["Temporal"], "Connection refused"),
-        ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal"], "is not host:port"),
+        ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal", "staff settings"], "is not host:port"),
         ({"OCTY_CODEC_URL": f"http://{DENIED}"}, ["codec server"], "start `octy codec-server`"),
         (
             {"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"},

@@ -159,7 +159,7 @@ def test_busy_database_exits_with_unavailable(world, octy, monkeypatch):
 
 @on_one_database
 def test_internal_error_prints_its_traceback(octy, monkeypatch):
-    monkeypatch.setattr("octy_worker.cli.accounts.list_accounts", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("octy_worker.staff.readers.list_accounts", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         octy("accounts", "list")
 

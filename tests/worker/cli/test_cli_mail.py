@@ -16,6 +16,7 @@ from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.mail import check_signature, check_templates
 from octy_worker.dev.demo_oracle import expected_figures
 from octy_worker.dev.demo_report import write_report
+from octy_worker.dev.demo_staff import AuditFigures
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.mail.smtp_explanations import explain
 from octy_worker.settings import WorkerSettings
@@ -98,7 +99,7 @@ def test_preview_and_report_files_are_readable_by_their_owner_only(octy, tmp_pat
     open_file.write_text("of yesterday")
     open_file.chmod(0o644)
     octy("mail", "preview", "alert", "--out", str(tmp_path)).must()
-    write_report(tmp_path / "report.json", expected_figures([]), 1.0)
+    write_report(tmp_path / "report.json", expected_figures([]), 1.0, (), AuditFigures(0, verified=True))
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert "of yesterday" not in open_file.read_text()
 

@@ -37,7 +37,8 @@ def rig(tmp_path) -> ActivityRig:
 
 def staff(rig: ActivityRig, keys: Keys) -> str:
     try:
-        ordered = regenerate(rig.world.database, keys.reference, actor="ann", reason="asked for", leaked=False, now=NOW)
+        with rig.world.database.write_session() as session:
+            ordered = regenerate(session, keys.reference, actor="ann", reason="asked for", leaked=False, now=NOW)
     except RefusedError as error:
         return str(error)
     return ordered.regeneration_id

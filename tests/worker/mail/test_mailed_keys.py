@@ -378,7 +378,8 @@ async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, se
         [text] = mails(relay, "new_keys_inside")
         assert await asyncio.to_thread(accepts, world, *keys_in(text))
         use_old_pair(world, keys_in(text)[0])
-        regenerate(world.database, "acme", actor="ann", reason="asked for", leaked=False, now=time.time())
+        with world.database.write_session() as session:
+            regenerate(session, "acme", actor="ann", reason="asked for", leaked=False, now=time.time())
         await until_async(lambda: finished(world) == ["done", "done"] or relaying.done())
         await stop(relaying)
     parts.close()

@@ -14,7 +14,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox import listener
-from octy_worker.staff.outbox import retry_messages
+from octy_worker.outbox.dead_letters import retry_dead_letters
 
 pytestmark = pytest.mark.usefixtures("short_retry_interval")
 
@@ -91,13 +91,18 @@ def test_relay_polls_without_notifications(world: World, monkeypatch: pytest.Mon
     asyncio.run(_deliver_one_by_one(world, OFTEN, lambda: None))
 
 
+def retry_all(world: World) -> None:
+    with world.database.write_session() as session:
+        retry_dead_letters(session, None, actor="ada", reason="worker updated")
+
+
 def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
     async def retried() -> list[str]:
         temporal_client = RecordingClient()
         running = asyncio.create_task(relay(world, temporal_client, relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
         await until_undelivered(world, 1, running)
-        await asyncio.to_thread(retry_messages, world.database, None, actor="ada", reason="worker updated")
+        await asyncio.to_thread(retry_all, world)
         await until_undelivered(world, 0, running)
         await stop(running)
         return temporal_client.ids

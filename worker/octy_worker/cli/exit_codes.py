@@ -31,7 +31,7 @@ DESCRIPTIONS = {
     ExitCode.USAGE: "wrong option, setting or database schema, or unknown id",
     ExitCode.REFUSED: "refused for the reason printed; nothing was changed",
     ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server unavailable; try again later",
-    ExitCode.WAITING: "waits for a second person (`octy orders list`) or for your passkey (`octy orders pending`)",
+    ExitCode.WAITING: "an order waits: see `octy orders list` or `octy orders pending`",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

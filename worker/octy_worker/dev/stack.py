@@ -21,7 +21,7 @@ from octy_worker.dev import LOOPBACK, environment
 from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.inbox import Inbox, ReceivedMail
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import ProcessGroup, free_port, is_free, is_listening
+from octy_worker.dev.processes import ProcessError, ProcessGroup, free_port, is_free, is_listening
 from octy_worker.dev.staff_member import HANDLE, StaffMember
 from octy_worker.dev.temporal_server import NAMESPACE, find_temporal, start_temporal
 from octy_worker.identity import keychains_from_environment, verify_installation
@@ -143,10 +143,16 @@ class Stack:
         """Have a certificate authority, and one admin with a certificate and a second factor."""
         self.env["OCTY_STAFF_CA_KEYS"] = self.staff.make_authority()
         environment.write(self.env_file, self.env)
-        token = None if self.staff.is_enrolled else self.staff.bootstrap()
-        self.staff.certify()
-        if token is not None:
+        if not self.staff.is_enrolled:
+            try:
+                token = self.staff.bootstrap()
+            except ProcessError as error:  # an external database has an admin, whose key is elsewhere
+                self._report(f"No key of staff is in {self.staff.folder}: {str(error).strip()}")
+                return
+            self.staff.certify()
             self.staff.enroll(token)
+        else:
+            self.staff.certify()  # the last one may have expired
         self._report(f"Certificate authority of staff, and admin {HANDLE} with a certificate and one-time passwords")
 
     def start_temporal(self) -> None:
