@@ -165,16 +165,6 @@ def parse_decision(value: object) -> StaffDecision | str:
     return parse(StaffDecision, "a decision", value)
 
 
-def parse_extension(value: object) -> StaffExtension | str:
-    """Return the extension in a decoded JSON value, or why it is invalid. Never raises."""
-    return parse(StaffExtension, "an extension", value)
-
-
-def parse_resend(value: object) -> StaffResend | str:
-    """Return the resend request in a decoded JSON value, or why it is invalid. Never raises."""
-    return parse(StaffResend, "a resend request", value)
-
-
 def parse_request(
     kind: type[StaffDecision] | type[StaffExtension] | type[StaffResend], noun: str, value: object
 ) -> StaffRequest | str:

@@ -54,11 +54,6 @@ class Expected:
     pair: KeyPair | None
     address: ExpectedAddress
 
-    @property
-    def needs_database(self) -> bool:
-        """Whether the response waits for a look-up and a commit."""
-        return self.pair is not None and ACCEPTED not in self.outcomes
-
 
 def expect(request: FuzzRequest, keys: FuzzKeys) -> Expected:
     """Return what must come of a request."""
