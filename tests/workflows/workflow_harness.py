@@ -126,7 +126,7 @@ class WorkflowRun:
         async def idle() -> bool:
             return not _busy((await self.handle.describe()).raw_description, but)
 
-        await until_async(idle, interval=0.005)
+        await until_async(idle, interval=0.02)
 
     async def _has_started_task(self) -> bool:
         return _started((await self.handle.describe()).raw_description)
