@@ -29,7 +29,8 @@ from octy_worker.access.totp import new_seed
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.audit.checkpoints import AuditSigner, public_keys
 from octy_worker.domain.incidents import answer_incident, append_event
-from octy_worker.evidence.pack import MANIFEST, SIGNATURE, PackOrigin, make_pack, write_pack
+from octy_worker.evidence.layout import MANIFEST, SIGNATURE
+from octy_worker.evidence.pack import PackOrigin, make_pack, write_pack
 from support.cli_rig import open_incident
 from support.in_session import in_session
 from support.soft_authenticator import ORIGIN, SoftAuthenticator

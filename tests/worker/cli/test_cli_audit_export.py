@@ -17,7 +17,7 @@ from support.world import INSTALLATION, World
 from octy_middleware.states import Answer
 from octy_worker.cli import audit_export, audit_verify
 from octy_worker.domain.incidents import answer_incident
-from octy_worker.evidence.pack import ORDERS, TIMELINE
+from octy_worker.evidence.layout import ORDERS, TIMELINE
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 WHY = ("--reason", "asked by the data protection officer")

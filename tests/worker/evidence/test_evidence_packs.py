@@ -8,6 +8,8 @@ import csv
 import io
 import json
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +33,7 @@ from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocati
 from octy_worker.crypto.ssh_signatures import verify_signature
 from octy_worker.domain.account_erasure import erase_account
 from octy_worker.evidence import order_proofs, verification
-from octy_worker.evidence.pack import (
+from octy_worker.evidence.layout import (
     ATTEMPTS,
     CHAIN,
     CHECKPOINTS,
@@ -400,3 +402,11 @@ def test_signed_order_can_not_be_passed_off_as_another_kind(made: tuple[Evidence
     assert "what it rests on is malformed" in broken(rig, rig.changed(data, unsigned, signed=True))[1]
     without = edit(ORDERS, lambda orders: orders[1].update(factor="break-glass"))
     assert "was received with another factor" in broken(rig, rig.changed(data, without, signed=True))[1]
+
+
+def test_verification_loads_no_package_that_the_extra_staff_lacks() -> None:
+    """An auditor installs `octy-middleware[staff]`."""
+    lacking = ("jinja2", "emails", "temporalio", "psycopg", "webauthn", "starlette")
+    code = f"import sys, octy_worker.cli.audit_verify; print([one for one in {lacking} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -26,7 +26,6 @@ from octy_worker.reports.queries import find_incident
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.local_desk import LocalDesk
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
 
@@ -84,6 +83,8 @@ def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[Desk
         with open_remote_desk(context) as remote:
             yield remote
         return
+    from octy_worker.staff.local_desk import LocalDesk  # noqa: PLC0415  # the extra `staff` has no mail
+
     with open_database(context) as database:
         staff = StaffContext(database, variables_of(context), clock=now)
         yield LocalDesk(staff, lambda: find_prover(context, staff, actor))

@@ -1,6 +1,7 @@
 """Evidence packs: what is known about one incident, in a file that others verify without the database.
 
 records       which entries of the audit log and which orders belong to an incident
+layout        the files of a pack and their fields
 contents      the files of a pack: timeline, attempts, mails
 pack          makes a pack: files, manifest, signature
 reader        reads a pack's files, with limits

@@ -16,23 +16,24 @@ from octy_worker.audit.chain import Entry
 from octy_worker.audit.checkpoints import AuditSigner
 from octy_worker.canonical_json import canonical_json
 from octy_worker.evidence import contents
+from octy_worker.evidence.layout import (
+    ATTEMPTS,
+    CHAIN,
+    CHAINED,
+    CHECKPOINTS,
+    DETAILS,
+    FORMAT,
+    MAILS,
+    MANIFEST,
+    ORDER_FIELDS,
+    ORDERS,
+    PAGE,
+    SIGNATURE,
+    TIMELINE,
+)
 from octy_worker.evidence.records import Records, collect_records
 from octy_worker.reports.queries import show_incident
 
-FORMAT = "octy-evidence-1"
-MANIFEST, SIGNATURE, CHAIN, DETAILS = "manifest.json", "manifest.sig", "chain.jsonl", "details.json"
-CHECKPOINTS, ORDERS, TIMELINE, PAGE = "checkpoints.txt", "orders.json", "timeline.json", "timeline.html"
-ATTEMPTS, MAILS = "attempts.csv", "mails.json"
-FILES = (TIMELINE, PAGE, ATTEMPTS, MAILS, ORDERS, DETAILS, CHAIN, CHECKPOINTS)
-"""The files that the manifest has hashes of."""
-
-CHAINED = Entry._fields[:9]
-"""Fields of an entry in the chain's file; the others are its detail and salt."""
-ORDER_FIELDS = (
-    "id", "action", "subject", "actor", "body", "signature", "certificate", "factor", "source", "part_of", "state",
-    "used_by", "refusal",
-)  # fmt: skip
-"""Fields of an order; `received_at` and `ended_at`, Unix microseconds, are the others."""
 _EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)  # the same content makes the same file
 
 

@@ -11,7 +11,17 @@ from typing import Any
 
 from octy_worker.audit.chain import Entry
 from octy_worker.audit.checkpoints import verify_signature
-from octy_worker.evidence.pack import CHAIN, CHAINED, DETAILS, FILES, FORMAT, MANIFEST, ORDER_FIELDS, ORDERS, SIGNATURE
+from octy_worker.evidence.layout import (
+    CHAIN,
+    CHAINED,
+    DETAILS,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    ORDER_FIELDS,
+    ORDERS,
+    SIGNATURE,
+)
 
 MAX_BYTES = 2**31
 """Of all files together; the chain takes about 330 bytes an entry."""
