@@ -9,7 +9,6 @@ from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.receipts import BreakGlass, Proof
 from octy_worker.errors import RefusedError
 from octy_worker.staff.audit import record
-from octy_worker.staff.break_glass import tell_admins
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Act, F, I, O, Query, RefusedOrder, Submission
 from octy_worker.staff.order_forms import draft
@@ -63,6 +62,8 @@ class LocalDesk:
             return perform(self._context, act, submission, proof)
         finally:
             if isinstance(proof, BreakGlass):  # also where the act was refused
+                from octy_worker.staff.break_glass import tell_admins  # noqa: PLC0415  # it loads what makes mails
+
                 tell_admins(self._context, Order.from_bytes(submission.body.encode()))
 
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
