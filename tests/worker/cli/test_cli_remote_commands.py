@@ -38,6 +38,7 @@ REMOTE: dict[str, tuple[str, ...]] = {
     "keys resend": ("--account", "acme", *REASON),
     "keys revoke": ("pk_1", *REASON),
     "orders list": (),
+    "orders acknowledge": (ID, *REASON),
     "orders approve": (ID,),
     "outbox list": (),
     "outbox retry": ("7", *REASON),
@@ -108,4 +109,4 @@ print(*{{name.partition(".")[0] for name in sys.modules}})
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     loaded = set(done.stdout.split())
     assert "httpx2" in loaded
-    assert not {"temporalio", "uvicorn", "starlette", "alembic", "emails", "jinja2", "webauthn"} & loaded
+    assert not {"temporalio", "uvicorn", "starlette", "alembic", "emails", "dkim", "jinja2", "webauthn"} & loaded
