@@ -37,6 +37,7 @@ REMOTE: dict[str, tuple[str, ...]] = {
     "keys regenerate": ("--account", "acme", *REASON),
     "keys resend": ("--account", "acme", *REASON),
     "keys revoke": ("pk_1", *REASON),
+    "keys import": ("customers.csv", *REASON),
     "orders list": (),
     "orders acknowledge": (ID, *REASON),
     "orders approve": (ID,),
@@ -59,7 +60,6 @@ REMOTE: dict[str, tuple[str, ...]] = {
 LOCAL = {"login", "logout", "orders pending", "orders sign"}
 """Those that `test_cli_remote` has."""
 ON_THE_HOST = {
-    "keys import",
     "incidents reconcile",
     "staff bootstrap",
     "staff enroll",
@@ -86,6 +86,7 @@ def octy(tmp_path_factory: pytest.TempPathFactory) -> Octy:
     ada.certify(authority)
     saved = SavedSession(server, "0" * 16, "ada", ID, str(ada.path), "2026-01-01T00:00:00+00:00", "token")
     save_session(folder / "octy", saved)
+    (folder / "customers.csv").write_text("reference,contact_email_address,public_key,secret_hash\n")
     return Octy({"XDG_STATE_HOME": str(folder), "OCTY_STAFF_CODE": "123456", "OCTY_SERVER": server}, folder)
 
 
