@@ -68,7 +68,7 @@ def test_staff_decides_by_command_and_a_later_decision_is_refused(
     api.fail(old, 20)
     account.wait_for_mail("alert")
     [(incident, *_)] = account.incidents()
-    staff = ("--actor", "ann", "--reason", "confirmed by phone")
+    staff = ("--reason", "confirmed by phone")
     octy.shell("incidents", "decide", incident, "regenerate", *staff).must()
     assert "too late" in octy.shell("incidents", "decide", incident, "dismiss", *staff).must(3).stderr
     new = account.customer.collect_keys(account.wait_for_mail("new_keys", 2))
