@@ -69,12 +69,13 @@ def test_no_secret_and_no_personal_data_in_logs_histories_and_database(
         for line in settings.splitlines()
         if ("_KEYS=" in line or "_PEPPERS=" in line) and "_CA_KEYS=" not in line  # those are public
     ]
-    assert len(peppers) == 4
+    assert len(peppers) == 6
+    one_time_passwords = (stack.folder / "staff" / "one-time-password").read_bytes().strip()
 
     [(account_id,)] = account.rows("SELECT id FROM account WHERE reference = :reference", reference=account.reference)
     signer = Signer(Keychain.parse(stack.env["OCTY_WEBHOOK_KEYS"], name="OCTY_WEBHOOK_KEYS"))
     hook_secret = signer.secret(account_id).removeprefix("whsec_").encode()
-    canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), hook_secret, *peppers}
+    canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), hook_secret, one_time_passwords, *peppers}
     database_contents = list(stored(stack))
     everything = [*contents(stack, "logs/*", "mail/*", "temporal.db*"), *database_contents]
     assert {path.parent.name for path, _ in everything} >= {"logs", "mail"}

@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import textwrap
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,19 @@ from cryptography.hazmat.primitives.serialization import (
 
 from octy_worker.crypto.ssh_wire import string
 from support.until import until
+
+LOADED_AT = time.time()
+"""When tests were collected, as the `NOW` of their modules: certificates fit to it, however late a test runs."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _absolute(moment: str) -> str:
+    """Return a relative time such as `-5m` as `ssh-keygen -V` takes absolute ones; others as they are."""
+    if moment[0] not in "+-":
+        return moment
+    at = LOADED_AT + int(moment[:-1]) * _UNITS[moment[-1]]
+    return time.strftime("%Y%m%d%H%M%S", time.localtime(at))
 
 
 def ssh_keygen(*words: str | Path) -> None:
@@ -48,9 +62,13 @@ class SshKey:
         return self.path.with_name(f"{self.path.name}-cert.pub")
 
     def certify(self, authority: "SshKey", *options: str, principals: str = "ada", valid: str = "-2h:+8h") -> None:
-        """Have a CA sign this key's certificate; empty `principals`: a certificate without any."""
+        """Have a CA sign this key's certificate; empty `principals`: a certificate without any.
+
+        `valid`: as for `ssh-keygen -V`, but relative to `LOADED_AT`.
+        """
         names = ("-n", principals) if principals else ()
-        ssh_keygen("-s", authority.path, "-I", "ada@laptop", *names, "-V", valid, *options, f"{self.path}.pub")
+        span = ":".join(map(_absolute, valid.split(":")))
+        ssh_keygen("-s", authority.path, "-I", "ada@laptop", *names, "-V", span, *options, f"{self.path}.pub")
 
     def sign(self, message: bytes, namespace: str = "octy-order", *, plain: bool = False, hash_name: str = "") -> str:
         """Return the armored signature that `ssh-keygen -Y sign` makes by the certificate, or by the plain key."""

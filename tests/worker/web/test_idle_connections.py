@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.paths import EXAMPLES
 from support.until import until, until_async
@@ -115,13 +116,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory, many_descriptors: None) -> I
         yield stack
 
 
+def is_listening_on(pid: int, port: int) -> bool:
+    sockets = psutil.Process(pid).net_connections("tcp")
+    return any(each.status == psutil.CONN_LISTEN and each.laddr[1] == port for each in sockets)
+
+
 @pytest.mark.sqlite
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("sources", SOURCES)
 def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(stack: LimitedStack, sources: str) -> None:
     worker = stack.processes["worker"].pid
-    [pages] = process_ids(worker)
     log, port = stack.processes["worker"].log, int(stack.pages.rpartition(":")[2])
+    [pages] = [pid for pid in process_ids(worker) if is_listening_on(pid, port)]  # the other one is the staff API
     address = f"{sources.replace(' ', '-')}@example.com"
     register(stack.database, sources, {"contact_email_address": address}, actor="test", now=time.time())
 
@@ -150,7 +156,7 @@ def test_idle_connections_to_the_pages_delay_neither_alerts_nor_customers(stack:
     assert grown["worker"] < 30 * MEGABYTE
     assert grown["pages"] < 150 * MEGABYTE
     assert grown["log"] < 100_000
-    assert process_ids(worker) == [pages]
+    assert pages in process_ids(worker)
 
 
 def fail(stack: Stack, public_key: str) -> None:
