@@ -244,3 +244,15 @@ def test_concurrent_approvals_approve_once_and_other_digests_and_late_ones_nothi
     for thread in threads:
         thread.join()
     assert sorted(results) == ["approved", "the order does not wait for an approval: it is received"]
+
+
+def test_invitation_that_two_admins_order_is_shown_to_its_author(host: Host) -> None:
+    host.run("amy", "staff", "role", "kim", "--role", "admin", "--reason", "a second admin").must()
+    words = ("staff", "add", "eve", "--role", "viewer", "--reason", "new here", "--json")
+    order_id, four_eyes = uuid7(time.time()), {"OCTY_FOUR_EYES": "staff.add"}
+    waiting = host.run("kim", *words, "--request-id", order_id, **four_eyes).must(5)
+    assert order_id in waiting.stderr
+    host.run("amy", "orders", "approve", order_id, "--yes", step=1, **four_eyes).must()
+    assert host.rig.world.rows("SELECT COUNT(*) FROM staff WHERE handle = 'eve'") == [(0,)]
+    invited = host.run("kim", *words, "--request-id", order_id, **four_eyes).must().json
+    assert (invited["handle"], len(invited["token"]) > 20) == ("eve", True)

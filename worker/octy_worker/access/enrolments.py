@@ -28,7 +28,10 @@ LINK_PATH = "/staff/enroll/"
 USED = "staff.enrolment_used"
 """The action of the audit entry of a used link; its subject is the link's id."""
 _TOKEN_BYTES = 32
-_INVALID = "this link is not valid, was used, or has expired; ask an admin for a new one (`octy staff enroll`)"
+_INVALID = (
+    "this link is not valid, was used, or has expired; an admin makes a new one with `octy staff reset HANDLE` (the "
+    "first admin's: `octy staff bootstrap`, repeated)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def restored(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
     audit_log: Annotated[
         str | None,
-        typer.Option("--audit-log", metavar="FILE", help="The audit log; - reads it from stdin."),
+        typer.Option("--audit-log", metavar="FILE", help="The system log's octy-audit lines; - reads them from stdin."),
     ] = None,
     trust_temporal: Annotated[
         bool, typer.Option("--trust-temporal", help="Also apply workflows whose payloads are not encrypted.")

@@ -13,7 +13,7 @@ from octy_worker.cli.output import confirm, print_json, print_lines, print_note,
 from octy_worker.cli.remote import open_session
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_signer import find_signer
-from octy_worker.errors import RefusedError, UsageError
+from octy_worker.errors import CommandError, RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Submission
 from octy_worker.staff.order_forms import read_fields
@@ -24,7 +24,7 @@ from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, P
 from octy_worker.staff_client.api_client import ApiClient
 from octy_worker.staff_client.session_file import SavedSession
 
-_WHERE = "Such orders come from the console, and from commands with --passkey; each can be signed for five minutes."
+_WHERE = "Commands with --passkey make such orders; each can be signed for five minutes."
 
 
 @help_page(
@@ -66,7 +66,7 @@ def sign(
         facts = [*order_facts(wanted, private), *_approved(client, wanted)]
         print_note(sentence(wanted), *(f"  {name}: {value}" for name, value in facts))
         if not yes and not confirm("Sign this order?"):
-            raise RefusedError("nothing was signed")
+            raise CommandError("cancelled, nothing was signed")
         signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE") or saved.key or None)
         signer.check_time(now())
         prover = CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))
