@@ -15,10 +15,11 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.authority import BuiltInAuthority
 from octy_worker.access.enrolments import LINK_TTL, Enrolments
 from octy_worker.access.factor_rows import BOOTSTRAP
-from octy_worker.access.members import Member, Members, StaffState
+from octy_worker.access.members import GRANTED, Member, Members, StaffState
 from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.totp import new_seed
+from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
@@ -123,6 +124,9 @@ def test_older_right_row_that_is_written_back_grants_nothing(staff: Staff) -> No
         "UPDATE staff SET role = :role, state = :state, granted_by = :granted_by, mac = :mac WHERE handle = 'ada'",
         role=role, state=state, granted_by=granted_by, mac=mac,
     )  # fmt: skip
+    assert "is not the one of the audit log" in refusal(staff.find)
+    with staff.world.database.write_session() as session:  # with an entry that anybody can compute
+        audit.append(session, GRANTED, actor="amy", subject="ada", order_id=granted_by, now=NOW)
     assert "is not the one of the audit log" in refusal(staff.find)
 
 

@@ -186,6 +186,7 @@ def test_use_is_recorded_once_a_minute(rig: StaffRig) -> None:
 
 def test_ended_session_stays_ended_also_when_its_row_is_edited(rig: StaffRig) -> None:
     token, opened = rig.log_in()
+    [(open_mac,)] = rig.world.rows("SELECT mac FROM staff_session")
     with rig.world.database.write_session() as session:
         assert rig.sessions.end(session, opened.id, by="ada", now=NOW)
         assert not rig.sessions.end(session, opened.id, by="ada", now=NOW)
@@ -194,8 +195,12 @@ def test_ended_session_stays_ended_also_when_its_row_is_edited(rig: StaffRig) ->
             ("session.ended", "ada"),
         ]
     assert "was ended" in ending(rig, token)
+    [(ended_mac,)] = rig.world.rows("SELECT mac FROM staff_session")
     sql(rig, "UPDATE staff_session SET ended_at = NULL, ended_by = ''")
     assert "not written by this system" in ending(rig, token)
+    sql(rig, f"UPDATE staff_session SET mac = '{open_mac}'")
+    assert ended_mac != open_mac
+    assert "was ended" in ending(rig, token), "also when the whole row is written back"
 
 
 def test_sessions_are_listed_and_all_of_a_person_are_ended(rig: StaffRig) -> None:

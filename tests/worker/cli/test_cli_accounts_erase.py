@@ -8,6 +8,7 @@ from support.cli_rig import Octy, audited, octy_for, open_incident
 from support.relay_rig import change
 from support.world import Keys, World
 
+from octy_worker.audit import repository as audit
 from octy_worker.cli import accounts_erase
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
@@ -65,6 +66,15 @@ def test_audit_log_verifies_after_an_erasure_which_is_an_entry_of_it(world: Worl
     [entry] = octy("audit", "list", "--action", "account.erased", "--json").must().json["entries"]
     assert (entry["subject"], entry["actor"], entry["detail"]["reason"]) == (ended.account_id, "ada", "ticket 4711")
     assert entry["order_id"]
+
+
+def test_entries_about_somebody_of_the_same_name_are_kept(world: World, octy: Octy, ended: Keys) -> None:
+    """A reference is any text: also the handle of a staff member, whose history must not go with a customer's."""
+    with world.database.write_session() as session:
+        audit.append(session, "staff.changed", actor="amy", subject="acme", detail={"role": "admin"})
+    octy("accounts", "erase", "acme", *WHY, "--yes").must()
+    assert world.rows("SELECT COUNT(detail) FROM audit_entry WHERE action = 'staff.changed'") == [(1,)]
+    assert octy("audit", "verify", "--json").must().json["ok"] is True
 
 
 def test_erased_account_can_still_be_listed_and_shown(world: World, octy: Octy, ended: Keys) -> None:

@@ -12,9 +12,9 @@ from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.db.models import Staff, StaffFactor
+from octy_middleware.db.models import AuditEntry, Staff, StaffFactor
 from octy_worker.access import totp
-from octy_worker.access.factor_rows import BOOTSTRAP, FactorKind, FactorRows, newest_order, order_id_of
+from octy_worker.access.factor_rows import BOOTSTRAP, FactorKind, FactorRows, order_id_of
 from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit
@@ -72,8 +72,7 @@ class Members:
             return None
         if not self._macs.is_right(row.mac, "staff", _granted(row)):
             raise RefusedSignatureError(f"the database's entry of {handle} was not written by this system")
-        granted = newest_order(session, handle, GRANTED)
-        if granted is None or (granted or BOOTSTRAP) != row.granted_by:
+        if _current_grant(session, handle) != row.granted_by:
             raise RefusedSignatureError(f"the database's entry of {handle} is not the one of the audit log")
         return Member(row.id, row.handle, Role(row.role), StaffState(row.state), row.granted_by)
 
@@ -174,6 +173,22 @@ class Members:
             session, GRANTED, actor=by or member.handle, subject=member.handle, order_id=order_id_of(member.granted_by),
             detail={"role": str(member.role), "state": str(member.state)}, now=now,
         )  # fmt: skip
+
+
+def _current_grant(session: Session, handle: str) -> str | None:
+    """Return what the audit log says granted role and state last; None for nothing, and for a grant that came back.
+
+    An order grants once. One that stands in the log again, after another, was appended by somebody who wrote an older
+    row back. Only the bootstrap may be repeated, before any order.
+    """
+    query = select(AuditEntry.order_id).where(AuditEntry.subject == handle, AuditEntry.action == GRANTED)
+    orders = list(session.exec(query.order_by(col(AuditEntry.seq))))
+    if not orders:
+        return None
+    newest = orders.pop()
+    while not newest and orders and not orders[-1]:
+        orders.pop()
+    return None if newest in orders else newest or BOOTSTRAP
 
 
 def _granted(row: Staff | Member) -> dict[str, str]:

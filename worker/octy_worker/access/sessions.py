@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
 from octy_middleware.db.models import Staff, StaffSession
+from octy_worker.access.factor_rows import newest_order
 from octy_worker.access.members import Member, Members
 from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
@@ -35,6 +36,8 @@ IDLE_TIMEOUT = 30 * 60.0
 MAX_LIFETIME = 12 * 3600.0
 """Seconds after which it has ended in any case; the certificate's end comes first (ASVS 5.0, 7.3.2)."""
 
+ENDED = "session.ended"
+"""The action of the audit entry of a session that was ended; its subject is the session's id."""
 _TOKEN_BYTES = 32
 _TOUCH_INTERVAL = 60.0  # seconds between two writes of the last use
 _SEALED = (
@@ -165,7 +168,7 @@ class Sessions:
         if row is None or row.ended_at is not None or not self._is_right(row):
             return False
         self._change(session, row, ended_at=utc(now), ended_by=by)
-        audit.append(session, "session.ended", actor=by, subject=session_id, now=now)
+        audit.append(session, ENDED, actor=by, subject=session_id, now=now)
         return True
 
     def end_all(self, session: Session, handle: str, *, by: str, now: float) -> int:
@@ -179,7 +182,7 @@ class Sessions:
     ) -> ActiveSession:
         if not self._is_right(row):
             raise SessionEndedError("the database's entry of this session was not written by this system")
-        if row.ended_at is not None:
+        if row.ended_at is not None or newest_order(session, row.id, ENDED) is not None:  # not if it was written back
             raise SessionEndedError("this session was ended")
         if utc(now) >= row.expires_at:
             raise SessionEndedError("this session has reached its end")

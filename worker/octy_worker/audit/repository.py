@@ -67,20 +67,20 @@ def entries(session: Session, *, after: int = _BEFORE_ALL, subject: str | None =
         after = rows[-1].seq
 
 
-def erase_details(session: Session, subject: str) -> int:
+def erase_details(session: Session, subject: str, order_id: str | None = None) -> int:
     """Erase what is known about a subject beyond its entries; return how many. The chain stays whole.
 
-    The caller appends an entry ERASED with this number. Such entries keep their own detail.
+    `order_id`: only of entries about this order. The caller appends an entry ERASED with this number. Such entries keep
+    their own detail.
     """
-    erased = session.connection().execute(
-        update(AuditEntry)
-        .where(
-            col(AuditEntry.subject) == subject,
-            col(AuditEntry.detail).is_not(None),
-            col(AuditEntry.action) != ERASED,
-        )
-        .values(detail=None, salt=None)
-    )
+    about = [
+        col(AuditEntry.subject) == subject,
+        col(AuditEntry.detail).is_not(None),
+        col(AuditEntry.action) != ERASED,
+    ]
+    if order_id is not None:
+        about.append(col(AuditEntry.order_id) == order_id)
+    erased = session.connection().execute(update(AuditEntry).where(*about).values(detail=None, salt=None))
     return erased.rowcount
 
 

@@ -34,6 +34,7 @@ ERASED_ADDRESS = "erased@erased.invalid"
 """In place of a mail address. RFC 2606: no mail server accepts it."""
 _PREFIX = "erased-"
 _FREE_TEXT = ("reason", "why")  # of a timeline's details
+_ABOUT_ACCOUNTS = ("accounts.", "keys.", "webhooks.")  # actions whose subject may be an account's reference
 
 
 def is_erased(account: Account) -> bool:
@@ -81,9 +82,11 @@ def erase_account(
     _erase_requests(session, public_keys, of_account[Incident])
     _erase_texts(session, account, of_account[Incident])
     ids = [one for found in of_account.values() for one in found]
-    subjects = (account.id, account.reference, *public_keys, *ids)
-    _erase_orders(session, subjects, but=order_id)
+    subjects = (account.id, *public_keys, *ids)
+    by_reference = _orders_by_reference(session, account.reference)
+    _erase_orders(session, subjects, by_reference, but=order_id)
     details = sum(audit.erase_details(session, subject) for subject in subjects)
+    details += sum(audit.erase_details(session, account.reference, order) for order in by_reference)
     _erase_contact(session, account)
     mark_erased(session.connection())
     audit.append(
@@ -114,10 +117,21 @@ def _erase_texts(session: Session, account: Account, incident_ids: Iterable[str]
     )
 
 
-def _erase_orders(session: Session, subjects: Collection[str], *, but: str) -> None:
-    """Erase what was ordered about these subjects: its text has a reason. Actor, action and certificate stay."""
+def _orders_by_reference(session: Session, reference: str) -> list[str]:
+    """Return the orders about the account that name it by its reference.
+
+    Only those of actions about accounts: a reference is any text, and may be a staff member's handle or another id.
+    """
+    about_accounts = or_(*(col(StaffOrder.action).startswith(prefix) for prefix in _ABOUT_ACCOUNTS))
+    return list(session.exec(select(StaffOrder.id).where(StaffOrder.subject == reference, about_accounts)))
+
+
+def _erase_orders(session: Session, subjects: Collection[str], order_ids: Collection[str], *, but: str) -> None:
+    """Erase these orders and those about these subjects: their text has a reason. Actor, action, certificate stay."""
     of_entries = select(AuditEntry.order_id).where(col(AuditEntry.subject).in_(subjects), AuditEntry.order_id != "")
-    about = or_(col(StaffOrder.subject).in_(subjects), col(StaffOrder.id).in_(of_entries))
+    about = or_(
+        col(StaffOrder.subject).in_(subjects), col(StaffOrder.id).in_(of_entries), col(StaffOrder.id).in_(order_ids)
+    )
     session.connection().execute(
         update(StaffOrder).where(about, col(StaffOrder.id) != but).values(body="", private="", signature="", refusal="")
     )
