@@ -1,6 +1,7 @@
 """Failed log-ins: how they are limited, and that the admins are told by mail."""
 
 import time
+from contextlib import ExitStack
 
 import pytest
 from support.mail_rig import RecordingMailer
@@ -63,14 +64,45 @@ def test_one_mail_in_fifteen_minutes_tells_of_all_and_is_tried_again_when_deferr
     assert told[2:] == [{"waits", "later"}]
 
 
+def wait(limits: LoginLimits, handle: str, source: str, now: float) -> float:
+    with limits.attempt(handle, source, now) as seconds:
+        return seconds
+
+
+def test_attempts_that_are_being_judged_count_until_they_are_judged() -> None:
+    limits = LoginLimits()
+    for _ in range(3):
+        limits.fail("ada", ADDRESS, 0.0)
+    with limits.attempt("ada", ADDRESS, 0.0) as fourth, limits.attempt("ada", ADDRESS, 0.0) as fifth:
+        assert (fourth, fifth) == (0, 0)
+        assert wait(limits, "ada", ADDRESS, 0.0) == 1, "it would be the sixth"
+        assert wait(limits, "vic", ADDRESS, 0.0) == 0
+    assert wait(limits, "ada", ADDRESS, 0.0) == 0, "neither failed"
+    for _ in range(2):
+        limits.fail("ada", ADDRESS, 0.0)
+    with pytest.raises(ZeroDivisionError), limits.attempt("ada", ADDRESS, 60.0) as one_a_minute:
+        assert one_a_minute == 0
+        assert wait(limits, "ada", ADDRESS, 60.0) == 1
+        _ = 1 / 0
+    assert wait(limits, "ada", ADDRESS, 60.0) == 0, "an attempt that ended otherwise is taken back"
+    assert not limits._judged
+
+
+def test_twenty_attempts_at_once_from_one_source_are_judged() -> None:
+    limits = LoginLimits()
+    with ExitStack() as judged:
+        waits = [judged.enter_context(limits.attempt(f"p{number}", ADDRESS, 0.0)) for number in range(25)]
+    assert waits == [0] * 20 + [1] * 5
+
+
 def test_failures_of_one_source_delay_it_after_twenty_whatever_the_handles() -> None:
     limits = LoginLimits()
     for number in range(20):
-        assert limits.wait(f"p{number}", ADDRESS, 0.0) == 0
+        assert wait(limits, f"p{number}", ADDRESS, 0.0) == 0
         limits.fail(f"p{number}", ADDRESS, 0.0)
-    assert limits.wait("ada", ADDRESS, 1.0) == 59
-    assert limits.wait("ada", "198.51.100.1", 1.0) == 0
-    assert limits.wait("ada", ADDRESS, 60.0) == 0
+    assert wait(limits, "ada", ADDRESS, 1.0) == 59
+    assert wait(limits, "ada", "198.51.100.1", 1.0) == 0
+    assert wait(limits, "ada", ADDRESS, 60.0) == 0
     assert limits.fail("p1", ADDRESS, 1000.0) == 1, "forgotten after a quarter of an hour"
 
 
@@ -79,9 +111,9 @@ def test_success_forgets_the_failures_of_this_person_only() -> None:
     for handle in ("ada", "vic"):
         for _ in range(5):
             limits.fail(handle, "2001:db8::1", 0.0)
-    assert limits.wait("ada", "2001:db8::2", 0.0) == 60, "a /64 is one source"
+    assert wait(limits, "ada", "2001:db8::2", 0.0) == 60, "a /64 is one source"
     limits.succeed("ada", "2001:db8::3")
-    assert (limits.wait("ada", "2001:db8::1", 0.0), limits.wait("vic", "2001:db8::1", 0.0)) == (0, 60)
+    assert (wait(limits, "ada", "2001:db8::1", 0.0), wait(limits, "vic", "2001:db8::1", 0.0)) == (0, 60)
 
 
 def test_memory_of_the_limits_is_bounded() -> None:

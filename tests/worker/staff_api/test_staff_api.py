@@ -10,13 +10,17 @@ from support.staff_api_rig import StaffApi
 from support.staff_rig import ADDRESS, SERVER, StaffKeys
 from support.world import INSTALLATION, World
 
+from octy_middleware.clock import uuid7
 from octy_middleware.errors import ConfigurationError
 from octy_worker.access.members import StaffState
-from octy_worker.access.roles import Role
+from octy_worker.access.orders import Namespace, Order
+from octy_worker.access.roles import Action, Role
 from octy_worker.audit import repository as audit
 from octy_worker.errors import RefusedError, UnavailableError, UsageError, WaitsForApprovalError
+from octy_worker.mail.facts.digest import FailedLoginFacts
 from octy_worker.staff_api.app import serve_endpoint
 from octy_worker.staff_api.endpoints import SMALL_BODY, Endpoint
+from octy_worker.staff_api.login_notices import FailedLoginNotices
 from octy_worker.staff_api.process import check_settings
 from octy_worker.staff_api.wire import Nothing, WireError, describe_error, rebuild_error
 
@@ -139,6 +143,58 @@ def test_failed_log_ins_are_delayed_by_handle_and_source_and_lock_nobody_out(api
     with api.rig.world.database.read_session() as session:
         recorded = [entry for entry in audit.entries(session) if entry.action == "login.refused"]
     assert len(recorded) == 5, "what is not judged is not recorded"
+
+
+def test_log_in_without_a_valid_signature_opens_no_transaction_and_is_counted(api: StaffApi) -> None:
+    unsigned = {**api.login_request(), "signature": "x"}
+    with api.rig.world.database.write_session():  # nobody else can write
+        statuses = [api.post("/login", unsigned).status_code for _ in range(6)]
+    assert statuses == [403] * 5 + [429]
+    with api.rig.world.database.read_session() as session:
+        assert [entry for entry in audit.entries(session) if entry.action == "login.refused"] == []
+
+
+def test_signature_without_second_factor_forgets_no_failed_code(api: StaffApi) -> None:
+    wrong = {**api.login_request(), "code": "000000"}
+    for _ in range(4):
+        assert api.post("/login", wrong).status_code == 403
+    assert api.post("/login/browser", api.login_request()).status_code == 200
+    assert [api.post("/login", wrong).status_code for _ in range(2)] == [403, 429]
+
+
+def submission(api: StaffApi) -> dict[str, str]:
+    """Sign an order of ada's; a one-time code is missing."""
+    order = Order(uuid7(api.rig.now), INSTALLATION, Action.RELEASE_ALERTS, "", {}, "phoned", "ada", int(NOW))
+    body = order.to_bytes()
+    return {"body": body.decode(), "signature": api.rig.evidence(body, "ada", Namespace.ORDER).signature}
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/receive"])
+def test_codes_of_orders_are_limited_as_those_of_log_ins(api: StaffApi, path: str) -> None:
+    told: list[FailedLoginFacts] = []
+    api.office.notices = FailedLoginNotices(
+        lambda facts: bool(told.append(facts)) or True, lambda: api.rig.now, run=lambda task: task()
+    )
+    token, order = api.log_in(), submission(api)
+
+    def send(code: str, given: dict[str, str] = order, to: str = path) -> int:
+        return api.post(to, {"submission": {**given, "code": code}}, token).status_code
+
+    api.rig.now += 30
+    known, right = submission(api), api.rig.code()
+    assert send(right, known, "/orders/receive") == 200
+    assert [send(f"00000{number}") for number in range(3)] == [409] * 3
+    assert send(right) == 409, "a used code"
+    assert send(right, known, "/orders/receive") == 200, "a repeat needs no code, and forgets no failure"
+    assert told == []
+    assert send("000004") == 409
+    assert [(one.handle, one.count) for facts in told for one in facts.failures] == [("ada", 5)]
+    api.rig.now += 30
+    answer = api.post(path, {"submission": {**order, "code": api.rig.code()}}, token)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "31")
+    assert api.post("/login", api.login_request()).status_code == 429
+    api.rig.now += 30
+    assert send(api.rig.code(), to="/orders/receive") == 200
 
 
 def test_source_is_the_peer_unless_it_is_a_trusted_proxy(api: StaffApi) -> None:

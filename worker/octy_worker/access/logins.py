@@ -30,6 +30,10 @@ REFUSED = "login.refused"
 _NONCE_BYTES = 16
 
 
+class UncertifiedError(RefusedSignatureError):
+    """A log-in without a valid signature by certificate: anybody can have sent it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Logins:
     """Log-ins at one server. `server`: its URL, as `normalize_server` returns it."""
@@ -49,7 +53,13 @@ class Logins:
 
     def receive(self, session: Session, body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
         """Judge a log-in and open its session; return token and session. Raises RefusedSignatureError."""
-        text, signed = self.judge_signature(body, evidence, now)
+        return self.open(session, self.judge_signature(body, evidence, now), evidence, now)
+
+    def open(
+        self, session: Session, judged: tuple[LoginText, CertifiedSignature], evidence: Evidence, now: float
+    ) -> tuple[str, ActiveSession]:
+        """Open the session of a log-in whose signature was just judged, as `receive` does."""
+        text, signed = judged
         member = self.members.require_active(session, text.handle, Role.VIEWER)
         return self.sessions.open(
             session,
@@ -62,11 +72,17 @@ class Logins:
         )
 
     def judge_signature(self, body: bytes, evidence: Evidence, now: float) -> tuple[LoginText, CertifiedSignature]:
-        """Return what was signed for a log-in, and by whom. Raises RefusedSignatureError."""
+        """Return what was signed for a log-in, and by whom; it needs no database.
+
+        Raises RefusedSignatureError; UncertifiedError when there is no valid signature by certificate.
+        """
+        try:
+            signed = verify_signature(
+                evidence.signature, body, namespace=Namespace.LOGIN, authorities=self.authorities, now=now
+            )
+        except RefusedSignatureError as error:
+            raise UncertifiedError(str(error)) from None
         text = self._read(body, now)
-        signed = verify_signature(
-            evidence.signature, body, namespace=Namespace.LOGIN, authorities=self.authorities, now=now
-        )
         check_principal(signed.certificate, text.handle)
         check_source(signed.certificate, evidence.source)
         return text, signed

@@ -20,7 +20,7 @@ from octy_worker.crypto.ssh_certificates import (
     check_principal,
     check_source,
 )
-from octy_worker.crypto.ssh_signatures import verify_signature
+from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
 
 _SEED = re.compile(r"[A-Z2-7]{32}")  # 160 bits in Base32
 
@@ -54,12 +54,25 @@ class TotpEnrolments:
 
         Raises RefusedSignatureError; then nothing was changed.
         """
+        return self.register(session, given, self.judge_signature(given, now, server=server), now)
+
+    def judge_signature(
+        self, given: TotpEnrolment, now: float, *, server: str = ""
+    ) -> tuple[EnrolmentText, CertifiedSignature]:
+        """Return what was signed, and by whom; it needs no database. Raises RefusedSignatureError."""
         text = self._read(given, server, now)
         signed = verify_signature(
             given.signature, given.body, namespace=Namespace.ENROLMENT, authorities=self.authorities, now=now
         )
         check_principal(signed.certificate, text.handle)
         check_source(signed.certificate, given.source)
+        return text, signed
+
+    def register(
+        self, session: Session, given: TotpEnrolment, judged: tuple[EnrolmentText, CertifiedSignature], now: float
+    ) -> tuple[str, str]:
+        """Add the factor of an enrolment whose signature was just judged, as `receive` does."""
+        text, signed = judged
         link = self.enrolments.find(session, given.token, now)
         if link.member.handle != text.handle:
             raise RefusedSignatureError(f"the enrolment link is not {text.handle}'s")

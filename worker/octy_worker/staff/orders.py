@@ -14,6 +14,10 @@ from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission
 from octy_worker.staff.order_forms import private_text, read_fields, read_private
 
 
+class RefusedProofError(RefusedError):
+    """An order was not received: signature, second factor, time or role is not accepted. The audit log has it."""
+
+
 def evidence_of(submission: Submission, source: str) -> Proof | None:
     """Return the proof in a submission from this address; None: it has none."""
     return Evidence(submission.signature, submission.code, source) if submission.signature else None
@@ -83,4 +87,4 @@ def _refuse_unreceived(context: StaffContext, order: Order, why: str) -> NoRetur
     """Record in the audit log that an order was not received: whoever sent it claims to be its actor."""
     with context.database.write_session() as session:
         record_refusal(session, order.actor, order.subject, why, order_id=order.order_id, now=context.clock())
-    raise RefusedError(f"the order was refused: {why}")
+    raise RefusedProofError(f"the order was refused: {why}")

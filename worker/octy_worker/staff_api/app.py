@@ -22,7 +22,8 @@ from octy_worker.access.sessions import SessionEndedError
 from octy_worker.errors import CommandError
 from octy_worker.staff.operations import from_json, to_json
 from octy_worker.staff_api.access import StaffOffice, bearer_token
-from octy_worker.staff_api.endpoints import Caller, Endpoint, RefusedLoginError, TooManyLoginsError, all_endpoints
+from octy_worker.staff_api.attempts import RefusedLoginError, TooManyLoginsError
+from octy_worker.staff_api.endpoints import Caller, Endpoint, all_endpoints
 from octy_worker.staff_api.openapi import describe
 from octy_worker.staff_api.wire import PREFIX, SESSION_ENDED, WireError, describe_error
 

@@ -7,26 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlmodel import Session
-
 from octy_middleware._version import __version__
 from octy_worker.access.browser_logins import CODE_TTL
 from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
 from octy_worker.access.login_text import NONCE_TTL
-from octy_worker.access.logins import claimed_handle, record_refusal
+from octy_worker.access.logins import claimed_handle
 from octy_worker.access.orders import InvalidOrderError, Order
-from octy_worker.access.receipts import Evidence
+from octy_worker.access.receipts import Evidence, Receipt
 from octy_worker.access.roles import Role
 from octy_worker.access.sessions import ActiveSession
 from octy_worker.access.totp_enrolment import TotpEnrolment
-from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
+from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Act, Query, Submission, to_json
-from octy_worker.staff.orders import evidence_of, perform, receive
+from octy_worker.staff.orders import carry_out, evidence_of, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice
-from octy_worker.staff_api.login_limits import TOLD_AFTER
+from octy_worker.staff_api.attempts import judge_code, judge_person
 from octy_worker.staff_api.pending import forget_order, keep_order, list_orders
 from octy_worker.staff_api.wire import (
     BrowserCode,
@@ -58,18 +56,6 @@ MAX_TIMEOUT = 300.0
 LOGIN_PAGE = "/staff/login"
 """Path of the page that waits for a code (`pages.login`)."""
 LARGE_BODY = 4_194_304  # bytes: an order's private fields may hold many rows
-
-
-class TooManyLoginsError(Exception):
-    """Too many failed log-ins. `wait`: seconds until the next one is judged."""
-
-    def __init__(self, wait: float) -> None:
-        super().__init__(f"too many failed log-ins; wait {wait:.0f} s")
-        self.wait = wait
-
-
-class RefusedLoginError(RefusedError):
-    """The log-in is refused; the audit log has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +99,10 @@ def make_nonce(office: StaffOffice, _caller: Caller, _value: Nothing) -> Nonce:
 def log_in(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> LoggedIn:
     """Open a session. Raises RefusedLoginError, recorded, or TooManyLoginsError, which judges and records nothing."""
 
-    def receive(session: Session, body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
-        return office.logins.receive(session, body, evidence, now)
+    def receive(body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
+        judged = office.logins.judge_signature(body, evidence, now)  # before the exclusive transaction
+        with office.database.write_session() as session:
+            return office.logins.open(session, judged, evidence, now)
 
     token, opened = _judge_login(office, caller, wanted, receive)
     return LoggedIn(token, _line(opened, opened.id))
@@ -123,11 +111,13 @@ def log_in(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> LoggedI
 def start_browser_login(office: StaffOffice, caller: Caller, wanted: LoginRequest) -> BrowserCode:
     """Return a code for the page that waits; the second factor comes in the browser. Raises as `log_in` does."""
 
-    def start(session: Session, body: bytes, evidence: Evidence, now: float) -> str:
+    def start(body: bytes, evidence: Evidence, now: float) -> str:
         text, signed = office.logins.judge_signature(body, evidence, now)
-        return office.browser_logins.start(session, text.handle, signed.certificate, nonce=text.nonce, now=now)
+        with office.database.write_session() as session:
+            return office.browser_logins.start(session, text.handle, signed.certificate, nonce=text.nonce, now=now)
 
-    return BrowserCode(_judge_login(office, caller, wanted, start), f"{office.server}{LOGIN_PAGE}", CODE_TTL)
+    code = _judge_login(office, caller, wanted, start, proves_factor=False)
+    return BrowserCode(code, f"{office.server}{LOGIN_PAGE}", CODE_TTL)
 
 
 def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enrolled:
@@ -141,41 +131,31 @@ def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enr
     except InvalidEnrolmentError as error:
         raise UsageError(str(error), "enroll with `octy staff enroll`") from None
 
-    def receive(session: Session, now: float) -> tuple[str, str]:
-        return office.staff.totp_enrolments.receive(session, given, now, server=office.server)
+    def receive(now: float) -> tuple[str, str]:
+        enrolments = office.staff.totp_enrolments
+        judged = enrolments.judge_signature(given, now, server=office.server)
+        with office.database.write_session() as session:
+            return enrolments.register(session, given, judged, now)
 
-    return Enrolled(*_judge(office, caller, handle, receive))
+    return Enrolled(*judge_person(office, handle, caller.source, receive))
 
 
 def _judge_login(
-    office: StaffOffice, caller: Caller, wanted: LoginRequest, judge: Callable[[Session, bytes, Evidence, float], T]
+    office: StaffOffice,
+    caller: Caller,
+    wanted: LoginRequest,
+    judge: Callable[[bytes, Evidence, float], T],
+    *,
+    proves_factor: bool = True,
 ) -> T:
     body = wanted.text.encode()
     handle = claimed_handle(body)
     if handle is None:
         raise UsageError("the text is not a log-in text in canonical form", "log in with `octy login`")
     evidence = Evidence(wanted.signature, wanted.code, caller.source)
-    return _judge(office, caller, handle, lambda session, now: judge(session, body, evidence, now))
-
-
-def _judge(office: StaffOffice, caller: Caller, handle: str, judge: Callable[[Session, float], T]) -> T:
-    """Judge what proves a person without a session; record and limit what is refused."""
-    now = office.clock()
-    wait = office.limits.wait(handle, caller.source, now)
-    if wait:
-        raise TooManyLoginsError(wait)
-    try:
-        with office.database.write_session() as session:
-            result = judge(session, now)
-    except RefusedSignatureError as error:
-        in_a_row = office.limits.fail(handle, caller.source, now)
-        with office.database.write_session() as session:
-            record_refusal(session, handle, source=caller.source, reason=str(error), now=now)
-        if in_a_row >= TOLD_AFTER:
-            office.notices.add(handle, caller.source, in_a_row)
-        raise RefusedLoginError(str(error)) from None
-    office.limits.succeed(handle, caller.source)
-    return result
+    return judge_person(
+        office, handle, caller.source, lambda now: judge(body, evidence, now), proves_factor=proves_factor
+    )
 
 
 def log_out(office: StaffOffice, caller: Caller, _value: Nothing) -> Nothing:
@@ -210,7 +190,7 @@ def carry_out_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -
     order, act = _own_order(caller, wanted.submission)
     context = office.context()
     context.timeout = min(wanted.timeout, MAX_TIMEOUT)
-    done = perform(context, act, wanted.submission, evidence_of(wanted.submission, caller.source))
+    done = carry_out(context, act, _receive(office, caller, context, act, wanted.submission))
     forget_order(office, order)
     return OrderResult(order.order_id, to_json(act.output, done))
 
@@ -218,8 +198,17 @@ def carry_out_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -
 def receive_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> ReceivedOrder:
     """Receive an order only; whoever gives its id to the workflow has it carried out. Raises CommandError."""
     _, act = _own_order(caller, wanted.submission)
-    proof = evidence_of(wanted.submission, caller.source)
-    return ReceivedOrder(receive(office.context(), act, wanted.submission, proof).order.order_id)
+    return ReceivedOrder(_receive(office, caller, office.context(), act, wanted.submission).order.order_id)
+
+
+def _receive(
+    office: StaffOffice, caller: Caller, context: StaffContext, act: Act[Any, Any], submission: Submission
+) -> Receipt:
+    """Receive an order; one with a one-time code within the limits of log-ins, since it can be a guess."""
+    proof = evidence_of(submission, caller.source)
+    if not submission.code:
+        return receive(context, act, submission, proof)
+    return judge_code(office, caller.signed_in.handle, caller.source, lambda: receive(context, act, submission, proof))
 
 
 def pend_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> PendingLine:

@@ -5,7 +5,9 @@ filling the audit log, and make guessing by somebody with a stolen key hopeless.
 """
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from octy_middleware.http.client_address import counted_source
@@ -15,6 +17,7 @@ TOLD_AFTER = 5
 _DELAYED_AFTER = 5  # failures in a row by handle and source; then one attempt in each delay
 _SOURCE_DELAYED_AFTER = 20  # by source, whatever the handles
 _DELAY = 60.0  # seconds
+_BUSY = 1.0  # seconds to wait for attempts that are being judged
 _FORGOTTEN_AFTER = 900.0  # seconds without a failure
 _MAX_ENTRIES = 10_000  # of memory; the entry that failed longest ago is dropped
 
@@ -31,13 +34,26 @@ class LoginLimits:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
+        self._judged: Counter[tuple[str, str]] = Counter()  # attempts that are being judged now
 
-    def wait(self, handle: str, source: str, now: float) -> float:
-        """Return how many seconds to wait before the next attempt; 0: it may be made now."""
+    @contextmanager
+    def attempt(self, handle: str, source: str, now: float) -> Iterator[float]:
+        """Yield how many seconds to wait before the next attempt; 0: it may be made now.
+
+        It counts as failed while it is judged, so that many at once can't all pass.
+        """
         counted = counted_source(source)
+        keys = ((handle, counted), ("", counted))
         with self._lock:
-            by_handle = self._wait((handle, counted), _DELAYED_AFTER, now)
-            return max(by_handle, self._wait(("", counted), _SOURCE_DELAYED_AFTER, now))
+            wait = max(self._wait(keys[0], _DELAYED_AFTER, now), self._wait(keys[1], _SOURCE_DELAYED_AFTER, now))
+            if not wait:
+                self._judged.update(keys)
+        try:
+            yield wait
+        finally:
+            if not wait:
+                with self._lock:
+                    self._judged -= Counter(keys)  # keeps no zeros
 
     def fail(self, handle: str, source: str, now: float) -> int:
         """Count a failure; return how many there were in a row, by handle and source."""
@@ -52,8 +68,12 @@ class LoginLimits:
             self._failures.pop((handle, counted_source(source)), None)
 
     def _wait(self, key: tuple[str, str], delayed_after: int, now: float) -> float:
-        known = self._known(key, now)
-        return 0.0 if known is None or known.count < delayed_after else max(0.0, known.last_at + _DELAY - now)
+        known, judged = self._known(key, now), self._judged[key]
+        failed = 0 if known is None else known.count
+        if failed + judged < delayed_after:
+            return 0.0
+        delay = 0.0 if known is None or failed < delayed_after else max(0.0, known.last_at + _DELAY - now)
+        return max(delay, _BUSY) if judged else delay
 
     def _count(self, key: tuple[str, str], now: float) -> int:
         known = self._known(key, now)

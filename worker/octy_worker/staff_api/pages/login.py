@@ -53,14 +53,15 @@ class LoginPages:
             return redirect(self._tools, "/login")
         if visit.form is None:
             return self._ask_factor(visit, login)
-        if office.limits.wait(login.member.handle, visit.source, now):
-            return self._ask_factor(visit, login, _TOO_MANY, 429)
-        try:
-            token = self._open(visit, login)
-        except RefusedSignatureError as error:
-            fail(self._tools, login.member.handle, visit.source, str(error))
-            return self._ask_factor(visit, login, f"Refused: {error}.", 403)
-        office.limits.succeed(login.member.handle, visit.source)
+        with office.limits.attempt(login.member.handle, visit.source, now) as wait:
+            if wait:
+                return self._ask_factor(visit, login, _TOO_MANY, 429)
+            try:
+                token = self._open(visit, login)
+            except RefusedSignatureError as error:
+                fail(self._tools, login.member.handle, visit.source, str(error))
+                return self._ask_factor(visit, login, f"Refused: {error}.", 403)
+            office.limits.succeed(login.member.handle, visit.source)
         return signed_in(self._tools, token)
 
     def _open(self, visit: Visit, login: BrowserLogin) -> str:
@@ -96,17 +97,18 @@ def take_code(tools: PageTools, visit: Visit) -> tuple[str, BrowserLogin | None]
     """Bind the code of a form to this browser; return the log-in, or what is wrong."""
     assert visit.form is not None
     office, now = tools.office, tools.office.clock()
-    if office.limits.wait(_CODES, visit.source, now):
-        return _TOO_MANY, None
-    try:
-        with office.database.write_session() as session:
-            login = tools.logins.redeem(session, visit.form.get("code", ""), visit.cookie, now)
-    except RefusedSignatureError as error:
-        office.limits.fail(_CODES, visit.source, now)
-        _log.warning("staff page: code from %s refused", visit.source)
-        return f"Refused: {error}.", None
-    office.limits.succeed(_CODES, visit.source)
-    return "", login
+    with office.limits.attempt(_CODES, visit.source, now) as wait:
+        if wait:
+            return _TOO_MANY, None
+        try:
+            with office.database.write_session() as session:
+                login = tools.logins.redeem(session, visit.form.get("code", ""), visit.cookie, now)
+        except RefusedSignatureError as error:
+            office.limits.fail(_CODES, visit.source, now)
+            _log.warning("staff page: code from %s refused", visit.source)
+            return f"Refused: {error}.", None
+        office.limits.succeed(_CODES, visit.source)
+        return "", login
 
 
 def open_session(tools: PageTools, session: Session, login: BrowserLogin, factor: str, source: str) -> str:
