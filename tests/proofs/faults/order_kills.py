@@ -74,7 +74,7 @@ class KilledStack:
 @contextmanager
 def open_killed(folder: Path) -> Iterator[KilledStack]:
     more = {"OCTY_STAFF_AUTH": "on", "OCTY_STAFF_KEYS": Keychain.generate().export()}
-    with open_stack(folder, "sqlite", **more, OCTY_AUDIT_KEYS=Keychain.generate().export()) as stack:
+    with open_stack(folder, "sqlite", **more) as stack:
         yield KilledStack(stack, folder / "kill")
 
 
