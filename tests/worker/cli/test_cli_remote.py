@@ -164,7 +164,7 @@ def test_order_that_waits_is_shown_and_signed_on_a_terminal(
     order = Order(uuid7(now), INSTALLATION, NOTE.action, "messages", {"text": "hello"}, "phoned", "ada", int(now))
     with world.database.write_session() as session:
         laptop.api.office.pending.add(session, order.to_bytes(), actor="ada", now=now)
-    asked = laptop.remote("orders", "sign", order.order_id).must(ExitCode.REFUSED)
+    asked = laptop.remote("orders", "sign", order.order_id).must(ExitCode.FAILED)
     for text in ("Deliver failed messages again", "Field text: hello", "Reason: phoned", "nothing was signed"):
         assert text in asked.stderr
     done = laptop.remote("orders", "sign", order.order_id, "--yes", "--json").must().json
