@@ -21,7 +21,7 @@ from support.world import INSTALLATION, World
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import Namespace, Order
 from octy_worker.access.receipts import Evidence, OrderReceipts
-from octy_worker.access.roles import REQUIRED_ROLES, Action
+from octy_worker.access.roles import Action, required_role
 from octy_worker.crypto.ssh_certificates import check_principal
 from octy_worker.crypto.ssh_signatures import verify_signature
 
@@ -55,7 +55,7 @@ def measure(world: World, keys: StaffKeys, count: int) -> tuple[float, float, fl
                 evidence.signature, body, namespace=Namespace.ORDER, authorities=authorities, now=now
             )
             check_principal(signed.certificate, order.actor)
-            rig.members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+            rig.members.require_active(session, order.actor, required_role(order.action, order.fields))
     verified = time.process_time() - begun
 
     begun = time.process_time()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_worker.access.orders import MAX_BYTES, InvalidOrderError, Order
-from octy_worker.access.roles import REQUIRED_ROLES, Action, Role
+from octy_worker.access.roles import REQUIRED_ROLES, Action, Role, required_role
 from octy_worker.canonical_json import canonical_json
 
 ORDER = Order(
@@ -99,3 +99,10 @@ def test_order_is_fresh_for_five_minutes_in_both_directions() -> None:
 def test_every_action_needs_a_role_and_roles_are_ordered() -> None:
     assert REQUIRED_ROLES.keys() == set(Action)
     assert [role.includes(Role.KEY_ADMIN) for role in Role] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("action", [Action.DECIDE, Action.DECIDE_MANY, Action.AMEND])
+def test_report_of_a_leak_needs_a_key_admin(action: Action) -> None:
+    roles = [required_role(action, fields) for fields in ({}, {"leaked": False}, {"leaked": True}, {"leaked": "true"})]
+    assert roles == [Role.RESPONDER, Role.RESPONDER, Role.KEY_ADMIN, Role.KEY_ADMIN]
+    assert required_role(Action.ADD_STAFF, {"leaked": True}) is Role.ADMIN

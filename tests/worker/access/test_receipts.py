@@ -144,6 +144,7 @@ AT_RECEIPT = [
     ("from the future", {"issued_at": int(NOW) + 301}, "more than 5 minutes ago"),
     ("other installation", {"installation": "f" * 16}, "another installation"),
     ("role too small", {"action": Action.REVOKE}, "ada is responder, and this needs key_admin"),
+    ("a leak", {"fields": {"decision": "regenerate", "leaked": True}}, "ada is responder, and this needs key_admin"),
     ("viewer", {"actor": "vic"}, "vic is viewer, and this needs responder"),
 ]
 
@@ -248,3 +249,17 @@ def test_what_changed_since_the_receipt_counts_at_the_use(office: Office, author
     with office.world.database.write_session() as session:
         office.members.change(session, "ada", granted_by="order-1", now=NOW, role=Role.VIEWER)
     assert "ada is viewer" in refusal(office.use, order)
+
+
+def test_report_of_a_leak_needs_a_key_admin_at_the_use_too(office: Office) -> None:
+    def change(role: Role, granted_by: str) -> None:
+        with office.world.database.write_session() as session:
+            office.members.change(session, "ada", granted_by=granted_by, now=NOW, role=role)
+
+    order = office.order(fields={"decision": "regenerate", "leaked": True})
+    change(Role.KEY_ADMIN, "order-1")
+    office.receive(order)
+    change(Role.RESPONDER, "order-2")
+    assert "ada is responder, and this needs key_admin" in refusal(office.use, order)
+    change(Role.KEY_ADMIN, "order-3")
+    assert office.use(order) == order

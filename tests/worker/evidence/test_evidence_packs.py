@@ -22,6 +22,7 @@ from support.ssh_keys import SshKey
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
+from octy_middleware.clock import uuid7
 from octy_middleware.db.models import Account, StaffOrder
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.orders import Order
@@ -387,6 +388,25 @@ def test_approval_of_a_second_person_is_shown_and_verified(rig: EvidenceRig) -> 
     assert [order.proof for order in orders.values() if order.action == "order.approve"] == ["certificate"] * 2
     forged = rig.changed(data, replaced(ORDERS, r"\"actor\":\"amy\"", r"\"actor\":\"eve\""), signed=True)
     assert broken(rig, forged)[0] == ORDERS
+
+
+def test_approval_by_break_glass_unused_or_by_a_smaller_role_does_not_count(rig: EvidenceRig) -> None:
+    def digest(order_id: str) -> dict[str, str]:
+        with rig.world.database.read_session() as session:
+            return {"digest": Order.from_bytes(session.get_one(StaffOrder, order_id).body.encode()).digest()}
+
+    decided, added = rig.orders["incident.decide"], rig.orders["staff.add"]
+    rig.order("amy", Action.APPROVE, decided, digest(decided), lambda _order: BreakGlass())
+    rig.order("ada", Action.APPROVE, added, digest(added))
+    rig.now += 60
+    unused = Order(
+        uuid7(rig.now), INSTALLATION, Action.APPROVE, decided, digest(decided), "by phone", "amy", int(rig.now)
+    )
+    with rig.world.database.write_session() as session:
+        rig.receipts.receive(session, unused.to_bytes(), rig.sign(unused), rig.now)
+    orders = {order.id: order for order in verify(rig, rig.pack()).orders}
+    assert sum(order.action == "order.approve" for order in orders.values()) == 3
+    assert (orders[decided].approved_by, orders[added].approved_by) == ("", "")
 
 
 def test_order_by_break_glass_is_shown_as_unproven(rig: EvidenceRig) -> None:

@@ -4,10 +4,12 @@ import json
 import threading
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
-from support.cli_rig import CommandResult, Octy, octy_for
+from support.cli_rig import CommandResult, Octy, octy_for, open_incident
 from support.mail_rig import RecordingMailer
+from support.smtp_servers import Authority, Inbox, Server, running
 from support.staff_rig import StaffKeys, StaffRig
 from support.world import INSTALLATION, Keys, World
 
@@ -16,7 +18,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_worker.access.break_glass import unacknowledged
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import Evidence, OrderReceipts
+from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.staff.break_glass import tell_admins
@@ -124,6 +126,20 @@ def test_admins_are_told_of_break_glass_by_mail(host: Host) -> None:
     assert tell_admins(StaffContext(world.database, {}), order, mailer) == 0, "without settings it is logged"
 
 
+def test_admins_are_told_of_break_glass_also_where_the_order_is_only_received(host: Host, tmp_path: Path) -> None:
+    world, authority, inbox = host.rig.world, Authority(tmp_path), Inbox()
+    _, incident_id = open_incident(world, "bolt")
+    keys = {name: world.peppers.export() for name in ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")}
+    words = ("incidents", "extend", incident_id, "--days", "7", *WHY, "--request-only", "--actor", "operator")
+    with running(Server(inbox, tls_context=authority.serving(), require_starttls=True)) as server:
+        place = {"OCTY_SMTP_HOST": "localhost", "OCTY_SMTP_PORT": str(server.port)}
+        mail = {"OCTY_SMTP_CA_FILE": str(authority.file), "OCTY_SUPPORT_DIGEST_TO": "ops@octy.example"}
+        host.octy("--break-glass", *words, **keys, **place, **mail).must()
+    [(order_id, state)] = world.rows("SELECT id, state FROM staff_order")
+    assert (state, [one.recipients for one in inbox.sent]) == ("received", [["ops@octy.example"]])
+    assert order_id in inbox.sent[0].part("plain")
+
+
 REFUSED = [
     ("no proof", "kim", {"OCTY_STAFF_KEY_FILE": ""}, 2, "nothing proves who you are"),
     ("no keys", "kim", {"OCTY_STAFF_KEYS": ""}, 2, "OCTY_STAFF_KEYS is not set"),
@@ -208,6 +224,23 @@ def approval_of(order: Order, actor: str, **fields: object) -> Order:
         uuid7(NOW), INSTALLATION, Action.APPROVE, order.order_id, {"digest": order.digest()}, "ok", actor, int(NOW)
     )
     return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def test_break_glass_does_not_serve_as_the_second_person(host: Host) -> None:
+    host.revoke("kim", **FOUR_EYES).must(5)
+    [(order_id, body)] = host.rig.world.rows("SELECT id, body FROM staff_order")
+    refused = host.octy("--break-glass", "orders", "approve", order_id, "--yes", "--actor", "amy", **FOUR_EYES).must(3)
+    assert "break glass does not serve as the second person" in refused.stderr
+    assert (host.state(), host.orders()[0]) == ("active", ("keys.revoke", "kim", "waiting"))
+
+    receipts, order = receipts_of(host, Action.REVOKE), Order.from_bytes(body.encode())
+    approval = approval_of(order, "amy")
+    with host.rig.world.database.write_session() as session:
+        receipts.receive(session, approval.to_bytes(), BreakGlass(), NOW)
+        receipts.use(session, approval.order_id, Action.APPROVE, order_id, by="x", now=NOW)
+    with host.rig.world.database.write() as connection:
+        run(connection, "UPDATE staff_order SET state = 'received' WHERE action = 'keys.revoke'")
+    assert "break glass does not serve as the second person" in use_refusal(host, receipts, order)
 
 
 def test_concurrent_approvals_approve_once_and_other_digests_and_late_ones_nothing(host: Host) -> None:

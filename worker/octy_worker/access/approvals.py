@@ -2,6 +2,7 @@
 
 An approval is an order itself (`order.approve`, signed in the namespace `octy-approval`), about the id of the other
 one, with its digest. It proves itself at the use of what it approves, so that a state set by SQL approves nothing.
+Break glass never approves: one person at the host would be both.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import StaffOrder
 from octy_worker.access.members import Members
-from octy_worker.access.order_states import OrderState, UnusableOrderError
+from octy_worker.access.order_states import BREAK_GLASS, OrderState, UnusableOrderError
 from octy_worker.access.orders import Order
-from octy_worker.access.roles import REQUIRED_ROLES, Action
+from octy_worker.access.roles import Action, required_role
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_workflows.messages import RefusalReason
 
@@ -35,6 +36,7 @@ class Approvals:
             raise RefusedSignatureError("there is no order of this id")
         order = self._verify(session, row)
         self._check(session, approval, order)
+        _refuse_break_glass(session.get(StaffOrder, approval.order_id))
         if now - row.received_at.timestamp() > MAX_WAIT:
             raise RefusedSignatureError("the order has waited for more than 24 hours; it must be made again")
         approved = session.connection().execute(
@@ -54,6 +56,7 @@ class Approvals:
         for row in session.exec(query).all():
             try:
                 self._check(session, self._verify(session, row), order)
+                _refuse_break_glass(row)
             except RefusedSignatureError as error:
                 why = str(error)
             else:
@@ -65,4 +68,12 @@ class Approvals:
             raise RefusedSignatureError("an order is approved by somebody else than its author")
         if approval.fields.get("digest") != order.digest():
             raise RefusedSignatureError("the approval is about another content of the order")
-        self._members.require_active(session, approval.actor, REQUIRED_ROLES[order.action])
+        self._members.require_active(session, approval.actor, required_role(order.action, order.fields))
+
+
+def _refuse_break_glass(row: StaffOrder | None) -> None:
+    """Raise RefusedSignatureError unless the row of an approval was received, with a proof of who approves."""
+    if row is None:
+        raise RefusedSignatureError("the approval was not received")
+    if row.factor == BREAK_GLASS:
+        raise RefusedSignatureError("break glass does not serve as the second person")

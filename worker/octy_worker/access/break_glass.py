@@ -4,8 +4,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import StaffOrder
-from octy_worker.access.order_states import OrderState
-from octy_worker.access.receipts import BREAK_GLASS
+from octy_worker.access.order_states import BREAK_GLASS, OrderState
 from octy_worker.access.roles import Action
 
 

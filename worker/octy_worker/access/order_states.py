@@ -5,6 +5,9 @@ from enum import StrEnum
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_workflows.messages import RefusalReason
 
+BREAK_GLASS = "break-glass"
+"""In place of signature and second factor: the row's code, which only a host with OCTY_STAFF_KEYS can make."""
+
 
 class OrderState(StrEnum):
     """State of an order; values of its `state` column."""

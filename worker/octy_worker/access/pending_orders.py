@@ -12,7 +12,7 @@ from octy_middleware.clock import to_micros, utc
 from octy_middleware.db.models import StaffPendingOrder
 from octy_worker.access.members import Members
 from octy_worker.access.orders import FRESHNESS, Order
-from octy_worker.access.roles import REQUIRED_ROLES
+from octy_worker.access.roles import required_role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
@@ -47,7 +47,7 @@ class PendingOrders:
         order = Order.from_bytes(body)
         if (order.installation, order.actor) != (self._installation, actor) or not order.is_fresh(now):
             raise RefusedSignatureError("the order is of another installation, person or time")
-        self._members.require_active(session, actor, REQUIRED_ROLES[order.action])
+        self._members.require_active(session, actor, required_role(order.action, order.fields))
         session.connection().execute(
             delete(StaffPendingOrder).where(col(StaffPendingOrder.expires_at) < utc(now - _KEPT))
         )

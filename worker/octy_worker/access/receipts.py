@@ -17,10 +17,10 @@ from octy_middleware.clock import to_micros, utc
 from octy_middleware.db.models import AuditEntry, StaffOrder
 from octy_worker.access.approvals import Approvals
 from octy_worker.access.members import Members
-from octy_worker.access.order_states import OrderState, UnusableOrderError
+from octy_worker.access.order_states import BREAK_GLASS, OrderState, UnusableOrderError
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders
-from octy_worker.access.roles import REQUIRED_ROLES, Action
+from octy_worker.access.roles import Action, required_role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.ssh_certificates import (
@@ -34,8 +34,6 @@ from octy_workflows.messages import RefusalReason
 
 HARDWARE_KEY = "hardware-key"
 """The second factor of a FIDO token that verified its user."""
-BREAK_GLASS = "break-glass"
-"""In place of signature and second factor: the row's code, which only a host with OCTY_STAFF_KEYS can make."""
 UNPROVEN = "none"
 """In place of a factor: OCTY_STAFF_AUTH=off. Only a worker that has the same setting uses such an order."""
 
@@ -222,7 +220,7 @@ class OrderReceipts:
             case Evidence():
                 return self._judge_signature(session, order, body, proof, now)
             case PasskeyEvidence():
-                member = self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+                member = self._members.require_active(session, order.actor, required_role(order.action, order.fields))
                 factor = self._passkeys.use(session, member, order, proof)
                 return _Proven(factor, proof.answer, source=proof.source or "")
             case BreakGlass():
@@ -237,7 +235,7 @@ class OrderReceipts:
     def _judge_signature(self, session: Session, order: Order, body: bytes, evidence: Evidence, now: float) -> _Proven:
         signed = self._verify_signature(order, body, evidence.signature, now)
         check_source(signed.certificate, evidence.source)
-        member = self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+        member = self._members.require_active(session, order.actor, required_role(order.action, order.fields))
         if signed.user_verified:
             factor = HARDWARE_KEY
         elif evidence.code:
@@ -327,7 +325,7 @@ class OrderReceipts:
         """Raise RefusedSignatureError unless the person may order this now."""
         if row.factor != BREAK_GLASS:
             with _not_allowed():
-                self._members.require_active(session, order.actor, REQUIRED_ROLES[order.action])
+                self._members.require_active(session, order.actor, required_role(order.action, order.fields))
             if order.action in self._four_eyes:
                 self.approvals.require(session, order)
 

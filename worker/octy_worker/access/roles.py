@@ -1,5 +1,6 @@
 """PURE. The roles of staff, the actions that change something, and which role each needs."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -76,4 +77,14 @@ REQUIRED_ROLES: dict[Action, Role] = {
     Action.RESET_FACTOR: Role.ADMIN,
     Action.EXPORT_AUDIT: Role.ADMIN,
 }
-"""The smallest role that may order an action."""
+"""The smallest role that may order an action, without regard to its fields: see `required_role`."""
+
+
+def required_role(action: Action, fields: Mapping[str, object]) -> Role:
+    """Return the smallest role that may order an action with these fields.
+
+    `leaked` retires a key pair at once, as `keys.revoke` does, so that every value but false needs the same role.
+    """
+    needed = REQUIRED_ROLES[action]
+    reports_leak = fields.get("leaked", False) is not False
+    return Role.KEY_ADMIN if reports_leak and Role.KEY_ADMIN.includes(needed) else needed

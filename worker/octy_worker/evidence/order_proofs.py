@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from octy_worker.access.factor_rows import ADDED, REMOVED
 from octy_worker.access.members import GRANTED, StaffState
+from octy_worker.access.order_states import BREAK_GLASS
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import challenge_of
-from octy_worker.access.receipts import BREAK_GLASS, HARDWARE_KEY, UNPROVEN
-from octy_worker.access.roles import REQUIRED_ROLES, Action, Role
+from octy_worker.access.receipts import HARDWARE_KEY, UNPROVEN
+from octy_worker.access.roles import Action, Role, required_role
 from octy_worker.audit.chain import Entry
 from octy_worker.crypto.ssh_certificates import (
     CertificateAuthorities,
@@ -28,7 +29,7 @@ from octy_worker.crypto.ssh_signatures import verify_signature
 
 ERASED = "erased"
 """In place of a proof: what was signed was erased with an account; only the log has the order."""
-RECEIVED, REFUSED = "order.received", "order.refused"
+RECEIVED, USED, REFUSED = "order.received", "order.used", "order.refused"
 """Actions of entries about orders."""
 _MICROSECOND = 1e-6
 
@@ -63,9 +64,10 @@ class OrderVerifier:
         self._installation = installation
         self._authorities = authorities
         self._orders = {order["id"]: order for order in orders}
-        wanted = (RECEIVED, GRANTED, ADDED, REMOVED)
+        wanted = (RECEIVED, USED, GRANTED, ADDED, REMOVED)
         self._entries = [entry for entry in entries if entry.action in wanted]
         self._received = {entry.order_id: entry for entry in self._entries if entry.action == RECEIVED}
+        self._used = {entry.order_id for entry in self._entries if entry.action == USED}
 
     def verify_all(self) -> Iterator[OrderResult]:
         """Yield the results, in the order of receipt."""
@@ -101,12 +103,20 @@ class OrderVerifier:
         )
 
     def _approver_of(self, order: Order) -> str:
-        """Return who has approved an order; each approval is an order of the pack, and is verified as one."""
+        """Return who has approved an order; each approval is an order of the pack, and is verified as one.
+
+        It counts if it was used, by somebody else who had the role for the approved order, and has a proof.
+        """
         for record in self._orders.values():
             if (record["action"], record["subject"]) != (Action.APPROVE, order.order_id) or not record["body"]:
                 continue
             approval = Order.from_bytes(record["body"].encode())
-            if approval.fields.get("digest") == order.digest() and approval.actor != order.actor:
+            if approval.fields.get("digest") != order.digest() or approval.actor == order.actor:
+                continue
+            if approval.order_id not in self._used or record["factor"] in {BREAK_GLASS, UNPROVEN}:
+                continue
+            needed = required_role(order.action, order.fields)
+            if self._has_role(approval.actor, needed, self._receipt(record, approval)):
                 return approval.actor
         return ""
 
@@ -145,14 +155,18 @@ class OrderVerifier:
 
     def _check_role(self, order: Order, received: Entry) -> None:
         """Check that the author had the role at the receipt, by a grant that leads back to the bootstrap."""
-        granted = [entry for entry in self._before(received, GRANTED) if entry.subject == order.actor]
-        if not granted:
-            raise RefusedSignatureError(f"nothing has granted {order.actor} a role")
-        detail = _detail(granted[-1])
-        if not Role(detail["role"]).includes(REQUIRED_ROLES[order.action]) or detail["state"] == StaffState.DISABLED:
+        if not self._has_role(order.actor, required_role(order.action, order.fields), received):
             raise RefusedSignatureError(f"{order.actor} did not have the role for it")
+
+    def _has_role(self, person: str, needed: Role, received: Entry) -> bool:
+        """Return whether a person had a role at a receipt. Raises where no grant leads back to the bootstrap."""
+        granted = [entry for entry in self._before(received, GRANTED) if entry.subject == person]
+        if not granted:
+            raise RefusedSignatureError(f"nothing has granted {person} a role")
+        detail = _detail(granted[-1])
         for entry in granted:
             self._check_grant(entry)
+        return Role(detail["role"]).includes(needed) and detail["state"] != StaffState.DISABLED
 
     def _factor(self, order: Order, factor: str, received: Entry) -> tuple[Entry, dict[str, str]]:
         """Return what registered a second factor of the author."""

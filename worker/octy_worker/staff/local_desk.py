@@ -61,17 +61,24 @@ class LocalDesk:
         try:
             return perform(self._context, act, submission, proof)
         finally:
-            if isinstance(proof, BreakGlass):  # also where the act was refused
-                from octy_worker.staff.break_glass import tell_admins  # noqa: PLC0415  # it loads what makes mails
-
-                tell_admins(self._context, Order.from_bytes(submission.body.encode()))
+            self._tell_admins(submission, proof)  # also where the act was refused
 
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
         """Have an order received only, and return its id."""
-        received = receive(self._context, act, *self._prepare(act, subject, fields, reason, order_id)).order
+        submission, proof = self._prepare(act, subject, fields, reason, order_id)
+        try:
+            received = receive(self._context, act, submission, proof).order
+        finally:
+            self._tell_admins(submission, proof)
         facts = {"order": received.order_id, "action": str(act.action), "subject": subject, "reason": reason}
         record("order_written", self.actor, **facts)
         return received.order_id
+
+    def _tell_admins(self, submission: Submission, proof: Proof | None) -> None:
+        if isinstance(proof, BreakGlass):
+            from octy_worker.staff.break_glass import tell_admins  # noqa: PLC0415  # it loads what makes mails
+
+            tell_admins(self._context, Order.from_bytes(submission.body.encode()))
 
     def _prepare(
         self, act: Act[F, Any], subject: str, fields: F, reason: str, given: str | None
