@@ -4,9 +4,6 @@ Each command reads only the settings that it needs: support staff have neither p
 `octy accounts list` needs neither.
 """
 
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +15,7 @@ import typer
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.settings import Settings
-from octy_worker.cli.output import ask
+from octy_worker.cli.one_time_code import one_time_code
 from octy_worker.cli.variables import BREAK_GLASS, PASSKEY, Variables, variables_of
 from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import UsageError
@@ -28,8 +25,6 @@ from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
-
-_CODE_TIMEOUT = 120.0  # seconds: the command may ask for a password
 
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
@@ -107,36 +102,6 @@ def find_prover(context: typer.Context, staff: StaffContext, actor: str | None) 
         "`octy login URL` and then this command from your own machine; or `octy --sign KEY …` with an SSH certificate "
         "and a one-time code; or, on this host in an emergency, `octy --break-glass …`",
     )
-
-
-def one_time_code(variables: Variables) -> str:
-    """Return OCTY_STAFF_CODE, what OCTY_STAFF_CODE_COMMAND prints, or what is typed on the terminal.
-
-    Raises UsageError.
-    """
-    if code := variables.get("OCTY_STAFF_CODE"):
-        return code
-    if command := variables.get("OCTY_STAFF_CODE_COMMAND"):
-        return _code_of(command)
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "a one-time code is needed, and there is no terminal to ask for it",
-            "set OCTY_STAFF_CODE, or OCTY_STAFF_CODE_COMMAND to a command that prints one",
-        )
-    return ask("One-time code: ")
-
-
-def _code_of(command: str) -> str:
-    """Return what a password manager's command prints; its errors and questions go to the terminal."""
-    try:
-        done = subprocess.run(  # noqa: S603  # what the user has set, without a shell
-            shlex.split(command), stdout=subprocess.PIPE, text=True, check=True, timeout=_CODE_TIMEOUT
-        )
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise UsageError(
-            f"OCTY_STAFF_CODE_COMMAND gave no one-time code: {type(error).__name__}", "run that command by hand"
-        ) from None
-    return done.stdout.strip()
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import now, one_time_code
+from octy_worker.cli.context import now
 from octy_worker.cli.lazy_command import help_page
+from octy_worker.cli.one_time_code import one_time_code
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.cli.remote import open_session, server_of

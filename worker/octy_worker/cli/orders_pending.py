@@ -6,8 +6,9 @@ import typer
 
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.roles import Action
-from octy_worker.cli.context import now, one_time_code
+from octy_worker.cli.context import now
 from octy_worker.cli.lazy_command import help_page
+from octy_worker.cli.one_time_code import one_time_code
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import confirm, print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.cli.remote import open_session

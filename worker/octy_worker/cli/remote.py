@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import time as now
 
 import typer
 
-from octy_worker.cli.context import now, one_time_code
+from octy_worker.cli.one_time_code import one_time_code
 from octy_worker.cli.variables import PASSKEY, variables_of
 from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import RefusedError, UsageError
