@@ -173,6 +173,7 @@ def to_json(value: object) -> object:
 
 def confirm(question: str) -> bool:
     """Ask on stderr and return the answer: anything but yes is no, also the end of input. Raises KeyboardInterrupt."""
+    sys.stdout.flush()  # what the question is about, also into a pipe
     sys.stderr.write(f"{sanitize.for_terminal(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -180,6 +181,7 @@ def confirm(question: str) -> bool:
 
 def ask(question: str) -> str:
     """Ask on stderr and return the line that is typed, without spaces."""
+    sys.stdout.flush()  # what the question is about, also into a pipe
     sys.stderr.write(question)
     sys.stderr.flush()
     return "".join(sys.stdin.readline().split())
