@@ -5,11 +5,10 @@ signature as evidence, and the signature is good for this link and this seed alo
 """
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 
-from octy_worker.canonical_json import NotCanonicalError, canonical_json
+from octy_worker.canonical_json import canonical_json, read_canonical
 from octy_workflows.staff_requests import actor_error
 
 _MAX_BYTES = 4096
@@ -53,16 +52,9 @@ class EnrolmentText:
     @classmethod
     def from_bytes(cls, data: bytes) -> "EnrolmentText":
         """Read canonical bytes. Raises InvalidEnrolmentError for every other form, and nothing else."""
-        refusal = InvalidEnrolmentError("it is not an enrolment text in canonical form")
-        if len(data) > _MAX_BYTES:
-            raise refusal
-        try:
-            text = cls(**json.loads(data))
-            is_valid = _is_valid(text) and text.to_bytes() == data
-        except (ValueError, TypeError, RecursionError, NotCanonicalError):
-            raise refusal from None
-        if not is_valid:
-            raise refusal
+        text = read_canonical(data, cls, _is_valid, max_bytes=_MAX_BYTES)
+        if text is None:
+            raise InvalidEnrolmentError("it is not an enrolment text in canonical form")
         return text
 
 

@@ -3,13 +3,12 @@
 The server's URL as the client reached it is part of it: a server that passes a log-in on to another one gains nothing.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from octy_middleware.loopback import is_loopback
-from octy_worker.canonical_json import NotCanonicalError, canonical_json
+from octy_worker.canonical_json import canonical_json, read_canonical
 from octy_workflows.staff_requests import actor_error
 
 NONCE_TTL = 60.0
@@ -41,16 +40,9 @@ class LoginText:
     @classmethod
     def from_bytes(cls, data: bytes) -> "LoginText":
         """Read canonical bytes. Raises InvalidLoginError for every other form, and nothing else."""
-        refusal = InvalidLoginError("it is not a log-in text in canonical form")
-        if len(data) > _MAX_BYTES:
-            raise refusal
-        try:
-            text = cls(**json.loads(data))
-            is_valid = _is_valid(text) and text.to_bytes() == data
-        except (ValueError, TypeError, RecursionError, NotCanonicalError):
-            raise refusal from None
-        if not is_valid:
-            raise refusal
+        text = read_canonical(data, cls, _is_valid, max_bytes=_MAX_BYTES)
+        if text is None:
+            raise InvalidLoginError("it is not a log-in text in canonical form")
         return text
 
 
