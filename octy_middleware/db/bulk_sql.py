@@ -24,7 +24,7 @@ InputRows = Sequence[Sequence[object]]
 
 
 def run(connection: Connection, statement: str, *values: object) -> Rows:
-    """Run one statement; each `?` stands for a value."""
+    """Run one statement; each `?` is replaced by a value."""
     return connection.exec_driver_sql(_with_placeholders(statement, connection.dialect.name), values)
 
 

@@ -65,4 +65,4 @@ class IncidentAnswer(Table, table=True):
     leaked: bool = False
     answered_at: datetime | None = time_or_none()
     answered_by: str = Field(default="", max_length=100)  # "customer" or a staff id
-    decision_id: str = Field(default="", max_length=100)  # makes a repeated decision harmless
+    decision_id: str = Field(default="", max_length=100)  # a repeated decision changes nothing

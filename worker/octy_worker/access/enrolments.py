@@ -77,7 +77,7 @@ class Enrolments:
         used = session.connection().execute(
             update(StaffEnrolment)
             .where(col(StaffEnrolment.id) == enrolment.id, col(StaffEnrolment.used_at).is_(None))
-            .values(used_at=utc(now), mac="")  # without its code nobody can open it again
+            .values(used_at=utc(now), mac="")  # without its code it can't be opened again
         )
         if used.rowcount != 1:
             raise RefusedSignatureError(_INVALID)

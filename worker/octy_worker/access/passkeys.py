@@ -123,7 +123,7 @@ def verify_registration(party: RelyingParty, answer: str, *, challenge: bytes) -
     except Exception as error:  # noqa: BLE001  # of CBOR, COSE, X.509 and JSON: whatever it is, it is no passkey
         raise _refusal(error) from None
     if verified.fmt not in _FORMATS:
-        raise RefusedSignatureError("the passkey came with an attestation that nobody asked for")
+        raise RefusedSignatureError("the passkey came with an attestation that was not asked for")
     return Passkey(verified.credential_id, verified.credential_public_key, verified.sign_count)
 
 

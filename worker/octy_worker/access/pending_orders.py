@@ -1,6 +1,6 @@
 """Orders that their author has made and not yet signed; a passkey signs them in a browser, or `octy orders sign`.
 
-The server keeps the bytes, so that what is signed is what it has shown. A row with a wrong code is shown to nobody.
+The server keeps the bytes, so that what is signed is what it has shown. A row with a wrong code is not shown.
 """
 
 from dataclasses import dataclass

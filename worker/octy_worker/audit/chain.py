@@ -1,7 +1,7 @@
 """PURE. The chain of the audit log: each entry holds the hash of the one before it.
 
 An entry does not hold its detail but a commitment to it: SHA-256 over a random salt and the detail. Detail and salt
-stand beside the entry and can be erased: the chain still verifies, and nobody can guess what the detail was.
+stand beside the entry and can be erased: the chain still verifies, and the detail can't be guessed.
 What is detected: an entry that was changed, removed, inserted or moved. An end that was cut off is detected only by
 comparison with a checkpoint kept outside of the database.
 """

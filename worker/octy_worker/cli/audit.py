@@ -27,7 +27,7 @@ AUDIT_KEYS_VARIABLE = "OCTY_AUDIT_KEYS"
     "octy audit list --subject 0199f2c4-7d1e-7000-8000-000000000000",
     "octy audit list --actor ada --action keys. --since 2026-01-09T14:00Z --json",
     more="Every act of staff, every answer of a customer and each step of a key pair's life is an entry, written in "
-    "the same transaction. An action that ends with a point stands for all that begin with it.",
+    "the same transaction. An action that ends with a point selects all that begin with it.",
     json=LIST_JSON,
 )
 def list_some(
@@ -60,7 +60,7 @@ def list_some(
 
 @help_page(
     "octy --env-file octy.env audit keys > audit-keys.txt",
-    more="They verify checkpoints and evidence packs, and are no secrets: give them to whoever audits. Keep the public "
+    more="They verify checkpoints and evidence packs, and are no secrets: give them to auditors. Keep the public "
     "keys of a key that you remove.",
     json=KEYS_JSON,
 )

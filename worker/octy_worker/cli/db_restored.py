@@ -32,7 +32,7 @@ RESTORED_JSON = (
     "deliveries are updated, and workflows whose rows are lost are terminated. Key pairs that were revoked with `octy "
     "keys revoke`, and accounts that were erased, are known only to the audit log: pass it with --audit-log. Lost key "
     "pairs can't be recovered: their customers are listed, for `octy keys regenerate`. Run the command before apps and "
-    "workers start, and again after the keys were ordered; repeating it is harmless. Workflows whose payloads are "
+    "workers start, and again after the keys were ordered; repeating it changes nothing. Workflows whose payloads are "
     "not encrypted under OCTY_TEMPORAL_KEYS are only counted, because anybody with access to Temporal may have "
     "started them; --trust-temporal applies them too. Exit code 1: such customers or workflows are left, or a "
     "dry run found something.",

@@ -32,7 +32,7 @@ _ISSUER = "Octy"
     "octy --server https://staff.example.com --sign ~/.ssh/id_ed25519 staff enroll --token TOKEN",
     more="TOKEN comes from an admin's `octy staff add`, or `octy staff bootstrap`; it is valid for 24 hours and once. "
     "The command shows a QR code for an authenticator app, asks for the first code, and signs with your certificate: "
-    "whoever has only the token, such as a reader of your mailbox, can't register a factor for you. The secret is "
+    "somebody with only the token, such as a reader of your mailbox, can't register a factor for you. The secret is "
     "shown once and kept encrypted. A passkey is registered in a browser instead, where the staff API runs.",
     json=ENROLL_JSON,
 )

@@ -149,7 +149,7 @@ class CertificateAuthorities:
 
 
 def read_unverified(blob: bytes) -> UserCertificate:
-    """Return the fields of a certificate in wire format that nobody has verified: for its owner's own machine.
+    """Return the fields of a certificate in wire format, not verified: for its owner's own machine.
 
     Raises RefusedSignatureError for what no authority's trust could make acceptable.
     """
@@ -281,7 +281,7 @@ def _check_fields(fields: _Fields, blob: bytes) -> UserCertificate:
         names = ", ".join(sorted(name.decode("ascii", "replace") for name in unknown))
         raise RefusedSignatureError(f"the certificate has a critical option that is not supported: {names}")
     if not fields.principals:
-        raise RefusedSignatureError("the certificate names no principal, so it would stand for everyone")
+        raise RefusedSignatureError("the certificate names no principal, so it would be valid for everyone")
     try:
         principals = tuple(name.decode() for name in fields.principals)
         key_id = fields.key_id.decode()

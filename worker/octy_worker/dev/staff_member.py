@@ -31,7 +31,7 @@ _TIMEOUT = 60.0  # seconds of a command
 class StaffMember:
     """The files of one staff member, and the commands that this person runs.
 
-    `environment`: of the commands; it is read anew for each, so that settings can be added.
+    `environment`: of the commands; it is read again for each, so that settings can be added.
     """
 
     def __init__(self, folder: Path, environment: Callable[[], Mapping[str, str]]) -> None:

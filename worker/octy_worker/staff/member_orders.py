@@ -70,7 +70,7 @@ def _used(context: StaffContext, order: Order) -> Iterator[tuple[Session, Member
     """Use an order in the transaction of its act. A second call with the same order is refused."""
     settings = context.settings(StaffSettings)
     if settings.staff_auth == "off":
-        raise RefusedError("nobody can be granted a role by an order that needs no proof", "set OCTY_STAFF_AUTH=on")
+        raise RefusedError("no role can be granted by an order that needs no proof", "set OCTY_STAFF_AUTH=on")
     now = context.clock()
     with context.database.write_session() as session:
         context.receipts.use(session, order.order_id, order.action, order.subject, by=f"command:{uuid7(now)}", now=now)

@@ -1,6 +1,6 @@
 """What staff can read and order, in one form for every interface: command, staff API, console.
 
-A `Query` reads. An `Act` is carried out by an order (`access.orders`), whoever orders it and however it came. Their
+A `Query` reads. An `Act` is carried out by an order (`access.orders`), by any person and any way. Their
 runners are named by text and imported when they run: this module and `queries` and `acts` load neither the Temporal SDK
 nor a database, so that `octy --server URL` works without them.
 """
@@ -71,7 +71,7 @@ class Act(Generic[F, O]):
     """What an order has done.
 
     `private`: fields with personal data. An order holds commitments to them, and they travel beside it (`Submission`).
-    `for_author`: after a second person's approval the author repeats it, because the output is for nobody else.
+    `for_author`: after a second person's approval the author repeats it, because the output is for the author alone.
     """
 
     action: Action

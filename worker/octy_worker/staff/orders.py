@@ -84,7 +84,7 @@ def _refuse(context: StaffContext, act: Act[F, Any], order: Order, fields: F, er
 
 
 def _refuse_unreceived(context: StaffContext, order: Order, why: str) -> NoReturn:
-    """Record in the audit log that an order was not received: whoever sent it claims to be its actor."""
+    """Record in the audit log that an order was not received: its sender claims to be the actor."""
     with context.database.write_session() as session:
         record_refusal(session, order.actor, order.subject, why, order_id=order.order_id, now=context.clock())
     raise RefusedProofError(f"the order was refused: {why}")

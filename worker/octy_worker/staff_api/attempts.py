@@ -68,7 +68,7 @@ def judge_code(office: StaffOffice, handle: str, source: str, receive: Callable[
 
 
 def _record(office: StaffOffice, handle: str, source: str, error: RefusedSignatureError, now: float) -> None:
-    if isinstance(error, UncertifiedError):  # anybody can send it: no exclusive transaction for a stranger
+    if isinstance(error, UncertifiedError):  # anybody can send it: no exclusive transaction for what is not signed
         _log.warning("log-in from %s refused: %s", source, error)
         return
     with office.database.write_session() as session:

@@ -196,7 +196,7 @@ def carry_out_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -
 
 
 def receive_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> ReceivedOrder:
-    """Receive an order only; whoever gives its id to the workflow has it carried out. Raises CommandError."""
+    """Receive an order only; it is carried out when its id is given to the workflow. Raises CommandError."""
     _, act = _own_order(caller, wanted.submission)
     return ReceivedOrder(_receive(office, caller, office.context(), act, wanted.submission).order.order_id)
 

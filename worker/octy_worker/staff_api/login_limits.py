@@ -1,7 +1,7 @@
 """Limits of failed log-ins, by handle and source and by source alone. No handle is ever locked out for others.
 
-A stranger can't guess codes: the signature of a valid certificate comes first. The limits keep failed log-ins from
-filling the audit log, and make guessing by somebody with a stolen key hopeless. They are kept in memory.
+Codes can't be guessed without a key: the signature of a valid certificate comes first. The limits keep failed log-ins
+from filling the audit log, and make guessing by somebody with a stolen key hopeless. They are kept in memory.
 """
 
 import threading

@@ -27,7 +27,7 @@ STAFF = {
     "staff-keys-lost": Problem(
         "staff",
         "OCTY_STAFF_KEYS lacks {keys}, under which rows of staff were written",
-        "add these keys again; without them nobody whose row was written under them can act",
+        "add these keys again; without them no person whose row was written under them can act",
     ),
     "staff-rows-forged": Problem(
         "staff",
@@ -36,7 +36,7 @@ STAFF = {
     ),
     "staff-admin-missing": Problem(
         "staff",
-        "there is no active admin, so nobody can add or disable staff",
+        "there is no active admin, so staff can't be added or disabled",
         "on a new installation run `octy staff bootstrap`, then `octy staff enroll`; see docs/staff.md",
     ),
     "staff-factor-missing": Problem(
@@ -46,7 +46,7 @@ STAFF = {
     ),
     "staff-glass-broken": Problem(
         "break glass",
-        "{count} by break glass, the newest {newest}: nobody has acknowledged it",
+        "{count} by break glass, the newest {newest}: not acknowledged yet",
         "ask who did it; then an admin runs `octy orders acknowledge`",
     ),
 }

@@ -25,7 +25,7 @@ from octy_worker.staff_api.pages.access import (
 )
 
 _CODES = "(code)"
-"""Stands for the handle where failed codes are counted: nobody says who they are yet."""
+"""In place of a handle where failed codes are counted: it is not known yet who types them."""
 _TOO_MANY = "There were too many failed log-ins. Wait a minute."
 
 _log = logging.getLogger(__name__)
