@@ -5,6 +5,7 @@ from support.paths import ROOT
 
 from proofs.benchmarks import against
 from proofs.benchmarks.against import AFTER, AGAIN, BEFORE
+from proofs.benchmarks.instructions import SPREAD_OF_INSTRUCTIONS
 
 pytestmark = pytest.mark.timeout(600)
 LOADS = (against.IN_PROCESS, "accepted, sqlite", "refused, sqlite, a key each", "refused, sqlite, one connection")
@@ -31,7 +32,7 @@ def test_instructions_of_one_code_are_equal(capfd):
         for cell in line.split("|")
         if "(" in cell and line.startswith(("| accepted", "| refused"))
     ]
-    assert ratios == pytest.approx([1.0] * 6, abs=0.01)
+    assert ratios == pytest.approx([1.0] * 6, abs=SPREAD_OF_INSTRUCTIONS)
 
 
 def test_a_side_that_would_run_other_code_is_refused(tmp_path):
