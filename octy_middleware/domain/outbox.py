@@ -26,7 +26,7 @@ class MessageKind(StrEnum):
     INCIDENT_OPENED = "incident_opened"  # (incident)
     INCIDENT_GREW = "incident_grew"  # (incident) failures
     INCIDENT_ANSWERED = "incident_answered"  # (incident) answer, leaked
-    INCIDENT_CHANGED = "incident_changed"  # (incident) answer, leaked, by, change_id
+    INCIDENT_CHANGED = "incident_changed"  # (incident) answer, leaked, by, order_id
     REGENERATION_OPENED = "regeneration_opened"  # (regeneration)
     REGENERATION_COLLECTED = "regeneration_collected"  # (regeneration)
     REGENERATION_SUPERSEDED = "regeneration_superseded"  # (regeneration)

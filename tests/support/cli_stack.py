@@ -92,7 +92,7 @@ class CliStack:
         """Decide about a first case before there is a worker; then start it."""
         _, self.first_incident = open_incident(self.world, "first")
         self._start_workflow(self.first_incident)
-        more = ("--reason", "no one is there", "--timeout", "1", "--decision-id", FIRST_ORDER)
+        more = ("--reason", "no one is there", "--timeout", "1", "--order-id", FIRST_ORDER)
         self.before_any_worker = self.decide(self.first_incident, "dismiss", *more)
         self.start_worker("-m", "octy_worker", "worker")
 

@@ -20,14 +20,14 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import DecryptionError, encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
-from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.staff_orders import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_fakes import FakeRecords
 from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 K1 = Keychain({"k1": b"\x01" * 32})
 K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})
 K2 = Keychain({"k2": b"\x02" * 32})
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-1")
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 
 
@@ -135,13 +135,13 @@ async def test_incident_history_is_encrypted_from_input_to_result_and_replays(ha
 
 
 @on_harness
-async def test_plaintext_to_an_encrypted_incident_is_refused_except_staff_request_ids(harness: Harness) -> None:
+async def test_plaintext_to_an_encrypted_incident_is_refused_except_order_ids(harness: Harness) -> None:
     encrypted = EncryptedIncident(harness, "typed")
     case, typed = await encrypted.start(K1), encrypted.case(None)
     async with encrypted.worker(K1):
         await encrypted.check_story()
         await typed.signal(STAFF_DECISION, {"decision": "dismiss", "actor": "dan", "reason": "no"})
-        why = "it is not encrypted; without encryption only a request id from `octy incidents` is accepted"
+        why = "it is not encrypted; without encryption only an order id from `octy incidents` is accepted"
         refused = f"0h refused decision_refused: {why}"
         await encrypted.check_story(refused)
         with pytest.raises(DecryptionError, match="OCTY_TEMPORAL_KEYS lacks the key 'k1'"):

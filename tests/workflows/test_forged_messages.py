@@ -41,14 +41,14 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_workflows.staff_orders import Choice, StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_fakes import FakeRecords
 from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 KEYS = Keychain({"k1": b"\x01" * 32})
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-1")
 SIGNALS = (
     *(
         "customer_answered",
@@ -64,7 +64,7 @@ CLAIMS = (  # what signals said when they were believed, and more of the kind
     *({"choice": "dismiss", "leaked": False, "by": "customer"}, {"choice": "regenerate", "leaked": True}),
     *({"regeneration_id": "r-1", "state": "done"}, {"state": "abandoned"}, {"failures": 10_000}),
     *({"decision": "dismiss", "actor": "eve", "reason": "forged"}, {"days": 90, "actor": "eve", "reason": "forged"}),
-    *({"request": "no-such-request"}, "no-such-order", None, 7, []),
+    *({"order": "no-such-request"}, "no-such-order", None, 7, []),
 )
 _numbers = itertools.count(1)
 
@@ -263,10 +263,10 @@ async def test_forged_signals_change_nothing_and_the_workflow_continues(
 
 @pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
 @on_harness
-async def test_used_or_foreign_staff_request_changes_nothing(harness: Harness, keys: Keychain | None) -> None:
+async def test_used_or_foreign_staff_order_changes_nothing(harness: Harness, keys: Keychain | None) -> None:
     """After an abandonment the question is open again; the old decision must not answer it a second time."""
     target = Target(harness, KINDS["incident"][0], keys)
-    regenerate = StaffDecision("regenerate", "eve", "called them", decision_id="d-2")
+    regenerate = StaffDecision("regenerate", "eve", "called them", order_id="d-2")
     async with target.running() as run:
         await run.wait_for_line("mail alert-1")
         await run.orders_by_signal(regenerate)
@@ -278,7 +278,7 @@ async def test_used_or_foreign_staff_request_changes_nothing(harness: Harness, k
         another.records.order(DAN)
         for order in ("d-2", "d-1"):
             for signal in ("staff_decision", "staff_extension", "staff_resend"):
-                await target.forge(signal, [{"request": order}])
+                await target.forge(signal, [{"order": order}])
         await until_async(
             lambda: sum(" refused " in line for line in run.records.story) == 6, message=run.records.story
         )

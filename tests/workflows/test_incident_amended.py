@@ -9,13 +9,13 @@ from temporalio.client import WorkflowUpdateStage
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import OpenRegenerationInput, StatusResult
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_workflows.staff_orders import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
-CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "change_id": "c-1"}
-BACK_AGAIN = {"choice": Choice.REGENERATE, "leaked": False, "by": "eve", "change_id": "c-2"}
-LEAKED = {"choice": Choice.REGENERATE, "leaked": True, "by": "eve", "change_id": "c-3"}
-EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
+CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "order_id": "c-1"}
+BACK_AGAIN = {"choice": Choice.REGENERATE, "leaked": False, "by": "eve", "order_id": "c-2"}
+LEAKED = {"choice": Choice.REGENERATE, "leaked": True, "by": "eve", "order_id": "c-3"}
+EVE = StaffDecision("regenerate", "eve", "called them", order_id="d-1")
 
 
 async def changes(run: WorkflowRun, change: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ async def test_amendment_signaled_again_after_an_abandonment_is_ignored(harness:
     await run.signal("answer_amended")
     await run.wait_until_idle()
     assert await run.handle.query(Case.status) == StatusResult("needs_staff", None, None)
-    await run.orders(replace(EVE, decision_id="d-2"))
+    await run.orders(replace(EVE, order_id="d-2"))
     await run.wait_until_idle()
     assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
 

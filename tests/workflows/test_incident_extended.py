@@ -11,11 +11,11 @@ from temporalio.exceptions import ApplicationError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, ExtendedDeadlines, IncidentTimes, RecordIncidentEventInput, StatusResult
-from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension
+from octy_workflows.staff_orders import Choice, StaffDecision, StaffExtension
 from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
 
-WEEK = StaffExtension(7, "eve", "on holiday until Monday", request_id="e-1")
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+WEEK = StaffExtension(7, "eve", "on holiday until Monday", order_id="e-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")
 STAFF_TASK, END = "note no_answer needs_staff", "close unanswered"
 OPEN_AGAIN = StatusResult("waiting", None, None)
 
@@ -110,7 +110,7 @@ async def test_repeated_extension_moves_the_end_once(harness: Harness) -> None:
     await run.orders_by_signal(WEEK)
     await run.wait_until_idle()
     assert len(notes(run, "extended")) == 1
-    second = await extend(run, replace(WEEK, request_id="e-2"))
+    second = await extend(run, replace(WEEK, order_id="e-2"))
     assert second.close_at - first.close_at == pytest.approx(7 * DAY)
 
 
@@ -118,9 +118,9 @@ async def test_repeated_extension_moves_the_end_once(harness: Harness) -> None:
 async def test_extensions_are_limited_to_90_days(harness: Harness) -> None:
     run = await harness.incident()
     await extend(run, replace(WEEK, days=80))
-    error = await refused(run, replace(WEEK, days=11, request_id="e-2"))
+    error = await refused(run, replace(WEEK, days=11, order_id="e-2"))
     assert (error.type, "10 are left" in error.message) == ("Invalid", True)
-    await extend(run, replace(WEEK, days=10, request_id="e-3"))
+    await extend(run, replace(WEEK, days=10, order_id="e-3"))
     await run.advance_to(104 * DAY - 1)
     assert run.when(END) == []
     await run.advance_to(104 * DAY + 1)

@@ -8,7 +8,7 @@ import pytest
 from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_workflows.staff_orders import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 Event = Callable[[WorkflowRun], Awaitable[Any]]
@@ -17,8 +17,8 @@ OPENED = "0h note opened waiting"
 ALERT = "0h mail alert-1"
 REMINDED = ("24h mail reminder-1", "72h mail reminder-2")
 SILENT_FOR_14_DAYS = (OPENED, ALERT, *REMINDED, "168h note no_answer needs_staff")
-EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+EVE = StaffDecision("regenerate", "eve", "called them", order_id="d-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")
 
 
 @dataclass(frozen=True)

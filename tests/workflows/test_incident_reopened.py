@@ -8,11 +8,11 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import StatusResult
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_workflows.staff_orders import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
-EVE = StaffDecision("regenerate", "eve", "the keys leaked", decision_id="d-3")
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")
+EVE = StaffDecision("regenerate", "eve", "the keys leaked", order_id="d-3")
 OPEN = StatusResult("needs_staff", None, None)
 ABANDONED = "note regeneration_abandoned needs_staff"
 

@@ -9,10 +9,10 @@ from temporalio.exceptions import ApplicationError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, RecordIncidentEventInput, ResendResult, StatusResult
-from octy_workflows.staff_requests import Choice, StaffExtension, StaffResend
+from octy_workflows.staff_orders import Choice, StaffExtension, StaffResend
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
-AGAIN = StaffResend("eve", "address corrected", request_id="s-1")
+AGAIN = StaffResend("eve", "address corrected", order_id="s-1")
 FAILED = "note mail_failed needs_staff"
 RELIEVED = "note staff_not_needed waiting"
 
@@ -42,8 +42,8 @@ async def test_resend_without_a_kind_sends_the_last_mail_with_a_new_number(harne
     assert await resend(run) == ResendResult("alert-2", "sent")
     await run.advance_to(DAY + HOUR)
     # Reminder 2 is still to come, so its number stays free.
-    assert await resend(run, replace(AGAIN, request_id="s-2")) == ResendResult("reminder-3", "sent")
-    assert await resend(run, replace(AGAIN, kind="alert", request_id="s-3")) == ResendResult("alert-3", "sent")
+    assert await resend(run, replace(AGAIN, order_id="s-2")) == ResendResult("reminder-3", "sent")
+    assert await resend(run, replace(AGAIN, kind="alert", order_id="s-3")) == ResendResult("alert-3", "sent")
     await run.advance_to(3 * DAY + HOUR)
     mails = [line.partition(" ")[2] for line in run.records.story if " mail " in line]
     assert mails == [
@@ -89,7 +89,7 @@ async def test_resend_that_fails_again_keeps_the_incident_with_staff(harness: Ha
     await run.wait_until_idle()
     assert (await run.handle.query(Case.status)).state == "needs_staff"
     assert len(run.when(FAILED)) == 2
-    assert await resend(run, replace(AGAIN, request_id="s-2")) == ResendResult("alert-3", "sent")
+    assert await resend(run, replace(AGAIN, order_id="s-2")) == ResendResult("alert-3", "sent")
     await run.wait_for_line(RELIEVED)
 
 
@@ -113,7 +113,7 @@ async def test_resend_over_the_daily_cap_is_not_sent_and_its_number_is_used_next
     assert await resend(run) == ResendResult("alert-2", "skipped")
     await run.advance_to(2 * DAY)
     assert run.when("mail alert-2") == []
-    again = replace(AGAIN, kind="alert", request_id="s-2")
+    again = replace(AGAIN, kind="alert", order_id="s-2")
     assert await resend(run, again) == ResendResult("alert-2", "sent")
 
 
@@ -128,11 +128,11 @@ async def test_resend_is_refused_before_the_first_mail_was_sent(
     assert (error.type, "mail alert-1 is still being retried" in error.message) == ("TooEarly", True)
     sending.set()
     await told(run, "mail alert-1")
-    error = await refused(run, replace(AGAIN, kind="reminder", request_id="s-2"))
+    error = await refused(run, replace(AGAIN, kind="reminder", order_id="s-2"))
     assert (error.type, error.message) == ("TooEarly", "there is nothing to send again: no reminder was sent yet")
     assert (
         "kind must be one of: alert, reminder"
-        in (await refused(run, replace(AGAIN, kind="new_keys", request_id="s-3"))).message
+        in (await refused(run, replace(AGAIN, kind="new_keys", order_id="s-3"))).message
     )
 
 
@@ -142,7 +142,7 @@ async def test_restarted_incident_uses_no_mail_number_twice(harness: Harness) ->
     await told(run, "mail alert-1")
     assert await resend(run) == ResendResult("alert-5", "sent")
     await run.advance_to(DAY + HOUR)
-    assert await resend(run, replace(AGAIN, request_id="s-2")) == ResendResult("reminder-3", "sent")
+    assert await resend(run, replace(AGAIN, order_id="s-2")) == ResendResult("reminder-3", "sent")
 
 
 @on_harness

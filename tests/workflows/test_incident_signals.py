@@ -21,22 +21,22 @@ from octy_workflows.messages import (
     RefusalReason,
     StatusResult,
 )
-from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.staff_orders import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
-EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+EVE = StaffDecision("regenerate", "eve", "called them", order_id="d-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
 
 
 MALFORMED = {
     "a_whole_decision": GOOD,
-    "an_order_and_more": {"request": "o-1", **GOOD},
+    "an_order_and_more": {"order": "o-1", **GOOD},
     "nothing": None,
     "list": ["o-1"],
     "empty_object": {},
-    "number": {"request": 1},
+    "number": {"order": 1},
     "no_id": "a b",
     "too_long": "x" * 65,
     "address": ADDRESS,
@@ -84,7 +84,7 @@ async def test_malformed_updates_are_refused_with_a_reason_and_change_nothing(ha
     before = list(run.records.story)
     for name, said in MALFORMED.items():
         error = await refused(run.handle.execute_update(Case.decide, said))
-        assert (name, error.type, "a request id" in error.message) == (name, "Invalid", True)
+        assert (name, error.type, "an order id" in error.message) == (name, "Invalid", True)
     for contents in UNREADABLE.values():
         await refused(run.handle.execute_update("decide", args=contents))
     assert run.records.story == before
@@ -97,7 +97,7 @@ async def test_malformed_signals_are_reported_in_timeline_and_details(harness: H
     for said in MALFORMED.values():
         await run.handle.signal(STAFF_DECISION, said)
     await until_async(lambda: len(refusals(run)) == len(MALFORMED), message=run.records)
-    assert all("a request id" in why for why in refusals(run))
+    assert all("an order id" in why for why in refusals(run))
     assert refusals(run)[-1] in await run.details()
     assert await dismissed(run)
 
@@ -347,7 +347,7 @@ async def test_status_and_details_show_the_state_of_the_incident(harness: Harnes
 async def test_late_signal_is_audited_with_actor_request_and_reason(harness: Harness) -> None:
     run = await harness.incident()
     await run.orders(StaffDecision("regenerate", "ann", "phone call"))
-    await run.orders_by_signal(StaffDecision("dismiss", "dan", "their own test", decision_id="late-1"))
+    await run.orders_by_signal(StaffDecision("dismiss", "dan", "their own test", order_id="late-1"))
     await run.wait_for_line("note decision_refused")
     [note] = [
         order

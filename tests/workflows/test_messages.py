@@ -9,7 +9,7 @@ from temporalio.converter import DefaultPayloadConverter
 
 from octy_middleware import states
 from octy_workflows import messages
-from octy_workflows.staff_requests import StaffDecision, parse_decision
+from octy_workflows.staff_orders import StaffDecision, parse_decision
 
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
@@ -44,7 +44,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
     ("reason_with_escape", GOOD | {"reason": "\x1b[2J"}, "printable"),
     ("reason_too_long", GOOD | {"reason": "x" * 301}, "at most 300"),
     ("dismissed_though_leaked", GOOD | {"leaked": True}, "can't be dismissed"),
-    ("decision_id_with_address", GOOD | {"decision_id": ADDRESS}, "decision_id must be"),
+    ("order_id_with_address", GOOD | {"order_id": ADDRESS}, "order_id must be"),
 ]
 
 
@@ -60,7 +60,7 @@ def test_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> Non
     "said",
     [
         pytest.param(GOOD, id="short"),
-        pytest.param(GOOD | {"leaked": False, "decision_id": "d-1"}, id="long"),
+        pytest.param(GOOD | {"leaked": False, "order_id": "d-1"}, id="long"),
         pytest.param(GOOD | {"decision": "regenerate", "leaked": True}, id="leaked"),
         pytest.param(GOOD | {"reason": "x" * 300, "actor": "a" * 64}, id="longest"),
         pytest.param(GOOD | {"reason": "sie sagten: »das waren wir« – geprüft"}, id="any_language"),
@@ -69,7 +69,7 @@ def test_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> Non
 def test_decision_is_parsed(said: dict[str, Any]) -> None:
     decision = parse_decision(said)
     assert isinstance(decision, StaffDecision)
-    assert asdict(decision) == {"leaked": False, "decision_id": "", **said}
+    assert asdict(decision) == {"leaked": False, "order_id": "", **said}
 
 
 @pytest.mark.parametrize(

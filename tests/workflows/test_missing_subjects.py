@@ -6,7 +6,7 @@ from temporalio.api.enums.v1 import EventType
 
 from octy_workflows.messages import NoticeKind
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
-from octy_workflows.staff_requests import Choice
+from octy_workflows.staff_orders import Choice
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 HOUR = 3600.0

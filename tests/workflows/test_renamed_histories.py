@@ -30,7 +30,6 @@ NAMES = {  # today's name: the earlier one
     "record_missing_subject": "note_missing",
     "record_regeneration_event": "note_regeneration",
     "retire_old_key_pair": "retire_old_pair",
-    "use_staff_request": "use_order",
     "verify_key_pair": "prove_pair",
 }
 

@@ -71,5 +71,5 @@ async def test_webhook_history_has_an_id_and_the_event_name_only(harness: Harnes
     assert case == {"webhook_id": run.handle.id, "event": "keys.ready", "ttl": HOUR}
 
 
-def test_each_staff_request_has_its_own_webhook_workflow() -> None:
+def test_each_staff_order_has_its_own_webhook_workflow() -> None:
     assert len({webhook_workflow_id("a", "w", order) for order in (1, 2)}) == 2

@@ -47,12 +47,12 @@ from octy_workflows.messages import (
     SendMailResult,
     Signal,
     StaffAction,
-    UseStaffRequestInput,
-    UseStaffRequestResult,
+    UseOrderInput,
+    UseOrderResult,
     WebhookStepInput,
     WebhookStepResult,
 )
-from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+from octy_workflows.staff_orders import Choice, StaffDecision, StaffExtension, StaffOrder, StaffResend
 
 _numbers = itertools.count(1)  # of regenerations and orders, across all records
 _ACTIONS = {StaffDecision: StaffAction.DECIDE, StaffExtension: StaffAction.EXTEND, StaffResend: StaffAction.RESEND}
@@ -81,7 +81,7 @@ class FakeRecords:
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and return later
-    staff_orders: dict[str, tuple[StaffAction, StaffRequest]] = field(default_factory=dict)  # by id
+    staff_orders: dict[str, tuple[StaffAction, StaffOrder]] = field(default_factory=dict)  # by id
     used: dict[str, str] = field(default_factory=dict)  # orders, each by the activity that used it
     ignored: list[IgnoredSignal] = field(default_factory=list)  # signals that no row backs
     failures: int = 20
@@ -120,16 +120,16 @@ class FakeRecords:
         """Take the customer's answer as the page does: SQL holds it before anybody is told."""
         assert self.take(DecisionResult(False, choice, leaked, "customer"), ""), "the page shows that an answer stands"
 
-    def changes(self, choice: Choice, *, leaked: bool, by: str, change_id: str) -> None:
+    def changes(self, choice: Choice, *, leaked: bool, by: str, order_id: str) -> None:
         """Change the answer as the command does: SQL holds it before anybody is told."""
-        self.standing, self.standing_id, self.changed = DecisionResult(False, choice, leaked, by), change_id, True
+        self.standing, self.standing_id, self.changed = DecisionResult(False, choice, leaked, by), order_id, True
         self.leaked = self.leaked or leaked
 
-    def order(self, said: StaffRequest, action: StaffAction | None = None) -> dict[str, str]:
+    def order(self, said: StaffOrder, action: StaffAction | None = None) -> dict[str, str]:
         """Write a staff order down; return what a message says of it."""
-        said = said if said.id else said.with_id(f"o-{next(_numbers)}")
-        self.staff_orders[said.id] = action or _ACTIONS[type(said)], said
-        return {"request": said.id}
+        said = said if said.order_id else replace(said, order_id=f"o-{next(_numbers)}")
+        self.staff_orders[said.order_id] = action or _ACTIONS[type(said)], said
+        return {"order": said.order_id}
 
     def take(self, answer: DecisionResult, decision_id: str) -> bool:
         """Let the first answer stand, until the question is reopened or the incident closed."""
@@ -139,20 +139,20 @@ class FakeRecords:
         self.leaked = self.leaked or answer.current_leaked
         return True
 
-    def use(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
+    def use(self, use: UseOrderInput) -> UseOrderResult:
         """Load an order, once; a refused one is told."""
-        action, said = self.staff_orders.get(use.request_id, (None, None))
-        refused = RefusalReason.REQUEST_USED if use.request_id in self.used else None
-        refused = RefusalReason.REQUEST_MISMATCH if action != use.action else refused
-        refused = RefusalReason.REQUEST_MISSING if said is None else refused
-        refused = RefusalReason.UNREADABLE if not use.request_id else refused
+        action, said = self.staff_orders.get(use.order_id, (None, None))
+        refused = RefusalReason.ORDER_USED if use.order_id in self.used else None
+        refused = RefusalReason.ORDER_MISMATCH if action != use.action else refused
+        refused = RefusalReason.ORDER_MISSING if said is None else refused
+        refused = RefusalReason.UNREADABLE if not use.order_id else refused
         if refused is not None:
             words = use.error or str(refused)
             self.tell(use.at, f"refused {use.refused_event}: {words}", use)
-            return UseStaffRequestResult(words)
+            return UseOrderResult(words)
         assert said is not None
-        self.used[use.request_id] = activity.info().activity_id
-        return UseStaffRequestResult("", asdict(said))
+        self.used[use.order_id] = activity.info().activity_id
+        return UseOrderResult("", asdict(said))
 
     @property
     def recorded_signals(self) -> list[Signal]:
@@ -284,19 +284,19 @@ class FakeActivities:
         records.tell(missing.at, f"{'over' if missing.resolved else 'missing'} {missing.kind}", missing)
 
     @activity.defn
-    async def use_staff_request(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
+    async def use_order(self, use: UseOrderInput) -> UseOrderResult:
         return (await self._open(use.subject_id)).use(use)
 
     @activity.defn
     async def record_decision(self, order: RecordDecisionInput) -> DecisionResult:
         records = await self._open(order.incident_id)
         decision = StaffDecision("regenerate", "system", "no answer in time")
-        if order.request_id:
-            said = records.staff_orders[order.request_id][1]
+        if order.order_id:
+            said = records.staff_orders[order.order_id][1]
             assert isinstance(said, StaffDecision)
             decision = said
         given = DecisionResult(True, Choice(decision.decision), decision.leaked, decision.actor)
-        taken = records.take(given, decision.decision_id) or records.standing_id == decision.decision_id != ""
+        taken = records.take(given, decision.order_id) or records.standing_id == decision.order_id != ""
         records.tell(order.at, f"take {decision.decision} of {decision.actor}", decision)
         none = DecisionResult(
             False,

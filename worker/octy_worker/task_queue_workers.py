@@ -106,7 +106,7 @@ class Activities:
         return found[kind]
 
     def _of_messages(self) -> list[Callable[..., Any]]:
-        return [self.control.record_ignored_signal, self.control.record_missing_subject, self.control.use_staff_request]
+        return [self.control.record_ignored_signal, self.control.record_missing_subject, self.control.use_order]
 
 
 _WORKFLOWS: dict[TaskQueueKind | None, Sequence[type]] = {

@@ -27,8 +27,8 @@ from octy_workflows.messages import (
     RenewLinkInput,
     SendMailInput,
     SendMailResult,
-    UseStaffRequestInput,
-    UseStaffRequestResult,
+    UseOrderInput,
+    UseOrderResult,
     WebhookStepInput,
     WebhookStepResult,
 )
@@ -74,10 +74,10 @@ def record_missing_subject(missing: MissingSubject) -> None:
 
 
 @activity.defn
-def use_staff_request(step: UseStaffRequestInput) -> UseStaffRequestResult:
-    """Load a staff request by its id, and mark it as used by one conditional UPDATE; a retry may repeat that.
+def use_order(step: UseOrderInput) -> UseOrderResult:
+    """Load a staff order by its id, and mark it as used by one conditional UPDATE; a retry may repeat that.
 
-    A request that is missing, used or about another subject is refused, added to the timeline and counted.
+    An order that is missing, used or about another subject is refused, added to the timeline and counted.
     """
     raise NotImplementedError
 

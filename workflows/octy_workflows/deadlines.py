@@ -8,7 +8,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.messages import DAY, ExtendedDeadlines, IncidentTimes
     from octy_workflows.retry import Condition, wait_until
     from octy_workflows.staff_input import INVALID, TOO_LATE, refusal
-    from octy_workflows.staff_requests import MAX_EXTENSION_DAYS, StaffExtension
+    from octy_workflows.staff_orders import MAX_EXTENSION_DAYS, StaffExtension
 
 
 class IncidentDeadlines:
@@ -21,7 +21,7 @@ class IncidentDeadlines:
         first = ExtendedDeadlines(start + min(times.staff_after, times.close_after), start + times.close_after)
         self.staff_at, self.close_at = (extended or first).staff_at, (extended or first).close_at
         self.finished = False
-        self.extensions: dict[str, ExtendedDeadlines] = {}  # by request id
+        self.extensions: dict[str, ExtendedDeadlines] = {}  # by order id
         self._first = first
 
     @property
@@ -29,13 +29,13 @@ class IncidentDeadlines:
         """Whether staff is notified at another time than without extensions."""
         return self.staff_at != self._first.staff_at
 
-    def extend(self, request: StaffExtension) -> ExtendedDeadlines:
+    def extend(self, order: StaffExtension) -> ExtendedDeadlines:
         """Move both deadlines by so many days; a staff deadline in the past counts from now."""
-        more = request.days * DAY
+        more = order.days * DAY
         self.close_at += more
         self.staff_at = min(max(self.staff_at, workflow.time()) + more, self.close_at)
-        self.extensions[request.request_id] = ExtendedDeadlines(self.staff_at, self.close_at)
-        return self.extensions[request.request_id]
+        self.extensions[order.order_id] = ExtendedDeadlines(self.staff_at, self.close_at)
+        return self.extensions[order.order_id]
 
     def check_extension(self, days: int) -> None:
         """Raise a refusal when the deadlines can't be extended by so many days."""

@@ -36,13 +36,13 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.staff_input import (
         HOW_TO_DECIDE,
         HOW_TO_EXTEND,
-        REQUEST_REFUSED,
+        ORDER_REFUSED,
         STAFF_SIGNALS,
-        StaffRequests,
-        request_id_in_signal,
-        request_id_in_update,
+        StaffOrders,
+        order_id_in_signal,
+        order_id_in_update,
     )
-    from octy_workflows.staff_requests import Choice, StaffExtension
+    from octy_workflows.staff_orders import Choice, StaffExtension
 
 _SIGNALS = frozenset(
     {Signal.CUSTOMER_ANSWERED, Signal.ANSWER_AMENDED, Signal.FAILURES_INCREASED, Signal.REGENERATION_FINISHED}
@@ -66,14 +66,14 @@ class KeyIncidentWorkflow:
         self._loaded_failures = 0  # of the facts loaded last
         self._recorded_signals: list[str] = []  # of the facts loaded last
         self._ignored_signals = IgnoredSignals(WorkflowKind.INCIDENT, incident.incident_id)
-        self._staff_requests = StaffRequests(WorkflowKind.INCIDENT, incident.incident_id)
+        self._staff_orders = StaffOrders(WorkflowKind.INCIDENT, incident.incident_id)
         self._status = IncidentStatus(incident.incident_id, self.current_details, self._search_attributes)
         self.caller = self._status.caller
         self._answers = AnswerTracker(
-            incident.incident_id, self.current_details, self._staff_requests, self._facts_loader.reload, self.caller
+            incident.incident_id, self.current_details, self._staff_orders, self._facts_loader.reload, self.caller
         )
         self._deadlines = IncidentDeadlines(incident.times, self._start, incident.deadlines)
-        self._mails = IncidentMails(incident, self._answers, self._status, self.current_details, self._staff_requests)
+        self._mails = IncidentMails(incident, self._answers, self._status, self.current_details, self._staff_orders)
         self._regenerations = IncidentRegenerations(
             incident, self._answers, self._status, self.current_details, self._facts_loader.reload
         )
@@ -151,41 +151,41 @@ class KeyIncidentWorkflow:
 
     @workflow.update
     async def decide(self, value: Any) -> DecisionResult:
-        """Use the staff request of this id.
+        """Use the staff order of this id.
 
-        Fails as "Invalid", "StaffRequestRefused" or "TooLate". A repeat gets the same result again.
+        Fails as "Invalid", "StaffOrderRefused" or "TooLate". A repeat gets the same result again.
         """
-        return await self._answers.decide(request_id_in_update(value))
+        return await self._answers.decide(order_id_in_update(value))
 
     @decide.validator
     def _check_decide(self, value: Any) -> None:
-        self._answers.check_update(request_id_in_update(value))
+        self._answers.check_update(order_id_in_update(value))
 
     @workflow.update
     async def extend(self, value: Any) -> ExtendedDeadlines:
-        """Use the staff request of this id: the incident ends later. Fails as `decide`; a repeat changes nothing."""
-        return await self._extend(request_id_in_update(value))
+        """Use the staff order of this id: the incident ends later. Fails as `decide`; a repeat changes nothing."""
+        return await self._extend(order_id_in_update(value))
 
     @extend.validator
     def _check_extend(self, value: Any) -> None:
-        if request_id_in_update(value) not in self._deadlines.extensions:
+        if order_id_in_update(value) not in self._deadlines.extensions:
             self._check_extension()
 
     @workflow.update
     async def resend(self, value: Any) -> ResendResult:
-        """Use the staff request of this id: send a mail again. Returns when it was sent, or why it was not.
+        """Use the staff order of this id: send a mail again. Returns when it was sent, or why it was not.
 
         Fails as `decide`, or as "TooEarly"; a repeat sends nothing.
         """
-        return await self._mails.resend(request_id_in_update(value))
+        return await self._mails.resend(order_id_in_update(value))
 
     @resend.validator
     def _check_resend(self, value: Any) -> None:
-        self._mails.check_resend(request_id_in_update(value))
+        self._mails.check_resend(order_id_in_update(value))
 
     @workflow.signal(dynamic=True, description=HOW_TO_DECIDE)
     async def on_signal(self, name: str, content: Sequence[RawValue]) -> None:
-        """Load the facts from the database, or use the staff request whose id staff sent from the Web UI.
+        """Load the facts from the database, or use the staff order whose id staff sent from the Web UI.
 
         Dynamic, so that every signal arrives here, whatever its name and content. No signal is believed: one without a
         row in the database is recorded and counted, and changes nothing.
@@ -232,23 +232,23 @@ class KeyIncidentWorkflow:
         await self._status.record_event("failures_increased", key=str(failures), detail={"failures": failures})
 
     async def _on_staff_signal(self, action: StaffAction, content: Sequence[RawValue]) -> None:
-        request_id, input_error = request_id_in_signal(content)
+        order_id, input_error = order_id_in_signal(content)
         try:
-            await self._use_request(action, request_id, input_error)
+            await self._use_order(action, order_id, input_error)
         except FailureError as error:
             self.current_details.update(signal=f"A signal was refused: {error.message}.")
-            request = self._staff_requests.used.get(request_id)
-            if request is not None and not (isinstance(error, ApplicationError) and error.type == REQUEST_REFUSED):
-                await self._status.record_refused(request, error.message)
+            order = self._staff_orders.used.get(order_id)
+            if order is not None and not (isinstance(error, ApplicationError) and error.type == ORDER_REFUSED):
+                await self._status.record_refused(order, error.message)
 
-    async def _use_request(self, action: StaffAction, request_id: str, error: str) -> None:
+    async def _use_order(self, action: StaffAction, order_id: str, error: str) -> None:
         match action:
             case StaffAction.DECIDE:
-                await self._answers.decide(request_id, signalled=True, error=error)
+                await self._answers.decide(order_id, signalled=True, error=error)
             case StaffAction.EXTEND:
-                await self._extend(request_id, signalled=True, error=error)
+                await self._extend(order_id, signalled=True, error=error)
             case StaffAction.RESEND | StaffAction.RESEND_KEYS:
-                await self._mails.resend(request_id, signalled=True, error=error)
+                await self._mails.resend(order_id, signalled=True, error=error)
             case unknown:
                 assert_never(unknown)
 
@@ -256,19 +256,19 @@ class KeyIncidentWorkflow:
         self._answers.check_open()
         self._deadlines.check_extension(days)
 
-    async def _extend(self, request_id: str, *, signalled: bool = False, error: str = "") -> ExtendedDeadlines:
+    async def _extend(self, order_id: str, *, signalled: bool = False, error: str = "") -> ExtendedDeadlines:
         """Extend the deadlines, unless the incident is being ended right now. The staff task is resolved."""
         async with self._answers.lock:
-            if not signalled and request_id in self._deadlines.extensions:
-                return self._deadlines.extensions[request_id]
-            request = await self._staff_requests.use(request_id, StaffAction.EXTEND, error)
-            assert isinstance(request, StaffExtension)
-            self._check_extension(request.days)
-            extended = self._deadlines.extend(request)
+            if not signalled and order_id in self._deadlines.extensions:
+                return self._deadlines.extensions[order_id]
+            order = await self._staff_orders.use(order_id, StaffAction.EXTEND, error)
+            assert isinstance(order, StaffExtension)
+            self._check_extension(order.days)
+            extended = self._deadlines.extend(order)
             ends: EventDetail = {"staff_at": int(extended.staff_at), "ends_at": int(extended.close_at)}
-            detail: EventDetail = {"days": request.days, **ends, "reason": request.reason}
+            detail: EventDetail = {"days": order.days, **ends, "reason": order.reason}
             state = self._status.state_without(_NO_ANSWER)
             await self._status.record_event(
-                "extended", key=request.request_id, state=state, actor=request.actor, detail=detail
+                "extended", key=order.order_id, state=state, actor=order.actor, detail=detail
             )
             return extended

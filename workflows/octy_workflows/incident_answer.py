@@ -20,8 +20,8 @@ with workflow.unsafe.imports_passed_through():
         Resolution,
         StaffAction,
     )
-    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_EXTEND, TOO_LATE, StaffRequests, refusal
-    from octy_workflows.staff_requests import Choice
+    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_EXTEND, TOO_LATE, StaffOrders, refusal
+    from octy_workflows.staff_orders import Choice
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AnswerTracker:
         self,
         incident_id: str,
         current_details: CurrentDetails,
-        staff_requests: StaffRequests,
+        staff_orders: StaffOrders,
         reload: Callable[[], Awaitable[None]],
         caller: ActivityCaller,
     ) -> None:
@@ -61,10 +61,10 @@ class AnswerTracker:
         self.lock = asyncio.Lock()  # held while a decision is recorded, or the incident is closed without an answer
         self._incident_id = incident_id
         self._current_details = current_details
-        self._staff_requests = staff_requests
+        self._staff_orders = staff_orders
         self._reload = reload
         self._caller = caller
-        self._results: dict[str, DecisionResult] = {}  # by request id
+        self._results: dict[str, DecisionResult] = {}  # by order id
 
     def settled(self) -> bool:
         """Return whether no answer is waited for."""
@@ -85,37 +85,37 @@ class AnswerTracker:
         """Return whether the current answer is that no new keys are needed."""
         return self.current is not None and self.current.choice == Choice.DISMISS
 
-    async def decide(self, request_id: str, *, signalled: bool = False, error: str = "") -> DecisionResult:
+    async def decide(self, order_id: str, *, signalled: bool = False, error: str = "") -> DecisionResult:
         """Take one decision at a time; refuse it as too late when there is an answer.
 
         A repeated update gets the same result again. A repeated signal is refused as used: no caller waits for it.
         """
         async with self.lock:
-            result = None if signalled else self._results.get(request_id)
-            result = result or await self._record_request(request_id, error)
+            result = None if signalled else self._results.get(order_id)
+            result = result or await self._record_order(order_id, error)
         if not result.accepted:
             why = result.reason or f"too late, there is an earlier answer: {IncidentAnswer.of(result)}"
             raise refusal(why, TOO_LATE)
         return result
 
-    async def _record_request(self, request_id: str, error: str) -> DecisionResult:
-        request = await self._staff_requests.use(request_id, StaffAction.DECIDE, error)
+    async def _record_order(self, order_id: str, error: str) -> DecisionResult:
+        order = await self._staff_orders.use(order_id, StaffAction.DECIDE, error)
         if self.settled():  # as far as is known here; the database may have reopened it
             await self._reload()
         self.check_open()
-        self._results[request.id] = await self.record(request.id, f"requested by {request.actor}")
-        return self._results[request.id]
+        self._results[order.order_id] = await self.record(order.order_id, f"ordered by {order.actor}")
+        return self._results[order.order_id]
 
-    async def record(self, request_id: str, summary: str) -> DecisionResult:
-        """Let the database decide about a staff request, or (with an empty id) about a timeout; then load the facts."""
-        step = RecordDecisionInput(self._incident_id, request_id, workflow.time())
+    async def record(self, order_id: str, summary: str) -> DecisionResult:
+        """Let the database decide about a staff order, or (with an empty id) about a timeout; then load the facts."""
+        step = RecordDecisionInput(self._incident_id, order_id, workflow.time())
         result = await self._caller.execute(activities.record_decision, step, summary)
         await self._reload()
         return result
 
-    def check_update(self, request_id: str) -> None:
-        """Raise a refusal when no answer is waited for, unless this request is a repeat."""
-        if request_id not in self._results:
+    def check_update(self, order_id: str) -> None:
+        """Raise a refusal when no answer is waited for, unless this order is a repeat."""
+        if order_id not in self._results:
             self.check_open()
 
     def check_open(self) -> None:

@@ -19,8 +19,8 @@ with workflow.unsafe.imports_passed_through():
         StaffAction,
     )
     from octy_workflows.retry import wait_until
-    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffRequests, refusal
-    from octy_workflows.staff_requests import StaffResend
+    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffOrders, refusal
+    from octy_workflows.staff_orders import StaffResend
 
 MAIL_FAILED = "mail_failed"
 MAIL_WITHHELD = "mail_withheld"
@@ -36,10 +36,10 @@ class IncidentMails(MailSender):
         answers: AnswerTracker,
         status: IncidentStatus,
         current_details: CurrentDetails,
-        staff_requests: StaffRequests,
+        staff_orders: StaffOrders,
     ) -> None:
         self.current_details = current_details
-        self._staff_requests = staff_requests
+        self._staff_orders = staff_orders
         self.caller = status.caller
         self._id = incident.incident_id
         self._remind_after = incident.times.remind_after
@@ -49,7 +49,7 @@ class IncidentMails(MailSender):
         self._last_numbers = {kind: max(number, incident.mail_numbers.get(kind, 0)) for kind, number in first.items()}
         self._ended: list[MailKind] = []  # sent, or failed for good
         self._in_progress: list[str] = []
-        self._resent: dict[str, ResendResult] = {}  # by request id
+        self._resent: dict[str, ResendResult] = {}  # by order id
         self._requested: list[str] = []  # mails requested by staff, who get the result from the update
 
     async def send_alert_and_reminders(self, start: float) -> None:
@@ -69,9 +69,9 @@ class IncidentMails(MailSender):
             self._in_progress.remove(name)
         self._ended.append(kind)
 
-    def check_resend(self, request_id: str) -> None:
-        """Raise a refusal when no mail can be sent again, unless this request is a repeat."""
-        if request_id not in self._resent:
+    def check_resend(self, order_id: str) -> None:
+        """Raise a refusal when no mail can be sent again, unless this order is a repeat."""
+        if order_id not in self._resent:
             self._check_resend("")
 
     def _check_resend(self, kind: str) -> None:
@@ -82,23 +82,23 @@ class IncidentMails(MailSender):
         if not self._ended or (kind and kind not in self._ended):
             raise refusal(f"there is nothing to send again: no {kind or 'mail'} was sent yet", TOO_EARLY)
 
-    async def resend(self, request_id: str, *, signalled: bool = False, error: str = "") -> ResendResult:
-        """Send a mail again with the next number, once for each request.
+    async def resend(self, order_id: str, *, signalled: bool = False, error: str = "") -> ResendResult:
+        """Send a mail again with the next number, once for each order.
 
-        A mail that the daily cap prevents is not retried; its number is used for the next request.
+        A mail that the daily cap prevents is not retried; its number is used for the next order.
         """
-        if not signalled and request_id in self._resent:
-            return self._resent[request_id]
-        request = await self._staff_requests.use(request_id, StaffAction.RESEND, error)
-        assert isinstance(request, StaffResend)
-        self._check_resend(request.kind)
-        kind = MailKind(request.kind) if request.kind else self._ended[-1]
+        if not signalled and order_id in self._resent:
+            return self._resent[order_id]
+        order = await self._staff_orders.use(order_id, StaffAction.RESEND, error)
+        assert isinstance(order, StaffResend)
+        self._check_resend(order.kind)
+        kind = MailKind(order.kind) if order.kind else self._ended[-1]
         number = self._last_numbers[kind] + 1
         name = f"{kind}-{number}"
         self._in_progress.append(name)
         self._requested.append(name)
         try:
-            await self._record_request(request, name)
+            await self._record_order(order, name)
             mail = SendMailInput(self._id, kind, number, workflow.time())
             state = await self._send_mail_once(mail, stop=self._answers.settled)
         finally:
@@ -108,14 +108,12 @@ class IncidentMails(MailSender):
         if state is not MailFinalState.SKIPPED:
             self._last_numbers[kind] = number
             self._ended.append(kind)
-        self._resent[request.request_id] = ResendResult(name, state)
-        return self._resent[request.request_id]
+        self._resent[order.order_id] = ResendResult(name, state)
+        return self._resent[order.order_id]
 
-    async def _record_request(self, request: StaffResend, name: str) -> None:
-        detail: EventDetail = {"mail": name, "reason": request.reason}
-        await self._status.record_event(
-            "mail_ordered_again", key=request.request_id, actor=request.actor, detail=detail
-        )
+    async def _record_order(self, order: StaffResend, name: str) -> None:
+        detail: EventDetail = {"mail": name, "reason": order.reason}
+        await self._status.record_event("mail_ordered_again", key=order.order_id, actor=order.actor, detail=detail)
 
     async def _on_mail_sent(self, mail: SendMailInput) -> None:
         for cause in (MAIL_FAILED, MAIL_WITHHELD, ALERT_HELD):

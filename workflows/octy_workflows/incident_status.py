@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
         WorkflowKind,
     )
     from octy_workflows.search_attributes import SearchAttributes
-    from octy_workflows.staff_requests import StaffRequest
+    from octy_workflows.staff_orders import StaffOrder
 
 _SYSTEM = "system"
 _HEADLINE = {
@@ -85,21 +85,21 @@ class IncidentStatus:
         self._current_details.update(staff="")
         return IncidentState.WAITING
 
-    async def record_refused(self, request: StaffRequest, why: str) -> None:
-        """Add a refused staff request to the timeline: who, what and why.
+    async def record_refused(self, order: StaffOrder, why: str) -> None:
+        """Add a refused staff order to the timeline: who, what and why.
 
         The database code and the `octy` command use the same key, so a refusal is recorded once.
         """
-        detail: EventDetail = {**request.event_detail(), "reason": request.reason, "why": why}
+        detail: EventDetail = {**order.event_detail(), "reason": order.reason, "why": why}
         step = RecordIncidentEventInput(
             self._id,
-            f"refused-{request.id}",
-            request.refused_event,
+            f"refused-{order.order_id}",
+            order.refused_event,
             workflow.time(),
-            actor=request.actor,
+            actor=order.actor,
             detail=detail,
         )
-        await self.caller.execute(activities.record_incident_event, step, request.refused_event)
+        await self.caller.execute(activities.record_incident_event, step, order.refused_event)
 
     async def close(self, resolution: Resolution) -> bool:
         """Close the incident, unless the database has another answer or its keys are pending; return whether it is."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from octy_workflows.staff_requests import Choice
+from octy_workflows.staff_orders import Choice
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -292,17 +292,17 @@ class WorkflowKind(StrEnum):
 
 
 class RefusalReason(StrEnum):
-    """Why a workflow refused a signal or a staff request; a label of metrics."""
+    """Why a workflow refused a signal or a staff order; a label of metrics."""
 
     NO_ROW = "no_row"  # the database has no row for this signal
     UNKNOWN_NAME = "unknown_name"  # the workflow does not know a signal of this name
-    UNREADABLE = "unreadable"  # it contains no request id
-    REQUEST_MISSING = "request_missing"  # there is no request of this id
-    REQUEST_MISMATCH = "request_mismatch"  # the request is about another subject or action
-    REQUEST_USED = "request_used"
-    REQUEST_INVALID = "request_invalid"  # the request's row has invalid values
-    REQUEST_UNPROVEN = "request_unproven"  # the row was not received by this system, or its proof is wrong
-    REQUEST_NOT_ALLOWED = "request_not_allowed"  # the person may not order this, or not any more
+    UNREADABLE = "unreadable"  # it contains no order id
+    ORDER_MISSING = "order_missing"  # there is no order of this id
+    ORDER_MISMATCH = "order_mismatch"  # the order is about another subject or action
+    ORDER_USED = "order_used"
+    ORDER_INVALID = "order_invalid"  # the order's row has invalid values
+    ORDER_UNPROVEN = "order_unproven"  # the row was not received by this system, or its proof is wrong
+    ORDER_NOT_ALLOWED = "order_not_allowed"  # the person may not order this, or not any more
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ class MissingSubject:
 
 
 class StaffAction(StrEnum):
-    """What staff can request of a workflow; each is an action of orders (`octy_worker.access.roles`)."""
+    """What staff can order of a workflow; each is an action of orders (`octy_worker.access.roles`)."""
 
     DECIDE = "decide"
     EXTEND = "extend"
@@ -342,14 +342,14 @@ class StaffAction(StrEnum):
 
 
 @dataclass(frozen=True)
-class UseStaffRequestInput:
-    """Input of `use_staff_request`.
+class UseOrderInput:
+    """Input of `use_order`.
 
-    `request_id` is empty when the message contained none, and `error` says why. `refused_event`: name of the timeline
+    `order_id` is empty when the message contained none, and `error` says why. `refused_event`: name of the timeline
     event for a refusal.
     """
 
-    request_id: str
+    order_id: str
     kind: WorkflowKind
     subject_id: str
     action: StaffAction
@@ -359,11 +359,11 @@ class UseStaffRequestInput:
 
 
 @dataclass(frozen=True)
-class UseStaffRequestResult:
-    """The fields of the request, or in `refused` why it was refused."""
+class UseOrderResult:
+    """The fields of the order, or in `refused` why it was refused."""
 
     refused: str
-    request: dict[str, Any] = field(default_factory=dict)
+    order: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -522,10 +522,10 @@ class RecordIncidentEventInput:
 
 @dataclass(frozen=True)
 class RecordDecisionInput:
-    """Input of `record_decision`. `request_id`: of a used staff request. Empty: no answer, "system" decides."""
+    """Input of `record_decision`. `order_id`: of a used staff order. Empty: no answer, "system" decides."""
 
     incident_id: str
-    request_id: str
+    order_id: str
     at: float
 
 

@@ -43,7 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.retry import BACKGROUND_RETRY, never, wait_until
     from octy_workflows.search_attributes import SearchAttributes
     from octy_workflows.signals import FactsLoader, IgnoredSignals
-    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffRequests, refusal, request_id_in_update
+    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffOrders, order_id_in_update, refusal
 
 _OPEN, _SENT = "open", "sent"  # states of the row; the others are COLLECTED and `RegenerationFinalState`
 _NOT_FINAL = (_OPEN, _SENT, COLLECTED)
@@ -77,8 +77,8 @@ class KeyRegenerationWorkflow(MailSender):
         self._facts_loader = FactsLoader(self._load_facts)
         self._recorded_signals: list[str] = []  # of the facts loaded last
         self._ignored_signals = IgnoredSignals(WorkflowKind.REGENERATION, regeneration.regeneration_id)
-        self._staff_requests = StaffRequests(WorkflowKind.REGENERATION, regeneration.regeneration_id)
-        self._resent: dict[str, int] = {}  # numbers of mails, by request id
+        self._staff_orders = StaffOrders(WorkflowKind.REGENERATION, regeneration.regeneration_id)
+        self._resent: dict[str, int] = {}  # numbers of mails, by order id
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._old_pair_ended = False
         self._renew_lock = asyncio.Lock()
@@ -246,22 +246,22 @@ class KeyRegenerationWorkflow(MailSender):
 
     @workflow.update
     async def resend(self, value: Any) -> int:
-        """Use the staff request of this id: mail a new link, or the keys, at once; return the mail's number.
+        """Use the staff order of this id: mail a new link, or the keys, at once; return the mail's number.
 
-        Fails as "Invalid", "StaffRequestRefused", "TooEarly" or "TooLate"; a repeat sends nothing.
+        Fails as "Invalid", "StaffOrderRefused", "TooEarly" or "TooLate"; a repeat sends nothing.
         """
-        request_id = request_id_in_update(value)
-        if request_id not in self._resent:
-            await self._staff_requests.use(request_id, StaffAction.RESEND_KEYS)
+        order_id = order_id_in_update(value)
+        if order_id not in self._resent:
+            await self._staff_orders.use(order_id, StaffAction.RESEND_KEYS)
             generation = await self._renew_link()
             if not generation:
                 raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
-            self._resent[request_id] = generation
-        return self._resent[request_id]
+            self._resent[order_id] = generation
+        return self._resent[order_id]
 
     @resend.validator
     def _check_resend(self, value: Any) -> None:
-        if request_id_in_update(value) in self._resent:
+        if order_id_in_update(value) in self._resent:
             return
         if self._delivery_state == COLLECTED and self._regeneration.delivery_method is DeliveryMethod.MAIL:
             raise refusal(f"too late: {_MAILED}", TOO_LATE)

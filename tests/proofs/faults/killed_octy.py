@@ -52,7 +52,7 @@ STEPS: dict[str, Callable[[Path], None]] = {
     "in transaction": lambda file: after(key_orders, "revoke", file),  # used and done, not committed
     "committed": lambda file: after(orders, "carry_out", file),  # done; the command has told nobody
     # of the worker
-    "used": lambda file: after(WorkflowMessageActivities, "use_staff_request", file),  # committed, not reported
+    "used": lambda file: after(WorkflowMessageActivities, "use_order", file),  # committed, not reported
     "recorded": lambda file: after(IncidentActivities, "record_decision", file),  # committed, not reported
     "none": lambda _file: None,
 }

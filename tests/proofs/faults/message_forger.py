@@ -22,7 +22,7 @@ from temporalio.service import RPCError
 
 from octy_worker.dev import LOOPBACK
 from octy_workflows.messages import Signal
-from octy_workflows.staff_requests import STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND
+from octy_workflows.staff_orders import STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND
 from proofs.faults.context import RunContext
 
 _INTERVAL = 0.25  # seconds between two messages
@@ -34,7 +34,7 @@ _CONTENTS: tuple[object, ...] = (
     {"choice": "regenerate", "leaked": True, "by": "customer"},
     {"decision": "dismiss", "actor": "mallory", "reason": "all is well", "leaked": False},
     {"regeneration_id": str(uuid4()), "state": "done"},
-    {"request": str(uuid4())},
+    {"order": str(uuid4())},
     {"failures": 1_000_000},
     str(uuid4()),
 )

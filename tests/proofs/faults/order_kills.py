@@ -54,7 +54,7 @@ class KilledStack:
         )
 
     def decide(self, step: str, incident_id: str, order_id: str) -> CommandResult:
-        why = ("--reason", "killed on purpose", "--decision-id", order_id, "--timeout", "60")
+        why = ("--reason", "killed on purpose", "--order-id", order_id, "--timeout", "60")
         return self.command(step, "incidents", "decide", incident_id, "dismiss", *why)
 
     def start_worker(self, step: str) -> None:
@@ -128,7 +128,7 @@ def _kill_worker(rig: KilledStack, step: str, report: Report) -> None:
 
 
 def _decide_words(incident_id: str, order_id: str) -> tuple[str, ...]:
-    why = ("--reason", "killed on purpose", "--decision-id", order_id, "--timeout", "90")
+    why = ("--reason", "killed on purpose", "--order-id", order_id, "--timeout", "90")
     return ("incidents", "decide", incident_id, "dismiss", *why)
 
 

@@ -46,7 +46,7 @@ from octy_workflows.messages import (
     WebhookStepInput,
 )
 from octy_workflows.retry import SUBJECT_MISSING
-from octy_workflows.staff_requests import Choice, StaffDecision
+from octy_workflows.staff_orders import Choice, StaffDecision
 from worker.activities import test_mail_activity
 from worker.activities import test_workflow_messages as messages
 
@@ -132,7 +132,7 @@ def decision(
     rig: ActivityRig, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = D1, **more: Any
 ) -> RecordDecisionInput:
     """Have a decision received, as by the command, and mark it as used, as its workflow does."""
-    said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
+    said = StaffDecision(choice, "ann", "on the phone", order_id=number, **more)
     receive_order(rig.world, StaffAction.DECIDE, incident_id, said, NOW)
     use_order(rig.world, number, Action.DECIDE, incident_id, by="this call", now=NOW)
     return RecordDecisionInput(incident_id, number, NOW)
@@ -408,7 +408,7 @@ WITHOUT_SUBJECT = {
 }  # or one that may be anything
 ASKED_ELSEWHERE = {
     "send_mail": test_mail_activity.test_mail_with_a_missing_subject_is_retried,
-    "use_staff_request": messages.test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted,
+    "use_order": messages.test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted,
 }
 
 

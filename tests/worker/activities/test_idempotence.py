@@ -52,11 +52,11 @@ from octy_workflows.messages import (
     Resolution,
     SendMailInput,
     StaffAction,
-    UseStaffRequestInput,
+    UseOrderInput,
     WebhookStepInput,
     WorkflowKind,
 )
-from octy_workflows.staff_requests import StaffExtension
+from octy_workflows.staff_orders import StaffExtension
 from worker.activities.test_activities import ActivityRig, decision, declared
 from worker.maintenance import test_digest, test_reconciliation, test_retention_runs
 
@@ -127,12 +127,10 @@ def event(rig: ActivityRig, url: str = "https://hooks.acme.example/") -> Webhook
     return order
 
 
-def order_use(rig: ActivityRig, incident_id: str) -> UseStaffRequestInput:
+def order_use(rig: ActivityRig, incident_id: str) -> UseOrderInput:
     said = StaffExtension(7, "ann", "on holiday")
     order_id = receive_order(rig.world, StaffAction.EXTEND, incident_id, said, NOW)
-    return UseStaffRequestInput(
-        order_id, WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW
-    )
+    return UseOrderInput(order_id, WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_event, "", NOW)
 
 
 def ignored(incident_id: str) -> IgnoredSignal:
@@ -140,7 +138,7 @@ def ignored(incident_id: str) -> IgnoredSignal:
 
 
 IN_TEMPORAL = (
-    "use_staff_request",
+    "use_order",
     "record_ignored_signal",
     "record_missing_subject",
 )  # they ask which call of theirs this is
@@ -182,7 +180,7 @@ ROWS = [
     ),
     Row("load_incident_facts", lambda rig: LoadFactsInput(answered(rig), NOW), 0),
     Row("load_regeneration_facts", lambda rig: LoadFactsInput(collected(rig), NOW), 0),
-    Row("use_staff_request", lambda rig: order_use(rig, case(rig))),
+    Row("use_order", lambda rig: order_use(rig, case(rig))),
     Row("record_ignored_signal", lambda rig: ignored(case(rig))),
     Row(
         "record_missing_subject",

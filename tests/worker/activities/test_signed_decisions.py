@@ -27,7 +27,7 @@ from octy_worker.access.receipts import Evidence, OrderReceipts, Unproven, Unpro
 from octy_worker.access.roles import Action
 from octy_worker.dev.temporal_server import find_temporal
 from octy_workflows.messages import RefusalReason, WorkflowKind, incident_workflow_id
-from octy_workflows.staff_requests import STAFF_DECISION
+from octy_workflows.staff_orders import STAFF_DECISION
 
 NOW = float(int(time.time()))
 FORGED = uuid7(NOW)
@@ -77,10 +77,10 @@ class Office:
         return await asyncio.to_thread(subprocess.run, command, **options)
 
     async def update(self, order_id: str) -> subprocess.CompletedProcess[str]:
-        return await self.cli("update execute", "--name", "decide", "--input", json.dumps({"request": order_id}))
+        return await self.cli("update execute", "--name", "decide", "--input", json.dumps({"order": order_id}))
 
     async def signal(self, order_id: str) -> subprocess.CompletedProcess[str]:
-        return await self.cli("signal", "--name", STAFF_DECISION, "--input", json.dumps({"request": order_id}))
+        return await self.cli("signal", "--name", STAFF_DECISION, "--input", json.dumps({"order": order_id}))
 
     def rows(self, statement: str) -> list[tuple]:
         return self.rig.world.rows(statement)
@@ -163,17 +163,17 @@ def promoted(office: Office) -> str:
 FACTOR = "UPDATE staff_order SET factor = 'break-glass'"
 BODY = "UPDATE staff_order SET body = REPLACE(body, 'dismiss', 'regenerate')"
 FORGERIES = {
-    "an_invented_id": (lambda _office: FORGED, {}, RefusalReason.REQUEST_MISSING),
+    "an_invented_id": (lambda _office: FORGED, {}, RefusalReason.ORDER_MISSING),
     "no_id_at_all": (lambda _office: "", {}, None),
-    "a_row_without_proof": (unproven, {}, RefusalReason.REQUEST_UNPROVEN),
-    "a_row_inserted_by_sql": (inserted, {}, RefusalReason.REQUEST_UNPROVEN),
-    "a_body_edited_by_sql": (edited(BODY), {}, RefusalReason.REQUEST_UNPROVEN),
-    "a_receipt_edited_by_sql": (edited(FACTOR), {}, RefusalReason.REQUEST_UNPROVEN),
-    "of_another_incident": (elsewhere, {}, RefusalReason.REQUEST_MISMATCH),
-    "of_a_disabled_person": (disabled, {}, RefusalReason.REQUEST_NOT_ALLOWED),
-    "of_a_role_set_by_sql": (promoted, {}, RefusalReason.REQUEST_NOT_ALLOWED),
-    "of_a_revoked_certificate": (received, {"staff_revoked": ("serial:18",)}, RefusalReason.REQUEST_NOT_ALLOWED),
-    "unapproved": (received, {"four_eyes": ("incident.decide",)}, RefusalReason.REQUEST_NOT_ALLOWED),
+    "a_row_without_proof": (unproven, {}, RefusalReason.ORDER_UNPROVEN),
+    "a_row_inserted_by_sql": (inserted, {}, RefusalReason.ORDER_UNPROVEN),
+    "a_body_edited_by_sql": (edited(BODY), {}, RefusalReason.ORDER_UNPROVEN),
+    "a_receipt_edited_by_sql": (edited(FACTOR), {}, RefusalReason.ORDER_UNPROVEN),
+    "of_another_incident": (elsewhere, {}, RefusalReason.ORDER_MISMATCH),
+    "of_a_disabled_person": (disabled, {}, RefusalReason.ORDER_NOT_ALLOWED),
+    "of_a_role_set_by_sql": (promoted, {}, RefusalReason.ORDER_NOT_ALLOWED),
+    "of_a_revoked_certificate": (received, {"staff_revoked": ("serial:18",)}, RefusalReason.ORDER_NOT_ALLOWED),
+    "unapproved": (received, {"four_eyes": ("incident.decide",)}, RefusalReason.ORDER_NOT_ALLOWED),
 }  # fmt: skip
 
 

@@ -17,15 +17,15 @@ from octy_workflows.messages import (
     IgnoredSignal,
     RefusalReason,
     StaffAction,
-    UseStaffRequestInput,
-    UseStaffRequestResult,
+    UseOrderInput,
+    UseOrderResult,
     WorkflowKind,
 )
-from octy_workflows.staff_requests import StaffDecision
+from octy_workflows.staff_orders import StaffDecision
 
 NOW = 1_770_000_000.0
 D1, D2, D3, D4, D9 = (f"0199f2c4-9c3b-7d4e-8a1f-ba987654321{number}" for number in (1, 2, 3, 4, 9))
-DAN = StaffDecision("dismiss", "dan", "their own test", decision_id=D1)
+DAN = StaffDecision("dismiss", "dan", "their own test", order_id=D1)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def control(world: World, counted: Counter[RefusalReason]) -> WorkflowMessageAct
 
 def use(
     control: WorkflowMessageActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object
-) -> UseStaffRequestResult:
+) -> UseOrderResult:
     """Use a decision, in the activity of this id."""
     asked = {
         "kind": WorkflowKind.INCIDENT,
@@ -59,9 +59,7 @@ def use(
         "error": "",
         **more,
     }
-    return within(call).run(
-        control.use_staff_request, UseStaffRequestInput(order_id, subject_id=subject_id, at=NOW, **asked)
-    )
+    return within(call).run(control.use_order, UseOrderInput(order_id, subject_id=subject_id, at=NOW, **asked))
 
 
 def within(call: str) -> ActivityEnvironment:
@@ -75,26 +73,26 @@ def refusals(world: World, incident_id: str) -> list[tuple]:
     return [(what, actor, json.loads(detail)) for what, actor, detail in world.rows(query, id=incident_id)]
 
 
-def test_use_staff_request_returns_the_order_and_the_same_for_a_retry(world, control, incident):
+def test_use_order_returns_the_order_and_the_same_for_a_retry(world, control, incident):
     receive_order(world, StaffAction.DECIDE, incident, DAN, NOW)
     first = use(control, D1, incident)
-    assert first == UseStaffRequestResult(
-        "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": D1}
+    assert first == UseOrderResult(
+        "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "order_id": D1}
     )
     assert use(control, D1, incident) == first
     assert world.rows("SELECT state, ended_at IS NOT NULL FROM staff_order") == [("used", True)]
 
 
 REFUSED = {
-    "missing": (D9, {}, RefusalReason.REQUEST_MISSING),
-    "about_another_case": (D2, {}, RefusalReason.REQUEST_MISMATCH),
+    "missing": (D9, {}, RefusalReason.ORDER_MISSING),
+    "about_another_case": (D2, {}, RefusalReason.ORDER_MISMATCH),
     "of_another_action": (
         D1,
         {"action": StaffAction.EXTEND, "refused_event": "extension_refused"},
-        RefusalReason.REQUEST_MISMATCH,
+        RefusalReason.ORDER_MISMATCH,
     ),
-    "used": (D3, {}, RefusalReason.REQUEST_USED),
-    "withdrawn": (D4, {}, RefusalReason.REQUEST_USED),
+    "used": (D3, {}, RefusalReason.ORDER_USED),
+    "withdrawn": (D4, {}, RefusalReason.ORDER_USED),
     "unreadable": ("", {"error": "it came in plaintext"}, RefusalReason.UNREADABLE),
 }
 
@@ -104,13 +102,13 @@ def test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted(  #
     world, control, counted, incident, order_id, more, why
 ):
     for number, subject in ((D1, incident), (D2, "another"), (D3, incident), (D4, incident)):
-        receive_order(world, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
+        receive_order(world, StaffAction.DECIDE, subject, replace(DAN, order_id=number), NOW)
     use(control, D3, incident, call="0")
     with world.database.write_session() as session:
         receipts_of(world).refuse(session, D4, "too late", NOW)
     before = world.rows("SELECT id, used_by, state FROM staff_order ORDER BY id")
     refused = use(control, order_id, incident, **more)
-    assert (bool(refused.refused), refused.request) == (True, {})
+    assert (bool(refused.refused), refused.order) == (True, {})
     assert refusals(world, incident) == [
         (more.get("refused_event", "decision_refused"), "system", {"why": refused.refused})
     ]
@@ -121,15 +119,15 @@ def test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted(  #
 def test_staff_order_whose_fields_are_no_decision_is_refused(world, control, counted, incident):
     receive_order(world, StaffAction.DECIDE, incident, replace(DAN, decision="destroy"), NOW)
     assert "decision must be one of" in use(control, D1, incident).refused
-    assert counted == {RefusalReason.REQUEST_INVALID: 1}
+    assert counted == {RefusalReason.ORDER_INVALID: 1}
 
 
 CHANGED = {
-    "body": ("UPDATE staff_order SET body = REPLACE(body, 'dismiss', 'regen')", RefusalReason.REQUEST_INVALID),
-    "no_json": ("UPDATE staff_order SET body = '{'", RefusalReason.REQUEST_INVALID),
-    "actor": ("UPDATE staff_order SET body = REPLACE(body, 'dan', 'system')", RefusalReason.REQUEST_INVALID),
-    "column": ("UPDATE staff_order SET actor = 'eve'", RefusalReason.REQUEST_MISMATCH),
-    "state": ("UPDATE staff_order SET state = 'granted'", RefusalReason.REQUEST_USED),
+    "body": ("UPDATE staff_order SET body = REPLACE(body, 'dismiss', 'regen')", RefusalReason.ORDER_INVALID),
+    "no_json": ("UPDATE staff_order SET body = '{'", RefusalReason.ORDER_INVALID),
+    "actor": ("UPDATE staff_order SET body = REPLACE(body, 'dan', 'system')", RefusalReason.ORDER_INVALID),
+    "column": ("UPDATE staff_order SET actor = 'eve'", RefusalReason.ORDER_MISMATCH),
+    "state": ("UPDATE staff_order SET state = 'granted'", RefusalReason.ORDER_USED),
 }
 
 
@@ -146,7 +144,7 @@ def test_staff_order_changed_by_sql_to_something_invalid_is_refused(  # noqa: PL
 
 def test_concurrent_calls_use_a_staff_order_once(world, control, counted, incident):
     receive_order(world, StaffAction.DECIDE, incident, DAN, NOW)
-    found: list[UseStaffRequestResult] = []
+    found: list[UseOrderResult] = []
     threads = [
         threading.Thread(target=lambda call=call: found.append(use(control, D1, incident, call=str(call))))
         for call in range(8)
@@ -156,7 +154,7 @@ def test_concurrent_calls_use_a_staff_order_once(world, control, counted, incide
     for thread in threads:
         thread.join()
     assert sum(not one.refused for one in found) == 1
-    assert counted == {RefusalReason.REQUEST_USED: 7}
+    assert counted == {RefusalReason.ORDER_USED: 7}
 
 
 def test_ignored_signals_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, incident):
@@ -191,21 +189,21 @@ def test_ignored_signal_of_a_subject_without_a_timeline_is_counted(world, contro
         (("resend", "--kind", "alert"), "resend", "incident.resend", {"kind": "alert"}),
     ],
 )
-def test_request_only_has_the_order_received_and_prints_its_id_without_temporal(  # noqa: PLR0917  # a row
+def test_order_only_has_the_order_received_and_prints_its_id_without_temporal(  # noqa: PLR0917  # a row
     world, incident, words, action, order, fields
 ):
     verb, *rest = words
     octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
-    done = octy("incidents", verb, incident, *rest, "--reason", "by phone", "--request-only", "--json").must()
+    done = octy("incidents", verb, incident, *rest, "--reason", "by phone", "--order-only", "--json").must()
     assert done.json["update"] == action
     [(order_id, said, subject, body, actor)] = world.rows("SELECT id, action, subject, body, actor FROM staff_order")
-    assert (order_id, said, subject, actor) == (done.json["request"], order, incident, "ada")
+    assert (order_id, said, subject, actor) == (done.json["order"], order, incident, "ada")
     assert json.loads(body)["fields"] == fields
 
 
 def test_repeated_order_is_received_once_and_another_of_its_id_is_refused(world, incident):
     octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
-    words = ("incidents", "extend", incident, "--request-only", "--request-id", D1)
+    words = ("incidents", "extend", incident, "--order-only", "--order-id", D1)
     for reason in ("on holiday", "said again"):
         octy(*words, "--days", "7", "--reason", reason).must()
     for other in (("--days", "8"), ("--days", "7", "--actor", "dan")):

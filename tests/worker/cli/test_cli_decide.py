@@ -18,7 +18,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import KeyPairState
-from octy_worker.cli import exit_process, incidents, incidents_requests
+from octy_worker.cli import exit_process, incidents, incidents_orders
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -35,7 +35,7 @@ def stack(tmp_path_factory) -> Iterator[CliStack]:
 def test_decision_is_applied_and_its_repeat_has_no_effect(stack):
     pair, incident_id = stack.open_incident()
     done = stack.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
-    assert set(done.json) == set(incidents_requests.DECIDE_JSON.split(", "))
+    assert set(done.json) == set(incidents_orders.DECIDE_JSON.split(", "))
     assert (done.json["accepted"], done.json["why"], done.json["actor"]) == (True, "", "ada")
     assert '"what": "case_decided"' in done.stderr
     [answer] = stack.events(incident_id, "answered")
@@ -44,8 +44,8 @@ def test_decision_is_applied_and_its_repeat_has_no_effect(stack):
         (KeyPairState.RETIRED,)
     ]
     stack.until(lambda: stack.state(incident_id) == "regenerating")
-    decision_id = done.json["decision_id"]
-    again = stack.decide(incident_id, "regenerate", "--leaked", *WHY, "--decision-id", decision_id).must()
+    order_id = done.json["order_id"]
+    again = stack.decide(incident_id, "regenerate", "--leaked", *WHY, "--order-id", order_id).must()
     assert "Decided: regenerate, leaked, by ada." in again.stdout
     assert len(stack.events(incident_id, "answered")) == 1
     assert stack.events(incident_id, "decision_refused") == []
@@ -55,7 +55,7 @@ def test_dismissed_incident_closes_and_stays_closed(stack):
     _, incident_id = stack.open_incident()
     done = stack.decide(incident_id, "dismiss", *WHY, "--json").must()
     stack.wait_for_end(incident_id)
-    repeated = stack.decide(incident_id, "dismiss", *WHY, "--decision-id", done.json["decision_id"])
+    repeated = stack.decide(incident_id, "dismiss", *WHY, "--order-id", done.json["order_id"])
     late = stack.decide(incident_id, "regenerate", *WHY, "--actor", "bob")
     repeated.must()
     assert "too late, the incident is closed as false_alarm: it_was_us, by ada" in late.must(3).stderr
@@ -116,7 +116,7 @@ def test_incident_is_extended_and_its_alert_resent(stack):
         lambda: stack.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
     )
     longer = stack.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY, "--json").must()
-    assert set(longer.json) == set(incidents_requests.EXTEND_JSON.split(", "))
+    assert set(longer.json) == set(incidents_orders.EXTEND_JSON.split(", "))
     assert '"what": "case_extended"' in longer.stderr
     [event] = stack.events(incident_id, "extended")
     assert (event["actor"], event["days"], event["reason"]) == ("ada", 7, "confirmed by phone")
@@ -172,18 +172,18 @@ def test_first_keys_with_an_expired_link_are_resent_without_an_incident(stack):
         run(connection, "UPDATE sealed_secret SET expires_at = 0 WHERE regeneration_id = ?", first)
     words = ("keys", "resend", "--account", "expired", *WHY, "--json")
     done = stack.octy.shell(*words).must()
-    assert set(done.json) == set(re.sub(r"\{.*\}", "", incidents_requests.RESEND_KEYS_JSON).split(", "))
+    assert set(done.json) == set(re.sub(r"\{.*\}", "", incidents_orders.RESEND_KEYS_JSON).split(", "))
     assert (done.json["address"], done.json["mail"]) == ("expired@acme.example", 2)
     assert done.json["earlier"]["status"] == "expired"
     assert '"what": "mail_ordered_again", "actor": "ada"' in done.stderr
     stack.until(lambda: stack.world.rows(sent, key=f"{first}/new_keys/2"))
     links = "SELECT generation FROM sealed_secret WHERE regeneration_id = :id AND expires_at > 0"
     assert stack.world.rows(links, id=first) == [(2,)]
-    assert stack.octy.shell(*words, "--request-id", done.json["request_id"]).must().json["mail"] == 2
+    assert stack.octy.shell(*words, "--order-id", done.json["order_id"]).must().json["mail"] == 2
     assert stack.world.rows(links, id=first) == [(2,)]
 
 
-def test_invalid_staff_request_is_rejected_unsent_and_audited_without_the_invalid_text(stack):
+def test_invalid_staff_order_is_rejected_unsent_and_audited_without_the_invalid_text(stack):
     _, incident_id = stack.open_incident()
     for words in (("extend", "--days", "91"), ("resend",)):
         reason = "they sent sk_1Secret" if words == ("resend",) else "by phone"
@@ -240,9 +240,9 @@ def test_decision_without_a_worker_says_so_and_its_repeat_is_applied_once(stack)
     before, incident_id = stack.before_any_worker, stack.first_incident
     before.must(4)
     assert f"no worker is polling task queue 'octy-{INSTALLATION}'" in before.stderr
-    assert f"start one with `octy worker`; repeat with --decision-id {FIRST_ORDER}" in before.stderr
-    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", FIRST_ORDER).must()
-    stack.decide(incident_id, "dismiss", *WHY, "--decision-id", FIRST_ORDER).must()
+    assert f"start one with `octy worker`; repeat with --order-id {FIRST_ORDER}" in before.stderr
+    stack.decide(incident_id, "dismiss", *WHY, "--order-id", FIRST_ORDER).must()
+    stack.decide(incident_id, "dismiss", *WHY, "--order-id", FIRST_ORDER).must()
     assert len(stack.events(incident_id, "answered")) == 1
 
 

@@ -22,7 +22,7 @@ def octy(world: World) -> Octy:
         (("regenerate", "--reason", "wrote to ada@acme.example"), "no mail address", None),
         (("regenerate", "--reason", " "), "a reason is needed", None),
         (("regenerate", "--actor", "customer", *PHONE), "actor must be a staff id", "by phone"),
-        (("regenerate", "--decision-id", "a b", *PHONE), "order_id must be a UUIDv7", "by phone"),
+        (("regenerate", "--order-id", "a b", *PHONE), "order_id must be a UUIDv7", "by phone"),
     ],
 )
 def test_invalid_decision_is_rejected_unsent_and_audited_without_the_invalid_text(world, octy, words, why, kept):

@@ -111,7 +111,7 @@ def test_order_is_signed_here_and_received_there(laptop: Laptop, world: World) -
         "dismiss",
         "--reason",
         "their load test",
-        "--request-only",
+        "--order-only",
         "--json",
     )
     order_id = laptop.remote(*words).must().json["request"]
@@ -179,12 +179,12 @@ def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(lapto
     _, incident_id = open_incident(world)
     laptop.log_in().must()
     order_id = uuid7(time.time())
-    words = ("incidents", "decide", incident_id, "dismiss", "--reason", "their load test", "--request-only", "--json")
+    words = ("incidents", "decide", incident_id, "dismiss", "--reason", "their load test", "--order-only", "--json")
     for code in ({}, {"OCTY_STAFF_CODE": "000000"}):
-        repeated = laptop.remote(*words, "--decision-id", order_id, **code).must()
+        repeated = laptop.remote(*words, "--order-id", order_id, **code).must()
         assert repeated.json["request"] == order_id
     assert world.rows("SELECT COUNT(*) FROM staff_order") == [(1,)]
-    other = laptop.remote(*words[:3], "regenerate", *words[4:], "--decision-id", order_id).must(ExitCode.REFUSED)
+    other = laptop.remote(*words[:3], "regenerate", *words[4:], "--order-id", order_id).must(ExitCode.REFUSED)
     assert f"the id {order_id} belongs to another order" in other.stderr
 
 

@@ -30,7 +30,7 @@ from octy_worker.temporal.search_attributes import add_missing_attributes
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import StaffAction, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+from octy_workflows.staff_orders import Choice, StaffDecision, StaffExtension, StaffOrder, StaffResend
 
 LONG = 1000.0
 SOON = 0.2
@@ -99,12 +99,12 @@ class RunningIncident:
         assert standing is not None
         assert standing.taken
 
-    async def staff(self, update: Callable, said: StaffRequest) -> None:
+    async def staff(self, update: Callable, said: StaffOrder) -> None:
         order_id = receive_order(self.world, StaffAction(update.__name__), self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
-        await handle.execute_update(update, {"request": order_id})
+        await handle.execute_update(update, {"order": order_id})
 
     @property
     def regeneration_id(self) -> str:
@@ -117,7 +117,7 @@ class RunningIncident:
         )
         said = StaffResend("eve", "they lost it")
         order_id = receive_order(self.world, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
-        await handle.execute_update(KeyRegenerationWorkflow.resend, {"request": order_id})
+        await handle.execute_update(KeyRegenerationWorkflow.resend, {"order": order_id})
 
     def collect(self) -> None:
         [(generation,)] = self.world.rows(

@@ -19,7 +19,7 @@ from octy_worker.mail.message_builder import OutgoingMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import StaffAction, incident_workflow_id
-from octy_workflows.staff_requests import StaffDecision
+from octy_workflows.staff_orders import StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 
 WAITING = 20  # more than any other kind of work has threads
@@ -69,7 +69,7 @@ def test_decision_and_next_alert_are_prompt_while_twenty_mails_hang(
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
                 ordered = (StaffAction.DECIDE, ids[0], StaffDecision("dismiss", "dan", "their own test"), time.time())
                 order_id = await asyncio.to_thread(receive_order, world, *ordered)
-                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"request": order_id})
+                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"order": order_id})
                 decided = time.monotonic() - began
                 assert report.accepted
                 began = time.monotonic()

@@ -318,7 +318,7 @@ def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, 
         by="customer",
         now=time.time(),
     )
-    changed = Amendment(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
+    changed = Amendment(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", order_id="c-1")
     amend_answer(world.database, incident_id, changed, time.time())
     messages(world)
     add_dead_letter(world, "incident_changed", incident_id)
@@ -326,7 +326,7 @@ def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, 
     fake = {"answer": "it_was_us", "leaked": False, "by": "dan"}
     assert messages(world) == [
         ("incident_answered", incident_id, fake),
-        ("incident_changed", incident_id, {**fake, "change_id": "c-1"}),
+        ("incident_changed", incident_id, {**fake, "order_id": "c-1"}),
     ]
 
 

@@ -46,7 +46,7 @@ MEANINGS = [  # signals have no content: what a message says beside its kind is 
     (MessageKind.INCIDENT_GREW, {"failures": 40}, "failures_increased", []),
     (MessageKind.INCIDENT_ANSWERED, {"answer": "not_us", "leaked": True}, "customer_answered", []),
     (MessageKind.INCIDENT_ANSWERED, {"answer": "it_was_us", "leaked": False}, "customer_answered", []),
-    (MessageKind.INCIDENT_CHANGED, {"answer": "it_was_us", "change_id": "c1"}, "answer_amended", []),
+    (MessageKind.INCIDENT_CHANGED, {"answer": "it_was_us", "order_id": "c1"}, "answer_amended", []),
     (MessageKind.REGENERATION_FINISHED, {"regeneration_id": "r1", "state": "done"}, "regeneration_finished", []),
     (MessageKind.REGENERATION_OPENED, {}, None, []),
     (MessageKind.REGENERATION_COLLECTED, {}, "keys_collected", []),
@@ -134,7 +134,7 @@ def test_workflows_set_no_search_attributes_where_they_are_off(world: World) -> 
     }
 
 
-def test_restarted_incident_workflow_gets_earlier_staff_requests(world: World) -> None:
+def test_restarted_incident_workflow_gets_earlier_staff_orders(world: World) -> None:
     _, incident_id = open_incident(world)
     for number, days in ((1, 7), (2, 3)):
         detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}

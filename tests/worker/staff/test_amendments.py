@@ -254,7 +254,7 @@ def test_leak_reported_by_an_amendment_retires_the_old_key_pair_at_once(file: Wo
         (Answer.IT_WAS_US, False, DISMISS, "this is the current answer already"),
         (Answer.NOT_US, False, replace(DISMISS, actor="customer"), "actor must be a staff id"),
         (Answer.NOT_US, False, replace(DISMISS, reason=" "), "a reason is needed"),
-        (Answer.NOT_US, False, replace(DISMISS, change_id="a b"), "change_id must be"),
+        (Answer.NOT_US, False, replace(DISMISS, order_id="a b"), "order_id must be"),
     ],
 )
 def test_amendment_that_is_not_possible_is_refused_without_effect(
@@ -292,7 +292,7 @@ def test_amendment_to_false_alarm_after_closing_is_recorded(world: World) -> Non
     assert standing(world) == ("it_was_us", False, "dan")
     assert pair_states(world) == {keys.public_key: "active"}
     assert change(world, incident_id, REGENERATE).ordered is not None
-    assert "new keys were ordered for this incident" in refused(world, incident_id, replace(DISMISS, change_id="c"))
+    assert "new keys were ordered for this incident" in refused(world, incident_id, replace(DISMISS, order_id="c"))
 
 
 def test_incident_resolved_with_new_keys_cannot_be_amended(file: World) -> None:

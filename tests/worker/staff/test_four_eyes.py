@@ -130,7 +130,7 @@ def test_admins_are_told_of_break_glass_also_where_the_order_is_only_received(ho
     world, authority, inbox = host.rig.world, Authority(tmp_path), Inbox()
     _, incident_id = open_incident(world, "bolt")
     keys = {name: world.peppers.export() for name in ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")}
-    words = ("incidents", "extend", incident_id, "--days", "7", *WHY, "--request-only", "--actor", "operator")
+    words = ("incidents", "extend", incident_id, "--days", "7", *WHY, "--order-only", "--actor", "operator")
     with running(Server(inbox, tls_context=authority.serving(), require_starttls=True)) as server:
         place = {"OCTY_SMTP_HOST": "localhost", "OCTY_SMTP_PORT": str(server.port)}
         mail = {"OCTY_SMTP_CA_FILE": str(authority.file), "OCTY_SUPPORT_DIGEST_TO": "ops@octy.example"}
@@ -283,9 +283,9 @@ def test_invitation_that_two_admins_order_is_shown_to_its_author(host: Host) -> 
     host.run("amy", "staff", "role", "kim", "--role", "admin", "--reason", "a second admin").must()
     words = ("staff", "add", "eve", "--role", "viewer", "--reason", "new here", "--json")
     order_id, four_eyes = uuid7(time.time()), {"OCTY_FOUR_EYES": "staff.add"}
-    waiting = host.run("kim", *words, "--request-id", order_id, **four_eyes).must(5)
+    waiting = host.run("kim", *words, "--order-id", order_id, **four_eyes).must(5)
     assert order_id in waiting.stderr
     host.run("amy", "orders", "approve", order_id, "--yes", step=1, **four_eyes).must()
     assert host.rig.world.rows("SELECT COUNT(*) FROM staff WHERE handle = 'eve'") == [(0,)]
-    invited = host.run("kim", *words, "--request-id", order_id, **four_eyes).must().json
+    invited = host.run("kim", *words, "--order-id", order_id, **four_eyes).must().json
     assert (invited["handle"], len(invited["token"]) > 20) == ("eve", True)

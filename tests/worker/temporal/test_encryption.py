@@ -145,8 +145,8 @@ def test_a_forged_payload_is_an_error_to_activities_and_clients(payload):
             decoded([payload], reader)
 
 
-@pytest.mark.parametrize("data", [b'"0199f2c4-aaaa"', b'{"request": "0199f2c4-aaaa"}'])
-def test_plaintext_staff_request_id_is_accepted_by_workflows_only(data):
+@pytest.mark.parametrize("data", [b'"0199f2c4-aaaa"', b'{"order": "0199f2c4-aaaa"}'])
+def test_plaintext_order_id_is_accepted_by_workflows_only(data):
     typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
     assert decoded([typed], codec(worker=True)) == [typed]
     with pytest.raises(DecryptionError):
@@ -156,8 +156,8 @@ def test_plaintext_staff_request_id_is_accepted_by_workflows_only(data):
 @pytest.mark.parametrize(
     "data",
     [
-        b'{"request": "a", "choice": "dismiss"}',
-        b'{"request": 1}',
+        b'{"order": "a", "choice": "dismiss"}',
+        b'{"order": 1}',
         b'["a"]',
         b"null",
         b'"a b"',
@@ -165,7 +165,7 @@ def test_plaintext_staff_request_id_is_accepted_by_workflows_only(data):
         b"\xff",
     ],
 )
-def test_other_plaintext_is_no_staff_request(data):
+def test_other_plaintext_is_no_staff_order(data):
     typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
     assert decoded([typed], codec(worker=True))[0].metadata["encoding"] == b"refused/plaintext"
 

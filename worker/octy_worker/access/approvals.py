@@ -61,7 +61,7 @@ class Approvals:
                 why = str(error)
             else:
                 return
-        raise UnusableOrderError(f"the staff order of this id can't be used: {why}", RefusalReason.REQUEST_NOT_ALLOWED)
+        raise UnusableOrderError(f"the staff order of this id can't be used: {why}", RefusalReason.ORDER_NOT_ALLOWED)
 
     def _check(self, session: Session, approval: Order, order: Order) -> None:
         if approval.actor == order.actor:

@@ -151,14 +151,14 @@ class OrderReceipts:
         order = self._verified(session, row)
         self._check_authority(session, row, order)
         if _was_used(session, order_id, by):  # also where somebody has set the row's state back
-            raise UnusableOrderError("the staff order of this id was used already", RefusalReason.REQUEST_USED)
+            raise UnusableOrderError("the staff order of this id was used already", RefusalReason.ORDER_USED)
         marked = session.connection().execute(
             update(StaffOrder)
             .where(col(StaffOrder.id) == order_id, col(StaffOrder.state) == OrderState.RECEIVED)
             .values(state=OrderState.USED, used_by=by, ended_at=utc(now), private="")
         )
         if marked.rowcount != 1 and not (row.state == OrderState.USED and row.used_by == by):
-            raise UnusableOrderError(_not_received(row), RefusalReason.REQUEST_USED)
+            raise UnusableOrderError(_not_received(row), RefusalReason.ORDER_USED)
         if marked.rowcount == 1:
             audit.append(
                 session, "order.used", actor=order.actor, subject=subject, order_id=order_id, detail={"by": by}, now=now
@@ -172,12 +172,12 @@ class OrderReceipts:
         """
         row = session.get(StaffOrder, order_id)
         if row is None:
-            raise UnusableOrderError("there is no staff order of this id", RefusalReason.REQUEST_MISSING)
+            raise UnusableOrderError("there is no staff order of this id", RefusalReason.ORDER_MISSING)
         part = _part_of(self._verified(session, row), subject)
         if session.get(StaffOrder, part.order_id) is not None:
             return part
         if row.state != OrderState.USED:
-            raise UnusableOrderError("the staff order of this id is not used yet", RefusalReason.REQUEST_USED)
+            raise UnusableOrderError("the staff order of this id is not used yet", RefusalReason.ORDER_USED)
         empty = {"body": "", "signature": "", "certificate": ""}
         about = {"id": part.order_id, "action": str(part.action), "subject": subject, "actor": part.actor}
         proven = {"factor": row.factor, "source": row.source, "part_of": row.id}
@@ -209,7 +209,7 @@ class OrderReceipts:
         try:
             order = Order.from_bytes(body)
         except InvalidOrderError as error:
-            raise UnusableOrderError(str(error), RefusalReason.REQUEST_INVALID) from None
+            raise UnusableOrderError(str(error), RefusalReason.ORDER_INVALID) from None
         if order.installation != self._installation:
             raise RefusedSignatureError("the order is for another installation")
         return order
@@ -271,17 +271,15 @@ class OrderReceipts:
             signed = self._verify_signature(order, body, row.signature, row.received_at.timestamp())
             serial = signed.certificate.serial
         if row.state not in _SAID:  # written by SQL
-            raise UnusableOrderError(_not_received(row), RefusalReason.REQUEST_USED)
+            raise UnusableOrderError(_not_received(row), RefusalReason.ORDER_USED)
         return Receipt(order, serial, row.factor, OrderState(row.state))
 
     def _row_about(self, session: Session, order_id: str, action: Action, subject: str) -> StaffOrder:
         row = session.get(StaffOrder, order_id)
         if row is None:
-            raise UnusableOrderError("there is no staff order of this id", RefusalReason.REQUEST_MISSING)
+            raise UnusableOrderError("there is no staff order of this id", RefusalReason.ORDER_MISSING)
         if (row.action, row.subject) != (action, subject):
-            raise UnusableOrderError(
-                "the staff order of this id is about something else", RefusalReason.REQUEST_MISMATCH
-            )
+            raise UnusableOrderError("the staff order of this id is about something else", RefusalReason.ORDER_MISMATCH)
         return row
 
     def _verified(self, session: Session, row: StaffOrder) -> Order:
@@ -291,19 +289,17 @@ class OrderReceipts:
         if not self._is_right(row.mac, {**fields, "received_at": to_micros(received_at)}):
             raise UnusableOrderError(
                 "the staff order of this id was not received by this system, or was changed",
-                RefusalReason.REQUEST_UNPROVEN,
+                RefusalReason.ORDER_UNPROVEN,
             )
         if row.part_of:
             whole = session.get(StaffOrder, row.part_of)
             if whole is None or whole.part_of:
-                raise UnusableOrderError("there is no staff order of this id", RefusalReason.REQUEST_MISSING)
+                raise UnusableOrderError("there is no staff order of this id", RefusalReason.ORDER_MISSING)
             return _part_of(self._verified(session, whole), row.subject)
         body = row.body.encode()
         order = self._read(body)
         if (order.order_id, order.action, order.subject, order.actor) != (row.id, row.action, row.subject, row.actor):
-            raise UnusableOrderError(
-                "the staff order of this id is about something else", RefusalReason.REQUEST_MISMATCH
-            )
+            raise UnusableOrderError("the staff order of this id is about something else", RefusalReason.ORDER_MISMATCH)
         self._check_proof(session, row, order, body)
         return order
 
@@ -359,7 +355,7 @@ def _part_of(order: Order, subject: str) -> Order:
     try:
         return order.part(subject)
     except InvalidOrderError as error:
-        raise UnusableOrderError(str(error), RefusalReason.REQUEST_MISMATCH) from None
+        raise UnusableOrderError(str(error), RefusalReason.ORDER_MISMATCH) from None
 
 
 def _not_received(row: StaffOrder) -> str:
@@ -381,7 +377,7 @@ def _not_allowed() -> Iterator[None]:
     try:
         yield
     except RefusedSignatureError as error:
-        raise UnusableOrderError(str(error), RefusalReason.REQUEST_NOT_ALLOWED) from None
+        raise UnusableOrderError(str(error), RefusalReason.ORDER_NOT_ALLOWED) from None
 
 
 def record_refusal(session: Session, actor: str, subject: str, why: str, *, order_id: str, now: float) -> None:

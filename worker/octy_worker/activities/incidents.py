@@ -12,7 +12,7 @@ from octy_worker.access.roles import Action
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.domain import incidents, regenerations, restart_state
 from octy_worker.domain.missing_subject import missing_subject_error
-from octy_worker.domain.staff_orders import request_of
+from octy_worker.domain.staff_orders import content_of
 from octy_workflows.messages import (
     CloseIncidentInput,
     DecisionResult,
@@ -22,7 +22,7 @@ from octy_workflows.messages import (
     RecordDecisionInput,
     RecordIncidentEventInput,
 )
-from octy_workflows.staff_requests import Choice, StaffDecision, parse_decision
+from octy_workflows.staff_orders import Choice, StaffDecision, parse_decision
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _OPENED = "opened"  # the first event of an incident's workflow
@@ -87,7 +87,7 @@ class IncidentActivities:
                 _ANSWERS[Choice(decision.decision)],
                 leaked=decision.leaked,
                 by=decision.actor,
-                decision_id=decision.decision_id,
+                decision_id=decision.order_id,
                 reason=decision.reason,
                 now=step.at,
             )
@@ -98,7 +98,7 @@ class IncidentActivities:
                 incidents.record_refused_decision(
                     session,
                     step.incident_id,
-                    decision_id=decision.decision_id,
+                    decision_id=decision.order_id,
                     actor=decision.actor,
                     detail={"decision": decision.decision, "reason": decision.reason, "why": why},
                     now=step.at,
@@ -106,18 +106,18 @@ class IncidentActivities:
         return _decision_result(current)
 
     def _decision(self, step: RecordDecisionInput) -> StaffDecision:
-        if not step.request_id:
-            timeout = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "no answer in time")
-            return timeout.with_id(f"{step.incident_id}-silence")
+        if not step.order_id:
+            order_id = f"{step.incident_id}-silence"
+            return StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "no answer in time", order_id=order_id)
         try:
             with self._database.read_session() as session:
-                order = self._receipts.load_used(session, step.request_id, Action.DECIDE, step.incident_id)
+                order = self._receipts.load_used(session, step.order_id, Action.DECIDE, step.incident_id)
         except RefusedSignatureError:  # changed since it was used: staff has to look
             order = None
         if order is None:
-            raise missing_subject_error("staff order", step.request_id)
-        decision = parse_decision(request_of(order, StaffDecision.id_field))
-        assert isinstance(decision, StaffDecision)  # `use_staff_request` has parsed it before
+            raise missing_subject_error("staff order", step.order_id)
+        decision = parse_decision(content_of(order))
+        assert isinstance(decision, StaffDecision)  # `use_order` has parsed it before
         return decision
 
     @activity.defn(name="open_regeneration", no_thread_cancel_exception=True)

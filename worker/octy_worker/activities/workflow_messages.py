@@ -14,26 +14,26 @@ from octy_worker.access.orders import is_order_id
 from octy_worker.access.receipts import OrderReceipts, record_refusal
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.domain import incidents, regenerations
-from octy_worker.domain.staff_orders import ACTIONS, request_of
+from octy_worker.domain.staff_orders import ACTIONS, content_of
 from octy_workflows.messages import (
     IgnoredSignal,
     MissingSubject,
     RefusalReason,
     Signal,
     StaffAction,
-    UseStaffRequestInput,
-    UseStaffRequestResult,
+    UseOrderInput,
+    UseOrderResult,
     WorkflowKind,
 )
-from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend, parse_request
+from octy_workflows.staff_orders import StaffDecision, StaffExtension, StaffResend, parse_order
 
 _MAX_RECORDED = 20  # ignored signals in one timeline; further ones are only counted
 _SIGNAL_NAMES = frozenset(Signal)
 _FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
     StaffAction.DECIDE: (StaffDecision, "decision"),
     StaffAction.EXTEND: (StaffExtension, "extension"),
-    StaffAction.RESEND: (StaffResend, "resend request"),
-    StaffAction.RESEND_KEYS: (StaffResend, "resend request"),
+    StaffAction.RESEND: (StaffResend, "resend order"),
+    StaffAction.RESEND_KEYS: (StaffResend, "resend order"),
 }
 
 _CONTINUES = "it continues: the missing row is there, or is not needed any more"
@@ -97,35 +97,35 @@ class WorkflowMessageActivities:
         self._count_missing(missing.kind)
         _log.error("the workflow of %s %s can't continue: %s", missing.kind, missing.subject_id, missing.cause)
 
-    @activity.defn(name="use_staff_request", no_thread_cancel_exception=True)
-    def use_staff_request(self, step: UseStaffRequestInput) -> UseStaffRequestResult:
+    @activity.defn(name="use_order", no_thread_cancel_exception=True)
+    def use_order(self, step: UseOrderInput) -> UseOrderResult:
         """Check an order, and mark it as used by one conditional UPDATE; a retry of this call may repeat that."""
         form, noun = _FORMS[step.action]
-        if not step.request_id:
+        if not step.order_id:
             return self._refuse(step, RefusalReason.UNREADABLE, step.error)
         try:
             with self._database.write_session() as session:
                 order = self._receipts.use(
-                    session, step.request_id, ACTIONS[step.action], step.subject_id, by=_call_id(), now=step.at
+                    session, step.order_id, ACTIONS[step.action], step.subject_id, by=_call_id(), now=step.at
                 )
         except UnusableOrderError as error:
             return self._refuse(step, error.reason, str(error))
         except RefusedSignatureError as error:
-            return self._refuse(step, RefusalReason.REQUEST_UNPROVEN, str(error))
-        request = request_of(order, form.id_field)
-        parsed = parse_request(form, noun, request)
+            return self._refuse(step, RefusalReason.ORDER_UNPROVEN, str(error))
+        content = content_of(order)
+        parsed = parse_order(form, noun, content)
         if isinstance(parsed, str):
-            return self._refuse(step, RefusalReason.REQUEST_INVALID, parsed)
-        return UseStaffRequestResult("", request)
+            return self._refuse(step, RefusalReason.ORDER_INVALID, parsed)
+        return UseOrderResult("", content)
 
-    def _refuse(self, step: UseStaffRequestInput, reason: RefusalReason, message: str) -> UseStaffRequestResult:
-        order_id = step.request_id if is_order_id(step.request_id) else ""  # it may be any text
+    def _refuse(self, step: UseOrderInput, reason: RefusalReason, message: str) -> UseOrderResult:
+        order_id = step.order_id if is_order_id(step.order_id) else ""  # it may be any text
         with self._database.write_session() as session:
             added = [
                 incidents.append_event(
                     session,
                     incident_id,
-                    key=f"refused-{step.request_id or _call_id()}",
+                    key=f"refused-{step.order_id or _call_id()}",
                     actor=incidents.SYSTEM,
                     what=step.refused_event,
                     detail={"why": message},
@@ -136,7 +136,7 @@ class WorkflowMessageActivities:
             if not added or any(added):  # not by a retry
                 record_refusal(session, incidents.SYSTEM, step.subject_id, message, order_id=order_id, now=step.at)
         self._count_refused(step.kind, step.subject_id, reason)
-        return UseStaffRequestResult(message)
+        return UseOrderResult(message)
 
     def _count_refused(self, kind: WorkflowKind, subject_id: str, reason: RefusalReason) -> None:
         self._count(kind, reason)

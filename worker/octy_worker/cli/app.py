@@ -68,9 +68,9 @@ _COMMANDS = {
         "incidents:show_one",
         "Show one incident: failed attempts, their sources, the answer, mails, and the timeline.",
     ),
-    "incidents decide": ("incidents_requests:decide", "Decide an incident for the customer: regenerate or dismiss."),
-    "incidents extend": ("incidents_requests:extend", "Extend the time for the customer's answer."),
-    "incidents resend": ("incidents_requests:resend", "Send a mail of an incident again."),
+    "incidents decide": ("incidents_orders:decide", "Decide an incident for the customer: regenerate or dismiss."),
+    "incidents extend": ("incidents_orders:extend", "Extend the time for the customer's answer."),
+    "incidents resend": ("incidents_orders:resend", "Send a mail of an incident again."),
     "incidents change": ("incidents:change", "Change the answer of an incident."),
     "incidents decide-many": ("incidents_bulk:decide_many", "Decide many incidents that have one cause."),
     "incidents held": (
@@ -89,7 +89,7 @@ _COMMANDS = {
     ),
     "keys regenerate": ("keys:regenerate", "Replace an account's key pair."),
     "keys resend": (
-        "incidents_requests:resend_keys",
+        "incidents_orders:resend_keys",
         "Send a new link to uncollected new keys, also to an account's first ones.",
     ),
     "keys revoke": ("keys:revoke", "Revoke a key pair at once and for good."),

@@ -9,7 +9,7 @@ import typer
 
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Reason
+from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_result
 from octy_worker.errors import CommandError, UsageError
 from octy_worker.private_files import write_private_bytes
@@ -35,7 +35,7 @@ def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The new file.")],
     reason: Reason,
     actor: Actor = None,
-    order_id: Annotated[str | None, typer.Option("--order-id", help="Repeat this order.", show_default=False)] = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Order the export and write the file."""

@@ -17,6 +17,7 @@ from octy_worker.cli.options import (
     Leaked,
     Limit,
     ListPage,
+    OrderId,
     PageNumber,
     Reason,
 )
@@ -33,7 +34,7 @@ from octy_worker.cli.views import incidents as view
 from octy_worker.staff.acts import AMEND, NewAnswer
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.queries import FIND_INCIDENT, LIST_INCIDENTS, SHOW_INCIDENT, IncidentRef, ListIncidents
-from octy_workflows.staff_requests import Choice
+from octy_workflows.staff_orders import Choice
 
 LIST_JSON = (
     "incidents[id, account, public_key, rule, network, length, failures, state, answer, leaked, answered_by, "
@@ -46,7 +47,7 @@ SHOW_JSON = (
     "late_uses[public_key, retired_at, used_by[source, count, user_agent, last_at]], late_uses_total, "
     "mails, timeline[at, actor, what, detail]"
 )
-CHANGE_JSON = "incident_id, change_id, answer, leaked, actor, repeated, closed, withdrawn, ordered"
+CHANGE_JSON = "incident_id, order_id, answer, leaked, actor, repeated, closed, withdrawn, ordered"
 
 
 @help_page(
@@ -125,20 +126,18 @@ def change(
     reason: Reason,
     actor: Actor = None,
     leaked: Leaked = False,
-    change_id: Annotated[
-        str | None, typer.Option("--change-id", help="Repeat this change.", show_default=False)
-    ] = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL, which notifies the incident's workflow."""
-    order_id = change_id or uuid7(now())
+    order_id = order_id or uuid7(now())
     with open_desk(context, actor) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         result = desk.order(AMEND, incident_id, NewAnswer(str(answer), leaked), reason, order_id=order_id)
         who = desk.actor
     value = {
         "incident_id": incident_id,
-        "change_id": order_id,
+        "order_id": order_id,
         "answer": str(answer),
         "leaked": leaked,
         "actor": who,

@@ -18,7 +18,7 @@ from octy_worker.staff.acts import DECIDE_MANY, BulkDecision, Decision
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.outputs import DecisionResult, DecisionStatus
 from octy_worker.staff.queries import FIND_INCIDENT, UNANSWERED, IncidentRef, UnansweredSince
-from octy_workflows.staff_requests import Choice
+from octy_workflows.staff_orders import Choice
 
 DECIDE_MANY_JSON = (
     "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"

@@ -14,7 +14,7 @@ import typer
 from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, RequestId
+from octy_worker.cli.options import Actor, AsJson, OrderId
 from octy_worker.cli.output import print_error, print_note, print_result
 from octy_worker.cli.progress import show_progress
 from octy_worker.errors import UsageError
@@ -71,7 +71,7 @@ def import_pairs(
     into_existing: Annotated[
         bool, typer.Option("--into-existing", help="Also add key pairs to accounts that exist already.")
     ] = False,
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +86,7 @@ def import_pairs(
         if dry_run:
             found = desk.read(CHECK_IMPORT, CheckImport(into_existing, content))
         else:
-            found = desk.order(IMPORT, "", Import(digest, into_existing, content), reason, order_id=request_id)
+            found = desk.order(IMPORT, "", Import(digest, into_existing, content), reason, order_id=order_id)
     if found.removed:
         print_note("removed rows of an earlier, interrupted import")
     count = found.report.pairs

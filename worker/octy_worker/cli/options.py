@@ -26,13 +26,11 @@ Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to w
 Leaked = Annotated[
     bool, typer.Option("--leaked", help="The secret is leaked: the old key pair ends at once, not after the overlap.")
 ]
-RequestOnly = Annotated[
+OrderOnly = Annotated[
     bool,
-    typer.Option(
-        "--request-only", help="Only have the order received and print its id; send it from Temporal's Web UI."
-    ),
+    typer.Option("--order-only", help="Only have the order received and print its id; send it from Temporal's Web UI."),
 ]
-RequestId = Annotated[str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)]
+OrderId = Annotated[str | None, typer.Option("--order-id", help="Repeat this order.", show_default=False)]
 AccountFilter = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)
 ]

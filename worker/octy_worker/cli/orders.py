@@ -41,7 +41,7 @@ def list_some(
     "octy orders approve 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e",
     more="For actions in OCTY_FOUR_EYES. It shows the order and asks; your approval is signed as your own orders are. "
     "Then the order is carried out. Nobody can approve an order of their own. If its output is for its author alone, "
-    "they repeat their command with --request-id (`octy audit export`: --order-id).",
+    "they repeat their command with --order-id.",
     json=APPROVE_JSON,
 )
 def approve(

@@ -204,8 +204,8 @@ def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 sho
         print_note(f"not all rows are shown: {', '.join(left_out)} → {to_see_all}")
 
 
-def print_staff_request(request_id: str, update: str, *, as_json: bool) -> None:
+def print_received_order(order_id: str, update: str, *, as_json: bool) -> None:
     """Print a received order's id, and how to send it from Temporal's Web UI."""
-    lines = [f"Order {request_id} is received.", f'Send the update `{update}` with {{"request": "{request_id}"}}.']
-    value = {"request": request_id, "update": update}
-    print_result(f"order {request_id} is received", value, lines, as_json=as_json)
+    lines = [f"Order {order_id} is received.", f'Send the update `{update}` with {{"order": "{order_id}"}}.']
+    value = {"order": order_id, "update": update}
+    print_result(f"order {order_id} is received", value, lines, as_json=as_json)

@@ -9,7 +9,7 @@ from octy_worker.access.enrolments import LINK_PATH
 from octy_worker.access.roles import Role
 from octy_worker.cli.context import now, open_database, open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Reason, RequestId
+from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
@@ -76,12 +76,12 @@ def add(
     mail: _Mail = "",
     name: _Name = "",
     actor: Actor = None,
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Order it."""
     with open_desk(context, actor) as desk:
-        invited = desk.order(ADD_STAFF, handle, NewMember(str(role), mail, name), reason, order_id=request_id)
+        invited = desk.order(ADD_STAFF, handle, NewMember(str(role), mail, name), reason, order_id=order_id)
     _print_invited(invited, f"{handle} is invited as {role}", as_json=as_json)
 
 
@@ -152,12 +152,12 @@ def reset(
     handle: _Handle,
     reason: Reason,
     actor: Actor = None,
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Order it."""
     with open_desk(context, actor) as desk:
-        invited = desk.order(RESET_FACTOR, handle, NoFields(), reason, order_id=request_id)
+        invited = desk.order(RESET_FACTOR, handle, NoFields(), reason, order_id=order_id)
     _print_invited(invited, f"{handle} has no second factor any more", as_json=as_json)
 
 

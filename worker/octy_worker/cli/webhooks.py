@@ -8,7 +8,7 @@ from rich.table import Table
 
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, PageNumber, Reason, RequestId
+from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result, table
 from octy_worker.errors import CommandError, RefusedError, UsageError
 from octy_worker.staff.acts import (
@@ -91,13 +91,13 @@ def secret(
     account: _Account,
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why, in one line.")] = "the customer needs it",
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     actor: Actor = None,
 ) -> None:
     """Print only the secret, so that it can be piped."""
     with open_desk(context, actor) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
-        typer.echo(desk.order(SHOW_WEBHOOK_SECRET, account_id, NoFields(), reason, order_id=request_id).secret)
+        typer.echo(desk.order(SHOW_WEBHOOK_SECRET, account_id, NoFields(), reason, order_id=order_id).secret)
 
 
 @help_page(

@@ -1,1 +1,1 @@
-"""Incidents, regenerations, notices and staff requests in the database."""
+"""Incidents, regenerations, notices and orders of staff in the database."""

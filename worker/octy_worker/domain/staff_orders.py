@@ -15,6 +15,6 @@ ACTIONS = {
 """The action of the order that a workflow asks for."""
 
 
-def request_of(order: Order, id_field: str) -> dict[str, Any]:
-    """Return an order in the form that workflows read; `id_field`: the name that they have for its id."""
-    return {**order.fields, "actor": order.actor, "reason": order.reason, id_field: order.order_id}
+def content_of(order: Order) -> dict[str, Any]:
+    """Return an order in the form that workflows read."""
+    return {**order.fields, "actor": order.actor, "reason": order.reason, "order_id": order.order_id}

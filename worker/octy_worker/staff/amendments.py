@@ -32,20 +32,20 @@ from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import RefusedOrder
 from octy_worker.staff.outputs import AmendmentResult
-from octy_workflows.staff_requests import Choice, StaffDecision, actor_error, reason_error
+from octy_workflows.staff_orders import Choice, StaffDecision, actor_error, reason_error
 
 _ANSWERS: dict[str, Answer] = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """The new answer, who gives it, and why. A repeat with the same `change_id` changes nothing."""
+    """The new answer, who gives it, and why. A repeat with the same `order_id` changes nothing."""
 
     answer: Answer
     leaked: bool
     actor: str
     reason: str
-    change_id: str
+    order_id: str
 
     @property
     def choice(self) -> dict[str, str | bool]:
@@ -54,8 +54,7 @@ class Amendment:
 
     def fault(self) -> str | None:
         """Return why this can't be stored, or None; the rules are those of decisions."""
-        fault = StaffDecision(Choice.DISMISS, self.actor, self.reason, decision_id=self.change_id).error()
-        return fault and fault.replace("decision_id", "change_id")
+        return StaffDecision(Choice.DISMISS, self.actor, self.reason, order_id=self.order_id).error()
 
 
 def amend_answer(
@@ -77,7 +76,7 @@ def amend_answer(
         incident = session.get_one(Incident, incident_id)
         incident_answer = session.get_one(IncidentAnswer, incident_id)
         closed = incident.closed_at is not None
-        key = f"changed-{amendment.change_id}"
+        key = f"changed-{amendment.order_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
             return AmendmentResult(closed, repeated=True)
         use(session)
@@ -110,7 +109,7 @@ def amend(context: StaffContext, order: Order, fields: NewAnswer) -> AmendmentRe
     result = amend_answer(
         context.database, order.subject, amendment, context.clock(), use=lambda session: context.use(session, order)
     )
-    facts = {"incident": order.subject, "change_id": order.order_id}
+    facts = {"incident": order.subject, "order_id": order.order_id}
     record("answer_amended", order.actor, reason=order.reason, **amendment.choice, **facts)
     return result
 
@@ -136,7 +135,7 @@ def record_refusal(context: StaffContext, refused: RefusedOrder[NewAnswer]) -> N
                 now=now,
                 what="change_refused",
             )
-    facts = {"incident": refused.subject, "change_id": refused.order_id}
+    facts = {"incident": refused.subject, "order_id": refused.order_id}
     record("change_refused", actor, why=refused.why, reason=reason, **choice, **facts)
 
 
@@ -175,7 +174,7 @@ def _write(session: Session, incident_answer: IncidentAnswer, amendment: Amendme
             leaked=incident_answer.leaked or amendment.leaked,
             answered_at=utc(now),
             answered_by=amendment.actor,
-            decision_id=amendment.change_id,
+            decision_id=amendment.order_id,
         )
     )
     if written.rowcount != 1:
@@ -184,7 +183,7 @@ def _write(session: Session, incident_answer: IncidentAnswer, amendment: Amendme
 
 def _in_open(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
     """Notify the workflow first, before the end of the regeneration that it waits for; then retire or withdraw."""
-    detail = {**amendment.choice, "by": amendment.actor, "change_id": amendment.change_id}
+    detail = {**amendment.choice, "by": amendment.actor, "order_id": amendment.order_id}
     outbox.enqueue(session.connection(), outbox.MessageKind.INCIDENT_CHANGED, incident.id, now, detail)
     if amendment.answer is Answer.IT_WAS_US:
         return AmendmentResult(closed=False, withdrawn=_withdraw(session, incident, now))

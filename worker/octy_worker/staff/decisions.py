@@ -33,8 +33,8 @@ from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import ExtendedDeadlines, ResendResult, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff_input import INVALID, REFUSED_PLAINTEXT, REQUEST_REFUSED, TOO_EARLY, TOO_LATE
-from octy_workflows.staff_requests import actor_error, reason_error
+from octy_workflows.staff_input import INVALID, ORDER_REFUSED, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
+from octy_workflows.staff_orders import actor_error, reason_error
 
 _UPDATES: dict[Action, Any] = {
     Action.DECIDE: KeyIncidentWorkflow.decide,
@@ -43,7 +43,6 @@ _UPDATES: dict[Action, Any] = {
     Action.RESEND_KEYS: KeyRegenerationWorkflow.resend,
 }
 _REFUSED_EVENTS = {Decision: "decision_refused", Extension: "extension_refused", Resend: "resend_refused"}
-_ID_OPTIONS = {Action.DECIDE: "--decision-id"}
 
 
 def decide(context: StaffContext, order: Order, fields: Decision) -> Done:
@@ -96,8 +95,7 @@ def _waiting_incident(database: Database, regeneration_id: str) -> str | None:
 
 
 def _record(what: str, order: Order, fields: Fields, **subject: str | bool) -> None:
-    id_field = "decision_id" if order.action is Action.DECIDE else "request_id"
-    record(what, order.actor, **subject, **_known_facts(fields), reason=order.reason, **{id_field: order.order_id})
+    record(what, order.actor, **subject, **_known_facts(fields), reason=order.reason, order_id=order.order_id)
 
 
 def _send_update(context: StaffContext, order: Order, incident_id: str | None) -> Any:
@@ -113,7 +111,7 @@ async def _execute_update(context: StaffContext, order: Order, incident_id: str 
     try:
         return await handle.execute_update(
             _UPDATES[order.action],
-            {"request": order.order_id},
+            {"order": order.order_id},
             id=order.order_id,
             rpc_timeout=timedelta(seconds=context.timeout),
         )
@@ -127,21 +125,20 @@ async def _execute_update(context: StaffContext, order: Order, incident_id: str 
 
 def _refusal_error(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in (INVALID, REQUEST_REFUSED, TOO_EARLY, TOO_LATE):
+    if isinstance(cause, ApplicationError) and cause.type in (INVALID, ORDER_REFUSED, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
     if REFUSED_PLAINTEXT.decode() in str(cause):
         return UsageError(
-            "the workers accept only encrypted requests, and this one was not encrypted",
+            "the workers accept only encrypted orders, and this one was not encrypted",
             "set OCTY_TEMPORAL_KEYS to the workers' value",
         )
     return _too_late_error(database, incident_id) or UnavailableError(
-        f"the workflow failed to handle the request: {cause}", "read the worker's log, then repeat the command"
+        f"the workflow failed to handle the order: {cause}", "read the worker's log, then repeat the command"
     )
 
 
 async def _no_response_error(client: Client, task_queue: str, order: Order, seconds: float) -> CommandError:
-    option = _ID_OPTIONS.get(order.action, "--request-id")
-    repeat = f"repeat with {option} {order.order_id}, which is handled only once"
+    repeat = f"repeat with --order-id {order.order_id}, which is handled only once"
     try:
         worker = await has_worker(client, task_queue, time.time())
     except RPCError:
@@ -157,7 +154,7 @@ async def _no_response_error(client: Client, task_queue: str, order: Order, seco
 
 def _no_workflow_error(database: Database, incident_id: str | None, error: RPCError) -> CommandError:
     if error.status is not RPCStatusCode.NOT_FOUND:
-        return UnavailableError(f"Temporal refused the request: {error.message}", "run `octy doctor`")
+        return UnavailableError(f"Temporal refused the order: {error.message}", "run `octy doctor`")
     return _too_late_error(database, incident_id) or UnavailableError(
         f"the workflow does not exist yet ({error.message})",
         "check with `octy doctor` that `octy worker` runs with the same address and namespace; then repeat the command",
@@ -194,9 +191,8 @@ def record_refusal(context: StaffContext, refused: RefusedOrder[Decision | Exten
                 now=context.clock(),
                 what=event,
             )
-    id_field = "decision_id" if event == "decision_refused" else "request_id"
     subject = {"regeneration": refused.subject} if incident_id is None else {"incident": incident_id}
-    known = {**subject, **_known_facts(refused.fields), id_field: refused.order_id}
+    known = {**subject, **_known_facts(refused.fields), "order_id": refused.order_id}
     record(event, actor, why=refused.why, reason=reason, **known)
 
 

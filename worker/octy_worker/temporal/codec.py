@@ -33,7 +33,7 @@ from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_workflows.staff_input import REFUSED_DAMAGED, REFUSED_FOREIGN, REFUSED_NO_KEY, REFUSED_PLAINTEXT
-from octy_workflows.staff_requests import parse_request_id
+from octy_workflows.staff_orders import parse_order_id
 
 ENCRYPTED = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"
@@ -43,7 +43,7 @@ _PURPOSE = b"octy temporal payload\0"  # authenticated: a ciphertext of another 
 _BY_SCHEDULE = re.compile(
     r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 )  # the suffix that Temporal adds to the workflow id of a schedule
-_MAX_REQUEST_ID = 200  # bytes of JSON with the id of a staff request
+_MAX_ORDER_ID = 200  # bytes of JSON with the id of a staff order
 
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     With `reject_silently`, as in workers, a payload from outside (input, signal, update of a workflow) that can't be
     accepted is replaced by one that no converter can read. An exception would fail the workflow task, which Temporal
     retries forever, so one forged signal would block the workflow. Inputs that can't be read fail the task when they
-    are converted. Everything else raises: results of activities, and all that clients read. The id of a staff request
+    are converted. Everything else raises: results of activities, and all that clients read. The id of a staff order
     is accepted in plaintext, too: people type it, and it is no secret.
     """
 
@@ -137,7 +137,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         if payload.metadata.get("encoding") == ENCRYPTED:
             self._check_workflow(payload)
             return self._decrypt(payload)
-        typed = isinstance(self._context, WorkflowSerializationContext) and _is_request_id(payload)
+        typed = isinstance(self._context, WorkflowSerializationContext) and _is_order_id(payload)
         if self._keys is None or self._workflow_id is None or typed:
             return payload
         raise PlaintextError("it is in plaintext, but payloads must be encrypted")
@@ -170,12 +170,12 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             ) from None
 
 
-def _is_request_id(payload: Payload) -> bool:
-    """Whether it holds the id of a staff request and nothing else."""
-    if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _MAX_REQUEST_ID:
+def _is_order_id(payload: Payload) -> bool:
+    """Whether it holds the id of a staff order and nothing else."""
+    if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _MAX_ORDER_ID:
         return False
     try:
-        return parse_request_id(json.loads(payload.data)) is not None
+        return parse_order_id(json.loads(payload.data)) is not None
     except ValueError:  # no JSON, or no UTF-8
         return False
 

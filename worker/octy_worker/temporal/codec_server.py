@@ -1,7 +1,7 @@
 """The codec server: decrypts payloads for Temporal's Web UI and command line.
 
 It reads no histories: the client has the ciphertext already. It does not know the workflow id, so it encrypts nothing;
-people type at most the id of a staff request, which is no secret and which workers accept in plaintext. A request with
+people type at most the id of a staff order, which is no secret and which workers accept in plaintext. A request with
 an Origin header must name the Web UI's origin, so that no other web page can decrypt; a request without one does not
 come from a browser.
 """

@@ -224,7 +224,7 @@ def _amendment(session: Session, incident_id: str) -> list[_Message]:
         "answer": answer.answer,
         "leaked": answer.leaked,
         "by": answer.answered_by,
-        "change_id": answer.decision_id,
+        "order_id": answer.decision_id,
     }
     return [(MessageKind.INCIDENT_CHANGED, detail)]
 

@@ -33,7 +33,7 @@ class WorkerCounters:
         )
         self._refused = Counter(
             "octy_workflow_messages_refused_total",
-            "Signals and staff requests to workflows that match no row of the database, or are malformed.",
+            "Signals and orders of staff to workflows that match no row of the database, or are malformed.",
             ["workflow", "reason"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""`octy incidents decide`, `extend`, `resend` and `octy keys resend`: requests that a workflow answers."""
+"""`octy incidents decide`, `extend`, `resend` and `octy keys resend`: orders that a workflow carries out."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -9,8 +9,8 @@ from octy_middleware.clock import utc, uuid7
 from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, Reason, RequestId, RequestOnly, Timeout
-from octy_worker.cli.output import print_result, print_staff_request
+from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, OrderId, OrderOnly, Reason, Timeout
+from octy_worker.cli.output import print_received_order, print_result
 from octy_worker.cli.views.key_delivery import resent_lines
 from octy_worker.errors import RefusedError
 from octy_worker.formatting import format_time
@@ -24,13 +24,13 @@ from octy_worker.staff.queries import (
     ResendableRef,
 )
 from octy_workflows.messages import MailKind
-from octy_workflows.staff_requests import Choice
+from octy_workflows.staff_orders import Choice
 
-DECIDE_JSON = "incident_id, decision_id, decision, leaked, actor, accepted, why"
-EXTEND_JSON = "incident_id, request_id, days, actor, staff_at, close_at"
-RESEND_JSON = "incident_id, request_id, actor, mail, end"
+DECIDE_JSON = "incident_id, order_id, decision, leaked, actor, accepted, why"
+EXTEND_JSON = "incident_id, order_id, days, actor, staff_at, close_at"
+RESEND_JSON = "incident_id, order_id, actor, mail, end"
 RESEND_KEYS_JSON = (
-    "account, address, next_address, takes_effect_at, request_id, actor, mail, "
+    "account, address, next_address, takes_effect_at, order_id, actor, mail, "
     "earlier{regeneration_id, status, mail_error, link_expires_at, collected_at}"
 )
 _RESULTS = {
@@ -56,7 +56,7 @@ class Kind(StrEnum):
     more="regenerate: a new key pair is issued and sent; the old one ends after its overlap, or at once with "
     "--leaked. dismiss: a false alarm; the failure counts restart at zero. The first answer counts: if the "
     "customer or a colleague has already answered, the command is refused, and the refusal is recorded in the "
-    "incident. A worker must be running. Repeating the command with the same --decision-id decides only once.",
+    "incident. A worker must be running. Repeating the command with the same --order-id decides only once.",
     json=DECIDE_JSON,
 )
 def decide(
@@ -67,23 +67,21 @@ def decide(
     reason: Reason,
     actor: Actor = None,
     leaked: Leaked = False,
-    decision_id: Annotated[
-        str | None, typer.Option("--decision-id", help="Repeat this decision.", show_default=False)
-    ] = None,
+    order_id: OrderId = None,
     timeout: Timeout = 20.0,
-    request_only: RequestOnly = False,
+    order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Send the decision to the incident's workflow, and print its response."""
     fields = Decision(str(decision), leaked)
     with open_desk(context, actor) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
-        if request_only:
-            order_id = desk.hand_in(DECIDE, incident_id, fields, reason, order_id=decision_id)
-            print_staff_request(order_id, "decide", as_json=as_json)
+        if order_only:
+            order_id = desk.hand_in(DECIDE, incident_id, fields, reason, order_id=order_id)
+            print_received_order(order_id, "decide", as_json=as_json)
             return
-        order_id, who = decision_id or uuid7(now()), desk.actor
-        value = {"incident_id": incident_id, "decision_id": order_id, "decision": decision, "leaked": leaked}
+        order_id, who = order_id or uuid7(now()), desk.actor
+        value = {"incident_id": incident_id, "order_id": order_id, "decision": decision, "leaked": leaked}
         value |= {"actor": who}
         try:
             desk.order(DECIDE, incident_id, fields, reason, order_id=order_id, timeout=timeout)
@@ -115,24 +113,24 @@ def extend(
     days: Annotated[int, typer.Option("--days", help="By how many days.")],
     reason: Reason,
     actor: Actor = None,
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     timeout: Timeout = 20.0,
-    request_only: RequestOnly = False,
+    order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Send the extension to the incident's workflow, and print the new deadlines."""
     fields = Extension(days)
     with open_desk(context, actor) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
-        if request_only:
-            order_id = desk.hand_in(EXTEND, incident_id, fields, reason, order_id=request_id)
-            print_staff_request(order_id, "extend", as_json=as_json)
+        if order_only:
+            order_id = desk.hand_in(EXTEND, incident_id, fields, reason, order_id=order_id)
+            print_received_order(order_id, "extend", as_json=as_json)
             return
-        order_id = request_id or uuid7(now())
+        order_id = order_id or uuid7(now())
         extended = desk.order(EXTEND, incident_id, fields, reason, order_id=order_id, timeout=timeout)
         who = desk.actor
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
-    value = {"incident_id": incident_id, "request_id": order_id, "days": days, "actor": who}
+    value = {"incident_id": incident_id, "order_id": order_id, "days": days, "actor": who}
     lines = [
         f"The incident is closed on {format_time(close_at)}, unless it is answered before.",
         f"Staff is notified on {format_time(staff_at)} if there is no answer.",
@@ -158,22 +156,22 @@ def resend(
         Kind | None, typer.Option("--kind", help="Which mail. Default: the last one.", show_default=False)
     ] = None,
     actor: Actor = None,
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     timeout: Timeout = 20.0,
-    request_only: RequestOnly = False,
+    order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send the request to the workflow of the mail, and print the result."""
+    """Send the order to the workflow of the mail, and print the result."""
     fields = Resend("" if kind in {None, Kind.NEW_KEYS} else str(kind))
     with open_desk(context, actor) as desk:
         found = desk.read(FIND_RESENDABLE, ResendableRef(incident, None if kind is None else str(kind)))
-        new_keys, order_id = found.regeneration_id, request_id or uuid7(now())
-        if request_only:
+        new_keys, order_id = found.regeneration_id, order_id or uuid7(now())
+        if order_only:
             if new_keys is not None:
                 desk.hand_in(RESEND_KEYS, new_keys, fields, reason, order_id=order_id)
             else:
                 desk.hand_in(RESEND, found.incident_id, fields, reason, order_id=order_id)
-            print_staff_request(order_id, "resend", as_json=as_json)
+            print_received_order(order_id, "resend", as_json=as_json)
             return
         if new_keys is not None:
             sent = desk.order(RESEND_KEYS, new_keys, fields, reason, order_id=order_id, timeout=timeout)
@@ -181,7 +179,7 @@ def resend(
         else:
             resent = desk.order(RESEND, found.incident_id, fields, reason, order_id=order_id, timeout=timeout)
             mail, end = resent.mail, resent.state
-        value = {"incident_id": found.incident_id, "request_id": order_id, "actor": desk.actor}
+        value = {"incident_id": found.incident_id, "order_id": order_id, "actor": desk.actor}
     value |= {"mail": mail, "end": end}
     result = f"{mail} {_RESULTS[end]}"
     print_result(f"mail {result}", value, [f"Mail {result}"], as_json=as_json)
@@ -202,12 +200,12 @@ def resend_keys(
     account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
     reason: Reason,
     actor: Actor = None,
-    request_id: RequestId = None,
+    order_id: OrderId = None,
     timeout: Timeout = 20.0,
     as_json: AsJson = False,
 ) -> None:
-    """Send the request to the regeneration's workflow."""
-    order_id = request_id or uuid7(now())
+    """Send the order to the regeneration's workflow."""
+    order_id = order_id or uuid7(now())
     with open_desk(context, actor) as desk:
         check_staff(desk.actor, reason)
         pending = desk.read(PENDING_KEYS, AccountRef(account))
@@ -215,6 +213,6 @@ def resend_keys(
         number = desk.order(RESEND_KEYS, regeneration_id, Resend(), reason, order_id=order_id, timeout=timeout).mail
         who = desk.actor
     value = {name: getattr(pending, name) for name in ("account", "address", "next_address", "takes_effect_at")}
-    value |= {"request_id": order_id, "actor": who, "mail": number, "earlier": pending.delivery}
+    value |= {"order_id": order_id, "actor": who, "mail": number, "earlier": pending.delivery}
     done = f"a new link to the new keys of {pending.account} is ordered"
     print_result(done, value, resent_lines(pending, number), as_json=as_json)

@@ -1,12 +1,12 @@
-"""PURE. Requests of support staff to a workflow: decision, extension and resend, and their validation."""
+"""PURE. Orders of support staff to a workflow: decision, extension and resend, and their validation."""
 
 import re
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, TypeVar
 
 STAFF_DECISION = "staff_decision"
-"""Signal with which staff send a `StaffDecision` from Temporal's Web UI; it contains the request's id."""
+"""Signal with which staff send a `StaffDecision` from Temporal's Web UI; it contains the order's id."""
 STAFF_EXTENSION = "staff_extension"
 """Signal for a `StaffExtension`."""
 STAFF_RESEND = "staff_resend"
@@ -34,23 +34,7 @@ RESENDABLE = ("alert", "reminder")
 
 
 @dataclass(frozen=True)
-class _StaffRequestBase:
-    """Common part of all requests; `id_field` is the name of the field with the request's id."""
-
-    id_field: ClassVar[str]
-
-    @property
-    def id(self) -> str:
-        """Id of the request: a repeat with the same id is done once."""
-        return str(getattr(self, self.id_field))
-
-    def with_id(self, request_id: str) -> Self:
-        """Return a copy with this id."""
-        return replace(self, **{self.id_field: request_id})
-
-
-@dataclass(frozen=True)
-class StaffDecision(_StaffRequestBase):
+class StaffDecision:
     """Decide an incident.
 
     `decision` is text, not a `Choice`, so that `error` can explain a mistyped one.
@@ -60,9 +44,8 @@ class StaffDecision(_StaffRequestBase):
     actor: str
     reason: str
     leaked: bool = False
-    decision_id: str = ""
+    order_id: str = ""
     refused_event: ClassVar[str] = "decision_refused"
-    id_field: ClassVar[str] = "decision_id"
 
     def error(self) -> str | None:
         """Return why this is invalid, or None.
@@ -81,15 +64,14 @@ class StaffDecision(_StaffRequestBase):
 
 
 @dataclass(frozen=True)
-class StaffExtension(_StaffRequestBase):
+class StaffExtension:
     """Extend an incident's deadlines by so many days."""
 
     days: int
     actor: str
     reason: str
-    request_id: str = ""
+    order_id: str = ""
     refused_event: ClassVar[str] = "extension_refused"
-    id_field: ClassVar[str] = "request_id"
 
     def error(self) -> str | None:
         """Return why this is invalid, or None; see `StaffDecision.error`."""
@@ -103,15 +85,14 @@ class StaffExtension(_StaffRequestBase):
 
 
 @dataclass(frozen=True)
-class StaffResend(_StaffRequestBase):
+class StaffResend:
     """Send a mail again. `kind` is one of `RESENDABLE`, or empty for the mail that was sent last."""
 
     actor: str
     reason: str
     kind: str = ""
-    request_id: str = ""
+    order_id: str = ""
     refused_event: ClassVar[str] = "resend_refused"
-    id_field: ClassVar[str] = "request_id"
 
     def error(self) -> str | None:
         """Return why this is invalid, or None; see `StaffDecision.error`."""
@@ -124,16 +105,16 @@ class StaffResend(_StaffRequestBase):
         return {"kind": self.kind} if self.kind else {}
 
 
-StaffRequest = StaffDecision | StaffExtension | StaffResend
-_Request = TypeVar("_Request", StaffDecision, StaffExtension, StaffResend)
+StaffOrder = StaffDecision | StaffExtension | StaffResend
+_Order = TypeVar("_Order", StaffDecision, StaffExtension, StaffResend)
 
 
-def _common_error(request: StaffRequest) -> str | None:
+def _common_error(order: StaffOrder) -> str | None:
     """Return why actor, reason or id are invalid, or None."""
-    if request.id and not _ID.fullmatch(request.id):
-        id_error = f"{request.id_field} must be letters, digits, '.', '_' or '-', at most 64"
-        return actor_error(request.actor) or id_error
-    return actor_error(request.actor) or reason_error(request.reason)
+    if order.order_id and not _ID.fullmatch(order.order_id):
+        id_error = "order_id must be letters, digits, '.', '_' or '-', at most 64"
+        return actor_error(order.actor) or id_error
+    return actor_error(order.actor) or reason_error(order.reason)
 
 
 def actor_error(actor: str) -> str | None:
@@ -154,10 +135,10 @@ def reason_error(reason: str) -> str | None:
     return None
 
 
-def parse_request_id(value: object) -> str | None:
-    """Return the request id in a decoded JSON value, `"ID"` or `{"request": "ID"}`; None for anything else."""
-    request_id = value.get("request") if isinstance(value, dict) and len(value) == 1 else value
-    return request_id if isinstance(request_id, str) and _ID.fullmatch(request_id) else None
+def parse_order_id(value: object) -> str | None:
+    """Return the order id in a decoded JSON value, `"ID"` or `{"order": "ID"}`; None for anything else."""
+    order_id = value.get("order") if isinstance(value, dict) and len(value) == 1 else value
+    return order_id if isinstance(order_id, str) and _ID.fullmatch(order_id) else None
 
 
 def parse_decision(value: object) -> StaffDecision | str:
@@ -165,10 +146,10 @@ def parse_decision(value: object) -> StaffDecision | str:
     return parse(StaffDecision, "a decision", value)
 
 
-def parse_request(
+def parse_order(
     kind: type[StaffDecision] | type[StaffExtension] | type[StaffResend], noun: str, value: object
-) -> StaffRequest | str:
-    """Return the request in a decoded JSON value, of a kind that is known only now; see `parse`."""
+) -> StaffOrder | str:
+    """Return the order in a decoded JSON value, of a kind that is known only now; see `parse`."""
     if kind is StaffDecision:
         return parse(StaffDecision, noun, value)
     if kind is StaffExtension:
@@ -176,8 +157,8 @@ def parse_request(
     return parse(StaffResend, noun, value)
 
 
-def parse(kind: type[_Request], noun: str, value: object) -> _Request | str:
-    """Return the request in a decoded JSON value, or why it is invalid. `noun` names it in that text.
+def parse(kind: type[_Order], noun: str, value: object) -> _Order | str:
+    """Return the order in a decoded JSON value, or why it is invalid. `noun` names it in that text.
 
     An unknown field is refused, not ignored: a mistyped `leaked` must not leave a leaked key pair active.
     """
@@ -192,8 +173,8 @@ def parse(kind: type[_Request], noun: str, value: object) -> _Request | str:
             return f"{name} is missing"
         if name in value and type(value[name]) is not expected:  # isinstance would accept True as an int
             return f"{name} must be {_TYPE_NAMES[expected]}"
-    request = kind(**value)
-    return request.error() or request
+    order = kind(**value)
+    return order.error() or order
 
 
 def field_type(annotation: object) -> type:
