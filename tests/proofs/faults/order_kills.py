@@ -85,14 +85,17 @@ def run(folder: Path, kills: int) -> Report:
         for step in COMMAND_STEPS:
             for _ in range(kills):
                 _kill_command(rig, step, report)
+            report.figure(f"{step}: commands killed", kills)
         for step in WORKER_STEPS:
             rig.restart_worker(step)
             for _ in range(kills):
                 _kill_worker(rig, step, report)
+            report.figure(f"{step}: workers killed", kills)
         rig.restart_worker("none")
         for step in SQL_STEPS:
             for _ in range(kills):
                 _kill_revocation(rig, step, report)
+            report.figure(f"revocation, {step}: commands killed", kills)
         with rig.stack.world.database.read_session() as session:
             report.figure("audit entries, all in one chain", verify_chain(audit.entries(session)).entries)
         report.same("processes killed", rig.killed, kills * (len(COMMAND_STEPS + WORKER_STEPS) + len(SQL_STEPS)))
