@@ -1,5 +1,6 @@
 """Who may open the staff's pages: sessions, cookies, form tokens, origins, codes and links, without a real browser."""
 
+import json
 import re
 import time
 from typing import Any
@@ -13,12 +14,15 @@ from support.staff_rig import StaffKeys
 from support.staff_site import StaffSite, serving_site
 from support.world import World
 
-from octy_worker.access.browser_logins import CODE_TTL
+from octy_worker.access.browser_logins import CODE_TTL, RefusedCodeError
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Order
 from octy_worker.access.roles import Action, Role
 from octy_worker.access.sessions import IDLE_TIMEOUT, SessionKind
+from octy_worker.mail.facts.digest import FailedLoginFacts
 from octy_worker.staff.acts import ACTS
+from octy_worker.staff_api.attempts import RefusedLoginError, judge_browser_code
+from octy_worker.staff_api.login_notices import INTERVAL, FailedLoginNotices
 from octy_worker.staff_api.pages.access import LOGIN_COOKIE, SESSION_COOKIE
 
 OPEN = {"/login", "/factor", "/enroll/{token}", "/passkeys.js"}
@@ -164,6 +168,42 @@ def test_codes_can_not_be_guessed_at_any_rate(site: StaffSite, browser: StaffBro
     assert browser.post("/staff/login", code=site.code()).status_code == 303
 
 
+def test_wrong_codes_are_recorded_and_told_by_source_or_by_whom_they_were_given_to(
+    site: StaffSite, browser: StaffBrowser
+) -> None:
+    told = collect_notices(site)
+    for _ in range(6):
+        browser.post("/staff/login", code="AAAAA-AAAAA")
+    assert site.audited().count(("login.refused", "(unknown)")) == 5, "what is not judged is not recorded"
+    assert told == [("(unknown)", 5)]
+    site.now += INTERVAL
+    late = site.code("kim")
+    site.now += CODE_TTL
+    other = StaffBrowser(site)
+    assert [other.post("/staff/login", code=late).status_code for _ in range(5)] == [403] * 5
+    assert site.audited().count(("login.refused", "kim")) == 5
+    assert told == [("(unknown)", 5), ("kim", 5)]
+    query = "SELECT detail FROM audit_entry WHERE action = 'login.refused' ORDER BY seq"
+    steps = [json.loads(detail)["step"] for (detail,) in site.world.rows(query)]
+    assert steps == ["code"] * 10
+    assert "AAAA" not in str(site.world.rows(query)), "what was typed may be another secret"
+
+
+def test_wrong_codes_from_many_addresses_do_not_fill_the_audit_log(site: StaffSite) -> None:
+    def refuse(_now: float) -> None:
+        raise RefusedCodeError("wrong", None)
+
+    def type_codes(first: int) -> int:
+        for number in range(first, first + 110):
+            with pytest.raises(RefusedLoginError):
+                judge_browser_code(site.office, f"192.0.2.{number}", refuse)
+        return site.audited().count(("login.refused", "(unknown)"))
+
+    assert type_codes(0) == 100
+    site.now += 3600
+    assert type_codes(110) == 200
+
+
 def test_passkey_of_another_person_or_log_in_is_refused_and_recorded(site: StaffSite, browser: StaffBrowser) -> None:
     browser.enrol()
     other = StaffBrowser(site)
@@ -180,6 +220,45 @@ def test_passkey_of_another_person_or_log_in_is_refused_and_recorded(site: Staff
     replayed = browser.post("/staff/factor", answer=answer)
     assert (replayed.status_code, "challenge" in replayed.text) == (403, True)
     assert site.audited().count(("login.refused", "ada")) == 3
+
+
+def test_passkeys_of_orders_are_limited_and_told_as_codes_are(
+    site: StaffSite, browser: StaffBrowser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ACTS, NOTE.action, NOTE)
+    told = collect_notices(site)
+    browser.enrol()
+    path = f"/staff/orders/{site.pend(NOTE.action, 'messages', text='hello').order_id}"
+    options = browser.options(path)
+    wrong = [browser.post(path, answer=browser.sign(options, flags=PRESENT)) for _ in range(6)]
+    assert [response.status_code for response in wrong] == [403] * 5 + [429]
+    assert "too many failed log-ins" in wrong[-1].text
+    answer = browser.sign(options)
+    assert browser.post(path, answer=answer).status_code == 429, "also a right one waits"
+    assert site.audited().count(("order.refused", "ada")) == 5, "what is not judged is not recorded"
+    assert told == [("ada", 5)]
+    browser.enter_code()
+    assert browser.post("/staff/factor", answer=browser.sign(browser.options("/staff/factor"))).status_code == 429
+    site.now += 60
+    assert "Done" in browser.post(path, answer=browser.sign(options)).text
+
+
+def test_passkeys_of_log_ins_and_enrolments_are_limited(site: StaffSite, browser: StaffBrowser) -> None:
+    link = site.link()
+    browser.post(link, code=site.code())
+    options = browser.options(link)
+    statuses = [browser.post(link, answer=browser.register(options, flags=PRESENT)).status_code for _ in range(6)]
+    assert statuses == [403] * 5 + [429]
+    assert browser.post(link, answer=browser.register(options)).status_code == 429
+    site.now += 60
+    assert browser.post(link, answer=browser.register(options)).status_code == 303
+    browser.enter_code()
+    options = browser.options("/staff/factor")
+    statuses = [
+        browser.post("/staff/factor", answer=browser.sign(options, flags=PRESENT)).status_code for _ in range(6)
+    ]
+    assert statuses == [403] * 5 + [429]
+    assert site.audited().count(("login.refused", "ada")) == 10
 
 
 def test_one_time_password_opens_a_session_once(site: StaffSite, browser: StaffBrowser) -> None:
@@ -256,6 +335,18 @@ def test_order_that_needs_four_eyes_waits_for_a_colleague_s_passkey(
             assert text in page
         assert "Done" in sign(kim, approval).text
         assert site.world.rows("SELECT state FROM staff_order WHERE id = :id", id=order.order_id) == [("used",)]
+
+
+def collect_notices(site: StaffSite) -> list[tuple[str, int]]:
+    """Return the list to which handle and count of each told failure are added."""
+    told: list[tuple[str, int]] = []
+
+    def send(facts: FailedLoginFacts) -> bool:
+        told.extend((one.handle, one.count) for one in facts.failures)
+        return True
+
+    site.office.notices = FailedLoginNotices(send, lambda: site.now, run=lambda task: task())
+    return told
 
 
 def sign(browser: StaffBrowser, order: Order) -> httpx2.Response:

@@ -31,8 +31,17 @@ _MISREAD = str.maketrans("OIL", "011", " -")
 _CHALLENGE_BYTES = 32
 _CODE_LENGTH = 10  # characters, 50 random bits
 _KEPT = 3600.0  # seconds after the end
+_WRONG_CODE = "the code is wrong, was used, or is older than a minute; get a new one"
 _USED = "this log-in was used already; begin again"
 _FIELDS = ("id", "staff_id", "certificate", "nonce_hash", "code_hash", "cookie_hash", "challenge", "state")
+
+
+class RefusedCodeError(RefusedSignatureError):
+    """A code that can't be used. `handle`: whom it was given to; None: this system did not give it to anybody."""
+
+    def __init__(self, text: str, handle: str | None) -> None:
+        super().__init__(text)
+        self.handle = handle
 
 
 class _State(StrEnum):
@@ -93,11 +102,20 @@ class BrowserLogins:
         return f"{code[:5]}-{code[5:]}"
 
     def redeem(self, session: Session, code: str, cookie: str, now: float) -> BrowserLogin:
-        """Bind the log-in of a code to a browser's cookie, once. Raises RefusedSignatureError."""
+        """Bind the log-in of a code to a browser's cookie, once. Raises RefusedCodeError."""
         code_hash = self._hash_code(code.upper().translate(_MISREAD))
         row = session.exec(select(StaffBrowserLogin).where(StaffBrowserLogin.code_hash == code_hash)).first()
-        if row is None or row.state != _State.CODE or not self._counts(row, now):
-            raise RefusedSignatureError("the code is wrong, was used, or is older than a minute; get a new one")
+        if row is None or not self._is_right(row):
+            raise RefusedCodeError(_WRONG_CODE, None)
+        handle = self._handle_of(session, row)
+        if row.state != _State.CODE or utc(now) >= row.expires_at:
+            raise RefusedCodeError(_WRONG_CODE, handle)
+        try:
+            return self._bind(session, row, cookie, now)
+        except RefusedSignatureError as error:
+            raise RefusedCodeError(str(error), handle) from None
+
+    def _bind(self, session: Session, row: StaffBrowserLogin, cookie: str, now: float) -> BrowserLogin:
         cookie_hash = _hash(cookie)
         session.connection().execute(  # one browser has one log-in at a time
             delete(StaffBrowserLogin).where(col(StaffBrowserLogin.cookie_hash) == cookie_hash)
@@ -135,11 +153,18 @@ class BrowserLogins:
 
     def _describe(self, session: Session, row: StaffBrowserLogin, now: float) -> BrowserLogin:
         certificate = self._authorities.verify(base64.b64decode(row.certificate.split()[1]), now=now)
-        handle = session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
-        return BrowserLogin(row.id, self._present(session, handle), certificate, bytes.fromhex(row.challenge))
+        member = self._present(session, self._handle_of(session, row))
+        return BrowserLogin(row.id, member, certificate, bytes.fromhex(row.challenge))
+
+    @staticmethod
+    def _handle_of(session: Session, row: StaffBrowserLogin) -> str:
+        return session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
 
     def _counts(self, row: StaffBrowserLogin, now: float) -> bool:
-        return utc(now) < row.expires_at and self._macs.is_right(row.mac, "staff_browser_login", _sealed(row))
+        return utc(now) < row.expires_at and self._is_right(row)
+
+    def _is_right(self, row: StaffBrowserLogin) -> bool:
+        return self._macs.is_right(row.mac, "staff_browser_login", _sealed(row))
 
     def _advance(self, session: Session, row: StaffBrowserLogin, **values: object) -> None:
         """Change a log-in, unless another request has changed it meanwhile."""

@@ -5,6 +5,7 @@ A nonce needs no row: it has its own time and a code of ours, and a session keep
 
 import secrets
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sqlmodel import Session
 
@@ -28,6 +29,15 @@ from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signatu
 REFUSED = "login.refused"
 """The action of the audit entry of a refused log-in."""
 _NONCE_BYTES = 16
+
+
+class LoginStep(StrEnum):
+    """Where a log-in was refused; values of `step` in the detail of its audit entry."""
+
+    CLI = "cli"  # `octy login`, and its begin of a log-in in a browser
+    CODE = "code"  # the one-time code of a log-in in a browser
+    FACTOR = "factor"  # the second factor in a browser
+    ENROLMENT = "enrolment"
 
 
 class UncertifiedError(RefusedSignatureError):
@@ -134,6 +144,9 @@ def claimed_handle(body: bytes) -> str | None:
         return None
 
 
-def record_refusal(session: Session, handle: str, *, source: str, reason: str, now: float) -> None:
+def record_refusal(
+    session: Session, handle: str, *, source: str, reason: str, now: float, step: LoginStep = LoginStep.CLI
+) -> None:
     """Record a refused log-in in the audit log; the transaction must be an exclusive write of its own."""
-    audit.append(session, REFUSED, actor=handle, subject=handle, detail={"source": source, "why": reason}, now=now)
+    detail = {"source": source, "why": reason, "step": str(step)}
+    audit.append(session, REFUSED, actor=handle, subject=handle, detail=detail, now=now)

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from octy_worker.access.logins import UncertifiedError, record_refusal
+from octy_worker.access.browser_logins import RefusedCodeError
+from octy_worker.access.logins import LoginStep, UncertifiedError, record_refusal
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError
 from octy_worker.staff.orders import RefusedProofError
@@ -12,6 +13,9 @@ from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.login_limits import TOLD_AFTER
 
 T = TypeVar("T")
+
+UNKNOWN = "(unknown)"
+"""In place of a handle where a wrong code names nobody. No handle has parentheses."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +33,13 @@ class RefusedLoginError(RefusedError):
 
 
 def judge_person(
-    office: StaffOffice, handle: str, source: str, judge: Callable[[float], T], *, proves_factor: bool = True
+    office: StaffOffice,
+    handle: str,
+    source: str,
+    judge: Callable[[float], T],
+    *,
+    step: LoginStep = LoginStep.CLI,
+    proves_factor: bool = True,
 ) -> T:
     """Judge what proves a person without a session; `judge` gets the time. `proves_factor`: with a second factor.
 
@@ -42,19 +52,43 @@ def judge_person(
         try:
             result = judge(now)
         except RefusedSignatureError as error:
-            in_a_row = office.limits.fail(handle, source, now)
-            _record(office, handle, source, error, now)
-            _tell(office, handle, source, in_a_row)
+            fail(office, handle, source, error, step=step)
             raise RefusedLoginError(str(error)) from None
         if proves_factor:  # else a stolen key alone would reset the count of guessed codes
             office.limits.succeed(handle, source)
     return result
 
 
-def judge_code(office: StaffOffice, handle: str, source: str, receive: Callable[[], T]) -> T:
-    """Receive an order that comes with a one-time code. Raises what `receive` does, and TooManyLoginsError.
+def judge_browser_code(office: StaffOffice, source: str, redeem: Callable[[float], T]) -> T:
+    """Judge a code of `octy login --browser`, before anybody knows who types it. Raises as `judge_person` does.
 
-    An order that is received forgets no failure: one that was received before needs no code.
+    A refused one counts for the person whom it was given to; one that nobody was given counts for the source.
+    """
+    now = office.clock()
+    with office.limits.attempt(UNKNOWN, source, now) as wait:
+        if wait:
+            raise TooManyLoginsError(wait)
+        try:
+            result = redeem(now)
+        except RefusedCodeError as error:
+            fail(office, error.handle or UNKNOWN, source, error, step=LoginStep.CODE)
+            raise RefusedLoginError(str(error)) from None
+        office.limits.succeed(UNKNOWN, source)
+    return result
+
+
+def fail(office: StaffOffice, handle: str, source: str, error: RefusedSignatureError, *, step: LoginStep) -> None:
+    """Count and record a refused log-in, and tell the admins of several in a row."""
+    now = office.clock()
+    in_a_row = office.limits.fail(handle, source, now)
+    _record(office, handle, source, error, now, step=step)
+    _tell(office, handle, source, in_a_row)
+
+
+def judge_proof(office: StaffOffice, handle: str, source: str, receive: Callable[[], T]) -> T:
+    """Receive an order with its proof. Raises what `receive` does, and TooManyLoginsError.
+
+    An order that is received forgets no failure: one that was received before needs no proof.
     """
     now = office.clock()
     with office.limits.attempt(handle, source, now) as wait:
@@ -67,12 +101,14 @@ def judge_code(office: StaffOffice, handle: str, source: str, receive: Callable[
             raise
 
 
-def _record(office: StaffOffice, handle: str, source: str, error: RefusedSignatureError, now: float) -> None:
-    if isinstance(error, UncertifiedError):  # anybody can send it: no exclusive transaction for what is not signed
-        _log.warning("log-in from %s refused: %s", source, error)
+def _record(
+    office: StaffOffice, handle: str, source: str, error: RefusedSignatureError, now: float, *, step: LoginStep
+) -> None:
+    if isinstance(error, UncertifiedError) or (handle == UNKNOWN and not office.limits.may_record_unnamed(now)):
+        _log.warning("log-in from %s refused: %s", source, error)  # anybody can send it: no exclusive transaction
         return
     with office.database.write_session() as session:
-        record_refusal(session, handle, source=source, reason=str(error), now=now)
+        record_refusal(session, handle, source=source, reason=str(error), now=now, step=step)
 
 
 def _tell(office: StaffOffice, handle: str, source: str, in_a_row: int) -> None:

@@ -11,7 +11,7 @@ from octy_middleware._version import __version__
 from octy_worker.access.browser_logins import CODE_TTL
 from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
 from octy_worker.access.login_text import NONCE_TTL
-from octy_worker.access.logins import claimed_handle
+from octy_worker.access.logins import LoginStep, claimed_handle
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.receipts import Evidence, Receipt
 from octy_worker.access.roles import Role
@@ -24,7 +24,7 @@ from octy_worker.staff.operations import Act, Query, Submission, to_json
 from octy_worker.staff.orders import carry_out, evidence_of, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice
-from octy_worker.staff_api.attempts import judge_code, judge_person
+from octy_worker.staff_api.attempts import judge_person, judge_proof
 from octy_worker.staff_api.pending import forget_order, keep_order, list_orders
 from octy_worker.staff_api.wire import (
     BrowserCode,
@@ -137,7 +137,7 @@ def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enr
         with office.database.write_session() as session:
             return enrolments.register(session, given, judged, now)
 
-    return Enrolled(*judge_person(office, handle, caller.source, receive))
+    return Enrolled(*judge_person(office, handle, caller.source, receive, step=LoginStep.ENROLMENT))
 
 
 def _judge_login(
@@ -204,11 +204,11 @@ def receive_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> 
 def _receive(
     office: StaffOffice, caller: Caller, context: StaffContext, act: Act[Any, Any], submission: Submission
 ) -> Receipt:
-    """Receive an order; one with a one-time code within the limits of log-ins, since it can be a guess."""
+    """Receive an order; one with a proof within the limits of log-ins, since its code can be a guess."""
     proof = evidence_of(submission, caller.source)
-    if not submission.code:
+    if proof is None:
         return receive(context, act, submission, proof)
-    return judge_code(office, caller.signed_in.handle, caller.source, lambda: receive(context, act, submission, proof))
+    return judge_proof(office, caller.signed_in.handle, caller.source, lambda: receive(context, act, submission, proof))
 
 
 def pend_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> PendingLine:

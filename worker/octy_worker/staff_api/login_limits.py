@@ -5,7 +5,7 @@ from filling the audit log, and make guessing by somebody with a stolen key hope
 """
 
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ _SOURCE_DELAYED_AFTER = 20  # by source, whatever the handles
 _DELAY = 60.0  # seconds
 _BUSY = 1.0  # seconds to wait for attempts that are being judged
 _FORGOTTEN_AFTER = 900.0  # seconds without a failure
+_MAX_UNNAMED = 100  # wrong codes of nobody in an hour that are recorded
+_HOUR = 3600.0
 _MAX_ENTRIES = 10_000  # of memory; the entry that failed longest ago is dropped
 
 
@@ -35,6 +37,7 @@ class LoginLimits:
         self._lock = threading.Lock()
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
         self._judged: Counter[tuple[str, str]] = Counter()  # attempts that are being judged now
+        self._unnamed: deque[float] = deque(maxlen=_MAX_UNNAMED)  # when wrong codes of nobody were recorded
 
     @contextmanager
     def attempt(self, handle: str, source: str, now: float) -> Iterator[float]:
@@ -61,6 +64,17 @@ class LoginLimits:
         with self._lock:
             self._count(("", counted), now)
             return self._count((handle, counted), now)
+
+    def may_record_unnamed(self, now: float) -> bool:
+        """Return whether the audit log has room for one more failure that names nobody: everybody can cause them.
+
+        Limits by source don't hold against somebody with many addresses.
+        """
+        with self._lock:
+            if len(self._unnamed) == _MAX_UNNAMED and now - self._unnamed[0] < _HOUR:
+                return False
+            self._unnamed.append(now)
+            return True
 
     def succeed(self, handle: str, source: str) -> None:
         """Forget this person's failures from there; those of others from the same source stay."""

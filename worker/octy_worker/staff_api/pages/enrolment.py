@@ -7,11 +7,13 @@ from starlette.responses import Response
 
 from octy_worker.access.browser_logins import BrowserLogin
 from octy_worker.access.enrolments import Enrolment
+from octy_worker.access.logins import LoginStep
 from octy_worker.access.members import StaffState
 from octy_worker.access.passkeys import registration_options, verify_registration
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.staff_api.attempts import RefusedLoginError, TooManyLoginsError, fail, judge_person
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
-from octy_worker.staff_api.pages.login import command_of, fail, open_session, signed_in, take_code
+from octy_worker.staff_api.pages.login import TOO_MANY, command_of, open_session, signed_in, take_code
 
 _OF_ANOTHER = "This link is for another person."
 
@@ -38,10 +40,17 @@ class EnrolmentPages:
         if login is None or "code" in visit.form:
             return self._take_code(visit, link)
         try:
-            token = self._register(visit, login)
-        except RefusedSignatureError as error:
-            fail(self._tools, login.member.handle, visit.source, str(error))
-            return self._ask_passkey(visit, login, f"Refused: {error}.")
+            token = judge_person(
+                office,
+                login.member.handle,
+                visit.source,
+                lambda now: self._register(visit, login, now),
+                step=LoginStep.ENROLMENT,
+            )
+        except TooManyLoginsError:
+            return self._ask_passkey(visit, login, TOO_MANY, 429)
+        except RefusedLoginError as error:
+            return self._ask_passkey(visit, login, f"Refused: {error}.", 403)
         return signed_in(self._tools, token)
 
     def _take_code(self, visit: Visit, link: Enrolment) -> Response:
@@ -49,13 +58,14 @@ class EnrolmentPages:
         if login is None:
             return self._ask_code(visit, problem)
         if login.member.id != link.member.id:
-            fail(self._tools, login.member.handle, visit.source, "the enrolment link is for another person")
+            error = RefusedSignatureError("the enrolment link is for another person")
+            fail(self._tools.office, login.member.handle, visit.source, error, step=LoginStep.ENROLMENT)
             return self._ask_code(visit, _OF_ANOTHER)
         return redirect(self._tools, f"/enroll/{visit.path['token']}")
 
-    def _register(self, visit: Visit, login: BrowserLogin) -> str:
+    def _register(self, visit: Visit, login: BrowserLogin, now: float) -> str:
         assert visit.form is not None
-        tools, now = self._tools, self._tools.office.clock()
+        tools = self._tools
         passkey = verify_registration(tools.passkeys.party, visit.form.get("answer", ""), challenge=login.challenge)
         with tools.office.database.write_session() as session:
             link = tools.enrolments.find(session, visit.path["token"], now)
@@ -73,7 +83,7 @@ class EnrolmentPages:
             command=command_of(self._tools),
         )  # fmt: skip
 
-    def _ask_passkey(self, visit: Visit, login: BrowserLogin, problem: str = "") -> Response:
+    def _ask_passkey(self, visit: Visit, login: BrowserLogin, problem: str = "", status: int = 200) -> Response:
         tools = self._tools
         with tools.office.database.read_session() as session:
             known = list(tools.passkeys.of(session, login.member.id).values())
@@ -82,6 +92,6 @@ class EnrolmentPages:
             known=known,
         )  # fmt: skip
         return tools.renderer.page(
-            "staff_enrol_passkey.html", 403 if problem else 200, problem=problem, csrf_token=visit.csrf_token,
+            "staff_enrol_passkey.html", status, problem=problem, csrf_token=visit.csrf_token,
             handle=login.member.handle, options=escape(json.dumps(options)),
         )  # fmt: skip

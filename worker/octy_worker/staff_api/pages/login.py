@@ -1,7 +1,6 @@
 """The pages of a log-in: one waits for the code that `octy login --browser` shows, the next for the second factor."""
 
 import json
-import logging
 
 from markupsafe import Markup, escape
 from sqlmodel import Session
@@ -9,12 +8,11 @@ from starlette.responses import Response
 
 from octy_worker.access.browser_logins import BrowserLogin
 from octy_worker.access.factor_rows import FactorKind
-from octy_worker.access.logins import record_refusal
+from octy_worker.access.logins import LoginStep
 from octy_worker.access.passkeys import Passkey, assertion_options
 from octy_worker.access.roles import Role
 from octy_worker.access.sessions import SessionKind
-from octy_worker.crypto.ssh_certificates import RefusedSignatureError
-from octy_worker.staff_api.login_limits import TOLD_AFTER
+from octy_worker.staff_api.attempts import RefusedLoginError, TooManyLoginsError, judge_browser_code, judge_person
 from octy_worker.staff_api.pages.access import (
     LOGIN_COOKIE,
     SESSION_COOKIE,
@@ -24,11 +22,7 @@ from octy_worker.staff_api.pages.access import (
     set_cookie,
 )
 
-_CODES = "(code)"
-"""In place of a handle where failed codes are counted: it is not known yet who types them."""
-_TOO_MANY = "There were too many failed log-ins. Wait a minute."
-
-_log = logging.getLogger(__name__)
+TOO_MANY = "There were too many failed log-ins. Wait a minute."
 
 
 class LoginPages:
@@ -46,27 +40,30 @@ class LoginPages:
 
     def prove(self, visit: Visit) -> Response:
         """Show what proves who this is, or take the passkey's signature or the one-time password."""
-        office, now = self._tools.office, self._tools.office.clock()
+        office = self._tools.office
         with office.database.read_session() as session:
-            login = self._tools.logins.find(session, visit.cookie, now)
+            login = self._tools.logins.find(session, visit.cookie, office.clock())
         if login is None:
             return redirect(self._tools, "/login")
         if visit.form is None:
             return self._ask_factor(visit, login)
-        with office.limits.attempt(login.member.handle, visit.source, now) as wait:
-            if wait:
-                return self._ask_factor(visit, login, _TOO_MANY, 429)
-            try:
-                token = self._open(visit, login)
-            except RefusedSignatureError as error:
-                fail(self._tools, login.member.handle, visit.source, str(error))
-                return self._ask_factor(visit, login, f"Refused: {error}.", 403)
-            office.limits.succeed(login.member.handle, visit.source)
+        try:
+            token = judge_person(
+                office,
+                login.member.handle,
+                visit.source,
+                lambda now: self._open(visit, login, now),
+                step=LoginStep.FACTOR,
+            )
+        except TooManyLoginsError:
+            return self._ask_factor(visit, login, TOO_MANY, 429)
+        except RefusedLoginError as error:
+            return self._ask_factor(visit, login, f"Refused: {error}.", 403)
         return signed_in(self._tools, token)
 
-    def _open(self, visit: Visit, login: BrowserLogin) -> str:
+    def _open(self, visit: Visit, login: BrowserLogin, now: float) -> str:
         assert visit.form is not None
-        tools, now = self._tools, self._tools.office.clock()
+        tools = self._tools
         answer, code = visit.form.get("answer", ""), visit.form.get("totp", "")
         with tools.office.database.write_session() as session:
             member = tools.members.require_active(session, login.member.handle, Role.VIEWER)
@@ -95,20 +92,18 @@ class LoginPages:
 
 def take_code(tools: PageTools, visit: Visit) -> tuple[str, BrowserLogin | None]:
     """Bind the code of a form to this browser; return the log-in, or what is wrong."""
-    assert visit.form is not None
-    office, now = tools.office, tools.office.clock()
-    with office.limits.attempt(_CODES, visit.source, now) as wait:
-        if wait:
-            return _TOO_MANY, None
-        try:
-            with office.database.write_session() as session:
-                login = tools.logins.redeem(session, visit.form.get("code", ""), visit.cookie, now)
-        except RefusedSignatureError as error:
-            office.limits.fail(_CODES, visit.source, now)
-            _log.warning("staff page: code from %s refused", visit.source)
-            return f"Refused: {error}.", None
-        office.limits.succeed(_CODES, visit.source)
-        return "", login
+    code, office = (visit.form or {}).get("code", ""), tools.office
+
+    def redeem(now: float) -> BrowserLogin:
+        with office.database.write_session() as session:
+            return tools.logins.redeem(session, code, visit.cookie, now)
+
+    try:
+        return "", judge_browser_code(office, visit.source, redeem)
+    except TooManyLoginsError:
+        return TOO_MANY, None
+    except RefusedLoginError as error:
+        return f"Refused: {error}.", None
 
 
 def open_session(tools: PageTools, session: Session, login: BrowserLogin, factor: str, source: str) -> str:
@@ -139,16 +134,6 @@ def log_out(tools: PageTools, visit: Visit) -> Response:
     response = redirect(tools, "/login")
     set_cookie(response, SESSION_COOKIE, "")
     return response
-
-
-def fail(tools: PageTools, handle: str, source: str, why: str) -> None:
-    """Count and record a refused second factor."""
-    now = tools.office.clock()
-    in_a_row = tools.office.limits.fail(handle, source, now)
-    if in_a_row >= TOLD_AFTER:
-        tools.office.notices.add(handle, source, in_a_row)
-    with tools.office.database.write_session() as session:
-        record_refusal(session, handle, source=source, reason=why, now=now)
 
 
 def command_of(tools: PageTools) -> str:

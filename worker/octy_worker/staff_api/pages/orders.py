@@ -18,10 +18,11 @@ from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Submission, to_json
 from octy_worker.staff.order_forms import read_private
 from octy_worker.staff.order_words import approved_facts, order_facts, sentence, value_text
-from octy_worker.staff.orders import perform
+from octy_worker.staff.orders import carry_out, receive
 from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff_api.attempts import TooManyLoginsError, judge_proof
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
-from octy_worker.staff_api.pages.login import options_text
+from octy_worker.staff_api.pages.login import TOO_MANY, options_text
 
 
 class OrderPages:
@@ -64,15 +65,20 @@ class OrderPages:
         order, act = found.order, ACTS[found.order.action]
         submission = Submission(found.body.decode(), private=read_private(found.private))
         proof = PasskeyEvidence(visit.form.get("answer", ""), visit.source)
+        office = self._tools.office
+        context = office.context()
         try:
-            output = to_json(act.output, perform(self._tools.office.context(), act, submission, proof))
+            receipt = judge_proof(office, order.actor, visit.source, lambda: receive(context, act, submission, proof))
+            output = to_json(act.output, carry_out(context, act, receipt))
+        except TooManyLoginsError:
+            return self._show(visit, found, TOO_MANY, 429)
         except WaitsForApprovalError as error:
             self._remove(visit, order.order_id)
             return self._result(
                 visit, found, title="Waits for a second person", badge="waiting", explanation=f"{error}"
             )
         except (CommandError, OctyError) as error:
-            return self._show(visit, found, f"{error}"[:1].upper() + f"{error}"[1:])
+            return self._show(visit, found, f"{error}"[:1].upper() + f"{error}"[1:], 403)
         self._remove(visit, order.order_id)
         return self._result(visit, found, title="Done", badge="done", output=output)
 
@@ -80,7 +86,7 @@ class OrderPages:
         with self._tools.office.database.write_session() as session:
             self._tools.pending.remove(session, order_id, actor=visit.signed_in.handle)
 
-    def _show(self, visit: Visit, found: PendingOrder, problem: str = "") -> Response:
+    def _show(self, visit: Visit, found: PendingOrder, problem: str = "", status: int = 200) -> Response:
         tools, private = self._tools, read_private(found.private)
         with tools.office.database.read_session() as session:
             passkeys = list(tools.passkeys.of(session, self._staff_id(visit)).values())
@@ -89,7 +95,7 @@ class OrderPages:
         except InvalidOrderError as error:
             return refuse(tools, "This order can't be signed", f"{error}.", visit.source, 409)
         return self._page(
-            "staff_order.html", visit, 403 if problem else 200,
+            "staff_order.html", visit, status,
             words=sentence(found.order), order=found.order, problem=problem, until=utc(found.expires_at),
             facts=[*order_facts(found.order, {name: value for name, (_, value) in private.items()}), *approved],
             options=options_text(tools, bytes.fromhex(found.order.digest()), passkeys),
