@@ -32,7 +32,7 @@ def test_five_failures_in_a_row_are_told_to_active_admins_and_support(world: Wor
             api.rig.members.add(session, handle, role, granted_by=BOOTSTRAP, now=NOW, mail=f"{handle}@octy.example")
             state = StaffState.DISABLED if handle == "gone" else StaffState.ACTIVE
             api.rig.members.change(session, handle, granted_by=BOOTSTRAP, now=NOW, state=state)
-    mails = FailedLoginMail(world.database, mailer, MailRenderer(api.settings), api.settings)
+    mails = FailedLoginMail(world.database, api.rig.members, mailer, MailRenderer(api.settings), api.settings)
     api.office.notices = FailedLoginNotices(mails.send, lambda: api.rig.now)
     wrong = {**api.login_request(), "code": "000000"}
     for _ in range(4):

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlmodel import Session, select
+from sqlmodel import Session
 
-from octy_middleware.db.models import Staff
-from octy_worker.access.members import StaffState
+from octy_worker.access.members import Members, StaffState
 from octy_worker.access.roles import Role
 
 
-def admin_addresses(session: Session) -> Sequence[str]:
-    """Return the mail addresses of the active admins that have one."""
-    query = select(Staff.mail).where(Staff.role == Role.ADMIN, Staff.state == StaffState.ACTIVE, Staff.mail != "")
-    return session.exec(query.order_by(Staff.handle)).all()
+def admin_addresses(session: Session, members: Members) -> Sequence[str]:
+    """Return the mail addresses of the active admins that have one, of rows that this system wrote."""
+    found = [member for _, member in members.find_all(session) if member is not None]
+    return [one.mail for one in found if one.mail and (one.role, one.state) == (Role.ADMIN, StaffState.ACTIVE)]

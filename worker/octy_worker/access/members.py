@@ -5,7 +5,7 @@ counts only if the newest of them is its own: somebody who writes an older row b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy import insert, update
@@ -23,6 +23,7 @@ from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 GRANTED = "staff.granted"
 """The action of the audit entry of each grant; its subject is the handle."""
+_SEALED = ("id", "handle", "role", "state", "granted_by", "display_name", "mail")
 
 
 class StaffState(StrEnum):
@@ -35,13 +36,18 @@ class StaffState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A staff member whose row has a right code. `granted_by`: the order that gave role and state."""
+    """A staff member whose row has a right code. `granted_by`: the order that gave role and state.
+
+    `mail`: where notices of security go; may be empty.
+    """
 
     id: str
     handle: str
     role: Role
     state: StaffState
     granted_by: str
+    display_name: str = ""
+    mail: str = ""
 
 
 class Members:
@@ -57,10 +63,9 @@ class Members:
         mail: str = "", by: str = "",
     ) -> Member:  # fmt: skip
         """Add a staff member who is invited: without a second factor nothing can be ordered. `by`: who adds."""
-        member = Member(uuid7(now), handle, role, StaffState.INVITED, granted_by)
-        described = {"display_name": display_name, "mail": mail}
+        member = Member(uuid7(now), handle, role, StaffState.INVITED, granted_by, display_name, mail)
         times = {"created_at": utc(now), "changed_at": utc(now)}
-        values = {**_granted(member), **described, **times, "mac": self._mac_of(member)}
+        values = {**_granted(member), **times, "mac": self._mac_of(member)}
         session.connection().execute(insert(Staff).values(**values))
         self._record(session, member, by=by, now=now)
         return member
@@ -74,7 +79,9 @@ class Members:
             raise RefusedSignatureError(f"the database's entry of {handle} was not written by this system")
         if _current_grant(session, handle) != row.granted_by:
             raise RefusedSignatureError(f"the database's entry of {handle} is not the one of the audit log")
-        return Member(row.id, row.handle, Role(row.role), StaffState(row.state), row.granted_by)
+        return Member(
+            row.id, row.handle, Role(row.role), StaffState(row.state), row.granted_by, row.display_name, row.mail
+        )
 
     def find_all(self, session: Session) -> list[tuple[Staff, Member | None]]:
         """Return all rows by handle; beside each its member, None where the row was not written by this system."""
@@ -108,14 +115,14 @@ class Members:
     ) -> Member:  # fmt: skip
         """Set role or state. Raises RefusedSignatureError for an unknown person or a row that is not ours."""
         member = self.require(session, handle)
-        changed = Member(member.id, handle, role or member.role, state or member.state, granted_by)
+        changed = replace(member, role=role or member.role, state=state or member.state, granted_by=granted_by)
         self._write(session, changed, now)
         self._record(session, changed, by=by, now=now)
         return changed
 
     def activate(self, session: Session, member: Member, now: float) -> Member:
         """Let an invited person act, who has a second factor now. Role and what granted it stay."""
-        active = Member(member.id, member.handle, member.role, StaffState.ACTIVE, member.granted_by)
+        active = replace(member, state=StaffState.ACTIVE)
         self._write(session, active, now)
         return active
 
@@ -192,4 +199,4 @@ def _current_grant(session: Session, handle: str) -> str | None:
 
 
 def _granted(row: Staff | Member) -> dict[str, str]:
-    return {name: str(getattr(row, name)) for name in ("id", "handle", "role", "state", "granted_by")}
+    return {name: str(getattr(row, name)) for name in _SEALED}

@@ -23,7 +23,7 @@ def tell_admins(context: StaffContext, order: Order, mailer: Mailer | None = Non
     try:
         settings = context.settings(WorkerSettings)
         with context.database.read_session() as session:
-            addresses = [*admin_addresses(session), settings.support_digest_to]
+            addresses = [*admin_addresses(session, context.access.members), settings.support_digest_to]
         facts = BreakGlassFacts(
             order.order_id, str(order.action), order.subject or "–", order.actor, utc(context.clock())
         )

@@ -11,6 +11,7 @@ from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
 from octy_worker.access.admins import admin_addresses
+from octy_worker.access.members import Members
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.facts.digest import FailedLoginFacts, FailedLogins
 from octy_worker.mail.mailer import Mailer
@@ -75,8 +76,11 @@ def _run_in_thread(task: Callable[[], None]) -> None:
 class FailedLoginMail:
     """Sends the mail to all active admins and to the address of the daily digest."""
 
-    def __init__(self, database: Database, mailer: Mailer, renderer: MailRenderer, settings: WorkerSettings) -> None:
+    def __init__(
+        self, database: Database, members: Members, mailer: Mailer, renderer: MailRenderer, settings: WorkerSettings
+    ) -> None:
         self._database = database
+        self._members = members
         self._mailer = mailer
         self._renderer = renderer
         self._digest_to = settings.support_digest_to
@@ -86,7 +90,7 @@ class FailedLoginMail:
         """Send it to each address; return whether no mail server deferred it. Without an address it is logged only."""
         _log.warning("log-ins of staff failed: %s", "; ".join(f"{one.count} times" for one in facts.failures))
         with self._database.read_session() as session:
-            addresses = [*admin_addresses(session), *([self._digest_to] if self._digest_to else [])]
+            addresses = [*admin_addresses(session, self._members), *([self._digest_to] if self._digest_to else [])]
         rendered, results = self._renderer.render(facts), set()
         for number, address in enumerate(dict.fromkeys(addresses)):
             message_id = f"<failed-logins.{int(facts.at.timestamp())}.{number}@{self._domain}>"

@@ -74,7 +74,7 @@ def serve(settings: WorkerSettings, counters: MutableSequence[float] | None = No
         installation = verify_installation(database, keychains_of(settings), time.time())
         staff = load_staff_access(settings, installation, secrets.token_bytes)
         assert staff is not None, "check_settings has seen the keys"
-        mails = FailedLoginMail(database, SmtpMailer(settings), MailRenderer(settings), settings)
+        mails = FailedLoginMail(database, staff.members, SmtpMailer(settings), MailRenderer(settings), settings)
         office = StaffOffice(settings, database, installation=installation, staff=staff, send_mail=mails.send)
         asyncio.run(_serve(staff_server(settings, office, counters)))
     except (OctyError, OSError) as error:
