@@ -60,6 +60,16 @@ def broken_glass(office: StaffCli) -> list[Check]:
     return look(office)
 
 
+def glass_hidden_by(statement: str) -> Provoke:
+    def provoke(office: StaffCli) -> list[Check]:
+        broken_glass(office)
+        with office.world.database.write() as connection:
+            connection.execute(text(statement))
+        return look(office)
+
+    return provoke
+
+
 PROVOKED: dict[str, Provoke] = {
     "staff-settings-refused": given(staff_ca_keys=("ssh-ed25519 AAAA",)),
     "staff-auth-off": given(staff_auth="off", smtp_host="smtp.acme.example"),
@@ -70,6 +80,7 @@ PROVOKED: dict[str, Provoke] = {
     "staff-rows-forged": written("UPDATE staff SET state = 'invited'"),
     "staff-admin-missing": look,
     "staff-factor-missing": forgotten_invitation,
+    "staff-glass-hidden": glass_hidden_by("DELETE FROM staff_order"),
     "staff-glass-broken": broken_glass,
 }
 FURTHER: list[tuple[str, Provoke]] = [
@@ -79,6 +90,8 @@ FURTHER: list[tuple[str, Provoke]] = [
     ("staff-rows-forged", written("UPDATE staff SET mac = 's1$00'")),
     ("staff-factor-missing", written("UPDATE staff_factor SET granted_by = 'x'")),
     ("staff-factor-missing", written("DELETE FROM staff_factor")),
+    ("staff-rows-forged", written("UPDATE staff SET mail = 'thief@evil.example'")),
+    ("staff-glass-hidden", glass_hidden_by("UPDATE staff_order SET factor = 'hardware-key'")),
 ]
 
 

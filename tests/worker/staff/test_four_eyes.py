@@ -15,11 +15,12 @@ from support.world import INSTALLATION, Keys, World
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.bulk_sql import run
-from octy_worker.access.break_glass import unacknowledged
+from octy_worker.access.break_glass import BrokenGlass, unacknowledged
+from octy_worker.access.members import BOOTSTRAP, StaffState
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts
-from octy_worker.access.roles import Action
+from octy_worker.access.roles import Action, Role
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.staff.break_glass import tell_admins
 from octy_worker.staff.context import StaffContext
@@ -59,6 +60,10 @@ class Host:
     def orders(self) -> list[tuple]:
         return self.rig.world.rows("SELECT action, actor, state FROM staff_order ORDER BY received_at, id")
 
+    def broken_glass(self) -> list[BrokenGlass]:
+        with self.rig.world.database.read_session() as session:
+            return unacknowledged(session, receipts_of(self).has_right_code)
+
     def audited(self, action: str) -> list[tuple]:
         return self.rig.world.rows("SELECT actor, order_id, detail FROM audit_entry WHERE action = :a", a=action)
 
@@ -97,32 +102,89 @@ def test_break_glass_is_open_until_an_admin_acknowledges_it_by_a_signed_order(ho
     host.octy("--break-glass", *words).must()
     [(order_id,)] = host.rig.world.rows("SELECT id FROM staff_order")
 
-    def still_open() -> list[str]:
-        with host.rig.world.database.read_session() as session:
-            return unacknowledged(session)
-
     acknowledge = ("orders", "acknowledge", order_id, "--reason", "the CA was down")
-    assert still_open() == [order_id]
+    assert host.broken_glass() == [BrokenGlass(order_id, hidden=False)]
     host.octy("--break-glass", *acknowledge).must()
-    assert order_id in still_open(), "who breaks the glass can't close it"
+    assert order_id in ids(host.broken_glass()), "who breaks the glass can't close it"
     assert "needs admin" in host.run("kim", *acknowledge).must(3).stderr
     host.run("amy", *acknowledge).must()
-    assert order_id not in still_open()
+    assert order_id not in ids(host.broken_glass())
     assert "nothing" not in host.run("amy", *acknowledge, step=1).must(3).stdout
+
+
+def ids(found: list[BrokenGlass]) -> list[str]:
+    return [one.order_id for one in found]
+
+
+HIDDEN = {
+    "the order is deleted": ["DELETE FROM staff_order"],
+    "its factor is changed": ["UPDATE staff_order SET factor = 'hardware-key'"],
+    "its factor is changed in the log": ["UPDATE audit_entry SET detail = replace(detail, 'break-glass', 'x')"],
+    "the order is deleted, its factor changed in the log": [
+        "DELETE FROM staff_order",
+        "UPDATE audit_entry SET detail = replace(detail, 'break-glass', 'x')",
+    ],
+    "the order is deleted, the detail erased": [
+        "DELETE FROM staff_order",
+        "UPDATE audit_entry SET detail = NULL, salt = NULL",
+    ],
+    "the entry is deleted": ["DELETE FROM audit_entry WHERE action = 'order.received'"],
+    "the order is made one of many": ["UPDATE staff_order SET part_of = 'x'"],
+    "an acknowledgement is written": [
+        """INSERT INTO staff_order SELECT 'x', 'order.acknowledge', id, 'amy', body, private, signature, certificate,
+        'f', source, '', received_at, mac, 'used', used_by, ended_at, refusal FROM staff_order"""
+    ],
+}
+
+
+@pytest.mark.parametrize("statements", HIDDEN.values(), ids=HIDDEN)
+def test_break_glass_is_not_hidden_by_sql(host: Host, statements: list[str]) -> None:
+    host.octy("--break-glass", "keys", "revoke", host.keys.public_key, *WHY, "--yes", "--actor", "operator").must()
+    [(order_id,)] = host.rig.world.rows("SELECT id FROM staff_order")
+    with host.rig.world.database.write() as connection:
+        for statement in statements:
+            run(connection, statement)
+    found = host.broken_glass()
+    assert ids(found) == [order_id]
+    assert found[0].hidden == any("staff_order" in one and "INSERT" not in one for one in statements)
+
+
+def test_hidden_break_glass_is_acknowledged_too_and_an_unused_acknowledgement_does_not_count(host: Host) -> None:
+    host.octy("--break-glass", "keys", "revoke", host.keys.public_key, *WHY, "--yes", "--actor", "operator").must()
+    [(order_id,)] = host.rig.world.rows("SELECT id FROM staff_order")
+    with host.rig.world.database.write() as connection:
+        run(connection, "DELETE FROM staff_order")
+    acknowledged = Order(uuid7(NOW), INSTALLATION, Action.ACKNOWLEDGE, order_id, {}, "seen", "amy", int(NOW))
+    body = acknowledged.to_bytes()
+    proof = Evidence(host.rig.keys.keys["amy"].sign(body, "octy-order"), host.rig.code(NOW - 30))
+    with host.rig.world.database.write_session() as session:
+        receipts_of(host).receive(session, body, proof, NOW)
+    with host.rig.world.database.write() as connection:
+        run(connection, "UPDATE staff_order SET state = 'used'")
+    assert ids(host.broken_glass()) == [order_id]
+    host.run("amy", "orders", "acknowledge", order_id, "--reason", "the CA was down").must()
+    assert host.broken_glass() == []
 
 
 def test_admins_are_told_of_break_glass_by_mail(host: Host) -> None:
     world, mailer = host.rig.world, RecordingMailer()
-    with world.database.write() as connection:
-        run(connection, "UPDATE staff SET mail = 'amy@octy.example' WHERE handle = 'amy'")
+    with world.database.write_session() as session:
+        members = host.rig.members
+        members.add(session, "boss", Role.ADMIN, granted_by=BOOTSTRAP, now=NOW, mail="boss@octy.example")
+        members.change(session, "boss", granted_by=BOOTSTRAP, now=NOW, state=StaffState.ACTIVE)
     keys = {name: world.peppers.export() for name in ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")}
     variables = {**host.octy.variables, **keys, "OCTY_SUPPORT_DIGEST_TO": "ops@octy.example"}
     order = Order(uuid7(NOW), INSTALLATION, Action.REVOKE, "pk_1", {}, "the CA is down", "operator", int(NOW))
     assert tell_admins(StaffContext(world.database, variables), order, mailer) == 2
-    assert {str(mail.recipient) for mail in mailer.envelopes} == {"amy@octy.example", "ops@octy.example"}
+    assert {str(mail.recipient) for mail in mailer.envelopes} == {"boss@octy.example", "ops@octy.example"}
     assert all(
         order.order_id in mail.rendered.text and order.order_id in mail.rendered.html for mail in mailer.envelopes
     )
+    with world.database.write() as connection:
+        run(connection, "UPDATE staff SET mail = 'thief@evil.example' WHERE handle = 'boss'")
+    mailer.envelopes.clear()
+    assert tell_admins(StaffContext(world.database, variables), order, mailer) == 1
+    assert [str(mail.recipient) for mail in mailer.envelopes] == ["ops@octy.example"]
     assert tell_admins(StaffContext(world.database, {}), order, mailer) == 0, "without settings it is logged"
 
 
@@ -173,6 +235,17 @@ def test_replayed_code_and_replayed_order_are_refused(host: Host) -> None:
         repeated = receipts.receive(session, body.encode(), None, NOW)
         assert (repeated.order.order_id, repeated.state) == (order_id, OrderState.USED)
     assert "was used already" in use_refusal(host, receipts, repeated.order)
+
+
+def test_refused_order_whose_state_is_set_back_by_sql_is_not_used(host: Host) -> None:
+    receipts, order = receipts_of(host), Order(uuid7(NOW), INSTALLATION, Action.EXTEND, "i1", {}, "x", "ada", int(NOW))
+    proof = Evidence(host.rig.keys.keys["ada"].sign(order.to_bytes(), "octy-order"), host.rig.code())
+    with host.rig.world.database.write_session() as session:
+        receipts.receive(session, order.to_bytes(), proof, NOW)
+        receipts.refuse(session, order.order_id, "too late", NOW)
+    with host.rig.world.database.write() as connection:
+        run(connection, "UPDATE staff_order SET state = 'received'")
+    assert "was refused already" in use_refusal(host, receipts, order)
 
 
 def receipts_of(host: Host, *four_eyes: Action) -> OrderReceipts:

@@ -8,6 +8,9 @@ from octy_workflows.messages import RefusalReason
 BREAK_GLASS = "break-glass"
 """In place of signature and second factor: the row's code, which only a host with OCTY_STAFF_KEYS can make."""
 
+RECEIVED, USED, REFUSED = "order.received", "order.used", "order.refused"
+"""Actions of audit entries about an order."""
+
 
 class OrderState(StrEnum):
     """State of an order; values of its `state` column."""

@@ -17,7 +17,7 @@ from octy_middleware.clock import to_micros, utc
 from octy_middleware.db.models import AuditEntry, StaffOrder
 from octy_worker.access.approvals import Approvals
 from octy_worker.access.members import Members
-from octy_worker.access.order_states import BREAK_GLASS, OrderState, UnusableOrderError
+from octy_worker.access.order_states import BREAK_GLASS, RECEIVED, REFUSED, USED, OrderState, UnusableOrderError
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders
 from octy_worker.access.roles import Action, required_role
@@ -137,7 +137,7 @@ class OrderReceipts:
         self._insert(session, row, state, now, private=private)
         detail = {"order": str(order.action), "reason": order.reason, "certificate": proven.serial}
         audit.append(
-            session, "order.received", actor=order.actor, subject=order.subject, order_id=order.order_id,
+            session, RECEIVED, actor=order.actor, subject=order.subject, order_id=order.order_id,
             detail={**detail, "factor": proven.factor, "state": str(state)}, now=now,
         )  # fmt: skip
         return Receipt(order, proven.serial, proven.factor, state)
@@ -150,8 +150,9 @@ class OrderReceipts:
         row = self._row_about(session, order_id, action, subject)
         order = self._verified(session, row)
         self._check_authority(session, row, order)
-        if _was_used(session, order_id, by):  # also where somebody has set the row's state back
-            raise UnusableOrderError("the staff order of this id was used already", RefusalReason.ORDER_USED)
+        end = _end_of(session, order_id, by)
+        if end is not None:  # also where somebody has set the row's state back
+            raise UnusableOrderError(f"the staff order of this id {_SAID[end]}", RefusalReason.ORDER_USED)
         marked = session.connection().execute(
             update(StaffOrder)
             .where(col(StaffOrder.id) == order_id, col(StaffOrder.state) == OrderState.RECEIVED)
@@ -161,7 +162,7 @@ class OrderReceipts:
             raise UnusableOrderError(_not_received(row), RefusalReason.ORDER_USED)
         if marked.rowcount == 1:
             audit.append(
-                session, "order.used", actor=order.actor, subject=subject, order_id=order_id, detail={"by": by}, now=now
+                session, USED, actor=order.actor, subject=subject, order_id=order_id, detail={"by": by}, now=now
             )
         return order
 
@@ -191,6 +192,11 @@ class OrderReceipts:
             return None
         return self._verified(session, row)
 
+    def has_right_code(self, row: StaffOrder) -> bool:
+        """Return whether the row of an order is as it was when it was received."""
+        fields = {name: getattr(row, name) for name in _SEALED}
+        return self._is_right(row.mac, {**fields, "received_at": to_micros(row.received_at.timestamp())})
+
     def refuse(self, session: Session, order_id: str, why: str, now: float) -> None:
         """End an order that was not used, so that it can't be used later."""
         ended = session.connection().execute(
@@ -203,7 +209,7 @@ class OrderReceipts:
         )
         if ended.rowcount:
             row = session.get_one(StaffOrder, order_id)
-            record_refusal(session, row.actor, row.subject, why, order_id=order_id, now=now)
+            record_refusal(session, row.actor, row.subject, why, order_id=order_id, now=now, was_received=True)
 
     def _read(self, body: bytes) -> Order:
         try:
@@ -284,9 +290,7 @@ class OrderReceipts:
 
     def _verified(self, session: Session, row: StaffOrder) -> Order:
         """Return what was ordered, if the row is the one that was received and its proof is right."""
-        fields = {name: getattr(row, name) for name in _SEALED}
-        received_at = row.received_at.timestamp()
-        if not self._is_right(row.mac, {**fields, "received_at": to_micros(received_at)}):
+        if not self.has_right_code(row):
             raise UnusableOrderError(
                 "the staff order of this id was not received by this system, or was changed",
                 RefusalReason.ORDER_UNPROVEN,
@@ -380,14 +384,20 @@ def _not_allowed() -> Iterator[None]:
         raise UnusableOrderError(str(error), RefusalReason.ORDER_NOT_ALLOWED) from None
 
 
-def record_refusal(session: Session, actor: str, subject: str, why: str, *, order_id: str, now: float) -> None:
-    """Append a refused order to the audit log."""
-    audit.append(
-        session, "order.refused", actor=actor, subject=subject, order_id=order_id, detail={"why": why}, now=now
-    )
+def record_refusal(
+    session: Session, actor: str, subject: str, why: str, *, order_id: str, now: float, was_received: bool = False
+) -> None:
+    """Append a refused order to the audit log. `was_received`: it can't be used any more."""
+    detail = {"why": why, **({"received": True} if was_received else {})}
+    audit.append(session, REFUSED, actor=actor, subject=subject, order_id=order_id, detail=detail, now=now)
 
 
-def _was_used(session: Session, order_id: str, by: str) -> bool:
-    """Return whether the audit log says that another call has used it."""
-    query = select(AuditEntry.detail).where(AuditEntry.order_id == order_id, AuditEntry.action == "order.used")
-    return any(detail is None or json.loads(detail) != {"by": by} for detail in session.exec(query))
+def _end_of(session: Session, order_id: str, by: str) -> OrderState | None:
+    """Return how the audit log says that the order has ended: used by another call, or refused after its receipt."""
+    query = select(AuditEntry.action, AuditEntry.detail).where(AuditEntry.order_id == order_id)
+    for action, detail in session.exec(query.where(col(AuditEntry.action).in_([USED, REFUSED]))):
+        if action == USED and (detail is None or json.loads(detail) != {"by": by}):
+            return OrderState.USED
+        if action == REFUSED and (detail is None or "received" in json.loads(detail)):
+            return OrderState.REFUSED
+    return None

@@ -36,6 +36,8 @@ IDLE_TIMEOUT = 30 * 60.0
 MAX_LIFETIME = 12 * 3600.0
 """Seconds after which it has ended in any case; the certificate's end comes first (ASVS 5.0, 7.3.2)."""
 
+OPENED = "login"
+"""The action of the audit entry of a session that was opened; its subject is the session's id."""
 ENDED = "session.ended"
 """The action of the audit entry of a session that was ended; its subject is the session's id."""
 _TOKEN_BYTES = 32
@@ -128,7 +130,7 @@ class Sessions:
         values = {**row.model_dump(), "mac": self._mac(row)}
         session.connection().execute(insert(StaffSession).values(**values))
         detail = {"kind": str(kind), "factor": factor, "source": source, "certificate": certificate.serial}
-        audit.append(session, "login", actor=member.handle, subject=row.id, detail=detail, now=now)
+        audit.append(session, OPENED, actor=member.handle, subject=row.id, detail=detail, now=now)
         return token, _describe(row, member, certificate, now)
 
     def find(self, session: Session, token: str, *, source: str | None, now: float) -> ActiveSession:

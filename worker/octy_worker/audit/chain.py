@@ -115,7 +115,7 @@ def verify_chain(
         if entry.hash != _hash(entry):
             raise ChainError(entry.seq, "its fields do not match its hash: it was changed")
         erased += entry.detail is None
-        if entry.detail is not None and _commitment(entry.detail, entry.salt or "") != entry.commitment:
+        if entry.detail is not None and not has_right_detail(entry.detail, entry.salt or "", entry.commitment):
             raise ChainError(entry.seq, "its detail does not match its commitment: the detail was changed")
         if expected.get(entry.seq, entry.hash) != entry.hash:
             raise ChainError(entry.seq, "a checkpoint has another hash: this entry or an earlier one was rewritten")
@@ -139,6 +139,11 @@ def _erased_by(entry: Entry) -> int:
 
 def _gap(found: int, before: int) -> str:
     return "it is missing" if found > before else f"entry {found} stands in its place: entries were inserted or moved"
+
+
+def has_right_detail(detail: str, salt: str, commitment: str) -> bool:
+    """Return whether detail and salt are those that an entry commits to."""
+    return _commitment(detail, salt) == commitment
 
 
 def _commitment(detail: str, salt: str) -> str:

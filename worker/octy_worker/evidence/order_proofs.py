@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from octy_worker.access.factor_rows import ADDED, REMOVED
 from octy_worker.access.members import GRANTED, StaffState
-from octy_worker.access.order_states import BREAK_GLASS
+from octy_worker.access.order_states import BREAK_GLASS, RECEIVED, USED
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import challenge_of
 from octy_worker.access.receipts import HARDWARE_KEY, UNPROVEN
@@ -29,8 +29,6 @@ from octy_worker.crypto.ssh_signatures import verify_signature
 
 ERASED = "erased"
 """In place of a proof: what was signed was erased with an account; only the log has the order."""
-RECEIVED, USED, REFUSED = "order.received", "order.used", "order.refused"
-"""Actions of entries about orders."""
 _MICROSECOND = 1e-6
 
 

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from octy_middleware.clock import to_micros
+from octy_worker.access.order_states import REFUSED
 from octy_worker.audit.chain import Entry
 from octy_worker.audit.log_verification import LogReport, verify_log
 from octy_worker.audit.repository import json_values
 from octy_worker.canonical_json import canonical_json
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError
 from octy_worker.evidence.layout import CHAIN, CHECKPOINTS, DETAILS, ORDERS, TIMELINE
-from octy_worker.evidence.order_proofs import REFUSED, OrderResult, OrderVerifier
+from octy_worker.evidence.order_proofs import OrderResult, OrderVerifier
 from octy_worker.evidence.reader import InvalidPackError, Manifest, read_chain, read_orders, read_pack, read_timeline
 
 _INCIDENT = "incident."

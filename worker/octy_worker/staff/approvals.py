@@ -27,7 +27,8 @@ def approve(context: StaffContext, order: Order, fields: Approval) -> Approved: 
 def acknowledge(context: StaffContext, order: Order, fields: NoFields) -> Done:  # noqa: ARG001
     """Acknowledge an order by break glass. Raises RefusedError where there is nothing to acknowledge."""
     with context.database.write_session() as session:
-        if order.subject not in unacknowledged(session):
+        waiting = unacknowledged(session, context.receipts.has_right_code)
+        if order.subject not in {one.order_id for one in waiting}:
             raise RefusedError("there is no order of this id by break glass that waits to be acknowledged")
         context.use(session, order)
     record("break_glass_acknowledged", order.actor, reason=order.reason, order=order.subject)

@@ -44,6 +44,11 @@ STAFF = {
         "without a second factor for more than a day: {handles}",
         "make a new link with `octy staff reset`, or end the invitation with `octy staff disable`",
     ),
+    "staff-glass-hidden": Problem(
+        "break glass",
+        "{count} by break glass, the newest {newest}: the audit log has it, its row was deleted or changed",
+        "find out who wrote to the database, and run `octy audit verify`; then an admin runs `octy orders acknowledge`",
+    ),
     "staff-glass-broken": Problem(
         "break glass",
         "{count} by break glass, the newest {newest}: not acknowledged yet",

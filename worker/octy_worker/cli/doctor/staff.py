@@ -45,7 +45,11 @@ def check_staff(settings: WorkerSettings, installation: str) -> Iterator[Check]:
         access = load_staff_access(settings, installation, os.urandom)
         assert access is not None  # the settings were checked
         with opened_database(settings) as database, database.read_session() as session:
-            checks = [_authorities(session, access, settings), _people(session, access, settings), _glass(session)]
+            checks = [
+                _authorities(session, access, settings),
+                _people(session, access, settings),
+                _glass(session, access),
+            ]
     except OctyError:
         checks = [unchecked(name, "the database is not available") for name in (_AUTHORITY, _PEOPLE, _GLASS)]
     yield from checks
@@ -97,10 +101,13 @@ def _people(session: "Session", access: StaffAccess, settings: StaffSettings) ->
     return passed(_PEOPLE, f"{len(active):,} active, {invited:,} invited; each active one has a second factor")
 
 
-def _glass(session: "Session") -> Check:
-    broken = unacknowledged(session)
+def _glass(session: "Session", access: StaffAccess) -> Check:
+    broken = unacknowledged(session, access.receipts.has_right_code)
+    hidden = [one.order_id for one in broken if one.hidden]
+    if hidden:
+        return problem("staff-glass-hidden", count=format_count(len(hidden), "order"), newest=hidden[-1])
     if broken:
-        return problem("staff-glass-broken", count=format_count(len(broken), "order"), newest=broken[-1])
+        return problem("staff-glass-broken", count=format_count(len(broken), "order"), newest=broken[-1].order_id)
     return passed(_GLASS, "no order without a signature, or all were acknowledged")
 
 
