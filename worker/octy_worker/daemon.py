@@ -89,7 +89,7 @@ class WorkerComponents:
             if settings.audit_keys
             else None
         )
-        self.metrics = Metrics(self.database, time.time)
+        self.metrics = Metrics(self.database, time.time, self.receipts.has_right_code)
         self.tracing = Tracing.start(enabled=settings.tracing)
         self.webhooks = WebhookActivities(self.database, WebhookClient(settings, time.time), time.time)
 

@@ -55,6 +55,16 @@ def finished(reconciliation: str, retention: str) -> dict[str, str]:
     }
 
 
+def refused_logins(codes: str) -> dict[str, str]:
+    """Return the counts of two workers, which are of the same log-ins."""
+    name = "octy_staff_logins_refused_total"
+    return {
+        f'{name}{{step="{step}",{worker}}}': values
+        for worker in WORKERS
+        for step, values in (("code", codes), ("factor", codes), ("cli", "3x800"))
+    }
+
+
 UP = {f"up{{{worker}}}": "1x800" for worker in WORKERS}
 STORE = {f"octy_database_up{{{worker}}}": "1x800" for worker in WORKERS}
 NOW = "0+60x8000"  # a task that is complete at each minute
@@ -104,6 +114,22 @@ CASES = {
     "OctyClockSkew": gauge("octy_temporal_clock_offset_seconds", -3600, -1),
     "OctyCommitsFailing": gauge("octy_app_processes_failing", 1),
     "OctyReleasesDiffer": gauge("octy_app_processes_other_release", 1, after="1500m", interval="10m"),
+    "OctyStaffApiRestarting": Case(
+        {f"octy_staff_api_starts_total{{{WORKERS[0]}}}": "0+1x800"},
+        {f"octy_staff_api_starts_total{{{WORKERS[0]}}}": "1x800"},
+    ),
+    "OctyStaffLoginsRefused": Case(refused_logins("0+1x800"), refused_logins("0+0.2x800")),
+    "OctyStaffOrdersRefused": Case(
+        {f'octy_staff_orders_total{{result="refused",{worker}}}': "0x20 11x800" for worker in WORKERS},
+        {
+            f'octy_staff_orders_total{{result="{result}",{worker}}}': "0x20 8x800"
+            for worker in WORKERS
+            for result in ("refused", "used")
+        },
+    ),
+    "OctyBreakGlass": gauge("octy_break_glass_unacknowledged", 1),
+    "OctyAuditLogBroken": gauge("octy_audit_log_whole", 0, 1),
+    "OctyAuditCheckpointLate": gauge("octy_audit_unsigned_oldest_seconds", 901, 899),
 }
 
 

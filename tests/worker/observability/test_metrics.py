@@ -231,7 +231,7 @@ def test_doctor_reads_the_metrics_from_the_configured_port(tmp_path: Path) -> No
     async def serve(port: int) -> tuple[State, str]:
         stop = asyncio.Event()
         own = world.worker_settings(metrics_port=port)
-        serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
+        serving = asyncio.create_task(Metrics(world.database, time.time, lambda _order: True).serve(own, stop))
         await until_async(lambda: asyncio.to_thread(is_listening, port))
         found = await asyncio.to_thread(look, metrics_port=port)
         stop.set()

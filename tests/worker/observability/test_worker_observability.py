@@ -19,9 +19,11 @@ from support.retention_rig import add_webhooks
 from support.temporal import open_temporal
 from support.until import until_async
 from support.worker_rig import WorkerRig
-from support.world import FakeRequest, World
+from support.world import INSTALLATION, FakeRequest, World
 
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.metrics import exposition
+from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.maintenance.reconciliation.run import JOB
 from octy_worker.observability.metrics import collector
@@ -54,6 +56,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Observations:
         ports = {"metrics_port": free_port(), "metrics_sdk_port": free_port()}
         rig = WorkerRig(world, patch, temporal_address=temporal.address, **ports)
         rig.parts.tracing = Tracing(provider)
+        CheckpointWriter(world.database, Keychain.generate("a1"), INSTALLATION, time.time, write=print).take()
         keys = world.register()
         add_webhooks(world, keys.account_id, ("sent", time.time()))
         with world.authenticator() as own:  # whose end leaves nothing unrecorded

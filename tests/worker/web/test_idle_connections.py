@@ -174,7 +174,9 @@ def test_idle_connections_to_the_metrics_server_use_no_threads(tmp_path: Path) -
     async def act() -> tuple[int, int]:
         stop = asyncio.Event()
         serving = asyncio.create_task(
-            Metrics(world.database, time.time).serve(world.worker_settings(metrics_port=port), stop)
+            Metrics(world.database, time.time, lambda _order: True).serve(
+                world.worker_settings(metrics_port=port), stop
+            )
         )
         await until_async(lambda: asyncio.to_thread(is_listening, port))
         before = threading.active_count()

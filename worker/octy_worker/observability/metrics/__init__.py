@@ -4,6 +4,7 @@
     queries           SQL: figures of the database, read when Prometheus scrapes
     collector         queries → gauges, cached for a fixed time
     server_connections connections of the processes that serve the pages and the staff API
+    staff             log-ins, orders and the audit log, from the database
     clock_offset      offset between this host's clock and Temporal's
     metrics_server    the port that Prometheus scrapes, and the Temporal SDK's own
 

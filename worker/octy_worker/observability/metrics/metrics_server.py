@@ -17,9 +17,11 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.errors import ConfigurationError
+from octy_worker.access.break_glass import HasRightCode
 from octy_worker.observability.metrics.collector import DatabaseCollector
 from octy_worker.observability.metrics.counters import WorkerCounters
 from octy_worker.observability.metrics.server_connections import ServerConnectionsCollector
+from octy_worker.observability.metrics.staff import StaffCollector
 from octy_worker.settings import WorkerSettings
 from octy_worker.web.child_process import new_counters
 from octy_worker.web.connections import Limits
@@ -31,10 +33,12 @@ _LIMITS = Limits(connections=16, per_address=8)  # few servers scrape, and this 
 class Metrics:
     """The metrics of one worker process."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, has_right_code: HasRightCode) -> None:
+        """`has_right_code`: judges rows of staff orders."""
         self.registry = CollectorRegistry()
         self.counters = WorkerCounters(self.registry)
         self.registry.register(DatabaseCollector(database, clock))
+        self.registry.register(StaffCollector(database, clock, has_right_code))
         self.pages, self.staff_api = new_counters(), new_counters()
         self.registry.register(ServerConnectionsCollector(self.pages, prefix="octy_pages", served="the pages"))
         self.registry.register(
