@@ -61,12 +61,13 @@ class EvidenceRig:
         self.seed = new_seed(lambda count: b"7" * count)
         self.signer = AuditSigner(self.audit_keys)
         self.public = public_keys(self.audit_keys)
-        self._add_member("amy", Role.ADMIN, BOOTSTRAP)
-        self._add_member("ada", Role.RESPONDER, self.order("amy", Action.ADD_STAFF, "ada", {"role": "responder"}))
+        self.add_member("amy", Role.ADMIN, BOOTSTRAP)
+        self.add_member("ada", Role.RESPONDER, self.order("amy", Action.ADD_STAFF, "ada", {"role": "responder"}))
         _, self.incident = open_incident(self.world, at=self.now - 60)
+        [(self.account_id,)] = self.world.rows("SELECT account_id FROM incident")
         self.decide()
 
-    def _add_member(self, handle: str, role: Role, granted_by: str) -> None:
+    def add_member(self, handle: str, role: Role, granted_by: str) -> None:
         with self.world.database.write_session() as session:
             member = self.members.add(session, handle, role, granted_by=granted_by, now=self.now, by="amy")
             self.members.add_totp(session, member, self.seed, now=self.now, granted_by=granted_by)
@@ -91,15 +92,20 @@ class EvidenceRig:
         signature = self.keys.keys[order.actor].sign(order.to_bytes(), order.namespace)
         return Evidence(signature, code, ADDRESS)
 
-    def add_passkey(self) -> Callable[[Order], PasskeyEvidence]:
-        """Register a passkey of Ada; return what signs orders by it."""
+    def sql(self, statement: str) -> None:
+        with self.world.database.write() as connection:
+            connection.exec_driver_sql(statement)
+
+    def add_passkey(self, granted_by: str = "") -> Callable[[Order], PasskeyEvidence]:
+        """Register a passkey of Ada; return what signs orders by it. `granted_by`: the order, by default hers."""
         authenticator = SoftAuthenticator()
         options = registration_options(PARTY, handle="ada", user_id="x", challenge=b"c" * 32)
         passkey = verify_registration(PARTY, authenticator.register(options), challenge=b"c" * 32)
         with self.world.database.write_session() as session:
             member = self.members.require(session, "ada")
-            granted_by = self.orders[str(Action.ADD_STAFF)]
-            PasskeyFactors(PARTY, self.macs).add(session, member, passkey, granted_by=granted_by, now=self.now)
+            PasskeyFactors(PARTY, self.macs).add(
+                session, member, passkey, granted_by=granted_by or self.orders[str(Action.ADD_STAFF)], now=self.now
+            )
 
         def sign(order: Order) -> PasskeyEvidence:
             asked = assertion_options(PARTY, challenge=challenge_of(order), passkeys=[])

@@ -55,7 +55,7 @@ def test_edit_by_sql_is_found_and_named(world: World, tampering: str, seq: int) 
 def test_erased_details_of_a_subject_leave_the_chain_whole(world: World) -> None:
     append_some(world, 5)
     with world.database.write_session() as session:
-        assert repository.erase_details(session, "pair-3") == 1
+        assert repository.erase_details(session, "pair-3") == [4]
     assert verify(world) == 5
     assert world.rows("SELECT COUNT(*) FROM audit_entry WHERE detail IS NULL AND salt IS NULL") == [(1,)]
 

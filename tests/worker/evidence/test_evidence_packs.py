@@ -25,15 +25,18 @@ from support.world import INSTALLATION, World
 from octy_middleware.clock import uuid7
 from octy_middleware.db.models import Account, StaffOrder
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access.factor_rows import BOOTSTRAP
+from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import BreakGlass, Proof
-from octy_worker.access.roles import Action
+from octy_worker.access.roles import Action, Role
 from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import public_keys
-from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, Revocations
 from octy_worker.crypto.ssh_signatures import verify_signature
 from octy_worker.domain.account_erasure import erase_account
 from octy_worker.evidence import order_proofs, verification
+from octy_worker.evidence.grants import Grants
 from octy_worker.evidence.layout import (
     ATTEMPTS,
     CHAIN,
@@ -47,6 +50,7 @@ from octy_worker.evidence.layout import (
     SIGNATURE,
     TIMELINE,
 )
+from octy_worker.evidence.pack import order_record
 from octy_worker.evidence.reader import InvalidPackError
 from octy_worker.evidence.verification import EvidenceReport, verify_pack
 
@@ -135,14 +139,51 @@ def test_text_of_strangers_is_harmless_in_page_and_spreadsheet(rig: EvidenceRig)
     assert b"<script>" not in files[PAGE]
 
 
+def erase(rig: EvidenceRig) -> None:
+    """Erase the incident's account, as an order of Amy does."""
+    order_id = rig.order("amy", Action.ERASE_ACCOUNT, rig.account_id, {})
+    with rig.world.database.write_session() as session:
+        account = session.get_one(Account, rig.account_id)
+        erase_account(session, account, actor="amy", reason="asked for", now=rig.now, order_id=order_id)
+
+
 def test_pack_with_erased_details_verifies_and_shows_fewer(rig: EvidenceRig) -> None:
     before = verify(rig, rig.pack()).shown
-    with rig.world.database.write_session() as session:
-        erased = repository.erase_details(session, rig.incident)
+    erase(rig)
     report = verify(rig, rig.pack())
-    assert erased > 0
-    assert (report.shown, report.log.erased > erased) == (before - erased, True)
-    assert len(report.orders) == 2
+    assert report.shown < before
+    assert [(order.action, order.proof) for order in report.orders] == [
+        ("staff.add", "certificate"), ("incident.decide", "erased"), ("accounts.erase", "certificate"),
+    ]  # fmt: skip
+
+
+EMPTIED = {
+    "a detail": ("UPDATE audit_entry SET detail = NULL, salt = NULL WHERE action = 'incident.decided'", DETAILS),
+    "a receipt": ("UPDATE audit_entry SET detail = NULL, salt = NULL WHERE action = 'order.used'", DETAILS),
+    "an order": ("UPDATE staff_order SET body = '', signature = '' WHERE action = 'incident.decide'", ORDERS),
+    "a grant": ("UPDATE staff_order SET body = '', signature = '' WHERE action = 'staff.add'", ORDERS),
+}
+
+
+@pytest.mark.parametrize(("statement", "file"), EMPTIED.values(), ids=EMPTIED)
+def test_what_somebody_has_emptied_does_not_pass_as_erased(rig: EvidenceRig, statement: str, file: str) -> None:
+    rig.sql(statement)
+    found, said = broken(rig, rig.pack())
+    assert (found, "is missing" in said) == (file, True), said
+
+
+def test_what_was_emptied_after_an_erasure_is_not_accounted_for_by_it(rig: EvidenceRig) -> None:
+    erase(rig)
+    extended(rig, rig.sign)
+    verify(rig, rig.pack())
+    rig.sql("UPDATE staff_order SET body = '', signature = '' WHERE action = 'incident.extend'")
+    assert "no entry of an erasure names it" in broken(rig, rig.pack())[1]
+
+
+def test_erasure_whose_entry_is_not_shown_accounts_for_nothing(rig: EvidenceRig) -> None:
+    erase(rig)
+    without = edit(DETAILS, lambda found: found.remove(next(one for one in found if '"entries"' in one["detail"])))
+    assert "no entry of an erasure names it" in broken(rig, rig.changed(rig.pack(), without, signed=True))[1]
 
 
 # Changes
@@ -312,14 +353,103 @@ def test_values_of_other_types_are_refused_although_the_manifest_is_signed_anew(
                 verify(rig, changed)
 
 
-def test_pack_about_an_erased_account_says_that_its_orders_were_erased(rig: EvidenceRig) -> None:
+# Grants
+
+
+def change_ada(rig: EvidenceRig, action: Action, fields: dict[str, str], **changed: object) -> None:
+    """Change Ada's row with this order of Amy's behind it."""
+    order_id = rig.order("amy", action, "ada", fields)
     with rig.world.database.write_session() as session:
-        account = session.exec(select(Account)).one()
-        erase_account(session, account, actor="amy", reason="asked for", now=rig.now)
-    report = verify(rig, rig.pack())
-    assert [(order.action, order.proof) for order in report.orders] == [
-        ("staff.add", "certificate"), ("incident.decide", "erased"),
-    ]  # fmt: skip
+        rig.members.change(session, "ada", granted_by=order_id, now=rig.now, by="amy", **changed)
+
+
+def add_kim(rig: EvidenceRig, action: Action, subject: str, fields: dict[str, str]) -> None:
+    """Give Kim the role responder with this order of Amy's behind it, as no worker does."""
+    rig.add_member("kim", Role.RESPONDER, rig.order("amy", action, subject, fields))
+
+
+GRANTS: dict[str, tuple[Callable[[EvidenceRig], None], str]] = {
+    "an order for another role": (
+        lambda rig: add_kim(rig, Action.ADD_STAFF, "kim", {"role": "viewer"}),
+        "grants kim something else than its order does",
+    ),
+    "an order for another person": (
+        lambda rig: add_kim(rig, Action.ADD_STAFF, "ben", {"role": "responder"}),
+        "granted kim a role or factor is about something else",
+    ),
+    "an order to end all rights": (
+        lambda rig: add_kim(rig, Action.DISABLE_STAFF, "kim", {}),
+        "grants kim something else than its order does",
+    ),
+    "an order that is no grant": (
+        lambda rig: add_kim(rig, Action.TEST_WEBHOOK, "kim", {}),
+        "granted kim a role or factor is about something else",
+    ),
+    "an order that is not in the pack": (
+        lambda rig: rig.add_member("kim", Role.RESPONDER, uuid7(rig.now)),
+        "granted kim a role or factor is missing",
+    ),
+    "no order": (
+        lambda rig: rig.add_member("kim", Role.RESPONDER, BOOTSTRAP),
+        "kim was granted a role or factor without an order",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("grant", "why"), GRANTS.values(), ids=GRANTS)
+def test_grant_that_its_order_does_not_bear_out_is_found(
+    rig: EvidenceRig, grant: Callable[[EvidenceRig], None], why: str
+) -> None:
+    """As somebody does who has the installation's keys."""
+    grant(rig)
+    rig.now += 60
+    rig.order("kim", Action.EXTEND, rig.incident, {"days": 3})
+    assert why in broken(rig, rig.pack())[1]
+
+
+def test_order_about_a_role_lets_no_disabled_person_act_again(rig: EvidenceRig) -> None:
+    for action, fields, state in (
+        (Action.DISABLE_STAFF, {}, StaffState.DISABLED),
+        (Action.CHANGE_ROLE, {"role": "responder"}, StaffState.ACTIVE),
+    ):
+        change_ada(rig, action, fields, state=state)
+    extended(rig, rig.sign)
+    assert "grants ada something else than its order does" in broken(rig, rig.pack())[1]
+
+
+def test_grant_that_stands_in_the_log_again_counts_no_more(rig: EvidenceRig) -> None:
+    change_ada(rig, Action.CHANGE_ROLE, {"role": "viewer"}, role=Role.VIEWER)
+    with rig.world.database.read_session() as session:
+        entries = list(repository.entries(session))
+        orders = {row.id: order_record(row) for row in session.exec(select(StaffOrder))}
+    used = {entry.order_id: entry.seq for entry in entries if entry.action == "order.used"}
+    end = entries[-1]._replace(seq=len(entries) + 2)
+    assert Grants(entries, orders, used).has_role("ada", Role.VIEWER, end)
+    of_amy, of_ada, *_ = (one for one in entries if one.action == "staff.granted")
+    for person, again in (("ada", [of_ada]), ("amy", [of_ada._replace(subject="amy"), of_amy])):
+        grants = Grants([*entries, *(one._replace(seq=end.seq - 1) for one in again)], orders, used)
+        with pytest.raises(RefusedSignatureError, match=f"an earlier grant of {person} was written back"):
+            grants.has_role(person, Role.VIEWER, end)
+
+
+def test_factor_needs_an_order_that_invites_its_owner(rig: EvidenceRig) -> None:
+    rig.order("amy", Action.CHANGE_ROLE, "ada", {"role": "responder"})
+    extended(rig, rig.add_passkey(rig.orders["staff.role"]))
+    assert "that granted ada a factor is about something else" in broken(rig, rig.pack())[1]
+
+
+def test_changes_of_role_and_state_by_orders_verify(rig: EvidenceRig) -> None:
+    changes = (
+        (Action.CHANGE_ROLE, {"role": "viewer"}, {"role": Role.VIEWER}),
+        (Action.DISABLE_STAFF, {}, {"state": StaffState.DISABLED}),
+        (Action.ADD_STAFF, {"role": "responder"}, {"role": Role.RESPONDER, "state": StaffState.INVITED}),
+        (Action.RESET_FACTOR, {}, {"state": StaffState.INVITED}),
+        (Action.CHANGE_ROLE, {"role": "key_admin"}, {"role": Role.KEY_ADMIN, "state": StaffState.ACTIVE}),
+    )
+    for action, fields, changed in changes:
+        change_ada(rig, action, fields, **changed)
+    order_id = extended(rig, rig.sign)
+    assert order_id in [order.id for order in verify(rig, rig.pack()).orders]
 
 
 # Orders by passkey, with four eyes, by break glass

@@ -18,7 +18,7 @@ GENESIS = "0" * 64
 """The previous hash of the first entry."""
 SALT_BYTES = 32
 ERASED = "account.erased"
-"""The action of an entry that says of how many entries the detail was erased: `details` of its own detail."""
+"""The action of an entry about an erasure; its own detail has the fields of an `Erasure`, and `details`: how many."""
 
 
 class Entry(NamedTuple):
@@ -43,6 +43,24 @@ class Checkpoint:
 
     seq: int
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an entry ERASED accounts for: numbers of entries whose detail, and ids of orders whose text was erased."""
+
+    entries: frozenset[int]
+    orders: frozenset[str]
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Erasure":
+        """Return what was erased before an entry ERASED; nothing for one that this system does not write."""
+        try:
+            detail = json.loads(entry.detail or "{}")
+            entries, orders = frozenset(detail["entries"]), frozenset(detail["orders"])
+        except (ValueError, KeyError, TypeError):
+            return cls(frozenset(), frozenset())
+        return cls(frozenset(seq for seq in entries if type(seq) is int and seq < entry.seq), orders)
 
 
 class ChainError(Exception):

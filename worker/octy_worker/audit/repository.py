@@ -67,11 +67,11 @@ def entries(session: Session, *, after: int = _BEFORE_ALL, subject: str | None =
         after = rows[-1].seq
 
 
-def erase_details(session: Session, subject: str, order_id: str | None = None) -> int:
-    """Erase what is known about a subject beyond its entries; return how many. The chain stays whole.
+def erase_details(session: Session, subject: str, order_id: str | None = None) -> list[int]:
+    """Erase what is known about a subject beyond its entries; return their numbers. The chain stays whole.
 
-    `order_id`: only of entries about this order. The caller appends an entry ERASED with this number. Such entries keep
-    their own detail.
+    `order_id`: only of entries about this order. The caller appends an entry ERASED that names them (`chain.Erasure`).
+    Such entries keep their own detail.
     """
     about = [
         col(AuditEntry.subject) == subject,
@@ -80,8 +80,9 @@ def erase_details(session: Session, subject: str, order_id: str | None = None) -
     ]
     if order_id is not None:
         about.append(col(AuditEntry.order_id) == order_id)
-    erased = session.connection().execute(update(AuditEntry).where(*about).values(detail=None, salt=None))
-    return erased.rowcount
+    erased = list(session.exec(select(AuditEntry.seq).where(*about).order_by(col(AuditEntry.seq))))
+    session.connection().execute(update(AuditEntry).where(*about).values(detail=None, salt=None))
+    return erased
 
 
 def save_checkpoint(session: Session, number: int, seq: int, text: str, now: float) -> None:

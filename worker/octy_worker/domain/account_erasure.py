@@ -84,16 +84,16 @@ def erase_account(
     ids = [one for found in of_account.values() for one in found]
     subjects = (account.id, *public_keys, *ids)
     by_reference = _orders_by_reference(session, account.reference)
-    _erase_orders(session, subjects, by_reference, but=order_id)
-    details = sum(audit.erase_details(session, subject) for subject in subjects)
-    details += sum(audit.erase_details(session, account.reference, order) for order in by_reference)
+    orders = _erase_orders(session, subjects, by_reference, but=order_id)
+    entries = [seq for subject in subjects for seq in audit.erase_details(session, subject)]
+    entries += [seq for order in by_reference for seq in audit.erase_details(session, account.reference, order)]
     _erase_contact(session, account)
     mark_erased(session.connection())
     audit.append(
         session, ERASED, actor=actor, subject=account.id, order_id=order_id,
-        detail={"reason": reason, "details": details}, now=now,
+        detail={"reason": reason, "details": len(entries), "entries": sorted(entries), "orders": orders}, now=now,
     )  # fmt: skip
-    return details
+    return len(entries)
 
 
 def _erase_requests(session: Session, public_keys: Iterable[str], incident_ids: Iterable[str]) -> None:
@@ -126,15 +126,19 @@ def _orders_by_reference(session: Session, reference: str) -> list[str]:
     return list(session.exec(select(StaffOrder.id).where(StaffOrder.subject == reference, about_accounts)))
 
 
-def _erase_orders(session: Session, subjects: Collection[str], order_ids: Collection[str], *, but: str) -> None:
-    """Erase these orders and those about these subjects: their text has a reason. Actor, action, certificate stay."""
+def _erase_orders(session: Session, subjects: Collection[str], order_ids: Collection[str], *, but: str) -> list[str]:
+    """Erase these orders and those about these subjects, and return their ids: their text has a reason.
+
+    Actor, action and certificate stay.
+    """
     of_entries = select(AuditEntry.order_id).where(col(AuditEntry.subject).in_(subjects), AuditEntry.order_id != "")
     about = or_(
         col(StaffOrder.subject).in_(subjects), col(StaffOrder.id).in_(of_entries), col(StaffOrder.id).in_(order_ids)
     )
-    session.connection().execute(
-        update(StaffOrder).where(about, col(StaffOrder.id) != but).values(body="", private="", signature="", refusal="")
-    )
+    which = (about, col(StaffOrder.id) != but)
+    erased = list(session.exec(select(StaffOrder.id).where(*which).order_by(col(StaffOrder.id))))
+    session.connection().execute(update(StaffOrder).where(*which).values(body="", private="", signature="", refusal=""))
+    return erased
 
 
 def _without_texts(detail: Mapping[str, Any]) -> dict[str, Any]:

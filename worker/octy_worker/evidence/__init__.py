@@ -7,4 +7,5 @@ pack          makes a pack: files, manifest, signature
 reader        reads a pack's files, with limits
 verification  verifies a pack, with public keys alone
 order_proofs  verifies the orders of a pack: signature, certificate, second factor, role
+grants        what the log of a pack granted to people, and whether the orders behind it say the same
 """

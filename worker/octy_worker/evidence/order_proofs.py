@@ -1,6 +1,6 @@
 """Verifies the orders of a pack, as they were judged at their receipt: signature, certificate, second factor, role.
 
-Second factors and roles are those of the audit log: its entries say what was granted, and name the order that did it.
+Second factors and roles are those of the audit log (`grants`).
 A one-time password can't be verified again; the log says that it was accepted, and who registered its seed.
 """
 
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from octy_worker.access.factor_rows import ADDED, REMOVED
-from octy_worker.access.members import GRANTED, StaffState
 from octy_worker.access.order_states import BREAK_GLASS, RECEIVED, USED
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import challenge_of
 from octy_worker.access.receipts import HARDWARE_KEY, UNPROVEN
-from octy_worker.access.roles import Action, Role, required_role
-from octy_worker.audit.chain import Entry
+from octy_worker.access.roles import Action, required_role
+from octy_worker.audit import chain
+from octy_worker.audit.chain import Entry, Erasure
 from octy_worker.crypto.ssh_certificates import (
     CertificateAuthorities,
     RefusedSignatureError,
@@ -26,6 +25,7 @@ from octy_worker.crypto.ssh_certificates import (
     check_source,
 )
 from octy_worker.crypto.ssh_signatures import verify_signature
+from octy_worker.evidence.grants import Grants, detail_of
 
 ERASED = "erased"
 """In place of a proof: what was signed was erased with an account; only the log has the order."""
@@ -62,10 +62,11 @@ class OrderVerifier:
         self._installation = installation
         self._authorities = authorities
         self._orders = {order["id"]: order for order in orders}
-        wanted = (RECEIVED, USED, GRANTED, ADDED, REMOVED)
-        self._entries = [entry for entry in entries if entry.action in wanted]
-        self._received = {entry.order_id: entry for entry in self._entries if entry.action == RECEIVED}
-        self._used = {entry.order_id for entry in self._entries if entry.action == USED}
+        known = [entry for entry in entries if entry.action in {RECEIVED, USED, chain.ERASED, *Grants.ACTIONS}]
+        self._received = {entry.order_id: entry for entry in known if entry.action == RECEIVED}
+        self._used = {entry.order_id: entry.seq for entry in known if entry.action == USED}
+        self._erasures = [entry for entry in known if entry.action == chain.ERASED]
+        self._grants = Grants(known, self._orders, self._used)
 
     def verify_all(self) -> Iterator[OrderResult]:
         """Yield the results, in the order of receipt."""
@@ -82,6 +83,7 @@ class OrderVerifier:
         if whole is None or whole["part_of"]:
             raise RefusedSignatureError("the order that it is a part of is missing")
         if not whole["body"]:
+            self._check_erased(whole)
             return OrderResult(
                 record["id"], record["action"], record["subject"], record["actor"], ERASED, 0, record["factor"]
             )
@@ -114,20 +116,31 @@ class OrderVerifier:
             if approval.order_id not in self._used or record["factor"] in {BREAK_GLASS, UNPROVEN}:
                 continue
             needed = required_role(order.action, order.fields)
-            if self._has_role(approval.actor, needed, self._receipt(record, approval)):
+            if self._grants.has_role(approval.actor, needed, self._receipt(record, approval)):
                 return approval.actor
         return ""
 
     def _receipt(self, record: Mapping[str, Any], order: Order) -> Entry:
         """Return the entry of its receipt, which says when it was received."""
-        entry = self._received.get(order.order_id)
-        if entry is None:
-            raise RefusedSignatureError("the audit log has no receipt of it")
-        if (entry.at, entry.actor, entry.subject) != (record["received_at"], order.actor, order.subject):
-            raise RefusedSignatureError("the audit log has another receipt of it")
-        if entry.detail is not None and _detail(entry)["factor"] != record["factor"]:
+        entry = self._receipt_of(order.order_id, order.actor, order.subject, record["received_at"])
+        if entry.detail is not None and detail_of(entry)["factor"] != record["factor"]:
             raise RefusedSignatureError("it was received with another factor")
         return entry
+
+    def _receipt_of(self, order_id: str, actor: str, subject: str, at: int) -> Entry:
+        entry = self._received.get(order_id)
+        if entry is None:
+            raise RefusedSignatureError("the audit log has no receipt of it")
+        if (entry.at, entry.actor, entry.subject) != (at, actor, subject):
+            raise RefusedSignatureError("the audit log has another receipt of it")
+        return entry
+
+    def _check_erased(self, record: Mapping[str, Any]) -> None:
+        """Check that an erasure after the receipt of an order names it; else somebody has emptied it."""
+        received = self._receipt_of(record["id"], record["actor"], record["subject"], record["received_at"])
+        later = [entry for entry in self._erasures if entry.seq > received.seq]
+        if not any(record["id"] in Erasure.of(entry).orders for entry in later):
+            raise RefusedSignatureError("what was signed is missing, and no entry of an erasure names it")
 
     def _verify_proof(self, record: Mapping[str, Any], order: Order, received: Entry) -> tuple[str, int]:
         factor = record["factor"]
@@ -148,67 +161,22 @@ class OrderVerifier:
             if not signed.user_verified:
                 raise RefusedSignatureError("its key did not verify its user")
         else:
-            self._factor(order, factor, received)
+            self._grants.factor(order.actor, factor, received)
         return "certificate", signed.certificate.serial
 
     def _check_role(self, order: Order, received: Entry) -> None:
         """Check that the author had the role at the receipt, by a grant that leads back to the bootstrap."""
-        if not self._has_role(order.actor, required_role(order.action, order.fields), received):
+        if not self._grants.has_role(order.actor, required_role(order.action, order.fields), received):
             raise RefusedSignatureError(f"{order.actor} did not have the role for it")
-
-    def _has_role(self, person: str, needed: Role, received: Entry) -> bool:
-        """Return whether a person had a role at a receipt. Raises where no grant leads back to the bootstrap."""
-        granted = [entry for entry in self._before(received, GRANTED) if entry.subject == person]
-        if not granted:
-            raise RefusedSignatureError(f"nothing has granted {person} a role")
-        detail = _detail(granted[-1])
-        for entry in granted:
-            self._check_grant(entry)
-        return Role(detail["role"]).includes(needed) and detail["state"] != StaffState.DISABLED
-
-    def _factor(self, order: Order, factor: str, received: Entry) -> tuple[Entry, dict[str, str]]:
-        """Return what registered a second factor of the author."""
-        removed = {entry.subject for entry in self._before(received, REMOVED)}
-        for entry in self._before(received, ADDED):
-            if entry.actor == order.actor and factor not in removed:
-                detail = _detail(entry)
-                if detail["factor"] == factor:
-                    self._check_grant(entry)
-                    return entry, detail
-        raise RefusedSignatureError(f"its second factor was not registered by {order.actor}")
-
-    def _check_grant(self, entry: Entry) -> None:
-        """Check that a grant names an order of the pack; the first admin, of the bootstrap, needs none."""
-        person = entry.subject if entry.action == GRANTED else entry.actor
-        if entry.order_id:
-            if not self._orders.get(entry.order_id, {"action": ""})["action"].startswith("staff."):
-                raise RefusedSignatureError(f"the order that granted {person} a role or factor is missing")
-        elif person != self._bootstrapped:
-            raise RefusedSignatureError(f"{person} was granted a role or factor without an order")
-
-    @property
-    def _bootstrapped(self) -> str:
-        """The handle of the first admin."""
-        return next((entry.subject for entry in self._entries if entry.action == GRANTED), "")
 
     def _verify_passkey(self, order: Order, record: Mapping[str, Any], received: Entry) -> None:
         # Takes 0.2 s, and the extra `staff` has no WebAuthn; only orders that a passkey signed need it.
         from octy_worker.access.passkeys import Passkey, RelyingParty, verify_assertion  # noqa: PLC0415
 
-        entry, detail = self._factor(order, record["factor"], received)
+        entry, detail = self._grants.factor(order.actor, record["factor"], received)
         passkey = Passkey(b64decode(detail["credential_id"]), b64decode(detail["public_key"]))
         party = RelyingParty(detail["party"], _origin_of(record["signature"], detail["party"]), "")
         verify_assertion(party, passkey, record["signature"], challenge=challenge_of(order), user_id=entry.subject)
-
-    def _before(self, received: Entry, action: str) -> list[Entry]:
-        return [entry for entry in self._entries if entry.action == action and entry.seq < received.seq]
-
-
-def _detail(entry: Entry) -> dict[str, str]:
-    if entry.detail is None:
-        raise RefusedSignatureError(f"the detail of entry {entry.seq} was erased or left out")
-    detail: dict[str, str] = json.loads(entry.detail)
-    return detail
 
 
 def _origin_of(assertion: str, party: str) -> str:

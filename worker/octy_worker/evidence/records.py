@@ -1,7 +1,7 @@
 """Which entries of the audit log, and which orders, belong to an incident.
 
-These are the entries about the incident, its key pairs and their replacement; the orders that they name; and what gave
-the authors of these orders role and second factor, up to the bootstrap.
+These are the entries about the incident, its key pairs and their replacement; the orders that they name; what gave the
+authors of these orders role and second factor, up to the bootstrap; and the erasures of the incident's account.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, or_
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import AuditEntry, Incident, KeyPair, Regeneration, Staff, StaffOrder
-from octy_worker.audit.chain import Entry
+from octy_worker.audit.chain import ERASED, Entry
 
 _GRANTS = "staff."
 """What the actions of entries about staff begin with."""
@@ -38,6 +38,8 @@ class _Found:
 def collect_records(session: Session, incident: Incident) -> Records:
     """Return what belongs to an incident."""
     found = _Found(_subjects(session, incident))
+    erasures = (col(AuditEntry.action) == ERASED) & (col(AuditEntry.subject) == incident.account_id)
+    _add_entries(session, found, erasures)
     before = -1
     while found.size > before:  # an order leads to its author, who was granted a role by an order
         before = found.size

@@ -7,7 +7,7 @@ from typing import Any
 
 from octy_middleware.clock import to_micros
 from octy_worker.access.order_states import REFUSED
-from octy_worker.audit.chain import Entry
+from octy_worker.audit.chain import ERASED, Entry, Erasure
 from octy_worker.audit.log_verification import LogReport, verify_log
 from octy_worker.audit.repository import json_values
 from octy_worker.canonical_json import canonical_json
@@ -52,6 +52,7 @@ def verify_pack(
         orders = tuple(verifier.verify_all())
     except RefusedSignatureError as error:
         raise InvalidPackError(ORDERS, str(error)) from None
+    check_details(entries, {record["id"] for record in records}, manifest.incident)
     compare_timeline(read_timeline(TIMELINE, pack), entries, manifest.incident)
     return EvidenceReport(manifest, log, sum(entry.detail is not None for entry in entries), orders)
 
@@ -62,6 +63,16 @@ def check_complete(entries: Iterable[Entry], orders: Collection[str], incident: 
         is_kept = entry.subject == incident and entry.order_id and entry.action != REFUSED
         if is_kept and entry.order_id not in orders:
             raise InvalidPackError(ORDERS, f"the order of entry {entry.seq} of the audit log is missing")
+
+
+def check_details(entries: Collection[Entry], orders: Collection[str], incident: str) -> None:
+    """Check that each entry about the incident and the orders has its detail, unless a later erasure names it."""
+    erased = {seq for entry in entries if entry.action == ERASED for seq in Erasure.of(entry).entries}
+    for entry in entries:
+        is_shown = entry.subject == incident or entry.order_id in orders
+        if is_shown and entry.detail is None and entry.seq not in erased:
+            why = f"the detail of entry {entry.seq} is missing, and no entry of an erasure names it"
+            raise InvalidPackError(DETAILS, why)
 
 
 def compare_timeline(events: list[dict[str, Any]], entries: Iterable[Entry], incident: str) -> None:
