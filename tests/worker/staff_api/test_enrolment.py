@@ -84,7 +84,6 @@ CHANGES: list[tuple[str, Callable[[SshKey, str], dict[str, str]], str]] = [
     ("signed for the host", lambda key, token: request(key, token, server=""), "is for the host, and this is https://"),
     ("wrong code", lambda key, token: request(key, token, code="000000"), "code is wrong"),
     ("another link", lambda key, _token: request(key, "made-up"), "this link is not valid"),
-    ("nothing signed", lambda key, token: {**request(key, token), "signature": ""}, "signature"),
 ]
 
 
@@ -97,6 +96,17 @@ def test_refused_enrolment_is_recorded_and_registers_nothing(
     assert state(api) is StaffState.INVITED
     [(actor, detail)] = api.rig.world.rows("SELECT actor, detail FROM audit_entry WHERE action = 'login.refused'")
     assert (actor, json.loads(detail)["source"]) == ("ben", ADDRESS)
+
+
+@pytest.mark.parametrize("signature", ["", "x"])
+def test_enrolment_without_a_valid_signature_opens_no_transaction_and_is_counted(
+    api: StaffApi, key: SshKey, signature: str
+) -> None:
+    unsigned = {**request(key, "made-up", server="https://evil.example"), "signature": signature}
+    with api.rig.world.database.write_session():  # nobody else can write
+        statuses = [api.post("/enroll", unsigned).status_code for _ in range(6)]
+    assert statuses == [403] * 5 + [429]
+    assert api.rig.world.rows("SELECT COUNT(*) FROM audit_entry WHERE action = 'login.refused'") == [(0,)]
 
 
 def test_sixth_attempt_in_a_row_waits_and_is_not_judged(api: StaffApi, key: SshKey) -> None:

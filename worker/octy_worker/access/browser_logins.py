@@ -101,8 +101,8 @@ class BrowserLogins:
         session.connection().execute(insert(StaffBrowserLogin).values(**{**row.model_dump(), "mac": self._mac(row)}))
         return f"{code[:5]}-{code[5:]}"
 
-    def redeem(self, session: Session, code: str, cookie: str, now: float) -> BrowserLogin:
-        """Bind the log-in of a code to a browser's cookie, once. Raises RefusedCodeError."""
+    def check_code(self, session: Session, code: str, now: float) -> tuple[StaffBrowserLogin, str]:
+        """Return the log-in that waits for a code, and whose it is, without a write. Raises RefusedCodeError."""
         code_hash = self._hash_code(code.upper().translate(_MISREAD))
         row = session.exec(select(StaffBrowserLogin).where(StaffBrowserLogin.code_hash == code_hash)).first()
         if row is None or not self._is_right(row):
@@ -110,6 +110,11 @@ class BrowserLogins:
         handle = self._handle_of(session, row)
         if row.state != _State.CODE or utc(now) >= row.expires_at:
             raise RefusedCodeError(_WRONG_CODE, handle)
+        return row, handle
+
+    def redeem(self, session: Session, code: str, cookie: str, now: float) -> BrowserLogin:
+        """Bind the log-in of a code to a browser's cookie, once. Raises RefusedCodeError."""
+        row, handle = self.check_code(session, code, now)
         try:
             return self._bind(session, row, cookie, now)
         except RefusedSignatureError as error:

@@ -11,7 +11,8 @@ from sqlmodel import Session
 
 from octy_worker.access import totp
 from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
-from octy_worker.access.enrolments import Enrolments
+from octy_worker.access.enrolments import Enrolment, Enrolments
+from octy_worker.access.logins import UncertifiedError
 from octy_worker.access.members import Members, StaffState
 from octy_worker.access.orders import FRESHNESS, Namespace
 from octy_worker.crypto.ssh_certificates import (
@@ -59,24 +60,34 @@ class TotpEnrolments:
     def judge_signature(
         self, given: TotpEnrolment, now: float, *, server: str = ""
     ) -> tuple[EnrolmentText, CertifiedSignature]:
-        """Return what was signed, and by whom; it needs no database. Raises RefusedSignatureError."""
+        """Return what was signed, and by whom; it needs no database.
+
+        Raises RefusedSignatureError; UncertifiedError when there is no valid signature by certificate.
+        """
+        try:
+            signed = verify_signature(
+                given.signature, given.body, namespace=Namespace.ENROLMENT, authorities=self.authorities, now=now
+            )
+        except RefusedSignatureError as error:
+            raise UncertifiedError(str(error)) from None
         text = self._read(given, server, now)
-        signed = verify_signature(
-            given.signature, given.body, namespace=Namespace.ENROLMENT, authorities=self.authorities, now=now
-        )
         check_principal(signed.certificate, text.handle)
         check_source(signed.certificate, given.source)
         return text, signed
+
+    def check(self, session: Session, given: TotpEnrolment, text: EnrolmentText, now: float) -> tuple[Enrolment, int]:
+        """Return the link and the counter of the code, without a write. Raises RefusedSignatureError."""
+        link = self.enrolments.find(session, given.token, now)
+        if link.member.handle != text.handle:
+            raise RefusedSignatureError(f"the enrolment link is not {text.handle}'s")
+        return link, totp.verify_code(given.seed, given.code, last_counter=0, now=now)
 
     def register(
         self, session: Session, given: TotpEnrolment, judged: tuple[EnrolmentText, CertifiedSignature], now: float
     ) -> tuple[str, str]:
         """Add the factor of an enrolment whose signature was just judged, as `receive` does."""
         text, signed = judged
-        link = self.enrolments.find(session, given.token, now)
-        if link.member.handle != text.handle:
-            raise RefusedSignatureError(f"the enrolment link is not {text.handle}'s")
-        counter = totp.verify_code(given.seed, given.code, last_counter=0, now=now)
+        link, counter = self.check(session, given, text, now)
         self.enrolments.use(session, link, now)
         evidence = {
             "text": given.body.decode(),

@@ -134,6 +134,8 @@ def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enr
     def receive(now: float) -> tuple[str, str]:
         enrolments = office.staff.totp_enrolments
         judged = enrolments.judge_signature(given, now, server=office.server)
+        with office.database.read_session() as session:  # before the exclusive transaction
+            enrolments.check(session, given, judged[0], now)
         with office.database.write_session() as session:
             return enrolments.register(session, given, judged, now)
 

@@ -95,6 +95,8 @@ def take_code(tools: PageTools, visit: Visit) -> tuple[str, BrowserLogin | None]
     code, office = (visit.form or {}).get("code", ""), tools.office
 
     def redeem(now: float) -> BrowserLogin:
+        with office.database.read_session() as session:  # anybody can send a code: no write before it is right
+            tools.logins.check_code(session, code, now)
         with office.database.write_session() as session:
             return tools.logins.redeem(session, code, visit.cookie, now)
 
