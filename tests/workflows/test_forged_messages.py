@@ -37,6 +37,7 @@ from octy_workflows.messages import (
     NoticeInput,
     NoticeKind,
     RegenerationInput,
+    UseOrderInput,
     WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
@@ -285,6 +286,8 @@ async def test_used_or_foreign_staff_order_changes_nothing(harness: Harness, key
         await run.wait_until_idle()
         assert lines(run) == before
         assert run.records.standing is None
+        refused = [order.refused for order in run.records.orders if isinstance(order, UseOrderInput)]
+        assert sorted(refused) == list(range(6)), "each knows how many there were, so that a flood is only counted"
 
 
 @on_harness

@@ -300,6 +300,7 @@ class RefusalReason(StrEnum):
     ORDER_MISSING = "order_missing"  # there is no order of this id
     ORDER_MISMATCH = "order_mismatch"  # the order is about another subject or action
     ORDER_USED = "order_used"
+    ORDER_EXPIRED = "order_expired"  # it was received too long ago
     ORDER_INVALID = "order_invalid"  # the order's row has invalid values
     ORDER_UNPROVEN = "order_unproven"  # the row was not received by this system, or its proof is wrong
     ORDER_NOT_ALLOWED = "order_not_allowed"  # the person may not order this, or not any more
@@ -346,7 +347,7 @@ class UseOrderInput:
     """Input of `use_order`.
 
     `order_id` is empty when the message contained none, and `error` says why. `refused_event`: name of the timeline
-    event for a refusal.
+    event for a refusal. `refused`: how many orders this workflow has refused before, or not yet judged.
     """
 
     order_id: str
@@ -356,6 +357,7 @@ class UseOrderInput:
     refused_event: str
     error: str
     at: float
+    refused: int = 0
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,13 @@ def order_id_in_signal(content: Sequence[RawValue]) -> tuple[str, str]:
 
 
 class StaffOrders:
-    """The orders of staff that one workflow has used."""
+    """The orders of staff that one workflow has used. Those that it refused have no end, so they are only counted."""
 
     def __init__(self, kind: WorkflowKind, subject_id: str) -> None:
         self._kind = kind
         self._subject_id = subject_id
         self.used: dict[str, StaffOrder] = {}  # by order id
+        self._refused = 0
 
     async def use(self, order_id: str, action: StaffAction, error: str = "") -> StaffOrder:
         """Load an order and mark it as used; raise a refusal, which is recorded and counted already.
@@ -108,12 +109,23 @@ class StaffOrders:
         makes the same calls.
         """
         form, noun = _FORMS[action]
-        step = UseOrderInput(order_id, self._kind, self._subject_id, action, form.refused_event, error, workflow.time())
+        step = UseOrderInput(
+            order_id,
+            self._kind,
+            self._subject_id,
+            action,
+            form.refused_event,
+            error,
+            workflow.time(),
+            self._refused,
+        )
+        self._refused += 1  # until it is known, so that many at once are counted too
         found: UseOrderResult = await workflow.execute_activity(
             activities.use_order, step, **DEFAULT_RETRY, summary=f"order to {action}"
         )
         order = found.refused or parse_order(form, noun, found.order)
         if isinstance(order, str):
             raise refusal(order, ORDER_REFUSED)
+        self._refused -= 1
         self.used[order.order_id] = order
         return order

@@ -23,6 +23,7 @@ from octy_worker.audit.chain import verify_chain
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, Revocations
 
 NOW = float(int(time.time()))
+DAY = 24 * 3600.0
 SUBJECT = "0199f2c4-9c3b-7d4e-8a1f-ba9876543210"
 
 
@@ -121,6 +122,32 @@ def test_order_is_received_and_used_once_an_hour_later(office: Office) -> None:
         ("order.received", "ada", order.order_id),
         ("order.used", "ada", order.order_id),
     ]
+
+
+def test_received_order_can_be_used_for_a_day(office: Office) -> None:
+    order, late = office.order(), office.order(issued_at=int(NOW) + 60)
+    office.receive(order)
+    office.receive(late, now=NOW + 60)
+    assert office.use(order, now=NOW + DAY) == order
+    assert office.use(order, now=NOW + 3 * DAY) == order, "the same call again finds its own mark, also later"
+    said = "the staff order of this id was received more than 24 hours ago and not used; order it again"
+    assert refusal(office.use, late, now=NOW + 60 + DAY + 1) == said
+    assert office.use(late, now=NOW + 60 + DAY) == late, "its state is as it was"
+
+
+def test_part_of_an_order_can_be_used_for_a_day_from_the_receipt_of_the_whole(office: Office) -> None:
+    whole = office.order(
+        action=Action.DECIDE_MANY, subject="", fields={"decision": "dismiss", "leaked": False, "incidents": ["a", "b"]}
+    )
+    office.receive(whole)
+    office.use(whole, by=whole.order_id)
+    for subject, now in (("a", NOW + DAY), ("b", NOW + DAY + 1)):
+        with office.world.database.write_session() as session:
+            part = office.receipts.add_part(session, whole.order_id, subject, now)
+        if subject == "a":
+            assert office.use(part, now=now) == part
+        else:
+            assert "order it again" in refusal(office.use, part, now=now)
 
 
 def test_repeated_receipt_needs_no_second_code_and_another_order_of_this_id_is_refused(office: Office) -> None:

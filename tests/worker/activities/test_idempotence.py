@@ -262,7 +262,7 @@ class PreparedDatabase:
         )
         hooks = WebhookActivities(self.world.database, GoneWebhookClient(), lambda: NOW)
         control = WorkflowMessageActivities(
-            self.world.database, receipts_of(self.world), lambda _kind, _why: None, lambda _kind: None
+            self.world.database, receipts_of(self.world), lambda _kind, _why: None, lambda _kind: None, lambda: NOW
         )
         rooms = (control, mail, hooks, self.rig.incidents, self.rig.regenerations)
         [activity] = [getattr(room, name) for room in rooms if hasattr(room, name)]

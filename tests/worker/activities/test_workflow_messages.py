@@ -45,6 +45,7 @@ def control(world: World, counted: Counter[RefusalReason]) -> WorkflowMessageAct
         receipts_of(world),
         lambda _kind, why: counted.update([why]),
         lambda kind: counted.update([kind]),
+        lambda: NOW,
     )
 
 
@@ -57,9 +58,10 @@ def use(
         "action": StaffAction.DECIDE,
         "refused_event": "decision_refused",
         "error": "",
+        "at": NOW,
         **more,
     }
-    return within(call).run(control.use_order, UseOrderInput(order_id, subject_id=subject_id, at=NOW, **asked))
+    return within(call).run(control.use_order, UseOrderInput(order_id, subject_id=subject_id, **asked))
 
 
 def within(call: str) -> ActivityEnvironment:
@@ -114,6 +116,48 @@ def test_missing_foreign_or_used_staff_order_is_refused_recorded_and_counted(  #
     ]
     assert counted == {why: 1}
     assert world.rows("SELECT id, used_by, state FROM staff_order ORDER BY id") == before
+
+
+def test_staff_order_that_waited_for_more_than_a_day_is_refused_and_ends(world, control, counted, incident):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW - 24 * 3600 - 1)
+    for _ in range(2):  # the second is a retry of the same call
+        assert use(control, D1, incident).refused
+    assert world.rows("SELECT state, used_by FROM staff_order") == [("refused", "")]
+    [(what, _, detail)] = refusals(world, incident)
+    assert (what, "order it again" in detail["why"]) == ("decision_refused", True)
+    refused = "SELECT actor, order_id FROM audit_entry WHERE action = 'order.refused'"
+    assert world.rows(refused) == [("dan", D1)]
+    assert counted[RefusalReason.ORDER_EXPIRED] == 1
+
+
+def test_staff_order_is_as_old_as_the_worker_s_clock_says_not_temporal_s(world, control, incident):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW - 24 * 3600 - 1)
+    assert "order it again" in use(control, D1, incident, at=NOW - 3600).refused
+
+
+def test_messages_without_an_order_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, incident):
+    receive_order(world, StaffAction.DECIDE, "another", replace(DAN, order_id=D2), NOW)
+    for number in range(30):
+        missing = number % 2 == 0
+        order_id, error = (f"0199f2c4-9c3b-7d4e-8a1f-0000000000{number:02}", "") if missing else ("", "no id")
+        assert use(control, order_id, incident, call=str(number), refused=number, error=error).refused
+    noted = refusals(world, incident)
+    assert len(noted) == 20
+    assert ["only counted" in detail["why"] for _, _, detail in noted] == [False] * 19 + [True]
+    audited = "SELECT COUNT(*) FROM audit_entry WHERE action = 'order.refused'"
+    assert world.rows(audited) == [(20,)]
+    assert counted.total() == 30
+    assert "about something else" in use(control, D2, incident, call="later", refused=1000).refused
+    assert len(refusals(world, incident)) == 21, "an order that there is, is recorded beside any flood"
+
+
+def test_order_refused_by_a_regeneration_without_a_timeline_is_recorded_once(world, control, counted, incident):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW)
+    more = {"kind": WorkflowKind.REGENERATION, "action": StaffAction.RESEND_KEYS, "refused_event": "resend_refused"}
+    for number in range(3):
+        assert use(control, D1, "r1", call=str(number), refused=number, **more).refused
+    assert world.rows("SELECT subject, order_id FROM audit_entry WHERE action = 'order.refused'") == [("r1", D1)]
+    assert counted == {RefusalReason.ORDER_MISMATCH: 3}
 
 
 def test_staff_order_whose_fields_are_no_decision_is_refused(world, control, counted, incident):

@@ -352,6 +352,27 @@ def test_concurrent_approvals_approve_once_and_other_digests_and_late_ones_nothi
     assert sorted(results) == ["approved", "the order does not wait for an approval: it is received"]
 
 
+def test_approved_order_can_be_used_for_a_day_from_its_approval(host: Host) -> None:
+    rig, receipts, approved_at = host.rig, receipts_of(host, Action.EXTEND), NOW + 6 * 3600
+    order = Order(uuid7(NOW), INSTALLATION, Action.EXTEND, "i1", {"days": 7}, "on holiday", "ada", int(NOW))
+    approval = approval_of(order, "kim", issued_at=int(approved_at))
+    for one, namespace, now in ((order, "octy-order", NOW), (approval, "octy-approval", approved_at)):
+        proof = Evidence(rig.keys.keys[one.actor].sign(one.to_bytes(), namespace), rig.code(now))
+        with rig.world.database.write_session() as session:
+            receipts.receive(session, one.to_bytes(), proof, now)
+    with rig.world.database.write_session() as session:
+        receipts.approvals.approve(session, approval, approved_at)
+        receipts.use(session, approval.order_id, Action.APPROVE, order.order_id, by="x", now=approved_at)
+
+    def use(now: float) -> Order:
+        with rig.world.database.write_session() as session:
+            return receipts.use(session, order.order_id, Action.EXTEND, "i1", by="y", now=now)
+
+    with pytest.raises(RefusedSignatureError, match="more than 24 hours ago and not used; order it again"):
+        use(approved_at + 24 * 3600 + 1)
+    assert use(approved_at + 24 * 3600) == order
+
+
 def test_invitation_that_two_admins_order_is_shown_to_its_author(host: Host) -> None:
     host.run("amy", "staff", "role", "kim", "--role", "admin", "--reason", "a second admin").must()
     words = ("staff", "add", "eve", "--role", "viewer", "--reason", "new here", "--json")

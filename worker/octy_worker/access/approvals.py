@@ -12,14 +12,11 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import StaffOrder
 from octy_worker.access.members import Members
-from octy_worker.access.order_states import BREAK_GLASS, OrderState, UnusableOrderError
+from octy_worker.access.order_states import BREAK_GLASS, ORDER_TTL, OrderState, UnusableOrderError
 from octy_worker.access.orders import Order
 from octy_worker.access.roles import Action, required_role
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_workflows.messages import RefusalReason
-
-MAX_WAIT = 24 * 3600.0
-"""Seconds that an order waits for its approval."""
 
 
 class Approvals:
@@ -37,8 +34,8 @@ class Approvals:
         order = self._verify(session, row)
         self._check(session, approval, order)
         _refuse_break_glass(session.get(StaffOrder, approval.order_id))
-        if now - row.received_at.timestamp() > MAX_WAIT:
-            raise RefusedSignatureError("the order has waited for more than 24 hours; it must be made again")
+        if now - row.received_at.timestamp() > ORDER_TTL:
+            raise RefusedSignatureError("the order has waited for more than 24 hours; its author orders it again")
         approved = session.connection().execute(
             update(StaffOrder)
             .where(col(StaffOrder.id) == row.id, col(StaffOrder.state) == OrderState.WAITING)
@@ -48,8 +45,8 @@ class Approvals:
             raise RefusedSignatureError(f"the order does not wait for an approval: it is {row.state}")
         return order
 
-    def require(self, session: Session, order: Order) -> None:
-        """Raise UnusableOrderError unless a second person has approved the order."""
+    def require(self, session: Session, order: Order) -> float:
+        """Return when an approval by a second person was received (Unix seconds). Raises UnusableOrderError."""
         about = (StaffOrder.action == Action.APPROVE, StaffOrder.subject == order.order_id)
         query = select(StaffOrder).where(*about, StaffOrder.state == OrderState.USED)
         why = "no second person has approved it"
@@ -60,7 +57,7 @@ class Approvals:
             except RefusedSignatureError as error:
                 why = str(error)
             else:
-                return
+                return row.received_at.timestamp()
         raise UnusableOrderError(f"the staff order of this id can't be used: {why}", RefusalReason.ORDER_NOT_ALLOWED)
 
     def _check(self, session: Session, approval: Order, order: Order) -> None:

@@ -10,6 +10,8 @@ BREAK_GLASS = "break-glass"
 
 RECEIVED, USED, REFUSED = "order.received", "order.used", "order.refused"
 """Actions of audit entries about an order."""
+ORDER_TTL = 24 * 3600.0
+"""Seconds in which a received order can be used, and in which one that waits can be approved."""
 
 
 class OrderState(StrEnum):

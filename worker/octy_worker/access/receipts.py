@@ -1,7 +1,8 @@
 """Receives orders: judges each once, keeps what was ordered and how it was proven, and lets it be used once.
 
 At receipt: signature, certificate, source address, second factor, freshness, role. At use, which may be an hour later:
-that the row is the one that was received, what was signed, the present role, revocation, and that it is unused.
+that the row is the one that was received, what was signed, the present role, revocation, that it is unused, and that it
+did not wait for longer than `ORDER_TTL`.
 """
 
 import json
@@ -17,7 +18,15 @@ from octy_middleware.clock import to_micros, utc
 from octy_middleware.db.models import AuditEntry, StaffOrder
 from octy_worker.access.approvals import Approvals
 from octy_worker.access.members import Members
-from octy_worker.access.order_states import BREAK_GLASS, RECEIVED, REFUSED, USED, OrderState, UnusableOrderError
+from octy_worker.access.order_states import (
+    BREAK_GLASS,
+    ORDER_TTL,
+    RECEIVED,
+    REFUSED,
+    USED,
+    OrderState,
+    UnusableOrderError,
+)
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders
 from octy_worker.access.roles import Action, required_role
@@ -149,10 +158,12 @@ class OrderReceipts:
         """
         row = self._row_about(session, order_id, action, subject)
         order = self._verified(session, row)
-        self._check_authority(session, row, order)
+        since = self._check_authority(session, row, order)
         end = _end_of(session, order_id, by)
         if end is not None:  # also where somebody has set the row's state back
             raise UnusableOrderError(f"the staff order of this id {_SAID[end]}", RefusalReason.ORDER_USED)
+        if row.state == OrderState.RECEIVED and now - since > ORDER_TTL:
+            raise UnusableOrderError(_EXPIRED, RefusalReason.ORDER_EXPIRED)
         marked = session.connection().execute(
             update(StaffOrder)
             .where(col(StaffOrder.id) == order_id, col(StaffOrder.state) == OrderState.RECEIVED)
@@ -321,13 +332,20 @@ class OrderReceipts:
                 member = self._members.require(session, order.actor)
                 self._passkeys.verify_again(session, member, order, row.factor, row.signature)
 
-    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> None:
-        """Raise RefusedSignatureError unless the person may order this now."""
+    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> float:
+        """Return since when the order can be used: Unix seconds of its receipt or approval; of a part, of the whole's.
+
+        Raises RefusedSignatureError unless the person may order this now.
+        """
         if row.factor != BREAK_GLASS:
             with _not_allowed():
                 self._members.require_active(session, order.actor, required_role(order.action, order.fields))
             if order.action in self._four_eyes:
-                self.approvals.require(session, order)
+                return self.approvals.require(session, order)
+        if not row.part_of:
+            return row.received_at.timestamp()
+        whole = session.get_one(StaffOrder, row.part_of)
+        return self._check_authority(session, whole, self._verified(session, whole))
 
 
 class UnprovenReceipts(OrderReceipts):
@@ -351,8 +369,10 @@ class UnprovenReceipts(OrderReceipts):
     def _check_proof(self, session: Session, row: StaffOrder, order: Order, body: bytes) -> None:
         """Nothing is proven."""
 
-    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> None:
+    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> float:  # noqa: ARG002
         """Nobody is asked who they are."""
+        whole = session.get_one(StaffOrder, row.part_of) if row.part_of else row
+        return whole.received_at.timestamp()
 
 
 def _part_of(order: Order, subject: str) -> Order:
@@ -367,6 +387,7 @@ def _not_received(row: StaffOrder) -> str:
     return f"the staff order of this id {_SAID.get(row.state, 'has no valid state')}"
 
 
+_EXPIRED = "the staff order of this id was received more than 24 hours ago and not used; order it again"
 _SAID: dict[str, str] = {
     OrderState.WAITING: "waits for a second person",
     OrderState.RECEIVED: "was used already",  # by a call at the same time

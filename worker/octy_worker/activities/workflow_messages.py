@@ -1,15 +1,17 @@
 """Activities for messages to workflows: used staff orders, ignored signals, missing subjects."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 
-from sqlmodel import Session
+from sqlmodel import Session, select
 from temporalio import activity
 
+from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Incident
+from octy_middleware.db.models import AuditEntry, Incident
 from octy_middleware.states import IncidentState
-from octy_worker.access.order_states import UnusableOrderError
+from octy_worker.access.order_states import REFUSED, UnusableOrderError
 from octy_worker.access.orders import is_order_id
 from octy_worker.access.receipts import OrderReceipts, record_refusal
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
@@ -27,7 +29,10 @@ from octy_workflows.messages import (
 )
 from octy_workflows.staff_orders import StaffDecision, StaffExtension, StaffResend, parse_order
 
-_MAX_RECORDED = 20  # ignored signals in one timeline; further ones are only counted
+MAX_RECORDED = 20
+"""Of ignored signals, and of messages without an order, in one timeline; further ones are only counted."""
+_LAST = MAX_RECORDED - 1
+_WITHOUT_ORDER = frozenset({RefusalReason.UNREADABLE, RefusalReason.ORDER_MISSING})
 _SIGNAL_NAMES = frozenset(Signal)
 _FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
     StaffAction.DECIDE: (StaffDecision, "decision"),
@@ -43,21 +48,30 @@ _log = logging.getLogger("octy.messages")
 
 
 class WorkflowMessageActivities:
-    """Activities for messages. `count` is called for each refused message, `count_missing` for each missing subject."""
+    """Activities for messages. `count` is called for each refused message, `count_missing` for each missing subject.
+
+    `clock`: tells how old an order is; a workflow's own time comes from Temporal.
+    """
 
     def __init__(
-        self, database: Database, receipts: OrderReceipts, count: Count, count_missing: Callable[[WorkflowKind], None]
+        self,
+        database: Database,
+        receipts: OrderReceipts,
+        count: Count,
+        count_missing: Callable[[WorkflowKind], None],
+        clock: Clock = time.time,
     ) -> None:
         self._database = database
         self._receipts = receipts
         self._count = count
         self._count_missing = count_missing
+        self._clock = clock
 
     @activity.defn(name="record_ignored_signal", no_thread_cancel_exception=True)
     def record_ignored_signal(self, signal: IgnoredSignal) -> None:
         """Count a signal that changes nothing, and add it to the incident's timeline if there is one."""
         name = signal.signal if signal.signal in _SIGNAL_NAMES else "unknown"  # it may be any text
-        if signal.number <= _MAX_RECORDED:
+        if signal.number <= MAX_RECORDED:
             with self._database.write_session() as session:
                 for incident_id in _timelines(session, signal.kind, signal.subject_id):
                     incidents.append_event(
@@ -106,7 +120,7 @@ class WorkflowMessageActivities:
         try:
             with self._database.write_session() as session:
                 order = self._receipts.use(
-                    session, step.order_id, ACTIONS[step.action], step.subject_id, by=_call_id(), now=step.at
+                    session, step.order_id, ACTIONS[step.action], step.subject_id, by=_call_id(), now=self._clock()
                 )
         except UnusableOrderError as error:
             return self._refuse(step, error.reason, str(error))
@@ -119,24 +133,33 @@ class WorkflowMessageActivities:
         return UseOrderResult("", content)
 
     def _refuse(self, step: UseOrderInput, reason: RefusalReason, message: str) -> UseOrderResult:
-        order_id = step.order_id if is_order_id(step.order_id) else ""  # it may be any text
-        with self._database.write_session() as session:
-            added = [
-                incidents.append_event(
-                    session,
-                    incident_id,
-                    key=f"refused-{step.order_id or _call_id()}",
-                    actor=incidents.SYSTEM,
-                    what=step.refused_event,
-                    detail={"why": message},
-                    now=step.at,
-                )
-                for incident_id in _timelines(session, step.kind, step.subject_id)
-            ]
-            if not added or any(added):  # not by a retry
-                record_refusal(session, incidents.SYSTEM, step.subject_id, message, order_id=order_id, now=step.at)
+        # Whoever reaches Temporal can send such messages without end; those with the id of an order have one.
+        if step.refused < MAX_RECORDED or reason not in _WITHOUT_ORDER:
+            with self._database.write_session() as session:
+                self._record_refused(session, step, reason, message)
         self._count_refused(step.kind, step.subject_id, reason)
         return UseOrderResult(message)
+
+    def _record_refused(self, session: Session, step: UseOrderInput, reason: RefusalReason, message: str) -> None:
+        """Add it to timelines and audit log, once for each id. An expired order ends."""
+        order_id = step.order_id if is_order_id(step.order_id) else ""  # it may be any text
+        said = f"{message}; further messages without an order are only counted" if step.refused == _LAST else message
+        added = [
+            incidents.append_event(
+                session,
+                incident_id,
+                key=f"refused-{step.order_id or _call_id()}",
+                actor=incidents.SYSTEM,
+                what=step.refused_event,
+                detail={"why": said},
+                now=step.at,
+            )
+            for incident_id in _timelines(session, step.kind, step.subject_id)
+        ]
+        if reason is RefusalReason.ORDER_EXPIRED:
+            self._receipts.refuse(session, order_id, said, step.at)
+        elif any(added) if added else not _was_refused(session, order_id, step.subject_id):
+            record_refusal(session, incidents.SYSTEM, step.subject_id, said, order_id=order_id, now=step.at)
 
     def _count_refused(self, kind: WorkflowKind, subject_id: str, reason: RefusalReason) -> None:
         self._count(kind, reason)
@@ -150,6 +173,13 @@ def _timelines(session: Session, kind: WorkflowKind, subject_id: str) -> Iterabl
     if kind is not WorkflowKind.INCIDENT:
         return []
     return [] if session.get(Incident, subject_id) is None else [subject_id]
+
+
+def _was_refused(session: Session, order_id: str, subject_id: str) -> bool:
+    """Return whether the audit log says that this subject's workflow has refused an order."""
+    about = (AuditEntry.order_id == order_id, AuditEntry.subject == subject_id, AuditEntry.actor == incidents.SYSTEM)
+    query = select(AuditEntry.seq).where(*about, AuditEntry.action == REFUSED).limit(1)
+    return bool(order_id) and session.exec(query).first() is not None
 
 
 def _call_id() -> str:

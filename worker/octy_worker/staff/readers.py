@@ -6,8 +6,7 @@ from sqlmodel import col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Incident, KeyPair, Regeneration, StaffOrder
-from octy_worker.access.approvals import MAX_WAIT
-from octy_worker.access.order_states import OrderState
+from octy_worker.access.order_states import ORDER_TTL, OrderState
 from octy_worker.errors import RefusedError
 from octy_worker.mail.alert_hold import current_hold
 from octy_worker.mail.unsent import unsent_alerts
@@ -189,7 +188,7 @@ def find_order(context: StaffContext, wanted: OrderId) -> FoundOrder:
 
 def list_orders(context: StaffContext, wanted: ListOrders) -> Listed[OrderLine]:
     """Return orders, newest first."""
-    oldest = utc(context.clock() - MAX_WAIT)
+    oldest = utc(context.clock() - ORDER_TTL)
     waiting = [StaffOrder.state == OrderState.WAITING, col(StaffOrder.received_at) >= oldest]
     which: list[Any] = [] if wanted.everything else waiting
     query = select(StaffOrder).where(*which).order_by(col(StaffOrder.received_at).desc(), col(StaffOrder.id).desc())
