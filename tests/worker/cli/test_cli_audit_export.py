@@ -10,11 +10,16 @@ import pytest
 from support.cli_rig import Octy, audited, octy_for, open_incident
 from support.evidence_rig import EvidenceRig, edit, unzip, zipped
 from support.in_session import in_session
+from support.orders import receipts_of
 from support.staff_cli import StaffCli
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
+from octy_middleware.clock import uuid7
 from octy_middleware.states import Answer
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import Unproven
+from octy_worker.access.roles import Action
 from octy_worker.cli import audit_export, audit_verify
 from octy_worker.domain.incidents import answer_incident
 from octy_worker.evidence.layout import ORDERS, TIMELINE
@@ -109,12 +114,33 @@ def test_export_is_an_order_and_an_entry_of_the_log_and_in_its_own_pack(rig: Evi
     assert "audit.exported" in unzip(out.read_bytes())["chain.jsonl"].decode()
 
 
-def test_repeated_export_is_one_entry(rig: EvidenceRig, octy: Octy) -> None:
+def test_used_order_exports_nothing_again(rig: EvidenceRig, octy: Octy) -> None:
     order_id = "0199f2c4-7d1e-7000-8000-000000000001"
-    for name in ("a.zip", "b.zip"):
+
+    def words(name: str) -> tuple[str, ...]:
         out = str(rig.world.folder / name)
-        octy("audit", "export", "--incident", rig.incident, "--out", out, *WHY, "--order-id", order_id).must()
+        return ("audit", "export", "--incident", rig.incident, "--out", out, *WHY, "--order-id", order_id)
+
+    octy(*words("a.zip")).must()
+    assert "was used already" in octy(*words("b.zip")).must(3).stderr
+    assert not (rig.world.folder / "b.zip").exists()
     assert octy("audit", "list", "--action", "audit.exported", "--json").must().json["total"] == 1
+
+
+def test_order_that_waited_for_more_than_a_day_is_refused_and_ends(rig: EvidenceRig, octy: Octy) -> None:
+    then = time.time() - 25 * 3600
+    order = Order(uuid7(then), INSTALLATION, Action.EXPORT_AUDIT, rig.incident, {}, WHY[1], "ada", int(then))
+    with rig.world.database.write_session() as session:
+        receipts_of(rig.world).receive(session, order.to_bytes(), Unproven(), then)
+    out = rig.world.folder / "evidence.zip"
+    words = ("audit", "export", "--incident", rig.incident, "--out", str(out), *WHY, "--order-id", order.order_id)
+    assert "more than 24 hours ago and not used; order it again" in octy(*words).must(3).stderr
+    assert not out.exists()
+    state = "SELECT state, refusal LIKE '%order it again' FROM staff_order WHERE id = :id"
+    assert rig.world.rows(state, id=order.order_id) == [("refused", 1)]
+    [entry] = octy("audit", "list", "--action", "order.refused", "--json").must().json["entries"]
+    assert (entry["actor"], entry["order_id"]) == ("ada", order.order_id)
+    assert "was refused already" in octy(*words).must(3).stderr
 
 
 def test_timeline_that_was_edited_by_sql_is_found_in_the_pack(

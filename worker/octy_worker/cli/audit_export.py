@@ -25,7 +25,7 @@ EXPORT_JSON = "incident_id, file, bytes, sha256, actor"
     "staff with signatures and certificates, the entries of the audit log about all of them and about what gave these "
     "people role and second factor, the whole chain without other details, and the checkpoints. `octy audit verify "
     "FILE` verifies it anywhere with public keys alone. The export is an order of an admin, and an entry of the audit "
-    "log. It holds network addresses of clients: the file is readable by you alone.",
+    "log; one order makes one file. The file holds network addresses of clients, and is readable by you alone.",
     json=EXPORT_JSON,
 )
 def export(

@@ -21,7 +21,7 @@ EXPORTED = "audit.exported"
 
 
 def export(context: StaffContext, order: Order, _fields: Export) -> EvidencePack:
-    """Return the pack, up to a checkpoint that is taken now. Repeating the order makes it again.
+    """Return the pack, up to a checkpoint that is taken now. One order makes one pack: a used one is refused.
 
     Raises RefusedError without keys that sign it, and InvalidInputError for an unknown incident.
     """
@@ -34,13 +34,11 @@ def export(context: StaffContext, order: Order, _fields: Export) -> EvidencePack
     with context.database.write_session() as session:
         if session.get(Incident, order.subject) is None:
             raise InvalidInputError("no incident has this id → `octy incidents list --all` lists all")
-        is_repeated = context.receipts.load_used(session, order.order_id, order.action, order.subject) is not None
-        context.receipts.use(session, order.order_id, order.action, order.subject, by=order.order_id, now=now)
-        if not is_repeated:
-            audit.append(
-                session, EXPORTED, actor=order.actor, subject=order.subject, order_id=order.order_id,
-                detail={"reason": order.reason}, now=now,
-            )  # fmt: skip
+        context.use(session, order)
+        audit.append(
+            session, EXPORTED, actor=order.actor, subject=order.subject, order_id=order.order_id,
+            detail={"reason": order.reason}, now=now,
+        )  # fmt: skip
     CheckpointWriter(context.database, keys, context.installation, context.clock).take()
     origin = PackOrigin(context.installation, order.actor, order.order_id)
     with context.database.read_session() as session:
