@@ -13,9 +13,9 @@ from passlib.totp import TOTP
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access import totp
 from octy_worker.access.enrolment_text import EnrolmentText
+from octy_worker.access.factor_enrolment import FactorEnrolment
 from octy_worker.access.orders import Namespace
 from octy_worker.access.staff_settings import StaffAccess, load_staff_access
-from octy_worker.access.totp_enrolment import TotpEnrolment
 from octy_worker.settings import StaffSettings
 from support.cli_rig import TIMEOUT, CommandResult, Octy, octy_for
 from support.ssh_keys import SshKey
@@ -56,7 +56,7 @@ class StaffCli:
         self.keys[handle] = key
         return key
 
-    def enrolment(self, handle: str, token: str, *, text: dict | None = None, **changes: object) -> TotpEnrolment:
+    def enrolment(self, handle: str, token: str, *, text: dict | None = None, **changes: object) -> FactorEnrolment:
         """Return what a person hands in. `text`, `changes`: other values of its text, and of itself."""
         key, seed, now = self.keys.get(handle) or self.certify(handle), totp.new_seed(os.urandom), time.time()
         values = {
@@ -70,12 +70,12 @@ class StaffCli:
         body = EnrolmentText.make(**{**values, **(text or {})}).to_bytes()
         namespace = str(changes.pop("namespace", Namespace.ENROLMENT))
         given = {"signature": key.sign(body, namespace), "token": token, "seed": seed, "code": code_of(seed)}
-        return TotpEnrolment(body, **{**given, **changes})
+        return FactorEnrolment(body, **{**given, **changes})
 
     def enroll(self, handle: str, token: str) -> None:
         given = self.enrolment(handle, token)
         with self.world.database.write_session() as session:
-            self.access.totp_enrolments.receive(session, given, time.time())
+            self.access.factor_enrolments.receive(session, given, time.time())
         self.seeds[handle] = given.seed
 
     def enroll_by_command(self, handle: str, token: str, *words: str) -> dict:

@@ -34,9 +34,9 @@ class StaffFactor(Table, table=True):
 
     id: str = Field(primary_key=True, max_length=36)
     staff_id: str = Field(foreign_key="staff.id", index=True, max_length=36)
-    kind: str = Field(max_length=16)  # "totp" or "passkey"
+    kind: str = Field(max_length=16)  # "totp", "passkey" or "hardware-key"
     label: str = Field(default="", max_length=100)
-    secret: str = Field(sa_type=Text)  # TOTP: the sealed seed; passkey: its public key
+    secret: str = Field(sa_type=Text)  # TOTP: the sealed seed; others: a public key
     counter: int = Field(default=0, sa_type=BIG)  # of the last accepted code or signature; not in the code
     granted_by: str = Field(max_length=64)  # the order that allowed it; "bootstrap" for the first admin's first one
     created_at: datetime = time_column()

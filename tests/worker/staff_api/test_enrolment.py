@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import pytest
 from support.cli_rig import TIMEOUT, Octy
-from support.ssh_keys import SshKey
+from support.ssh_keys import SoftToken, SshKey
 from support.staff_api_rig import StaffApi, staff_api_served
 from support.staff_cli import code_of
 from support.staff_rig import ADDRESS, SERVER, StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_worker.access.enrolment_text import EnrolmentText
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.members import StaffState
 from octy_worker.access.roles import Role
 from octy_worker.dev.processes import free_port
@@ -73,6 +74,23 @@ def test_invited_person_registers_and_can_act(api: StaffApi, key: SshKey) -> Non
     assert (answer.status_code, answer.json()["handle"]) == (200, "ben")
     assert state(api) is StaffState.ACTIVE
     assert api.post("/enroll", request(key, token)).status_code == 403
+
+
+def test_token_registers_itself_without_a_code(api: StaffApi) -> None:
+    key, at = SoftToken(), int(NOW)
+    certificate = key.certificate(api.rig.keys.authority, after=at - 60, before=at + 3600, principals=(b"ben",))
+    token = invite(api)
+    text = EnrolmentText.make(
+        server=SERVER, installation=INSTALLATION, handle="ben", token=token, now=NOW, kind=FactorKind.HARDWARE_KEY
+    ).to_bytes()
+    given = {"text": text.decode(), "token": token}
+    signed = {
+        flags: {**given, "signature": key.sign(certificate, text, b"octy-enrolment", flags=flags)} for flags in (1, 5)
+    }
+    assert api.post("/enroll", signed[1]).status_code == 403
+    assert state(api) is StaffState.INVITED
+    assert api.post("/enroll", signed[5]).json()["handle"] == "ben"
+    assert state(api) is StaffState.ACTIVE
 
 
 CHANGES: list[tuple[str, Callable[[SshKey, str], dict[str, str]], str]] = [

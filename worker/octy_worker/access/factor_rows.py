@@ -4,13 +4,13 @@ What granted a factor stands in its row: an admin's order, or the bootstrap.
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 
 from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import to_micros, utc, uuid7
 from octy_middleware.db.models import AuditEntry, StaffFactor
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit
 
@@ -18,13 +18,6 @@ BOOTSTRAP = "bootstrap"
 """What granted role and first factor of the first admin, in place of an order."""
 ADDED, REMOVED = "staff.factor_added", "staff.factor_removed"
 """Actions of audit entries. Subject of the first: the staff member's id; of the second: the factor's."""
-
-
-class FactorKind(StrEnum):
-    """Kinds of second factors."""
-
-    TOTP = "totp"
-    PASSKEY = "passkey"
 
 
 class FactorRows:
@@ -38,7 +31,7 @@ class FactorRows:
         now: float, label: str = "", counter: int = 0, factor_id: str | None = None,
         detail: Mapping[str, object] | None = None,
     ) -> str:  # fmt: skip
-        """Add a factor; return its id. `secret`: TOTP: the sealed seed; passkey: its public key."""
+        """Add a factor; return its id. `secret`: TOTP: the sealed seed; others: a public key."""
         row = {
             "id": factor_id or uuid7(now),
             "staff_id": staff_id,

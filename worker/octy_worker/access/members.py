@@ -14,7 +14,8 @@ from sqlmodel import Session, col, select
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import AuditEntry, Staff, StaffFactor
 from octy_worker.access import totp
-from octy_worker.access.factor_rows import BOOTSTRAP, FactorKind, FactorRows, order_id_of
+from octy_worker.access.factor_kinds import FactorKind
+from octy_worker.access.factor_rows import BOOTSTRAP, FactorRows, order_id_of
 from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit

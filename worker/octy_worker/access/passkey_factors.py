@@ -8,7 +8,8 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import StaffFactor
-from octy_worker.access.factor_rows import FactorKind, FactorRows
+from octy_worker.access.factor_kinds import FactorKind
+from octy_worker.access.factor_rows import FactorRows
 from octy_worker.access.members import Member
 from octy_worker.access.passkeys import Passkey, RelyingParty, credential_id_of, verify_assertion
 from octy_worker.access.row_macs import RowMacs

@@ -11,12 +11,12 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
 from octy_worker.access.authority import BuiltInAuthority
 from octy_worker.access.enrolments import Enrolments
+from octy_worker.access.factor_enrolment import FactorEnrolments
 from octy_worker.access.members import Members
 from octy_worker.access.passkey_orders import PasskeyOrders
 from octy_worker.access.receipts import OrderReceipts, UnprovenReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
-from octy_worker.access.totp_enrolment import TotpEnrolments
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from octy_worker.settings import StaffSettings
@@ -32,7 +32,7 @@ class StaffAccess:
     members: Members
     receipts: OrderReceipts
     enrolments: Enrolments
-    totp_enrolments: TotpEnrolments
+    factor_enrolments: FactorEnrolments
     built_in_authority: BuiltInAuthority
     four_eyes: frozenset[Action]
 
@@ -65,7 +65,7 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
             four_eyes=four_eyes,
         ),
         enrolments=enrolments,
-        totp_enrolments=TotpEnrolments(installation, authorities, members, enrolments),
+        factor_enrolments=FactorEnrolments(installation, authorities, members, enrolments),
         built_in_authority=BuiltInAuthority(macs, sealer),
         four_eyes=four_eyes,
     )

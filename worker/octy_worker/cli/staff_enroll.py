@@ -1,4 +1,4 @@
-"""`octy staff enroll`: registers a one-time password as second factor."""
+"""`octy staff enroll`: registers a one-time password or a hardware key as second factor."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ import typer
 
 from octy_worker.access import totp
 from octy_worker.access.enrolment_text import EnrolmentText
+from octy_worker.access.factor_enrolment import FactorEnrolment
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.orders import Namespace
-from octy_worker.access.totp_enrolment import TotpEnrolment
 from octy_worker.cli.context import now, open_database
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
@@ -23,17 +24,21 @@ from octy_worker.errors import RefusedError
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff_api.wire import Enrolled, EnrolmentRequest
 
-ENROLL_JSON = "two lines: secret, uri; then, once a code was typed: handle, factor"
+ENROLL_JSON = (
+    "two lines: secret, uri; then, once a code was typed: handle, factor; with --hardware-key the second alone"
+)
 _ISSUER = "Octy"
 
 
 @help_page(
     "octy --sign ~/.ssh/id_ed25519 staff enroll --token TOKEN",
     "octy --server https://staff.example.com --sign ~/.ssh/id_ed25519 staff enroll --token TOKEN",
+    "octy --sign ~/.ssh/id_ed25519_sk staff enroll --token TOKEN --hardware-key",
     more="TOKEN comes from an admin's `octy staff add`, or `octy staff bootstrap`; it is valid for 24 hours and once. "
     "The command shows a QR code for an authenticator app, asks for the first code, and signs with your certificate: "
     "somebody with only the token, such as a reader of your mailbox, can't register a factor for you. The secret is "
-    "shown once and kept encrypted. A passkey is registered in a browser instead, where the staff API runs.",
+    "shown once and kept encrypted. With --hardware-key the FIDO token that signs is the factor, without an app: it "
+    "must verify you by PIN or fingerprint. A passkey is registered in a browser instead, where the staff API runs.",
     json=ENROLL_JSON,
 )
 def enroll(
@@ -44,6 +49,9 @@ def enroll(
     handle: Annotated[
         str, typer.Option("--as", metavar="HANDLE", help="Who you are, if the certificate names several.")
     ] = "",
+    hardware_key: Annotated[
+        bool, typer.Option("--hardware-key", help="Register the FIDO token that signs, in place of an app.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Register it."""
@@ -52,16 +60,19 @@ def enroll(
     signer.check_time(now())
     with _open_office(context, signer) as office:
         office.check(link)
-        seed = totp.new_seed(os.urandom)
-        _show(seed, signer.handle(handle), as_json=as_json)
-        code = ask("First code of the app: ")
+        kind, seed, code = FactorKind.HARDWARE_KEY, "", ""
+        if not hardware_key:
+            kind, seed = FactorKind.TOTP, totp.new_seed(os.urandom)
+            _show(seed, signer.handle(handle), as_json=as_json)
+            code = ask("First code of the app: ")
         text = EnrolmentText.make(
             server=office.server, installation=office.installation, handle=signer.handle(handle), token=link, seed=seed,
-            now=now(),
+            now=now(), kind=kind,
         )  # fmt: skip
         signature = signer.sign(text.to_bytes(), Namespace.ENROLMENT)
         enrolled = office.enroll(EnrolmentRequest(text.to_bytes().decode(), signature, link, seed, code, label[:100]))
-    done = f"{enrolled.handle} has a one-time password as second factor, and can act"
+    what = "this key" if hardware_key else "a one-time password"
+    done = f"{enrolled.handle} has {what} as second factor, and can act"
     if as_json:
         print_json_line(enrolled)
     else:
@@ -112,12 +123,12 @@ class _LocalOffice:
 
     def enroll(self, request: EnrolmentRequest) -> Enrolled:
         """See `_Office`."""
-        given = TotpEnrolment(
+        given = FactorEnrolment(
             request.text.encode(), request.signature, request.token, request.seed, request.code, request.label
         )
         try:
             with self._staff.database.write_session() as session:
-                return Enrolled(*self._staff.access.totp_enrolments.receive(session, given, now()))
+                return Enrolled(*self._staff.access.factor_enrolments.receive(session, given, now()))
         except RefusedSignatureError as error:
             raise RefusedError(f"not registered: {error}") from None
 

@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 from octy_middleware._version import __version__
 from octy_worker.access.browser_logins import CODE_TTL
 from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
+from octy_worker.access.factor_enrolment import FactorEnrolment
 from octy_worker.access.login_text import NONCE_TTL
 from octy_worker.access.logins import LoginStep, claimed_handle
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.receipts import Evidence, Receipt
 from octy_worker.access.roles import Role
 from octy_worker.access.sessions import ActiveSession
-from octy_worker.access.totp_enrolment import TotpEnrolment
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.context import StaffContext
@@ -122,7 +122,7 @@ def start_browser_login(office: StaffOffice, caller: Caller, wanted: LoginReques
 
 def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enrolled:
     """Register a one-time password by link, certificate and code. Raises as `log_in` does."""
-    given = TotpEnrolment(
+    given = FactorEnrolment(
         wanted.text.encode(), wanted.signature, wanted.token, wanted.seed, wanted.code, wanted.label[:100],
         caller.source,
     )  # fmt: skip
@@ -132,10 +132,10 @@ def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enr
         raise UsageError(str(error), "enroll with `octy staff enroll`") from None
 
     def receive(now: float) -> tuple[str, str]:
-        enrolments = office.staff.totp_enrolments
+        enrolments = office.staff.factor_enrolments
         judged = enrolments.judge_signature(given, now, server=office.server)
         with office.database.read_session() as session:  # before the exclusive transaction
-            enrolments.check(session, given, judged[0], now)
+            enrolments.check(session, given, judged, now)
         with office.database.write_session() as session:
             return enrolments.register(session, given, judged, now)
 

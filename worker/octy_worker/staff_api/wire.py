@@ -59,14 +59,15 @@ class LoginRequest:
 class EnrolmentRequest:
     """`text`: the canonical enrolment text; `signature`: by `ssh-keygen -Y sign -n octy-enrolment`; `code`: the first.
 
-    `token`: of the one-time link. `seed`: of the authenticator app, 160 bits in Base32.
+    `token`: of the one-time link. `seed`: of the authenticator app, 160 bits in Base32. A text about a hardware key has
+    neither code nor seed.
     """
 
     text: str
     signature: str
     token: str
-    seed: str
-    code: str
+    seed: str = ""
+    code: str = ""
     label: str = ""
 
 

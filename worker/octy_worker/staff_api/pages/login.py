@@ -7,7 +7,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from octy_worker.access.browser_logins import BrowserLogin
-from octy_worker.access.factor_rows import FactorKind
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.logins import LoginStep
 from octy_worker.access.passkeys import Passkey, assertion_options
 from octy_worker.access.roles import Role

@@ -1,15 +1,21 @@
-"""A one-time password is registered by link, certificate and code together; each alone registers nothing."""
+"""A second factor is registered by link, certificate and code, or by link and FIDO token; one alone registers none."""
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
+from support.ssh_keys import SoftToken, SshKey
 from support.staff_cli import StaffCli, code_of
-from support.world import World
+from support.world import INSTALLATION, World
 
+from octy_middleware.clock import uuid7
 from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
-from octy_worker.access.totp_enrolment import TotpEnrolment
+from octy_worker.access.factor_enrolment import FactorEnrolment
+from octy_worker.access.factor_kinds import FactorKind
+from octy_worker.access.orders import Order
+from octy_worker.access.receipts import HARDWARE_KEY, Evidence
+from octy_worker.access.roles import Action
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 SEED = "7GL53UBTIRHD5G6ZSENACSZI24M2TW4W"
@@ -28,12 +34,12 @@ def token(office: StaffCli) -> str:
     return office.order("amy", "staff", "add", "ada", "--role", "responder").must().json["token"]
 
 
-def receive(office: StaffCli, given: TotpEnrolment, now: float | None = None) -> tuple[str, str]:
+def receive(office: StaffCli, given: FactorEnrolment, now: float | None = None) -> tuple[str, str]:
     with office.world.database.write_session() as session:
-        return office.access.totp_enrolments.receive(session, given, time.time() if now is None else now)
+        return office.access.factor_enrolments.receive(session, given, time.time() if now is None else now)
 
 
-def refusal(office: StaffCli, given: TotpEnrolment, now: float | None = None) -> str:
+def refusal(office: StaffCli, given: FactorEnrolment, now: float | None = None) -> str:
     before = office.world.rows("SELECT COUNT(*) FROM staff_factor"), office.listed()
     with pytest.raises(RefusedSignatureError) as refused:
         receive(office, given, now)
@@ -107,6 +113,74 @@ def test_secret_of_another_form_is_refused(office: StaffCli, token: str) -> None
         given = replace(office.enrolment("ada", token), seed=seed)
         assert "another secret" in refusal(office, given)
     assert len(code_of(SEED)) == 6
+
+
+@dataclass
+class Token:
+    """A FIDO token of ada's, with a certificate of an authority that is trusted."""
+
+    office: StaffCli
+
+    def __post_init__(self) -> None:
+        authority = SshKey.make(self.office.world.folder / "token-ca")
+        trusted = self.office.octy.variables
+        trusted["OCTY_STAFF_CA_KEYS"] = f"{trusted['OCTY_STAFF_CA_KEYS']},{authority.public}"
+        self.soft, now = SoftToken(), int(time.time())
+        self.certificate = self.soft.certificate(authority, after=now - 60, before=now + 3600)
+
+    def enrolment(self, token: str, *, flags: int = 0x05, **changes: str) -> FactorEnrolment:
+        text = {"kind": FactorKind.HARDWARE_KEY, "seed": "", **changes}
+        body = EnrolmentText.make(
+            server="", installation=INSTALLATION, handle="ada", token=token, now=time.time(), **text
+        ).to_bytes()
+        signature = self.soft.sign(self.certificate, body, b"octy-enrolment", flags=flags)
+        return FactorEnrolment(body, signature, token, text["seed"], "")
+
+    def order(self) -> tuple[bytes, Evidence]:
+        now = time.time()
+        order = Order(uuid7(now), INSTALLATION, Action.RELEASE_ALERTS, "", {}, "phoned", "ada", int(now))
+        return order.to_bytes(), Evidence(self.soft.sign(self.certificate, order.to_bytes()))
+
+
+def test_token_that_verifies_its_user_is_registered_and_can_act(office: StaffCli, token: str) -> None:
+    key = Token(office)
+    body, evidence = key.order()
+    with pytest.raises(RefusedSignatureError, match="ada is invited"), office.world.database.write_session() as session:
+        office.access.receipts.receive(session, body, evidence, time.time())
+    handle, factor_id = receive(office, key.enrolment(token))
+    assert (handle, office.listed()["ada"]) == ("ada", ("responder", "active"))
+    [(kind, secret)] = office.world.rows("SELECT kind, secret FROM staff_factor WHERE id = :id", id=factor_id)
+    assert (kind, secret) == ("hardware-key", key.soft.public_line.split()[1])
+    with office.world.database.write_session() as session:
+        assert office.access.receipts.receive(session, body, evidence, time.time()).factor == HARDWARE_KEY
+    assert "was used" in refusal(office, key.enrolment(token))
+
+
+def test_reset_ends_a_registered_token_until_the_next_link(office: StaffCli, token: str) -> None:
+    key = Token(office)
+    receive(office, key.enrolment(token))
+    newer = office.order("amy", "staff", "reset", "ada").must().json["token"]
+    body, evidence = key.order()
+    with pytest.raises(RefusedSignatureError, match="ada is invited"), office.world.database.write_session() as session:
+        office.access.receipts.receive(session, body, evidence, time.time())
+    receive(office, key.enrolment(newer))
+    assert office.listed()["ada"] == ("responder", "active")
+
+
+def test_token_without_its_user_registers_nothing(office: StaffCli, token: str) -> None:
+    key = Token(office)
+    assert "did not verify its user" in refusal(office, key.enrolment(token, flags=0x01))
+    assert "does not match" in refusal(office, key.enrolment(token, flags=0x04)), "nobody touched it"
+    assert "another secret" in refusal(office, key.enrolment(token, seed=SEED))
+    assert "another secret" in refusal(office, key.enrolment(token, kind=FactorKind.TOTP))
+    assert "not valid" in refusal(office, key.enrolment("no-token"))
+
+
+def test_ordinary_key_is_not_registered_as_a_hardware_key(office: StaffCli, token: str) -> None:
+    given = office.enrolment("ada", token, text={"seed": "", "kind": FactorKind.HARDWARE_KEY}, seed="", code="")
+    assert "did not verify its user" in refusal(office, given)
+    words = ("--sign", str(office.keys["ada"].path), "staff", "enroll", "--token", token, "--hardware-key")
+    assert "did not verify its user" in office.octy(*words).must(3).stderr
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
-"""Registers a one-time password as second factor: by a one-time link, and a signature by certificate.
+"""Registers a second factor by a one-time link and a signature by certificate: a one-time password, or a hardware key.
+
+A hardware key is the FIDO token that signs, if it verifies its user: it proves possession and person at once.
 
 Text and signature are kept in the audit log, beside what granted the link: the factor's whole story can be verified
 later.
 """
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -12,6 +15,7 @@ from sqlmodel import Session
 from octy_worker.access import totp
 from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
 from octy_worker.access.enrolments import Enrolment, Enrolments
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.logins import UncertifiedError
 from octy_worker.access.members import Members, StaffState
 from octy_worker.access.orders import FRESHNESS, Namespace
@@ -27,8 +31,11 @@ _SEED = re.compile(r"[A-Z2-7]{32}")  # 160 bits in Base32
 
 
 @dataclass(frozen=True, slots=True)
-class TotpEnrolment:
-    """What a staff member hands in. `body`: canonical bytes of an `EnrolmentText`; `code`: the first one of the app."""
+class FactorEnrolment:
+    """What a staff member hands in. `body`: canonical bytes of an `EnrolmentText`; `code`: the first one of the app.
+
+    `seed`, `code`: empty for a hardware key.
+    """
 
     body: bytes
     signature: str
@@ -40,15 +47,15 @@ class TotpEnrolment:
 
 
 @dataclass(frozen=True, slots=True)
-class TotpEnrolments:
-    """Registers one-time passwords of one installation, in the caller's transaction."""
+class FactorEnrolments:
+    """Registers second factors of one installation, in the caller's transaction."""
 
     installation: str
     authorities: CertificateAuthorities
     members: Members
     enrolments: Enrolments
 
-    def receive(self, session: Session, given: TotpEnrolment, now: float, *, server: str = "") -> tuple[str, str]:
+    def receive(self, session: Session, given: FactorEnrolment, now: float, *, server: str = "") -> tuple[str, str]:
         """Judge everything, add the factor, and let an invited person act; return handle and the factor's id.
 
         `server`: the URL of the staff API that it came to; empty: none, on the host.
@@ -58,7 +65,7 @@ class TotpEnrolments:
         return self.register(session, given, self.judge_signature(given, now, server=server), now)
 
     def judge_signature(
-        self, given: TotpEnrolment, now: float, *, server: str = ""
+        self, given: FactorEnrolment, now: float, *, server: str = ""
     ) -> tuple[EnrolmentText, CertifiedSignature]:
         """Return what was signed, and by whom; it needs no database.
 
@@ -75,34 +82,51 @@ class TotpEnrolments:
         check_source(signed.certificate, given.source)
         return text, signed
 
-    def check(self, session: Session, given: TotpEnrolment, text: EnrolmentText, now: float) -> tuple[Enrolment, int]:
-        """Return the link and the counter of the code, without a write. Raises RefusedSignatureError."""
+    def check(
+        self, session: Session, given: FactorEnrolment, judged: tuple[EnrolmentText, CertifiedSignature], now: float
+    ) -> tuple[Enrolment, int]:
+        """Return the link and the counter of the code, without a write; 0 for a key. Raises RefusedSignatureError."""
+        text, signed = judged
         link = self.enrolments.find(session, given.token, now)
         if link.member.handle != text.handle:
             raise RefusedSignatureError(f"the enrolment link is not {text.handle}'s")
-        return link, totp.verify_code(given.seed, given.code, last_counter=0, now=now)
+        if text.kind != FactorKind.HARDWARE_KEY:
+            return link, totp.verify_code(given.seed, given.code, last_counter=0, now=now)
+        if not signed.user_verified:
+            raise RefusedSignatureError(
+                "the key that signed did not verify its user: it takes a FIDO token with PIN or fingerprint "
+                "(`ssh-keygen -t ed25519-sk -O verify-required`)"
+            )
+        return link, 0
 
     def register(
-        self, session: Session, given: TotpEnrolment, judged: tuple[EnrolmentText, CertifiedSignature], now: float
+        self, session: Session, given: FactorEnrolment, judged: tuple[EnrolmentText, CertifiedSignature], now: float
     ) -> tuple[str, str]:
         """Add the factor of an enrolment whose signature was just judged, as `receive` does."""
         text, signed = judged
-        link, counter = self.check(session, given, text, now)
+        link, counter = self.check(session, given, judged, now)
         self.enrolments.use(session, link, now)
-        evidence = {
+        detail = {
             "text": given.body.decode(),
             "signature": given.signature,
             "certificate": signed.certificate.serial,
         }
-        factor_id = self.members.add_totp(
-            session, link.member, given.seed, now=now, label=given.label, granted_by=link.granted_by, counter=counter,
-            detail=evidence,
-        )  # fmt: skip
+        if text.kind == FactorKind.HARDWARE_KEY:
+            public_key = b64encode(signed.certificate.public_key).decode()
+            factor_id = self.members.factors.add(
+                session, link.member.id, FactorKind.HARDWARE_KEY, public_key, granted_by=link.granted_by,
+                actor=link.member.handle, now=now, label=given.label, detail={**detail, "public_key": public_key},
+            )  # fmt: skip
+        else:
+            factor_id = self.members.add_totp(
+                session, link.member, given.seed, now=now, label=given.label, granted_by=link.granted_by,
+                counter=counter, detail=detail,
+            )  # fmt: skip
         if link.member.state is StaffState.INVITED:
             self.members.activate(session, link.member, now)
         return text.handle, factor_id
 
-    def _read(self, given: TotpEnrolment, server: str, now: float) -> EnrolmentText:
+    def _read(self, given: FactorEnrolment, server: str, now: float) -> EnrolmentText:
         try:
             text = EnrolmentText.from_bytes(given.body)
         except InvalidEnrolmentError as error:
@@ -115,6 +139,8 @@ class TotpEnrolments:
             raise RefusedSignatureError("the enrolment is for another installation")
         if abs(now - text.issued_at) > FRESHNESS:
             raise RefusedSignatureError("the enrolment was signed more than 5 minutes ago, or the clocks differ")
-        if _SEED.fullmatch(given.seed) is None or not text.is_about(token=given.token, seed=given.seed):
+        is_key = text.kind == FactorKind.HARDWARE_KEY
+        is_valid = not given.seed if is_key else _SEED.fullmatch(given.seed) is not None
+        if not is_valid or not text.is_about(token=given.token, seed=given.seed):
             raise RefusedSignatureError("the enrolment was signed for another link or another secret")
         return text
