@@ -235,7 +235,7 @@ def test_refused_log_in_is_recorded_under_the_handle_that_it_claims(rig: StaffRi
         record_refusal(session, "vic", source=ADDRESS, reason="no", now=NOW)
         *_granted, entry = audit.entries(session, subject="vic")
     assert (entry.action, entry.actor, entry.detail) == (
-        "login.refused", "vic", f'{{"source":"{ADDRESS}","why":"no"}}',
+        "login.refused", "vic", f'{{"source":"{ADDRESS}","step":"cli","why":"no"}}',
     )  # fmt: skip
 
 
