@@ -114,7 +114,7 @@ def test_order_is_signed_here_and_received_there(laptop: Laptop, world: World) -
         "--order-only",
         "--json",
     )
-    order_id = laptop.remote(*words).must().json["request"]
+    order_id = laptop.remote(*words).must().json["order"]
     query = "SELECT action, subject, actor, state, source, body FROM staff_order WHERE id = :id"
     ((*row, body),) = world.rows(query, id=order_id)
     assert row == ["incident.decide", incident_id, "ada", "received", "127.0.0.1"]
@@ -182,7 +182,7 @@ def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(lapto
     words = ("incidents", "decide", incident_id, "dismiss", "--reason", "their load test", "--order-only", "--json")
     for code in ({}, {"OCTY_STAFF_CODE": "000000"}):
         repeated = laptop.remote(*words, "--order-id", order_id, **code).must()
-        assert repeated.json["request"] == order_id
+        assert repeated.json["order"] == order_id
     assert world.rows("SELECT COUNT(*) FROM staff_order") == [(1,)]
     other = laptop.remote(*words[:3], "regenerate", *words[4:], "--order-id", order_id).must(ExitCode.REFUSED)
     assert f"the id {order_id} belongs to another order" in other.stderr
