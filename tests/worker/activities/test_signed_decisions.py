@@ -23,7 +23,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.bulk_sql import run
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import Evidence, OrderReceipts, Unproven, UnprovenReceipts
+from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts, Unproven, UnprovenReceipts
 from octy_worker.access.roles import Action
 from octy_worker.dev.temporal_server import find_temporal
 from octy_workflows.messages import RefusalReason, WorkflowKind, incident_workflow_id
@@ -222,3 +222,28 @@ def test_order_received_while_temporal_was_away_is_carried_out_afterwards_and_on
     assert office.rows("SELECT state FROM staff_order") == [("used",)]
     used = "SELECT COUNT(*) FROM audit_entry WHERE action = 'order.used'"
     assert office.rows(used) == [(1,)]
+
+
+@pytest.mark.sqlite
+def test_order_that_waited_for_more_than_a_day_ends_and_the_workflow_goes_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = NOW - 25 * 3600
+    late = replace(office.order(), order_id=uuid7(then), issued_at=int(then))
+    receipts = OrderReceipts(INSTALLATION, office.rig.keys.authorities(), office.rig.members, office.rig.macs)
+    with office.rig.world.database.write_session() as session:
+        receipts.receive(session, late.to_bytes(), BreakGlass(), then)  # no certificate is valid for so long
+
+    async def act(_worker: WorkerRig) -> None:
+        await office.signal(late.order_id)
+        await until_async(lambda: office.rows("SELECT state FROM staff_order") == [("refused",)])
+        assert "was refused already" in (await office.update(late.order_id)).stderr
+        [(why,)] = office.rows("SELECT detail FROM incident_event WHERE what = 'decision_refused'")
+        assert "more than 24 hours ago and not used; order it again" in why
+        assert office.rows("SELECT state, closed_at FROM incident") == [("waiting", None)]
+        await office.signal(received(office))
+        await until_async(lambda: office.rows("SELECT resolution FROM incident") == [("false_alarm",)])
+
+    play(office, monkeypatch, act)
+    refused = "SELECT actor, order_id FROM audit_entry WHERE action = 'order.refused'"
+    assert office.rows(refused) == [("ada", late.order_id)]
