@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from support.compiled_statements import share_compiled_statements
 from support.databases import DATABASES, remove_template
+from support.few_authorities import look_authorities_up
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.memory_folder import use_memory_folder
 from support.world import World
@@ -26,6 +27,7 @@ __all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
 use_memory_folder()
+look_authorities_up()
 # Temporal's servers have small heaps: with fewer collections of garbage they need a tenth less CPU.
 os.environ.setdefault("GOGC", "800")
 share_compiled_statements()
