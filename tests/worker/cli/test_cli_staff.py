@@ -117,6 +117,18 @@ def test_unknown_staff_member_is_named(staffed: StaffCli) -> None:
         assert "there is no staff member eve" in staffed.order("amy", "staff", *words).must(2).stderr
 
 
+@pytest.mark.parametrize("change", ["mail = 'thief@evil.example'", "role = 'admin'", "granted_by = 'bootstrap'"])
+def test_person_whose_row_was_changed_by_sql_is_disabled_and_invited_again(staffed: StaffCli, change: str) -> None:
+    sql(staffed, f"UPDATE staff SET {change} WHERE handle = 'ada'")
+    words = ("staff", "add", "ada", "--role", "responder", "--mail", "ada@acme.example")
+    assert "was not written by this system" in staffed.order("amy", *words).must(3).stderr
+    assert staffed.order("amy", "staff", "disable", "ada").must().json["state"] == "disabled"
+    assert staffed.world.rows("SELECT role, mail FROM staff WHERE handle = 'ada'") == [("viewer", "")]
+    staffed.enroll("ada", staffed.order("amy", *words).must().json["token"])
+    assert staffed.listed()["ada"] == ("responder", "active")
+    assert staffed.world.rows("SELECT mail FROM staff WHERE handle = 'ada'") == [("ada@acme.example",)]
+
+
 def test_role_changes_and_disabled_person_is_invited_again_without_old_factors(staffed: StaffCli) -> None:
     assert staffed.order("amy", "staff", "role", "ada", "--role", "key_admin").must().json["role"] == "key_admin"
     assert staffed.order("amy", "staff", "disable", "ada").must().json["state"] == "disabled"

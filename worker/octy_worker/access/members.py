@@ -112,14 +112,29 @@ class Members:
 
     def change(
         self, session: Session, handle: str, *, granted_by: str, now: float, role: Role | None = None,
-        state: StaffState | None = None, by: str = "",
+        state: StaffState | None = None, by: str = "", display_name: str = "", mail: str = "",
     ) -> Member:  # fmt: skip
-        """Set role or state. Raises RefusedSignatureError for an unknown person or a row that is not ours."""
+        """Set what is given. Raises RefusedSignatureError for an unknown person or a row that is not ours."""
         member = self.require(session, handle)
-        changed = replace(member, role=role or member.role, state=state or member.state, granted_by=granted_by)
+        changed = replace(
+            member,
+            role=role or member.role,
+            state=state or member.state,
+            granted_by=granted_by,
+            display_name=display_name or member.display_name,
+            mail=mail or member.mail,
+        )
         self._write(session, changed, now)
         self._record(session, changed, by=by, now=now)
         return changed
+
+    def disable_forged(self, session: Session, handle: str, *, granted_by: str, by: str, now: float) -> Member:
+        """Make a row that is not ours one of a disabled person, about whom nothing in it is believed."""
+        row_id = session.exec(select(Staff.id).where(Staff.handle == handle)).one()
+        member = Member(row_id, handle, Role.VIEWER, StaffState.DISABLED, granted_by)
+        self._write(session, member, now)
+        self._record(session, member, by=by, now=now)
+        return member
 
     def activate(self, session: Session, member: Member, now: float) -> Member:
         """Let an invited person act, who has a second factor now. Role and what granted it stay."""

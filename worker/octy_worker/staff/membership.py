@@ -13,6 +13,7 @@ from octy_worker.access.members import Member, StaffState
 from octy_worker.access.roles import Role
 from octy_worker.access.staff_settings import StaffAccess
 from octy_worker.audit import repository as audit
+from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.member_types import Granted, Invited
 
@@ -34,8 +35,8 @@ class Person:
 class Membership:
     """Changes staff in the caller's transaction, which must be an exclusive write. `staff_url`: of the staff API.
 
-    Every method raises RefusedError or UsageError, and RefusedSignatureError for a row that this system did not write;
-    then nothing was changed. `granted_by`: the order; `by`: who ordered it.
+    Every method raises RefusedError or UsageError, and, but for `disable`, RefusedSignatureError for a row that this
+    system did not write; then nothing was changed. `granted_by`: the order; `by`: who ordered it.
     """
 
     def __init__(self, access: StaffAccess, staff_url: str) -> None:
@@ -72,8 +73,9 @@ class Membership:
         elif found.state is StaffState.DISABLED:
             self._members.factors.remove_all(session, found.id, granted_by=granted_by, by=by, now=now)
             member = self._members.change(
-                session, found.handle, granted_by=granted_by, now=now, role=role, state=StaffState.INVITED, by=by
-            )
+                session, found.handle, granted_by=granted_by, now=now, role=role, state=StaffState.INVITED, by=by,
+                mail=person.mail, display_name=person.display_name,
+            )  # fmt: skip
         else:
             raise RefusedError(f"{found.handle} is staff already: {found.role}, {found.state}", "see `octy staff list`")
         return self._invite(session, member, granted_by, now)
@@ -88,8 +90,12 @@ class Membership:
         return _granted(self._members.change(session, handle, granted_by=granted_by, now=now, role=role, by=by))
 
     def disable(self, session: Session, handle: str, *, granted_by: str, by: str, now: float) -> Granted:
-        """End all rights of a person; sessions end too."""
-        self._keep_an_admin(session, self._require(session, handle))
+        """End all rights of a person; sessions end too. One whose row is not ours can be added again afterwards."""
+        try:
+            leaving = self._require(session, handle)
+        except RefusedSignatureError:
+            return _granted(self._members.disable_forged(session, handle, granted_by=granted_by, by=by, now=now))
+        self._keep_an_admin(session, leaving)
         changed = self._members.change(
             session, handle, granted_by=granted_by, now=now, state=StaffState.DISABLED, by=by
         )
