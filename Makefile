@@ -50,9 +50,12 @@ $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
 		cp $$program $$copy; ! head -c 2 $$program | grep -q '#!' || sed -i '1s#$(BIN)/python#$(TESTED)/bin/python#' $$copy; done
 	@touch $@
 
-# Without compileall, every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set.
+# Whole hosts and a thousand connections: 80 s of CPU, and their parts have tests of their own. `make proofs` runs them.
+FULL_SIZE := tests/packaging/test_readme_steps.py tests/story/test_secured_temporal.py tests/worker/web/test_idle_connections.py
+
+# Without compileall, every process of a test compiles what it imports, where PYTHONDONTWRITEBYTECODE is set.
 RUN_PYTEST = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest
-PYTEST = $(BIN)/python -m compileall -q tests && \
+PYTEST = $(BIN)/python -m compileall -q -x '/test_[^/]*$$' tests && \
 	$(RUN_PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # pytest's own compiled form of the tests: without it, each worker compiles all of them, for 10 s of CPU.
@@ -62,13 +65,14 @@ COMPILE_TESTS = test -z "$$(find tests -name '*.py' -newer $(TESTED)/.compiled 2
 	done; wait; touch $(TESTED)/.compiled; }
 
 test: $(TESTED)/.installed ## Tests of the built wheel, several at a time (WORKERS=n; TESTS="tests/worker -k mail" for some)
-	@begun=$$(date +%s); $(if $(TESTS),,$(COMPILE_TESTS);) $(PYTEST) $(or $(TESTS),--ignore=tests/proofs) \
+	@begun=$$(date +%s); $(if $(TESTS),,$(COMPILE_TESTS);) $(PYTEST) \
+		$(or $(TESTS),--ignore=tests/proofs $(FULL_SIZE:%=--ignore=%)) \
 		$(if $(TESTS),,&& mkdir -p .octy && \
 		echo "$$(($$(date +%s) - begun)) $$(git rev-parse HEAD 2>/dev/null)" > .octy/test-seconds)
 
 proofs: WORKERS := logical # they load the processors themselves
-proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs themselves
-	@$(PYTEST) tests/proofs
+proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs and of whole hosts
+	@$(PYTEST) tests/proofs $(FULL_SIZE)
 
 coverage: $(TESTED)/.installed ## Branch coverage of `make test`, child processes included: a table, and .octy/coverage/index.html
 	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:.octy/coverage $(or $(TESTS),--ignore=tests/proofs)
@@ -77,7 +81,7 @@ test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with 
 	@for python in $(VERSIONS); do command -v $$python >/dev/null && $$python -c 'import venv' 2>/dev/null || \
 		{ echo "octy: $$python is not installed: left out"; continue; }; \
 		echo "octy: testing on $$($$python --version)"; \
-		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || exit 1; done
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python FULL_SIZE= || exit 1; done
 	@echo "octy: all tests passed on every Python that was found"
 
 dist: install ## Build the wheel and the sdist into dist/, and say how to install them
