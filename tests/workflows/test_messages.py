@@ -9,7 +9,7 @@ from temporalio.converter import DefaultPayloadConverter
 
 from octy_middleware import states
 from octy_workflows import messages
-from octy_workflows.staff_orders import StaffDecision, parse_decision
+from octy_workflows.staff_orders import StaffDecision, parse_decision, parse_order_id
 
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
@@ -54,6 +54,15 @@ def test_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> Non
     assert isinstance(reason, str)
     assert why in reason
     assert ADDRESS not in reason
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [GOOD, {**GOOD, "order": "r-1"}, {"order": GOOD}, {"order": ""}, ["r-1"], "r-1\n", "r 1", "x" * 65, 7, None],
+)
+def test_only_the_id_of_an_order_is_taken_from_a_message(sent: Any) -> None:
+    assert parse_order_id(sent) is None
+    assert parse_order_id("r-1") == parse_order_id({"order": "r-1"}) == "r-1"
 
 
 @pytest.mark.parametrize(

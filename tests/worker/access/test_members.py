@@ -136,6 +136,17 @@ def test_code_is_accepted_once_also_by_two_at_the_same_time(staff: Staff) -> Non
     assert staff.use_code(NOW + 60)
 
 
+def test_code_counts_once_also_where_its_counter_was_read_before(staff: Staff) -> None:
+    """What is left if two read the counter before one of them writes it."""
+    code = str(TOTP(key=staff.seed).generate(time=NOW).token)
+    with staff.world.database.write_session() as session:
+        member = staff.members.require(session, "ada")
+        [factor] = staff.members.factors.of(session, member.id)
+        staff.members.use_totp(session, member, code, NOW)
+        assert factor.counter == 0, "as it was read"
+        assert "was used before" in refusal(staff.members.use_totp, session, member, code, NOW)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -11,6 +11,7 @@ from support.soft_authenticator import ORIGIN, SoftAuthenticator
 from support.staff_rig import StaffKeys, StaffRig
 from support.world import World
 
+from octy_middleware.db.models import StaffFactor
 from octy_worker.access.members import Member
 from octy_worker.access.passkey_factors import MAX_PASSKEYS, PasskeyFactors
 from octy_worker.access.passkeys import (
@@ -102,6 +103,19 @@ def test_signature_counts_once_where_the_authenticator_counts(desk: Desk) -> Non
     desk.use(answer)
     with pytest.raises(RefusedSignatureError, match="sign count"):
         desk.use(answer)
+
+
+def test_signature_counts_once_also_where_its_counter_was_read_before(desk: Desk) -> None:
+    """What is left if two read the counter before one of them writes it."""
+    authenticator = SoftAuthenticator()
+    factor_id = desk.enrol(authenticator)
+    answer, member = answer_of(authenticator), desk.member("ada")
+    with desk.rig.world.database.write_session() as session:
+        factor = session.get_one(StaffFactor, factor_id)
+        desk.passkeys.use(session, member, answer, challenge=CHALLENGE)
+        assert factor.counter == 1, "as it was read"
+        with pytest.raises(RefusedSignatureError, match="came in between"):
+            desk.passkeys.use(session, member, answer, challenge=CHALLENGE)
 
 
 def test_two_concurrent_uses_of_one_signature_are_accepted_once(desk: Desk) -> None:

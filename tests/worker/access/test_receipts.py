@@ -14,7 +14,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.members import BOOTSTRAP, Members, StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import HARDWARE_KEY, Evidence, OrderReceipts, Receipt
+from octy_worker.access.receipts import HARDWARE_KEY, Evidence, OrderReceipts, Proof, Receipt, Unproven
 from octy_worker.access.roles import Action, Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.totp import new_seed
@@ -179,6 +179,18 @@ AT_RECEIPT = [
 @pytest.mark.parametrize(("fields", "why"), [row[1:] for row in AT_RECEIPT], ids=[row[0] for row in AT_RECEIPT])
 def test_order_is_refused_at_receipt(office: Office, fields: dict[str, object], why: str) -> None:
     assert why in refusal(office.receive, office.order(**fields))
+    assert office.world.rows("SELECT COUNT(*) FROM staff_order") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("proof", "why"),
+    [(None, "a new one needs a proof"), (Unproven(), "an order needs a signature")],
+    ids=["nothing", "as where nobody is asked"],
+)
+def test_order_without_a_proof_is_refused(office: Office, proof: Proof | None, why: str) -> None:
+    order = office.order()
+    with office.world.database.write_session() as session:
+        assert why in refusal(office.receipts.receive, session, order.to_bytes(), proof, NOW)
     assert office.world.rows("SELECT COUNT(*) FROM staff_order") == [(0,)]
 
 

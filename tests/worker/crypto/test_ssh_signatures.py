@@ -129,6 +129,15 @@ def test_certificate_of_another_authority_is_refused(ada: SshKey, new_key: Calla
     assert "is not in OCTY_STAFF_CA_KEYS" in refusal(ada.sign(ORDER), accepting(new_key()))
 
 
+def test_certificate_that_only_names_a_trusted_authority_is_refused(
+    authority: SshKey, new_key: Callable[..., SshKey]
+) -> None:
+    eve, key = new_key(), new_key()
+    key.certify(eve)
+    named = _unarmored(key.sign(ORDER)).replace(string(wire_of(eve.public)), string(wire_of(authority.public)))
+    assert "the authority's signature does not match" in refusal(armor(named), accepting(authority))
+
+
 def test_plain_key_is_refused(ada: SshKey, authority: SshKey) -> None:
     assert "by a plain key" in refusal(ada.sign(ORDER, plain=True), accepting(authority))
 

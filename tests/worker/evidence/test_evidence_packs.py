@@ -12,23 +12,25 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
-from support.evidence_rig import EvidenceRig, Files, edit, replaced, unzip, zipped
+from support.evidence_rig import ADDRESS, EvidenceRig, Files, edit, replaced, unzip, zipped
 from support.soft_authenticator import decode, encode
-from support.ssh_keys import SshKey
+from support.ssh_keys import SoftToken, SshKey
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.models import Account, StaffOrder
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access import receipts
 from octy_worker.access.factor_rows import BOOTSTRAP
-from octy_worker.access.members import StaffState
+from octy_worker.access.members import Members, StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Proof
+from octy_worker.access.receipts import BreakGlass, Evidence, Proof
 from octy_worker.access.roles import Action, Role
 from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import public_keys
@@ -543,6 +545,47 @@ def test_order_by_break_glass_is_shown_as_unproven(rig: EvidenceRig) -> None:
     order_id = extended(rig, lambda _order: BreakGlass())
     [order] = [order for order in verify(rig, rig.pack()).orders if order.id == order_id]
     assert order.proof == "break-glass"
+
+
+# Orders that were received by somebody who has the keys of the host, and a receipt of their own
+
+
+def by_nobodys_grant(rig: EvidenceRig, _patch: pytest.MonkeyPatch) -> None:
+    rig.add_member("kim", Role.ADMIN, BOOTSTRAP)
+    rig.order("kim", Action.EXTEND, rig.incident, {"days": 3})
+
+
+def by_a_small_role(rig: EvidenceRig, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Members, "require_active", lambda members, session, handle, _role: members.require(session, handle))
+    rig.order("ada", Action.DECIDE, rig.incident, {"decision": "regenerate", "leaked": True})
+
+
+def by_an_untouched_token(rig: EvidenceRig, patch: pytest.MonkeyPatch) -> None:
+    token = SoftToken()
+    certificate = token.certificate(rig.keys.authority, after=int(rig.now) - 60, before=int(rig.now) + 3600)
+
+    def believing(*values: object, **options: object) -> object:
+        return replace(verify_signature(*values, **options), user_verified=True)  # type: ignore[arg-type]
+
+    patch.setattr(receipts, "verify_signature", believing)
+    extended(rig, lambda order: Evidence(token.sign(certificate, order.to_bytes(), flags=0x01), source=ADDRESS))
+
+
+FORGED = {
+    "role without an order": (by_nobodys_grant, "kim was granted a role or factor without an order"),
+    "role too small": (by_a_small_role, "ada did not have the role for it"),
+    "no second factor": (by_an_untouched_token, "its key did not verify its user"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_order_that_the_log_does_not_bear_out_is_refused(
+    rig: EvidenceRig, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    forge, why = FORGED[name]
+    forge(rig, monkeypatch)
+    file, said = broken(rig, rig.pack())
+    assert (file, why in said) == (ORDERS, True), said
 
 
 def test_signed_order_can_not_be_passed_off_as_another_kind(made: tuple[EvidenceRig, bytes]) -> None:

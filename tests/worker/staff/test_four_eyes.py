@@ -135,6 +135,13 @@ HIDDEN = {
         'f', source, '', received_at, mac, 'used', used_by, ended_at, refusal FROM staff_order"""
     ],
 }
+HIDDEN["an acknowledgement is written, and an entry of its use"] = [
+    *HIDDEN["an acknowledgement is written"],
+    """INSERT INTO audit_entry
+    (seq, at, actor, action, subject, order_id, commitment, previous_hash, hash, detail, salt)
+    SELECT seq + 1000, at, 'amy', 'order.used', subject, 'x', commitment, previous_hash, hash, detail, salt
+    FROM audit_entry WHERE action = 'order.received'""",
+]
 
 
 @pytest.mark.parametrize("statements", HIDDEN.values(), ids=HIDDEN)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from starlette.routing import Route
+from support.ssh_keys import wire_of
 from support.staff_api_rig import StaffApi
 from support.staff_rig import ADDRESS, SERVER, StaffKeys
 from support.world import INSTALLATION, World
@@ -15,6 +16,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Namespace, Order
 from octy_worker.access.roles import Action, Role
+from octy_worker.access.sessions import SessionKind
 from octy_worker.audit import repository as audit
 from octy_worker.errors import RefusedError, UnavailableError, UsageError, WaitsForApprovalError
 from octy_worker.mail.facts.digest import FailedLoginFacts
@@ -51,7 +53,8 @@ def test_every_route_but_the_open_ones_is_refused_without_a_session(api: StaffAp
     for method, path in routes - OPEN_ROUTES:
         for token in ("", "made-up", "x" * 201):
             answer = api.call(method, path, token=token)
-            assert (answer.status_code, answer.json()["error"]["kind"]) == (401, "session_ended"), path
+            assert answer.status_code == 401, path
+            assert answer.json()["error"]["kind"] == "session_ended", path
             assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert routes > OPEN_ROUTES
 
@@ -88,7 +91,8 @@ def test_endpoint_of_a_higher_role_is_refused_to_others(api: StaffApi) -> None:
     higher = Endpoint("POST", "/audit", "Read.", Nothing, Nothing, lambda *_values: Nothing(), role=Role.ADMIN)
     api.app.router.routes.append(Route("/staff/v1/audit", serve_endpoint(api.office, higher), methods=["POST"]))
     refused = api.post("/audit", token=api.log_in("kim"))
-    assert (refused.status_code, refused.json()["error"]["message"]) == (403, "kim is key_admin, and this needs admin")
+    assert refused.status_code == 403
+    assert refused.json()["error"]["message"] == "kim is key_admin, and this needs admin"
     assert api.post("/audit", token=api.log_in("amy")).status_code == 200
 
 
@@ -117,6 +121,18 @@ def test_session_is_kept_by_use_and_ends_when_the_person_is_disabled(api: StaffA
     with api.rig.world.database.write_session() as session:
         api.rig.members.change(session, "ada", granted_by="x", now=api.rig.now, state=StaffState.DISABLED)
     assert "role or state has changed" in api.post("/incidents/list", token=token).text
+
+
+def test_session_of_a_browser_is_no_session_of_a_command(api: StaffApi, staff_keys: StaffKeys) -> None:
+    certificate = wire_of(staff_keys.keys["ada"].certificate.read_text())
+    with api.rig.world.database.write_session() as session:
+        token, _ = api.office.sessions.open(
+            session, api.rig.members.require(session, "ada"), staff_keys.authorities().verify(certificate, now=NOW),
+            factor="passkey-1", source=ADDRESS, now=NOW, kind=SessionKind.BROWSER,
+        )  # fmt: skip
+    answer = api.post("/incidents/list", token=token)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["kind"] == "session_ended"
 
 
 def test_refused_log_in_says_why_and_is_recorded(api: StaffApi) -> None:
