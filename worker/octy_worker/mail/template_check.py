@@ -34,7 +34,9 @@ def find_template_problems(renderer: MailRenderer, site: str) -> list[str]:
     files = [(loader, name) for loader in hosts for name in _template_names(loader)]
     for loader, name in files:
         try:
-            trees.append(_parse(templates, loader, name))
+            place, tree = _parse(templates, loader, name)
+            templates.compile(tree, name, place)  # also finds unknown filters
+            trees.append((place, tree))
         except (TemplateError, ValueError, OSError) as error:  # invalid UTF-8; an unreadable file
             unreadable.append(str(template_error(error, name)))
     read = unreadable + (list(_undefined_names(templates, trees)) if trees else [])
@@ -56,7 +58,6 @@ def _template_names(loader: BaseLoader) -> list[str]:
 
 def _parse(templates: Environment, loader: BaseLoader, name: str) -> tuple[str, nodes.Template]:
     source, filename, _ = loader.get_source(templates, name)
-    templates.compile(source, name, filename)  # also finds unknown filters
     return filename or name, templates.parse(source, name, filename)
 
 
