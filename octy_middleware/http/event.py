@@ -14,7 +14,7 @@ from octy_middleware.process.fork import restart_after_fork
 _logger = logging.getLogger(__name__)
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-_is_order_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _USER_AGENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
 
 OVERFLOW = "*"
@@ -179,7 +179,7 @@ def _first(request: Request, name: bytes) -> str:
 
 def _request_id(text: str) -> str:
     """Return the text if it is a valid id, else an empty one: free text would look like ours in the alert mail."""
-    return text if _is_order_id(text) else ""
+    return text if _is_request_id(text) else ""
 
 
 def _printable(text: str, limit: int) -> str:

@@ -8,7 +8,7 @@ from octy_worker.access.receipts import Unproven, UnprovenReceipts
 from octy_worker.access.roles import Action
 from octy_worker.domain.staff_orders import ACTIONS
 from octy_workflows.messages import StaffAction
-from octy_workflows.staff_orders import StaffOrder
+from octy_workflows.order_content import OrderContent
 from support.world import World
 
 
@@ -16,14 +16,14 @@ def receipts_of(world: World) -> UnprovenReceipts:
     return UnprovenReceipts(world.installation)
 
 
-def order_of(world: World, action: StaffAction, subject: str, said: StaffOrder, now: float) -> Order:
+def order_of(world: World, action: StaffAction, subject: str, said: OrderContent, now: float) -> Order:
     """Return a received order with this content; one without an id gets one."""
     fields = {name: value for name, value in asdict(said).items() if name not in {"actor", "reason", "order_id"}}
     order_id = said.order_id or uuid7(now)
     return Order(order_id, world.installation, ACTIONS[action], subject, fields, said.reason, said.actor, int(now))
 
 
-def receive_order(world: World, action: StaffAction, subject: str, said: StaffOrder, now: float) -> str:
+def receive_order(world: World, action: StaffAction, subject: str, said: OrderContent, now: float) -> str:
     """Have an order received, and return its id."""
     order = order_of(world, action, subject, said, now)
     with world.database.write_session() as session:

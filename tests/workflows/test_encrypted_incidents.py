@@ -20,7 +20,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import DecryptionError, encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
-from octy_workflows.staff_orders import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.order_content import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_fakes import FakeRecords
 from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 

@@ -41,8 +41,8 @@ from octy_workflows.messages import (
     WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
+from octy_workflows.order_content import Choice, StaffDecision
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff_orders import Choice, StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_fakes import FakeRecords
@@ -65,7 +65,7 @@ CLAIMS = (  # what signals said when they were believed, and more of the kind
     *({"choice": "dismiss", "leaked": False, "by": "customer"}, {"choice": "regenerate", "leaked": True}),
     *({"regeneration_id": "r-1", "state": "done"}, {"state": "abandoned"}, {"failures": 10_000}),
     *({"decision": "dismiss", "actor": "eve", "reason": "forged"}, {"days": 90, "actor": "eve", "reason": "forged"}),
-    *({"order": "no-such-request"}, "no-such-order", None, 7, []),
+    *({"order": "no-order-of-this-id"}, "no-such-order", None, 7, []),
 )
 _numbers = itertools.count(1)
 

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateStage
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import OpenRegenerationInput, StatusResult
-from octy_workflows.staff_orders import Choice, StaffDecision
+from octy_workflows.order_content import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "order_id": "c-1"}

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, ExtendedDeadlines, IncidentTimes, RecordIncidentEventInput, StatusResult
-from octy_workflows.staff_orders import Choice, StaffDecision, StaffExtension
+from octy_workflows.order_content import Choice, StaffDecision, StaffExtension
 from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
 
 WEEK = StaffExtension(7, "eve", "on holiday until Monday", order_id="e-1")
@@ -132,7 +132,7 @@ async def test_extension_of_an_answered_incident_is_refused_and_a_late_signal_is
     run = await harness.incident()
     await run.answers(Choice.REGENERATE)
     await run.wait_for_line("note regenerating regenerating")
-    error = await refused(run, WEEK)  # by the validator, without an activity; the request stays unused
+    error = await refused(run, WEEK)  # by the validator, without an activity; the order stays unused
     assert (error.type, "there is an answer: regenerate, decided by customer" in error.message) == ("TooLate", True)
     await run.orders_by_signal(WEEK)
     await run.wait_for_line("note extension_refused")

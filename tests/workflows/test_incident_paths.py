@@ -8,7 +8,7 @@ import pytest
 from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
-from octy_workflows.staff_orders import Choice, StaffDecision
+from octy_workflows.order_content import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 Event = Callable[[WorkflowRun], Awaitable[Any]]

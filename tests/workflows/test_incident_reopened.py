@@ -8,7 +8,7 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import StatusResult
-from octy_workflows.staff_orders import Choice, StaffDecision
+from octy_workflows.order_content import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")

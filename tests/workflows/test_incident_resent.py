@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, RecordIncidentEventInput, ResendResult, StatusResult
-from octy_workflows.staff_orders import Choice, StaffExtension, StaffResend
+from octy_workflows.order_content import Choice, StaffExtension, StaffResend
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 AGAIN = StaffResend("eve", "address corrected", order_id="s-1")

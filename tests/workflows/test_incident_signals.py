@@ -21,7 +21,7 @@ from octy_workflows.messages import (
     RefusalReason,
     StatusResult,
 )
-from octy_workflows.staff_orders import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.order_content import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 EVE = StaffDecision("regenerate", "eve", "called them", order_id="d-1")

@@ -14,7 +14,7 @@ from octy_workflows.messages import (
     OpenRegenerationInput,
     RegenerationRestart,
 )
-from octy_workflows.staff_orders import Choice, StaffDecision
+from octy_workflows.order_content import Choice, StaffDecision
 from workflows.workflow_harness import Harness, on_harness
 
 DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, MaintenanceProgress.LEASED

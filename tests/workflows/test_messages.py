@@ -9,7 +9,7 @@ from temporalio.converter import DefaultPayloadConverter
 
 from octy_middleware import states
 from octy_workflows import messages
-from octy_workflows.staff_orders import StaffDecision, parse_decision, parse_order_id
+from octy_workflows.order_content import StaffDecision, parse_decision, parse_order_id
 
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}

@@ -5,8 +5,8 @@ from support.until import until_async
 from temporalio.api.enums.v1 import EventType
 
 from octy_workflows.messages import NoticeKind
+from octy_workflows.order_content import Choice
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
-from octy_workflows.staff_orders import Choice
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 HOUR = 3600.0

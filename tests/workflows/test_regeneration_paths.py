@@ -11,8 +11,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from octy_workflows.messages import DAY, HOUR, DeliveryMethod, RegenerationTimes, StaffAction
+from octy_workflows.order_content import StaffResend
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
-from octy_workflows.staff_orders import StaffResend
 from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
 
 Event = Callable[[WorkflowRun], Awaitable[Any]]

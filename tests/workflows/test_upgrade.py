@@ -13,7 +13,7 @@ from temporalio.worker import Worker
 from octy_worker.temporal.deployment import NotReadyError, Version, deployment_config, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
-from octy_workflows.staff_orders import StaffDecision
+from octy_workflows.order_content import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_fakes import FakeRecords
 from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers

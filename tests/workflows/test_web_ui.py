@@ -7,8 +7,8 @@ from temporalio.client import WorkflowHistory
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, IncidentInput, IncidentTimes
+from octy_workflows.order_content import Choice, StaffResend
 from octy_workflows.search_attributes import FAILURES, NEEDS_STAFF, STATE
-from octy_workflows.staff_orders import Choice, StaffResend
 from workflows.workflow_fakes import FakeRecords
 from workflows.workflow_harness import TASK_QUEUE, Harness, WorkflowRun, on_harness
 

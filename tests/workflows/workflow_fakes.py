@@ -52,7 +52,7 @@ from octy_workflows.messages import (
     WebhookStepInput,
     WebhookStepResult,
 )
-from octy_workflows.staff_orders import Choice, StaffDecision, StaffExtension, StaffOrder, StaffResend
+from octy_workflows.order_content import Choice, OrderContent, StaffDecision, StaffExtension, StaffResend
 
 _numbers = itertools.count(1)  # of regenerations and orders, across all records
 _ACTIONS = {StaffDecision: StaffAction.DECIDE, StaffExtension: StaffAction.EXTEND, StaffResend: StaffAction.RESEND}
@@ -81,7 +81,7 @@ class FakeRecords:
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and return later
-    staff_orders: dict[str, tuple[StaffAction, StaffOrder]] = field(default_factory=dict)  # by id
+    staff_orders: dict[str, tuple[StaffAction, OrderContent]] = field(default_factory=dict)  # by id
     used: dict[str, str] = field(default_factory=dict)  # orders, each by the activity that used it
     ignored: list[IgnoredSignal] = field(default_factory=list)  # signals that no row backs
     failures: int = 20
@@ -125,7 +125,7 @@ class FakeRecords:
         self.standing, self.standing_id, self.changed = DecisionResult(False, choice, leaked, by), order_id, True
         self.leaked = self.leaked or leaked
 
-    def order(self, said: StaffOrder, action: StaffAction | None = None) -> dict[str, str]:
+    def order(self, said: OrderContent, action: StaffAction | None = None) -> dict[str, str]:
         """Write a staff order down; return what a message says of it."""
         said = said if said.order_id else replace(said, order_id=f"o-{next(_numbers)}")
         self.staff_orders[said.order_id] = action or _ACTIONS[type(said)], said

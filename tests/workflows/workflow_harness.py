@@ -49,18 +49,18 @@ from octy_workflows.messages import (
     WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
-from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.search_attributes import ATTRIBUTES
-from octy_workflows.staff_orders import (
+from octy_workflows.order_content import (
     STAFF_DECISION,
     STAFF_EXTENSION,
     STAFF_RESEND,
     Choice,
+    OrderContent,
     StaffDecision,
     StaffExtension,
-    StaffOrder,
     StaffResend,
 )
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.search_attributes import ATTRIBUTES
 from octy_workflows.task_queues import TaskQueueKind, task_queue_name
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_fakes import FakeActivities, FakeRecords
@@ -167,7 +167,7 @@ class WorkflowRun:
         self.records.ends(state)
         await self.signal("regeneration_finished")
 
-    async def orders(self, said: StaffOrder, **options: Any) -> Any:
+    async def orders(self, said: OrderContent, **options: Any) -> Any:
         """Send a staff order by the update that is meant for it; SQL has it already."""
         update = {StaffDecision: "decide", StaffExtension: "extend", StaffResend: "resend"}[type(said)]
         result = {StaffDecision: DecisionResult, StaffExtension: ExtendedDeadlines, StaffResend: ResendResult}[
@@ -176,7 +176,7 @@ class WorkflowRun:
         order = self.records.order(said)
         return await self.handle.execute_update(update, order, result_type=result, **options)
 
-    async def orders_by_signal(self, said: StaffOrder) -> None:
+    async def orders_by_signal(self, said: OrderContent) -> None:
         """Send a staff order by the signal that is meant for it."""
         names = {StaffDecision: STAFF_DECISION, StaffExtension: STAFF_EXTENSION, StaffResend: STAFF_RESEND}
         await self.handle.signal(names[type(said)], self.records.order(said))

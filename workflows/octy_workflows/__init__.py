@@ -7,5 +7,5 @@
 - `webhook`: post one event to the customer's server
 - `messages`: payloads; `activities`: declarations of the worker's activities
 - `mails`, `activity_calls`, `signals`, `retry`, `task_queues`: shared by the workflows
-- `staff_orders`, `staff_input`: what staff sends; `current_details`: what staff reads in Temporal's Web UI
+- `order_content`, `staff_input`: what staff sends; `current_details`: what staff reads in Temporal's Web UI
 """

@@ -6,9 +6,9 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows.messages import DAY, ExtendedDeadlines, IncidentTimes
+    from octy_workflows.order_content import MAX_EXTENSION_DAYS, StaffExtension
     from octy_workflows.retry import Condition, wait_until
     from octy_workflows.staff_input import INVALID, TOO_LATE, refusal
-    from octy_workflows.staff_orders import MAX_EXTENSION_DAYS, StaffExtension
 
 
 class IncidentDeadlines:

@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         StatusResult,
         WorkflowKind,
     )
+    from octy_workflows.order_content import Choice, StaffExtension
     from octy_workflows.search_attributes import SearchAttributes
     from octy_workflows.signals import FactsLoader, IgnoredSignals
     from octy_workflows.staff_input import (
@@ -42,7 +43,6 @@ with workflow.unsafe.imports_passed_through():
         order_id_in_signal,
         order_id_in_update,
     )
-    from octy_workflows.staff_orders import Choice, StaffExtension
 
 _SIGNALS = frozenset(
     {Signal.CUSTOMER_ANSWERED, Signal.ANSWER_AMENDED, Signal.FAILURES_INCREASED, Signal.REGENERATION_FINISHED}

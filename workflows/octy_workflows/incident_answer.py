@@ -20,8 +20,8 @@ with workflow.unsafe.imports_passed_through():
         Resolution,
         StaffAction,
     )
+    from octy_workflows.order_content import Choice
     from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_EXTEND, TOO_LATE, StaffOrders, refusal
-    from octy_workflows.staff_orders import Choice
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ with workflow.unsafe.imports_passed_through():
         SendMailInput,
         StaffAction,
     )
+    from octy_workflows.order_content import StaffResend
     from octy_workflows.retry import wait_until
     from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffOrders, refusal
-    from octy_workflows.staff_orders import StaffResend
 
 MAIL_FAILED = "mail_failed"
 MAIL_WITHHELD = "mail_withheld"
@@ -50,7 +50,7 @@ class IncidentMails(MailSender):
         self._ended: list[MailKind] = []  # sent, or failed for good
         self._in_progress: list[str] = []
         self._resent: dict[str, ResendResult] = {}  # by order id
-        self._requested: list[str] = []  # mails requested by staff, who get the result from the update
+        self._ordered: list[str] = []  # mails ordered by staff, who get the result from the update
 
     async def send_alert_and_reminders(self, start: float) -> None:
         """Send the alert, then the reminders. A reminder that is due while another mail is retried is left out."""
@@ -96,7 +96,7 @@ class IncidentMails(MailSender):
         number = self._last_numbers[kind] + 1
         name = f"{kind}-{number}"
         self._in_progress.append(name)
-        self._requested.append(name)
+        self._ordered.append(name)
         try:
             await self._record_order(order, name)
             mail = SendMailInput(self._id, kind, number, workflow.time())
@@ -121,7 +121,7 @@ class IncidentMails(MailSender):
 
     async def _on_mail_skipped(self, mail: SendMailInput, reason: str) -> None:
         name = f"{mail.kind}-{mail.number}"
-        if reason != DAILY_CAP or name in self._requested:
+        if reason != DAILY_CAP or name in self._ordered:
             await super()._on_mail_skipped(mail, reason)
             return
         message = "The daily cap prevents a reminder. Please reach the customer another way."

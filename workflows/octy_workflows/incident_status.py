@@ -16,8 +16,8 @@ with workflow.unsafe.imports_passed_through():
         Resolution,
         WorkflowKind,
     )
+    from octy_workflows.order_content import OrderContent
     from octy_workflows.search_attributes import SearchAttributes
-    from octy_workflows.staff_orders import StaffOrder
 
 _SYSTEM = "system"
 _HEADLINE = {
@@ -85,7 +85,7 @@ class IncidentStatus:
         self._current_details.update(staff="")
         return IncidentState.WAITING
 
-    async def record_refused(self, order: StaffOrder, why: str) -> None:
+    async def record_refused(self, order: OrderContent, why: str) -> None:
         """Add a refused staff order to the timeline: who, what and why.
 
         The database code and the `octy` command use the same key, so a refusal is recorded once.

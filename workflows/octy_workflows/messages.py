@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 HOUR = 3600.0
 DAY = 24 * HOUR

@@ -13,18 +13,18 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.messages import StaffAction, UseOrderInput, UseOrderResult, WorkflowKind
-    from octy_workflows.retry import DEFAULT_RETRY
-    from octy_workflows.staff_orders import (
+    from octy_workflows.order_content import (
         STAFF_DECISION,
         STAFF_EXTENSION,
         STAFF_RESEND,
+        OrderContent,
         StaffDecision,
         StaffExtension,
-        StaffOrder,
         StaffResend,
         parse_order,
         parse_order_id,
     )
+    from octy_workflows.retry import DEFAULT_RETRY
 
 HOW_TO_DECIDE = (
     "To decide: `octy incidents decide`. From here: `octy incidents decide … --order-only` prints an order id; send "
@@ -99,10 +99,10 @@ class StaffOrders:
     def __init__(self, kind: WorkflowKind, subject_id: str) -> None:
         self._kind = kind
         self._subject_id = subject_id
-        self.used: dict[str, StaffOrder] = {}  # by order id
+        self.used: dict[str, OrderContent] = {}  # by order id
         self._refused = 0
 
-    async def use(self, order_id: str, action: StaffAction, error: str = "") -> StaffOrder:
+    async def use(self, order_id: str, action: StaffAction, error: str = "") -> OrderContent:
         """Load an order and mark it as used; raise a refusal, which is recorded and counted already.
 
         The activity is called even when no id was found (`error` says why). So a replay with other decryption keys

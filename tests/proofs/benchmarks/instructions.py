@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 Key = TypeVar("Key")
-SPREAD_OF_INSTRUCTIONS = 0.03
+SPREAD_OF_INSTRUCTIONS = 0.02
 """What two counts of one code may differ by, as a part of the count. Up to 0.013 was seen in 18 counts: SQLite's pages
 and the threads' waits are not the same in every run."""
 _FEW, _MANY = 10, 110

@@ -22,7 +22,7 @@ from temporalio.service import RPCError
 
 from octy_worker.dev import LOOPBACK
 from octy_workflows.messages import Signal
-from octy_workflows.staff_orders import STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND
+from octy_workflows.order_content import STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND
 from proofs.faults.context import RunContext
 
 _INTERVAL = 0.25  # seconds between two messages

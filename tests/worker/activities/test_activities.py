@@ -45,8 +45,8 @@ from octy_workflows.messages import (
     StaffAction,
     WebhookStepInput,
 )
+from octy_workflows.order_content import Choice, StaffDecision
 from octy_workflows.retry import SUBJECT_MISSING
-from octy_workflows.staff_orders import Choice, StaffDecision
 from worker.activities import test_mail_activity
 from worker.activities import test_workflow_messages as messages
 

@@ -56,7 +56,7 @@ from octy_workflows.messages import (
     WebhookStepInput,
     WorkflowKind,
 )
-from octy_workflows.staff_orders import StaffExtension
+from octy_workflows.order_content import StaffExtension
 from worker.activities.test_activities import ActivityRig, decision, declared
 from worker.maintenance import test_digest, test_reconciliation, test_retention_runs
 

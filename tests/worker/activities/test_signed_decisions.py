@@ -27,7 +27,7 @@ from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts, Unp
 from octy_worker.access.roles import Action
 from octy_worker.dev.temporal_server import find_temporal
 from octy_workflows.messages import RefusalReason, WorkflowKind, incident_workflow_id
-from octy_workflows.staff_orders import STAFF_DECISION
+from octy_workflows.order_content import STAFF_DECISION
 
 NOW = float(int(time.time()))
 FORGED = uuid7(NOW)

@@ -21,7 +21,7 @@ from octy_workflows.messages import (
     UseOrderResult,
     WorkflowKind,
 )
-from octy_workflows.staff_orders import StaffDecision
+from octy_workflows.order_content import StaffDecision
 
 NOW = 1_770_000_000.0
 D1, D2, D3, D4, D9 = (f"0199f2c4-9c3b-7d4e-8a1f-ba987654321{number}" for number in (1, 2, 3, 4, 9))

@@ -73,7 +73,7 @@ def test_bulk_decision_decides_open_incidents_and_refuses_a_closed_one(stack):
     assert ends == {first: "decided", closed: "refused", second: "decided"}
     for incident_id in (first, second):
         stack.wait_for_end(incident_id)
-    repeated = stack.octy.shell(*words, "--batch-id", done.json["batch_id"]).must(3)
+    repeated = stack.octy.shell(*words, "--order-id", done.json["order_id"]).must(3)
     assert [result["end"] for result in repeated.json["results"]] == ["decided", "refused", "decided"]
     assert len(stack.events(first, "answered")) == 1
 
@@ -229,7 +229,7 @@ def test_decision_reports_a_wrong_temporal_connection(stack, variables, code, sa
 
 
 def test_decision_without_temporal_keys_is_applied_but_its_result_is_unreadable(stack):
-    """The request is saved in SQL, and its id needs no encryption, so it is applied."""
+    """The order is saved in SQL, and its id needs no encryption, so it is applied."""
     _, incident_id = stack.open_incident()
     done = stack.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
     assert "OCTY_TEMPORAL_KEYS lacks the key '" in done.stderr

@@ -29,8 +29,8 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.search_attributes import add_missing_attributes
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import StaffAction, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.order_content import Choice, OrderContent, StaffDecision, StaffExtension, StaffResend
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff_orders import Choice, StaffDecision, StaffExtension, StaffOrder, StaffResend
 
 LONG = 1000.0
 SOON = 0.2
@@ -99,7 +99,7 @@ class RunningIncident:
         assert standing is not None
         assert standing.taken
 
-    async def staff(self, update: Callable, said: StaffOrder) -> None:
+    async def staff(self, update: Callable, said: OrderContent) -> None:
         order_id = receive_order(self.world, StaffAction(update.__name__), self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)

@@ -19,7 +19,7 @@ from octy_worker.mail.message_builder import OutgoingMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import StaffAction, incident_workflow_id
-from octy_workflows.staff_orders import StaffDecision
+from octy_workflows.order_content import StaffDecision
 from octy_workflows.task_queues import TaskQueueKind
 
 WAITING = 20  # more than any other kind of work has threads

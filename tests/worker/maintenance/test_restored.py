@@ -62,7 +62,7 @@ from octy_workflows.messages import (
     incident_workflow_id,
     regeneration_workflow_id,
 )
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 WHY = ("--reason", "backup of Sunday")
 KEYS = f"k1:{'5a' * 32}"

@@ -93,12 +93,12 @@ def test_bulk_decision_selects_unanswered_incidents_since_a_time(world):
 def test_bulk_decision_without_temporal_decides_nothing_and_can_be_repeated(world, octy):
     incidents = [open_incident(world, f"acme{number}")[1] for number in range(3)]
     ended = octy("incidents", "decide-many", "dismiss", *incidents, *WHY, "--yes", "--json").must(4)
-    assert set(ended.json) == {"batch_id", "decision", "actor", "results"}
+    assert set(ended.json) == {"order_id", "decision", "actor", "results"}
     assert [result["end"] for result in ended.json["results"]] == ["unavailable", "not_tried", "not_tried"]
-    assert f"--batch-id {ended.json['batch_id']}" in ended.stderr
+    assert f"--order-id {ended.json['order_id']}" in ended.stderr
     shown = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, "--yes").must(4)
     assert "3/3" in shown.stdout
-    assert incidents_bulk.DECIDE_MANY_JSON.startswith("batch_id, decision, actor, results[")
+    assert incidents_bulk.DECIDE_MANY_JSON.startswith("order_id, decision, actor, results[")
 
 
 def test_bulk_decision_needs_confirmation(world, octy):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.canonical_json import canonical_json, read_canonical
-from octy_workflows.staff_orders import actor_error
+from octy_workflows.order_content import actor_error
 
 _MAX_BYTES = 4096
 _INSTALLATION, _HASH = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from octy_middleware.loopback import is_loopback
 from octy_worker.canonical_json import canonical_json, read_canonical
-from octy_workflows.staff_orders import actor_error
+from octy_workflows.order_content import actor_error
 
 NONCE_TTL = 60.0
 """Seconds in which a nonce can be used, once."""

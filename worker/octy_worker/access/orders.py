@@ -15,7 +15,7 @@ from typing import NoReturn
 from octy_worker.access.roles import Action
 from octy_worker.canonical_json import JsonValue, NotCanonicalError, canonical_json
 from octy_worker.errors import RefusedError
-from octy_workflows.staff_orders import actor_error, reason_error
+from octy_workflows.order_content import actor_error, reason_error
 
 MAX_BYTES = 65_536
 FRESHNESS = 300.0

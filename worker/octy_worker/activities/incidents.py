@@ -22,7 +22,7 @@ from octy_workflows.messages import (
     RecordDecisionInput,
     RecordIncidentEventInput,
 )
-from octy_workflows.staff_orders import Choice, StaffDecision, parse_decision
+from octy_workflows.order_content import Choice, StaffDecision, parse_decision
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _OPENED = "opened"  # the first event of an incident's workflow

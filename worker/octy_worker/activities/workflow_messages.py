@@ -27,7 +27,7 @@ from octy_workflows.messages import (
     UseOrderResult,
     WorkflowKind,
 )
-from octy_workflows.staff_orders import StaffDecision, StaffExtension, StaffResend, parse_order
+from octy_workflows.order_content import StaffDecision, StaffExtension, StaffResend, parse_order
 
 MAX_RECORDED = 20
 """Of ignored signals, and of messages without an order, in one timeline; further ones are only counted."""

@@ -34,7 +34,7 @@ from octy_worker.cli.views import incidents as view
 from octy_worker.staff.acts import AMEND, NewAnswer
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.queries import FIND_INCIDENT, LIST_INCIDENTS, SHOW_INCIDENT, IncidentRef, ListIncidents
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 LIST_JSON = (
     "incidents[id, account, public_key, rule, network, length, failures, state, answer, leaked, answered_by, "

@@ -10,7 +10,7 @@ from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_desk
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Leaked, Reason
+from octy_worker.cli.options import Actor, AsJson, Leaked, OrderId, Reason
 from octy_worker.cli.output import confirm, print_json, print_lines, print_note
 from octy_worker.cli.times import parse_time
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
@@ -18,10 +18,10 @@ from octy_worker.staff.acts import DECIDE_MANY, BulkDecision, Decision
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.outputs import DecisionResult, DecisionStatus
 from octy_worker.staff.queries import FIND_INCIDENT, UNANSWERED, IncidentRef, UnansweredSince
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 DECIDE_MANY_JSON = (
-    "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
+    "order_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
 )
 
 
@@ -30,7 +30,7 @@ DECIDE_MANY_JSON = (
     "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
     more="Each incident is decided as by `octy incidents decide`, one after the other, and gets a line with the "
     "result. One that is closed or answered is refused; the others continue. If Temporal or the worker is not "
-    "available, the rest is not tried. Repeat the command with its --batch-id: no incident is decided twice. A worker "
+    "available, the rest is not tried. Repeat the command with its --order-id: no incident is decided twice. A worker "
     "must be running.",
     json=DECIDE_MANY_JSON,
 )
@@ -51,7 +51,7 @@ def decide_many(
     reason: Reason,
     actor: Actor = None,
     leaked: Leaked = False,
-    batch_id: Annotated[str | None, typer.Option("--batch-id", help="Repeat this batch.", show_default=False)] = None,
+    order_id: OrderId = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each response.")] = 20.0,
     as_json: AsJson = False,
@@ -62,7 +62,7 @@ def decide_many(
     fields = Decision(str(decision), leaked)
     if fault := fields.error():
         raise RefusedError(fault)
-    batch = batch_id or uuid7(now())
+    order_id = order_id or uuid7(now())
     with open_desk(context, actor) as desk:
         check_staff(desk.actor, reason)
         found = _chosen(desk, incidents or [], since)
@@ -70,17 +70,17 @@ def decide_many(
             print_note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
             if not confirm(f"Decide {decision} for all of them?"):
                 raise CommandError("cancelled, nothing was changed")
-        results = _decide(desk, BulkDecision(fields.decision, leaked, found), reason, batch, timeout, quiet=as_json)
+        results = _decide(desk, BulkDecision(fields.decision, leaked, found), reason, order_id, timeout, quiet=as_json)
         who = desk.actor
     if as_json:
-        print_json({"batch_id": batch, "decision": decision, "actor": who, "results": results})
+        print_json({"order_id": order_id, "decision": decision, "actor": who, "results": results})
     elif not found:
         print_lines("There are no unanswered incidents.")
-    _end(results, batch)
+    _end(results, order_id)
 
 
 def _decide(  # what `decide_many` was given
-    desk: Desk, fields: BulkDecision, reason: str, batch: str, timeout: float, *, quiet: bool
+    desk: Desk, fields: BulkDecision, reason: str, order_id: str, timeout: float, *, quiet: bool
 ) -> Sequence[DecisionResult]:
     """Order it, and print each result, as soon as the desk knows it."""
     if not fields.incidents:
@@ -94,17 +94,17 @@ def _decide(  # what `decide_many` was given
             print_lines(f"{len(printed)}/{len(fields.incidents)}  {result.incident_id}  {end}")
 
     desk.on_progress = show
-    results = desk.order(DECIDE_MANY, "", fields, reason, order_id=batch, timeout=timeout).results
+    results = desk.order(DECIDE_MANY, "", fields, reason, order_id=order_id, timeout=timeout).results
     for result in results[len(printed) :]:
         show(result)
     return results
 
 
-def _end(results: Sequence[DecisionResult], batch: str) -> None:
+def _end(results: Sequence[DecisionResult], order_id: str) -> None:
     ends = {result.end for result in results}
     if DecisionStatus.UNAVAILABLE in ends:
         raise UnavailableError(
-            "not all incidents were decided", f"repeat the command with --batch-id {batch}; none is decided twice"
+            "not all incidents were decided", f"repeat the command with --order-id {order_id}; none is decided twice"
         )
     if DecisionStatus.REFUSED in ends:
         raise typer.Exit(ExitCode.REFUSED)

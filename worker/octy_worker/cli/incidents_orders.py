@@ -24,7 +24,7 @@ from octy_worker.staff.queries import (
     ResendableRef,
 )
 from octy_workflows.messages import MailKind
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 DECIDE_JSON = "incident_id, order_id, decision, leaked, actor, accepted, why"
 EXTEND_JSON = "incident_id, order_id, days, actor, staff_at, close_at"

@@ -20,7 +20,7 @@ from octy_workflows.messages import (
     RegenerationRestart,
     Signal,
 )
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 CHOICES = {Answer.NOT_US: Choice.REGENERATE, Answer.IT_WAS_US: Choice.DISMISS}
 """What an answer asks for, in the workflows' words."""

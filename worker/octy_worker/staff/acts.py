@@ -28,7 +28,7 @@ from octy_worker.staff.outputs import (
     WebhookTest,
 )
 from octy_workflows.messages import ExtendedDeadlines, ResendResult
-from octy_workflows.staff_orders import StaffDecision, StaffExtension, StaffResend
+from octy_workflows.order_content import StaffDecision, StaffExtension, StaffResend
 
 _ANY = "any"  # actor and reason are checked with the order
 

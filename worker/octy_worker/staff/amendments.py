@@ -32,7 +32,7 @@ from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import RefusedOrder
 from octy_worker.staff.outputs import AmendmentResult
-from octy_workflows.staff_orders import Choice, StaffDecision, actor_error, reason_error
+from octy_workflows.order_content import Choice, StaffDecision, actor_error, reason_error
 
 _ANSWERS: dict[str, Answer] = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 

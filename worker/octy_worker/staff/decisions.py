@@ -32,9 +32,9 @@ from octy_worker.temporal.access import has_worker, open_client
 from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import ExtendedDeadlines, ResendResult, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.order_content import actor_error, reason_error
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_input import INVALID, ORDER_REFUSED, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
-from octy_workflows.staff_orders import actor_error, reason_error
 
 _UPDATES: dict[Action, Any] = {
     Action.DECIDE: KeyIncidentWorkflow.decide,

@@ -32,8 +32,8 @@ from temporalio.converter import (
 from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
+from octy_workflows.order_content import parse_order_id
 from octy_workflows.staff_input import REFUSED_DAMAGED, REFUSED_FOREIGN, REFUSED_NO_KEY, REFUSED_PLAINTEXT
-from octy_workflows.staff_orders import parse_order_id
 
 ENCRYPTED = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"

@@ -124,7 +124,7 @@ USE = (
     ),
     Check(
         "update or signal that brings a decision in place of an order's id",
-        "octy_workflows/staff_orders.py",
+        "octy_workflows/order_content.py",
         "return order_id if isinstance(order_id, str) and _ID.fullmatch(order_id) else None",
         "return str(order_id)[:64]",
         ("workflows/test_messages.py::test_only_the_id_of_an_order_is_taken_from_a_message[sent0]",),

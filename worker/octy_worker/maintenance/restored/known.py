@@ -18,7 +18,7 @@ from octy_workflows.messages import (
     RegenerationInput,
     Resolution,
 )
-from octy_workflows.staff_orders import Choice
+from octy_workflows.order_content import Choice
 
 _LATEST = 2.0**34  # Unix seconds, in the year 2514
 

@@ -105,11 +105,11 @@ class StaffResend:
         return {"kind": self.kind} if self.kind else {}
 
 
-StaffOrder = StaffDecision | StaffExtension | StaffResend
+OrderContent = StaffDecision | StaffExtension | StaffResend
 _Order = TypeVar("_Order", StaffDecision, StaffExtension, StaffResend)
 
 
-def _common_error(order: StaffOrder) -> str | None:
+def _common_error(order: OrderContent) -> str | None:
     """Return why actor, reason or id are invalid, or None."""
     if order.order_id and not _ID.fullmatch(order.order_id):
         id_error = "order_id must be letters, digits, '.', '_' or '-', at most 64"
@@ -148,7 +148,7 @@ def parse_decision(value: object) -> StaffDecision | str:
 
 def parse_order(
     kind: type[StaffDecision] | type[StaffExtension] | type[StaffResend], noun: str, value: object
-) -> StaffOrder | str:
+) -> OrderContent | str:
     """Return the order in a decoded JSON value, of a kind that is known only now; see `parse`."""
     if kind is StaffDecision:
         return parse(StaffDecision, noun, value)
