@@ -365,6 +365,14 @@ def change_ada(rig: EvidenceRig, action: Action, fields: dict[str, str], **chang
         rig.members.change(session, "ada", granted_by=order_id, now=rig.now, by="amy", **changed)
 
 
+def disable_forged_ada(rig: EvidenceRig) -> None:
+    """Disable Ada, whose row SQL has changed, as an order of Amy does."""
+    rig.sql("UPDATE staff SET display_name = 'Eve' WHERE handle = 'ada'")
+    order_id = rig.order("amy", Action.DISABLE_STAFF, "ada", {})
+    with rig.world.database.write_session() as session:
+        rig.members.disable_forged(session, "ada", granted_by=order_id, by="amy", now=rig.now)
+
+
 def add_kim(rig: EvidenceRig, action: Action, subject: str, fields: dict[str, str]) -> None:
     """Give Kim the role responder with this order of Amy's behind it, as no worker does."""
     rig.add_member("kim", Role.RESPONDER, rig.order("amy", action, subject, fields))
@@ -449,6 +457,11 @@ def test_changes_of_role_and_state_by_orders_verify(rig: EvidenceRig) -> None:
         (Action.CHANGE_ROLE, {"role": "key_admin"}, {"role": Role.KEY_ADMIN, "state": StaffState.ACTIVE}),
     )
     for action, fields, changed in changes:
+        change_ada(rig, action, fields, **changed)
+    disable_forged_ada(rig)
+    again = (Action.ADD_STAFF, {"role": "responder"}, {"role": Role.RESPONDER, "state": StaffState.INVITED})
+    active = (Action.CHANGE_ROLE, {"role": "responder"}, {"role": Role.RESPONDER, "state": StaffState.ACTIVE})
+    for action, fields, changed in (again, active):
         change_ada(rig, action, fields, **changed)
     order_id = extended(rig, rig.sign)
     assert order_id in [order.id for order in verify(rig, rig.pack()).orders]
