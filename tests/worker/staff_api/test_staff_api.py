@@ -213,6 +213,18 @@ def test_codes_of_orders_are_limited_as_those_of_log_ins(api: StaffApi, path: st
     assert send(api.rig.code(), to="/orders/receive") == 200
 
 
+@pytest.mark.parametrize("path", ["/orders", "/orders/receive"])
+def test_orders_without_a_proof_do_not_fill_the_audit_log(api: StaffApi, path: str) -> None:
+    token = api.log_in()
+
+    def send() -> int:
+        return api.post(path, {"submission": {**submission(api), "signature": ""}}, token).status_code
+
+    assert [send() for _ in range(7)] == [409] * 5 + [429] * 2
+    with api.rig.world.database.read_session() as session:
+        assert sum(entry.action == "order.refused" for entry in audit.entries(session)) == 5
+
+
 def test_source_is_the_peer_unless_it_is_a_trusted_proxy(api: StaffApi) -> None:
     forwarded = {"X-Forwarded-For": "203.0.113.9"}
     opened = api.post("/login", api.login_request(), headers=forwarded).json()["session"]
