@@ -34,7 +34,7 @@ def test_rows_have_names_of_their_own():
 def test_page_is_that_of_the_rows():
     page = (DOCS / "staff-checks.md").read_text("utf-8")
     assert page == as_markdown(CHECKS), (
-        "write it anew: python -m proofs.security.checks_removed --write docs/staff-checks.md"
+        "write it again: python -m proofs.security.checks_removed --write docs/staff-checks.md"
     )
 
 

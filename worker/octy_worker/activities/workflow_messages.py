@@ -133,7 +133,7 @@ class WorkflowMessageActivities:
         return UseOrderResult("", content)
 
     def _refuse(self, step: UseOrderInput, reason: RefusalReason, message: str) -> UseOrderResult:
-        # Whoever reaches Temporal can send such messages without end; those with the id of an order have one.
+        # Everybody who reaches Temporal can send such messages without end; those with the id of an order have one.
         if step.refused < MAX_RECORDED or reason not in _WITHOUT_ORDER:
             with self._database.write_session() as session:
                 self._record_refused(session, step, reason, message)

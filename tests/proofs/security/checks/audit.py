@@ -39,7 +39,7 @@ LOG = (
         "One UPDATE gives an act another reason.",
     ),
     Check(
-        "entry whose hash was computed anew; moved and inserted entries",
+        "entry whose hash was computed again; moved and inserted entries",
         _CHAIN,
         "if entry.previous_hash != last.hash:",
         "if False:",
@@ -66,7 +66,7 @@ LOG = (
         "The last days of the log are deleted, with the checkpoints in the database, unseen.",
     ),
     Check(
-        "end that was written anew",
+        "end that was written again",
         _CHAIN,
         "if expected.get(entry.seq, entry.hash) != entry.hash:",
         "if False:",
@@ -120,7 +120,7 @@ PACKS = (
         "if not verify_signature(manifest, signature, ",
         "if False and not verify_signature(manifest, signature, ",
         (f"{_PACK_TESTS}::test_changed_manifest_is_found[changed]",),
-        "Whoever has a pack writes another one.",
+        "Somebody who has a pack writes another one.",
     ),
     Check(
         "changed file",

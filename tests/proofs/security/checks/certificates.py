@@ -24,7 +24,7 @@ CERTIFICATES = (
         "if fields.authority not in self._keys:",
         "if False:",
         (f"{_TESTS}::test_certificate_of_another_authority_is_refused",),
-        "Whoever makes an authority of their own signs certificates in anybody's name.",
+        "Somebody who makes an authority of their own signs certificates in anybody's name.",
     ),
     Check(
         "certificate that names a trusted authority, and was not signed by it",

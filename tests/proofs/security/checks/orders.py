@@ -75,7 +75,7 @@ RECEIPT = (
         'raise RefusedSignatureError("there is no order of this id yet, and a new one needs a proof")',
         "return _Proven(BREAK_GLASS)",
         (f"{_TESTS}::test_order_without_a_proof_is_refused[sqlite-nothing]",),
-        "Whoever reaches the receipt orders.",
+        "Somebody who reaches the receipt orders.",
     ),
     Check(
         "order as where OCTY_STAFF_AUTH is off",
@@ -190,7 +190,7 @@ USE = (
         "if row.state == OrderState.RECEIVED and now - since > ORDER_TTL:",
         "if False:",
         (f"{_TESTS}::test_received_order_can_be_used_for_a_day[sqlite]",),
-        "Whoever reaches Temporal keeps orders back until they do harm.",
+        "Somebody who reaches Temporal keeps orders back until they do harm.",
     ),
     Check(
         "author who has lost the role since the receipt",

@@ -21,7 +21,7 @@ ROWS = (
             f"{_BY_SQL}[sqlite-UPDATE staff_order SET mac = '']",
             "worker/access/test_receipts.py::test_row_copied_under_another_id_is_refused[sqlite]",
         ),
-        "Whoever writes to the database inserts orders: a stolen key's signature without a second factor is enough.",
+        "SQL inserts orders: a stolen key's signature without a second factor is enough.",
     ),
     Check(
         "code of a staff member's row (role, state)",
@@ -96,7 +96,7 @@ ROWS = (
         'return self._macs.is_right(row.mac, "staff_browser_login", _sealed(row))',
         "return True",
         (f"{_LOGIN_TESTS}::test_log_in_changed_by_sql_is_refused[sqlite-mac = '']",),
-        "Whoever writes to the database puts their own cookie in place of a colleague's.",
+        "Somebody who writes to the database puts their own cookie in place of a colleague's.",
     ),
     Check(
         "code of an order that waits for its signature",
@@ -136,7 +136,7 @@ ENROLMENT = (
         "if admins or _was_bootstrapped(session):",
         "if False:",
         (f"{_CLI_TESTS}::test_bootstrap_happens_once[sqlite]",),
-        "Whoever may run commands on the host becomes an admin, unseen by the others.",
+        "Somebody who may run commands on the host becomes an admin, unseen by the others.",
     ),
     Check(
         "second bootstrap after the staff was deleted by SQL",

@@ -194,7 +194,7 @@ BROWSER = (
         "utc(now) < row.expires_at and ",
         "",
         (f"{_BROWSER_TESTS}::test_log_in_is_finished_once_and_in_time[sqlite]",),
-        "A browser that was left waiting can be used by whoever has the second factor, until the certificate ends.",
+        "A browser that was left waiting can be used by somebody with the second factor, until the certificate ends.",
     ),
     Check(
         "second code for one signature",
@@ -325,7 +325,7 @@ ROUTES = (
         "if proves_factor:",
         "if True:",
         (f"{_API_TESTS}::test_signature_without_second_factor_forgets_no_failed_code[sqlite]",),
-        "Who has stolen a key begins to guess anew after each fourth code.",
+        "A thief of a key begins to guess again after each fourth code.",
     ),
     Check(
         "codes of orders that are guessed",
