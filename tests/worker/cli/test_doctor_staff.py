@@ -131,3 +131,15 @@ def test_doctor_says_that_staff_needs_no_proof_on_one_machine(office: StaffCli) 
 def test_doctor_leaves_people_unchecked_without_a_database(office: StaffCli) -> None:
     found = look(office, database_url=f"sqlite:///{office.world.folder}/no/no.db")
     assert [check.state for check in found] == [State.OK, *[State.UNCHECKED] * 3]
+
+
+def test_erased_account_hides_no_order_by_break_glass(office: StaffCli) -> None:
+    """Of the order that has added it, no detail is left either: it holds the reason."""
+    broken_glass(office)
+    with office.world.database.write() as connection:
+        connection.execute(text("UPDATE regeneration SET finished_at = 1, state = 'done'"))
+    office.octy("--break-glass", "accounts", "erase", "acme", "--reason", "ticket 4711", "--yes").must()
+    assert {check.code for check in look(office)} >= {"staff-glass-broken"}
+    assert not [check for check in look(office) if check.code == "staff-glass-hidden"]
+    left = "SELECT COUNT(detail) FROM audit_entry WHERE action = 'order.received' AND subject = ''"
+    assert office.world.rows(left) == [(0,)]

@@ -2,9 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import ColumnElement, func, insert, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc
@@ -73,15 +73,21 @@ def erase_details(session: Session, subject: str, order_id: str | None = None) -
     `order_id`: only of entries about this order. The caller appends an entry ERASED that names them (`chain.Erasure`).
     Such entries keep their own detail.
     """
-    about = [
-        col(AuditEntry.subject) == subject,
-        col(AuditEntry.detail).is_not(None),
-        col(AuditEntry.action) != ERASED,
-    ]
+    about = [col(AuditEntry.subject) == subject, col(AuditEntry.action) != ERASED]
     if order_id is not None:
         about.append(col(AuditEntry.order_id) == order_id)
-    erased = list(session.exec(select(AuditEntry.seq).where(*about).order_by(col(AuditEntry.seq))))
-    session.connection().execute(update(AuditEntry).where(*about).values(detail=None, salt=None))
+    return _erase(session, about)
+
+
+def erase_details_of_orders(session: Session, order_ids: Collection[str], actions: Collection[str]) -> list[int]:
+    """Erase the details of entries of these actions about these orders, as `erase_details` does."""
+    return _erase(session, [col(AuditEntry.order_id).in_(order_ids), col(AuditEntry.action).in_(actions)])
+
+
+def _erase(session: Session, about: Sequence[ColumnElement[bool]]) -> list[int]:
+    which = (*about, col(AuditEntry.detail).is_not(None))
+    erased = list(session.exec(select(AuditEntry.seq).where(*which).order_by(col(AuditEntry.seq))))
+    session.connection().execute(update(AuditEntry).where(*which).values(detail=None, salt=None))
     return erased
 
 

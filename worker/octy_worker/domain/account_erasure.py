@@ -27,6 +27,7 @@ from octy_middleware.db.models import (
     Webhook,
 )
 from octy_middleware.states import KeyPairState, MailState, WebhookState
+from octy_worker.access.order_states import RECEIVED, REFUSED, USED
 from octy_worker.audit import repository as audit
 from octy_worker.audit.chain import ERASED
 
@@ -87,6 +88,8 @@ def erase_account(
     orders = _erase_orders(session, subjects, by_reference, but=order_id)
     entries = [seq for subject in subjects for seq in audit.erase_details(session, subject)]
     entries += [seq for order in by_reference for seq in audit.erase_details(session, account.reference, order)]
+    # An order to add an account names none, and its receipt has its reason.
+    entries += audit.erase_details_of_orders(session, orders, (RECEIVED, USED, REFUSED))
     _erase_contact(session, account)
     mark_erased(session.connection())
     audit.append(
