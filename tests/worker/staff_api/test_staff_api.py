@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from starlette.routing import Route
@@ -178,11 +179,11 @@ def test_signature_without_second_factor_forgets_no_failed_code(api: StaffApi) -
     assert [api.post("/login", wrong).status_code for _ in range(2)] == [403, 429]
 
 
-def submission(api: StaffApi) -> dict[str, str]:
-    """Sign an order of ada's; a one-time code is missing."""
-    order = Order(uuid7(api.rig.now), INSTALLATION, Action.RELEASE_ALERTS, "", {}, "phoned", "ada", int(NOW))
+def submission(api: StaffApi, handle: str = "ada") -> dict[str, str]:
+    """Sign an order; a one-time code is missing."""
+    order = Order(uuid7(api.rig.now), INSTALLATION, Action.RELEASE_ALERTS, "", {}, "phoned", handle, int(NOW))
     body = order.to_bytes()
-    return {"body": body.decode(), "signature": api.rig.evidence(body, "ada", Namespace.ORDER).signature}
+    return {"body": body.decode(), "signature": api.rig.evidence(body, handle, Namespace.ORDER).signature}
 
 
 @pytest.mark.parametrize("path", ["/orders", "/orders/receive"])
@@ -213,14 +214,26 @@ def test_codes_of_orders_are_limited_as_those_of_log_ins(api: StaffApi, path: st
     assert send(api.rig.code(), to="/orders/receive") == 200
 
 
-@pytest.mark.parametrize("path", ["/orders", "/orders/receive"])
-def test_orders_without_a_proof_do_not_fill_the_audit_log(api: StaffApi, path: str) -> None:
-    token = api.log_in()
+REFUSED: list[tuple[str, str, int, dict[str, str], str]] = [
+    ("no proof", "ada", 0, {"signature": ""}, "a new one needs a proof"),
+    ("signature of another order", "ada", 1, {}, "the signature does not match"),
+    ("old", "ada", 301, {"signature": "x"}, "more than 5 minutes ago"),
+    ("role too small", "vic", 0, {}, "vic is viewer, and this needs responder"),
+]
+"""Of each: the author, how many seconds the order is older than the one that was signed, and other fields."""
 
-    def send() -> int:
-        return api.post(path, {"submission": {**submission(api), "signature": ""}}, token).status_code
 
-    assert [send() for _ in range(7)] == [409] * 5 + [429] * 2
+@pytest.mark.parametrize(("handle", "older", "given", "why"), [row[1:] for row in REFUSED], ids=[r[0] for r in REFUSED])
+def test_refused_orders_do_not_fill_the_audit_log(
+    api: StaffApi, handle: str, older: int, given: dict[str, str], why: str
+) -> None:
+    token, signed = api.log_in(handle), submission(api, handle)
+    order = Order.from_bytes(signed["body"].encode())
+    body = replace(order, issued_at=order.issued_at - older).to_bytes().decode()
+    wanted = {"submission": {**signed, "body": body, **given}}
+    answers = [api.post(path, wanted, token) for path in ("/orders", "/orders/receive") * 4]
+    assert [answer.status_code for answer in answers] == [409] * 5 + [429] * 3
+    assert why in answers[0].text
     with api.rig.world.database.read_session() as session:
         assert sum(entry.action == "order.refused" for entry in audit.entries(session)) == 5
 

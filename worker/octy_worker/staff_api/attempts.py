@@ -86,9 +86,11 @@ def fail(office: StaffOffice, handle: str, source: str, error: RefusedSignatureE
 
 
 def judge_proof(office: StaffOffice, handle: str, source: str, receive: Callable[[], T]) -> T:
-    """Receive an order with its proof. Raises what `receive` does, and TooManyLoginsError.
+    """Receive an order with its proof, if it has one. Raises what `receive` does, and TooManyLoginsError.
 
-    An order that is received forgets no failure: one that was received before needs no proof.
+    Every refusal counts, also one of an old order or a small role: each writes an entry of the audit log, and an order
+    is judged so before its proof is. An order that is received forgets no failure: one that was received before needs
+    no proof.
     """
     now = office.clock()
     with office.limits.attempt(handle, source, now) as wait:
