@@ -262,6 +262,18 @@ def test_order_set_back_to_unused_by_sql_is_refused(office: Office) -> None:
     assert "was used already" in refusal(office.use, order, by="run-2")
 
 
+@pytest.mark.parametrize("detail", ["", "{", "5", "null", '["received"]', "[" * 100_000], ids=lambda detail: detail[:9])
+@pytest.mark.parametrize(("action", "said"), [("order.used", "was used"), ("order.refused", "was refused")])
+def test_unreadable_entry_of_its_end_ends_an_order(office: Office, action: str, said: str, detail: str) -> None:
+    """As SQL may have written it. An error of another kind would have the workflow use the order without end."""
+    order = office.order()
+    office.receive(order)
+    with office.world.database.write_session() as session:
+        audit.append(session, action, actor="ada", subject=SUBJECT, order_id=order.order_id)
+    office.change(f"UPDATE audit_entry SET detail = '{detail}' WHERE action = '{action}'")  # no input
+    assert f"{said} already" in refusal(office.use, order)
+
+
 def test_row_copied_under_another_id_is_refused(office: Office) -> None:
     order, other = office.order(), uuid7(NOW)
     office.receive(order)

@@ -417,8 +417,18 @@ def _end_of(session: Session, order_id: str, by: str) -> OrderState | None:
     """Return how the audit log says that the order has ended: used by another call, or refused after its receipt."""
     query = select(AuditEntry.action, AuditEntry.detail).where(AuditEntry.order_id == order_id)
     for action, detail in session.exec(query.where(col(AuditEntry.action).in_([USED, REFUSED]))):
-        if action == USED and (detail is None or json.loads(detail) != {"by": by}):
+        said = _fields_of(detail)
+        if action == USED and said != {"by": by}:
             return OrderState.USED
-        if action == REFUSED and (detail is None or "received" in json.loads(detail)):
+        if action == REFUSED and (said is None or "received" in said):
             return OrderState.REFUSED
     return None
+
+
+def _fields_of(detail: str | None) -> dict[str, object] | None:
+    """Return a detail's fields; None for one that was erased, or that SQL has made unreadable."""
+    try:
+        said = json.loads(detail or "")
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None

@@ -171,7 +171,7 @@ USE = (
     Check(
         "used order whose state was set back by SQL",
         _RECEIPTS,
-        'if action == USED and (detail is None or json.loads(detail) != {"by": by}):',
+        'if action == USED and said != {"by": by}:',
         "if False:",
         (f"{_TESTS}::test_order_set_back_to_unused_by_sql_is_refused[sqlite]",),
         "One real order is carried out again and again.",
@@ -179,7 +179,7 @@ USE = (
     Check(
         "refused order whose state was set back by SQL",
         _RECEIPTS,
-        'if action == REFUSED and (detail is None or "received" in json.loads(detail)):',
+        'if action == REFUSED and (said is None or "received" in said):',
         "if False:",
         (f"{_FOUR_EYES}::test_refused_order_whose_state_is_set_back_by_sql_is_not_used[sqlite]",),
         "What came too late, or was against a rule, is carried out later.",
