@@ -1,7 +1,10 @@
 """Files for their owner alone, whatever the umask: keys, previews of mails, figures of a run."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_private(path: Path, content: str, *, new: bool = False) -> None:
@@ -15,7 +18,16 @@ def write_private(path: Path, content: str, *, new: bool = False) -> None:
         file.write(content)
 
 
-def write_private_bytes(path: Path, content: bytes) -> None:
-    """Write a new file of mode 0600. Raises FileExistsError in place of replacing one, and OSError."""
+@contextmanager
+def new_private_file(path: Path) -> Iterator[BinaryIO]:
+    """Create a file of mode 0600 for the bytes that the caller writes; remove it where that fails.
+
+    Raises FileExistsError in place of replacing one, and OSError.
+    """
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(content)
+        try:
+            yield file
+            file.flush()  # a full disk raises here
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise

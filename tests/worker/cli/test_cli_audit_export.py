@@ -169,6 +169,16 @@ def test_export_writes_nothing_without_keys_or_over_a_file(rig: EvidenceRig, oct
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("nowhere/evidence.zip", "can't be written: No such file"), ("taken.zip", "exists already")]
+)
+def test_file_that_cannot_be_made_uses_no_order(rig: EvidenceRig, octy: Octy, name: str, said: str) -> None:
+    (rig.world.folder / "taken.zip").write_text("other")
+    words = ("audit", "export", "--incident", rig.incident, *WHY, "--order-id", uuid7(time.time()), "--out")
+    assert said in octy(*words, str(rig.world.folder / name)).must(2).stderr
+    octy(*words, str(rig.world.folder / "evidence.zip")).must()
+
+
 def test_export_needs_a_proof_where_staff_auth_is_on(rig: EvidenceRig, octy: Octy) -> None:
     out = rig.world.folder / "evidence.zip"
     words = ("audit", "export", "--incident", rig.incident, "--out", str(out), *WHY)

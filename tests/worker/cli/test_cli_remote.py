@@ -188,16 +188,31 @@ def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(lapto
     assert f"the id {order_id} belongs to another order" in other.stderr
 
 
-def test_order_whose_answer_is_lost_is_named_with_its_id(laptop: Laptop) -> None:
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("incidents", "release"), "repeat the command with this id; it is carried out once"),
+        (("staff", "reset", "vic"), "what it made is lost: order it anew, without --order-id"),
+    ],
+)
+def test_order_whose_answer_is_lost_is_named_with_its_id(laptop: Laptop, words: tuple[str, ...], hint: str) -> None:
     laptop.log_in().must()
     saved = load_session(laptop.folder / "octy", laptop.url)
     assert saved is not None
     with silent_server() as url:
         save_session(laptop.folder / "octy", replace(saved, server=url))
-        words = ("incidents", "release", "--reason", "it is an attack")
-        lost = laptop.octy("--server", url, *words, second=True).must(ExitCode.UNAVAILABLE)
-    assert "it is unknown whether the order 0" in lost.stderr
+        lost = laptop.octy("--server", url, *words, "--reason", "it is an attack", second=True)
+    assert "it is unknown whether the order 0" in lost.must(ExitCode.UNAVAILABLE).stderr
     assert "closed the connection without an answer → repeat the command with this id" in lost.stderr
+    assert hint in lost.stderr
+
+
+def test_release_of_alerts_takes_the_id_of_its_order(laptop: Laptop, world: World) -> None:
+    laptop.log_in().must()
+    order_id = uuid7(time.time())
+    words = ("incidents", "release", "--reason", "it is an attack", "--order-id", order_id)
+    assert "alerts are not held" in laptop.remote(*words).must(ExitCode.REFUSED).stderr
+    assert world.rows("SELECT id FROM staff_order") == [(order_id,)]
 
 
 @contextmanager

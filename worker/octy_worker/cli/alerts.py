@@ -4,7 +4,7 @@ import typer
 
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Reason
+from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_json, print_lines, print_result
 from octy_worker.formatting import format_duration, format_time
 from octy_worker.staff.acts import RELEASE_ALERTS, NoFields
@@ -40,9 +40,11 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
     more="They are sent within a minute. Without this command they are sent after 15 minutes at most.",
     json=RELEASE_JSON,
 )
-def release(context: typer.Context, *, reason: Reason, actor: Actor = None, as_json: AsJson = False) -> None:
+def release(
+    context: typer.Context, *, reason: Reason, actor: Actor = None, order_id: OrderId = None, as_json: AsJson = False
+) -> None:
     """End the hold."""
     with open_desk(context, actor) as desk:
-        released = desk.order(RELEASE_ALERTS, "", NoFields(), reason)
+        released = desk.order(RELEASE_ALERTS, "", NoFields(), reason, order_id=order_id)
     done = "held alerts are sent within a minute"
     print_result(done, released, ["Held alerts are sent within a minute."], as_json=as_json)

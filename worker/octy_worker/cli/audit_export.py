@@ -2,8 +2,10 @@
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -12,10 +14,11 @@ from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_result
 from octy_worker.errors import CommandError, UsageError
-from octy_worker.private_files import write_private_bytes
+from octy_worker.private_files import new_private_file
 from octy_worker.staff.acts import EXPORT, Export
 from octy_worker.staff.queries import FIND_INCIDENT, IncidentRef
 
+_ANEW = "order it anew, without --order-id: one order makes one file"
 EXPORT_JSON = "incident_id, file, bytes, sha256, actor"
 
 
@@ -38,20 +41,27 @@ def export(
     order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
-    """Order the export and write the file."""
-    if out.exists():
-        raise UsageError(f"{out} exists already, and evidence is not overwritten", "name a new file")
+    """Order the export and write the file, which is made before: an order makes one pack."""
     with open_desk(context, actor) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
-        pack = desk.order(EXPORT, incident_id, Export(), reason, order_id=order_id)
+        with _new_file(out) as file:
+            pack = desk.order(EXPORT, incident_id, Export(), reason, order_id=order_id)
+            content = base64.b64decode(pack.content)
+            if hashlib.sha256(content).hexdigest() != pack.sha256:
+                raise CommandError("the pack was damaged on its way", _ANEW)
+            file.write(content)
         who = desk.actor
-    content = base64.b64decode(pack.content)
-    if hashlib.sha256(content).hexdigest() != pack.sha256:
-        raise CommandError("the pack was damaged on its way", "repeat the command")
-    try:
-        write_private_bytes(out, content)
-    except OSError as error:
-        raise UsageError(f"{out} can't be written: {error.strerror}", "name a file in a folder of yours") from None
     value = {"incident_id": incident_id, "file": str(out), "bytes": len(content), "sha256": pack.sha256, "actor": who}
     lines = [f"{out}: {len(content):,} bytes, SHA-256 {pack.sha256}", f"To verify it: octy audit verify {out}"]
     print_result(f"the evidence is in {out}", value, lines, as_json=as_json)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with new_private_file(path) as file:
+            yield file
+    except FileExistsError:
+        raise UsageError(f"{path} exists already, and evidence is not overwritten", "name a new file") from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}", "name a file in a folder of yours") from None

@@ -18,6 +18,11 @@ from octy_worker.staff_client.session_file import SavedSession
 
 _MARGIN = 30.0  # seconds that a request may take longer than the act's own timeout
 
+_FOR_AUTHOR = (
+    "repeat the command with this id; where it says that the order was used already, what it made is lost: order it "
+    "anew, without --order-id"
+)
+
 
 class RemoteDesk:
     """Makes and signs orders here; the server receives and carries them out. `prover` is called at the first order.
@@ -75,7 +80,7 @@ class RemoteDesk:
             raise UnavailableError(
                 f"it is unknown whether the order {Order.from_bytes(submission.body.encode()).order_id} was carried "
                 f"out: {error}",
-                "repeat the command with this id; it is carried out once",
+                _FOR_AUTHOR if act.for_author else "repeat the command with this id; it is carried out once",
             ) from None
         return from_json(act.output, done.output)
 
