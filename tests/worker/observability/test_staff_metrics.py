@@ -1,8 +1,9 @@
 """Metrics of staff: counted from the audit log whichever process wrote it, and whether the log is whole."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,7 +20,7 @@ from octy_worker.access.receipts import BreakGlass, OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.observability.metrics import collector, staff
-from octy_worker.observability.metrics.staff import StaffCollector
+from octy_worker.observability.metrics.staff import AuditCounter, StaffCollector
 
 NOW = float(int(time.time()))
 Read = Callable[[str], float | None]
@@ -104,6 +105,45 @@ def test_entry_with_an_erased_or_foreign_detail_is_counted_as_unknown(rig: Staff
     sql(rig, f"UPDATE audit_entry SET detail = {value} WHERE action IN ('login', 'order.received')")
     assert read('octy_staff_logins_total{kind="unknown"}') == 1
     assert read("octy_break_glass_unacknowledged") == 1
+
+
+def test_counters_of_a_scrape_are_of_one_reading_also_while_another_one_reads(rig: StaffRig) -> None:
+    """Another one may add labels, too."""
+    scraped = StaffCollector(rig.world.database, lambda: rig.now, receipts_of(rig).has_right_code)
+    list(scraped.collect())
+    scrape = scraped.collect()
+    first = next(scrape)
+    rig.log_in()
+    sql(rig, "UPDATE audit_entry SET detail = NULL WHERE action = 'login'")
+    counted = [
+        {sample.labels["kind"]: sample.value for metric in told for sample in metric.samples if "kind" in sample.labels}
+        for told in (list(scraped.collect()), [first, *scrape])
+    ]
+    assert counted == [{"cli": 0, "browser": 0, "unknown": 1}, {"cli": 0, "browser": 0}]
+
+
+def test_entries_of_a_reading_that_broke_off_are_counted_once(rig: StaffRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = AuditCounter()
+    with rig.world.database.read_session() as session:
+        counter.read(session)
+    order_by_break_glass(rig)
+    with rig.world.database.read_session() as session, monkeypatch.context() as broken:
+        execute = session.exec
+
+        def break_off(query: Any) -> Any:
+            return execute(query) if "detail" not in str(query) else rows_until_the_end(execute(query))
+
+        broken.setattr(session, "exec", break_off)
+        with pytest.raises(ConnectionError):
+            counter.read(session)
+    with rig.world.database.read_session() as session:
+        counter.read(session)
+    assert counter.orders["received"] == 1
+
+
+def rows_until_the_end(rows: Iterable[object]) -> Iterator[object]:
+    yield from rows
+    raise ConnectionError
 
 
 def test_changed_entry_is_found_part_by_part_until_it_is_right_again(

@@ -59,13 +59,17 @@ class AuditCounter:
             col(AuditEntry.seq) <= until,
             col(AuditEntry.action).in_([OPENED, LOGIN_REFUSED, *_ORDERS]),
         )
+        orders, logins, refused = Counter[str](), Counter[str](), Counter[str]()
         for action, detail in session.exec(query):
             if action in _ORDERS:
-                self.orders[_ORDERS[action]] += 1
+                orders[_ORDERS[action]] += 1
             elif action == OPENED:
-                self.logins[_label(detail, "kind", list(SessionKind))] += 1
+                logins[_label(detail, "kind", list(SessionKind))] += 1
             else:
-                self.refused[_label(detail, "step", list(LoginStep))] += 1
+                refused[_label(detail, "step", list(LoginStep))] += 1
+        self.orders.update(orders)  # not before: after an error the same entries are read again
+        self.logins.update(logins)
+        self.refused.update(refused)
         self._last = until
 
 
@@ -131,17 +135,23 @@ class StaffCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; without a database the counters alone."""
+        with self._lock:  # also while the counters are read: they are of one reading, and another one adds labels
+            metrics = self._collect()
+        yield from metrics
+
+    def _collect(self) -> list[Metric]:
         gauges: list[Metric] = []
-        with self._lock:
-            try:
-                gauges += _gauges(self._figures.get())
-            except OctyError as error:
-                _logger.warning("metrics: can't read the database: %s", type(error).__name__)
-        yield from gauges
+        try:
+            gauges += _gauges(self._figures.get())
+        except OctyError as error:
+            _logger.warning("metrics: can't read the database: %s", type(error).__name__)
         counts = self._counts
-        yield _counter("octy_staff_logins", "Sessions of staff that were opened, by kind.", "kind", counts.logins)
-        yield _counter("octy_staff_logins_refused", "Log-ins of staff that were refused.", "step", counts.refused)
-        yield _counter("octy_staff_orders", "Orders of staff by result.", "result", counts.orders)
+        return [
+            *gauges,
+            _counter("octy_staff_logins", "Sessions of staff that were opened, by kind.", "kind", counts.logins),
+            _counter("octy_staff_logins_refused", "Log-ins of staff that were refused.", "step", counts.refused),
+            _counter("octy_staff_orders", "Orders of staff by result.", "result", counts.orders),
+        ]
 
     def _read(self) -> _Figures:
         with self._database.read_session() as session:
