@@ -12,7 +12,7 @@ from support.world import World
 from temporalio.testing import ActivityEnvironment
 
 from octy_middleware.db.bulk_sql import run
-from octy_worker.activities.workflow_messages import WorkflowMessageActivities
+from octy_worker.activities.workflow_messages import MAX_RECORDED, WorkflowMessageActivities
 from octy_workflows.messages import (
     IgnoredSignal,
     RefusalReason,
@@ -149,6 +149,16 @@ def test_messages_without_an_order_are_recorded_up_to_a_limit_and_all_are_counte
     assert counted.total() == 30
     assert "about something else" in use(control, D2, incident, call="later", refused=1000).refused
     assert len(refusals(world, incident)) == 21, "an order that there is, is recorded beside any flood"
+
+
+@pytest.mark.parametrize("age", [0, 24 * 3600 + 1], ids=["used", "expired"])
+def test_refusal_of_an_order_says_nothing_about_messages_without_one(world, control, incident, age):
+    receive_order(world, StaffAction.DECIDE, incident, DAN, NOW - age)
+    if not age:
+        use(control, D1, incident, call="0")
+    refused = use(control, D1, incident, refused=MAX_RECORDED - 1).refused
+    assert refusals(world, incident) == [("decision_refused", "system", {"why": refused})]
+    assert world.rows("SELECT refusal FROM staff_order") == [(refused if age else "",)]
 
 
 def test_order_refused_by_a_regeneration_without_a_timeline_is_recorded_once(world, control, counted, incident):

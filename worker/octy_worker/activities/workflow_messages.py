@@ -30,7 +30,8 @@ from octy_workflows.messages import (
 from octy_workflows.order_content import StaffDecision, StaffExtension, StaffResend, parse_order
 
 MAX_RECORDED = 20
-"""Of ignored signals, and of messages without an order, in one timeline; further ones are only counted."""
+"""Of ignored signals, and of refused messages, in one timeline; further signals, and messages without an order, are
+only counted."""
 _LAST = MAX_RECORDED - 1
 _WITHOUT_ORDER = frozenset({RefusalReason.UNREADABLE, RefusalReason.ORDER_MISSING})
 _SIGNAL_NAMES = frozenset(Signal)
@@ -143,7 +144,8 @@ class WorkflowMessageActivities:
     def _record_refused(self, session: Session, step: UseOrderInput, reason: RefusalReason, message: str) -> None:
         """Add it to timelines and audit log, once for each id. An expired order ends."""
         order_id = step.order_id if is_order_id(step.order_id) else ""  # it may be any text
-        said = f"{message}; further messages without an order are only counted" if step.refused == _LAST else message
+        is_last = step.refused == _LAST and reason in _WITHOUT_ORDER
+        said = f"{message}; further messages without an order are only counted" if is_last else message
         added = [
             incidents.append_event(
                 session,
