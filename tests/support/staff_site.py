@@ -17,6 +17,7 @@ from starlette.routing import Mount
 
 from octy_middleware.clock import uuid7
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.members import BOOTSTRAP, StaffState
 from octy_worker.access.orders import Order
 from octy_worker.access.pending_orders import PendingOrders
@@ -105,6 +106,18 @@ class StaffSite:
 
         self.write(add)
         return seed
+
+    def add_hardware_key(self, handle: str = "ada") -> None:
+        """Register a FIDO token as a person's second factor."""
+
+        def add(session: Session) -> None:
+            member = self.staff.members.require(session, handle)
+            self.staff.members.factors.add(
+                session, member.id, FactorKind.HARDWARE_KEY, "key", granted_by=BOOTSTRAP, actor=handle, now=self.now
+            )
+            self.staff.members.change(session, handle, granted_by=BOOTSTRAP, now=self.now, state=StaffState.ACTIVE)
+
+        self.write(add)
 
     def totp(self, seed: str) -> str:
         return str(TOTP(key=seed).generate(time=self.now).token)

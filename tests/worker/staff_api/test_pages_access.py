@@ -277,6 +277,7 @@ def test_one_time_password_opens_a_session_once(site: StaffSite, browser: StaffB
     browser.enter_code()
     code = site.totp(seed)
     assert browser.post("/staff/factor", totp=f"{code[:3]} {code[3:]}").headers["location"] == "/staff/"
+    assert "octy staff reset ada" in browser.get("/staff/").text, "how to get a passkey"
     second = StaffBrowser(site)
     second.enter_code()
     assert "was used before" in second.post("/staff/factor", totp=code).text
@@ -285,9 +286,18 @@ def test_one_time_password_opens_a_session_once(site: StaffSite, browser: StaffB
 
 def test_person_without_a_factor_is_told_to_enrol(site: StaffSite, browser: StaffBrowser) -> None:
     browser.enter_code()
-    assert "octy staff enroll ada" in browser.get("/staff/factor").text
+    told = browser.get("/staff/factor").text
+    assert [words in told for words in ("octy staff reset ada", "no second factor yet")] == [True, True]
     refused = browser.post("/staff/factor", totp="123456")
     assert refused.status_code == 403
+
+
+def test_person_with_a_hardware_key_is_told_what_it_works_for(site: StaffSite, browser: StaffBrowser) -> None:
+    site.add_hardware_key()
+    browser.enter_code()
+    told = browser.get("/staff/factor").text
+    words = ("octy staff reset ada", "works for commands", "no second factor")
+    assert [each in told for each in words] == [True, True, False]
 
 
 def test_link_serves_one_person_once(site: StaffSite, browser: StaffBrowser) -> None:

@@ -83,10 +83,13 @@ class LoginPages:
         tools = self._tools
         with tools.office.database.read_session() as session:
             passkeys = list(tools.passkeys.of(session, login.member.id).values())
-            has_totp = bool(tools.members.factors.of(session, login.member.id, FactorKind.TOTP))
+            has_totp, has_key = (
+                bool(tools.members.factors.of(session, login.member.id, kind))
+                for kind in (FactorKind.TOTP, FactorKind.HARDWARE_KEY)
+            )
         return tools.renderer.page(
             "staff_factor.html", status, handle=login.member.handle, problem=problem, csrf_token=visit.csrf_token,
-            options=options_text(tools, login.challenge, passkeys), has_totp=has_totp,
+            options=options_text(tools, login.challenge, passkeys), has_totp=has_totp, has_key=has_key,
         )  # fmt: skip
 
 
