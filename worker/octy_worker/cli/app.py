@@ -113,7 +113,7 @@ _COMMANDS = {
     "staff role": ("staff:change_role", "Give a staff member another role."),
     "staff disable": ("staff:disable", "End all rights of a staff member, and the sessions."),
     "staff reset": ("staff:reset", "Remove a staff member's second factors, for one who has lost the device."),
-    "staff enroll": ("staff_enroll:enroll", "Register a one-time password as your second factor."),
+    "staff enroll": ("staff_enroll:enroll", "Register a one-time password or a hardware key as your second factor."),
     "staff certificate": ("staff_ca:certificate", "Issue a short-lived certificate for an SSH key."),
     "staff revoke": ("staff_ca:revoke", "List valid certificates of a staff member, and print how to revoke them."),
     "staff ca init": ("staff_ca:init", "Make a key of the built-in certificate authority."),

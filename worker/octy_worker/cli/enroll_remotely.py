@@ -1,4 +1,4 @@
-"""`octy --server URL staff enroll`: registers a one-time password at a staff API."""
+"""`octy --server URL staff enroll`: registers a one-time password or a hardware key at a staff API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

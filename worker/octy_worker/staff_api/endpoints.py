@@ -121,7 +121,10 @@ def start_browser_login(office: StaffOffice, caller: Caller, wanted: LoginReques
 
 
 def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enrolled:
-    """Register a one-time password by link, certificate and code. Raises as `log_in` does."""
+    """Register a one-time password by link, certificate and code, or a hardware key by link and certificate.
+
+    Raises as `log_in` does.
+    """
     given = FactorEnrolment(
         wanted.text.encode(), wanted.signature, wanted.token, wanted.seed, wanted.code, wanted.label[:100],
         caller.source,
@@ -266,8 +269,8 @@ def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[End
         Endpoint("POST", "/login", "Log in: open a session.", LoginRequest, LoggedIn, log_in, role=None),
         Endpoint("POST", "/login/browser", "Log in in a browser: get a code for the page that waits.", LoginRequest,
                  BrowserCode, start_browser_login, role=None),
-        Endpoint("POST", "/enroll", "Register a one-time password by an enrolment link.", EnrolmentRequest, Enrolled,
-                 enroll, role=None),
+        Endpoint("POST", "/enroll", "Register a one-time password or a hardware key by an enrolment link.",
+                 EnrolmentRequest, Enrolled, enroll, role=None),
         Endpoint("POST", "/logout", "Log out: end this session.", Nothing, Nothing, log_out),
         Endpoint("GET", "/sessions", "List open sessions: yours; an admin sees all.", Nothing, SessionList,
                  list_sessions),
