@@ -65,6 +65,12 @@ def refused_logins(codes: str) -> dict[str, str]:
     }
 
 
+def checkpoints(*signed_at: float) -> dict[str, str]:
+    """Return when the newest checkpoint was signed, as each worker has read it."""
+    name = "octy_audit_checkpoint_timestamp_seconds"
+    return {f"{name}{{{worker}}}": f"{at}x800" for worker, at in zip(WORKERS, signed_at, strict=True)}
+
+
 UP = {f"up{{{worker}}}": "1x800" for worker in WORKERS}
 STORE = {f"octy_database_up{{{worker}}}": "1x800" for worker in WORKERS}
 NOW = "0+60x8000"  # a task that is complete at each minute
@@ -129,7 +135,8 @@ CASES = {
     ),
     "OctyBreakGlass": gauge("octy_break_glass_unacknowledged", 1),
     "OctyAuditLogBroken": gauge("octy_audit_log_whole", 0, 1),
-    "OctyAuditCheckpointLate": gauge("octy_audit_unsigned_oldest_seconds", 901, 899),
+    "OctyAuditEntriesUnsigned": gauge("octy_audit_unsigned_oldest_seconds", 901, 899),
+    "OctyAuditCheckpointLate": Case(checkpoints(0, 0), checkpoints(0, 3600), "1520m", "10m"),
 }
 
 
