@@ -146,7 +146,8 @@ class EvidenceRig:
         change(files)
         if signed:
             inner = {name: content for name, content in files.items() if name not in (MANIFEST, SIGNATURE)}
-            return write_pack(inner, self.incident, self.signer, self.origin, self.now)
+            subjects = json.loads(files[MANIFEST])["subjects"]
+            return write_pack(inner, self.incident, self.signer, self.origin, self.now, subjects=subjects)
         return zipped(files)
 
 

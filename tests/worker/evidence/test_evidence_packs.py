@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -167,6 +168,15 @@ EMPTIED = {
 }
 
 
+def test_emptied_entry_about_the_delivery_of_new_keys_is_found(rig: EvidenceRig) -> None:
+    """No order is behind it, and it is not about the incident itself."""
+    rig.sql("UPDATE incident SET regeneration_id = (SELECT id FROM regeneration)")
+    assert verify(rig, rig.pack()).orders
+    rig.sql("UPDATE audit_entry SET detail = NULL, salt = NULL WHERE action = 'keys.ordered'")
+    found, said = broken(rig, rig.pack())
+    assert (found, "is missing" in said) == (DETAILS, True), said
+
+
 @pytest.mark.parametrize(("statement", "file"), EMPTIED.values(), ids=EMPTIED)
 def test_what_somebody_has_emptied_does_not_pass_as_erased(rig: EvidenceRig, statement: str, file: str) -> None:
     rig.sql(statement)
@@ -307,6 +317,15 @@ def test_changed_manifest_is_found(made: tuple[EvidenceRig, bytes], name: str) -
     rig, data = made
     change, expected = MANIFESTS[name]
     assert expected in broken(rig, rig.changed(data, change, signed=False))[1]
+
+
+@pytest.mark.parametrize("subjects", ["", '"subjects":5,', '"subjects":null,'])
+def test_signed_manifest_without_subjects_is_refused(made: tuple[EvidenceRig, bytes], subjects: str) -> None:
+    rig, data = made
+    files = unzip(data)
+    changed = re.sub(rb'"subjects":\[[^]]*\],?', subjects.encode(), files[MANIFEST]).replace(b",}", b"}")
+    files.update({MANIFEST: changed, SIGNATURE: rig.signer.sign(changed).encode()})
+    assert broken(rig, zipped(files)) == (MANIFEST, "manifest.json: it lacks a field")
 
 
 def test_pack_of_other_keys_is_refused(made: tuple[EvidenceRig, bytes], tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ from octy_worker.staff.operations import Nothing
 
 VERIFY_JSON = "ok, entries, erased, proven_up_to, proven_at, checkpoints, problem, problem_seq"
 PACK_JSON = (
-    "of a pack: ok, problem, file, installation, incident, made_at, made_by, entries, proven_up_to, proven_at, shown, "
-    "orders[id, action, subject, actor, proof, serial, factor, approved_by]"
+    "of a pack: ok, problem, file, installation, incident, made_at, made_by, subjects, entries, proven_up_to, "
+    "proven_at, shown, orders[id, action, subject, actor, proof, serial, factor, approved_by]"
 )
 
 _NO_KEYS = ("no public keys to verify with", f"set {AUDIT_KEYS_VARIABLE}, or give --keys FILE")

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -61,17 +61,24 @@ def make_pack(session: Session, incident_id: str, signer: AuditSigner, origin: P
         CHAIN: b"".join(_chain_line(entry) for entry in repository.entries(session)),
         CHECKPOINTS: "".join(f"{line}\n" for line in repository.saved_checkpoints(session)).encode(),
     }
-    return write_pack(files, incident_id, signer, origin, now)
+    return write_pack(files, incident_id, signer, origin, now, subjects=records.subjects)
 
 
 def write_pack(
-    files: Mapping[str, bytes], incident_id: str, signer: AuditSigner, origin: PackOrigin, now: float
+    files: Mapping[str, bytes],
+    incident_id: str,
+    signer: AuditSigner,
+    origin: PackOrigin,
+    now: float,
+    *,
+    subjects: Sequence[str],
 ) -> bytes:
-    """Return a ZIP file of these files, with a signed manifest."""
+    """Return a ZIP file of these files, with a signed manifest. `subjects`: the pack shows all entries about them."""
     manifest = canonical_json(
         {
             "format": FORMAT,
             "incident": incident_id,
+            "subjects": list(subjects),
             "installation": origin.installation,
             "made_at": int(now),
             "made_by": origin.made_by,

@@ -39,12 +39,16 @@ class InvalidPackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the installation signed. `made_at`: Unix seconds."""
+    """What the installation signed. `made_at`: Unix seconds.
+
+    `subjects`: ids of the incident, its key pairs and their replacement; the pack shows all entries about them.
+    """
 
     installation: str
     incident: str
     made_at: int
     made_by: str
+    subjects: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,10 @@ def read_pack(data: bytes, keys: Mapping[str, str]) -> Pack:
             raise InvalidPackError(name, "it does not have the hash of the manifest: it was changed")
     try:
         texts = (str(value["installation"]), str(value["incident"]), int(value["made_at"]), str(value["made_by"]))
+        subjects = tuple(sorted({*map(str, value["subjects"]), texts[1]}))
     except (KeyError, TypeError, ValueError, OverflowError):
         raise InvalidPackError(MANIFEST, "it lacks a field") from None
-    return Pack(Manifest(*texts), files)
+    return Pack(Manifest(*texts, subjects), files)
 
 
 def read_chain(pack: Pack) -> tuple[list[Entry], list[int]]:

@@ -18,8 +18,9 @@ _GRANTS = "staff."
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Entries in their order, with details; orders by time of receipt."""
+    """Entries in their order, with details; orders by time of receipt. `subjects`: of the incident itself, sorted."""
 
+    subjects: list[str]
     entries: list[Entry]
     orders: list[StaffOrder]
 
@@ -51,7 +52,9 @@ def collect_records(session: Session, incident: Incident) -> Records:
         _add_entries(session, found, col(AuditEntry.order_id).in_(found.orders))
         _add_grants(session, found)
     entries = [found.entries[seq] for seq in sorted(found.entries)]
-    return Records(entries, sorted(found.orders.values(), key=lambda order: (order.received_at, order.id)))
+    return Records(
+        sorted(found.subjects), entries, sorted(found.orders.values(), key=lambda order: (order.received_at, order.id))
+    )
 
 
 def _subjects(session: Session, incident: Incident) -> set[str]:

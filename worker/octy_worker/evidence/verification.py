@@ -46,30 +46,30 @@ def verify_pack(
     if unknown:
         raise InvalidPackError(DETAILS, f"there is no entry {unknown[0]} in the chain")
     records = read_orders(pack)
-    check_complete(entries, {record["id"] for record in records}, manifest.incident)
+    check_complete(entries, {record["id"] for record in records}, manifest.subjects)
     verifier = OrderVerifier(manifest.installation, entries, records, authorities)
     try:
         orders = tuple(verifier.verify_all())
     except RefusedSignatureError as error:
         raise InvalidPackError(ORDERS, str(error)) from None
-    check_details(entries, {record["id"] for record in records}, manifest.incident)
+    check_details(entries, {record["id"] for record in records}, manifest.subjects)
     compare_timeline(read_timeline(TIMELINE, pack), entries, manifest.incident)
     return EvidenceReport(manifest, log, sum(entry.detail is not None for entry in entries), orders)
 
 
-def check_complete(entries: Iterable[Entry], orders: Collection[str], incident: str) -> None:
-    """Check that the pack has each order that the audit log names about the incident; refused ones were not kept."""
+def check_complete(entries: Iterable[Entry], orders: Collection[str], subjects: Collection[str]) -> None:
+    """Check that the pack has each order that the audit log names about the subjects; refused ones were not kept."""
     for entry in entries:
-        is_kept = entry.subject == incident and entry.order_id and entry.action != REFUSED
+        is_kept = entry.subject in subjects and entry.order_id and entry.action != REFUSED
         if is_kept and entry.order_id not in orders:
             raise InvalidPackError(ORDERS, f"the order of entry {entry.seq} of the audit log is missing")
 
 
-def check_details(entries: Collection[Entry], orders: Collection[str], incident: str) -> None:
-    """Check that each entry about the incident and the orders has its detail, unless a later erasure names it."""
+def check_details(entries: Collection[Entry], orders: Collection[str], subjects: Collection[str]) -> None:
+    """Check that each entry about the subjects and the orders has its detail, unless a later erasure names it."""
     erased = {seq for entry in entries if entry.action == ERASED for seq in Erasure.of(entry).entries}
     for entry in entries:
-        is_shown = entry.subject == incident or entry.order_id in orders
+        is_shown = entry.subject in subjects or entry.order_id in orders
         if is_shown and entry.detail is None and entry.seq not in erased:
             why = f"the detail of entry {entry.seq} is missing, and no entry of an erasure names it"
             raise InvalidPackError(DETAILS, why)
