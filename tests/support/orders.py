@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import Unproven, UnprovenReceipts
+from octy_worker.access.receipts import Unproven
 from octy_worker.access.roles import Action
+from octy_worker.access.unproven_receipts import UnprovenReceipts
 from octy_worker.domain.staff_orders import ACTIONS
 from octy_workflows.messages import StaffAction
 from octy_workflows.order_content import OrderContent

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from passlib.totp import TOTP
@@ -12,6 +13,7 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.access import receipts
 from octy_worker.access.members import BOOTSTRAP, Members, StaffState
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import HARDWARE_KEY, Evidence, OrderReceipts, Proof, Receipt, Unproven
@@ -21,6 +23,7 @@ from octy_worker.access.totp import new_seed
 from octy_worker.audit import repository as audit
 from octy_worker.audit.chain import verify_chain
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, Revocations
+from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
 
 NOW = float(int(time.time()))
 DAY = 24 * 3600.0
@@ -148,6 +151,26 @@ def test_part_of_an_order_can_be_used_for_a_day_from_the_receipt_of_the_whole(of
             assert office.use(part, now=now) == part
         else:
             assert "order it again" in refusal(office.use, part, now=now)
+
+
+def test_use_of_a_part_verifies_the_signature_of_the_whole_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"decision": "dismiss", "leaked": False, "incidents": ["a"]}
+    whole = office.order(action=Action.DECIDE_MANY, subject="", fields=fields)
+    office.receive(whole)
+    office.use(whole, by=whole.order_id)
+    with office.world.database.write_session() as session:
+        part = office.receipts.add_part(session, whole.order_id, "a", NOW)
+    verified: list[bytes] = []
+
+    def verify(signature: str, body: bytes, **options: Any) -> CertifiedSignature:
+        verified.append(body)
+        return verify_signature(signature, body, **options)
+
+    monkeypatch.setattr(receipts, "verify_signature", verify)
+    assert office.use(part) == part
+    assert verified == [whole.to_bytes()]
 
 
 def test_repeated_receipt_needs_no_second_code_and_another_order_of_this_id_is_refused(office: Office) -> None:

@@ -23,8 +23,9 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.bulk_sql import run
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts, Unproven, UnprovenReceipts
+from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts, Unproven
 from octy_worker.access.roles import Action
+from octy_worker.access.unproven_receipts import UnprovenReceipts
 from octy_worker.dev.temporal_server import find_temporal
 from octy_workflows.messages import RefusalReason, WorkflowKind, incident_workflow_id
 from octy_workflows.order_content import STAFF_DECISION

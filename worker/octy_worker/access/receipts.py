@@ -5,24 +5,23 @@ that the row is the one that was received, what was signed, the present role, re
 did not wait for longer than `ORDER_TTL`.
 """
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
 from sqlalchemy import insert, update
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from octy_middleware.clock import to_micros, utc
-from octy_middleware.db.models import AuditEntry, StaffOrder
+from octy_middleware.db.models import StaffOrder
 from octy_worker.access.approvals import Approvals
 from octy_worker.access.members import Members
+from octy_worker.access.order_ends import STATE_TEXTS, end_of, not_received, record_refusal
 from octy_worker.access.order_states import (
     BREAK_GLASS,
     ORDER_TTL,
     RECEIVED,
-    REFUSED,
     USED,
     OrderState,
     UnusableOrderError,
@@ -82,7 +81,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Proven:
+class Proven:
     """How a new order was proven: columns of its row."""
 
     factor: str
@@ -90,6 +89,15 @@ class _Proven:
     certificate: str = ""
     serial: int = 0
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A row whose code and proof are right, and what was ordered. `whole`: of a part, the order of many acts."""
+
+    row: StaffOrder
+    order: Order
+    whole: "Verified | None" = None
 
 
 class OrderReceipts:
@@ -157,11 +165,11 @@ class OrderReceipts:
         `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
         """
         row = self._row_about(session, order_id, action, subject)
-        order = self._verified(session, row)
-        since = self._check_authority(session, row, order)
-        end = _end_of(session, order_id, by)
+        verified = self._verify(session, row)
+        order, since = verified.order, self._check_authority(session, verified)
+        end = end_of(session, order_id, by)
         if end is not None:  # also where somebody has set the row's state back
-            raise UnusableOrderError(f"the staff order of this id {_SAID[end]}", RefusalReason.ORDER_USED)
+            raise UnusableOrderError(f"the staff order of this id {STATE_TEXTS[end]}", RefusalReason.ORDER_USED)
         if row.state == OrderState.RECEIVED and now - since > ORDER_TTL:
             raise UnusableOrderError(_EXPIRED, RefusalReason.ORDER_EXPIRED)
         marked = session.connection().execute(
@@ -170,7 +178,7 @@ class OrderReceipts:
             .values(state=OrderState.USED, used_by=by, ended_at=utc(now), private="")
         )
         if marked.rowcount != 1 and not (row.state == OrderState.USED and row.used_by == by):
-            raise UnusableOrderError(_not_received(row), RefusalReason.ORDER_USED)
+            raise UnusableOrderError(not_received(row), RefusalReason.ORDER_USED)
         if marked.rowcount == 1:
             audit.append(
                 session, USED, actor=order.actor, subject=subject, order_id=order_id, detail={"by": by}, now=now
@@ -231,7 +239,7 @@ class OrderReceipts:
             raise RefusedSignatureError("the order is for another installation")
         return order
 
-    def _judge(self, session: Session, order: Order, body: bytes, proof: Proof | None, now: float) -> _Proven:
+    def _judge(self, session: Session, order: Order, body: bytes, proof: Proof | None, now: float) -> Proven:
         """Return how a new order is proven. Raises RefusedSignatureError."""
         match proof:
             case Evidence():
@@ -239,9 +247,9 @@ class OrderReceipts:
             case PasskeyEvidence():
                 member = self._members.require_active(session, order.actor, required_role(order.action, order.fields))
                 factor = self._passkeys.use(session, member, order, proof)
-                return _Proven(factor, proof.answer, source=proof.source or "")
+                return Proven(factor, proof.answer, source=proof.source or "")
             case BreakGlass():
-                return _Proven(BREAK_GLASS)
+                return Proven(BREAK_GLASS)
             case Unproven():
                 raise RefusedSignatureError("an order needs a signature: OCTY_STAFF_AUTH is on")
             case None:
@@ -249,7 +257,7 @@ class OrderReceipts:
             case unknown:
                 assert_never(unknown)
 
-    def _judge_signature(self, session: Session, order: Order, body: bytes, evidence: Evidence, now: float) -> _Proven:
+    def _judge_signature(self, session: Session, order: Order, body: bytes, evidence: Evidence, now: float) -> Proven:
         signed = self._verify_signature(order, body, evidence.signature, now)
         check_source(signed.certificate, evidence.source)
         member = self._members.require_active(session, order.actor, required_role(order.action, order.fields))
@@ -262,7 +270,7 @@ class OrderReceipts:
                 "a second factor is missing: a one-time password, or a key that verifies its user"
             )
         certificate = signed.certificate
-        return _Proven(factor, evidence.signature, certificate.text(), certificate.serial, evidence.source or "")
+        return Proven(factor, evidence.signature, certificate.text(), certificate.serial, evidence.source or "")
 
     def _verify_signature(self, order: Order, body: bytes, signature: str, at: float) -> CertifiedSignature:
         signed = verify_signature(signature, body, namespace=order.namespace, authorities=self._authorities, now=at)
@@ -287,8 +295,8 @@ class OrderReceipts:
         if row.certificate:
             signed = self._verify_signature(order, body, row.signature, row.received_at.timestamp())
             serial = signed.certificate.serial
-        if row.state not in _SAID:  # written by SQL
-            raise UnusableOrderError(_not_received(row), RefusalReason.ORDER_USED)
+        if row.state not in STATE_TEXTS:  # written by SQL
+            raise UnusableOrderError(not_received(row), RefusalReason.ORDER_USED)
         return Receipt(order, serial, row.factor, OrderState(row.state))
 
     def _row_about(self, session: Session, order_id: str, action: Action, subject: str) -> StaffOrder:
@@ -301,6 +309,9 @@ class OrderReceipts:
 
     def _verified(self, session: Session, row: StaffOrder) -> Order:
         """Return what was ordered, if the row is the one that was received and its proof is right."""
+        return self._verify(session, row).order
+
+    def _verify(self, session: Session, row: StaffOrder) -> Verified:
         if not self.has_right_code(row):
             raise UnusableOrderError(
                 "the staff order of this id was not received by this system, or was changed",
@@ -310,13 +321,14 @@ class OrderReceipts:
             whole = session.get(StaffOrder, row.part_of)
             if whole is None or whole.part_of:
                 raise UnusableOrderError("there is no staff order of this id", RefusalReason.ORDER_MISSING)
-            return _part_of(self._verified(session, whole), row.subject)
+            verified = self._verify(session, whole)
+            return Verified(row, _part_of(verified.order, row.subject), verified)
         body = row.body.encode()
         order = self._read(body)
         if (order.order_id, order.action, order.subject, order.actor) != (row.id, row.action, row.subject, row.actor):
             raise UnusableOrderError("the staff order of this id is about something else", RefusalReason.ORDER_MISMATCH)
         self._check_proof(session, row, order, body)
-        return order
+        return Verified(row, order)
 
     def _is_right(self, mac: str, fields: dict[str, str | int]) -> bool:
         return self._macs.is_right(mac, "staff_order", fields)
@@ -332,47 +344,20 @@ class OrderReceipts:
                 member = self._members.require(session, order.actor)
                 self._passkeys.verify_again(session, member, order, row.factor, row.signature)
 
-    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> float:
+    def _check_authority(self, session: Session, verified: Verified) -> float:
         """Return since when the order can be used: Unix seconds of its receipt or approval; of a part, of the whole's.
 
         Raises RefusedSignatureError unless the person may order this now.
         """
+        row, order = verified.row, verified.order
         if row.factor != BREAK_GLASS:
             with _not_allowed():
                 self._members.require_active(session, order.actor, required_role(order.action, order.fields))
             if order.action in self._four_eyes:
                 return self.approvals.require(session, order)
-        if not row.part_of:
+        if verified.whole is None:
             return row.received_at.timestamp()
-        whole = session.get_one(StaffOrder, row.part_of)
-        return self._check_authority(session, whole, self._verified(session, whole))
-
-
-class UnprovenReceipts(OrderReceipts):
-    """Receives orders without any proof: OCTY_STAFF_AUTH=off, for development on one machine. Needs no keys."""
-
-    def __init__(self, installation: str) -> None:
-        self._installation = installation
-        self._four_eyes = frozenset()
-
-    def _judge(self, session: Session, order: Order, body: bytes, proof: Proof | None, now: float) -> _Proven:  # noqa: ARG002
-        if proof is None:
-            raise RefusedSignatureError("there is no order of this id yet")
-        return _Proven(UNPROVEN)
-
-    def _code_of(self, row: dict[str, str], received_at: float) -> str:  # noqa: ARG002
-        return ""
-
-    def _is_right(self, mac: str, fields: dict[str, str | int]) -> bool:  # noqa: ARG002
-        return True
-
-    def _check_proof(self, session: Session, row: StaffOrder, order: Order, body: bytes) -> None:
-        """Nothing is proven."""
-
-    def _check_authority(self, session: Session, row: StaffOrder, order: Order) -> float:  # noqa: ARG002
-        """Nobody is asked who they are."""
-        whole = session.get_one(StaffOrder, row.part_of) if row.part_of else row
-        return whole.received_at.timestamp()
+        return self._check_authority(session, verified.whole)
 
 
 def _part_of(order: Order, subject: str) -> Order:
@@ -382,18 +367,7 @@ def _part_of(order: Order, subject: str) -> Order:
         raise UnusableOrderError(str(error), RefusalReason.ORDER_MISMATCH) from None
 
 
-def _not_received(row: StaffOrder) -> str:
-    """Return why an order can't be used by its state, which may have been set by SQL."""
-    return f"the staff order of this id {_SAID.get(row.state, 'has no valid state')}"
-
-
 _EXPIRED = "the staff order of this id was received more than 24 hours ago and not used; order it again"
-_SAID: dict[str, str] = {
-    OrderState.WAITING: "waits for a second person",
-    OrderState.RECEIVED: "was used already",  # by a call at the same time
-    OrderState.USED: "was used already",
-    OrderState.REFUSED: "was refused already",
-}
 
 
 @contextmanager
@@ -403,32 +377,3 @@ def _not_allowed() -> Iterator[None]:
         yield
     except RefusedSignatureError as error:
         raise UnusableOrderError(str(error), RefusalReason.ORDER_NOT_ALLOWED) from None
-
-
-def record_refusal(
-    session: Session, actor: str, subject: str, why: str, *, order_id: str, now: float, was_received: bool = False
-) -> None:
-    """Append a refused order to the audit log. `was_received`: it can't be used any more."""
-    detail = {"why": why, **({"received": True} if was_received else {})}
-    audit.append(session, REFUSED, actor=actor, subject=subject, order_id=order_id, detail=detail, now=now)
-
-
-def _end_of(session: Session, order_id: str, by: str) -> OrderState | None:
-    """Return how the audit log says that the order has ended: used by another call, or refused after its receipt."""
-    query = select(AuditEntry.action, AuditEntry.detail).where(AuditEntry.order_id == order_id)
-    for action, detail in session.exec(query.where(col(AuditEntry.action).in_([USED, REFUSED]))):
-        said = _fields_of(detail)
-        if action == USED and said != {"by": by}:
-            return OrderState.USED
-        if action == REFUSED and (said is None or "received" in said):
-            return OrderState.REFUSED
-    return None
-
-
-def _fields_of(detail: str | None) -> dict[str, object] | None:
-    """Return a detail's fields; None for one that was erased, or that SQL has made unreadable."""
-    try:
-        said = json.loads(detail or "")
-    except (ValueError, RecursionError):
-        return None
-    return said if isinstance(said, dict) else None

@@ -14,9 +14,10 @@ from octy_worker.access.enrolments import Enrolments
 from octy_worker.access.factor_enrolment import FactorEnrolments
 from octy_worker.access.members import Members
 from octy_worker.access.passkey_orders import PasskeyOrders
-from octy_worker.access.receipts import OrderReceipts, UnprovenReceipts
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.unproven_receipts import UnprovenReceipts
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from octy_worker.settings import StaffSettings

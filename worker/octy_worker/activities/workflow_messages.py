@@ -11,9 +11,10 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import AuditEntry, Incident
 from octy_middleware.states import IncidentState
+from octy_worker.access.order_ends import record_refusal
 from octy_worker.access.order_states import REFUSED, UnusableOrderError
 from octy_worker.access.orders import is_order_id
-from octy_worker.access.receipts import OrderReceipts, record_refusal
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.staff_orders import ACTIONS, content_of

@@ -4,9 +4,10 @@ from typing import Any, NoReturn
 
 from octy_middleware.db.models import StaffOrder
 from octy_middleware.errors import InvalidInputError
+from octy_worker.access.order_ends import record_refusal
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import InvalidOrderError, Order
-from octy_worker.access.receipts import Evidence, Proof, Receipt, record_refusal
+from octy_worker.access.receipts import Evidence, Proof, Receipt
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, WaitsForApprovalError
 from octy_worker.staff.context import StaffContext

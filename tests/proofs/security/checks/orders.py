@@ -3,6 +3,7 @@
 from proofs.security.checks.check import Check
 
 _RECEIPTS = "octy_worker/access/receipts.py"
+_ENDS = "octy_worker/access/order_ends.py"
 _MEMBERS = "octy_worker/access/members.py"
 _APPROVALS = "octy_worker/access/approvals.py"
 _TESTS = "worker/access/test_receipts.py"
@@ -170,7 +171,7 @@ USE = (
     ),
     Check(
         "used order whose state was set back by SQL",
-        _RECEIPTS,
+        _ENDS,
         'if action == USED and said != {"by": by}:',
         "if False:",
         (f"{_TESTS}::test_order_set_back_to_unused_by_sql_is_refused[sqlite]",),
@@ -178,7 +179,7 @@ USE = (
     ),
     Check(
         "refused order whose state was set back by SQL",
-        _RECEIPTS,
+        _ENDS,
         'if action == REFUSED and (said is None or "received" in said):',
         "if False:",
         (f"{_FOUR_EYES}::test_refused_order_whose_state_is_set_back_by_sql_is_not_used[sqlite]",),
