@@ -192,7 +192,7 @@ def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(lapto
     ("words", "hint"),
     [
         (("incidents", "release"), "repeat the command with this id; it is carried out once"),
-        (("staff", "reset", "vic"), "what it made is lost: order it anew, without --order-id"),
+        (("staff", "reset", "vic"), "what it made is lost: order it again, without --order-id"),
     ],
 )
 def test_order_whose_answer_is_lost_is_named_with_its_id(laptop: Laptop, words: tuple[str, ...], hint: str) -> None:

@@ -18,7 +18,7 @@ from octy_worker.private_files import new_private_file
 from octy_worker.staff.acts import EXPORT, Export
 from octy_worker.staff.queries import FIND_INCIDENT, IncidentRef
 
-_ANEW = "order it anew, without --order-id: one order makes one file"
+_AGAIN = "order it again, without --order-id: one order makes one file"
 EXPORT_JSON = "incident_id, file, bytes, sha256, actor"
 
 
@@ -48,7 +48,7 @@ def export(
             pack = desk.order(EXPORT, incident_id, Export(), reason, order_id=order_id)
             content = base64.b64decode(pack.content)
             if hashlib.sha256(content).hexdigest() != pack.sha256:
-                raise CommandError("the pack was damaged on its way", _ANEW)
+                raise CommandError("the pack was damaged on its way", _AGAIN)
             file.write(content)
         who = desk.actor
     value = {"incident_id": incident_id, "file": str(out), "bytes": len(content), "sha256": pack.sha256, "actor": who}

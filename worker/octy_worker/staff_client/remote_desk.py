@@ -20,7 +20,7 @@ _MARGIN = 30.0  # seconds that a request may take longer than the act's own time
 
 _FOR_AUTHOR = (
     "repeat the command with this id; where it says that the order was used already, what it made is lost: order it "
-    "anew, without --order-id"
+    "again, without --order-id"
 )
 
 
