@@ -82,6 +82,23 @@ def test_invited_person_enrols_a_passkey_and_is_logged_in(site: StaffSite, enrol
     assert enrolled.page.evaluate("document.cookie") == ""
 
 
+def test_button_waits_for_the_script_without_which_no_passkey_is_asked_for(site: StaffSite, tab: Tab) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    tab.page.route("**/*.js", hold)
+    tab.page.goto(site.link("ada"), wait_until="commit")
+    enter_code(site, tab)
+    button = tab.page.get_by_role("button", name="Register a passkey")
+    button.wait_for()
+    assert button.is_disabled()
+    held[-1].continue_()
+    button.click()
+    tab.page.get_by_role("heading", name="Orders to sign").wait_for()
+
+
 def test_person_logs_in_by_certificate_and_passkey(site: StaffSite, enrolled: Tab) -> None:
     log_out(enrolled)
     enter_code(site, enrolled)

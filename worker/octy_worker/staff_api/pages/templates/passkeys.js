@@ -64,4 +64,8 @@ for (const form of document.querySelectorAll("form[data-options]")) {
     event.preventDefault();
     ask(form);
   });
+  // Until here the button is disabled: without this script the form would be sent without an answer.
+  window.addEventListener("pageshow", () => {
+    form.querySelector("button").disabled = false; // also after "Back", when the page comes out of the browser's cache
+  });
 }
