@@ -5,7 +5,7 @@
 FOLDER has the code to compare with: `git worktree add FOLDER COMMIT`. This checkout plays twice; how far the two are
 apart is noise (A/A). Each side is a process (`against_side`) that uses the code of its checkout from the schema to the
 load generator. It starts one uvicorn (httptools, uvloop) on each database, which stays, and waits for its turns.
-Instructions, by valgrind, are counted once a side: a loaded machine does not change them.
+Instructions, by valgrind, are counted once a side: a loaded machine hardly changes them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Instructions of a request by valgrind's callgrind: a figure that the load of a machine does not change.
+"""Instructions of a request by valgrind's callgrind: a figure that the load of a machine hardly changes.
 
 One process sends few and then many requests; the difference of the counts, divided by that of the requests, is free of
 what happens once. Counting begins when everything is imported and warm. All threads of the process are counted; the
@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 Key = TypeVar("Key")
-SPREAD_OF_INSTRUCTIONS = 0.02
-"""What two counts of one code may differ by, as a part of the count. Up to 0.013 was seen in 18 counts: SQLite's pages
-and the threads' waits are not the same in every run."""
 _FEW, _MANY = 10, 110
 _HOT_PATH = Path(__file__).with_name("hot_path.py")
 
@@ -38,7 +35,7 @@ class Job:
 
 
 def count_all(jobs: Mapping[Key, Job], step: Callable[[], None]) -> dict[Key, float]:
-    """Return the instructions of each job's requests. All cores count at once, as that does not change the counts."""
+    """Return the instructions of each job's requests. All cores count at once: the counts are no times."""
 
     def one(job: Job) -> float:
         found = count(job)
