@@ -19,7 +19,7 @@ _ended: dict[str, str] = {}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    """Heed variables that Python has not read: it is the fork of a process that ran already."""
+    """Apply variables that Python has not read: it is the fork of a process that ran already."""
     sys.pycache_prefix, sys.dont_write_bytecode = os.environ[COMPILED], bool(os.environ["PYTHONDONTWRITEBYTECODE"])
 
 

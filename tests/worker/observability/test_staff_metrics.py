@@ -149,7 +149,7 @@ def rows_until_the_end(rows: Iterable[object]) -> Iterator[object]:
 def test_changed_entry_is_found_part_by_part_until_it_is_right_again(
     rig: StaffRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = reading(rig)  # up to the end: the next reading begins anew
+    read = reading(rig)  # up to the end: the next reading starts at the beginning
     monkeypatch.setattr(staff, "VERIFIED_ENTRIES", 5)
     sql(rig, "UPDATE audit_entry SET actor = 'x' || actor WHERE seq = 7")
     assert [read("octy_audit_log_whole") for _ in range(3)] == [1, 0, 0]

@@ -109,7 +109,7 @@ LOG = (
         "if checkpoint.installation != installation:",
         "if False:",
         (f"{_CONTINUE}[foreign]",),
-        "Checkpoints of a test installation with the same keys stand for ours.",
+        "Checkpoints of a test installation with the same keys count as ours.",
     ),
 )
 
