@@ -5,7 +5,10 @@ load generator on the others. CPU is that of the server's processes, with the re
 server; on a shared machine it is the steadier figure, for throughput also pays for other processes.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from support.world import Keys, World
@@ -14,7 +17,6 @@ from proofs.benchmarks.apps.bare import PATH
 from proofs.benchmarks.apps.contenders import (
     BARE,
     BARE_WSGI,
-    BY_NAME,
     DJANGO,
     FASTAPI,
     FLASK,
@@ -44,7 +46,11 @@ BASES = {
 def measure(lab: Lab) -> dict[str, Any]:
     with lab.worlds() as worlds, Generator() as generator:
         keys = {database: world.register("acme") for database, world in worlds.items()}
-        found = {server: _one_server(lab, server, worlds, keys, generator) for server in COMMANDS}
+        found = {}
+        for server in COMMANDS:
+            contenders = contenders_on(server, databases_on(server, lab.databases, lab.sizes))
+            series = play_server(lab, server, contenders, worlds=worlds, keys=keys, generator=generator)
+            found[server] = summary(series, {contender.name: contender.base for contender in contenders})
     return {
         "rounds": lab.sizes.http_rounds,
         "seconds": lab.sizes.http_seconds,
@@ -68,13 +74,21 @@ def contenders_on(server: str, databases: tuple[str, ...]) -> list[Contender]:
     ]
 
 
-def _one_server(
-    lab: Lab, server: str, worlds: dict[str, World], keys: dict[str, Keys], generator: Generator
-) -> dict[str, Any]:
+def play_server(
+    lab: Lab,
+    server: str,
+    contenders: Sequence[Contender],
+    *,
+    worlds: dict[str, World],
+    keys: dict[str, Keys],
+    generator: Generator,
+) -> dict[str, Series]:
+    """Start all contenders on a server of their own each; return the figures of their turns. Accepted requests."""
     sizes = lab.sizes
-    with running_servers(lab.folder / _file_name(server)) as group:
+    folder = Path(mkdtemp(prefix=_file_name(server), dir=lab.folder))
+    with running_servers(folder) as group:
         served, jobs = {}, {}
-        for contender in contenders_on(server, databases_on(server, lab.databases, sizes)):
+        for contender in contenders:
             database = contender.database or lab.databases[0]
             authorization = keys[database].basic()
             served[contender.name] = one = group.launch(
@@ -94,20 +108,20 @@ def _one_server(
             responses = len(load.times[0])
             return {"per_second": responses / load.seconds, "cpu_us": load.cpu / responses * 1e6}
 
-        return summary(lab.play(f"over HTTP, {server}", list(jobs), sizes.http_rounds, turn))
+        return lab.play(f"over HTTP, {server}", list(jobs), sizes.http_rounds, turn)
 
 
 def _file_name(server: str) -> str:
     return "".join(filter(str.isalnum, server))
 
 
-def summary(series: dict[str, Series]) -> dict[str, Any]:
+def summary(series: dict[str, Series], bases: Mapping[str, str]) -> dict[str, Any]:
     """Return each contender's spreads and its ratios to its bare app, 1 for as good as that."""
     found: dict[str, Any] = {}
     for name, mine in series.items():
-        base = series[BY_NAME[name].base]
+        base = series[bases[name]]
         found[name] = {
-            "base": BY_NAME[name].base,
+            "base": bases[name],
             "per_second": Spread.of(mine["per_second"]),
             "cpu_us": Spread.of(mine["cpu_us"]),
             "throughput_ratio": Spread.of(ratios(mine["per_second"], base["per_second"])),

@@ -70,7 +70,7 @@ def test_over_http_ratios_are_below_one_for_less_throughput_or_more_cpu():
         BARE: {"per_second": [1000.0, 2000.0], "cpu_us": [10.0, 20.0]},
         STARLETTE: {"per_second": [500.0, 1500.0], "cpu_us": [40.0, 40.0]},
     }
-    found = http_bench.summary(series)
+    found = http_bench.summary(series, dict.fromkeys(series, BARE))
     assert found[BARE]["throughput_ratio"].median == found[BARE]["cpu_ratio"].median == 1.0
     assert found[STARLETTE]["throughput_ratio"] == Spread.of([0.5, 0.75])
     assert found[STARLETTE]["cpu_ratio"] == Spread.of([0.25, 0.5])

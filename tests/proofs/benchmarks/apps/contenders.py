@@ -40,14 +40,16 @@ class Contender:
         return AUTHORIZATION if self.base == DJANGO and not self.database else authorization
 
 
-class _NoRecorder(Recorder):
+class NoRecorder(Recorder):
+    """Queues nothing."""
+
     def record(self, event: AuthEvent) -> bool:
         return True  # as if it were queued
 
 
 def without_recording(settings: Settings) -> Authenticator:
     """Return an authenticator that does not record accepted requests. The product has no such switch."""
-    with patch("octy_middleware.auth.authenticator.Recorder", _NoRecorder):
+    with patch("octy_middleware.auth.authenticator.Recorder", NoRecorder):
         return Authenticator(settings)
 
 

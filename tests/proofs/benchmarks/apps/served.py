@@ -6,6 +6,7 @@ from pathlib import Path
 from octy_middleware import Settings
 from proofs.benchmarks.apps.bare import CONTROL, Bare, Unrecorded
 from proofs.benchmarks.apps.contenders import BY_NAME, Setup
+from proofs.benchmarks.apps.left_out import LEFT_OUT
 
 
 def _build() -> object:
@@ -14,7 +15,8 @@ def _build() -> object:
     if name == CONTROL:
         return Unrecorded(Bare(), settings, public_key, os.environ["BENCH_DIGEST"])
     folder, secret = Path(os.environ["BENCH_FOLDER"]), os.environ["BENCH_SECRET"]
-    return BY_NAME[name].build(Setup(settings, public_key, secret, os.environ["BENCH_AUTHORIZATION"], folder))
+    contender = BY_NAME.get(name) or LEFT_OUT[name]
+    return contender.build(Setup(settings, public_key, secret, os.environ["BENCH_AUTHORIZATION"], folder))
 
 
 app = _build()
