@@ -8,6 +8,8 @@ TESTED := $(VENV)/wheel
 SOURCES := pyproject.toml README.md LICENSE $(shell find octy_middleware workflows/octy_workflows worker/octy_worker -type f -not -name '*.pyc')
 # Two more than there are processors, because tests also wait for servers.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
+# Which tests run on PostgreSQL: those of code with SQL of its own, or all. See tests/support/database_choice.py.
+POSTGRESQL ?= own-sql
 VERSIONS := python3.11 python3.12 python3.13 python3.14
 DATA ?= examples/data/login-attempts.csv
 REPORT ?= demo-report.json
@@ -15,7 +17,7 @@ HEADERS ?= 10000000
 KILLS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all proofs coverage dist bench conformance fuzz load faults check format lock clean
+.PHONY: help install demo dev test test-postgresql test-all proofs coverage dist bench conformance fuzz load faults check format lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -66,9 +68,12 @@ COMPILE_TESTS = test -z "$$(find tests -name '*.py' -newer $(TESTED)/.compiled 2
 
 test: $(TESTED)/.installed ## Tests of the built wheel, several at a time (WORKERS=n; TESTS="tests/worker -k mail" for some)
 	@begun=$$(date +%s); $(if $(TESTS),,$(COMPILE_TESTS);) $(PYTEST) \
-		$(or $(TESTS),--ignore=tests/proofs $(FULL_SIZE:%=--ignore=%)) \
+		$(or $(TESTS),--postgresql=$(POSTGRESQL) --ignore=tests/proofs $(FULL_SIZE:%=--ignore=%)) \
 		$(if $(TESTS),,&& mkdir -p .octy && \
 		echo "$$(($$(date +%s) - begun)) $$(git rev-parse HEAD 2>/dev/null)" > .octy/test-seconds)
+
+test-postgresql: $(TESTED)/.installed ## The tests that `make test` runs on SQLite only, on PostgreSQL
+	@$(PYTEST) --postgresql=others --ignore=tests/proofs $(FULL_SIZE:%=--ignore=%)
 
 proofs: WORKERS := logical # they load the processors themselves
 proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs and of whole hosts
@@ -81,7 +86,7 @@ test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with 
 	@for python in $(VERSIONS); do command -v $$python >/dev/null && $$python -c 'import venv' 2>/dev/null || \
 		{ echo "octy: $$python is not installed: left out"; continue; }; \
 		echo "octy: testing on $$($$python --version)"; \
-		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python FULL_SIZE= || exit 1; done
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python FULL_SIZE= POSTGRESQL=all || exit 1; done
 	@echo "octy: all tests passed on every Python that was found"
 
 dist: install ## Build the wheel and the sdist into dist/, and say how to install them

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from support.compiled_statements import share_compiled_statements
-from support.databases import DATABASES, remove_template
+from support.database_choice import (
+    database_kind,
+    database_kind_of,
+    describe,
+    pytest_addoption,
+    pytest_collection_modifyitems,
+)
+from support.databases import remove_template
 from support.few_authorities import look_authorities_up
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.memory_folder import use_memory_folder
@@ -22,7 +29,14 @@ import octy_middleware
 import octy_worker
 import octy_workflows
 
-__all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal_summary"]  # pytest finds them here
+__all__ = [  # pytest finds them here
+    "database_kind",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+    "pytest_terminal_summary",
+]
 
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
@@ -33,44 +47,21 @@ os.environ.setdefault("GOGC", "800")
 share_compiled_statements()
 
 
-def pytest_report_header() -> str:
-    """Say which code is tested; `make test` sets OCTY_TEST_WHEEL and refuses the sources."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which code is tested, and on which databases; `make test` sets OCTY_TEST_WHEEL and refuses the sources."""
     sources = {Path(str(module.__file__)).parents[1] for module in (octy_middleware, octy_workflows, octy_worker)}
     listed = ", ".join(sorted(map(str, sources)))
     if "OCTY_TEST_WHEEL" in os.environ and not all(source.is_relative_to(sys.prefix) for source in sources):
         raise pytest.UsageError(f"the wheel is not tested: packages were imported from {listed}")
-    return f"octy: packages of {listed}"
-
-
-@pytest.fixture(params=DATABASES)
-def database_kind(request: pytest.FixtureRequest) -> str:
-    """Which kind of database; a test marked `sqlite` is about what only a file can do."""
-    return str(request.param)
-
-
-def _is_foreign(item: pytest.Item) -> bool:
-    database_kind = getattr(item, "callspec", None) and item.callspec.params.get("database_kind")  # type: ignore[attr-defined]
-    return item.get_closest_marker("sqlite") is not None and database_kind == "postgresql"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests about files away from servers: there is nothing to skip, they have no such case."""
-    foreign = [item for item in items if _is_foreign(item)]
-    items[:] = [item for item in items if item not in foreign]
-    if foreign:
-        config.hook.pytest_deselected(items=foreign)
+    return [f"octy: packages of {listed}", describe(config)]
 
 
 class _Scheduling(LoadFileScheduling):
     """A file at a time; but all stories on one kind of database at once: else each file starts the stack again."""
 
     def _split_scope(self, nodeid: str) -> str:
-        database_kind = next((database_kind for database_kind in DATABASES if f"[{database_kind}" in nodeid), "")
-        return (
-            f"story on {database_kind}"
-            if database_kind and "tests/story/" in nodeid
-            else str(super()._split_scope(nodeid))
-        )
+        kind = database_kind_of(nodeid)
+        return f"story on {kind}" if kind and "tests/story/" in nodeid else str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
