@@ -1,5 +1,6 @@
-"""The key record of a request, as a tuple and packed into bytes, so that a million of them fit into 300 MB."""
+"""The key record of a request, as a tuple and packed into bytes, so that a million of them fit into 250 MB."""
 
+from itertools import product
 from math import inf
 from struct import Struct
 from typing import NamedTuple
@@ -9,13 +10,17 @@ from octy_middleware.clock import to_micros
 from octy_middleware.keys.secret import row_binding
 from octy_middleware.states import KeyPairState
 
-_HEAD = Struct(
-    ">16s16sBqHH"
-)  # key pair, account, state, end, lengths of the two parts of the digest; then the parts and the reference
-_LENGTHS = Struct(">HH")
-_STATES = tuple(KeyPairState)
-_STATE_NUMBERS: dict[str, int] = {state.value: place for place, state in enumerate(_STATES)}
+# Key pair, account, state, lengths of the two parts of the digest; then the parts, the reference, and the end if any.
+_HEAD = Struct(">16s16sBHB")
+_LENGTHS = Struct(">HB")
+_END = Struct(">q")
+_MAX_RAW = 255  # bytes of a digest's hexadecimal part
+_STATES = tuple(product(KeyPairState, (False, True)))  # each without and with an end
+_STATE_NUMBERS: dict[tuple[str, bool], int] = {
+    (state.value, has_end): number for number, (state, has_end) in enumerate(_STATES)
+}
 _UUID_LENGTH = 16  # bytes of a UUID
+_STATE_AT = 2 * _UUID_LENGTH
 
 
 class KeyRecord(NamedTuple):
@@ -52,7 +57,7 @@ class CachedRecords:
     __slots__ = ("records", "trusted_until")
 
     def __init__(self) -> None:
-        self.records: dict[bytes, bytes] = {}  # packed: a million of them fit into 300 MB
+        self.records: dict[bytes, bytes] = {}  # packed: a million of them fit into 250 MB
         self.trusted_until = -inf
 
 
@@ -61,17 +66,17 @@ def pack(record: KeyRecord) -> bytes:
 
     Raises ValueError for invalid ids, and KeyError for an unknown state.
     """
-    ends_at = -1 if record.ends_at is None else record.ends_at
+    has_end = record.ends_at is not None
+    end = _END.pack(record.ends_at or 0)  # packed even if there is none: equal work
     prefix, digest = _split_digest(record.digest)
     head = _HEAD.pack(
         _uuid_bytes(record.pair_id),
         _uuid_bytes(record.account_id),
-        _STATE_NUMBERS[record.state],
-        ends_at,
+        _STATE_NUMBERS[record.state, has_end],
         len(prefix),
         len(digest),
     )
-    return head + prefix + digest + record.reference.encode()
+    return b"".join((head, prefix, digest, record.reference.encode(), end[: _END.size * has_end]))
 
 
 def _uuid_bytes(identifier: str) -> bytes:
@@ -83,21 +88,22 @@ def _uuid_bytes(identifier: str) -> bytes:
 
 
 def _split_digest(stored: str) -> tuple[bytes, bytes]:
-    """Split a digest into its text and its hexadecimal part as bytes, empty if it has none."""
+    """Split a digest into its text and its hexadecimal part as bytes, empty if it has none or a long one."""
     prefix, dollar, digest = stored.rpartition("$")
     try:
         raw = bytes.fromhex(digest)
     except ValueError:
         return stored.encode(), b""
-    return ((prefix + dollar).encode(), raw) if raw.hex() == digest else (stored.encode(), b"")
+    is_exact = len(raw) <= _MAX_RAW and raw.hex() == digest
+    return ((prefix + dollar).encode(), raw) if is_exact else (stored.encode(), b"")
 
 
 def is_live(packed: bytes, now: float) -> bool:
     """Return `KeyRecord.is_live` of a packed record."""
-    _, _, state, ends_at, _, _ = _HEAD.unpack_from(packed)
-    if _STATES[state] is KeyPairState.ACTIVE:
+    state, has_end = _STATES[packed[_STATE_AT]]
+    if state is KeyPairState.ACTIVE:
         return True
-    return _STATES[state] is KeyPairState.RETIRING and (ends_at < 0 or to_micros(now) < ends_at)
+    return state is KeyPairState.RETIRING and (not has_end or to_micros(now) < _END.unpack_from(packed, -_END.size)[0])
 
 
 def digest_of(packed: bytes) -> str:
@@ -114,14 +120,15 @@ def row_binding_of(public_key: str, packed: bytes) -> bytes:
 
 def unpack(public_key: str, packed: bytes) -> KeyRecord:
     """Return the record of this key from the bytes that `pack` returned."""
-    pair, account, state, ends_at, prefix, digest = _HEAD.unpack_from(packed)
-    end = _HEAD.size + prefix + digest
+    pair, account, number, prefix, digest = _HEAD.unpack_from(packed)
+    state, has_end = _STATES[number]
+    [ends_at] = _END.unpack_from(packed, -_END.size)  # read even if there is none: equal work
     return KeyRecord(
         str(UUID(bytes=pair)),
         str(UUID(bytes=account)),
-        packed[end:].decode(),
+        packed[_HEAD.size + prefix + digest : len(packed) - _END.size * has_end].decode(),
         public_key,
         digest_of(packed),
-        _STATES[state],
-        None if ends_at < 0 else ends_at,
+        state,
+        ends_at if has_end else None,
     )
