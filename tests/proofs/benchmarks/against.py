@@ -25,6 +25,7 @@ from rich.progress import Progress
 from support.paths import ROOT
 
 from proofs.benchmarks import instructions
+from proofs.benchmarks.against_side import AT_A_RATE
 from proofs.benchmarks.hot_paths import IN_INSTRUCTIONS
 from proofs.benchmarks.lab import NAMES, Lab
 from proofs.benchmarks.machine import on_one_core
@@ -38,12 +39,19 @@ IN_PROCESS = "accepted, in process, sqlite"
 LOADS = (
     IN_PROCESS,
     *(f"accepted, {name}" for name in NAMES),
-    *(f"refused, {name}, {kind}" for name in NAMES for kind in ("one key", "a key each", "one connection")),
+    *(f"refused, {name}, {kind}" for name in NAMES for kind in ("one key", "a key each", "one connection", AT_A_RATE)),
 )
 """By name, as `against_side` reads them: kind, database, which keys."""
 INSTRUCTIONS = "instructions"
 _SIDE = Path(__file__).with_name("against_side.py")
-_FIGURES = (("per_second", "a second", 0), ("cpu_us", "CPU µs", 1), ("p50_ms", "p50 ms", 2), ("p99_ms", "p99 ms", 2))
+_FIGURES = (
+    ("per_second", "a second", 0),
+    ("cpu_us", "CPU µs", 1),
+    ("p50_ms", "p50 ms", 2),
+    ("p99_ms", "p99 ms", 2),
+    ("accepted_p50_ms", "accepted p50 ms", 2),
+    ("accepted_p99_ms", "accepted p99 ms", 2),
+)
 
 
 class Side:

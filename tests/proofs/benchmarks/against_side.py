@@ -21,10 +21,12 @@ from octy_worker.dev.processes import ProcessGroup
 from proofs.benchmarks.apps.bare import PATH, Bare
 from proofs.benchmarks.apps.contenders import recording
 from proofs.benchmarks.arms import AsgiArm
-from proofs.benchmarks.generator import ClosedLoop, Generator
+from proofs.benchmarks.generator import ClosedLoop, FixedRate, Generator, Stream
 from proofs.benchmarks.servers import UVICORN, ServerGroup
 from proofs.benchmarks.wire import request
 
+AT_A_RATE = "2000 a second"
+"""Refusals of one key at this rate, beside accepted requests of another."""
 _CONNECTIONS = 64
 _SETTLE_SECONDS = 0.4  # twice the batch delay
 _REQUESTS_PER_SECOND = 50_000  # in process: about as many as a turn's seconds take
@@ -49,6 +51,23 @@ class _Served:
         status = 200 if kind == "accepted" else 401
         pids = self.server.pids()
         return ClosedLoop(self.server.port, requests, status, connections, seconds, pids, _SETTLE_SECONDS)
+
+    def flood(self, seconds: float) -> FixedRate:
+        """Return refusals of one key at a fixed rate, and 200 accepted requests a second of another."""
+        attacked, owner = self.keys[:2]
+        wrong = Stream((request(PATH, attacked.basic("sk_wrong")),), 401, 2000, _CONNECTIONS)
+        right = Stream((request(PATH, owner.basic()),), 200, 200, 4)
+        return FixedRate(self.server.port, (wrong, right), seconds, seed=1)
+
+
+def _at_a_rate(generator: Generator, job: FixedRate) -> dict[str, float]:
+    refused, accepted = (sorted(times) for times in generator.run(job).times)
+    return {
+        "p50_ms": refused[len(refused) // 2] * 1e3,
+        "p99_ms": refused[int(len(refused) * 0.99)] * 1e3,
+        "accepted_p50_ms": accepted[len(accepted) // 2] * 1e3,
+        "accepted_p99_ms": accepted[int(len(accepted) * 0.99)] * 1e3,
+    }
 
 
 def _over_http(generator: Generator, job: ClosedLoop) -> dict[str, float]:
@@ -112,6 +131,8 @@ def main(folder: Path, databases: list[str]) -> None:
                 _write(_variables(world, world.register()))
             elif place == "in process":
                 _write(_in_process(arm, argument))
+            elif which == [AT_A_RATE]:
+                _write(_at_a_rate(generator, served[place].flood(argument)))
             else:
                 _write(_over_http(generator, served[place].load(kind, which[0] if which else "", argument)))
 

@@ -8,7 +8,14 @@ from proofs.benchmarks.against import AFTER, AGAIN, BEFORE
 from proofs.benchmarks.hot_paths import SPREAD_OF_INSTRUCTIONS
 
 pytestmark = pytest.mark.timeout(600)
-LOADS = (against.IN_PROCESS, "accepted, sqlite", "refused, sqlite, a key each", "refused, sqlite, one connection")
+FLOOD = "refused, sqlite, 2000 a second"
+LOADS = (
+    against.IN_PROCESS,
+    "accepted, sqlite",
+    "refused, sqlite, a key each",
+    "refused, sqlite, one connection",
+    FLOOD,
+)
 
 
 def test_both_checkouts_take_turns_with_every_load(capfd):
