@@ -1,6 +1,5 @@
 """Key cache: bounded, changes seen at once here and within a second elsewhere, and unavailable databases."""
 
-import multiprocessing
 import sqlite3
 import time
 from contextlib import AbstractContextManager
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection as SqlConnection
 from support.databases import taken_away
+from support.fresh_processes import FRESH
 from support.until import until
 from support.world import Keys, World
 
@@ -108,9 +108,8 @@ def _watch(url: str, public_key: str, pipe: Connection) -> None:
 
 def test_revoked_key_pair_is_dropped_by_another_process_within_a_second(world: World) -> None:
     keys = world.register()
-    here, there = multiprocessing.Pipe()
-    context = multiprocessing.get_context("spawn")
-    other = context.Process(target=_watch, args=(world.url, keys.public_key, there))
+    here, there = FRESH.Pipe()
+    other = FRESH.Process(target=_watch, args=(world.url, keys.public_key, there))
     other.start()
     assert here.recv() == "ready"
     retire(world, keys)

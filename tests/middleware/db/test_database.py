@@ -1,6 +1,5 @@
 """The database: transactions, the write lock between processes, schema releases, and what a fork may do."""
 
-import multiprocessing
 import os
 import sqlite3
 import stat
@@ -13,6 +12,7 @@ import pytest
 from sqlalchemy import text
 from support.databases import away_url, make_empty_database, taken_away
 from support.forks import in_child
+from support.fresh_processes import FRESH
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, SchemaError
@@ -124,8 +124,7 @@ def test_file_lock_excludes_processes_and_threads(tmp_path: Path) -> None:
     """A counter without any other protection: one lost update would show."""
     path = tmp_path / "counter"
     path.write_text("0")
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_add, args=(path, 100)) for _ in range(2)]
+    others = [FRESH.Process(target=_add, args=(path, 100)) for _ in range(2)]
     lock = FileLock(path.with_suffix(".lock"))
 
     def add_here() -> None:

@@ -1,6 +1,5 @@
 """Hosts that freeze processes or have no threads: rejected, or no lock is held while they are frozen."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from multiprocessing.connection import Connection as Pipe
 from types import SimpleNamespace
 
 import pytest
+from support.fresh_processes import FRESH
 from support.served import Served, served
 from support.until import until
 from support.world import FakeRequest, World
@@ -100,8 +100,8 @@ def _hold(url: str, mode: WriteMode, pipe: Pipe) -> None:
 @pytest.mark.parametrize("database_kind", ["postgresql"])
 @pytest.mark.parametrize(("mode", "seconds"), [(WriteMode.RECORDER, 2.4), (WriteMode.EXCLUSIVE, 5.6)])
 def test_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode: WriteMode, seconds: float) -> None:
-    here, there = multiprocessing.Pipe()
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, mode, there))
+    here, there = FRESH.Pipe()
+    holder = FRESH.Process(target=_hold, args=(world.url, mode, there))
     holder.start()
     assert here.recv() == "inside"
     assert holder.pid is not None
@@ -124,8 +124,8 @@ def test_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode
 def test_stopped_process_with_a_transaction_blocks_refusals_and_not_accepted_requests(world: World) -> None:
     """A stopped process keeps its lock on the file: unrecorded is 503 until that goes on or ends."""
     keys = world.register()
-    here, there = multiprocessing.Pipe()
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, WriteMode.EXCLUSIVE, there))
+    here, there = FRESH.Pipe()
+    holder = FRESH.Process(target=_hold, args=(world.url, WriteMode.EXCLUSIVE, there))
     with world.authenticator(commit_timeout=1.0) as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).passes
         holder.start()
