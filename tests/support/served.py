@@ -1,21 +1,21 @@
 """A host app in a process of its own that can be stopped and continued, as a frozen container or a laptop is.
 
-Here: the process, and one request to it. Run as a program it is the app: WSGI, served by threads, set up by OCTY_*.
+Here: the process, and one request to it. The app is WSGI, served by threads, set up by OCTY_*.
 """
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from octy_middleware import OctyWSGIMiddleware
 from octy_worker.dev.processes import free_port, is_listening
-from support.paths import TESTS
+from support.fresh_processes import FRESH
 from support.until import until
 from support.world import World
 
@@ -25,7 +25,7 @@ _START = 60.0  # seconds
 class Served:
     """A running host app."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", port: int) -> None:
+    def __init__(self, child: BaseProcess, port: int) -> None:
         self._child = child
         self._port = port
 
@@ -40,15 +40,25 @@ class Served:
 
     def stop(self) -> None:
         """Stop all of its threads where they are; return when they are stopped."""
-        self._child.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WNOWAIT)
+        os.kill(self._pid, signal.SIGSTOP)
+        until(self._is_stopped, interval=0.001)
 
     def go_on(self) -> None:
-        self._child.send_signal(signal.SIGCONT)
+        os.kill(self._pid, signal.SIGCONT)
 
     def end(self) -> None:
         self._child.kill()
-        self._child.wait()
+        self._child.join()
+
+    @property
+    def _pid(self) -> int:
+        assert self._child.pid is not None
+        return self._child.pid
+
+    def _is_stopped(self) -> bool:
+        """Return whether all threads are: the process is no child of this one, which could wait for that."""
+        threads = Path(f"/proc/{self._pid}/task").iterdir()
+        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 @contextmanager
@@ -56,13 +66,13 @@ def served(world: World, url: str | None = None, **settings: object) -> Iterator
     """Run a host app on the world's database, or on the one at `url`."""
     port = free_port()
     given = {f"OCTY_{name.upper()}": str(value) for name, value in settings.items()}
-    environment = {**world.environment(url), "PYTHONPATH": str(TESTS), **given}
-    with (world.folder / f"served-{port}.log").open("wb") as log:
-        child = subprocess.Popen([sys.executable, "-m", "support.served", str(port)], env=environment, stderr=log)
+    log = world.folder / f"served-{port}.log"
+    child = FRESH.Process(target=_serve, args=(port, {**world.environment(url), **given}, log))
+    child.start()
     app = Served(child, port)
     try:
-        until(lambda: is_listening(port) or child.poll() is not None)
-        assert child.poll() is None, Path(log.name).read_text()
+        until(lambda: is_listening(port) or child.exitcode is not None)
+        assert child.exitcode is None, log.read_text()
         yield app
     finally:
         app.end()
@@ -78,8 +88,12 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
-def _serve(port: int) -> None:
-    from octy_middleware import OctyWSGIMiddleware
+def _serve(port: int, environment: Mapping[str, str], log: Path) -> None:
+    """Be the host app, in a fresh process."""
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
 
     def app(_environ, start_response):  # type: ignore[no-untyped-def]
         start_response("200 OK", [("Content-Length", "0")])
@@ -88,7 +102,3 @@ def _serve(port: int) -> None:
     server = _Server(("127.0.0.1", port), _Quiet)
     server.set_app(OctyWSGIMiddleware(app))
     server.serve_forever()
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
