@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from passlib.totp import TOTP
+from sqlmodel import Session
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.login_text import LoginText
@@ -20,6 +21,7 @@ from octy_worker.access.totp import new_seed
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from support.ssh_keys import SshKey
+from support.staff_rows import write_or_copy
 from support.world import INSTALLATION, World
 
 SERVER = "https://staff.example.com"
@@ -31,6 +33,8 @@ ROLES: Mapping[str, Role] = {
     "amy": Role.ADMIN,
 }
 """The staff by handle."""
+STAFF_KEYS = Keychain.generate("s1")
+"""The keychain of all rigs of a process by default: then the rows of one are right for another."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,22 @@ class StaffRig:
     world: World
     keys: StaffKeys
     now: float
-    staff_keys: Keychain = field(default_factory=lambda: Keychain.generate("s1"))
+    staff_keys: Keychain = field(default_factory=lambda: STAFF_KEYS)
     seed: str = field(default_factory=lambda: new_seed(lambda count: b"7" * count))
 
     def __post_init__(self) -> None:
         self.macs = RowMacs(self.staff_keys)
         self.members = Members(self.macs, Sealer(self.staff_keys, os.urandom))
         with self.world.database.write_session() as session:
-            for handle, role in ROLES.items():
-                member = self.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)
-                self.members.add_totp(session, member, self.seed, now=self.now)
-                self.members.change(session, handle, granted_by=BOOTSTRAP, now=self.now, state=StaffState.ACTIVE)
+            key = ("active", self.now, self.staff_keys.export(), self.seed)
+            write_or_copy(session, key, lambda: self._add_staff(session))
         self.accept()
+
+    def _add_staff(self, session: Session) -> None:
+        for handle, role in ROLES.items():
+            member = self.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)
+            self.members.add_totp(session, member, self.seed, now=self.now)
+            self.members.change(session, handle, granted_by=BOOTSTRAP, now=self.now, state=StaffState.ACTIVE)
 
     def accept(self, *revoked: str) -> None:
         """Start with other revocations, as a restarted process does."""

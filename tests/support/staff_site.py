@@ -27,7 +27,8 @@ from octy_worker.access.totp import new_seed
 from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.pages.app import build_staff_pages
 from support.ssh_keys import wire_of
-from support.staff_rig import ROLES, StaffKeys
+from support.staff_rig import ROLES, STAFF_KEYS, StaffKeys
+from support.staff_rows import write_or_copy
 from support.until import until
 from support.world import INSTALLATION, World
 
@@ -49,7 +50,7 @@ class StaffSite:
         self.url = f"http://{self.host}:{self.port}"
         self.settings = self.world.worker_settings(
             staff_auth="on",
-            staff_keys=Keychain.generate("s1"),
+            staff_keys=STAFF_KEYS,
             audit_keys=Keychain.generate("a1"),
             staff_ca_keys=(self.keys.authority.public,),
             staff_url=self.url,
@@ -65,11 +66,11 @@ class StaffSite:
         assert pages is not None
         self.pages = pages
         self.app = Starlette(routes=[Mount("/staff", pages)])
-        for handle, role in ROLES.items():
-            self.write(lambda session, handle=handle, role=role: self._add(session, handle, role))
+        self.write(lambda session: write_or_copy(session, ("invited", self.now), lambda: self._add_staff(session)))
 
-    def _add(self, session: Session, handle: str, role: object) -> None:
-        self.staff.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)
+    def _add_staff(self, session: Session) -> None:
+        for handle, role in ROLES.items():
+            self.staff.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)
 
     def write(self, call: Callable[[Session], T]) -> T:
         with self.world.database.write_session() as session:

@@ -10,6 +10,8 @@ from support.staff_rig import StaffKeys
 from support.staff_site import StaffSite, serving_site
 from support.world import World
 
+NOW = float(int(time.time()))
+
 
 @pytest.fixture(scope="package")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
@@ -25,7 +27,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def site(world: World, keys: StaffKeys) -> Iterator[StaffSite]:
-    with serving_site(world, keys, float(int(time.time()))) as site:
+    with serving_site(world, keys, NOW) as site:
         yield site
 
 

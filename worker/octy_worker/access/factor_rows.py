@@ -41,7 +41,7 @@ class FactorRows:
         }
         mac = self._macs.make("staff_factor", {**row, "removed_at": 0})
         values = {**row, "label": label, "counter": counter, "created_at": utc(now), "mac": mac}
-        session.connection().execute(insert(StaffFactor).values(**values))
+        session.connection().execute(insert(StaffFactor), values)
         audit.append(
             session, ADDED, actor=actor, subject=staff_id, order_id=order_id_of(granted_by),
             detail={**(detail or {}), "factor": row["id"], "kind": row["kind"], "granted_by": granted_by}, now=now,

@@ -67,7 +67,7 @@ class Members:
         member = Member(uuid7(now), handle, role, StaffState.INVITED, granted_by, display_name, mail)
         times = {"created_at": utc(now), "changed_at": utc(now)}
         values = {**_granted(member), **times, "mac": self._mac_of(member)}
-        session.connection().execute(insert(Staff).values(**values))
+        session.connection().execute(insert(Staff), values)
         self._record(session, member, by=by, now=now)
         return member
 

@@ -41,7 +41,7 @@ def append(
         detail=json_values(detail or {}),
         salt=random_bytes(SALT_BYTES),
     )
-    session.connection().execute(insert(AuditEntry).values(**entry._asdict()))
+    session.connection().execute(insert(AuditEntry), entry._asdict())
     return entry
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,12 +47,11 @@ _log = logging.getLogger(__name__)
 def build_staff_api(office: StaffOffice, more_routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the app. The caller closes the database of `office`. `more_routes`: pages, each with its own checks."""
     endpoints = all_endpoints()
-    description = describe(endpoints, office.server)
     own = [Route(PREFIX + one.path, serve_endpoint(office, one), methods=[one.method]) for one in endpoints]
     app = Starlette(
         routes=[
             *own,
-            Route(f"{PREFIX}/openapi.json", _serve_description(office, description), methods=["GET"]),
+            Route(f"{PREFIX}/openapi.json", _serve_description(office, endpoints), methods=["GET"]),
             Route("/healthz", _healthz, methods=["GET"]),
             *more_routes,
         ],
@@ -82,10 +82,15 @@ def serve_endpoint(office: StaffOffice, endpoint: Endpoint[Any, Any]) -> Callabl
     return serve
 
 
-def _serve_description(office: StaffOffice, description: Mapping[str, Any]) -> Callable[[Request], Awaitable[Response]]:
+def _serve_description(
+    office: StaffOffice, endpoints: Sequence[Endpoint[Any, Any]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what serves the description. It is made for the first request: that takes as long as a start otherwise."""
+    description = cache(lambda: describe(endpoints, office.server))
+
     async def serve(request: Request) -> Response:
         await run_in_threadpool(office.find_session, bearer_token(request), office.source_of(request))
-        return JSONResponse(description)
+        return JSONResponse(await run_in_threadpool(description))
 
     return serve
 
