@@ -7,6 +7,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -33,6 +34,7 @@ from octy_worker.evidence.layout import MANIFEST, SIGNATURE
 from octy_worker.evidence.pack import PackOrigin, make_pack, write_pack
 from support.cli_rig import open_incident
 from support.in_session import in_session
+from support.kept_rows import KeptRows
 from support.soft_authenticator import ORIGIN, SoftAuthenticator
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
@@ -66,6 +68,18 @@ class EvidenceRig:
         _, self.incident = open_incident(self.world, at=self.now - 60)
         [(self.account_id,)] = self.world.rows("SELECT account_id FROM incident")
         self.decide()
+
+    def kept(self) -> Callable[[World], "EvidenceRig"]:
+        """Return what makes copies of this in fresh worlds of the same kind of database, without a signature."""
+        rows = KeptRows.of(self.world)
+
+        def copied_to(world: World) -> EvidenceRig:
+            rows.put(world)
+            rig = copy(self)
+            rig.world, rig.orders = world, dict(self.orders)
+            return rig
+
+        return copied_to
 
     def add_member(self, handle: str, role: Role, granted_by: str) -> None:
         with self.world.database.write_session() as session:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import shutil
 import subprocess
 import textwrap
 import time
@@ -60,6 +61,13 @@ class SshKey:
     @property
     def certificate(self) -> Path:
         return self.path.with_name(f"{self.path.name}-cert.pub")
+
+    def copied(self, folder: Path) -> "SshKey":
+        """Return this key and its certificate, if it has one, in files of another folder."""
+        for path in (self.path, self.path.with_suffix(".pub"), self.certificate):
+            if path.exists():
+                shutil.copy(path, folder)
+        return SshKey(folder / self.path.name)
 
     def certify(self, authority: "SshKey", *options: str, principals: str = "ada", valid: str = "-2h:+8h") -> None:
         """Have a CA sign this key's certificate; empty `principals`: a certificate without any.

@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +16,10 @@ from octy_worker.access.factor_enrolment import FactorEnrolment
 from octy_worker.access.orders import Namespace
 from octy_worker.access.staff_settings import StaffAccess, load_staff_access
 from octy_worker.settings import StaffSettings
-from support.cli_rig import TIMEOUT, CommandResult, Octy, octy_for
+from support.cli_rig import CommandResult, Octy, octy_for
+from support.kept_rows import KeptRows
 from support.ssh_keys import SshKey
+from support.warm_octy import WarmOcty
 from support.world import INSTALLATION, World
 
 
@@ -38,6 +39,18 @@ class StaffCli:
         octy = octy_for(world, **own, OCTY_AUDIT_KEYS=Keychain.generate("a1").export())
         octy.variables["OCTY_STAFF_CA_KEYS"] = octy("staff", "ca", "init", "--json").must().json["public_key"]
         return cls(world, octy)
+
+    def kept(self) -> Callable[[World], "StaffCli"]:
+        """Return what makes copies of this in fresh worlds of the same kind of database, without a command."""
+        rows = KeptRows.of(self.world)
+
+        def copied_to(world: World) -> StaffCli:
+            rows.put(world)
+            octy = octy_for(world, **{**self.octy.variables, "OCTY_DATABASE_URL": world.url})
+            keys = {handle: key.copied(world.folder) for handle, key in self.keys.items()}
+            return StaffCli(world, octy, keys, dict(self.seeds))
+
+        return copied_to
 
     @property
     def access(self) -> StaffAccess:
@@ -78,19 +91,15 @@ class StaffCli:
             self.access.factor_enrolments.receive(session, given, time.time())
         self.seeds[handle] = given.seed
 
-    def enroll_by_command(self, handle: str, token: str, *words: str) -> dict:
+    def enroll_by_command(self, warm: WarmOcty, handle: str, token: str, *words: str) -> dict:
         """Run the command as a process of its own, as a terminal's user does: read the secret, type the code."""
         options = ["--sign", str(self.keys[handle].path), "staff", "enroll", "--token", token, "--json", *words]
-        with subprocess.Popen(
-            [sys.executable, "-m", "octy_worker", *options],
-            env=self.octy.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            shown = json.loads(process.stdout.readline())
-            answer, _ = process.communicate(f"{code_of(shown['secret'])}\n", timeout=TIMEOUT)
-        assert process.returncode == 0
+        with warm.start(self.octy, *options) as (process, typed, output, _):
+            shown = json.loads(output.readline())
+            typed.write(f"{code_of(shown['secret'])}\n".encode())
+            typed.close()
+            answer = output.read()
+            assert process.wait() == 0
         self.seeds[handle] = shown["secret"]
         return {**shown, **json.loads(answer)}
 

@@ -4,6 +4,8 @@ import json
 import re
 import stat
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,12 @@ from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import Unproven
 from octy_worker.access.roles import Action
+from octy_worker.audit.checkpoints import public_keys
 from octy_worker.cli import audit_export, audit_verify
 from octy_worker.domain.incidents import answer_incident
 from octy_worker.evidence.layout import ORDERS, TIMELINE
@@ -33,9 +37,25 @@ def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
     return StaffKeys.make(tmp_path_factory.mktemp("staff"))
 
 
+@pytest.fixture(scope="module")
+def kept_for(
+    tmp_path_factory: pytest.TempPathFactory, staff_keys: StaffKeys
+) -> Callable[[str], Callable[[World], EvidenceRig]]:
+    """Return what makes rigs in fresh worlds, by the kind of their database."""
+
+    @cache
+    def make(database_kind: str) -> Callable[[World], EvidenceRig]:
+        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+        kept = EvidenceRig(world, staff_keys).kept()
+        world.close()
+        return kept
+
+    return make
+
+
 @pytest.fixture
-def rig(world: World, staff_keys: StaffKeys) -> EvidenceRig:
-    return EvidenceRig(world, staff_keys)
+def rig(world: World, kept_for: Callable[[str], Callable[[World], EvidenceRig]]) -> EvidenceRig:
+    return kept_for(world.database_kind)(world)
 
 
 @pytest.fixture
@@ -194,10 +214,9 @@ def test_export_needs_a_proof_where_staff_auth_is_on(rig: EvidenceRig, octy: Oct
         (("{folder}/keys", "--keys", "{folder}/keys", "--ca-keys", "{folder}/none"), "can't be read: No such file"),
     ],
 )
-def test_verification_of_a_pack_refuses_wrong_input(
-    rig: EvidenceRig, tmp_path: Path, words: tuple[str, ...], said: str
-) -> None:
-    (tmp_path / "keys").write_text("".join(f"{key_id} {key}\n" for key_id, key in rig.public.items()))
+def test_verification_of_a_pack_refuses_wrong_input(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    public = public_keys(Keychain.generate("a1"))
+    (tmp_path / "keys").write_text("".join(f"{key_id} {key}\n" for key_id, key in public.items()))
     elsewhere = Octy({}, tmp_path)
     assert said in elsewhere("audit", "verify", *(word.format(folder=tmp_path) for word in words)).must(2).stderr
 

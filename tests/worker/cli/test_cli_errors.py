@@ -232,34 +232,30 @@ def test_missing_package_is_named(octy, monkeypatch):
 
 
 @on_one_database
-def test_ctrl_c_exits_with_130(world, octy):
+def test_ctrl_c_exits_with_130(world, octy, warm):
     pair = world.register()
-    command = [sys.executable, "-m", "octy_worker", "keys", "revoke", pair.public_key, *WHY]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=octy.environment(PYTHONUNBUFFERED="1"), **pipes) as child:
+    words = ("keys", "revoke", pair.public_key, *WHY)
+    with warm.start(octy, *words, PYTHONUNBUFFERED="1") as (child, _, _, errors):
         said = b""
         while not said.endswith(b"[y/N] "):
-            letter = child.stderr.read(1)
+            letter = errors.read(1)
             assert letter, said.decode()
             said += letter
         child.send_signal(signal.SIGINT)
-        child.wait(30)
-        rest = child.stderr.read()
-    assert child.returncode == 130
+        assert child.wait() == 130
+        rest = errors.read()
     assert b"Traceback" not in rest
     assert world.rows("SELECT state FROM key_pair") == [("active",)]
 
 
 @on_one_database
-def test_closed_stdout_pipe_prints_no_traceback(world, octy):
+def test_closed_stdout_pipe_prints_no_traceback(world, octy, warm):
     open_incident(world)
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "octy_worker", "incidents", "list", "--json"]
-    environment = octy.environment(PYTHONUNBUFFERED="")  # so that the last words are said at the very end
-    done = subprocess.run(command, check=False, env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=60)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    with os.fdopen(writer, "wb") as closed:  # unbuffered, nothing would be left to say at the very end
+        done = warm.run(octy, "incidents", "list", "--json", stdout=closed, PYTHONUNBUFFERED="")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @on_one_database
@@ -273,17 +269,24 @@ def test_closed_stdout_pipe_prints_no_traceback(world, octy):
         (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is created"),
     ],
 )
-def test_full_disk_is_reported_in_one_line(world, octy, words, said, unbuffered):
-    command = [sys.executable, "-m", "octy_worker", *words]
-    environment = octy.environment(PYTHONUNBUFFERED=unbuffered)
+def test_full_disk_is_reported_in_one_line(world, octy, warm, words, *, said, unbuffered):
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            command, check=False, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
+        done = warm.run(octy, *words, stdout=full, PYTHONUNBUFFERED=unbuffered)
     lines = [line for line in done.stderr.splitlines() if not line.startswith("octy-audit: ")]
     assert (done.returncode, len(lines)) == (1, 1), done.stderr
     assert said in lines[0]
     assert world.rows("SELECT COUNT(*) FROM account") == [(int(words[0] == "accounts"),)]
+
+
+@on_one_database
+def test_full_disk_is_reported_by_a_process_from_nothing(octy):
+    """The tests above fork theirs; this one starts and ends as any other."""
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "octy_worker", "--version"]
+        environment = octy.environment(PYTHONUNBUFFERED="")
+        done = subprocess.run(command, check=False, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert b"the output can't be written" in done.stderr
 
 
 @on_one_database

@@ -241,11 +241,10 @@ def test_keys_import_without_peppers_allows_a_dry_run_only(world):
 
 
 @on_one_database
-def test_missing_hash_library_is_reported_before_the_import(world, octy):
+def test_missing_hash_library_is_reported_before_the_import(world, octy, warm):
     file = put(world, as_csv(person(1)))
     code = "import sys; sys.modules['bcrypt'] = None\nfrom octy_worker.cli import main\nmain()"
-    command = [sys.executable, "-c", code, "keys", "import", file, *WHY]
-    done = subprocess.run(command, env=octy.environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run(octy, "keys", "import", file, *WHY, code=code)
     assert done.returncode == 2, done
     assert "the package bcrypt is missing → pip install 'octy-middleware[imports]'" in done.stderr
     assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
@@ -314,19 +313,14 @@ main()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_keys_import_killed_while_writing_leaves_nothing_after_pruning(world, octy, how):
+def test_keys_import_killed_while_writing_leaves_nothing_after_pruning(world, octy, warm, how):
     file, before = put(world, as_csv(*(person(number) for number in range(600)))), content_of(world)
-    command = [sys.executable, "-c", KILLED, "keys", "import", file, *WHY]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=octy.environment(), **pipes) as child:
-        for line in child.stdout:
-            if "written" in line:
-                break
+    with warm.start(octy, "keys", "import", file, *WHY, code=KILLED) as (child, _, output, errors):
+        line = next((line for line in map(bytes.decode, output) if "written" in line), "")
         child.send_signal(how)
-        child.wait(30)
-        said = child.stderr.read()
+        returncode, said = child.wait(), errors.read().decode()
     assert re.fullmatch(r"rows written: [\d,]+ of 1,200", line.strip()), said
-    assert child.returncode == (130 if how is signal.SIGINT else -how), said
+    assert returncode == (130 if how is signal.SIGINT else -how), said
     assert "Traceback" not in said
     assert not accepts(world, 0)
     if how is signal.SIGINT:

@@ -1,6 +1,9 @@
 """`octy staff`: the first admin, invitations, roles, the built-in authority and its certificates."""
 
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,23 +11,55 @@ from sqlalchemy import text
 from support.cli_rig import open_incident
 from support.ssh_keys import SoftToken, SshKey
 from support.staff_cli import StaffCli, public_key_file
+from support.warm_octy import WarmOcty
 from support.world import World
 
 from octy_worker.cli.staff_ca import parse_lifetime
 from octy_worker.errors import UsageError
 
 
-@pytest.fixture
-def office(world: World) -> StaffCli:
-    return StaffCli.make(world)
+@dataclass(frozen=True)
+class Kept:
+    """What makes offices in fresh worlds. By commands, once for each kind of database: it takes longer than a test."""
+
+    empty: Callable[[World], StaffCli]
+    of_one: Callable[[World], StaffCli]
+    of_two: Callable[[World], StaffCli]
+
+
+@pytest.fixture(scope="module")
+def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kept]:
+    @cache
+    def make(database_kind: str) -> Kept:
+        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+        office = StaffCli.make(world)
+        empty = office.kept()
+        office.bootstrap()
+        of_one = office.kept()
+        office.add("ada", "responder")
+        of_two = office.kept()
+        world.close()
+        return Kept(empty, of_one, of_two)
+
+    return make
 
 
 @pytest.fixture
-def staffed(office: StaffCli) -> StaffCli:
+def office(world: World, kept_for: Callable[[str], Kept]) -> StaffCli:
+    """An authority that is trusted, and no staff."""
+    return kept_for(world.database_kind).empty(world)
+
+
+@pytest.fixture
+def begun(world: World, kept_for: Callable[[str], Kept]) -> StaffCli:
+    """One admin, amy."""
+    return kept_for(world.database_kind).of_one(world)
+
+
+@pytest.fixture
+def staffed(world: World, kept_for: Callable[[str], Kept]) -> StaffCli:
     """One admin, amy, and one responder, ada."""
-    office.bootstrap()
-    office.add("ada", "responder")
-    return office
+    return kept_for(world.database_kind).of_two(world)
 
 
 def sql(office: StaffCli, statement: str) -> None:
@@ -32,10 +67,10 @@ def sql(office: StaffCli, statement: str) -> None:
         assert connection.execute(text(statement)).rowcount >= 1
 
 
-def test_first_admin_enrolls_by_the_command_and_adds_a_colleague(office: StaffCli) -> None:
+def test_first_admin_enrolls_by_the_command_and_adds_a_colleague(office: StaffCli, warm: WarmOcty) -> None:
     token = office.octy("staff", "bootstrap", "amy", "--mail", "amy@acme.example", "--json").must().json["token"]
     office.certify("amy")
-    done = office.enroll_by_command("amy", token)
+    done = office.enroll_by_command(warm, "amy", token)
     assert done["handle"] == "amy"
     assert f"secret={done['secret']}" in done["uri"]
     added = office.order("amy", "staff", "add", "ben", "--role", "key_admin").must().json
@@ -47,14 +82,16 @@ def test_first_admin_enrolls_by_the_command_and_adds_a_colleague(office: StaffCl
     assert "entries are unchanged" in office.octy("audit", "verify").must().stdout
 
 
-def test_token_is_not_in_the_database_and_leads_to_the_page_where_there_is_one(office: StaffCli) -> None:
+def test_token_is_not_in_the_database_and_leads_to_the_page_where_there_is_one(
+    office: StaffCli, warm: WarmOcty
+) -> None:
     office.octy.variables["OCTY_STAFF_URL"] = "https://staff.acme.example"
     made = office.octy("staff", "bootstrap", "amy", "--json").must().json
     assert made["link"] == f"https://staff.acme.example/staff/enroll/{made['token']}"
     for table in ("staff", "staff_enrolment", "audit_entry"):
         assert made["token"] not in str(office.world.rows(f"SELECT * FROM {table}"))
     office.certify("amy")
-    assert office.enroll_by_command("amy", made["link"])["handle"] == "amy"
+    assert office.enroll_by_command(warm, "amy", made["link"])["handle"] == "amy"
 
 
 def test_bootstrap_happens_once(office: StaffCli) -> None:
@@ -71,20 +108,19 @@ def test_bootstrap_happens_once(office: StaffCli) -> None:
     assert "none is left → an admin adds" in office.octy("staff", "bootstrap", "eve").must(3).stderr
 
 
-def test_break_glass_on_the_host_makes_an_admin_where_none_is_left(office: StaffCli) -> None:
-    office.bootstrap()
+def test_break_glass_on_the_host_makes_an_admin_where_none_is_left(begun: StaffCli) -> None:
     for table in ("staff_factor", "staff_enrolment", "staff"):
-        sql(office, f"DELETE FROM {table}")
+        sql(begun, f"DELETE FROM {table}")
     words = ("staff", "add", "zoe", "--role", "admin", "--reason", "all admins have left", "--json")
-    assert "nothing proves who you are" in office.octy(*words).must(2).stderr
-    token = office.octy("--break-glass", *words).must().json["token"]
-    office.enroll("zoe", token)
-    assert office.listed() == {"zoe": ("admin", "active")}
+    assert "nothing proves who you are" in begun.octy(*words).must(2).stderr
+    token = begun.octy("--break-glass", *words).must().json["token"]
+    begun.enroll("zoe", token)
+    assert begun.listed() == {"zoe": ("admin", "active")}
 
 
-@pytest.mark.parametrize("handle", ["", "Ada", "ada lovelace", "ada,root", "1ada", "a" * 65, "system", "customer", "ä"])
-def test_text_that_is_no_principal_or_has_another_meaning_is_no_handle(office: StaffCli, handle: str) -> None:
-    assert "can't be a handle" in office.octy("staff", "bootstrap", handle).must(2).stderr
+def test_text_that_is_no_principal_or_has_another_meaning_is_no_handle(office: StaffCli) -> None:
+    for handle in ("", "Ada", "ada lovelace", "ada,root", "1ada", "a" * 65, "system", "customer", "ä"):
+        assert "can't be a handle" in office.octy("staff", "bootstrap", handle).must(2).stderr, handle
     assert office.world.rows("SELECT COUNT(*) FROM staff") == [(0,)]
 
 
@@ -179,22 +215,21 @@ def test_role_written_by_sql_grants_nothing_and_is_shown(staffed: StaffCli, stat
 # The built-in authority
 
 
-def test_certificates_have_ascending_serials_and_openssh_reads_them(office: StaffCli) -> None:
-    office.bootstrap()
-    key = office.keys["amy"]
+def test_certificates_have_ascending_serials_and_openssh_reads_them(begun: StaffCli) -> None:
+    key = begun.keys["amy"]
     for serial in (2, 3):
-        office.certify("amy", "--for", "90m")
+        begun.certify("amy", "--for", "90m")
         shown = subprocess.run(["ssh-keygen", "-L", "-f", key.certificate], check=True, capture_output=True, text=True)
         assert f"Serial: {serial}" in shown.stdout
         assert f'Key ID: "amy-{serial}"' in shown.stdout
         assert "Principals: \n                amy" in shown.stdout
-    made = office.octy("staff", "ca", "init", "--json").must().json["public_key"]
-    assert made not in office.octy.variables["OCTY_STAFF_CA_KEYS"]
-    issued = office.octy("staff", "certificate", "amy", "--key", _pub(office, "amy"), "--json").must().json
+    made = begun.octy("staff", "ca", "init", "--json").must().json["public_key"]
+    assert made not in begun.octy.variables["OCTY_STAFF_CA_KEYS"]
+    issued = begun.octy("staff", "certificate", "amy", "--key", _pub(begun, "amy"), "--json").must().json
     assert issued["serial"] == 4, "a further key goes on with the numbers"
-    shown = office.octy("staff", "ca", "show", "--json").must().json["keys"]
+    shown = begun.octy("staff", "ca", "show", "--json").must().json["keys"]
     assert [key["trusted"] for key in shown] == [True, False]
-    events = office.world.rows("SELECT subject FROM audit_entry WHERE action = 'certificate.issued'")
+    events = begun.world.rows("SELECT subject FROM audit_entry WHERE action = 'certificate.issued'")
     assert events == [("amy",)] * 4
 
 
@@ -209,32 +244,29 @@ def test_certificates_have_ascending_serials_and_openssh_reads_them(office: Staf
     ],
 )
 def test_certificate_that_may_not_be_issued_is_refused(
-    office: StaffCli, words: tuple[str, ...], code: int, error: str
+    begun: StaffCli, words: tuple[str, ...], code: int, error: str
 ) -> None:
-    office.bootstrap()
-    assert error in office.octy("staff", "certificate", *words, "--key", _pub(office, "amy")).must(code).stderr
+    assert error in begun.octy("staff", "certificate", *words, "--key", _pub(begun, "amy")).must(code).stderr
 
 
-def test_key_with_which_nobody_can_sign_orders_gets_no_certificate(office: StaffCli, tmp_path: Path) -> None:
-    office.bootstrap()
+def test_key_with_which_nobody_can_sign_orders_gets_no_certificate(begun: StaffCli, tmp_path: Path) -> None:
     keys = {
         "not an SSH public key": "nonsense",
         "certifies ed25519 and ecdsa": SshKey.make(tmp_path / "rsa", "-t", "rsa", "-b", "2048").public,
     }
     for error, line in keys.items():
         words = ("staff", "certificate", "amy", "--key", public_key_file(tmp_path, line))
-        assert error in office.octy(*words).must(2).stderr
-    assert "can't be read" in office.octy("staff", "certificate", "amy", "--key", f"{tmp_path}/none").must(2).stderr
-    token = office.octy(
-        "staff", "certificate", "amy", "--key", public_key_file(tmp_path, SoftToken().public_line)
-    ).must(2)
+        assert error in begun.octy(*words).must(2).stderr
+    assert "can't be read" in begun.octy("staff", "certificate", "amy", "--key", f"{tmp_path}/none").must(2).stderr
+    token = begun.octy("staff", "certificate", "amy", "--key", public_key_file(tmp_path, SoftToken().public_line)).must(
+        2
+    )
     assert "public key" in token.stderr or "certifies" in token.stderr
 
 
-def test_certificate_of_the_longest_life_is_accepted(office: StaffCli) -> None:
-    office.bootstrap()
-    office.certify("amy", "--for", "16h")
-    assert office.order("amy", "staff", "add", "ben", "--role", "viewer").must().json["handle"] == "ben"
+def test_certificate_of_the_longest_life_is_accepted(begun: StaffCli) -> None:
+    begun.certify("amy", "--for", "16h")
+    assert begun.order("amy", "staff", "add", "ben", "--role", "viewer").must().json["handle"] == "ben"
 
 
 def test_revoked_certificate_orders_nothing(staffed: StaffCli) -> None:
@@ -250,10 +282,9 @@ def test_revoked_certificate_orders_nothing(staffed: StaffCli) -> None:
     assert "has issued no certificate to eve" in staffed.octy("staff", "revoke", "eve").must().stdout
 
 
-def test_authority_key_written_by_sql_signs_nothing(office: StaffCli) -> None:
-    office.bootstrap()
-    sql(office, "UPDATE staff_authority SET public_key = public_key || ' x'")
-    refused = office.octy("staff", "certificate", "amy", "--key", _pub(office, "amy")).must(2)
+def test_authority_key_written_by_sql_signs_nothing(begun: StaffCli) -> None:
+    sql(begun, "UPDATE staff_authority SET public_key = public_key || ' x'")
+    refused = begun.octy("staff", "certificate", "amy", "--key", _pub(begun, "amy")).must(2)
     assert "there is no certificate authority" in refused.stderr
 
 

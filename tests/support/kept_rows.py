@@ -1,0 +1,49 @@
+"""All rows of a world, to be put into fresh ones: what takes many commands or signatures is then done once for a file.
+
+Not here: what a test keeps beside the database (keys, files), and tests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+
+from octy_middleware.db.models import METADATA
+from support.world import World
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """Rows by table."""
+
+    rows: Mapping[str, list[dict[str, Any]]]
+
+    @classmethod
+    def of(cls, world: World) -> "KeptRows":
+        with world.database.read() as connection:
+            return cls(
+                {
+                    table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+                    for table in METADATA.sorted_tables
+                }
+            )
+
+    def put(self, world: World) -> None:
+        """Fill the tables that are empty. The installation and its keys are the world's own."""
+        with world.database.write() as connection:
+            for table in METADATA.sorted_tables:
+                rows = self.rows[table.name]
+                if rows and connection.execute(select(table).limit(1)).first() is None:
+                    connection.execute(insert(table), rows)
+                    if world.database_kind == "postgresql":
+                        _go_on_with_numbers(connection, table)
+
+
+def _go_on_with_numbers(connection: Connection, table: Any) -> None:
+    """Have a table's sequence continue after its rows; a file does so by itself."""
+    column = table.autoincrement_column
+    if column is None:
+        return
+    sequence = func.pg_get_serial_sequence(table.name, column.name)
+    connection.execute(select(func.setval(sequence, select(func.max(column)).scalar_subquery())))
