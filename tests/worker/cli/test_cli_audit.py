@@ -1,6 +1,7 @@
 """`octy audit`: the list, the verification of a whole log, the public keys.
 
-The log that is tampered with has 10,000 entries, and a checkpoint at every 1,000th but the last.
+The log that is tampered with has 2,500 entries, more than are fetched at a time; it is changed where the second fetch
+begins. A checkpoint is at every 250th entry but the last.
 """
 
 import re
@@ -15,7 +16,7 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.db.models import AuditEntry
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.audit import repository
+from octy_worker.audit import log_verification, repository
 from octy_worker.audit.chain import ERASED, GENESIS, Checkpoint, Entry, next_entry
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.audit.checkpoints import AuditSigner, SignedCheckpoint, public_keys, read_checkpoint
@@ -23,7 +24,7 @@ from octy_worker.cli import audit, audit_verify, progress
 
 KEYS = Keychain({"k1": b"1" * 32})
 NOW = 1_800_000_000.0
-ENTRIES, CHECKPOINT_EVERY, LAST_CHECKPOINT = 10_000, 1_000, 9_000
+ENTRIES, CHECKPOINT_EVERY, LAST_CHECKPOINT = 2_500, 250, 2_250
 
 
 @pytest.fixture
@@ -71,12 +72,10 @@ def make_log() -> tuple[list[Entry], list[SignedCheckpoint], list[str]]:
 
 @pytest.fixture
 def system_log(world: World) -> Path:
-    """10,000 entries with their checkpoints; return a system log that has these too."""
+    """2,500 entries with their checkpoints; return a system log that has these too."""
     entries, checkpoints, lines = make_log()
     with world.database.write_session() as session:
-        for begin in range(0, ENTRIES, 1000):
-            rows = [entry._asdict() for entry in entries[begin : begin + 1000]]
-            session.connection().execute(insert(AuditEntry), rows)
+        session.connection().execute(insert(AuditEntry), [entry._asdict() for entry in entries])
         for checkpoint, line in zip(checkpoints, lines, strict=True):
             repository.save_checkpoint(session, checkpoint.number, checkpoint.seq, line, NOW)
     file = world.folder / "auth.log"
@@ -146,7 +145,7 @@ def test_audit_list_refuses_a_time_that_is_none(octy: Octy) -> None:
 def test_whole_log_is_verified_and_says_what_is_proven(octy: Octy, system_log: Path) -> None:
     for words in ((), ("--checkpoint", str(system_log))):
         done = octy("audit", "verify", *words).must()
-        assert "10,000 entries are unchanged.\n" in done.stdout
+        assert "2,500 entries are unchanged.\n" in done.stdout
         proven = f"proven up to seq {LAST_CHECKPOINT}, by the checkpoint of 2027-01-15 08:00:00Z. What came later can"
         assert proven in done.stdout
     found = octy("audit", "verify", "--json").must().json
@@ -158,9 +157,9 @@ def test_whole_log_is_verified_and_says_what_is_proven(octy: Octy, system_log: P
 
 
 SWAP = (
-    "UPDATE audit_entry SET seq = -1 WHERE seq = 6000",
-    "UPDATE audit_entry SET seq = 6000 WHERE seq = 6001",
-    "UPDATE audit_entry SET seq = 6001 WHERE seq = -1",
+    "UPDATE audit_entry SET seq = -1 WHERE seq = 2000",
+    "UPDATE audit_entry SET seq = 2000 WHERE seq = 2001",
+    "UPDATE audit_entry SET seq = 2001 WHERE seq = -1",
 )
 COLUMNS = "at, actor, action, subject, order_id, commitment, previous_hash, hash, detail, salt"
 
@@ -173,15 +172,15 @@ def insert_at(seq: int) -> tuple[str, ...]:
 
 
 TAMPERED: dict[str, tuple[tuple[str, ...], int, str]] = {
-    "edited": (("UPDATE audit_entry SET actor = 'eve' WHERE seq = 6000",), 6000, "it was changed"),
-    "detail edited": (("UPDATE audit_entry SET detail = '{}' WHERE seq = 6000",), 6000, "the detail was changed"),
-    "salt edited": (("UPDATE audit_entry SET salt = '00' WHERE seq = 6000",), 6000, "the detail was changed"),
-    "deleted": (("DELETE FROM audit_entry WHERE seq = 6000",), 6000, "it is missing"),
+    "edited": (("UPDATE audit_entry SET actor = 'eve' WHERE seq = 2000",), 2000, "it was changed"),
+    "detail edited": (("UPDATE audit_entry SET detail = '{}' WHERE seq = 2000",), 2000, "the detail was changed"),
+    "salt edited": (("UPDATE audit_entry SET salt = '00' WHERE seq = 2000",), 2000, "the detail was changed"),
+    "deleted": (("DELETE FROM audit_entry WHERE seq = 2000",), 2000, "it is missing"),
     "first deleted": (("DELETE FROM audit_entry WHERE seq = 1",), 1, "it is missing"),
-    "swapped": (SWAP, 6000, "replaced or moved"),
-    "inserted": (insert_at(6000), 6000, "replaced or moved"),
+    "swapped": (SWAP, 2000, "replaced or moved"),
+    "inserted": (insert_at(2000), 2000, "replaced or moved"),
     "inserted before all": (insert_at(0), 1, "entries were inserted or moved"),
-    "end cut behind a checkpoint": (("DELETE FROM audit_entry WHERE seq > 8500",), 8501, "the end is missing"),
+    "end cut behind a checkpoint": (("DELETE FROM audit_entry WHERE seq > 2100",), 2101, "the end is missing"),
     "all deleted": (("DELETE FROM audit_entry",), 1, "the end is missing"),
 }
 
@@ -191,7 +190,7 @@ def test_tampering_by_sql_is_found_and_named(world: World, octy: Octy, system_lo
     """Whoever can write to the database also deletes the checkpoints that it has; the system log still has them."""
     statements, seq, why = TAMPERED[name]
     change(world, lambda connection: [connection.execute(text(statement)) for statement in statements])
-    change(world, lambda connection: connection.execute(text("DELETE FROM audit_checkpoint WHERE seq >= 5000")))
+    change(world, lambda connection: connection.execute(text("DELETE FROM audit_checkpoint WHERE seq >= 1000")))
     found = octy("audit", "verify", "--checkpoint", str(system_log), "--json").must(1).json
     assert (found["ok"], found["problem_seq"], found["entries"]) == (False, seq, seq - 1)
     assert why in found["problem"]
@@ -208,18 +207,18 @@ def change(world: World, act: Callable[[Connection], object]) -> None:
 def test_end_cut_after_the_last_checkpoint_is_not_seen_and_the_command_says_so(
     world: World, octy: Octy, system_log: Path
 ) -> None:
-    change(world, lambda connection: connection.execute(text("DELETE FROM audit_entry WHERE seq > 9500")))
+    change(world, lambda connection: connection.execute(text("DELETE FROM audit_entry WHERE seq > 2400")))
     done = octy("audit", "verify", "--checkpoint", str(system_log)).must()
-    assert "9,500 entries are unchanged." in done.stdout
-    assert "proven up to seq 9000, " in done.stdout
+    assert "2,400 entries are unchanged." in done.stdout
+    assert "proven up to seq 2250, " in done.stdout
     assert "What came later can have been rewritten, or cut off, without a trace." in done.stdout
 
 
 def test_without_the_system_log_a_cut_with_its_checkpoints_passes(world: World, octy: Octy, system_log: Path) -> None:
     """What the check needs the log for: the database alone can lose entries and checkpoints together."""
-    for statement in ("DELETE FROM audit_entry WHERE seq > 8500", "DELETE FROM audit_checkpoint WHERE seq > 8500"):
+    for statement in ("DELETE FROM audit_entry WHERE seq > 2100", "DELETE FROM audit_checkpoint WHERE seq > 2100"):
         change(world, lambda connection, statement=statement: connection.execute(text(statement)))
-    assert octy("audit", "verify").must().stdout.startswith("8,500 entries are unchanged.\nproven up to seq 8000,")
+    assert octy("audit", "verify").must().stdout.startswith("2,100 entries are unchanged.\nproven up to seq 2000,")
     assert octy("audit", "verify", "--checkpoint", str(system_log)).must(1)
 
 
@@ -258,7 +257,7 @@ def test_detail_that_was_erased_by_sql_is_found(world: World, octy: Octy) -> Non
 def test_deleted_checkpoint_is_found_by_the_one_after_it(world: World, octy: Octy, system_log: Path) -> None:
     change(world, lambda connection: connection.execute(text("DELETE FROM audit_checkpoint WHERE number = 4")))
     found = octy("audit", "verify", "--json").must(1).json
-    assert "checkpoints are missing between number 3 (entry 3000) and number 5" in found["problem"]
+    assert "checkpoints are missing between number 3 (entry 750) and number 5" in found["problem"]
     assert octy("audit", "verify", "--checkpoint", str(system_log)).must()  # together they are whole
 
 
@@ -309,9 +308,10 @@ def test_wrong_input_is_refused(world: World, words: tuple[str, ...], said: str)
 @pytest.mark.usefixtures("system_log")
 def test_long_verification_shows_its_progress(octy: Octy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(log_verification, "PROGRESS_STEP", 500)
     said = octy("audit", "verify").must().stderr
-    assert said == "".join(f"entries verified: {done:,} of 10,000\n" for done in range(2000, 10_000, 2000)) + (
-        "entries verified: 10,000\n"
+    assert said == "".join(f"entries verified: {done:,} of 2,500\n" for done in range(500, 2500, 500)) + (
+        "entries verified: 2,500\n"
     )
 
 
