@@ -16,6 +16,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from support.cli_rig import Octy
 from support.temporal import open_temporal
+from support.until import until
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
@@ -47,8 +48,8 @@ def serving(**options: object) -> Iterator[str]:
     server = web_server(build_codec_server(settings), host=settings.codec_host, port=settings.codec_port)
     thread = threading.Thread(target=loop.run_until_complete, args=(serve_until(stop, server, "the codec server"),))
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
+    until(lambda: server.started or not thread.is_alive())
+    assert server.started
     try:
         yield f"http://{settings.codec_host}:{settings.codec_port}"
     finally:
@@ -220,8 +221,8 @@ def test_codec_server_command_serves_until_sigterm():
     assert "OCTY_CODEC_TOKEN is not set" in octy("codec-server", "--host", "0.0.0.0").must(2).stderr
     command = [sys.executable, "-m", "octy_worker", "codec-server", "--port", str(port)]
     with subprocess.Popen(command, env=octy.environment(), stdout=subprocess.PIPE, text=True) as server:
-        while not is_listening(port):
-            assert server.poll() is None
+        until(lambda: is_listening(port) or server.poll() is not None)
+        assert server.poll() is None
         assert ask(f"http://127.0.0.1:{port}/decode", DECISION, Origin="http://127.0.0.1:8233").status_code == 200
         taken = octy("codec-server", "--port", str(port)).must(4)
         assert f"the codec server can't listen on 127.0.0.1:{port}" in taken.stderr
