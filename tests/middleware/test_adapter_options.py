@@ -18,6 +18,12 @@ from octy_middleware.http.request import Request
 UNKNOWN = "pk_" + "0" * 28
 
 
+@pytest.fixture
+def database_kind() -> str:
+    """Of one kind: what differs between databases is below these options."""
+    return "sqlite"
+
+
 @pytest.fixture(params=ADAPTERS)
 def adapter(request: pytest.FixtureRequest) -> Any:
     return ADAPTERS[request.param]

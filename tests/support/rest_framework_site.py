@@ -1,6 +1,7 @@
 """Django REST framework with the authentication classes that it has by default, asked in a process of its own.
 
-Here: the site, and two requests to it. Run as a program it prints what each `Authorization` was answered, as JSON.
+Here: the site, and a request to it by each adapter. Run as a program it prints what each `Authorization` was answered,
+as JSON by adapter.
 """
 
 import asyncio
@@ -70,5 +71,5 @@ def ask_asgi(authorization: str) -> list[Any]:
 
 
 if __name__ == "__main__":
-    ask = {"wsgi": ask_wsgi, "asgi": ask_asgi}[sys.argv[1]]
-    sys.stdout.write(json.dumps([ask(authorization) for authorization in sys.argv[2:]]))
+    asks = {"wsgi": ask_wsgi, "asgi": ask_asgi}
+    sys.stdout.write(json.dumps({adapter: [asks[adapter](some) for some in sys.argv[1:]] for adapter in asks}))

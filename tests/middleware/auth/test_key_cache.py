@@ -143,6 +143,7 @@ def test_load_without_a_database_raises(world: World) -> None:
     key_cache.close()
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # computed from a record that is loaded
 @pytest.mark.parametrize(
     ("state", "ends_in", "live"),
     [

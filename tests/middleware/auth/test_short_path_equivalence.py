@@ -368,7 +368,10 @@ def test_short_path_and_full_path_give_the_same(world: World, adapter: str) -> N
     stage = Stage(world, some, {name: ids[keys.public_key] for name, keys in some.items()})
     player = PLAYERS[adapter]
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    # Both paths ask the same of the recorder: few examples show what a server adds, and one takes three times as long.
+    examples = 40 if world.database_kind == "sqlite" else 10
+
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(options=st.sampled_from(list(OPTIONS)), steps=steps_of(player.servers, player.kinds))
     def check(options: str, steps: list[Ask | Happening]) -> None:
         (answers, rows), (wanted_answers, wanted_rows) = (
@@ -380,4 +383,4 @@ def test_short_path_and_full_path_give_the_same(world: World, adapter: str) -> N
 
     check()
     taken = stage.asked - stage.fully
-    assert taken >= 20, stage.asked  # else the same path was compared with itself
+    assert taken >= examples / 2, stage.asked  # else the same path was compared with itself

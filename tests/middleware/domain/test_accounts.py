@@ -25,6 +25,7 @@ NOW = 1_800_000_000.0
 CONTACT = {"contact_email_address": "a@acme.example"}
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # refused before a statement is sent
 @pytest.mark.parametrize(
     ("reference", "contact", "message"),
     [
@@ -55,6 +56,7 @@ def test_reference_is_unique(world: World) -> None:
         create_account(session, "acme", CONTACT, NOW)
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # computed from a row that is loaded
 @pytest.mark.parametrize(
     ("changes", "days", "expected"),
     [
@@ -93,6 +95,7 @@ def test_security_address_follows_after_seven_days(
 STAFF = StaffChange("ada", "mistyped")
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # computed from a row that is loaded
 @pytest.mark.parametrize(
     ("changes", "hours", "expected"),
     [
@@ -149,11 +152,11 @@ def test_second_change_within_seven_days_still_notifies_the_owner(world: World) 
 def test_undelivered_notice_is_updated_instead_of_duplicated(world: World) -> None:
     world.register("acme")
     accounts = Accounts(world.database, clock=lambda: NOW, changes_per_day=1000)
-    for number in range(200):
+    for number in range(50):
         accounts.change_contact("acme", {"contact_email_address": f"{number}@x.example"})
     [(detail,)] = world.rows("SELECT detail FROM notice")
-    assert json.loads(detail)["new"] == "199@x.example"
-    assert len(json.loads(detail)["others"]) == 199
+    assert json.loads(detail)["new"] == "49@x.example"
+    assert len(json.loads(detail)["others"]) == 49
     with world.database.write() as connection:  # from here on its mails may be leaving
         connection.execute(update(Outbox).values(leased_by="a relay", leased_until=utc(NOW)))
     accounts.change_contact("acme", {"contact_email_address": "late@x.example"})

@@ -36,7 +36,11 @@ def digests(world: World) -> list[tuple]:
     return world.rows("SELECT public_key, secret_digest, imported_scheme, first_used_at FROM key_pair ORDER BY id")
 
 
-@pytest.mark.parametrize("peppers", [FOREIGN, Keychain.generate()], ids=["same_id", "other_id"])
+@pytest.mark.parametrize(
+    ("adapter", "peppers"),
+    [(ADAPTERS["asgi"], FOREIGN), (ADAPTERS["wsgi"], Keychain.generate())],
+    ids=["asgi, same_id", "wsgi, other_id"],
+)
 def test_host_with_foreign_peppers_answers_503_and_records_nothing(
     world: World, adapter: Any, peppers: Keychain, caplog: pytest.LogCaptureFixture
 ) -> None:

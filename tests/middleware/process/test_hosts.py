@@ -21,6 +21,7 @@ from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.hosts import freezes_between_requests
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])  # refused before a statement is sent
 @pytest.mark.parametrize(
     ("version", "options", "runs"),
     [
