@@ -123,6 +123,7 @@ def test_database_session_of_a_forked_child_is_its_own(world: World, database_ki
     pinned.close()
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"])  # its connections are what forks could share
 def test_uwsgi_prefork_answers_every_first_request(world: World) -> None:
     keys, port = world.register(), free_port()
     script = world.folder / "app.py"
