@@ -84,11 +84,11 @@ def test_incident_page_works_after_its_details_were_deleted(world):
     assert "Last 2026-01-01 00:01:00 UTC" in page
 
 
-def test_hundred_gets_and_heads_of_the_incident_page_change_nothing(world):
+def test_ten_gets_and_heads_of_the_incident_page_change_nothing(world):
     path, browser = world.alert_path(world.incident()), world.browser()
     before = world.dump()
-    responses = browser.send_all([("GET", path), ("HEAD", path)] * 100)
-    assert [response.status_code for response in responses] == [200] * 200
+    responses = browser.send_all([("GET", path), ("HEAD", path)] * 10)
+    assert [response.status_code for response in responses] == [200] * 20
     assert world.dump() == before
 
 

@@ -44,11 +44,11 @@ def test_keys_page_shows_a_button_and_keeps_the_secret(world):
     assert PLAIN not in response.text
 
 
-def test_hundred_gets_and_heads_of_the_keys_page_change_nothing(world):
+def test_ten_gets_and_heads_of_the_keys_page_change_nothing(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     before = world.dump()
-    responses = browser.send_all([("GET", path), ("HEAD", path)] * 100)
-    assert [response.status_code for response in responses] == [200] * 200
+    responses = browser.send_all([("GET", path), ("HEAD", path)] * 10)
+    assert [response.status_code for response in responses] == [200] * 20
     assert world.dump() == before
 
 
@@ -153,10 +153,10 @@ def test_newest_keys_link_works_after_a_resend(world):
     assert PLAIN in browser.press(keys_path(world, regeneration_id, 3), "reveal", "once").text
 
 
-@pytest.mark.parametrize("generation", [-6, 0, 2, 3])
-def test_keys_link_of_a_generation_never_sent_is_404(world, generation):
-    regeneration_id = world.regeneration(SECRET)
-    assert world.browser().get(keys_path(world, regeneration_id, generation)).status_code == 404
+def test_keys_link_of_a_generation_never_sent_is_404(world):
+    regeneration_id, browser = world.regeneration(SECRET), world.browser()
+    for generation in (-6, 0, 2, 3):
+        assert browser.get(keys_path(world, regeneration_id, generation)).status_code == 404
 
 
 def test_keys_link_before_the_key_pair_is_issued_is_404(world):
@@ -166,19 +166,17 @@ def test_keys_link_before_the_key_pair_is_issued_is_404(world):
     assert world.browser().get(keys_path(world, regeneration_id)).status_code == 404
 
 
-@pytest.mark.parametrize(
-    "fields", [{}, {"reveal": "twice"}, {"form": ""}, {"form": "A" * 32}, {"reveal": "", "form": ""}]
-)
-def test_form_without_its_token_or_button_shows_nothing(world, fields):
+def test_form_without_its_token_or_button_shows_nothing(world):
     regeneration_id = world.regeneration(SECRET)
     path, browser = keys_path(world, regeneration_id), world.browser()
     before = world.dump()
     default = {"form": form_token_of(world, regeneration_id)}
-    response = browser.post(path, **{**default, **({"reveal": "once"} if "form" in fields else {}), **fields})
-    assert response.status_code == 400
-    assert "Nothing was shown" in response.text
-    assert PLAIN not in response.text
-    assert world.dump() == before
+    for fields in ({}, {"reveal": "twice"}, {"form": ""}, {"form": "A" * 32}, {"reveal": "", "form": ""}):
+        response = browser.post(path, **{**default, **({"reveal": "once"} if "form" in fields else {}), **fields})
+        assert response.status_code == 400, fields
+        assert "Nothing was shown" in response.text, fields
+        assert PLAIN not in response.text
+        assert world.dump() == before, fields
 
 
 def test_fifty_concurrent_reveals_show_the_secret_once(world):
