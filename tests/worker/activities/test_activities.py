@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 import pytest
+from support.cli_rig import fail
 from support.in_session import in_session
 from support.orders import receipts_of, receive_order, use_order
-from support.world import LIFE, FakeRequest, Keys, World
+from support.world import LIFE, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -70,9 +71,7 @@ class ActivityRig:
         self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=LIFE)
 
     def incident(self, keys: Keys) -> str:
-        with self.world.authenticator() as authenticator:
-            for _ in range(20):
-                authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
+        fail(self.world, keys)
         [(incident_id,)] = self.world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
         return incident_id
 
