@@ -14,6 +14,7 @@ from support.world import INSTALLATION, World
 from temporalio import activity
 
 from octy_middleware import ConfigurationError
+from octy_middleware._version import __version__
 from octy_worker import daemon
 from octy_worker.task_queue_workers import executors, workers
 from octy_worker.temporal.deployment import deployment_config
@@ -104,6 +105,8 @@ def test_workers_are_versioned_only_with_workflows_and_a_named_deployment(world:
         }
 
     assert versions(temporal_task_queue="plain") == {}
+    plain = configurations(daemon.WorkerComponents(world.worker_settings(temporal_task_queue="told")), temporal)
+    assert {config["build_id"] for config in plain.values()} == {__version__}
     named = versions(temporal_task_queue="named", temporal_deployment="octy", temporal_build_id="1.4.0")
     assert named == dict.fromkeys(workflow_task_queues(f"named-{INSTALLATION}"), "octy.1.4.0")
 

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.maintenance import MaintenanceActivities
@@ -133,7 +134,11 @@ def workers(
     *,
     alerts: AlertsInProgress,
 ) -> list[Worker]:
-    """Return one worker for each task queue. Those without workflows are not versioned."""
+    """Return one worker for each task queue. Those without workflows are not versioned.
+
+    A worker that is not versioned tells Temporal its release, too: the SDK's own build id is a hash of all modules that
+    are loaded, for which it reads each again, for a second at every start.
+    """
     return [
         Worker(
             client,
@@ -147,7 +152,12 @@ def workers(
             max_concurrent_activity_task_polls=slots.polls,
             interceptors=interceptors(alerts, kind),
             graceful_shutdown_timeout=timedelta(seconds=GRACE_PERIOD),
-            deployment_config=deployment if kind in _WORKFLOWS else None,
+            **_version(deployment if kind in _WORKFLOWS else None),
         )
         for kind, slots in QUEUE_SLOTS.items()
     ]
+
+
+def _version(deployment: WorkerDeploymentConfig | None) -> dict[str, Any]:
+    """Return the options of a worker that say its version."""
+    return {"build_id": RELEASE} if deployment is None else {"deployment_config": deployment}
