@@ -166,15 +166,15 @@ class Stack:
         smtp, page = self._ports.smtp, self._ports.inbox
         command = sink_command(self.mails.folder, self._certificate, smtp_port=smtp, page_port=page)
         process = self.processes.start("mail", command)
-        process.wait_until(lambda: is_listening(smtp) and self._is_serving(self.inbox), _START_TIMEOUT)
+        process.wait_until(lambda: is_listening(smtp) and is_listening(page), _START_TIMEOUT)
+        process.wait_until(lambda: self._is_serving(self.inbox), _START_TIMEOUT)
         self._report(f"Mail sink {LOOPBACK}:{smtp}, inbox {self.inbox}")
 
     def start_worker(self) -> None:
         """Start the worker with the pages."""
         process = self.processes.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
-        process.wait_until(
-            lambda: self._is_serving(f"{self.pages}/healthz") and is_listening(self._ports.staff), _START_TIMEOUT
-        )
+        process.wait_until(lambda: is_listening(self._ports.pages) and is_listening(self._ports.staff), _START_TIMEOUT)
+        process.wait_until(lambda: self._is_serving(f"{self.pages}/healthz"), _START_TIMEOUT)
         self._report(f"Worker, pages {self.pages}")
         self._report(f"Staff API {self.staff_api}")
 
