@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from support.until import until_async
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Worker
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import DecryptionError, encrypting_converter
@@ -22,7 +22,15 @@ from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
 from octy_workflows.order_content import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_fakes import FakeRecords
-from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
+from workflows.workflow_harness import (
+    BUILD_ID,
+    WORKFLOWS,
+    Harness,
+    WorkflowRun,
+    on_harness,
+    replayer,
+    running_extra_workers,
+)
 
 K1 = Keychain({"k1": b"\x01" * 32})
 K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})
@@ -71,6 +79,7 @@ class EncryptedIncident:
             max_cached_workflows=0,
             max_concurrent_workflow_task_polls=1,
             max_concurrent_workflow_tasks=1,
+            build_id=BUILD_ID,
         )
         async with worker, running_extra_workers(self.client(keys), self.id, self.harness.fake_activities):
             yield
@@ -91,7 +100,7 @@ class EncryptedIncident:
     async def replays(self, keys: Keychain | None) -> None:
         history = await self.case(keys).fetch_history()
         data_converter = self.client(keys, for_worker=True).data_converter
-        await Replayer(workflows=WORKFLOWS, data_converter=data_converter).replay_workflow(history)
+        await replayer(data_converter).replay_workflow(history)
 
 
 def payloads_in(message: Message) -> Iterator[Payload]:

@@ -46,7 +46,7 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_fakes import FakeRecords
-from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
+from workflows.workflow_harness import BUILD_ID, WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 KEYS = Keychain({"k1": b"\x01" * 32})
 DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-1")
@@ -67,6 +67,7 @@ CLAIMS = (  # what signals said when they were believed, and more of the kind
     *({"decision": "dismiss", "actor": "eve", "reason": "forged"}, {"days": 90, "actor": "eve", "reason": "forged"}),
     *({"order": "no-order-of-this-id"}, "no-such-order", None, 7, []),
 )
+EVERY = 5  # each fifth signal gets a claim; the next claim goes to others, so that each signal gets some
 _numbers = itertools.count(1)
 
 
@@ -203,7 +204,9 @@ class Target:
     async def running(self) -> AsyncIterator[WorkflowRun]:
         own, queue = self.client(self.keys), self.id
         fake_activities, client = self.harness.fake_activities, self.client(self.keys, for_worker=True)
-        worker = Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=fake_activities.activities())
+        worker = Worker(
+            client, task_queue=queue, workflows=WORKFLOWS, activities=fake_activities.activities(), build_id=BUILD_ID
+        )
         async with worker, running_extra_workers(client, queue, fake_activities, self.kind.works):
             with self.harness.env.with_time_skipping_disabled():
                 case = self.kind.case(self.id)
@@ -237,16 +240,23 @@ def _was_told(run: WorkflowRun, signals: int) -> bool:
 async def test_forged_signals_change_nothing_and_the_workflow_continues(
     harness: Harness, name: str, keys: Keychain | None
 ) -> None:
-    """One workflow takes every form after the other: a workflow and a worker for each took four times as long."""
+    """One workflow takes every form after the other: a workflow and a worker for each took four times as long.
+
+    Every signal comes in every form. Every claim comes under every name where plaintext can reach a workflow that has
+    signals: an incident reads the order's id, with encryption, too. Elsewhere each claim comes under two names.
+    """
     kind, really = KINDS[name]
+    is_read = name == "incident" or (name == "regeneration" and keys is None)
     target = Target(harness, kind, keys)
     async with target.running() as run:
         await until_async(lambda: lines(run) == kind.before, message=run.records.story)
         sent = 0
         for form, all_contents in FORMS.items():
-            for contents in all_contents:
-                await asyncio.gather(*(target.forge(signal, contents) for signal in SIGNALS))
-                sent += len(SIGNALS)
+            for number, contents in enumerate(all_contents):
+                every = 1 if form != "plaintext" or is_read else EVERY
+                signals = SIGNALS[number % every :: every]
+                await asyncio.gather(*(target.forge(signal, contents) for signal in signals))
+                sent += len(signals)
             await until_async(partial(_was_told, run, sent), message=(form, run.records.ignored))
             await run.wait_until_idle(but=kind.waits_for)
             assert lines(run) == kind.before, form
@@ -304,7 +314,11 @@ async def test_flood_of_forged_signals_does_not_delay_the_alert(harness: Harness
         await target.forge("customer_answered", [])
     slow.set()
     worker = Worker(
-        target.client(None), task_queue=target.id, workflows=WORKFLOWS, activities=harness.fake_activities.activities()
+        target.client(None),
+        task_queue=target.id,
+        workflows=WORKFLOWS,
+        activities=harness.fake_activities.activities(),
+        build_id=BUILD_ID,
     )
     async with worker, running_extra_workers(target.client(None), target.id, harness.fake_activities):
         run = WorkflowRun(harness.env, handle, target.records, harness.task_threads)

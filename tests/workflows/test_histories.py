@@ -19,7 +19,7 @@ from octy_workflows.messages import MailKind, RegenerationInput, RegenerationSte
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.retry import DEFAULT_RETRY
 from workflows.recording import FOLDER, files, read
-from workflows.workflow_harness import replayer
+from workflows.workflow_harness import BUILD_ID, replayer
 
 RECORDED = sorted(FOLDER.rglob("*.json"))
 COLLECTED = FOLDER / "regeneration" / "collected_then_overlap_then_the_old_pair_is_retired.json"
@@ -152,7 +152,7 @@ class _Reordered(_Same):
 
 
 def _replay(changed: type) -> None:
-    replayer = Replayer(workflows=[changed], workflow_runner=UnsandboxedWorkflowRunner())
+    replayer = Replayer(workflows=[changed], workflow_runner=UnsandboxedWorkflowRunner(), build_id=BUILD_ID)
     asyncio.run(replayer.replay_workflow(history(COLLECTED)))
 
 

@@ -16,7 +16,7 @@ from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.order_content import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
 from workflows.workflow_fakes import FakeRecords
-from workflows.workflow_harness import WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
+from workflows.workflow_harness import BUILD_ID, WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 _numbers = itertools.count(1)
@@ -42,12 +42,14 @@ class Site:
     @asynccontextmanager
     async def worker(self, build_id: str = "", *, beside: bool = True) -> AsyncIterator[None]:
         """Run a worker. `beside`: with those of the other task queues, which a client can have once only."""
+        deployment = deployment_config(Release(self.queue if build_id else "", build_id))
         worker = Worker(
             self.client,
             task_queue=self.queue,
             workflows=WORKFLOWS,
             activities=self.harness.fake_activities.activities(),
-            deployment_config=deployment_config(Release(self.queue if build_id else "", build_id)),
+            deployment_config=deployment,
+            build_id=None if deployment else BUILD_ID,
         )
         others = (
             running_extra_workers(self.client, self.queue, self.harness.fake_activities) if beside else nullcontext()

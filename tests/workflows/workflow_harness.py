@@ -25,6 +25,7 @@ from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWork
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
@@ -67,6 +68,9 @@ from workflows.workflow_fakes import FakeActivities, FakeRecords
 
 TASK_QUEUE = "octy-tests"
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
+BUILD_ID = (
+    "octy-tests"  # given, because the SDK's own is a hash of all loaded modules: seconds of CPU in a test's process
+)
 TASK_THREADS = 4  # of the worker, for workflow tasks
 WORKFLOWS = [
     KeyIncidentWorkflow,
@@ -302,12 +306,17 @@ class Harness:
         return self.runs[-1]
 
 
-def replayer() -> Replayer:
+def replayer(data_converter: DataConverter = DataConverter.default) -> Replayer:
     """Return what replays histories, without the sandbox, whose imports take most of the time.
 
     A worker that ran the workflows has shown what the sandbox refuses; a replay compares commands.
     """
-    return Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
+    return Replayer(
+        workflows=WORKFLOWS,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        data_converter=data_converter,
+        build_id=BUILD_ID,
+    )
 
 
 def on_harness(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -339,6 +348,7 @@ async def _start(task_threads: ThreadPoolExecutor) -> tuple[WorkflowEnvironment,
         workflows=WORKFLOWS,
         activities=fake_activities.activities(),
         workflow_task_executor=task_threads,
+        build_id=BUILD_ID,
     )
     # Two seconds by itself: too few for tests that hold the worker, and on a busy machine for any.
     assert worker._workflow_worker is not None
@@ -368,6 +378,7 @@ def extra_workers(
             task_queue=task_queue_name(main, work),
             activities=[fake_activities.post_webhook if work is TaskQueueKind.WEBHOOKS else fake_activities.send_mail],
             max_concurrent_activity_task_polls=2,
+            build_id=BUILD_ID,
         )
         for work in works
     ]
