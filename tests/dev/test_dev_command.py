@@ -1,78 +1,71 @@
-"""`octy dev` as a command: everything runs once the banner is shown, Ctrl-C stops it, and its state is kept."""
+"""`octy dev` as a function: what it says once the stack is up, and how it ends. `test_whole_stack` runs a command."""
 
-import signal
-import ssl
-import subprocess
-import sys
-from contextlib import suppress
+import io
 from pathlib import Path
 
-from support.paths import EXAMPLES
-from support.until import until
-
-from octy_worker.dev import environment
-from octy_worker.dev.http_client import http_client
-from octy_worker.dev.processes import is_listening
-
-RUN = """
-import sys
-from pathlib import Path
+import pytest
 from rich.console import Console
+from support.paths import EXAMPLES
+
 from octy_worker.dev.dev_command import run_dev
-sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=80), examples=Path(sys.argv[2])))
-"""
+from octy_worker.dev.processes import ProcessError
+from octy_worker.dev.stack import Stack
+from octy_worker.dev.staff_member import StaffMember
 
 
-def test_dev_command_starts_and_stops_the_stack(tmp_path):
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the command says; its stack starts no process and has no staff."""
+    for part in ("start_temporal", "start_mail", "start_worker", "start_api"):
+        monkeypatch.setattr(Stack, part, lambda _stack: None)
+    monkeypatch.setattr(StaffMember, "make_authority", lambda _staff: "")
+    monkeypatch.setattr(StaffMember, "bootstrap", _fail_to_bootstrap)
+    return io.StringIO()
+
+
+def _fail_to_bootstrap(_staff: StaffMember) -> str:
+    raise ProcessError("octy staff bootstrap ended with 3: there is an admin")
+
+
+def run(folder: Path, said: io.StringIO) -> int:
+    return run_dev(folder, console=Console(file=said, width=80), examples=EXAMPLES)
+
+
+def test_dev_command_shows_its_banner_and_keeps_the_folder_when_it_is_stopped(
+    tmp_path: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_stack: Stack) -> None:
+        assert "Press Ctrl-C to stop" in said.getvalue()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stack, "check", stop)
     folder = tmp_path / "dev"
-    log = tmp_path / "said"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", RUN, str(folder), str(EXAMPLES)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as dev,
-    ):
-        try:
-            wait_for(log, "Press Ctrl-C to stop", dev)
-            banner = log.read_text()
-            env = environment.read(folder / "env")
-            tls = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
-            api = next(
-                word for line in banner.splitlines() if " API " in line for word in line.split() if "https:" in word
-            )
-            with http_client(tls) as browser:
-                assert browser.get(f"{env['OCTY_PUBLIC_URL']}/healthz").status_code == 200
-                assert browser.get(f"{api}/v1/account/authenticate").status_code == 401
-                inbox = next(line for line in banner.splitlines() if "Inbox" in line).split()[2]
-                assert "No mail yet" in browser.get(inbox).text
-            assert f"{api}/v1/account/authenticate" in banner
-            assert "Temporal Web UI" in banner
-            assert "(set PK to your public key)" in banner  # a remark that breaks would be typed as a command
-        finally:
-            dev.send_signal(signal.SIGINT)
-            code = dev.wait(30)
-    assert code == 0, log.read_text()
-    assert "Stopped. Everything is kept in" in log.read_text()
-    ports = [env[name].rpartition(":")[2] for name in ("OCTY_PUBLIC_URL", "OCTY_TEMPORAL_ADDRESS", "OCTY_SMTP_PORT")]
-    assert not any(is_listening(int(port)) for port in ports)
-    assert commands_that_name(folder) == []
+    assert run(folder, said) == 0
+    for text in ("/v1/account/authenticate", "Temporal Web UI", "(set PK to your public key)", "Inbox", "Staff API"):
+        assert text in said.getvalue()
+    assert f"Stopped. Everything is kept in {folder}" in said.getvalue()
     assert (folder / "octy.db").exists()
-    assert (folder / "temporal.db").exists()
+    assert (folder / "env").exists()
 
 
-def wait_for(log, text, process):
-    def is_logged() -> bool:
-        assert process.poll() is None, log.read_text()
-        return text in log.read_text()
+def test_dev_command_ends_with_1_and_the_reason_when_a_process_ends(
+    tmp_path: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_stack: Stack) -> None:
+        raise ProcessError("worker ended with status 1")
 
-    until(is_logged, message=text)
+    monkeypatch.setattr(Stack, "check", end)
+    assert run(tmp_path / "dev", said) == 1
+    assert "worker ended with status 1" in said.getvalue()
+    assert "Stopped." not in said.getvalue()
 
 
-def commands_that_name(folder: Path) -> list[str]:
-    commands = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # gone meanwhile
-            commands.append(entry.read_text(errors="replace").replace("\0", " "))
-    return [command for command in commands if str(folder) in command]
+def test_stack_whose_staff_has_its_keys_elsewhere_starts_and_says_so(
+    tmp_path: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_stack: Stack) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stack, "check", stop)
+    assert run(tmp_path / "dev", said) == 0
+    assert f"No key of staff is in {tmp_path}" in said.getvalue()

@@ -2,17 +2,21 @@
 
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.cli_rig import Octy
 from support.paths import EXAMPLES
 
 from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import ConfigurationError
+from octy_worker.dev import staff_member
 from octy_worker.dev.inbox import store_mail
 from octy_worker.dev.processes import ProcessError, ProcessGroup, is_free
 from octy_worker.dev.stack import Ports, Stack
+from octy_worker.dev.staff_member import StaffMember
 
 
 def test_free_ports_are_all_different_and_free(tmp_path):
@@ -50,6 +54,9 @@ def test_failed_start_leaves_no_process_and_no_folder(tmp_path, monkeypatch):
         raise ProcessError("mail ended with status 1")
 
     monkeypatch.setattr(Stack, "start_mail", fail)
+    monkeypatch.setattr(StaffMember, "is_enrolled", True)  # without staff, who come before the processes
+    monkeypatch.setattr(StaffMember, "make_authority", lambda _staff: "")
+    monkeypatch.setattr(StaffMember, "certify", lambda _staff: None)
     stack = Stack(tmp_path / "stack", fixed_ports=False, examples=EXAMPLES)
     with pytest.raises(ProcessError, match="mail ended"), stack:
         pytest.fail("the stack is up")
@@ -68,6 +75,11 @@ def test_second_stack_of_a_folder_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(Stack, "start_mail", lambda _stack: None)
     monkeypatch.setattr(Stack, "start_worker", lambda _stack: None)
     monkeypatch.setattr(Stack, "start_api", lambda _stack: None)
+    enrolled: list[str] = []
+    monkeypatch.setattr(staff_member, "run_octy", run_octy_here)
+    monkeypatch.setattr(
+        StaffMember, "enroll", lambda staff, token: (enrolled.append(token), staff.codes.keep("A" * 32))
+    )
     with Stack(tmp_path, fixed_ports=False, examples=EXAMPLES) as first:
         with (
             pytest.raises(ConfigurationError, match="another stack uses"),
@@ -80,6 +92,8 @@ def test_second_stack_of_a_folder_is_rejected(tmp_path, monkeypatch):
         secrets = {name: value for name, value in first.env.items() if name.endswith(("PEPPERS", "KEYS"))}
     with Stack(tmp_path, fixed_ports=False, examples=EXAMPLES) as second:
         assert secrets.items() <= second.env.items()
+        assert secrets["OCTY_STAFF_CA_KEYS"].startswith("ssh-ed25519 ")
+        assert len(enrolled) == 1
 
 
 def test_wait_for_mail_ends_with_the_mail_a_process_exit_or_the_timeout(tmp_path):
@@ -93,6 +107,11 @@ def test_wait_for_mail_ends_with_the_mail_a_process_exit_or_the_timeout(tmp_path
     stack.processes.start("worker", ["false"], {"PATH": os.environ["PATH"]})
     with pytest.raises(ProcessError, match="worker ended with status 1"):
         stack.wait_for_mail("another", lambda mail: mail.subject == "y", 5)
+
+
+def run_octy_here(words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a command in this process: a process of its own takes ten times as long."""
+    return Octy({name: value for name, value in environment.items() if name.startswith("OCTY_")})(*words).must().stdout
 
 
 def addresses(stack: Stack) -> list[str]:
