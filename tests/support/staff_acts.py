@@ -27,7 +27,7 @@ def note(context: StaffContext, order: Order, fields: Note) -> Noted:
         context.receipts.use(
             session, order.order_id, order.action, order.subject, by=order.order_id, now=context.clock()
         )
-    return Noted(fields.text)
+        return context.keep(session, order, Noted(fields.text))
 
 
 NOTE = Act(Action.RETRY_OUTBOX, Note, Noted, f"{__name__}:note")

@@ -79,6 +79,7 @@ class StaffOrder(Table, table=True):
     used_by: str = Field(default="", max_length=120)  # the workflow's run and activity: its retry may use it again
     ended_at: datetime | None = time_or_none()
     refusal: str = Field(default="", max_length=300)
+    output: str = Field(default="", sa_type=Text)  # JSON of what the act did, for a repeat; emptied after a day
 
 
 class StaffSession(Table, table=True):

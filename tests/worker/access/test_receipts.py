@@ -127,6 +127,31 @@ def test_order_is_received_and_used_once_an_hour_later(office: Office) -> None:
     ]
 
 
+def test_output_of_a_used_order_is_kept_for_its_repeat(office: Office) -> None:
+    order = office.order()
+    office.receive(order)
+    office.change("""UPDATE staff_order SET output = '{"forged": 1}'""")
+    assert found_output(office, order) == "", "the log does not have its use"
+    office.use(order)
+    with office.world.database.write_session() as session:
+        office.receipts.keep_output(session, order.order_id, '{"mail": 1}')
+    assert found_output(office, order) == '{"mail": 1}'
+    assert found_output(office, office.order()) == ""
+
+
+def test_only_a_used_order_gets_an_output(office: Office) -> None:
+    order = office.order()
+    office.receive(order)
+    with pytest.raises(AssertionError, match="only a used order"), office.world.database.write_session() as session:
+        office.receipts.keep_output(session, order.order_id, "{}")
+    assert office.world.rows("SELECT output FROM staff_order") == [("",)]
+
+
+def found_output(office: Office, order: Order) -> str:
+    with office.world.database.read_session() as session:
+        return office.receipts.find_output(session, order.order_id)
+
+
 def test_received_order_can_be_used_for_a_day(office: Office) -> None:
     order, late = office.order(), office.order(issued_at=int(NOW) + 60)
     office.receive(order)
@@ -301,7 +326,7 @@ def test_row_copied_under_another_id_is_refused(office: Office) -> None:
     order, other = office.order(), uuid7(NOW)
     office.receive(order)
     columns = "action, subject, actor, body, private, signature, certificate, factor, source, part_of, received_at, mac"
-    columns += ", state, used_by"
+    columns += ", state, used_by, output"
     office.change(
         f"INSERT INTO staff_order (id, {columns}, refusal) SELECT '{other}', {columns}, refusal FROM staff_order"
     )

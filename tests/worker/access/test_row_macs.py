@@ -76,6 +76,7 @@ NOT_COVERED = {
         "used_by": "the audit log has it",
         "ended_at": "only shown",
         "refusal": "only shown",
+        "output": "only shown where an order is repeated that was used, as the audit log says",
     },
     "staff_session": {},
     "staff_browser_login": {},

@@ -131,8 +131,8 @@ def inserted(office: Office) -> str:
     order = replace(office.order(), order_id=FORGED)
     columns = "action, subject, actor, private, signature, certificate, factor, source, part_of, received_at, mac"
     office.change(
-        f"INSERT INTO staff_order (id, body, state, used_by, refusal, {columns}) "
-        f"SELECT ?, ?, 'received', '', '', {columns} FROM staff_order WHERE id = ?",
+        f"INSERT INTO staff_order (id, body, state, used_by, refusal, output, {columns}) "
+        f"SELECT ?, ?, 'received', '', '', '', {columns} FROM staff_order WHERE id = ?",
         FORGED, order.to_bytes().decode(), order_id,
     )  # fmt: skip
     return FORGED

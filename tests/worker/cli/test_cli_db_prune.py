@@ -21,6 +21,7 @@ NAMES = [
     "webhooks",
     "apps",
     "sessions",
+    "outputs",
     "secrets",
     "incident_counts",
     "counters",
@@ -38,7 +39,7 @@ def fill(world: World) -> None:
 def test_db_prune_dry_run_counts_what_the_run_then_deletes(world):
     fill(world)
     octy = octy_for(world)
-    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 0, 0, 8), strict=True))
+    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 8), strict=True))
     for _ in range(2):
         found = octy("db", "prune", "--dry-run", "--json").must().json
         assert found == {"dry_run": True, "rows": expected, "longest_step_ms": None}

@@ -191,7 +191,7 @@ def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(lapto
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("incidents", "release"), "repeat the command with this id; it is carried out once"),
+        (("incidents", "release"), "it is carried out once"),
         (("staff", "reset", "vic"), "what it made is lost: order it again, without --order-id"),
     ],
 )
@@ -203,7 +203,7 @@ def test_order_whose_answer_is_lost_is_named_with_its_id(laptop: Laptop, words: 
         save_session(laptop.folder / "octy", replace(saved, server=url))
         lost = laptop.octy("--server", url, *words, "--reason", "it is an attack", second=True)
     assert "it is unknown whether the order 0" in lost.must(ExitCode.UNAVAILABLE).stderr
-    assert "closed the connection without an answer → repeat the command with this id" in lost.stderr
+    assert "closed the connection without an answer → repeat the command with --order-id 0" in lost.stderr
     assert hint in lost.stderr
 
 

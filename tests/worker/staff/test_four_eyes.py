@@ -132,7 +132,7 @@ HIDDEN = {
     "the order is made one of many": ["UPDATE staff_order SET part_of = 'x'"],
     "an acknowledgement is written": [
         """INSERT INTO staff_order SELECT 'x', 'order.acknowledge', id, 'amy', body, private, signature, certificate,
-        'f', source, '', received_at, mac, 'used', used_by, ended_at, refusal FROM staff_order"""
+        'f', source, '', received_at, mac, 'used', used_by, ended_at, refusal, '' FROM staff_order"""
     ],
 }
 HIDDEN["an acknowledgement is written, and an entry of its use"] = [

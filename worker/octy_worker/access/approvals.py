@@ -45,6 +45,12 @@ class Approvals:
             raise RefusedSignatureError(f"the order does not wait for an approval: it is {row.state}")
         return order
 
+    def find_approved(self, session: Session, approval: Order) -> Order:
+        """Return what a used approval is about. Raises RefusedSignatureError."""
+        order = self._verify(session, session.get_one(StaffOrder, approval.subject))
+        self._check(session, approval, order)
+        return order
+
     def require(self, session: Session, order: Order) -> float:
         """Return when an approval by a second person was received (Unix seconds). Raises UnusableOrderError."""
         about = (StaffOrder.action == Action.APPROVE, StaffOrder.subject == order.order_id)

@@ -211,6 +211,22 @@ class OrderReceipts:
             return None
         return self._verified(session, row)
 
+    def keep_output(self, session: Session, order_id: str, output: str) -> None:
+        """Keep what a used order has done, as JSON: its repeat gets the same answer."""
+        kept = session.connection().execute(
+            update(StaffOrder)
+            .where(col(StaffOrder.id) == order_id, col(StaffOrder.state) == OrderState.USED)
+            .values(output=output)
+        )
+        assert kept.rowcount == 1, "only a used order has an output"
+
+    def find_output(self, session: Session, order_id: str) -> str:
+        """Return what a used order has done, as JSON; empty: it was not used, or nothing is kept any more."""
+        row = session.get(StaffOrder, order_id)
+        if row is None or not row.output or end_of(session, order_id, "") is not OrderState.USED:
+            return ""
+        return row.output
+
     def has_right_code(self, row: StaffOrder) -> bool:
         """Return whether the row of an order is as it was when it was received."""
         fields = {name: getattr(row, name) for name in _SEALED}

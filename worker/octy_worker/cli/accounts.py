@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import print_json, print_list, print_omitted, print_page, print_result
 from octy_worker.cli.views import accounts as view
 from octy_worker.staff.acts import ADD_ACCOUNT, CHANGE_ACCOUNT, ContactAddress, NewAccount
@@ -47,6 +47,7 @@ def add(
     webhook: Annotated[str, typer.Option(help="The account's webhook URL.")] = "",
     id_key: Annotated[str, typer.Option("--id-key", help="The account's authenticated id key.")] = "",
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Create the account; the worker does everything else."""
@@ -58,7 +59,7 @@ def add(
         "authenticated_id_key": id_key,
     }
     own_id, address = reference.strip(), email.strip()
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         added = desk.order(ADD_ACCOUNT, "", NewAccount(reference, **contact), _NEW)
     mailed = "The worker mails the public key, and a link that shows the secret once"
     lines = [
@@ -85,10 +86,11 @@ def change(
     email: Annotated[str, typer.Option(help="The new mail address for alerts and new keys.")],
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL; the worker sends the notices."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
         changed = desk.order(CHANGE_ACCOUNT, account_id, ContactAddress(email), reason)
     done = f"the contact address of {changed.account} is changed"

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.context import open_desk
+from octy_worker.access.roles import Action
+from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Reason
+from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import confirm, print_result
 from octy_worker.errors import CommandError
 from octy_worker.staff.acts import ERASE, NoFields
-from octy_worker.staff.queries import FIND_ACCOUNT, AccountRef
+from octy_worker.staff.operations import Desk
+from octy_worker.staff.queries import FIND_ACCOUNT, AccountKey, AccountRef
 
 ERASE_JSON = "account_id, details, actor"
 
@@ -31,14 +33,26 @@ def erase(
     reason: Reason,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Order it, after a question."""
-    with open_desk(context, actor) as desk:
-        found = desk.read(FIND_ACCOUNT, AccountRef(account))
-        if not yes and not confirm(f"Erase everything about {found.reference} ({found.account_id}) for good?"):
+    with open_order_desk(context, actor, order_id) as desk:
+        found = _find(desk, account)
+        question = f"Erase everything about {found.reference} ({found.account_id}) for good?"
+        if not (yes or found.erased or confirm(question)):
             raise CommandError("nothing was erased")
         erased = desk.order(ERASE, found.account_id, NoFields(), reason)
         who = desk.actor
     lines = [f"Account {erased.account_id} is erased, with {erased.details:,} details of the audit log."]
     print_result("the account is erased", {**asdict(erased), "actor": who}, lines, as_json=as_json)
+
+
+def _find(desk: Desk, account: str) -> AccountKey:
+    """Return the account of this reference or id; where its order is repeated, it may have lost the reference."""
+    order = desk.find_order()
+    if order is not None and order.action is Action.ERASE_ACCOUNT:
+        found = desk.read(FIND_ACCOUNT, AccountRef(order.subject))
+        if found.erased:
+            return found
+    return desk.read(FIND_ACCOUNT, AccountRef(account))

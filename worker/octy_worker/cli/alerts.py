@@ -2,7 +2,7 @@
 
 import typer
 
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_json, print_lines, print_result
@@ -44,7 +44,7 @@ def release(
     context: typer.Context, *, reason: Reason, actor: Actor = None, order_id: OrderId = None, as_json: AsJson = False
 ) -> None:
     """End the hold."""
-    with open_desk(context, actor) as desk:
-        released = desk.order(RELEASE_ALERTS, "", NoFields(), reason, order_id=order_id)
+    with open_order_desk(context, actor, order_id) as desk:
+        released = desk.order(RELEASE_ALERTS, "", NoFields(), reason)
     done = "held alerts are sent within a minute"
     print_result(done, released, ["Held alerts are sent within a minute."], as_json=as_json)

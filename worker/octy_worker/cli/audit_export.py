@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_result
@@ -42,10 +42,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Order the export and write the file, which is made before: an order makes one pack."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         with _new_file(out) as file:
-            pack = desk.order(EXPORT, incident_id, Export(), reason, order_id=order_id)
+            pack = desk.order(EXPORT, incident_id, Export(), reason)
             content = base64.b64decode(pack.content)
             if hashlib.sha256(content).hexdigest() != pack.sha256:
                 raise CommandError("the pack was damaged on its way", _AGAIN)

@@ -23,7 +23,7 @@ from octy_worker.reports.queries import find_incident
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Desk
+from octy_worker.staff.operations import Desk, ReadingDesk
 from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
 
 if TYPE_CHECKING:
@@ -67,22 +67,30 @@ def open_database(context: typer.Context) -> Iterator[Database]:
 
 
 @contextmanager
-def open_desk(context: typer.Context, actor: str | None = None) -> Iterator[Desk]:
-    """Open the desk that this command's queries and acts go to, and close it at the end.
+def open_desk(context: typer.Context) -> Iterator[ReadingDesk]:
+    """Open the desk that this command's queries go to; see `open_order_desk`."""
+    with open_order_desk(context, None, None) as desk:
+        yield desk
 
-    It is a staff API where --server or OCTY_SERVER names one. `actor`: who acts, where that is not proven.
+
+@contextmanager
+def open_order_desk(context: typer.Context, actor: str | None, order_id: str | None) -> Iterator[Desk]:
+    """Open the desk that this command's queries and its order go to, and close it at the end.
+
+    It is a staff API where --server or OCTY_SERVER names one. `actor`: who acts, where that is not proven. `order_id`:
+    the id that the command was given (`options.OrderId`).
     """
     if variables_of(context).get("OCTY_SERVER"):
         from octy_worker.cli.remote import open_remote_desk  # noqa: PLC0415  # only these commands need an HTTP client
 
-        with open_remote_desk(context) as remote:
+        with open_remote_desk(context, order_id) as remote:
             yield remote
         return
     from octy_worker.staff.local_desk import LocalDesk  # noqa: PLC0415  # the extra `staff` has no mail
 
     with open_database(context) as database:
         staff = StaffContext(database, variables_of(context), clock=now)
-        yield LocalDesk(staff, lambda: find_prover(context, staff, actor))
+        yield LocalDesk(staff, lambda: find_prover(context, staff, actor), order_id)
 
 
 def find_prover(context: typer.Context, staff: StaffContext, actor: str | None) -> Prover:

@@ -29,6 +29,7 @@ _WORDS = {
     "webhooks": "webhooks that were delivered or failed",
     "apps": "app processes that have ended",
     "sessions": "ended sessions of staff",
+    "outputs": "outputs of orders, kept for repeats",
     "secrets": "uncollected secrets",
     "incident_counts": "sums of failed attempts",
     "counters": "counters",

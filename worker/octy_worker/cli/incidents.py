@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from octy_middleware.clock import uuid7
 from octy_worker.cli import incidents_follow
-from octy_worker.cli.context import now, open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import (
     AccountFilter,
@@ -32,7 +31,7 @@ from octy_worker.cli.output import (
 )
 from octy_worker.cli.views import incidents as view
 from octy_worker.staff.acts import AMEND, NewAnswer
-from octy_worker.staff.operations import Desk
+from octy_worker.staff.operations import ReadingDesk
 from octy_worker.staff.queries import FIND_INCIDENT, LIST_INCIDENTS, SHOW_INCIDENT, IncidentRef, ListIncidents
 from octy_workflows.order_content import Choice
 
@@ -101,7 +100,7 @@ def show_one(
             _follow(desk, report.incident.id, as_json=as_json)
 
 
-def _follow(desk: Desk, incident_id: str, *, as_json: bool) -> None:
+def _follow(desk: ReadingDesk, incident_id: str, *, as_json: bool) -> None:
     emit = print_json_line if as_json else view.print_timeline_line
     with suppress(KeyboardInterrupt):  # the way to stop
         closed_as = incidents_follow.follow(desk, incident_id, emit, from_start=as_json)
@@ -130,11 +129,10 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL, which notifies the incident's workflow."""
-    order_id = order_id or uuid7(now())
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
-        result = desk.order(AMEND, incident_id, NewAnswer(str(answer), leaked), reason, order_id=order_id)
-        who = desk.actor
+        result = desk.order(AMEND, incident_id, NewAnswer(str(answer), leaked), reason)
+        order_id, who = desk.order_id, desk.actor
     value = {
         "incident_id": incident_id,
         "order_id": order_id,

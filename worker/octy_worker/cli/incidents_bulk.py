@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from octy_middleware.clock import uuid7
 from octy_worker.access.orders import check_staff
-from octy_worker.cli.context import now, open_desk
+from octy_worker.access.roles import Action
+from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Leaked, OrderId, Reason
@@ -15,7 +15,7 @@ from octy_worker.cli.output import confirm, print_json, print_lines, print_note
 from octy_worker.cli.times import parse_time
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.acts import DECIDE_MANY, BulkDecision, Decision
-from octy_worker.staff.operations import Desk
+from octy_worker.staff.operations import Desk, from_json
 from octy_worker.staff.outputs import DecisionResult, DecisionStatus
 from octy_worker.staff.queries import FIND_INCIDENT, UNANSWERED, IncidentRef, UnansweredSince
 from octy_workflows.order_content import Choice
@@ -62,16 +62,15 @@ def decide_many(
     fields = Decision(str(decision), leaked)
     if fault := fields.error():
         raise RefusedError(fault)
-    order_id = order_id or uuid7(now())
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         check_staff(desk.actor, reason)
         found = _chosen(desk, incidents or [], since)
         if found and not yes:
             print_note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
             if not confirm(f"Decide {decision} for all of them?"):
                 raise CommandError("cancelled, nothing was changed")
-        results = _decide(desk, BulkDecision(fields.decision, leaked, found), reason, order_id, timeout, quiet=as_json)
-        who = desk.actor
+        results = _decide(desk, BulkDecision(fields.decision, leaked, found), reason, timeout, quiet=as_json)
+        order_id, who = desk.order_id, desk.actor
     if as_json:
         print_json({"order_id": order_id, "decision": decision, "actor": who, "results": results})
     elif not found:
@@ -80,7 +79,7 @@ def decide_many(
 
 
 def _decide(  # what `decide_many` was given
-    desk: Desk, fields: BulkDecision, reason: str, order_id: str, timeout: float, *, quiet: bool
+    desk: Desk, fields: BulkDecision, reason: str, timeout: float, *, quiet: bool
 ) -> Sequence[DecisionResult]:
     """Order it, and print each result, as soon as the desk knows it."""
     if not fields.incidents:
@@ -94,7 +93,7 @@ def _decide(  # what `decide_many` was given
             print_lines(f"{len(printed)}/{len(fields.incidents)}  {result.incident_id}  {end}")
 
     desk.on_progress = show
-    results = desk.order(DECIDE_MANY, "", fields, reason, order_id=order_id, timeout=timeout).results
+    results = desk.order(DECIDE_MANY, "", fields, reason, timeout=timeout).results
     for result in results[len(printed) :]:
         show(result)
     return results
@@ -111,6 +110,9 @@ def _end(results: Sequence[DecisionResult], order_id: str) -> None:
 
 
 def _chosen(desk: Desk, incidents: list[str], since: str | None) -> tuple[str, ...]:
+    order = None if since is None else desk.find_order()
+    if order is not None and order.action is Action.DECIDE_MANY:  # those that were open then
+        return from_json(BulkDecision, order.fields).incidents
     if since is not None:
         return desk.read(UNANSWERED, UnansweredSince(parse_time("--since", since))).incident_ids
     named = (desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id for incident in incidents)

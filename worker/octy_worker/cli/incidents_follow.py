@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from octy_worker.reports.models import TimelineLine
-from octy_worker.staff.operations import Desk
+from octy_worker.staff.operations import ReadingDesk
 from octy_worker.staff.queries import FOLLOW_INCIDENT, IncidentKey
 
 _INTERVAL = 1.0  # seconds between two polls
 
 
-def follow(desk: Desk, incident_id: str, emit: Callable[[TimelineLine], None], *, from_start: bool) -> str:
+def follow(desk: ReadingDesk, incident_id: str, emit: Callable[[TimelineLine], None], *, from_start: bool) -> str:
     """Call `emit` once for each entry until the incident is closed; return its resolution.
 
     Without `from_start` only new entries are emitted. A mail whose state changes (retried, sent) is emitted again. For
@@ -28,7 +28,7 @@ def follow(desk: Desk, incident_id: str, emit: Callable[[TimelineLine], None], *
     raise AssertionError("polling never ends")
 
 
-def _poll(desk: Desk, incident_id: str) -> Iterator[tuple[str | None, tuple[TimelineLine, ...]]]:
+def _poll(desk: ReadingDesk, incident_id: str) -> Iterator[tuple[str | None, tuple[TimelineLine, ...]]]:
     """Yield at every poll the resolution, None while the incident is open, and the timeline."""
     while True:
         found = desk.read(FOLLOW_INCIDENT, IncidentKey(incident_id))

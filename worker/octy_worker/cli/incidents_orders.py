@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from octy_middleware.clock import utc, uuid7
+from octy_middleware.clock import utc
 from octy_worker.access.orders import check_staff
-from octy_worker.cli.context import now, open_desk
+from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, OrderId, OrderOnly, Reason, Timeout
 from octy_worker.cli.output import print_received_order, print_result
@@ -74,17 +74,17 @@ def decide(
 ) -> None:
     """Send the decision to the incident's workflow, and print its response."""
     fields = Decision(str(decision), leaked)
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         if order_only:
-            order_id = desk.hand_in(DECIDE, incident_id, fields, reason, order_id=order_id)
+            order_id = desk.hand_in(DECIDE, incident_id, fields, reason)
             print_received_order(order_id, "decide", as_json=as_json)
             return
-        order_id, who = order_id or uuid7(now()), desk.actor
-        value = {"incident_id": incident_id, "order_id": order_id, "decision": decision, "leaked": leaked}
+        who = desk.actor
+        value = {"incident_id": incident_id, "order_id": desk.order_id, "decision": decision, "leaked": leaked}
         value |= {"actor": who}
         try:
-            desk.order(DECIDE, incident_id, fields, reason, order_id=order_id, timeout=timeout)
+            desk.order(DECIDE, incident_id, fields, reason, timeout=timeout)
         except RefusedError as refusal:
             print_result(f"refused: {refusal}", {**value, "accepted": False, "why": str(refusal)}, (), as_json=as_json)
             raise
@@ -120,15 +120,14 @@ def extend(
 ) -> None:
     """Send the extension to the incident's workflow, and print the new deadlines."""
     fields = Extension(days)
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         if order_only:
-            order_id = desk.hand_in(EXTEND, incident_id, fields, reason, order_id=order_id)
+            order_id = desk.hand_in(EXTEND, incident_id, fields, reason)
             print_received_order(order_id, "extend", as_json=as_json)
             return
-        order_id = order_id or uuid7(now())
-        extended = desk.order(EXTEND, incident_id, fields, reason, order_id=order_id, timeout=timeout)
-        who = desk.actor
+        extended = desk.order(EXTEND, incident_id, fields, reason, timeout=timeout)
+        order_id, who = desk.order_id, desk.actor
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
     value = {"incident_id": incident_id, "order_id": order_id, "days": days, "actor": who}
     lines = [
@@ -163,21 +162,21 @@ def resend(
 ) -> None:
     """Send the order to the workflow of the mail, and print the result."""
     fields = Resend("" if kind in {None, Kind.NEW_KEYS} else str(kind))
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         found = desk.read(FIND_RESENDABLE, ResendableRef(incident, None if kind is None else str(kind)))
-        new_keys, order_id = found.regeneration_id, order_id or uuid7(now())
+        new_keys, order_id = found.regeneration_id, desk.order_id
         if order_only:
             if new_keys is not None:
-                desk.hand_in(RESEND_KEYS, new_keys, fields, reason, order_id=order_id)
+                desk.hand_in(RESEND_KEYS, new_keys, fields, reason)
             else:
-                desk.hand_in(RESEND, found.incident_id, fields, reason, order_id=order_id)
+                desk.hand_in(RESEND, found.incident_id, fields, reason)
             print_received_order(order_id, "resend", as_json=as_json)
             return
         if new_keys is not None:
-            sent = desk.order(RESEND_KEYS, new_keys, fields, reason, order_id=order_id, timeout=timeout)
+            sent = desk.order(RESEND_KEYS, new_keys, fields, reason, timeout=timeout)
             mail, end = f"new_keys-{sent.mail}", "ordered"
         else:
-            resent = desk.order(RESEND, found.incident_id, fields, reason, order_id=order_id, timeout=timeout)
+            resent = desk.order(RESEND, found.incident_id, fields, reason, timeout=timeout)
             mail, end = resent.mail, resent.state
         value = {"incident_id": found.incident_id, "order_id": order_id, "actor": desk.actor}
     value |= {"mail": mail, "end": end}
@@ -205,13 +204,12 @@ def resend_keys(
     as_json: AsJson = False,
 ) -> None:
     """Send the order to the regeneration's workflow."""
-    order_id = order_id or uuid7(now())
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         check_staff(desk.actor, reason)
         pending = desk.read(PENDING_KEYS, AccountRef(account))
         regeneration_id = pending.delivery.regeneration_id
-        number = desk.order(RESEND_KEYS, regeneration_id, Resend(), reason, order_id=order_id, timeout=timeout).mail
-        who = desk.actor
+        number = desk.order(RESEND_KEYS, regeneration_id, Resend(), reason, timeout=timeout).mail
+        order_id, who = desk.order_id, desk.actor
     value = {name: getattr(pending, name) for name in ("account", "address", "next_address", "takes_effect_at")}
     value |= {"order_id": order_id, "actor": who, "mail": number, "earlier": pending.delivery}
     done = f"a new link to the new keys of {pending.account} is ordered"

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from octy_worker.access.orders import check_staff
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import (
     confirm,
     print_json,
@@ -98,11 +98,12 @@ def regenerate(
     account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     leaked: Leaked = False,
     as_json: AsJson = False,
 ) -> None:
     """Order a new key pair."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
         done_by = desk.order(REGENERATE, account_id, NewKeys(leaked), reason)
     ordered, delivery = done_by.ordered, done_by.delivery
@@ -137,11 +138,12 @@ def revoke(
     public_key: _Key,
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key pair."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         check_staff(desk.actor, reason)
         pair = desk.read(SHOW_KEY, ShowKey(public_key, 1)).pair
         if not yes:

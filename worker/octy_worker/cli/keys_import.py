@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO, cast
 import typer
 
 from octy_worker.access.orders import check_staff
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId
 from octy_worker.cli.output import print_error, print_note, print_result
@@ -76,7 +76,7 @@ def import_pairs(
     as_json: AsJson = False,
 ) -> None:
     """Plan the whole file; write it if nothing is wrong."""
-    with _opened(file) as source, open_desk(context, actor) as desk, show_progress() as progress:
+    with _opened(file) as source, open_order_desk(context, actor, order_id) as desk, show_progress() as progress:
         if not dry_run:
             check_staff(desk.actor, reason)
         desk.on_progress = lambda step: progress(*step)
@@ -86,7 +86,7 @@ def import_pairs(
         if dry_run:
             found = desk.read(CHECK_IMPORT, CheckImport(into_existing, content))
         else:
-            found = desk.order(IMPORT, "", Import(digest, into_existing, content), reason, order_id=order_id)
+            found = desk.order(IMPORT, "", Import(digest, into_existing, content), reason)
     if found.removed:
         print_note("removed rows of an earlier, interrupted import")
     count = found.report.pairs

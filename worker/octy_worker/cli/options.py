@@ -30,7 +30,16 @@ OrderOnly = Annotated[
     bool,
     typer.Option("--order-only", help="Only have the order received and print its id; send it from Temporal's Web UI."),
 ]
-OrderId = Annotated[str | None, typer.Option("--order-id", help="Repeat this order.", show_default=False)]
+OrderId = Annotated[
+    str | None,
+    typer.Option(
+        "--order-id",
+        metavar="ID",
+        help="Repeat the order of this id, which is carried out once, or give a new one this id.",
+        show_default=False,
+    ),
+]
+"""Of every command that places an order (`context.open_order_desk`)."""
 AccountFilter = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)
 ]

@@ -7,13 +7,13 @@ import typer
 from rich.table import Table
 
 from octy_worker.access.orders import Order
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import confirm, print_lines, print_list, print_result, table
 from octy_worker.errors import CommandError, UsageError
 from octy_worker.staff.acts import ACKNOWLEDGE, APPROVE, Approval, NoFields
-from octy_worker.staff.queries import FIND_ORDER, LIST_ORDERS, ListOrders, OrderId, OrderLine
+from octy_worker.staff.queries import FIND_ORDER, LIST_ORDERS, ListOrders, OrderLine, OrderRef
 
 LIST_JSON = "orders[id, action, subject, actor, state, factor, received_at, ended_at, refusal], more, total"
 APPROVE_JSON = "order_id, action, author, carried_out"
@@ -46,16 +46,17 @@ def list_some(
 )
 def approve(
     context: typer.Context,
-    order_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
+    approved_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why, in one line.")] = "looked at and approved",
     actor: Actor = None,
+    order_id: OrderId = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the order and approve it."""
-    with open_desk(context, actor) as desk:
-        body = desk.read(FIND_ORDER, OrderId(order_id)).body
+    with open_order_desk(context, actor, order_id) as desk:
+        body = desk.read(FIND_ORDER, OrderRef(approved_id)).body
         if not body:
             raise UsageError("there is no order of this id", "`octy orders list` shows those that wait")
         order = Order.from_bytes(body.encode())  # what is shown is what the signed digest is of
@@ -76,16 +77,17 @@ def approve(
 )
 def acknowledge(
     context: typer.Context,
-    order_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
+    acknowledged_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
     *,
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Acknowledge it."""
-    with open_desk(context, actor) as desk:
-        done = desk.order(ACKNOWLEDGE, order_id, NoFields(), reason)
-    print_result("it is acknowledged", done, [f"The order {order_id} is acknowledged."], as_json=as_json)
+    with open_order_desk(context, actor, order_id) as desk:
+        done = desk.order(ACKNOWLEDGE, acknowledged_id, NoFields(), reason)
+    print_result("it is acknowledged", done, [f"The order {acknowledged_id} is acknowledged."], as_json=as_json)
 
 
 def _words(order: Order) -> list[str]:

@@ -20,7 +20,7 @@ from octy_worker.staff.operations import Submission
 from octy_worker.staff.order_forms import read_fields
 from octy_worker.staff.order_words import approved_facts, order_facts, sentence
 from octy_worker.staff.provers import CertifiedSigner
-from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff.queries import FIND_ORDER, OrderRef
 from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, PendingList, query_path
 from octy_worker.staff_client.api_client import ApiClient
 from octy_worker.staff_client.session_file import SavedSession
@@ -97,7 +97,7 @@ def _approved(client: ApiClient, order: Order) -> list[tuple[str, str]]:
     """Return what an approval is about, in full. Raises RefusedError."""
     if order.action is not Action.APPROVE:
         return []
-    found = client.post(query_path(FIND_ORDER.name), OrderId(order.subject), FIND_ORDER.output)
+    found = client.post(query_path(FIND_ORDER.name), OrderRef(order.subject), FIND_ORDER.output)
     try:
         return approved_facts(order, found.body)
     except InvalidOrderError as error:

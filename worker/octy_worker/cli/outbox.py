@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import print_list, print_result, table
 from octy_worker.errors import UsageError
 from octy_worker.outbox.dead_letters import MessageLine
@@ -63,13 +63,14 @@ def retry_some(
     everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Reset the delivery attempts of dead letters."""
     if bool(numbers) == everything:
         raise UsageError("no messages are chosen", "give their ids, or --all")
     wanted = Messages(None if everything else tuple(sorted(set(numbers or ()))))
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         retried, who = desk.order(RETRY_OUTBOX, "", wanted, reason).retried, desk.actor
     names = ", ".join(map(str, retried))
     done = f"messages {names} will be retried" if retried else "there was nothing to do"

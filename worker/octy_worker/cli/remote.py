@@ -37,8 +37,8 @@ def open_session(context: typer.Context) -> Iterator[tuple[ApiClient, SavedSessi
 
 
 @contextmanager
-def open_remote_desk(context: typer.Context) -> Iterator[RemoteDesk]:
-    """Open the desk at the staff API. Orders are signed by --sign, else by the key that logged in."""
+def open_remote_desk(context: typer.Context, order_id: str | None) -> Iterator[RemoteDesk]:
+    """Open the desk at the staff API. Its order is signed by --sign, else by the key that logged in."""
     variables = variables_of(context)
     with open_session(context) as (client, saved):
 
@@ -47,4 +47,4 @@ def open_remote_desk(context: typer.Context) -> Iterator[RemoteDesk]:
             signer.check_time(now())
             return CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))
 
-        yield RemoteDesk(client, saved, find_prover, clock=now, by_passkey=PASSKEY in variables)
+        yield RemoteDesk(client, saved, find_prover, clock=now, given_id=order_id, by_passkey=PASSKEY in variables)

@@ -7,7 +7,7 @@ import typer
 
 from octy_worker.access.enrolments import LINK_PATH
 from octy_worker.access.roles import Role
-from octy_worker.cli.context import now, open_database, open_desk
+from octy_worker.cli.context import now, open_database, open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
@@ -80,8 +80,8 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Order it."""
-    with open_desk(context, actor) as desk:
-        invited = desk.order(ADD_STAFF, handle, NewMember(str(role), mail, name), reason, order_id=order_id)
+    with open_order_desk(context, actor, order_id) as desk:
+        invited = desk.order(ADD_STAFF, handle, NewMember(str(role), mail, name), reason)
     _print_invited(invited, f"{handle} is invited as {role}", as_json=as_json)
 
 
@@ -116,10 +116,11 @@ def change_role(
     role: Annotated[Role, typer.Option("--role", help="What the person may do from now on.")],
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Order it."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         granted = desk.order(CHANGE_ROLE, handle, NewRole(str(role)), reason)
     _print_granted(granted, as_json=as_json)
 
@@ -132,10 +133,16 @@ def change_role(
     json=GRANTED_JSON,
 )
 def disable(
-    context: typer.Context, *, handle: _Handle, reason: Reason, actor: Actor = None, as_json: AsJson = False
+    context: typer.Context,
+    *,
+    handle: _Handle,
+    reason: Reason,
+    actor: Actor = None,
+    order_id: OrderId = None,
+    as_json: AsJson = False,
 ) -> None:
     """Order it."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         granted = desk.order(DISABLE_STAFF, handle, NoFields(), reason)
     _print_granted(granted, as_json=as_json)
 
@@ -156,8 +163,8 @@ def reset(
     as_json: AsJson = False,
 ) -> None:
     """Order it."""
-    with open_desk(context, actor) as desk:
-        invited = desk.order(RESET_FACTOR, handle, NoFields(), reason, order_id=order_id)
+    with open_order_desk(context, actor, order_id) as desk:
+        invited = desk.order(RESET_FACTOR, handle, NoFields(), reason)
     _print_invited(invited, f"{handle} has no second factor any more", as_json=as_json)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from octy_worker.cli.context import open_desk
+from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result, table
@@ -69,10 +69,11 @@ def retry_some(
     ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids of webhooks.", show_default=False)],
     reason: Reason,
     actor: Actor = None,
+    order_id: OrderId = None,
     as_json: AsJson = False,
 ) -> None:
     """Reset the attempts."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         retried, who = desk.order(RETRY_WEBHOOKS, "", Webhooks(tuple(ids)), reason).retried, desk.actor
     names = ", ".join(retried)
     lines = [f"Will be retried: {names}.", "To see the result: octy webhooks list"]
@@ -95,9 +96,9 @@ def secret(
     actor: Actor = None,
 ) -> None:
     """Print only the secret, so that it can be piped."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
-        typer.echo(desk.order(SHOW_WEBHOOK_SECRET, account_id, NoFields(), reason, order_id=order_id).secret)
+        typer.echo(desk.order(SHOW_WEBHOOK_SECRET, account_id, NoFields(), reason).secret)
 
 
 @help_page(
@@ -107,10 +108,16 @@ def secret(
     json=ROTATE_JSON,
 )
 def rotate_one(
-    context: typer.Context, account: _Account, *, reason: Reason, actor: Actor = None, as_json: AsJson = False
+    context: typer.Context,
+    account: _Account,
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    order_id: OrderId = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rotate the secret."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
         rotated, who = desk.order(ROTATE_WEBHOOK_SECRET, account_id, NoFields(), reason), desk.actor
     until = format_time(rotated.previous_until)
@@ -129,9 +136,16 @@ def rotate_one(
     "server responded with 2xx. 3: nothing was sent, for the reason printed. 1: the delivery failed.",
     json=TEST_JSON,
 )
-def send_test(context: typer.Context, account: _Account, actor: Actor = None, as_json: AsJson = False) -> None:
+def send_test(
+    context: typer.Context,
+    account: _Account,
+    *,
+    actor: Actor = None,
+    order_id: OrderId = None,
+    as_json: AsJson = False,
+) -> None:
     """Send it once."""
-    with open_desk(context, actor) as desk:
+    with open_order_desk(context, actor, order_id) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
         tested = desk.order(TEST_WEBHOOK, account_id, NoFields(), "a test event")
     webhook_id, delivery = tested.webhook_id, tested.result

@@ -140,7 +140,8 @@ def _erase_orders(session: Session, subjects: Collection[str], order_ids: Collec
     )
     which = (about, col(StaffOrder.id) != but)
     erased = list(session.exec(select(StaffOrder.id).where(*which).order_by(col(StaffOrder.id))))
-    session.connection().execute(update(StaffOrder).where(*which).values(body="", private="", signature="", refusal=""))
+    texts = dict.fromkeys(("body", "private", "signature", "refusal", "output"), "")
+    session.connection().execute(update(StaffOrder).where(*which).values(**texts))
     return erased
 
 

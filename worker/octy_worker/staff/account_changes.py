@@ -48,6 +48,7 @@ def change_contact_address(context: StaffContext, order: Order, fields: ContactA
             takes_effect_at=account.contact_takes_effect_at,
             keys_wait=find_uncollected(session, account.id) is not None,
         )
+        context.keep(session, order, changed)
     record("contact_changed", order.actor, reason=order.reason, account=changed.account_id)
     return changed
 

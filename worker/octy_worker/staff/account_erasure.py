@@ -29,5 +29,6 @@ def erase(context: StaffContext, order: Order, _fields: NoFields) -> ErasedAccou
         details = erase_account(
             session, account, actor=order.actor, reason=order.reason, now=now, order_id=order.order_id
         )
+        erased = context.keep(session, order, ErasedAccount(order.subject, details))
     record("account_erased", order.actor, account=order.subject, order=order.order_id, reason=order.reason)
-    return ErasedAccount(order.subject, details)
+    return erased

@@ -16,6 +16,6 @@ def release_alerts(context: StaffContext, order: Order, fields: NoFields) -> Rel
         hold = release_hold(session, actor=order.actor, reason=order.reason, now=context.clock())
         if hold is None:
             raise RefusedError("alerts are not held")
-        released = ReleasedHold(hold.id, order.actor, hold.released_at)
+        released = context.keep(session, order, ReleasedHold(hold.id, order.actor, hold.released_at))
     record("alerts_released", order.actor, reason=order.reason, hold=released.id)
     return released

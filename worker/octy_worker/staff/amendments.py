@@ -64,10 +64,12 @@ def amend_answer(
     now: float,
     *,
     use: Callable[[Session], None] = lambda _session: None,
+    keep: Callable[[Session, AmendmentResult], AmendmentResult] = lambda _session, result: result,
 ) -> AmendmentResult:
     """Change the answer of an existing incident. Raises RefusedError; then nothing was changed.
 
-    `use` marks the order as used, in this transaction, unless an earlier call has done everything.
+    In this transaction `use` marks the order as used, unless an earlier call has done everything, and `keep` keeps the
+    result with it.
     """
     fault = amendment.fault()
     if fault is not None:
@@ -78,7 +80,7 @@ def amend_answer(
         closed = incident.closed_at is not None
         key = f"changed-{amendment.order_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
-            return AmendmentResult(closed, repeated=True)
+            return keep(session, AmendmentResult(closed, repeated=True))
         use(session)
         _refuse(incident, incident_answer, amendment)
         before = incident_answer.answer
@@ -100,14 +102,19 @@ def amend_answer(
         webhook_events.enqueue_incident_answered(
             session.connection(), incident_id, now, answer=amendment.answer, leaked=leaked, by=amendment.actor
         )
-        return changed
+        return keep(session, changed)
 
 
 def amend(context: StaffContext, order: Order, fields: NewAnswer) -> AmendmentResult:
     """Change the answer and audit it. Raises RefusedError."""
     amendment = Amendment(_ANSWERS[fields.answer], fields.leaked, order.actor, order.reason, order.order_id)
     result = amend_answer(
-        context.database, order.subject, amendment, context.clock(), use=lambda session: context.use(session, order)
+        context.database,
+        order.subject,
+        amendment,
+        context.clock(),
+        use=lambda session: context.use(session, order),
+        keep=lambda session, result: context.keep(session, order, result),
     )
     facts = {"incident": order.subject, "order_id": order.order_id}
     record("answer_amended", order.actor, reason=order.reason, **amendment.choice, **facts)

@@ -14,14 +14,23 @@ from octy_worker.staff.outputs import Approved, Done
 
 def approve(context: StaffContext, order: Order, fields: Approval) -> Approved:  # noqa: ARG001  # the receipts read them
     """Approve the order that waits, and carry it out, unless its output is for its author. Raises as its act does."""
-    with context.database.write_session() as session:
-        approved = context.receipts.approvals.approve(session, order, context.clock())
-        context.use(session, order)
-    record("order_approved", order.actor, reason=order.reason, order=approved.order_id, author=approved.actor)
+    approved = _approve_once(context, order)
     act = ACTS[approved.action]
     if not act.for_author:
         carry_out(context, act, Receipt(approved, 0, "", OrderState.RECEIVED))
     return Approved(approved.order_id, str(approved.action), approved.actor, not act.for_author)
+
+
+def _approve_once(context: StaffContext, order: Order) -> Order:
+    """Return what is approved, also where an earlier call with this approval has approved it."""
+    receipts = context.receipts
+    with context.database.write_session() as session:
+        if receipts.load_used(session, order.order_id, order.action, order.subject) is not None:
+            return receipts.approvals.find_approved(session, order)
+        approved = receipts.approvals.approve(session, order, context.clock())
+        context.use(session, order)
+    record("order_approved", order.actor, reason=order.reason, order=approved.order_id, author=approved.actor)
+    return approved
 
 
 def acknowledge(context: StaffContext, order: Order, fields: NoFields) -> Done:  # noqa: ARG001
@@ -31,5 +40,6 @@ def acknowledge(context: StaffContext, order: Order, fields: NoFields) -> Done: 
         if order.subject not in {one.order_id for one in waiting}:
             raise RefusedError("there is no order of this id by break glass that waits to be acknowledged")
         context.use(session, order)
+        done = context.keep(session, order, Done(order.order_id))
     record("break_glass_acknowledged", order.actor, reason=order.reason, order=order.subject)
-    return Done(order.order_id)
+    return done

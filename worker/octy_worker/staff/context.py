@@ -1,5 +1,6 @@
 """What the runners of queries and acts work with: database, settings, Temporal, clock; each is opened when needed."""
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from octy_worker.access.orders import Order
 from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.staff_settings import StaffAccess, load_receipts, load_staff_access
 from octy_worker.settings import StaffSettings
+from octy_worker.staff.operations import O, to_json
 
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
@@ -74,6 +76,11 @@ class StaffContext:
         """Mark an order as used, in the transaction of its act. Raises RefusedSignatureError."""
         call = uuid7(self.clock(), self.random_bytes)  # each call is another one: what is done twice must be ordered so
         self.receipts.use(session, order.order_id, order.action, order.subject, by=call, now=self.clock())
+
+    def keep(self, session: Session, order: Order, output: O) -> O:
+        """Keep what an act has done, in its transaction, for a repeat of its order; return it."""
+        self.receipts.keep_output(session, order.order_id, json.dumps(to_json(type(output), output)))
+        return output
 
     @cached_property
     def temporal(self) -> "TemporalAccess":

@@ -48,10 +48,11 @@ def order_new_keys(context: StaffContext, order: Order, fields: NewKeys) -> Orde
         ordered = regenerate(
             session, order.subject, actor=order.actor, reason=order.reason, leaked=fields.leaked, now=now
         )
+        delivery = delivery_of(session, ordered.regeneration_id, now)
+        done = context.keep(session, order, OrderedKeys(ordered, delivery))
     ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
     record("regeneration_ordered", order.actor, reason=order.reason, joined=ordered.joined, leaked=fields.leaked, **ids)
-    with context.database.read_session() as session:
-        return OrderedKeys(ordered, delivery_of(session, ordered.regeneration_id, now))
+    return done
 
 
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
@@ -95,6 +96,7 @@ def revoke_key_pair(context: StaffContext, order: Order, fields: NoFields) -> Re
     with context.database.write_session() as session:
         context.use(session, order)
         revoked = revoke(session, order.subject, actor=order.actor, reason=order.reason, now=context.clock())
+        context.keep(session, order, revoked)
     ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
     record("key_revoked", order.actor, reason=order.reason, changed=revoked.changed, **ids)
     return revoked

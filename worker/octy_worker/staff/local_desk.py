@@ -11,18 +11,19 @@ from octy_worker.errors import RefusedError
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Act, F, I, O, Query, RefusedOrder, Submission
-from octy_worker.staff.order_forms import draft
+from octy_worker.staff.order_forms import draft, read_stored
 from octy_worker.staff.orders import perform, receive
 from octy_worker.staff.provers import Prover
-from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff.queries import FIND_ORDER, OrderRef
 
 
 class LocalDesk:
-    """Carries out queries and acts in this process. `prover` is called at the first order."""
+    """Carries out queries and acts in this process. `prover` is called at the order, `given_id` is its id if any."""
 
-    def __init__(self, context: StaffContext, prover: Callable[[], Prover]) -> None:
+    def __init__(self, context: StaffContext, prover: Callable[[], Prover], given_id: str | None = None) -> None:
         self._context = context
         self._find_prover = prover
+        self._given_id = given_id
         self.on_progress: Callable[[Any], None] = lambda _result: None
 
     @cached_property
@@ -38,34 +39,33 @@ class LocalDesk:
         """Who acts."""
         return self._prover.actor
 
+    @cached_property
+    def order_id(self) -> str:
+        """The id of its order."""
+        return self._given_id or uuid7(self._context.clock())
+
     def read(self, query: Query[I, O], value: I) -> O:
         """Return what a query found. Raises CommandError or OctyError."""
         self._context.on_progress = self.on_progress
-        self._context.on_progress = self.on_progress
         return query.run(self._context, value)
 
-    def order(
-        self,
-        act: Act[F, O],
-        subject: str,
-        fields: F,
-        reason: str,
-        *,
-        order_id: str | None = None,
-        timeout: float = 20.0,
-    ) -> O:
+    def find_order(self) -> Order | None:
+        """Return the order that is repeated. See `Desk.find_order`."""
+        return read_stored(self.read(FIND_ORDER, OrderRef(self._given_id)).body) if self._given_id else None
+
+    def order(self, act: Act[F, O], subject: str, fields: F, reason: str, *, timeout: float = 20.0) -> O:
         """Make, prove and carry out an order; return what it did. See `Desk.order`."""
         self._context.timeout = timeout
         self._context.on_progress = self.on_progress
-        submission, proof = self._prepare(act, subject, fields, reason, order_id)
+        submission, proof = self._prepare(act, subject, fields, reason)
         try:
             return perform(self._context, act, submission, proof)
         finally:
             self._tell_admins(submission, proof)  # also where the act was refused
 
-    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
-        """Have an order received only, and return its id."""
-        submission, proof = self._prepare(act, subject, fields, reason, order_id)
+    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> str:
+        """Have the order received only, and return its id."""
+        submission, proof = self._prepare(act, subject, fields, reason)
         try:
             received = receive(self._context, act, submission, proof).order
         finally:
@@ -80,12 +80,10 @@ class LocalDesk:
 
             tell_admins(self._context, Order.from_bytes(submission.body.encode()))
 
-    def _prepare(
-        self, act: Act[F, Any], subject: str, fields: F, reason: str, given: str | None
-    ) -> tuple[Submission, Proof | None]:
+    def _prepare(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> tuple[Submission, Proof | None]:
         """Return a new order with its proof; or the stored one of this id, which was proven before."""
         context = self._context
-        order_id = given or uuid7(context.clock())
+        order_id = self.order_id
         try:
             new = draft(
                 act, order_id=order_id, installation=context.installation, subject=subject, fields=fields,
@@ -94,12 +92,12 @@ class LocalDesk:
         except InvalidOrderError as error:
             act.refused(context, RefusedOrder(order_id, subject, self.actor, reason, fields, str(error)))
             raise RefusedError(str(error)) from None
-        stored = self.read(FIND_ORDER, OrderId(given)) if given else None
-        if stored is None or stored.body is None:
+        stored = self.find_order()
+        if stored is None:
             body = new.order.to_bytes()
             return Submission(body.decode(), private=new.private), self._prover.prove(body)
-        if new.is_repeated_by(stored.body.encode()):
-            return Submission(stored.body), None
+        if new.is_repeated_by(stored):
+            return Submission(stored.to_bytes().decode()), None
         why = f"the id {order_id} belongs to another order → leave the option out to get a new id"
         act.refused(context, RefusedOrder(order_id, subject, self.actor, reason, fields, why))
         raise RefusedError(why)

@@ -26,15 +26,17 @@ def add(context: StaffContext, order: Order, fields: NewMember) -> Invited:
 def change_role(context: StaffContext, order: Order, fields: NewRole) -> Granted:
     """Give the order's subject another role."""
     with _used(context, order) as (session, membership, now):
-        return membership.change_role(
+        granted = membership.change_role(
             session, order.subject, Role(fields.role), granted_by=order.order_id, by=order.actor, now=now
         )
+        return context.keep(session, order, granted)
 
 
 def disable(context: StaffContext, order: Order, _fields: NoFields) -> Granted:
     """End all rights of the order's subject."""
     with _used(context, order) as (session, membership, now):
-        return membership.disable(session, order.subject, granted_by=order.order_id, by=order.actor, now=now)
+        granted = membership.disable(session, order.subject, granted_by=order.order_id, by=order.actor, now=now)
+        return context.keep(session, order, granted)
 
 
 def reset_factors(context: StaffContext, order: Order, _fields: NoFields) -> Invited:

@@ -72,6 +72,8 @@ class Act(Generic[F, O]):
 
     `private`: fields with personal data. An order holds commitments to them, and they travel beside it (`Submission`).
     `for_author`: after a second person's approval the author repeats it, because the output is for the author alone.
+    `repeatable`: a call with a used order goes on where an earlier one ended. Every other act keeps its output with its
+    order (`StaffContext.keep`), unless it is for its author alone.
     """
 
     action: Action
@@ -80,7 +82,13 @@ class Act(Generic[F, O]):
     runner: str  # (StaffContext, Order, F) -> O; uses the order in the transaction of the act, or sends its id
     private: frozenset[str] = field(default_factory=frozenset)
     for_author: bool = False
+    repeatable: bool = False
     on_refusal: str = ""  # (StaffContext, RefusedOrder[F]) -> None: records it where staff looks for it
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether a used order has the output of its act."""
+        return not (self.for_author or self.repeatable)
 
     def run(self, context: "StaffContext", order: "Order", fields: F) -> O:
         """Carry out a received order. Raises CommandError or OctyError; then nothing was changed."""
@@ -119,39 +127,44 @@ class Submission:
     private: Mapping[str, tuple[str, JsonValue]] = field(default_factory=dict)
 
 
-class Desk(Protocol):
-    """What a command talks to: the host's database and Temporal, or a staff API.
+class ReadingDesk(Protocol):
+    """What a command reads from: the host's database, or a staff API.
 
-    `on_progress` is called with each part of a long act's output, where they can be had before its end.
+    `on_progress` is called with each part of a long output, where they can be had before its end.
     """
 
     on_progress: Callable[[Any], None]
+
+    def read(self, query: Query[I, O], value: I) -> O:
+        """Return what a query found. Raises CommandError or OctyError."""
+
+
+class Desk(ReadingDesk, Protocol):
+    """What a command that places an order talks to: the host's database and Temporal, or a staff API.
+
+    It places one order. Its id is the one that the command was given (`--order-id`), which repeats the order of this id
+    or makes one with it; else a new one.
+    """
 
     @property
     def actor(self) -> str:
         """Who acts: the handle of the certificate; with staff_auth off, any name."""
 
-    def read(self, query: Query[I, O], value: I) -> O:
-        """Return what a query found. Raises CommandError or OctyError."""
+    @property
+    def order_id(self) -> str:
+        """The id of its order."""
 
-    def order(
-        self,
-        act: Act[F, O],
-        subject: str,
-        fields: F,
-        reason: str,
-        *,
-        order_id: str | None = None,
-        timeout: float = 20.0,
-    ) -> O:
-        """Make, prove and hand in an order; return what it did. Raises CommandError or OctyError.
+    def find_order(self) -> "Order | None":
+        """Return the order that is repeated; None: there is none of the given id yet. Raises RefusedError."""
 
-        `order_id`: repeat the order of this id, or make one with it. `timeout`: seconds to wait for a workflow.
-        Raises WaitsForApprovalError where a second person is needed.
+    def order(self, act: Act[F, O], subject: str, fields: F, reason: str, *, timeout: float = 20.0) -> O:
+        """Make, prove and hand in the order; return what it did. Raises CommandError or OctyError.
+
+        `timeout`: seconds to wait for a workflow. Raises WaitsForApprovalError where a second person is needed.
         """
 
-    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
-        """Have an order received only, and return its id, which somebody then sends to its workflow."""
+    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> str:
+        """Have the order received only, and return its id, which somebody then sends to its workflow."""
 
 
 @cache

@@ -15,6 +15,7 @@ from octy_middleware.clock import RandomBytes
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.audit.chain import SALT_BYTES, commit_to
 from octy_worker.canonical_json import JsonValue, canonical_json
+from octy_worker.errors import RefusedError
 from octy_worker.staff.operations import Act, F, adapter, to_json
 
 Private = Mapping[str, tuple[str, JsonValue]]
@@ -28,9 +29,8 @@ class Draft:
     order: Order
     private: Private
 
-    def is_repeated_by(self, stored: bytes) -> bool:
+    def is_repeated_by(self, other: Order) -> bool:
         """Return whether a stored order orders the same; time, reason and private fields don't count."""
-        other = Order.from_bytes(stored)
         mine, theirs = ({**one.fields, **dict.fromkeys(self.private)} for one in (self.order, other))
         return (self.order.action, self.order.subject, self.order.actor, mine) == (
             other.action, other.subject, other.actor, theirs,
@@ -59,6 +59,16 @@ def draft(
     if fault is not None:
         raise InvalidOrderError(fault)
     return Draft(order, private)
+
+
+def read_stored(body: str | None) -> Order | None:
+    """Return the order that is stored with this text; None: there is none. Raises RefusedError for an erased one."""
+    if body is None:
+        return None
+    try:
+        return Order.from_bytes(body.encode())
+    except InvalidOrderError:
+        raise RefusedError("the order of this id was erased", "leave the option out to get a new id") from None
 
 
 def read_fields(act: Act[F, Any], order: Order, private: Private) -> F:

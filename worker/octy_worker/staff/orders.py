@@ -1,5 +1,6 @@
 """Receives orders and carries them out, however they came: on the host, or through the staff API."""
 
+import json
 from typing import Any, NoReturn
 
 from octy_middleware.db.models import StaffOrder
@@ -11,7 +12,7 @@ from octy_worker.access.receipts import Evidence, Proof, Receipt
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, WaitsForApprovalError
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission
+from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission, from_json
 from octy_worker.staff.order_forms import private_text, read_fields, read_private
 
 
@@ -55,6 +56,9 @@ def carry_out(context: StaffContext, act: Act[F, O], receipt: Receipt) -> O:
     order = receipt.order
     if receipt.state is OrderState.WAITING:
         raise WaitsForApprovalError(order.order_id)
+    kept = _find_output(context, act, order)
+    if kept is not None:
+        return kept
     with context.database.read_session() as session:
         private = session.get_one(StaffOrder, order.order_id).private
     if act.private and not private:
@@ -65,17 +69,33 @@ def carry_out(context: StaffContext, act: Act[F, O], receipt: Receipt) -> O:
         raise RefusedError(str(error)) from None
     try:
         done = act.run(context, order, fields)
-    except RefusedSignatureError as error:
-        _refuse(context, act, order, fields, RefusedError(str(error)))
-    except (RefusedError, InvalidInputError) as error:
+    except (RefusedSignatureError, RefusedError, InvalidInputError) as error:
+        kept = _find_output(context, act, order)  # of a call at the same time
+        if kept is not None:
+            return kept
         _refuse(context, act, order, fields, error)
     with context.database.read_session() as session:
-        state = session.get_one(StaffOrder, order.order_id).state
-    assert state != OrderState.RECEIVED, f"{act.action} did not use its order"
+        row = session.get_one(StaffOrder, order.order_id)
+    assert row.state != OrderState.RECEIVED, f"{act.action} did not use its order"
+    assert row.output or not act.keeps_output, f"{act.action} did not keep its output"
     return done
 
 
+def _find_output(context: StaffContext, act: Act[Any, O], order: Order) -> O | None:
+    """Return what an earlier call with this order has done; None: there was none, or its output is not kept."""
+    if not act.keeps_output:
+        return None
+    with context.database.read_session() as session:
+        kept = context.receipts.find_output(session, order.order_id)
+    try:
+        return from_json(act.output, json.loads(kept)) if kept else None
+    except (ValueError, RecursionError):  # it was changed by SQL
+        return None
+
+
 def _refuse(context: StaffContext, act: Act[F, Any], order: Order, fields: F, error: Exception) -> NoReturn:
+    if isinstance(error, RefusedSignatureError):
+        error = RefusedError(str(error))
     with context.database.write_session() as session:
         context.receipts.refuse(session, order.order_id, str(error), context.clock())
     act.refused(

@@ -12,7 +12,8 @@ def retry_messages(context: StaffContext, order: Order, fields: Messages) -> Ret
     """Retry these dead letters, or with None all; return their ids. If one is no dead letter, none is retried."""
     with context.database.write_session() as session:
         context.use(session, order)
-        retried = tuple(retry_dead_letters(session, fields.ids, actor=order.actor, reason=order.reason))
-    if retried:
-        record("messages_retried", order.actor, reason=order.reason, messages=", ".join(map(str, retried)))
-    return RetriedMessages(retried)
+        ids = tuple(retry_dead_letters(session, fields.ids, actor=order.actor, reason=order.reason))
+        retried = context.keep(session, order, RetriedMessages(ids))
+    if ids:
+        record("messages_retried", order.actor, reason=order.reason, messages=", ".join(map(str, ids)))
+    return retried

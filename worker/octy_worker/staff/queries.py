@@ -89,10 +89,11 @@ class AccountRef:
 
 @dataclass(frozen=True, slots=True)
 class AccountKey:
-    """An account's id and reference."""
+    """An account's id and reference. `erased`: the reference that it had is not known any more."""
 
     account_id: str
     reference: str
+    erased: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class SearchFor:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderId:
+class OrderRef:
     """The id of an order."""
 
     order_id: str
@@ -246,7 +247,7 @@ CHECK_IMPORT = Query(
     role=Role.KEY_ADMIN,
 )
 LIST_ORDERS = Query("orders.list", ListOrders, Listed[OrderLine], f"{_READERS}:list_orders")
-FIND_ORDER = Query("orders.find", OrderId, FoundOrder, f"{_READERS}:find_order")
+FIND_ORDER = Query("orders.find", OrderRef, FoundOrder, f"{_READERS}:find_order")
 
 _ALL: tuple[Query[Any, Any], ...] = (
     *(SEARCH, LIST_ACCOUNTS, SHOW_ACCOUNT, FIND_ACCOUNT),

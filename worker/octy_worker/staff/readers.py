@@ -7,6 +7,7 @@ from sqlmodel import col, select
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Incident, KeyPair, Regeneration, StaffOrder
 from octy_worker.access.order_states import ORDER_TTL, OrderState
+from octy_worker.domain.account_erasure import is_erased
 from octy_worker.errors import RefusedError
 from octy_worker.mail.alert_hold import current_hold
 from octy_worker.mail.unsent import unsent_alerts
@@ -39,8 +40,8 @@ from octy_worker.staff.queries import (
     ListOrders,
     ListPart,
     ListWebhooks,
-    OrderId,
     OrderLine,
+    OrderRef,
     Progress,
     Resendable,
     ResendableRef,
@@ -77,7 +78,7 @@ def find_account(context: StaffContext, wanted: AccountRef) -> AccountKey:
     """Return id and reference of the account that a text names."""
     with context.database.read_session() as session:
         account = reports.account_of(session, wanted.account)
-        return AccountKey(account.id, account.reference)
+        return AccountKey(account.id, account.reference, is_erased(account))
 
 
 def list_keys(context: StaffContext, wanted: ListKeys) -> Listed[PairLine]:
@@ -179,7 +180,7 @@ def pending_keys(context: StaffContext, wanted: AccountRef) -> PendingDelivery:
         return pending_delivery(session, wanted.account, context.clock())
 
 
-def find_order(context: StaffContext, wanted: OrderId) -> FoundOrder:
+def find_order(context: StaffContext, wanted: OrderRef) -> FoundOrder:
     """Return an order as it was signed."""
     with context.database.read_session() as session:
         row = session.get(StaffOrder, wanted.order_id)

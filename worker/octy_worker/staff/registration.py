@@ -53,6 +53,7 @@ def add_account(context: StaffContext, order: Order, fields: NewAccount) -> Regi
             session, "account.added", actor=order.actor, subject=added.account_id, order_id=order.order_id,
             detail=detail, now=now,
         )  # fmt: skip
+        context.keep(session, order, added)
     record("account_added", order.actor, account=added.account_id, regeneration=added.regeneration_id)
     return added
 

@@ -23,9 +23,10 @@ def retry(context: StaffContext, order: Order, fields: Webhooks) -> RetriedWebho
     """Retry webhooks that failed or were skipped; return their ids. If one of them is neither, none is retried."""
     with context.database.write_session() as session:
         context.use(session, order)
-        retried = repository.retry(session, fields.ids, actor=order.actor, reason=order.reason, now=context.clock())
-    record("webhooks_retried", order.actor, reason=order.reason, webhooks=", ".join(retried))
-    return RetriedWebhooks(tuple(retried))
+        ids = repository.retry(session, fields.ids, actor=order.actor, reason=order.reason, now=context.clock())
+        retried = context.keep(session, order, RetriedWebhooks(tuple(ids)))
+    record("webhooks_retried", order.actor, reason=order.reason, webhooks=", ".join(ids))
+    return retried
 
 
 def reveal_secret(context: StaffContext, order: Order, fields: NoFields) -> WebhookSecret:  # noqa: ARG001
@@ -47,6 +48,7 @@ def rotate_secret(context: StaffContext, order: Order, fields: NoFields) -> Rota
         account = repository.rotate_secret(session, order.subject, actor=order.actor, reason=order.reason, now=now)
         until = utc(now) + repository.SECRET_OVERLAP
         rotated = RotatedSecret(account.id, account.reference, account.webhook_secret_version, until)
+        context.keep(session, order, rotated)
     record("webhook_secret_rotated", order.actor, reason=order.reason, account=rotated.account_id)
     return rotated
 
@@ -61,7 +63,8 @@ def send_test_event(context: StaffContext, order: Order, fields: NoFields) -> We
         context.use(session, order)
     delivery = WebhookClient(settings, context.clock).post(message)
     record("webhook_tested", order.actor, account=message.account_id, ended=delivery.code or "delivered")
-    return WebhookTest(message.webhook_id, delivery)
+    with context.database.write_session() as session:
+        return context.keep(session, order, WebhookTest(message.webhook_id, delivery))
 
 
 def _test_message(account: Account, now: float) -> WebhookMessage:

@@ -9,25 +9,23 @@ from octy_middleware.clock import Clock, RandomBytes, uuid7
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.errors import RefusedError, UnavailableError, WaitsForSignatureError
 from octy_worker.staff.operations import Act, F, I, O, Query, Submission, from_json
-from octy_worker.staff.order_forms import draft
+from octy_worker.staff.order_forms import draft, read_stored
 from octy_worker.staff.provers import CertifiedSigner
-from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff.queries import FIND_ORDER, OrderRef
 from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, ReceivedOrder, query_path
 from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
 from octy_worker.staff_client.session_file import SavedSession
 
 _MARGIN = 30.0  # seconds that a request may take longer than the act's own timeout
 
-_FOR_AUTHOR = (
-    "repeat the command with this id; where it says that the order was used already, what it made is lost: order it "
-    "again, without --order-id"
-)
+_ONCE = "it is carried out once"
+_FOR_AUTHOR = "where it says that the order was used already, what it made is lost: order it again, without --order-id"
 
 
 class RemoteDesk:
-    """Makes and signs orders here; the server receives and carries them out. `prover` is called at the first order.
+    """Makes and signs orders here; the server receives and carries them out. `prover` is called at the order.
 
-    `by_passkey`: nothing is signed here; an order waits at the server for its author's passkey.
+    `given_id`: its id, if any. `by_passkey`: nothing is signed here; it waits at the server for its author's passkey.
     """
 
     def __init__(
@@ -38,8 +36,10 @@ class RemoteDesk:
         *,
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
+        given_id: str | None = None,
         by_passkey: bool = False,
     ) -> None:
+        self._given_id = given_id
         self._by_passkey = by_passkey
         self._client = client
         self._session = session
@@ -57,50 +57,48 @@ class RemoteDesk:
         """Who acts: whose session it is."""
         return self._session.handle
 
+    @cached_property
+    def order_id(self) -> str:
+        """The id of its order."""
+        return self._given_id or uuid7(self._clock())
+
     def read(self, query: Query[I, O], value: I) -> O:
         """Return what a query found. Raises CommandError."""
         return self._client.post(query_path(query.name), value, query.output)
 
-    def order(
-        self,
-        act: Act[F, O],
-        subject: str,
-        fields: F,
-        reason: str,
-        *,
-        order_id: str | None = None,
-        timeout: float = 20.0,
-    ) -> O:
-        """Make, sign and hand in an order; return what it did. See `Desk.order`."""
-        submission = self._prepare(act, subject, fields, reason, order_id)
+    def find_order(self) -> Order | None:
+        """Return the order that is repeated. See `Desk.find_order`."""
+        return read_stored(self.read(FIND_ORDER, OrderRef(self._given_id)).body) if self._given_id else None
+
+    def order(self, act: Act[F, O], subject: str, fields: F, reason: str, *, timeout: float = 20.0) -> O:
+        """Make, sign and hand in the order; return what it did. See `Desk.order`."""
+        submission = self._prepare(act, subject, fields, reason)
         wanted = OrderRequest(submission, timeout)
         try:
             done = self._client.post("/orders", wanted, OrderResult, timeout=timeout + _MARGIN)
         except NoAnswerError as error:
             raise UnavailableError(
-                f"it is unknown whether the order {Order.from_bytes(submission.body.encode()).order_id} was carried "
-                f"out: {error}",
-                _FOR_AUTHOR if act.for_author else "repeat the command with this id; it is carried out once",
+                f"it is unknown whether the order {self.order_id} was carried out: {error}",
+                f"repeat the command with --order-id {self.order_id}; {_FOR_AUTHOR if act.for_author else _ONCE}",
             ) from None
         return from_json(act.output, done.output)
 
-    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str, *, order_id: str | None = None) -> str:
-        """Have an order received only, and return its id."""
-        submission = self._prepare(act, subject, fields, reason, order_id)
+    def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> str:
+        """Have the order received only, and return its id."""
+        submission = self._prepare(act, subject, fields, reason)
         return self._client.post("/orders/receive", OrderRequest(submission), ReceivedOrder).order_id
 
-    def _prepare(self, act: Act[F, Any], subject: str, fields: F, reason: str, given: str | None) -> Submission:
+    def _prepare(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> Submission:
         """Return a new order, signed; or the stored one of the given id, proven before. Raises RefusedError."""
         now = self._clock()
-        order_id = given or uuid7(now)
         try:
             new = draft(
-                act, order_id=order_id, installation=self._session.installation, subject=subject, fields=fields,
+                act, order_id=self.order_id, installation=self._session.installation, subject=subject, fields=fields,
                 reason=reason, actor=self.actor, now=now, random_bytes=self._random_bytes,
             )  # fmt: skip
         except InvalidOrderError as error:
             raise RefusedError(str(error)) from None
-        stored = self.read(FIND_ORDER, OrderId(given)).body if given else None
+        stored = self.find_order()
         if stored is None and self._by_passkey:
             waiting = OrderRequest(Submission(new.order.to_bytes().decode(), private=new.private))
             kept = self._client.post("/orders/pending", waiting, PendingLine)
@@ -109,6 +107,6 @@ class RemoteDesk:
             body = new.order.to_bytes()
             proof = self._prover.prove(body)
             return Submission(body.decode(), proof.signature, proof.code, new.private)
-        if new.is_repeated_by(stored.encode()):
-            return Submission(stored)
-        raise RefusedError(f"the id {order_id} belongs to another order", "leave the option out to get a new id")
+        if new.is_repeated_by(stored):
+            return Submission(stored.to_bytes().decode())
+        raise RefusedError(f"the id {self.order_id} belongs to another order", "leave the option out to get a new id")

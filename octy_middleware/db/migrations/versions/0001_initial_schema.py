@@ -234,6 +234,7 @@ def upgrade() -> None:
         sa.Column("used_by", sa.String(length=120), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("refusal", sa.String(length=300), nullable=False),
+        sa.Column("output", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_order")),
     )
     op.create_index("ix_staff_order_actor", "staff_order", ["actor"], unique=False)

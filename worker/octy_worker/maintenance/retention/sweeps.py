@@ -38,6 +38,7 @@ class Limits:
     counters: int
     compaction: int
     decoys: int
+    outputs: int
 
 
 def limits_at(now: float, settings: RetentionSettings) -> Limits:
@@ -51,6 +52,7 @@ def limits_at(now: float, settings: RetentionSettings) -> Limits:
         counters=_first_minute(now - settings.keep_counters_days * DAY),
         compaction=_first_minute(now - settings.compact_counters_after_days * DAY),
         decoys=to_micros(now - DAY),
+        outputs=to_micros(now - DAY),
     )
 
 
@@ -152,6 +154,15 @@ def table_sweeps(limits: Limits) -> tuple[Sweep, ...]:
         TableSweep("webhooks", "webhook", "id", "state <> 'pending' AND created_at < ?", limits.messages, kind="text"),
         TableSweep("apps", "app_process", "id", "seen_at < ?", limits.messages, kind="text"),
         TableSweep("sessions", "staff_session", "id", "expires_at < ?", limits.messages, kind="text"),
+        TableSweep(
+            "outputs",
+            "staff_order",
+            "id",
+            "output <> '' AND ended_at < ?",
+            limits.outputs,
+            action="UPDATE staff_order SET output = ''",
+            kind="text",
+        ),
         TableSweep(
             "secrets",
             "sealed_secret",

@@ -19,7 +19,7 @@ from octy_worker.staff.operations import Submission, to_json
 from octy_worker.staff.order_forms import read_private
 from octy_worker.staff.order_words import approved_facts, order_facts, sentence, value_text
 from octy_worker.staff.orders import carry_out, receive
-from octy_worker.staff.queries import FIND_ORDER, OrderId
+from octy_worker.staff.queries import FIND_ORDER, OrderRef
 from octy_worker.staff_api.attempts import TooManyLoginsError, judge_proof
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
 from octy_worker.staff_api.pages.login import TOO_MANY, options_text
@@ -106,7 +106,7 @@ class OrderPages:
         """Return what an approval is about, in full. Raises InvalidOrderError."""
         if order.action is not Action.APPROVE:
             return []
-        return approved_facts(order, FIND_ORDER.run(self._tools.office.context(), OrderId(order.subject)).body)
+        return approved_facts(order, FIND_ORDER.run(self._tools.office.context(), OrderRef(order.subject)).body)
 
     def _result(
         self, visit: Visit, found: PendingOrder, *, title: str, badge: str, output: object = None, explanation: str = ""
