@@ -46,6 +46,7 @@ class StaffContext:
         self.random_bytes = random_bytes
         self.timeout = 20.0  # seconds to wait for the answer of a workflow
         self.attachment: BinaryIO | None = None  # a file that a command on this host has opened
+        self.kept = ""  # id of the last order whose output was kept
         self.on_progress: Callable[[Any], None] = lambda _result: None  # called with each part of a long act's output
 
     def settings(self, kind: type[_Settings]) -> _Settings:
@@ -80,6 +81,7 @@ class StaffContext:
     def keep(self, session: Session, order: Order, output: O) -> O:
         """Keep what an act has done, in its transaction, for a repeat of its order; return it."""
         self.receipts.keep_output(session, order.order_id, json.dumps(to_json(type(output), output)))
+        self.kept = order.order_id
         return output
 
     @cached_property

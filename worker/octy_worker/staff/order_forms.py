@@ -68,7 +68,8 @@ def read_stored(body: str | None) -> Order | None:
     try:
         return Order.from_bytes(body.encode())
     except InvalidOrderError:
-        raise RefusedError("the order of this id was erased", "leave the option out to get a new id") from None
+        why = "the order of this id was erased or changed"
+        raise RefusedError(why, "leave the option out to get a new id") from None
 
 
 def read_fields(act: Act[F, Any], order: Order, private: Private) -> F:

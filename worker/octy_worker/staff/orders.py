@@ -75,9 +75,9 @@ def carry_out(context: StaffContext, act: Act[F, O], receipt: Receipt) -> O:
             return kept
         _refuse(context, act, order, fields, error)
     with context.database.read_session() as session:
-        row = session.get_one(StaffOrder, order.order_id)
-    assert row.state != OrderState.RECEIVED, f"{act.action} did not use its order"
-    assert row.output or not act.keeps_output, f"{act.action} did not keep its output"
+        state = session.get_one(StaffOrder, order.order_id).state
+    assert state != OrderState.RECEIVED, f"{act.action} did not use its order"
+    assert context.kept == order.order_id or not act.keeps_output, f"{act.action} did not keep its output"
     return done
 
 

@@ -186,6 +186,14 @@ USE = (
         "What came too late, or was against a rule, is carried out later.",
     ),
     Check(
+        "output that SQL gives to an order that was not used",
+        _RECEIPTS,
+        'if row is None or not row.output or end_of(session, order_id, "") is not OrderState.USED:',
+        "if row is None or not row.output:",
+        (f"{_TESTS}::test_output_of_a_used_order_is_kept_for_its_repeat[sqlite]",),
+        "A command says that a key pair is revoked, and nothing was done.",
+    ),
+    Check(
         "order that was received more than a day ago",
         _RECEIPTS,
         "if row.state == OrderState.RECEIVED and now - since > ORDER_TTL:",
