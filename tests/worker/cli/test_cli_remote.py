@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from passlib.totp import TOTP
 from support.cli_rig import DENIED, CommandResult, Octy, open_incident
+from support.relay_rig import change, put
 from support.ssh_keys import SshKey, ssh_agent
 from support.staff_acts import NOTE
 from support.staff_api_rig import StaffApi, staff_api_served
@@ -22,6 +23,7 @@ from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
+from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.orders import Order
 from octy_worker.access.totp import new_seed
@@ -213,6 +215,16 @@ def test_release_of_alerts_takes_the_id_of_its_order(laptop: Laptop, world: Worl
     words = ("incidents", "release", "--reason", "it is an attack", "--order-id", order_id)
     assert "alerts are not held" in laptop.remote(*words).must(ExitCode.REFUSED).stderr
     assert world.rows("SELECT id FROM staff_order") == [(order_id,)]
+
+
+def test_repeated_command_gets_the_same_answer_without_a_new_proof(laptop: Laptop, world: World) -> None:
+    laptop.log_in().must()
+    number = put(world, MessageKind.INCIDENT_OPENED, "dead")
+    change(world, "UPDATE outbox SET delivery_attempts = 5, last_error = 'x'")
+    words = ("outbox", "retry", "--all", "--reason", "worker updated", "--json", "--order-id", uuid7(time.time()))
+    first = laptop.remote(*words).must()
+    assert first.json["retried"] == [number]
+    assert laptop.remote(*words, OCTY_STAFF_CODE="000000").must().json == first.json
 
 
 @contextmanager
