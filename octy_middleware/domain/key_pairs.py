@@ -30,15 +30,16 @@ def insert_key_pair(
 ) -> None:
     """Insert a pending key pair; its digest is bound to its id."""
     connection.execute(
-        insert(KeyPair).values(
-            id=pair_id,
-            account_id=account_id,
-            public_key=public_key,
-            secret_digest=secret_digest,
-            state=KeyPairState.PENDING,
-            cause=cause,
-            created_at=utc(now),
-        )
+        insert(KeyPair),
+        {
+            "id": pair_id,
+            "account_id": account_id,
+            "public_key": public_key,
+            "secret_digest": secret_digest,
+            "state": KeyPairState.PENDING,
+            "cause": cause,
+            "created_at": utc(now),
+        },
     )
 
 
@@ -129,7 +130,7 @@ def replace_digest(connection: Connection, pair_id: str, old: str, new: str, now
 def record_key_change(connection: Connection, public_key: str, now: float) -> None:
     """Have all processes drop this key from their caches: this one after the commit, the others by the change feed."""
     mark_changed(connection, public_key)
-    connection.execute(insert(KeyChange).values(public_key=public_key, at=utc(now)))
+    connection.execute(insert(KeyChange), {"public_key": public_key, "at": utc(now)})
 
 
 def _change_state(connection: Connection, pair_id: str, states: Iterable[str], now: float, **values: Any) -> bool:

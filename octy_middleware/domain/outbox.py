@@ -75,15 +75,16 @@ def enqueue(
     json.dumps(detail or {})  # a value that is not JSON fails here, where it is written
     priority = PRIORITY.get(kind, Priority.ANSWER)  # the relay logs an unknown kind
     connection.execute(
-        insert(Outbox).values(
-            kind=kind,
-            subject_id=subject_id,
-            detail=dict(detail or {}),
-            created_at=utc(now),
-            priority=priority,
-            account_id=account_id,
-            position=_position(connection, priority, account_id, now),
-        )
+        insert(Outbox),
+        {
+            "kind": kind,
+            "subject_id": subject_id,
+            "detail": dict(detail or {}),
+            "created_at": utc(now),
+            "priority": priority,
+            "account_id": account_id,
+            "position": _position(connection, priority, account_id, now),
+        },
     )
     notify(connection)
 

@@ -33,7 +33,6 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.staff.registration import register
 from support.databases import make_database, remove_database
 from support.fake_request import FakeRequest  # noqa: F401 - tests import it with a world
-from support.in_session import in_session
 from support.postgres import PostgresServer
 
 LIFE = 86_400.0
@@ -120,17 +119,16 @@ class World:
     def complete(self, regeneration_id: str, now: float | None = None) -> Keys:
         """Do what the workflow and the customer do with a regeneration, up to the collection."""
         now = time.time() if now is None else now
-        with self.database.write_session() as session:
+        with self.database.write_session() as session:  # one for all: what is loaded stays loaded
             regenerations.issue_key_pair(session, self.hasher, self.sealer, regeneration_id, ttl=LIFE, now=now)
-        with self.database.write_session() as session:
             assert regenerations.verify_new_pair(session, self.hasher, self.sealer, regeneration_id)
             regenerations.activate(session, regeneration_id, now)
-        keys = in_session(self.database, regenerations.collect, self.sealer, regeneration_id, 1, now)
-        assert keys is not None
-        with self.database.read_session() as session:
+            keys = regenerations.collect(session, self.sealer, regeneration_id, 1, now)
+            assert keys is not None
             view = regenerations.load_regeneration(session, regeneration_id)
-        assert view is not None
-        return Keys(view.account.reference, view.account.id, regeneration_id, keys.public_key, keys.secret.reveal())
+            assert view is not None
+            reference, account_id = view.account.reference, view.account.id
+        return Keys(reference, account_id, regeneration_id, keys.public_key, keys.secret.reveal())
 
     def rows(self, statement: str, **values: object) -> list[tuple]:
         with self.database.read() as connection:

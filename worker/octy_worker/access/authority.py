@@ -77,7 +77,7 @@ class BuiltInAuthority:
         sealed = self._sealer.seal(private_key, f"authority:{key_id}")
         row = {"id": key_id, "public_key": authority_line(private_key), "private_key": sealed}
         values = {**row, "last_serial": self._last_serial(session), "mac": self._macs.make("staff_authority", row)}
-        session.connection().execute(insert(StaffAuthority).values(**values, created_at=utc(now)))
+        session.connection().execute(insert(StaffAuthority), {**values, "created_at": utc(now)})
         audit.append(
             session, "authority.added", actor=by, subject=key_id, detail={"public_key": row["public_key"]}, now=now
         )

@@ -98,7 +98,7 @@ class BrowserLogins:
             expires_at=utc(now + CODE_TTL),
             mac="",
         )
-        session.connection().execute(insert(StaffBrowserLogin).values(**{**row.model_dump(), "mac": self._mac(row)}))
+        session.connection().execute(insert(StaffBrowserLogin), {**row.model_dump(), "mac": self._mac(row)})
         return f"{code[:5]}-{code[5:]}"
 
     def check_code(self, session: Session, code: str, now: float) -> tuple[StaffBrowserLogin, str]:

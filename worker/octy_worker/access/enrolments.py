@@ -58,7 +58,7 @@ class Enrolments:
         row = {"id": uuid7(now), "staff_id": member.id, "token_hash": _hash(token), "granted_by": granted_by}
         expires_at = now + LINK_TTL
         mac = self._macs.make("staff_enrolment", {**row, "expires_at": to_micros(expires_at)})
-        session.connection().execute(insert(StaffEnrolment).values(**row, expires_at=utc(expires_at), mac=mac))
+        session.connection().execute(insert(StaffEnrolment), {**row, "expires_at": utc(expires_at), "mac": mac})
         return token
 
     def find(self, session: Session, token: str, now: float) -> Enrolment:

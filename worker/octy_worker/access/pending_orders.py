@@ -64,7 +64,7 @@ class PendingOrders:
             mac="",
         )
         mac = self._macs.make("staff_pending_order", _sealed(row))
-        session.connection().execute(insert(StaffPendingOrder).values(**{**row.model_dump(), "mac": mac}))
+        session.connection().execute(insert(StaffPendingOrder), {**row.model_dump(), "mac": mac})
         return order
 
     def of(self, session: Session, actor: str, now: float) -> list[PendingOrder]:

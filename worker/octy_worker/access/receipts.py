@@ -298,7 +298,7 @@ class OrderReceipts:
     ) -> None:
         mac = self._code_of(row, now)
         values = {**row, "received_at": utc(now), "state": state, "mac": mac, "private": private}
-        session.connection().execute(insert(StaffOrder).values(**values))
+        session.connection().execute(insert(StaffOrder), values)
 
     def _code_of(self, row: dict[str, str], received_at: float) -> str:
         return self._macs.make("staff_order", {**row, "received_at": to_micros(received_at)})

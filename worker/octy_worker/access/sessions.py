@@ -128,7 +128,7 @@ class Sessions:
             mac="",
         )
         values = {**row.model_dump(), "mac": self._mac(row)}
-        session.connection().execute(insert(StaffSession).values(**values))
+        session.connection().execute(insert(StaffSession), values)
         detail = {"kind": str(kind), "factor": factor, "source": source, "certificate": certificate.serial}
         audit.append(session, OPENED, actor=member.handle, subject=row.id, detail=detail, now=now)
         return token, _describe(row, member, certificate, now)
