@@ -1,12 +1,15 @@
-"""A copy of the sources with an environment of its own, what `make dist` makes there, and versions for pip."""
+"""A copy of the sources with an environment of its own, what `make dist` makes there, and environments with it."""
 
 import os
 import shutil
 import subprocess
 import sys
+import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.installed_packages import OURS, link_packages
 from support.paths import ROOT
 
 
@@ -38,9 +41,24 @@ def wheel(checkout: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def constraints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file of constraints with the versions of the lock: this run tests what the others test."""
-    lines = [line.split("\\")[0].strip() for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines()]
-    path = tmp_path_factory.mktemp("constraints") / "constraints.txt"
-    path.write_text("\n".join(line for line in lines if line and not line.startswith("--")), encoding="utf-8")
-    return path
+def install(wheel: Path) -> Callable[[Path, str], Path]:
+    """Return what installs the wheel with an extra, or with none, into a new environment, and returns its Python.
+
+    What the requirements need is linked into it from this environment, and pip has no index: it refuses a wheel that
+    needs anything else.
+    """
+
+    def install(folder: Path, extra: str) -> Path:
+        environment, packages = folder / "venv", folder / "packages"
+        venv.create(environment)
+        link_packages(packages, (f"{OURS}{extra}",), folder)
+        [site] = environment.glob("lib/python*/site-packages")
+        (site / "others.pth").write_text(f"{packages}\n")
+        python = environment / "bin" / "python"
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+        command = [*pip, "install", "--quiet", "--no-index", "--no-compile", f"{wheel}{extra}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return python
+
+    return install

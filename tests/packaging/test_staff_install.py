@@ -3,10 +3,8 @@
 import json
 import os
 import subprocess
-import sys
 import time
-import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +41,9 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.needs("make")]
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty environment with `octy-middleware[staff]` in it; returns its Python."""
-    folder = tmp_path_factory.mktemp("staff") / "venv"
-    venv.create(folder)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    command = [*pip, "install", "--quiet", "--no-compile", "--constraint", str(constraints), f"{wheel}[staff]"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return python
+def python(install: Callable[[Path, str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with `octy-middleware[staff]` and what it needs; returns its Python."""
+    return install(tmp_path_factory.mktemp("staff"), "[staff]")
 
 
 @dataclass

@@ -1,9 +1,8 @@
 """The wheel: its contents, and that a host app installs the light part only."""
 
 import subprocess
-import sys
-import venv
 import zipfile
+from collections.abc import Callable
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -15,16 +14,9 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("make")]
 
 
 @pytest.fixture(scope="module")
-def host(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty environment with the wheel in it; returns its Python."""
-    folder = tmp_path_factory.mktemp("host") / "venv"
-    venv.create(folder)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python)]
-    command = [*pip, "install", "--quiet", "--no-compile", "--constraint", str(constraints), str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return python
+def host(install: Callable[[Path, str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and what it needs; returns its Python."""
+    return install(tmp_path_factory.mktemp("host"), "")
 
 
 def run(python: Path, code: str) -> str:
