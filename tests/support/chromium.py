@@ -1,10 +1,14 @@
-"""Debian's Chromium with its virtual authenticator, driven by playwright. An error that a page logs fails the test."""
+"""Debian's Chromium with its virtual authenticator, driven by playwright. An error that a page logs fails the test.
+
+A profile costs a second of CPU: the tests of a module have one, `renewed` for each of them.
+"""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Page, sync_playwright
 
@@ -24,9 +28,13 @@ def running_chromium() -> Iterator[Browser]:
 
 @dataclass
 class Tab:
-    """A page with an authenticator of its own. `errors`: what it logged, such as violations of its policy."""
+    """A page with an authenticator of its own. `errors`: what it logged, such as violations of its policy.
+
+    `url`: the beginning of the addresses that are opened.
+    """
 
     page: Page
+    url: str = ""
     authenticator_id: str = ""
     errors: list[str] = field(default_factory=list)
     expected: tuple[str, ...] = ("status of 4",)  # a refused request is logged as an error, too
@@ -42,6 +50,10 @@ class Tab:
     def _note(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not any(text in message.text for text in self.expected):
             self.errors.append(message.text)
+
+    def open(self, path: str, **options: Any) -> None:
+        """Go to the page at this path."""
+        self.page.goto(f"{self.url}{path}", **options)
 
     def add_authenticator(self, *, verifies_user: bool = True) -> None:
         """Plug in a new authenticator in place of the last one."""
@@ -67,6 +79,12 @@ class Tab:
         """Return what the authenticator holds."""
         return self.devtools.send("WebAuthn.getCredentials", {"authenticatorId": self.authenticator_id})["credentials"]
 
+    def add_credentials(self, credentials: Sequence[dict]) -> None:
+        """Have the authenticator hold these, too."""
+        for credential in credentials:
+            given = {"authenticatorId": self.authenticator_id, "credential": credential}
+            self.devtools.send("WebAuthn.addCredential", given)
+
     @property
     def heading(self) -> str:
         return self.page.locator("h1").inner_text()
@@ -80,10 +98,20 @@ class Tab:
 
 
 @contextmanager
-def open_tab(browser: Browser, **options: object) -> Iterator[Tab]:
+def open_tab(browser: Browser) -> Iterator[Tab]:
     """Open a tab in a profile of its own."""
-    context: BrowserContext = browser.new_context(**options)
-    tab = Tab(context.new_page())
-    yield tab
+    context: BrowserContext = browser.new_context()
+    yield Tab(context.new_page())
     context.close()
+
+
+@contextmanager
+def renewed(tab: Tab, url: str) -> Iterator[Tab]:
+    """Yield the tab for the pages of one site: with a new authenticator, without cookies and what was routed."""
+    tab.url = url
+    tab.errors.clear()
+    tab.add_authenticator()
+    yield tab
+    tab.page.unroute_all(behavior="ignoreErrors")
+    tab.page.context.clear_cookies()
     assert tab.errors == []

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser
-from support.chromium import Tab, open_tab, running_chromium
+from support.chromium import Tab, open_tab, renewed, running_chromium
 from support.staff_rig import StaffKeys
 from support.staff_site import StaffSite, serving_site
 from support.world import World
@@ -31,7 +31,13 @@ def site(world: World, keys: StaffKeys) -> Iterator[StaffSite]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def profile(chromium: Browser) -> Iterator[Tab]:
+    with open_tab(chromium) as tab:
+        yield tab
+
+
 @pytest.fixture
-def tab(chromium: Browser, site: StaffSite) -> Iterator[Tab]:
-    with open_tab(chromium, base_url=site.url) as tab:
+def tab(profile: Tab, site: StaffSite) -> Iterator[Tab]:
+    with renewed(profile, site.url) as tab:
         yield tab

@@ -1,11 +1,13 @@
 """The staff's pages in a real Chromium with a virtual authenticator: enrol, log in, sign, and be refused."""
 
 import re
+from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser, Route
-from support.chromium import PROGRAM, Tab, open_tab
+from support.chromium import PROGRAM, Tab, open_tab, renewed
 from support.staff_acts import NOTE
+from support.staff_rows import StaffRows, read_staff_rows, replace_staff_rows
 from support.staff_site import StaffSite
 
 from octy_worker.access.orders import Order
@@ -29,15 +31,37 @@ def _act(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTS, NOTE.action, NOTE)
 
 
+@dataclass
+class Enrolment:
+    """What one leaves behind: in the database, in the authenticator and in the browser."""
+
+    rows: StaffRows
+    credentials: list[dict]
+    cookies: list[dict]
+
+
+@pytest.fixture(scope="module")
+def enrolments() -> list[Enrolment]:
+    """The enrolment of the module, once there is one."""
+    return []
+
+
 @pytest.fixture
-def enrolled(site: StaffSite, tab: Tab) -> Tab:
-    """A tab in which ada has just registered a passkey."""
-    enrol(site, tab)
+def enrolled(site: StaffSite, tab: Tab, enrolments: list[Enrolment]) -> Tab:
+    """A tab in which ada has just registered a passkey: the first by the pages, others as copies of that enrolment."""
+    if enrolments:
+        site.write(lambda session: replace_staff_rows(session, enrolments[0].rows))
+        tab.add_credentials(enrolments[0].credentials)
+        tab.page.context.add_cookies(enrolments[0].cookies)
+        tab.open("/staff/")
+    else:
+        enrol(site, tab)
+        enrolments.append(Enrolment(site.write(read_staff_rows), tab.credentials(), tab.page.context.cookies()))
     return tab
 
 
 def enrol(site: StaffSite, tab: Tab, handle: str = "ada") -> None:
-    tab.page.goto(site.link(handle))
+    tab.open(site.link(handle))
     enter_code(site, tab, handle)
     tab.page.get_by_role("button", name="Register a passkey").click()
     tab.page.get_by_role("heading", name="Orders to sign").wait_for()
@@ -49,7 +73,7 @@ def enter_code(site: StaffSite, tab: Tab, handle: str = "ada") -> None:
 
 
 def log_out(tab: Tab) -> None:
-    tab.page.goto("/staff/")
+    tab.open("/staff/")
     tab.page.get_by_role("button", name="Log out").click()
     tab.page.get_by_role("heading", name="Log in").wait_for()
 
@@ -59,7 +83,7 @@ def pend(site: StaffSite, text: str = "the text") -> Order:
 
 
 def open_order(tab: Tab, order: Order) -> None:
-    tab.page.goto(f"/staff/orders/{order.order_id}")
+    tab.open(f"/staff/orders/{order.order_id}")
 
 
 def press_sign(tab: Tab) -> None:
@@ -89,7 +113,7 @@ def test_button_waits_for_the_script_without_which_no_passkey_is_asked_for(site:
         held.append(route)
 
     tab.page.route("**/*.js", hold)
-    tab.page.goto(site.link("ada"), wait_until="commit")
+    tab.open(site.link("ada"), wait_until="commit")
     enter_code(site, tab)
     button = tab.page.get_by_role("button", name="Register a passkey")
     button.wait_for()
@@ -110,7 +134,7 @@ def test_person_logs_in_by_certificate_and_passkey(site: StaffSite, enrolled: Ta
 
 def test_passkey_signs_an_order_which_is_carried_out(site: StaffSite, enrolled: Tab) -> None:
     order = pend(site, "deliver <b>again</b>")
-    enrolled.page.goto("/staff/")
+    enrolled.open("/staff/")
     enrolled.page.get_by_role("link", name="Deliver failed messages again").click()
     shown = enrolled.page.locator("main").inner_text()
     for value in ("deliver <b>again</b>", "phoned", "outbox.retry", "ada", order.order_id):
@@ -130,7 +154,7 @@ def test_passkey_signs_an_order_which_is_carried_out(site: StaffSite, enrolled: 
 def test_authenticator_that_does_not_verify_its_user_neither_enrols_nor_signs(site: StaffSite, tab: Tab) -> None:
     tab.verify_user(False)
     link = site.link()
-    tab.page.goto(link)
+    tab.open(link)
     enter_code(site, tab)
     tab.page.get_by_role("button", name="Register a passkey").click()
     assert "No passkey was registered" in tab.problem
@@ -217,7 +241,7 @@ def test_order_is_signed_by_its_author_in_time_and_by_nobody_else(
     site: StaffSite, enrolled: Tab, chromium: Browser
 ) -> None:
     order = pend(site)
-    with open_tab(chromium, base_url=site.url) as other:
+    with open_tab(chromium) as profile, renewed(profile, site.url) as other:
         enrol(site, other, "kim")
         open_order(other, order)
         assert other.heading == "This order can't be signed"
@@ -256,7 +280,7 @@ def log_out_elsewhere(site: StaffSite, token: str) -> None:
 
 def test_idle_session_leads_to_the_log_in(site: StaffSite, enrolled: Tab) -> None:
     site.now += IDLE_TIMEOUT
-    enrolled.page.goto("/staff/")
+    enrolled.open("/staff/")
     enrolled.page.get_by_role("heading", name="Log in").wait_for()
 
 
@@ -297,7 +321,7 @@ def test_other_address_of_the_same_server_is_another_origin(site: StaffSite, tab
 
 def test_person_with_a_one_time_password_alone_is_told_to_sign_on_a_terminal(site: StaffSite, tab: Tab) -> None:
     seed = site.add_totp()
-    tab.page.goto("/staff/")
+    tab.open("/staff/")
     enter_code(site, tab)
     tab.page.get_by_label("One-time password").fill(site.totp(seed))
     tab.page.get_by_role("button", name="Log in").click()
