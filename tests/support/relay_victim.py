@@ -1,4 +1,4 @@
-"""A relay in a process of its own that says what it has claimed, and never gets an answer. No test."""
+"""Relays in a process of its own, one for each database, that say what they claim and never get an answer. No test."""
 
 import asyncio
 import sys
@@ -18,11 +18,12 @@ class Silent:
         await asyncio.Event().wait()
 
 
-def main(url: str) -> None:
+async def main(*urls: str) -> None:
     keys = {name: Keychain.generate() for name in ("peppers", "sealing_keys", "link_keys")}
-    settings = WorkerSettings(database_url=url, **keys)  # type: ignore[arg-type]
-    asyncio.run(Relay(Database(url), Silent(), settings, time.time).run())  # type: ignore[arg-type]
+    settings = [WorkerSettings(database_url=url, **keys) for url in urls]  # type: ignore[arg-type]
+    relays = [Relay(Database(one.database_url), Silent(), one, time.time) for one in settings]  # type: ignore[arg-type]
+    await asyncio.gather(*(relay.run() for relay in relays))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    asyncio.run(main(*sys.argv[1:]))

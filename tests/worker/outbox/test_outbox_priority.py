@@ -14,7 +14,7 @@ from octy_middleware.domain.outbox import MessageKind, Priority, enqueue
 from octy_middleware.states import NoticeKind
 from octy_worker.outbox.leases import Leases
 
-MANY = 300
+MANY = 60  # more than a relay leases at once
 
 
 def give_many(world: World, account_id: str, number: int = MANY) -> None:
