@@ -2,12 +2,11 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.cli_rig import Octy
+from support.octy_here import run_octy_here
 from support.paths import EXAMPLES
 
 from octy_middleware.db.schema_version import read_schema_version
@@ -107,11 +106,6 @@ def test_wait_for_mail_ends_with_the_mail_a_process_exit_or_the_timeout(tmp_path
     stack.processes.start("worker", ["false"], {"PATH": os.environ["PATH"]})
     with pytest.raises(ProcessError, match="worker ended with status 1"):
         stack.wait_for_mail("another", lambda mail: mail.subject == "y", 5)
-
-
-def run_octy_here(words: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run a command in this process: a process of its own takes ten times as long."""
-    return Octy({name: value for name, value in environment.items() if name.startswith("OCTY_")})(*words).must().stdout
 
 
 def addresses(stack: Stack) -> list[str]:

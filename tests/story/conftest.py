@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.cli_rig import Octy
 from support.databases import DATABASES, make_empty_database, remove_database
+from support.octy_here import run_octy_here
 from support.paths import EXAMPLES
 
+from octy_worker.dev import staff_member
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import LOOPBACK, free_port, is_listening
 from octy_worker.dev.stack import Stack
@@ -18,10 +20,11 @@ from story.api import Api, StoryAccount
 def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     folder, database_kind = tmp_path_factory.mktemp("stack"), str(request.param)
     url = make_empty_database(folder, database_kind)
-    with Stack(
-        folder, fixed_ports=False, examples=EXAMPLES, database=url if database_kind == "postgresql" else None
-    ) as stack:
-        yield stack
+    database = url if database_kind == "postgresql" else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staff_member, "run_octy", run_octy_here)
+        with Stack(folder, fixed_ports=False, examples=EXAMPLES, database=database) as stack:
+            yield stack
     remove_database(url)
 
 
