@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import inspect
@@ -23,6 +24,7 @@ from octy_worker import cli
 from octy_worker.access.roles import Action
 from octy_worker.cli.app import _COMMANDS
 from octy_worker.cli.lazy_command import LazyCommand
+from octy_worker.staff import orders
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Act
 
@@ -32,13 +34,13 @@ pytestmark = pytest.mark.usefixtures("no_system_log")
 
 
 def test_every_command_that_places_an_order_takes_its_id() -> None:
-    orders = {name for name, (target, _) in _COMMANDS.items() if calls_of(*target.split(":"))}
-    for name in orders:
+    ordering = {name for name, (target, _) in _COMMANDS.items() if calls_of(*target.split(":"))}
+    for name in ordering:
         command = LazyCommand(name.split()[-1], *_COMMANDS[name]).load()
         assert "--order-id" in {option for parameter in command.params for option in parameter.opts}, name
         for call in calls_of(*_COMMANDS[name][0].split(":")):
             assert [ast.unparse(given) for given in call.args] == ["context", "actor", "order_id"], name
-    modules = {_COMMANDS[name][0].partition(":")[0] for name in orders}
+    modules = {_COMMANDS[name][0].partition(":")[0] for name in ordering}
     ordered = [one for module in modules for one in vars(import_module(f"{cli.__name__}.{module}")).values()]
     assert {one.action for one in ordered if isinstance(one, Act)} == ACTS.keys(), "an act has no command"
 
@@ -226,6 +228,22 @@ def test_command_repeated_with_the_id_of_its_order_gets_the_same_answer_and_chan
     assert (again.code, again.stdout) == (first.code, first.stdout)
     assert first.code == (3 if action is Action.TEST_WEBHOOK else 0), first
     assert everything(office.world) == before
+
+
+def test_repeat_at_the_same_time_gets_the_answer_of_the_call_that_was_first(
+    office: StaffCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, order_id = new_keys(office), uuid7(time.time())
+    first = place(office, order_id, *words).must()
+    find, asked = orders._find_output, []
+
+    def find_late(*given: Any) -> Any:
+        asked.append(given)
+        return find(*given) if len(asked) > 1 else None
+
+    monkeypatch.setattr(orders, "_find_output", find_late)
+    assert place(office, order_id, *words).must().stdout == first.stdout
+    assert len(asked) == 2
 
 
 def test_output_is_not_kept_for_longer_than_a_day(office: StaffCli) -> None:
