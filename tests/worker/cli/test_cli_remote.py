@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -31,6 +32,7 @@ from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.dev.processes import free_port
 from octy_worker.evidence.reader import read_pack
 from octy_worker.staff.acts import ACTS
+from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
 from octy_worker.staff_client.session_file import load_session, save_session
 
 AUDIT_KEYS = Keychain({"a1": b"1" * 32})
@@ -175,6 +177,26 @@ def test_order_that_waits_is_shown_and_signed_on_a_terminal(
     assert world.rows("SELECT COUNT(*) FROM staff_pending_order") == [(0,)]
     again = laptop.remote("orders", "sign", order.order_id, "--yes").must(ExitCode.USAGE)
     assert "waits for your signature → `octy orders pending`" in again.stderr
+
+
+def test_order_that_is_signed_on_a_terminal_and_whose_answer_is_lost_is_named(
+    laptop: Laptop, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop.log_in().must()
+    _, incident_id = open_incident(world)
+    words = ("--passkey", "incidents", "change", incident_id, "dismiss", "--reason", "their load test")
+    order_id = uuid7(time.time())
+    laptop.remote(*words, "--order-id", order_id).must(ExitCode.WAITING)
+    post = ApiClient.post
+
+    def lose(client: ApiClient, path: str, *given: Any, **options: Any) -> Any:
+        if path == "/orders":
+            raise NoAnswerError("the staff API did not answer")
+        return post(client, path, *given, **options)
+
+    monkeypatch.setattr(ApiClient, "post", lose)
+    lost = laptop.remote("orders", "sign", order_id, "--yes").must(ExitCode.UNAVAILABLE)
+    assert f"did not answer → repeat the command with --order-id {order_id}; it is carried out once" in lost.stderr
 
 
 def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(laptop: Laptop, world: World) -> None:

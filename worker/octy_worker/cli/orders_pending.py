@@ -22,7 +22,8 @@ from octy_worker.staff.order_words import approved_facts, order_facts, sentence
 from octy_worker.staff.provers import CertifiedSigner
 from octy_worker.staff.queries import FIND_ORDER, OrderRef
 from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, PendingList, query_path
-from octy_worker.staff_client.api_client import ApiClient
+from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
+from octy_worker.staff_client.remote_desk import lost_answer
 from octy_worker.staff_client.session_file import SavedSession
 
 _WHERE = "Commands with --passkey make such orders; each can be signed for five minutes."
@@ -74,7 +75,10 @@ def sign(
         body = wanted.to_bytes()
         proof = prover.prove(body)
         submission = Submission(body.decode(), proof.signature, proof.code, waiting[order].private)
-        done = client.post("/orders", OrderRequest(submission), OrderResult)
+        try:
+            done = client.post("/orders", OrderRequest(submission), OrderResult)
+        except NoAnswerError as error:
+            raise lost_answer(ACTS[wanted.action], wanted.order_id, error) from None
     value = {"order_id": done.order_id, "output": done.output}
     print_result(f"the order {order} is carried out", value, [f"Done: {sentence(wanted)}."], as_json=as_json)
     if not as_json and isinstance(done.output, dict):

@@ -22,6 +22,14 @@ _ONCE = "it is carried out once"
 _FOR_AUTHOR = "where it says that the order was used already, what it made is lost: order it again, without --order-id"
 
 
+def lost_answer(act: Act[Any, Any], order_id: str, error: NoAnswerError) -> UnavailableError:
+    """Return the error of an order that was handed in, with what its author does to get the answer."""
+    return UnavailableError(
+        f"it is unknown whether the order {order_id} was carried out: {error}",
+        f"repeat the command with --order-id {order_id}; {_FOR_AUTHOR if act.for_author else _ONCE}",
+    )
+
+
 class RemoteDesk:
     """Makes and signs orders here; the server receives and carries them out. `prover` is called at the order.
 
@@ -77,10 +85,7 @@ class RemoteDesk:
         try:
             done = self._client.post("/orders", wanted, OrderResult, timeout=timeout + _MARGIN)
         except NoAnswerError as error:
-            raise UnavailableError(
-                f"it is unknown whether the order {self.order_id} was carried out: {error}",
-                f"repeat the command with --order-id {self.order_id}; {_FOR_AUTHOR if act.for_author else _ONCE}",
-            ) from None
+            raise lost_answer(act, self.order_id, error) from None
         return from_json(act.output, done.output)
 
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> str:
