@@ -12,10 +12,12 @@ from sqlalchemy import Connection, func, insert, select
 from octy_middleware.db.models import METADATA
 from support.world import World
 
+_OF_EACH_WORLD = {"installation", "key_check", "write_lock"}
+
 
 @dataclass(frozen=True)
 class KeptRows:
-    """Rows by table."""
+    """Rows by table; not those that a new world has itself."""
 
     rows: Mapping[str, list[dict[str, Any]]]
 
@@ -26,15 +28,15 @@ class KeptRows:
                 {
                     table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
                     for table in METADATA.sorted_tables
+                    if table.name not in _OF_EACH_WORLD
                 }
             )
 
     def put(self, world: World) -> None:
-        """Fill the tables that are empty. The installation and its keys are the world's own."""
+        """Insert them into a world that is new."""
         with world.database.write() as connection:
             for table in METADATA.sorted_tables:
-                rows = self.rows[table.name]
-                if rows and connection.execute(select(table).limit(1)).first() is None:
+                if rows := self.rows.get(table.name):
                     connection.execute(insert(table), rows)
                     if world.database_kind == "postgresql":
                         _go_on_with_numbers(connection, table)

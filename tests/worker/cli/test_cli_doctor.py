@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from importlib import metadata
 
 import pytest
@@ -18,9 +19,11 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox, Table
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.loopback import is_loopback
-from octy_worker.cli.doctor import State
+from octy_worker.cli.doctor import Check, State
+from octy_worker.cli.doctor.apps import check_app_processes
 from octy_worker.cli.doctor.configuration import KEYS, check_packages, read_settings, variable_name
 from octy_worker.cli.doctor.database import check_database
+from octy_worker.cli.doctor.installation import check_identity
 from octy_worker.identity import verify_installation
 from octy_worker.settings import WorkerSettings
 
@@ -28,9 +31,8 @@ SECRET = "ab" * 32
 LINK_KEYS = Keychain.generate()
 
 
-def keys(world: World) -> dict[str, str]:
-    chains = (world.peppers, world.sealing_keys, Keychain.generate())
-    return {variable_name(name): chain.export() for name, chain in zip(KEYS, chains, strict=True)}
+def keys() -> dict[str, str]:
+    return {variable_name(name): Keychain.generate().export() for name in KEYS}
 
 
 def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
@@ -47,8 +49,11 @@ def registered(world: World) -> World:
 
 
 def look(url: str, values: dict[str, object]) -> dict[str, tuple[State, str]]:
-    settings = WorkerSettings.build(database_url=url, **values)
-    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in check_database(settings)}
+    return told(check_database(WorkerSettings.build(database_url=url, **values)))
+
+
+def told(checks: Iterable[Check]) -> dict[str, tuple[State, str]]:
+    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in checks}
 
 
 def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
@@ -58,26 +63,26 @@ def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
 # Settings
 
 
-def test_doctor_ignores_kubernetes_service_variables(world: World) -> None:
+def test_doctor_ignores_kubernetes_service_variables() -> None:
     links = dict.fromkeys(
         ("OCTY_PAGES_PORT", "OCTY_METRICS_SDK_PORT_80_TCP", "OCTY_DATABASE_PORT"), "tcp://10.0.0.1:80"
     )
-    variables = keys(world)
+    variables = keys()
     settings, checks = read_settings({**variables, **links})
     assert checks == read_settings(variables)[1]
     assert settings.pages_port == 8025
 
 
 @pytest.mark.parametrize(("deliver", "said"), [("link", []), ("mail", [State.OK])])
-def test_doctor_mentions_secrets_sent_by_mail(world, deliver, said):
-    _, checks = read_settings({**keys(world), "OCTY_DELIVER": deliver})
+def test_doctor_mentions_secrets_sent_by_mail(deliver, said):
+    _, checks = read_settings({**keys(), "OCTY_DELIVER": deliver})
     assert [check.state for check in checks if check.name == "OCTY_DELIVER"] == said
 
 
-def test_doctor_reports_all_settings_errors_and_uses_the_rest(world):
+def test_doctor_reports_all_settings_errors_and_uses_the_rest():
     variables = {
-        **keys(world),
-        "OCTY_DATABASE_URL": world.url,
+        **keys(),
+        "OCTY_DATABASE_URL": "sqlite:////srv/octy.db",
         "OCTY_SMTP_PORT": "many",
         "OCTY_SMTP_SECURITY": "none",
         "OCTY_OVERLAP": "60",
@@ -87,7 +92,7 @@ def test_doctor_reports_all_settings_errors_and_uses_the_rest(world):
     assert {check.name for check in checks if check.state is State.PROBLEM} == {
         *("OCTY_SMTP_PORT", "OCTY_SMTP_SECURITY", "OCTY_LINK_KEYS")
     }
-    assert (settings.smtp_port, settings.overlap, settings.database_url) == (587, 60.0, world.url)
+    assert (settings.smtp_port, settings.overlap, settings.database_url) == (587, 60.0, "sqlite:////srv/octy.db")
     assert SECRET not in repr(checks)
 
 
@@ -111,8 +116,8 @@ def test_doctor_reports_all_settings_errors_and_uses_the_rest(world):
         ({"OCTY_PK": "pk_1", "OCTY_SK": "sk_1", "OCTY_ACTOR": "ada", "OCTY_EXEMPT_PATHS": "/healthz"}, []),
     ],
 )
-def test_doctor_reports_settings_that_do_not_reach_customers(world, variables, faults):
-    _, checks = read_settings({**keys(world), **variables})
+def test_doctor_reports_settings_that_do_not_reach_customers(variables, faults):
+    _, checks = read_settings({**keys(), **variables})
     assert [check.name for check in checks if check.state is State.PROBLEM] == faults
 
 
@@ -193,18 +198,23 @@ def test_doctor_reports_a_write_lock_that_is_held(registered, world, monkeypatch
 
 @pytest.mark.parametrize("purpose", ["peppers", "sealing_keys", "link_keys"])
 def test_doctor_reports_keys_with_the_same_id_and_another_value(registered, world, purpose):
-    mine = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}[purpose]
+    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}
+
+    def found(keys: Keychain) -> tuple[State, str]:
+        settings = WorkerSettings.build(database_url=world.url, **{**chains, purpose: keys})
+        return told(check_identity(world.database, settings))["keys of this database"]
+
+    mine = chains[purpose]
     for foreign in (Keychain.generate(mine.newest[0]), Keychain.generate()):
-        state, told = looked_at(world, **{purpose: foreign})["keys of this database"]
+        state, said = found(foreign)
         assert state is State.PROBLEM
-        assert f"set OCTY_{purpose.upper()} to the value on the hosts" in told
-    rotated = Keychain({**mine, **Keychain.generate()})
-    assert "run `octy db upgrade`" in looked_at(world, **{purpose: rotated})["keys of this database"][1]
+        assert f"set OCTY_{purpose.upper()} to the value on the hosts" in said
+    assert "run `octy db upgrade`" in found(Keychain({**mine, **Keychain.generate()}))[1]
 
 
 @pytest.mark.sqlite
 def test_doctor_reports_a_damaged_database_file(world):
-    for number in range(30):
+    for number in range(8):
         world.register(f"c{number}")
     world.database.close()
     file = world.folder / "octy.db"
@@ -306,7 +316,8 @@ def test_doctor_reports_problems_of_app_processes(world: World, rows: list[tuple
     with world.database.write() as connection:
         for number, (ago, lost, failures, error) in enumerate(rows):
             run(connection, APP, str(number), int((time.time() - ago) * 1e6), lost, failures, error)
-    found = looked_at(world)["apps"]
+    with world.database.read_session() as session:
+        found = told([check_app_processes(session, world.worker_settings())])["apps"]
     assert found[0] == State(state)
     assert said in found[1]
 
@@ -336,8 +347,8 @@ def test_doctor_reports_webhooks_that_nobody_sends(
 
 
 @pytest.mark.parametrize(("text", "faults"), [("", []), (f"k1:{SECRET}", []), ("k1:abcd", ["OCTY_WEBHOOK_KEYS"])])
-def test_doctor_accepts_missing_webhook_keys_but_no_wrong_ones(world: World, text: str, faults: list[str]) -> None:
-    settings, checks = read_settings({**keys(world), "OCTY_WEBHOOK_KEYS": text})
+def test_doctor_accepts_missing_webhook_keys_but_no_wrong_ones(text: str, faults: list[str]) -> None:
+    settings, checks = read_settings({**keys(), "OCTY_WEBHOOK_KEYS": text})
     assert [check.name for check in checks if check.state is State.PROBLEM] == faults
     assert (settings.webhook_keys is None) is (text == "")
     assert "abcd" not in repr(checks)

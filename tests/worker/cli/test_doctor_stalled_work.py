@@ -8,7 +8,7 @@ import pytest
 from support.cli_rig import open_incident
 from support.doctor_rig import fits
 from support.relay_rig import change
-from support.world import FakeRequest, World
+from support.world import World
 
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.cli.doctor import State, stalled_work
@@ -16,7 +16,9 @@ from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.stalled_work import check_stalled_work
 from octy_worker.observability.database_probe import DiskSpace
 from worker.reports.test_stalled_work import PROVOKED as RESULTS
-from worker.reports.test_stalled_work import add_mail
+from worker.reports.test_stalled_work import add_mail, kept_for, sound
+
+__all__ = ["kept_for", "sound"]  # pytest finds them here
 
 _NEEDS_POSTGRESQL = {"clocks-differ"}
 
@@ -83,18 +85,17 @@ PROVOKED: dict[str, Callable[[World, pytest.MonkeyPatch], object]] = {
 }
 
 
+def test_doctor_reports_no_stalled_work_of_a_sound_installation(sound: World) -> None:
+    assert {check.state for check in check_stalled_work(sound.worker_settings())} == {State.OK}
+
+
 @pytest.mark.parametrize("code", PROVOKED)
 def test_doctor_reports_each_stalled_work_problem_alone_with_its_text(
-    world: World, monkeypatch: pytest.MonkeyPatch, code: str
+    sound: World, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    keys = world.register("sound")
-    with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(keys.basic()))
-    settings = world.worker_settings()
-    assert {check.state for check in check_stalled_work(settings)} == {State.OK}
-    PROVOKED[code](world, monkeypatch)
-    found = [check for check in check_stalled_work(settings) if check.state is not State.OK]
-    if world.database_kind == "sqlite" and code in _NEEDS_POSTGRESQL:
+    PROVOKED[code](sound, monkeypatch)
+    found = [check for check in check_stalled_work(sound.worker_settings()) if check.state is not State.OK]
+    if sound.database_kind == "sqlite" and code in _NEEDS_POSTGRESQL:
         assert found == []  # there is one clock
         return
     [check] = found

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 
 import pytest
 from support.cli_rig import open_incident
+from support.kept_rows import KeptRows
 from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.world import FakeRequest, World
@@ -99,18 +101,38 @@ PROVOKED: dict[str, Callable[[World], object]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], KeptRows]:
+    """Return the rows of a sound installation, by the kind of its database: a customer who has sent a request."""
+
+    @cache
+    def make(database_kind: str) -> KeptRows:
+        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+        keys = world.register("sound")
+        with world.authenticator() as authenticator:
+            authenticator.decide(FakeRequest(keys.basic()))
+        assert results(world) == NONE
+        kept = KeptRows.of(world)
+        world.close()
+        return kept
+
+    return make
+
+
+@pytest.fixture
+def sound(world: World, kept_for: Callable[[str], KeptRows]) -> World:
+    kept_for(world.database_kind).put(world)
+    return world
+
+
 def test_every_stalled_work_figure_is_provoked() -> None:
     assert set(PROVOKED) == set(asdict(NONE))
 
 
 @pytest.mark.parametrize("name", PROVOKED)
-def test_stalled_work_figure_is_zero_without_and_one_with_its_problem(world: World, name: str) -> None:
-    keys = world.register("sound")
-    with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(keys.basic()))
-    assert results(world) == NONE
-    PROVOKED[name](world)
-    found = results(world)
+def test_stalled_work_figure_is_zero_without_and_one_with_its_problem(sound: World, name: str) -> None:
+    PROVOKED[name](sound)
+    found = results(sound)
     told = getattr(found, name)
     assert (told.count if isinstance(told, Backlog) else told) == 1
     assert replace(found, **{name: getattr(NONE, name)}) == NONE
