@@ -1,5 +1,7 @@
 """A process that runs one `octy` command after another: lines of JSON in, lines of JSON out. No test; see `cli_rig`.
 
+In place of a command it takes `-c` and code, as Python does.
+
 A process of its own, because one that has connected a Temporal client may abort at its end; and a lasting one, because
 loading the Temporal SDK for every command would take most of the tests' time.
 """
@@ -17,7 +19,10 @@ from support.compiled_statements import share_compiled_statements
 
 
 def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
-    """Run one command with these OCTY_* variables and no others."""
+    """Run one command with these OCTY_* variables and no others; or code."""
+    if words[0] == "-c":
+        exec(words[1], {"arguments": words[2:]})
+        return {"code": 0, "stdout": "", "stderr": ""}
     result = CliRunner(env=variables).invoke(app, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

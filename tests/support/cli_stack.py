@@ -22,7 +22,7 @@ from support.world import INSTALLATION, Keys, World
 
 FIRST_ORDER = "0199f2c4-9c3b-7d4e-8a1f-ba9876543211"
 _START = """
-import asyncio, os, sys
+import asyncio
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import connect
@@ -37,8 +37,7 @@ async def start(address, keys, installation, incident_id):
     queue = incident_task_queue(f"octy-{installation}")
     await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue=queue)
 
-asyncio.run(start(*sys.argv[1:]))
-os._exit(0)
+asyncio.run(start(*arguments))
 """
 
 
@@ -101,21 +100,9 @@ class CliStack:
         self.worker = self.group.start("worker", [sys.executable, *words])
 
     def _start_workflow(self, incident_id: str) -> None:
-        """Start an incident's workflow as the relay would, in a process that a Temporal client may end."""
-        subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                _START,
-                self.temporal,
-                self.octy.variables["OCTY_TEMPORAL_KEYS"],
-                INSTALLATION,
-                incident_id,
-            ],
-            check=True,
-            capture_output=True,
-            timeout=TIMEOUT,
-        )
+        """Start an incident's workflow as the relay would."""
+        keys = self.octy.variables["OCTY_TEMPORAL_KEYS"]
+        self.octy.shell("-c", _START, self.temporal, keys, INSTALLATION, incident_id).must()
 
     def wait_for_end(self, incident_id: str) -> None:
         """Wait until the incident's workflow has ended; SQL is a step ahead of it."""

@@ -54,9 +54,10 @@ def test_accounts_add_says_what_happens_next(octy):
     assert "once, to ada@acme.example" in said
 
 
-@pytest.mark.parametrize(
-    ("reference", "email", "more", "said"),
-    [
+def test_rejected_accounts_add_changes_nothing(world, octy):
+    octy("accounts", "add", "--reference", "taken", "--email", "first@acme.example").must()
+    before = world.rows("SELECT COUNT(*) FROM account, outbox, regeneration")
+    for reference, email, more, said in (
         ("taken", "ada@acme.example", (), "exists already"),
         ("", "ada@acme.example", (), "1 to 200 printable characters"),
         ("a\x1b[2Jb", "ada@acme.example", (), "printable"),
@@ -65,15 +66,11 @@ def test_accounts_add_says_what_happens_next(octy):
         ("acme", "ädä@acme.example", (), "is not a valid mail address"),
         ("acme", "ada@acme.example", ("--webhook", "ftp://x"), "webhook_url must begin with"),
         ("acme", "ada@acme.example", ("--name", "x" * 501), "contact_name must be"),
-    ],
-)
-def test_rejected_accounts_add_changes_nothing(world, octy, *, reference, email, more, said):
-    octy("accounts", "add", "--reference", "taken", "--email", "first@acme.example").must()
-    before = world.rows("SELECT COUNT(*) FROM account, outbox, regeneration")
-    done = octy("accounts", "add", "--reference", reference, "--email", email, *more).must(2)
-    assert said in done.stderr
-    assert "\x1b" not in done.stderr
-    assert world.rows("SELECT COUNT(*) FROM account, outbox, regeneration") == before
+    ):
+        done = octy("accounts", "add", "--reference", reference, "--email", email, *more).must(2)
+        assert said in done.stderr
+        assert "\x1b" not in done.stderr
+        assert world.rows("SELECT COUNT(*) FROM account, outbox, regeneration") == before
 
 
 # Regenerating
@@ -206,9 +203,11 @@ def test_keys_revoke_of_an_uncollected_key_pair_stops_its_delivery(world, octy):
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])  # they are refused before anything is looked up
-@pytest.mark.parametrize(
-    ("given", "fault"),
-    [
+@pytest.mark.parametrize("command", ["regenerate", "revoke"])
+def test_staff_commands_validate_actor_and_reason(world, octy, command):
+    pair = world.register()
+    words = ("--account", "acme") if command == "regenerate" else (pair.public_key, "--yes")
+    for given, fault in (
         (("--reason", " "), "a reason is needed"),
         (("--reason", "x" * 301), "at most 300"),
         (("--reason", "call ada@acme.example"), "no mail address"),
@@ -216,14 +215,9 @@ def test_keys_revoke_of_an_uncollected_key_pair_stops_its_delivery(world, octy):
         (("--reason", "ok", "--actor", "two words"), "actor must be a staff id"),
         (("--reason", "ok", "--actor", "customer"), "actor must be a staff id"),
         (("--reason", "ok", "--actor", "system"), "actor must be a staff id"),
-    ],
-)
-@pytest.mark.parametrize("command", ["regenerate", "revoke"])
-def test_staff_commands_validate_actor_and_reason(world, octy, command, given, fault):
-    pair = world.register()
-    words = ("--account", "acme") if command == "regenerate" else (pair.public_key, "--yes")
-    assert fault in octy("keys", command, *words, *given).must(3).stderr
-    assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
+    ):
+        assert fault in octy("keys", command, *words, *given).must(3).stderr
+        assert states(world) == {pair.public_key: KeyPairState.ACTIVE}
 
 
 def test_actor_is_the_option_the_variable_or_the_login(world, octy, monkeypatch):

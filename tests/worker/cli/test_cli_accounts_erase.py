@@ -1,10 +1,13 @@
 """`octy accounts erase`: nothing about the customer is left, and the audit log still verifies."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 
 import pytest
 from sqlalchemy import inspect
 from support.cli_rig import Octy, audited, octy_for, open_incident
+from support.kept_rows import KeptRows
 from support.relay_rig import change
 from support.world import Keys, World
 
@@ -21,9 +24,29 @@ def octy(world: World) -> Octy:
     return octy_for(world, OCTY_AUDIT_KEYS=AUDIT_KEYS)
 
 
+@pytest.fixture(scope="module")
+def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Keys, KeptRows]]:
+    """Return a customer with a past, by the kind of database; by commands, which take longer than a test."""
+
+    @cache
+    def make(database_kind: str) -> tuple[Keys, KeptRows]:
+        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+        kept = make_past(world, octy_for(world, OCTY_AUDIT_KEYS=AUDIT_KEYS)), KeptRows.of(world)
+        world.close()
+        return kept
+
+    return make
+
+
 @pytest.fixture
-def ended(world: World, octy: Octy) -> Keys:
-    """A customer with a past: an incident with a decision, notes of staff, a changed address; all of it has ended."""
+def ended(world: World, kept_for: Callable[[str], tuple[Keys, KeptRows]]) -> Keys:
+    keys, rows = kept_for(world.database_kind)
+    rows.put(world)
+    return keys
+
+
+def make_past(world: World, octy: Octy) -> Keys:
+    """Make an incident with a decision, notes of staff, a changed address; and end all of it."""
     keys, _ = open_incident(world, source="198.51.100.77")
     octy("incidents", "change", world.rows("SELECT id FROM incident")[0][0], "dismiss", "--reason", "told me a story")
     change(world, "UPDATE incident SET closed_at = 1, state = 'closed'")

@@ -38,9 +38,16 @@ def put(world: World, content: bytes, name: str = "customers.csv") -> str:
     return str(path)
 
 
-def accepts(world: World, number: int, secret: str = SECRET) -> bool:
+def accepts(world: World, *numbers: int) -> bool:
+    """Return whether all these key pairs are accepted, and with another secret none is."""
     with world.authenticator() as authenticator:
-        return authenticator.decide(FakeRequest(basic(key(number), secret))).outcome is Outcome.ACCEPTED
+
+        def decide(number: int, secret: str) -> Outcome:
+            return authenticator.decide(FakeRequest(basic(key(number), secret))).outcome
+
+        return all(decide(number, SECRET) is Outcome.ACCEPTED for number in numbers) and not any(
+            decide(number, SECRET + "x") is Outcome.ACCEPTED for number in numbers
+        )
 
 
 # Imports and their output
@@ -54,9 +61,7 @@ def test_keys_import_imports_accounts_whose_key_pairs_authenticate(world, octy):
         "Hashes: 2 bcrypt-4, 1 scrypt-4-8.",
         "The apps need the libraries of these hashes too: pip install 'octy-middleware[imports]'",
     ]
-    assert accepts(world, 1)
-    assert accepts(world, 2)
-    assert not accepts(world, 3, SECRET + "x")
+    assert accepts(world, 1, 2, 3)
     shown = octy("keys", "show", key(2), "--json").must().json["pair"]
     assert (shown["account"], shown["state"], shown["cause"]) == ("c2", "active", "import")
 
@@ -121,8 +126,7 @@ def test_keys_import_of_a_further_key_pair_needs_its_option(world, octy):
         "1 key pair and 0 new accounts are imported.",
         "Notified by mail and webhook: 1 customer whose account existed already.",
     ]
-    assert accepts(world, 1)
-    assert accepts(world, 2)
+    assert accepts(world, 1, 2)
 
 
 @on_one_database

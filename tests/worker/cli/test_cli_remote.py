@@ -17,7 +17,7 @@ import pytest
 from passlib.totp import TOTP
 from support.cli_rig import DENIED, CommandResult, Octy, open_incident
 from support.relay_rig import change, put
-from support.ssh_keys import SshKey, ssh_agent
+from support.ssh_keys import LOADED_AT, SshKey, ssh_agent
 from support.staff_acts import NOTE
 from support.staff_api_rig import StaffApi, staff_api_served
 from support.staff_rig import StaffKeys
@@ -74,7 +74,7 @@ class Laptop:
 @pytest.fixture
 def laptop(world: World, staff_keys: StaffKeys, tmp_path: Path) -> Iterator[Laptop]:
     url = f"http://localhost:{(port := free_port())}"
-    api = StaffApi.of(world, staff_keys, time.time(), staff_url=url, staff_port=port, audit_keys=AUDIT_KEYS)
+    api = StaffApi.of(world, staff_keys, LOADED_AT, staff_url=url, staff_port=port, audit_keys=AUDIT_KEYS)
     api.office.clock = time.time
     second_seed = new_seed(lambda count: b"8" * count)
     with world.database.write_session() as session:
