@@ -21,7 +21,7 @@ from proofs.fuzz.session import MEMORY
 SEED = 20
 
 
-def short(headers=9000, **share):
+def short(headers=4000, **share):
     """Some thousand requests without servers: enough for each fault below."""
     return run(Share(SEED, headers, servers=(), **share))
 

@@ -7,8 +7,8 @@ from octy_middleware.states import KeyPairState
 from octy_worker.domain.step_pacer import MAX_ROWS
 
 
-def test_import_of_20000_key_pairs_has_no_long_transaction(world: World) -> None:
-    sizes, updates = import_in_steps(world, 20_000)
+def test_import_of_6000_key_pairs_has_no_long_transaction(world: World) -> None:
+    sizes, updates = import_in_steps(world, 6_000)
     assert 20 < max(sizes) <= MAX_ROWS
     assert updates == 1
-    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 20_000)]
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 6_000)]
