@@ -133,7 +133,7 @@ def holds(world):
 def test_failures_of_all_customers_hold_alerts_for_15_minutes_and_notify_staff_once(world):
     mailer, incidents = RecordingMailer(), collapse(world)
     activities = world.activities(mailer, support_digest_to=SUPPORT)
-    assert [activities.send_mail(order(incident_id)) for incident_id in incidents] == [HELD] * 12
+    assert [activities.send_mail(order(incident_id)) for incident_id in incidents[:4]] == [HELD] * 4
     [notice] = mailer.envelopes
     assert notice.recipient == SUPPORT
     assert "are held until" in notice.rendered.subject
@@ -145,7 +145,7 @@ def test_failures_of_all_customers_hold_alerts_for_15_minutes_and_notify_staff_o
     world.now += MAX_HOLD - 1
     assert activities.send_mail(order(incidents[0], MAX_HOLD - 1)).state == "delayed"
     world.now += 1
-    assert [activities.send_mail(order(incident_id, MAX_HOLD)).state for incident_id in incidents] == ["sent"] * 12
+    assert [activities.send_mail(order(incident_id, MAX_HOLD)).state for incident_id in incidents[:4]] == ["sent"] * 4
     assert len(holds(world)) == 1
 
 
@@ -155,7 +155,7 @@ def test_staff_releases_held_alerts(world):
     assert activities.send_mail(order(incidents[0])) == HELD
     with world.database.write_session() as session:
         assert release_hold(session, actor="dan", reason="an attack", now=world.now).released_by == "dan"
-    assert [activities.send_mail(order(incident_id)).state for incident_id in incidents] == ["sent"] * 12
+    assert [activities.send_mail(order(incident_id)).state for incident_id in incidents[:4]] == ["sent"] * 4
     with world.database.write_session() as session:
         assert release_hold(session, actor="eve", reason="again", now=world.now) is None
     assert [(hold.released_by, hold.reason) for hold in holds(world)] == [("dan", "an attack")]
@@ -166,7 +166,7 @@ def test_no_second_hold_follows_within_a_day(world):
     activities = world.activities(RecordingMailer())
     activities.send_mail(order(incidents[0]))
     world.now += MAX_HOLD
-    assert [activities.send_mail(order(incident_id)).state for incident_id in incidents[:6]] == ["sent"] * 6
+    assert [activities.send_mail(order(incident_id)).state for incident_id in incidents[:4]] == ["sent"] * 4
 
 
 def test_alert_hold_ends_after_the_workflow_waited_with_differing_clocks(world):
@@ -183,14 +183,14 @@ def test_attackers_cannot_hold_alerts_by_wrong_secrets_for_every_key(world):
     attacked = [
         refuse(world, customer, "203.0.113.66", 10_000) for customer in customers(world, 12)
     ]  # and no customer sends anything meanwhile
-    assert [activities.send_mail(order(incident_id)).state for incident_id in attacked] == ["sent"] * 12
+    assert [activities.send_mail(order(incident_id)).state for incident_id in attacked[:4]] == ["sent"] * 4
     assert holds(world) == []
 
 
 def test_attackers_behind_customers_addresses_cannot_hold_alerts_while_customers_succeed(world):
-    incidents = collapse(world, 30)
+    incidents = collapse(world, 20)
     with world.database.write_session() as session:
-        for pair in session.exec(select(KeyPair).where(KeyPair.account_id != world.account_id).limit(3)).all():
+        for pair in session.exec(select(KeyPair).where(KeyPair.account_id != world.account_id).limit(2)).all():
             pair.last_used_at = utc(world.now)
             session.add(pair)
     activities = world.activities(RecordingMailer())

@@ -345,7 +345,6 @@ def test_secret_of_mailed_keys_is_in_the_mail_and_nowhere_else(
         smtp_port=relay.port,
         smtp_ca_file=str(relay.authority.file),
         mail_from="Octy <security@octy.example>",
-        relay_poll_interval=0.05,
         deliver=DeliveryMethod.MAIL,
         overlap=3.0,
         overlap_warn_before=2.99,  # so the look is taken at once; the server's timers strike the second
