@@ -3,6 +3,9 @@
 A worker compiles all mail templates before it starts, which took most of the time of tests that only make one.
 """
 
+from collections import defaultdict
+from pathlib import Path
+
 from jinja2 import BytecodeCache, Environment
 from jinja2.bccache import Bucket
 
@@ -24,13 +27,13 @@ class _CompiledTemplates(BytecodeCache):
 
 
 def share_compiled_mails() -> None:
-    """Give all environments without a host's folder one cache. A host's words are compiled in, so those get none."""
-    real, compiled = renderer.build_environment, _CompiledTemplates()
+    """Give all environments of a language one cache. A host's words are compiled in, so with them there is none."""
+    real, compiled = renderer.build_environment, defaultdict[str, _CompiledTemplates](_CompiledTemplates)
 
     def build(settings: WorkerSettings) -> Environment:
         environment = real(settings)
-        if not settings.mail_templates:
-            environment.bytecode_cache = compiled
+        if not settings.mail_templates or not any(Path(settings.mail_templates).rglob("words.toml")):
+            environment.bytecode_cache = compiled[settings.mail_language]
         return environment
 
     renderer.build_environment = build

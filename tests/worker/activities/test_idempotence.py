@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +237,12 @@ class Crash(BaseException):
     """The process dies here."""
 
 
+@cache
+def renderer() -> MailRenderer:
+    """All trials' renderer: mails do not depend on the keys of a world."""
+    return MailRenderer(settings())
+
+
 class PreparedDatabase:
     """One database in which a row's activity is called, and its rows."""
 
@@ -254,7 +260,7 @@ class PreparedDatabase:
         mail = MailActivities(
             database=self.world.database,
             mailer=self.mailer,
-            renderer=MailRenderer(own),
+            renderer=renderer(),
             links=Links(own.link_keys, own.public_url),
             sealer=self.world.sealer,
             settings=own,
