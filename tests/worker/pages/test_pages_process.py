@@ -90,52 +90,39 @@ def test_pages_server_uses_h11_with_httptools_installed(world: World) -> None:
 def test_pages_process_is_restarted_and_ends_with_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Three processes: the first finds its port taken, which does not stop the worker; the second is killed."""
     monkeypatch.setattr(child_process, "FIRST_BACKOFF", 0.05)
-    port, counters = free_port(), child_process.new_counters()
-    own = world.worker_settings(pages_port=port, smtp_password="canary-of-the-password")
+    counters = child_process.new_counters()
 
-    async def act() -> list[bytes]:
+    async def act(own: WorkerSettings, taken: socket.socket) -> bytes:
         stop = asyncio.Event()
         watching = asyncio.create_task(pages_process.supervise(own, stop, counters))
-        await until_healthy(port)
+        await until_async(lambda: "pages: process ended with status 1" in caplog.text)
+        taken.close()
+        await until_healthy(own.pages_port)
         [child] = process_ids(os.getpid())
         arguments = command_line(child)
+        starts = counters[ConnectionCounter.STARTS]
         os.kill(child, signal.SIGKILL)
-        await until_async(lambda: counters[ConnectionCounter.STARTS] >= 2)
-        await until_healthy(port)
+        await until_async(lambda: counters[ConnectionCounter.STARTS] > starts)
+        await until_healthy(own.pages_port)
         [second] = process_ids(os.getpid())
         assert second != child
         stop.set()
         await watching
-        return [arguments]
+        return arguments
 
-    [arguments] = asyncio.run(act())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own = world.worker_settings(pages_port=port, smtp_password="canary-of-the-password")
+        arguments = asyncio.run(act(own, taken))
     assert process_ids(os.getpid()) == []
     assert not healthy(port)
+    assert counters[ConnectionCounter.STARTS] >= 3
     assert counters[ConnectionCounter.ACCEPTED] >= 2
     assert "pages: process ended with status -9" in caplog.text
     for secret in (b"canary", world.peppers.export().encode(), world.sealing_keys.export().encode()):
         assert secret not in arguments
-
-
-def test_pages_process_without_its_port_does_not_stop_the_worker(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(child_process, "FIRST_BACKOFF", 0.05)
-    counters = child_process.new_counters()
-
-    async def act(own: WorkerSettings, taken: socket.socket) -> None:
-        stop = asyncio.Event()
-        watching = asyncio.create_task(pages_process.supervise(own, stop, counters))
-        await until_async(lambda: counters[ConnectionCounter.STARTS] >= 2)
-        taken.close()
-        await until_healthy(own.pages_port)
-        stop.set()
-        await watching
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        asyncio.run(act(world.worker_settings(pages_port=taken.getsockname()[1]), taken))
-    assert "pages: process ended with status 1" in caplog.text
 
 
 def test_pages_command_says_in_one_line_why_it_does_not_start(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -146,20 +133,31 @@ def test_pages_command_says_in_one_line_why_it_does_not_start(world: World, capl
     assert line.startswith(f"pages: the pages can't listen on 127.0.0.1:{port}: ")
 
 
+SUPERVISOR = """
+import asyncio
+import os
+
+from octy_worker.pages.process import supervise
+from octy_worker.settings import WorkerSettings
+from octy_worker.web.child_process import new_counters
+
+if __name__ == "__main__":  # the pages' process imports this program as well
+    asyncio.run(supervise(WorkerSettings.from_environment(os.environ), asyncio.Event(), new_counters()))
+"""
+
+
 def test_pages_process_ends_when_the_worker_is_killed(world: World) -> None:
-    port = free_port()
+    """The worker does nothing but supervise the pages: to load the rest of it takes most of the time."""
+    port, program = free_port(), world.folder / "supervisor.py"
+    program.write_text(SUPERVISOR, encoding="utf-8")
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OCTY_")},
-        "OCTY_DATABASE_URL": world.url,
+        **world.environment(),
         "OCTY_STAFF_AUTH": "off",
-        "OCTY_PEPPERS": world.peppers.export(),
         "OCTY_SEALING_KEYS": world.sealing_keys.export(),
         "OCTY_LINK_KEYS": world.peppers.export(),
         "OCTY_PAGES_PORT": str(port),
-        "OCTY_TEMPORAL_ADDRESS": "127.0.0.1:9",
     }
-    command = [sys.executable, "-m", "octy_worker", "worker"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:
+    with subprocess.Popen([sys.executable, str(program)], env=environment, stderr=subprocess.DEVNULL) as worker:
         try:
             asyncio.run(until_healthy(port))
             [child] = process_ids(worker.pid)
