@@ -150,7 +150,7 @@ class IncidentRunner:
         world = self.world
         waits = {"incident_remind_after": (), "resend_after": (), "overlap": LONG, "collect_staff_after": LONG}
         keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-        names = {"database_url": world.url, "temporal_task_queue": "needs-staff", "relay_poll_interval": 0.02}
+        names = {"database_url": world.url, "temporal_task_queue": "needs-staff"}
         return WorkerSettings(**{"staff_auth": "off", **keys, **names, **waits, **times})  # type: ignore[arg-type]
 
     def run_incident(
