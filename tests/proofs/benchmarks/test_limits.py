@@ -13,7 +13,7 @@ def test_accepted_parts_have_a_row_each(name, capfd):
     assert [text.count(f"| {part} |") for part in (*ACCEPTED_PARTS, limits.ALL)] == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("load", ["alone", "flood"])
+@pytest.mark.parametrize(("load", "database_kind"), [("alone", "sqlite"), ("flood", "postgresql")])
 def test_refused_parts_have_a_row_each(load, database_kind, capfd):
     arguments = ["--size", "tiny", "--rounds", "1", "--only", load, "--database", database_kind]
     assert limits.main(arguments) == 0
