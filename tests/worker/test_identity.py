@@ -29,6 +29,12 @@ from octy_worker.staff.registration import register
 NAMES = {purpose: f"OCTY_{purpose.upper()}" for purpose in KEY_SETTINGS}
 
 
+@pytest.fixture(autouse=True)
+def _no_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start renders samples of all mails, which took most of the time here; it has tests of its own."""
+    monkeypatch.setattr(daemon, "check_templates", lambda *_: None)
+
+
 def chains(world: World) -> dict[str, Keychain]:
     return {
         "peppers": world.peppers,

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
 from support.ssh_keys import SoftToken, SshKey
@@ -21,17 +23,40 @@ from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 SEED = "7GL53UBTIRHD5G6ZSENACSZI24M2TW4W"
 
 
-@pytest.fixture
-def office(world: World) -> StaffCli:
-    office = StaffCli.make(world)
-    office.bootstrap()
-    return office
+@dataclass(frozen=True)
+class Kept:
+    """What makes offices in fresh worlds, and ada's token in all of them: by commands only once."""
+
+    office: Callable[[World], StaffCli]
+    token: str
+
+
+@pytest.fixture(scope="module")
+def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kept]:
+    @cache
+    def make(database_kind: str) -> Kept:
+        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+        office = StaffCli.make(world)
+        office.bootstrap()
+        token = office.order("amy", "staff", "add", "ada", "--role", "responder").must().json["token"]
+        office.certify("ada")
+        kept = Kept(office.kept(), token)
+        world.close()
+        return kept
+
+    return make
 
 
 @pytest.fixture
-def token(office: StaffCli) -> str:
+def office(world: World, kept_for: Callable[[str], Kept]) -> StaffCli:
+    """An admin, amy, and ada, who is invited and has a certificate."""
+    return kept_for(world.database_kind).office(world)
+
+
+@pytest.fixture
+def token(office: StaffCli, kept_for: Callable[[str], Kept]) -> str:
     """Ada's."""
-    return office.order("amy", "staff", "add", "ada", "--role", "responder").must().json["token"]
+    return kept_for(office.world.database_kind).token
 
 
 def receive(office: StaffCli, given: FactorEnrolment, now: float | None = None) -> tuple[str, str]:

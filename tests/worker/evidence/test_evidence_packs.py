@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,25 @@ def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
     return StaffKeys.make(tmp_path_factory.mktemp("staff"))
 
 
+@pytest.fixture(scope="module")
+def kept_for(
+    tmp_path_factory: pytest.TempPathFactory, staff_keys: StaffKeys
+) -> Callable[[str], Callable[[World], EvidenceRig]]:
+    """Return what makes rigs in fresh worlds, by the kind of their database."""
+
+    @cache
+    def make(database_kind: str) -> Callable[[World], EvidenceRig]:
+        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+        kept = EvidenceRig(world, staff_keys).kept()
+        world.close()
+        return kept
+
+    return make
+
+
 @pytest.fixture
-def rig(world: World, staff_keys: StaffKeys) -> EvidenceRig:
-    return EvidenceRig(world, staff_keys)
+def rig(world: World, kept_for: Callable[[str], Callable[[World], EvidenceRig]]) -> EvidenceRig:
+    return kept_for(world.database_kind)(world)
 
 
 @pytest.fixture(scope="module")
