@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from passlib.totp import TOTP
-from sqlmodel import Session
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.login_text import LoginText
@@ -20,8 +19,8 @@ from octy_worker.access.sessions import ActiveSession, Sessions
 from octy_worker.access.totp import new_seed
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
+from support.kept_rows import write_or_copy
 from support.ssh_keys import SshKey
-from support.staff_rows import write_or_copy
 from support.world import INSTALLATION, World
 
 SERVER = "https://staff.example.com"
@@ -72,16 +71,15 @@ class StaffRig:
     def __post_init__(self) -> None:
         self.macs = RowMacs(self.staff_keys)
         self.members = Members(self.macs, Sealer(self.staff_keys, os.urandom))
-        with self.world.database.write_session() as session:
-            key = ("active", self.now, self.staff_keys.export(), self.seed)
-            write_or_copy(session, key, lambda: self._add_staff(session))
+        write_or_copy(self.world, ("active", self.now, self.staff_keys.export(), self.seed), self._add_staff)
         self.accept()
 
-    def _add_staff(self, session: Session) -> None:
-        for handle, role in ROLES.items():
-            member = self.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)
-            self.members.add_totp(session, member, self.seed, now=self.now)
-            self.members.change(session, handle, granted_by=BOOTSTRAP, now=self.now, state=StaffState.ACTIVE)
+    def _add_staff(self) -> None:
+        with self.world.database.write_session() as session:
+            for handle, role in ROLES.items():
+                member = self.members.add(session, handle, role, granted_by=BOOTSTRAP, now=self.now)
+                self.members.add_totp(session, member, self.seed, now=self.now)
+                self.members.change(session, handle, granted_by=BOOTSTRAP, now=self.now, state=StaffState.ACTIVE)
 
     def accept(self, *revoked: str) -> None:
         """Start with other revocations, as a restarted process does."""

@@ -26,9 +26,9 @@ from octy_worker.access.staff_settings import load_staff_access
 from octy_worker.access.totp import new_seed
 from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.pages.app import build_staff_pages
+from support.kept_rows import write_or_copy
 from support.ssh_keys import wire_of
 from support.staff_rig import ROLES, STAFF_KEYS, StaffKeys
-from support.staff_rows import write_or_copy
 from support.until import until
 from support.world import INSTALLATION, World
 
@@ -66,7 +66,7 @@ class StaffSite:
         assert pages is not None
         self.pages = pages
         self.app = Starlette(routes=[Mount("/staff", pages)])
-        self.write(lambda session: write_or_copy(session, ("invited", self.now), lambda: self._add_staff(session)))
+        write_or_copy(self.world, ("invited", self.now), lambda: self.write(self._add_staff))
 
     def _add_staff(self, session: Session) -> None:
         for handle, role in ROLES.items():

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser, Route
 from support.chromium import PROGRAM, Tab, open_tab, renewed
+from support.kept_rows import KeptRows
 from support.staff_acts import NOTE
-from support.staff_rows import StaffRows, read_staff_rows, replace_staff_rows
 from support.staff_site import StaffSite
 
 from octy_worker.access.orders import Order
@@ -35,7 +35,7 @@ def _act(monkeypatch: pytest.MonkeyPatch) -> None:
 class Enrolment:
     """What one leaves behind: in the database, in the authenticator and in the browser."""
 
-    rows: StaffRows
+    rows: KeptRows
     credentials: list[dict]
     cookies: list[dict]
 
@@ -50,13 +50,15 @@ def enrolments() -> list[Enrolment]:
 def enrolled(site: StaffSite, tab: Tab, enrolments: list[Enrolment]) -> Tab:
     """A tab in which ada has just registered a passkey: the first by the pages, others as copies of that enrolment."""
     if enrolments:
-        site.write(lambda session: replace_staff_rows(session, enrolments[0].rows))
+        for table in ("staff", "audit_entry"):  # who was invited
+            site.sql(f"DELETE FROM {table}")
+        enrolments[0].rows.put(site.world)
         tab.add_credentials(enrolments[0].credentials)
         tab.page.context.add_cookies(enrolments[0].cookies)
         tab.open("/staff/")
     else:
         enrol(site, tab)
-        enrolments.append(Enrolment(site.write(read_staff_rows), tab.credentials(), tab.page.context.cookies()))
+        enrolments.append(Enrolment(KeptRows.of(site.world), tab.credentials(), tab.page.context.cookies()))
     return tab
 
 
