@@ -14,6 +14,7 @@ import traceback
 from typer.testing import CliRunner
 
 from octy_worker.cli.app import app
+from support.compared_tables import share_comparisons
 from support.compiled_mails import share_compiled_mails
 from support.compiled_statements import share_compiled_statements
 
@@ -31,6 +32,7 @@ def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
 
 def main() -> None:
     """Answer until the input ends."""
+    share_comparisons()
     share_compiled_mails()
     share_compiled_statements()
     for line in sys.stdin:

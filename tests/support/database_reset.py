@@ -10,7 +10,7 @@ import psycopg
 from support.until import until
 
 _CLOSE_TIMEOUT = 0.5  # seconds for connections that were just closed to be gone
-_SCHEMA = """
+SCHEMA_DIGEST = """
 SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
   SELECT concat_ws(' ', 'relation', oid, relname, relkind, reloptions) AS line FROM pg_class WHERE oid >= 16384
   UNION ALL SELECT concat_ws(' ', 'column', attrelid, attname, atttypid, atttypmod, attnotnull, attisdropped)
@@ -54,7 +54,7 @@ def reset(url: str, *, digest: str) -> bool:
 
 
 def _schema_digest(connection: psycopg.Connection) -> str:
-    row = connection.execute(_SCHEMA).fetchone()
+    row = connection.execute(SCHEMA_DIGEST).fetchone()
     assert row is not None
     return str(row[0])
 

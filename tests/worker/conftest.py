@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from support.compared_tables import share_comparisons
 from support.compiled_mails import share_compiled_mails
 
 from octy_worker import system_log
 
+share_comparisons()
 share_compiled_mails()
 
 
