@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from functools import cache
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -14,6 +15,12 @@ from support.staff_site import StaffSite
 
 CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 OPTIONS = re.compile(r'data-options="([^"]+)"')
+
+
+@cache
+def _transport() -> httpx2.HTTPTransport:
+    """Return one for all browsers, which keeps no connection: making one takes a third of a request."""
+    return httpx2.HTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
 
 
 class StaffBrowser:
@@ -28,8 +35,8 @@ class StaffBrowser:
         headers = {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         headers |= {"origin": self.site.url} if method == "POST" else {}
         headers |= options.pop("headers", {})
-        with httpx2.Client(base_url=self.site.url, timeout=30) as client:
-            response = client.request(method, path, headers=headers, **options)
+        client = httpx2.Client(base_url=self.site.url, timeout=30, transport=_transport(), trust_env=False)
+        response = client.request(method, path, headers=headers, **options)
         for line in response.headers.get_list("set-cookie"):
             for name, morsel in SimpleCookie(line).items():
                 self.cookies[name] = morsel.value
