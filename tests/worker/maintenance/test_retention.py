@@ -139,7 +139,7 @@ PLACES = st.tuples(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(PLACES, st.integers(1, 2**40), max_size=60), st.sampled_from([1, 7, 500]))
 def test_compacted_counters_keep_the_exact_sums_of_each_day(world, rows, most):
     with world.database.write() as connection:
