@@ -52,8 +52,15 @@ $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
 		cp $$program $$copy; ! head -c 2 $$program | grep -q '#!' || sed -i '1s#$(BIN)/python#$(TESTED)/bin/python#' $$copy; done
 	@touch $@
 
-# Whole hosts and a thousand connections: 80 s of CPU, and their parts have tests of their own. `make proofs` runs them.
-FULL_SIZE := tests/packaging/test_readme_steps.py tests/story/test_secured_temporal.py tests/worker/web/test_idle_connections.py
+# Whole hosts, the whole stack and a thousand connections: 160 s of CPU, and their parts have tests of their own in
+# `make test`. `make proofs` runs them.
+FULL_SIZE := \
+	tests/dev/test_whole_stack.py \
+	tests/packaging/test_readme_steps.py \
+	tests/packaging/test_staff_install.py \
+	tests/packaging/test_staff_page_steps.py \
+	tests/story/test_secured_temporal.py \
+	tests/worker/web/test_idle_connections.py
 
 # Without compileall, every process of a test compiles what it imports, where PYTHONDONTWRITEBYTECODE is set.
 RUN_PYTEST = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/tests OCTY_TEST_WHEEL=1 $(TESTED)/bin/python -m pytest

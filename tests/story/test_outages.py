@@ -89,7 +89,6 @@ def test_every_401_that_a_client_saw_survives_a_killed_app(account: StoryAccount
     assert len(account.incidents()) == 1
 
 
-@pytest.mark.parametrize("stack", ["postgresql"], indirect=True, scope="session")
 def test_temporal_outage_during_failure_and_answer_loses_and_doubles_nothing(
     account: StoryAccount, connect: Callable[[str], Api]
 ) -> None:
@@ -115,7 +114,6 @@ def test_temporal_outage_during_failure_and_answer_loses_and_doubles_nothing(
     assert regenerations == 1
 
 
-@pytest.mark.parametrize("stack", ["postgresql"], indirect=True, scope="session")
 def test_next_worker_continues_after_a_killed_worker(account: StoryAccount, connect: Callable[[str], Api]) -> None:
     api, old = connect(account.stack.api), account.register()
     os.kill(account.stack.processes["worker"].pid, signal.SIGKILL)
