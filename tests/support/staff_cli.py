@@ -43,12 +43,14 @@ class StaffCli:
     def kept(self) -> Callable[[World], "StaffCli"]:
         """Return what makes copies of this in fresh worlds of the same kind of database, without a command."""
         rows = KeptRows.of(self.world)
+        variables, keys, seeds = dict(self.octy.variables), dict(self.keys), dict(self.seeds)  # they may grow
 
         def copied_to(world: World) -> StaffCli:
             rows.put(world)
-            octy = octy_for(world, **{**self.octy.variables, "OCTY_DATABASE_URL": world.url})
-            keys = {handle: key.copied(world.folder) for handle, key in self.keys.items()}
-            return StaffCli(world, octy, keys, dict(self.seeds))
+            octy = octy_for(world, **{**variables, "OCTY_DATABASE_URL": world.url})
+            return StaffCli(
+                world, octy, {handle: key.copied(world.folder) for handle, key in keys.items()}, dict(seeds)
+            )
 
         return copied_to
 
