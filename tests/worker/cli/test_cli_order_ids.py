@@ -271,6 +271,17 @@ def test_order_that_was_erased_with_its_account_is_not_repeated(office: StaffCli
     assert "the order of this id was erased or changed → leave the option out" in refused.stderr
 
 
+def test_erasure_repeated_with_another_account_is_refused(office: StaffCli) -> None:
+    words, order_id = erased_account(office), uuid7(time.time())
+    office.world.register("other", address="other@other.example")
+    place(office, order_id, *words).must()
+    before = everything(office.world)
+    for account in ("other", office.world.rows("SELECT id FROM account WHERE reference = 'other'")[0][0]):
+        refused = place(office, order_id, "accounts", "erase", account, "--yes", *WHY).must(3)
+        assert f"the id {order_id} belongs to another order" in refused.stderr
+    assert everything(office.world) == before
+
+
 def test_approval_repeated_with_its_id_is_given_once(office: StaffCli) -> None:
     office.order("amy", "staff", "add", "kim", "--role", "admin").must()
     office.enroll("kim", office.order("amy", "staff", "reset", "kim").must().json["token"])

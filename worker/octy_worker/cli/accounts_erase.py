@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from octy_middleware.errors import InvalidInputError
 from octy_worker.access.roles import Action
 from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import confirm, print_result
-from octy_worker.errors import CommandError
+from octy_worker.errors import CommandError, UsageError
 from octy_worker.staff.acts import ERASE, NoFields
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.queries import FIND_ACCOUNT, AccountKey, AccountRef
@@ -49,10 +50,14 @@ def erase(
 
 
 def _find(desk: Desk, account: str) -> AccountKey:
-    """Return the account of this reference or id; where its order is repeated, it may have lost the reference."""
-    order = desk.find_order()
-    if order is not None and order.action is Action.ERASE_ACCOUNT:
+    """Return the account of this reference or id; where the order of its erasure is repeated, it has no reference."""
+    try:
+        return desk.read(FIND_ACCOUNT, AccountRef(account))
+    except (InvalidInputError, UsageError):  # on the host; from the staff API
+        order = desk.find_order()
+        if order is None or order.action is not Action.ERASE_ACCOUNT:
+            raise
         found = desk.read(FIND_ACCOUNT, AccountRef(order.subject))
-        if found.erased:
-            return found
-    return desk.read(FIND_ACCOUNT, AccountRef(account))
+        if not found.erased:
+            raise
+        return found
