@@ -14,6 +14,7 @@ OWN_SQL = (  # tests of code that has statements or locks of its own for each da
     "tests/worker/cli/test_cli_db",
     "tests/worker/cli/test_cli_doctor",
     "tests/worker/cli/test_database_server",
+    "tests/worker/cli/test_doctor",
     "tests/worker/domain/",
     "tests/worker/imports/",
     "tests/worker/mail/",
