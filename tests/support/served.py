@@ -57,8 +57,11 @@ class Served:
 
     def _is_stopped(self) -> bool:
         """Return whether all threads are: the process is no child of this one, which could wait for that."""
-        threads = Path(f"/proc/{self._pid}/task").iterdir()
-        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+        try:
+            threads = Path(f"/proc/{self._pid}/task").iterdir()
+            return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile: look again
+            return False
 
 
 @contextmanager
