@@ -107,11 +107,15 @@ def open_tab(browser: Browser) -> Iterator[Tab]:
 
 @contextmanager
 def renewed(tab: Tab, url: str) -> Iterator[Tab]:
-    """Yield the tab for the pages of one site: with a new authenticator, without cookies and what was routed."""
+    """Yield the tab for the pages of one site: with a new authenticator, without cookies and what was routed.
+
+    It leaves the last page before it looks at the errors: they come during calls, and the next site has its own.
+    """
     tab.url = url
-    tab.errors.clear()
     tab.add_authenticator()
+    tab.errors.clear()  # after the last call
     yield tab
     tab.page.unroute_all(behavior="ignoreErrors")
     tab.page.context.clear_cookies()
+    tab.page.goto("about:blank")
     assert tab.errors == []
