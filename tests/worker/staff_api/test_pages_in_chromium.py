@@ -96,16 +96,17 @@ def received(site: StaffSite) -> list[tuple]:
     return site.world.rows("SELECT id, factor, state FROM staff_order")
 
 
-def test_invited_person_enrols_a_passkey_and_is_logged_in(site: StaffSite, enrolled: Tab) -> None:
-    assert "Signed in as ada (responder)" in enrolled.page.locator(".top").inner_text()
-    assert "1 passkey registered" in enrolled.page.locator("main").inner_text()
-    [credential] = enrolled.credentials()
+def test_invited_person_enrols_a_passkey_and_is_logged_in(site: StaffSite, tab: Tab) -> None:
+    enrol(site, tab)
+    assert "Signed in as ada (responder)" in tab.page.locator(".top").inner_text()
+    assert "1 passkey registered" in tab.page.locator("main").inner_text()
+    [credential] = tab.credentials()
     assert (credential["rpId"], credential["userName"]) == ("localhost", "ada")
-    [cookie] = enrolled.page.context.cookies()
+    [cookie] = tab.page.context.cookies()
     assert {name: cookie[name] for name in ("name", "httpOnly", "secure", "sameSite", "path")} == {
         "name": SESSION_COOKIE, "httpOnly": True, "secure": True, "sameSite": "Strict", "path": "/",
     }  # fmt: skip
-    assert enrolled.page.evaluate("document.cookie") == ""
+    assert tab.page.evaluate("document.cookie") == ""
 
 
 def test_button_waits_for_the_script_without_which_no_passkey_is_asked_for(site: StaffSite, tab: Tab) -> None:
