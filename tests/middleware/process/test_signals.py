@@ -48,12 +48,9 @@ def program(parts: dict[str, str]) -> str:
     return HOST.format(**{"before": "", "after": "", "options": "", "on": WAIT, **parts})
 
 
-def environment(world: World) -> dict[str, str]:
-    return {"OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export()}
-
-
 def run(code: str, authorization: str, environment: dict[str, str], output: Connection) -> None:
     """Be the host, in a fresh process."""
+    os.environ.clear()
     os.environ.update(environment)
     os.dup2(output.fileno(), 1)
     sys.argv = ["-c", authorization]
@@ -65,7 +62,7 @@ class Host:
 
     def __init__(self, world: World, authorization: str, parts: dict[str, str]) -> None:
         output, its_output = FRESH.Pipe(duplex=False)
-        given = (program(parts), authorization, environment(world), its_output)
+        given = (program(parts), authorization, world.environment(), its_output)
         self._process = FRESH.Process(target=run, args=given)
         with its_output:
             self._process.start()
@@ -109,7 +106,7 @@ def test_queued_events_are_written_at_sigterm(world: World, parts: dict[str, str
 def test_queued_events_are_written_when_the_interpreter_ends(world: World) -> None:
     keys = world.register()
     code = program({"before": LEAVES, "on": "while not stopped: time.sleep(0.01)"})
-    given = {**os.environ, "PYTHONPATH": str(TESTS), **environment(world)}
+    given = {**world.environment(), "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-c", code, keys.basic()]
     with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
