@@ -66,7 +66,7 @@ class StaffSite:
         assert pages is not None
         self.pages = pages
         self.app = Starlette(routes=[Mount("/staff", pages)])
-        write_or_copy(self.world, ("invited", self.now), lambda: self.write(self._add_staff))
+        write_or_copy(self.world, ("invited", self.now, STAFF_KEYS.export()), lambda: self.write(self._add_staff))
 
     def _add_staff(self, session: Session) -> None:
         for handle, role in ROLES.items():
