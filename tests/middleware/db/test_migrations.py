@@ -10,6 +10,7 @@ import typer
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Column, MetaData, Table, inspect, text
+from support import compared_tables
 from support.databases import make_empty_database, remove_database
 from support.world import FakeRequest, World
 from typer.testing import CliRunner
@@ -29,6 +30,12 @@ from octy_worker.cli.app import app
 
 OLDER = "0000"  # before any schema of ours
 SCRIPTS = Path(str(migrations.__file__)).parent
+
+
+@pytest.fixture(autouse=True)
+def _compared_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare tables by the code itself, also in a process in which other tests share comparisons."""
+    monkeypatch.setattr(comparison, "differences", compared_tables.compare)
 
 
 def tables_of(database: Database) -> dict[str, Table]:
