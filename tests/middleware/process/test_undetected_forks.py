@@ -123,8 +123,8 @@ def test_database_session_of_a_forked_child_is_its_own(world: World, database_ki
     pinned.close()
 
 
-@pytest.mark.parametrize("database_kind", ["postgresql"])  # its connections are what forks could share
 def test_uwsgi_prefork_answers_every_first_request(world: World) -> None:
+    """On both databases: a fork could share a server's connection, and lose the locks of a file's."""
     keys, port = world.register(), free_port()
     script = world.folder / "app.py"
     script.write_text(APP)
