@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
 from support.cli_rig import Octy, octy_for, open_incident
@@ -231,6 +232,13 @@ def test_missing_package_is_named(octy, monkeypatch):
     assert "the package email_validator is not installed → pip install 'octy-middleware[worker]'" in done.stderr
 
 
+def run_from_nothing(octy: Octy, *words: str, stdout: IO[bytes]) -> "subprocess.CompletedProcess[bytes]":
+    """Run `octy` by an interpreter of its own; its output is buffered."""
+    environment = octy.environment(PYTHONUNBUFFERED="")
+    command = [sys.executable, "-m", "octy_worker", *words]
+    return subprocess.run(command, check=False, env=environment, stdout=stdout, stderr=subprocess.PIPE, timeout=60)
+
+
 @on_one_database
 def test_ctrl_c_exits_with_130(world, octy, warm):
     pair = world.register()
@@ -259,6 +267,17 @@ def test_closed_stdout_pipe_prints_no_traceback(world, octy, warm):
 
 
 @on_one_database
+def test_closed_stdout_pipe_prints_no_traceback_by_a_process_from_nothing(world, octy):
+    """The test above forks its process, whose outputs are imitated; this one starts and ends as any other."""
+    open_incident(world)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = run_from_nothing(octy, "incidents", "list", "--json", stdout=closed)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@on_one_database
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -282,9 +301,7 @@ def test_full_disk_is_reported_in_one_line(world, octy, warm, words, *, said, un
 def test_full_disk_is_reported_by_a_process_from_nothing(octy):
     """The tests above fork theirs; this one starts and ends as any other."""
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "octy_worker", "--version"]
-        environment = octy.environment(PYTHONUNBUFFERED="")
-        done = subprocess.run(command, check=False, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=60)
+        done = run_from_nothing(octy, "--version", stdout=full)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert b"the output can't be written" in done.stderr
 
