@@ -67,7 +67,7 @@ CLAIMS = (  # what signals said when they were believed, and more of the kind
     *({"decision": "dismiss", "actor": "eve", "reason": "forged"}, {"days": 90, "actor": "eve", "reason": "forged"}),
     *({"order": "no-order-of-this-id"}, "no-such-order", None, 7, []),
 )
-EVERY = 5  # each fifth signal gets a claim; the next claim goes to others, so that each signal gets some
+EVERY = 5  # each fifth signal gets a content; the next content goes to others, so that each signal gets some
 _numbers = itertools.count(1)
 
 
@@ -252,11 +252,11 @@ async def test_forged_signals_change_nothing_and_the_workflow_continues(
     target = Target(harness, kind, keys)
     async with target.running() as run:
         await until_async(lambda: lines(run) == kind.before, message=run.records.story)
-        sent = 0
+        sent, numbers = 0, itertools.count()
         for form, all_contents in FORMS.items():
-            for number, contents in enumerate(all_contents):
+            for contents in all_contents:
                 every = 1 if is_read or (really and form != "plaintext") else EVERY
-                signals = SIGNALS[number % every :: every]
+                signals = SIGNALS[next(numbers) % every :: every]
                 await asyncio.gather(*(target.forge(signal, contents) for signal in signals))
                 sent += len(signals)
             await until_async(partial(_was_told, run, sent), message=(form, run.records.ignored))
