@@ -86,7 +86,7 @@ proofs: WORKERS := logical # they load the processors themselves
 proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs and of whole hosts
 	@$(PYTEST) tests/proofs $(FULL_SIZE)
 
-coverage: $(TESTED)/.installed ## Branch coverage of `make test`, child processes included: a table, and .octy/coverage/index.html
+coverage: $(TESTED)/.installed ## Branch coverage of all tests but tests/proofs, forked processes left out: a table, and .octy/coverage/index.html
 	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:.octy/coverage $(or $(TESTS),--ignore=tests/proofs)
 
 test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with an environment of its own

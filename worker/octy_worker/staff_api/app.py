@@ -85,7 +85,7 @@ def serve_endpoint(office: StaffOffice, endpoint: Endpoint[Any, Any]) -> Callabl
 def _serve_description(
     office: StaffOffice, endpoints: Sequence[Endpoint[Any, Any]]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return what serves the description. It is made for the first request: that takes as long as a start otherwise."""
+    """Return what serves the description. It is made for the first request, since it doubled the time of a start."""
     description = cache(lambda: describe(endpoints, office.server))
 
     async def serve(request: Request) -> Response:
