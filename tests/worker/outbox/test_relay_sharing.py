@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -194,26 +194,31 @@ def test_messages_of_a_dead_relay_are_delivered_after_its_lease(world: World) ->
 
 def test_messages_of_a_killed_process_are_delivered_after_its_lease(tmp_path: Path) -> None:
     """One process with a relay for each kind of database: it takes most of the time to start."""
-    worlds = []
-    for kind in DATABASES:
-        (tmp_path / kind).mkdir()
-        worlds.append(World(tmp_path / kind, kind))
-        put(worlds[-1], MessageKind.INCIDENT_OPENED, f"of-{kind}")
-    victim = [sys.executable, str(TESTS / "support" / "relay_victim.py"), *(world.url for world in worlds)]
-    with subprocess.Popen(victim, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        told = {process.stdout.readline() for _ in worlds}
-        process.kill()
-    assert told == {f"octy-{INSTALLATION}-incident-of-{kind}\n" for kind in DATABASES}
-    for world in worlds:
-        [(holder,)] = world.rows("SELECT leased_by FROM outbox")
-        assert f":{process.pid}:" in holder
-        temporal_client, clock = RecordingClient(), FakeClock()
-        assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 0)
-        clock.now += LEASE
-        assert deliver(world, temporal_client, clock) == DeliveryCounts(1, 0)
-        assert world.rows("SELECT leased_by, leased_until FROM outbox") == [("", None)]
-        world.close()
+    with ExitStack() as closed_at_the_end:
+        worlds = []
+        for kind in DATABASES:
+            (tmp_path / kind).mkdir()
+            worlds.append(closed_at_the_end.enter_context(closing(World(tmp_path / kind, kind))))
+            put(worlds[-1], MessageKind.INCIDENT_OPENED, f"of-{kind}")
+        victim = [sys.executable, str(TESTS / "support" / "relay_victim.py"), *(world.url for world in worlds)]
+        with subprocess.Popen(victim, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            told = {process.stdout.readline() for _ in worlds}
+            process.kill()
+        assert told == {f"octy-{INSTALLATION}-incident-of-{kind}\n" for kind in DATABASES}
+        for world in worlds:
+            _deliver_after_lease(world, process.pid)
+
+
+def _deliver_after_lease(world: World, killed: int) -> None:
+    """Deliver the message that the killed process has leased: not before its lease ends."""
+    [(holder,)] = world.rows("SELECT leased_by FROM outbox")
+    assert f":{killed}:" in holder
+    temporal_client, clock = RecordingClient(), FakeClock()
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(0, 0)
+    clock.now += LEASE
+    assert deliver(world, temporal_client, clock) == DeliveryCounts(1, 0)
+    assert world.rows("SELECT leased_by, leased_until FROM outbox") == [("", None)]
 
 
 def test_stopped_relay_releases_its_leases_at_once(world: World) -> None:
