@@ -92,7 +92,9 @@ class Octy:
             )
         self._shell.stdin.write(json.dumps([words, variables]) + "\n")
         self._shell.stdin.flush()
-        return CommandResult(**json.loads(self._shell.stdout.readline()))
+        answer = self._shell.stdout.readline()
+        assert answer, "cli_shell has ended; its standard error says why"
+        return CommandResult(**json.loads(answer))
 
     def close(self) -> None:
         if self._shell is not None:

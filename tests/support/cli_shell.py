@@ -22,7 +22,10 @@ from support.compiled_statements import share_compiled_statements
 def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
     """Run one command with these OCTY_* variables and no others; or code."""
     if words[0] == "-c":
-        exec(words[1], {"arguments": words[2:]})
+        try:
+            exec(words[1], {"arguments": words[2:]})
+        except Exception:  # noqa: BLE001  # the caller shows it
+            return {"code": 1, "stdout": "", "stderr": traceback.format_exc()}
         return {"code": 0, "stdout": "", "stderr": ""}
     result = CliRunner(env=variables).invoke(app, words)
     if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -4,6 +4,7 @@ For tests of what a process is needed for: its end, its outputs, signals; a star
 start itself does, such as encodings; `Octy.process` is for these. The process that is forked: `warm_octy_server`.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -15,17 +16,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from support.cli_rig import Octy
+from support.cli_rig import TIMEOUT, Octy
 
 _SERVER = Path(__file__).with_name("warm_octy_server.py")
+_ENDED = "warm_octy_server has ended; its standard error may say why"
+
+
+class _Answers:
+    """What the server says, a message each: the number of a request, and this process's id or exit code."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+
+    def next_of(self, number: int) -> int:
+        """Return the next answer to a request; drop what earlier ones left, whose tests were interrupted."""
+        while True:
+            try:
+                message = self._link.recv(100)
+            except ConnectionResetError:
+                message = b""
+            if not message:
+                raise RuntimeError(_ENDED)
+            answered, value = map(int, message.split())
+            assert answered <= number, (answered, number)
+            if answered == number:
+                return value
 
 
 class WarmProcess:
     """One process; it runs until `wait`."""
 
-    def __init__(self, answers: IO[str]) -> None:
+    def __init__(self, answers: _Answers, number: int) -> None:
         self._answers = answers
-        self.pid = int(answers.readline())
+        self._number = number
+        self.pid = answers.next_of(number)
         self._code: int | None = None
 
     def send_signal(self, number: int) -> None:
@@ -34,7 +58,7 @@ class WarmProcess:
     def wait(self) -> int:
         """Return the exit code, as `subprocess` does."""
         if self._code is None:
-            self._code = int(self._answers.readline())
+            self._code = self._answers.next_of(self._number)
         return self._code
 
     def end(self) -> None:
@@ -47,9 +71,10 @@ class WarmProcess:
 class WarmOcty:
     """Starts processes, one after the other."""
 
-    def __init__(self, link: socket.socket, answers: IO[str]) -> None:
+    def __init__(self, link: socket.socket) -> None:
         self._link = link
-        self._answers = answers
+        self._answers = _Answers(link)
+        self._requests = itertools.count()
 
     @contextmanager
     def start(
@@ -57,18 +82,22 @@ class WarmOcty:
     ) -> Iterator[tuple[WarmProcess, IO[bytes], IO[bytes], IO[bytes]]]:
         """Start `octy` with these words; yield the process, its input, output and errors. `code`: run this instead."""
         pipes = [os.pipe() for _ in range(3)]
-        given = [pipes[0][0], stdout.fileno() if stdout else pipes[1][1], pipes[2][1]]
-        environment = octy.environment(**variables)
-        request = json.dumps([list(words), code, str(octy.folder), environment]).encode()
-        socket.send_fds(self._link, [request], given)
-        for end in (pipes[0][0], pipes[1][1], pipes[2][1]):
-            os.close(end)
-        process = WarmProcess(self._answers)
         with (
             os.fdopen(pipes[0][1], "wb") as stdin,
             os.fdopen(pipes[1][0], "rb") as out,
             os.fdopen(pipes[2][0], "rb") as err,
         ):
+            given = [pipes[0][0], stdout.fileno() if stdout else pipes[1][1], pipes[2][1]]
+            number, environment = next(self._requests), octy.environment(**variables)
+            request = json.dumps([number, list(words), code, str(octy.folder), environment]).encode()
+            try:
+                socket.send_fds(self._link, [request], given)
+            except BrokenPipeError:
+                raise RuntimeError(_ENDED) from None
+            finally:
+                for end in (pipes[0][0], pipes[1][1], pipes[2][1]):
+                    os.close(end)
+            process = WarmProcess(self._answers, number)
             try:
                 yield process, stdin, out, err
             finally:
@@ -97,8 +126,8 @@ def warm_octy() -> Iterator[WarmOcty]:
     ):
         theirs.close()
         try:
-            with ours.makefile("r") as answers:
-                yield WarmOcty(ours, answers)
+            ours.settimeout(TIMEOUT)
+            yield WarmOcty(ours)
         finally:
             ours.shutdown(socket.SHUT_RDWR)
             process.wait(60)

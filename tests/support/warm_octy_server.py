@@ -1,6 +1,7 @@
 """A process that has imported what commands need, and is forked for each one. No test; see `warm_octy`.
 
-Its argument is the descriptor of a socket that brings requests, and takes each process's id and exit code.
+Its argument is the descriptor of a socket that brings numbered requests, and takes each process's id and exit code,
+each after the number of its request.
 """
 
 import importlib
@@ -26,16 +27,17 @@ def _serve(link: socket.socket) -> None:
         request, descriptors, _, _ = socket.recv_fds(link, _MAX, 3)
         if not request:
             return
+        number, *program = json.loads(request)
         child = os.fork()
         if child == 0:
             link.close()
-            _become(*json.loads(request), descriptors)
+            _become(*program, descriptors)
             return
         for descriptor in descriptors:
             os.close(descriptor)
-        link.send(f"{child}\n".encode())
+        link.send(f"{number} {child}".encode())
         with suppress(BrokenPipeError):
-            link.send(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
+            link.send(f"{number} {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}".encode())
 
 
 def _become(
