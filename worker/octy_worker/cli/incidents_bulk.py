@@ -15,7 +15,8 @@ from octy_worker.cli.output import confirm, print_json, print_lines, print_note
 from octy_worker.cli.times import parse_time
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.acts import DECIDE_MANY, BulkDecision, Decision
-from octy_worker.staff.operations import Desk, from_json
+from octy_worker.staff.json_values import from_json
+from octy_worker.staff.operations import Desk
 from octy_worker.staff.outputs import DecisionResult, DecisionStatus
 from octy_worker.staff.queries import FIND_INCIDENT, UNANSWERED, IncidentRef, UnansweredSince
 from octy_workflows.order_content import Choice

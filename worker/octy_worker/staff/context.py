@@ -18,12 +18,13 @@ from octy_worker.access.orders import Order
 from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.staff_settings import StaffAccess, load_receipts, load_staff_access
 from octy_worker.settings import StaffSettings
-from octy_worker.staff.operations import O, to_json
+from octy_worker.staff.json_values import to_json
 
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
+_Output = TypeVar("_Output")
 
 
 class StaffContext:
@@ -78,7 +79,7 @@ class StaffContext:
         call = uuid7(self.clock(), self.random_bytes)  # each call is another one: what is done twice must be ordered so
         self.receipts.use(session, order.order_id, order.action, order.subject, by=call, now=self.clock())
 
-    def keep(self, session: Session, order: Order, output: O) -> O:
+    def keep(self, session: Session, order: Order, output: _Output) -> _Output:
         """Keep what an act has done, in its transaction, for a repeat of its order; return it."""
         self.receipts.keep_output(session, order.order_id, json.dumps(to_json(type(output), output)))
         self.kept = order.order_id

@@ -7,11 +7,8 @@ nor a database, so that `octy --server URL` works without them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from octy_worker.access.roles import Action, Role
 from octy_worker.canonical_json import JsonValue
@@ -165,23 +162,6 @@ class Desk(ReadingDesk, Protocol):
 
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> str:
         """Have the order received only, and return its id, which somebody then sends to its workflow."""
-
-
-@cache
-def adapter(kind: Any) -> TypeAdapter[Any]:
-    """Return pydantic's reader and writer of a type."""
-    return TypeAdapter(kind)
-
-
-def to_json(kind: Any, value: object) -> Any:
-    """Return a value as JSON values."""
-    return adapter(kind).dump_python(value, mode="json")
-
-
-def from_json(kind: type[T], value: object) -> T:
-    """Return JSON values as a value of this type. Raises pydantic's ValidationError."""
-    reader: TypeAdapter[T] = adapter(cast("Any", kind))
-    return reader.validate_python(value)
 
 
 def _load(runner: str) -> Any:

@@ -16,7 +16,8 @@ from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.audit.chain import SALT_BYTES, commit_to
 from octy_worker.canonical_json import JsonValue, canonical_json
 from octy_worker.errors import RefusedError
-from octy_worker.staff.operations import Act, F, adapter, to_json
+from octy_worker.staff.json_values import adapter, to_json
+from octy_worker.staff.operations import Act, F
 
 Private = Mapping[str, tuple[str, JsonValue]]
 """Salt in hex and value of each private field."""

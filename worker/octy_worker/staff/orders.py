@@ -12,7 +12,8 @@ from octy_worker.access.receipts import Evidence, Proof, Receipt
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, WaitsForApprovalError
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission, from_json
+from octy_worker.staff.json_values import from_json
+from octy_worker.staff.operations import Act, F, O, RefusedOrder, Submission
 from octy_worker.staff.order_forms import private_text, read_fields, read_private
 
 

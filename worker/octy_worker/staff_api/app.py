@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, 
 from octy_middleware.errors import DatabaseUnavailableError, OctyError
 from octy_worker.access.sessions import SessionEndedError
 from octy_worker.errors import CommandError
-from octy_worker.staff.operations import from_json, to_json
+from octy_worker.staff.json_values import from_json, to_json
 from octy_worker.staff_api.access import StaffOffice, bearer_token
 from octy_worker.staff_api.attempts import RefusedLoginError, TooManyLoginsError
 from octy_worker.staff_api.endpoints import Caller, Endpoint, all_endpoints

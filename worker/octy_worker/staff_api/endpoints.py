@@ -20,7 +20,8 @@ from octy_worker.access.sessions import ActiveSession
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Act, Query, Submission, to_json
+from octy_worker.staff.json_values import to_json
+from octy_worker.staff.operations import Act, Query, Submission
 from octy_worker.staff.orders import carry_out, evidence_of, receive
 from octy_worker.staff.queries import QUERIES
 from octy_worker.staff_api.access import StaffOffice

@@ -13,7 +13,7 @@ from octy_middleware._version import __version__
 from octy_middleware.loopback import is_loopback
 from octy_worker.access.login_text import InvalidLoginError, normalize_server
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
-from octy_worker.staff.operations import from_json, to_json
+from octy_worker.staff.json_values import from_json, to_json
 from octy_worker.staff_api.wire import PREFIX, SESSION_ENDED, WireError, rebuild_error
 
 O = TypeVar("O")  # noqa: E741  # output

@@ -8,7 +8,8 @@ from typing import Any
 from octy_middleware.clock import Clock, RandomBytes, uuid7
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.errors import RefusedError, UnavailableError, WaitsForSignatureError
-from octy_worker.staff.operations import Act, F, I, O, Query, Submission, from_json
+from octy_worker.staff.json_values import from_json
+from octy_worker.staff.operations import Act, F, I, O, Query, Submission
 from octy_worker.staff.order_forms import draft, read_stored
 from octy_worker.staff.provers import CertifiedSigner
 from octy_worker.staff.queries import FIND_ORDER, OrderRef

@@ -15,7 +15,8 @@ from octy_worker.access.pending_orders import PendingOrder
 from octy_worker.access.roles import Action
 from octy_worker.errors import CommandError, WaitsForApprovalError
 from octy_worker.staff.acts import ACTS
-from octy_worker.staff.operations import Submission, to_json
+from octy_worker.staff.json_values import to_json
+from octy_worker.staff.operations import Submission
 from octy_worker.staff.order_forms import read_private
 from octy_worker.staff.order_words import approved_facts, order_facts, sentence, value_text
 from octy_worker.staff.orders import carry_out, receive
