@@ -7,6 +7,7 @@ On SQLite only. What these commands do in SQL is tested on both kinds of databas
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import KeyPairState
 from octy_worker.cli import exit_process, incidents, incidents_orders
+from octy_worker.domain import regenerations
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -181,6 +183,56 @@ def test_first_keys_with_an_expired_link_are_resent_without_an_incident(stack):
     assert stack.world.rows(links, id=first) == [(2,)]
     assert stack.octy.shell(*words, "--order-id", done.json["order_id"]).must().json["mail"] == 2
     assert stack.world.rows(links, id=first) == [(2,)]
+    collect(stack, first)
+    repeated = stack.octy.shell(*words, "--order-id", done.json["order_id"]).must().json
+    assert (repeated["mail"], repeated["earlier"]["status"]) == (2, "collected")
+    stack.open_incident()
+    other = (*words[:3], f"c{stack.customers}", *words[4:])
+    assert "the customer has collected the last ones" in stack.octy.shell(*other).must(3).stderr
+    refused = stack.octy.shell(*other, "--order-id", done.json["order_id"]).must(3)
+    assert "wait to be collected" in refused.stderr
+
+
+def new_keys_of(stack, incident_id):
+    """Wait until the incident's workflow has ordered new keys; return their regeneration's id."""
+    ordered = "SELECT regeneration_id FROM incident WHERE id = :id AND regeneration_id IS NOT NULL"
+    stack.until(lambda: stack.world.rows(ordered, id=incident_id))
+    return stack.world.rows(ordered, id=incident_id)[0][0]
+
+
+def collect(stack, regeneration_id):
+    """Do what the page does when the customer opens the second link."""
+    with stack.world.database.write_session() as session:
+        assert regenerations.collect(session, stack.world.sealer, regeneration_id, 2, time.time())
+
+
+def test_resend_of_new_keys_of_an_incident_is_repeated_after_their_collection(stack):
+    _, incident_id = stack.open_incident()
+    _, other_id = stack.open_incident()
+    stack.decide(incident_id, "regenerate", *WHY).must()
+    regeneration_id = new_keys_of(stack, incident_id)
+    sent = "SELECT key FROM mail WHERE key = :key AND state = 'sent'"
+    stack.until(lambda: stack.world.rows(sent, key=f"{regeneration_id}/new_keys/1"))
+    words = ("incidents", "resend", incident_id, *WHY, "--json")
+    done = stack.octy.shell(*words).must()
+    collect(stack, regeneration_id)
+    repeat = ("--order-id", done.json["order_id"])
+    for kind in ((), ("--kind", "new_keys")):
+        assert stack.octy.shell(*words, *kind, *repeat).must().json == done.json
+    other = stack.octy.shell("incidents", "resend", other_id, *WHY, *repeat).must(3)
+    assert "belongs to another order" in other.stderr
+    assert len(stack.events(incident_id, "mail_ordered_again")) == 1
+
+
+def test_resend_of_an_alert_is_repeated_when_new_keys_wait(stack):
+    _, incident_id = stack.open_incident()
+    words = ("incidents", "resend", incident_id, *WHY, "--json")
+    sent = "SELECT key FROM mail WHERE key = :key AND state = 'sent'"
+    stack.until(lambda: stack.world.rows(sent, key=f"{incident_id}/alert/1"))
+    done = stack.octy.shell(*words).must()
+    stack.decide(incident_id, "regenerate", *WHY).must()
+    assert new_keys_of(stack, incident_id)
+    assert stack.octy.shell(*words, "--order-id", done.json["order_id"]).must().json == done.json
 
 
 def test_invalid_staff_order_is_rejected_unsent_and_audited_without_the_invalid_text(stack):

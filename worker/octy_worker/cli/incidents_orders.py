@@ -7,6 +7,7 @@ import typer
 
 from octy_middleware.clock import utc
 from octy_worker.access.orders import check_staff
+from octy_worker.access.roles import Action
 from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, OrderId, OrderOnly, Reason, Timeout
@@ -15,12 +16,13 @@ from octy_worker.cli.views.key_delivery import resent_lines
 from octy_worker.errors import RefusedError
 from octy_worker.formatting import format_time
 from octy_worker.staff.acts import DECIDE, EXTEND, RESEND, RESEND_KEYS, Decision, Extension, Resend
+from octy_worker.staff.operations import Desk
 from octy_worker.staff.queries import (
     FIND_INCIDENT,
     FIND_RESENDABLE,
     PENDING_KEYS,
-    AccountRef,
     IncidentRef,
+    PendingKeysRef,
     ResendableRef,
 )
 from octy_workflows.messages import MailKind
@@ -163,7 +165,8 @@ def resend(
     """Send the order to the workflow of the mail, and print the result."""
     fields = Resend("" if kind in {None, Kind.NEW_KEYS} else str(kind))
     with open_order_desk(context, actor, order_id) as desk:
-        found = desk.read(FIND_RESENDABLE, ResendableRef(incident, None if kind is None else str(kind)))
+        ordered = _ordered(desk, Action.RESEND, Action.RESEND_KEYS)
+        found = desk.read(FIND_RESENDABLE, ResendableRef(incident, None if kind is None else str(kind), ordered))
         new_keys, order_id = found.regeneration_id, desk.order_id
         if order_only:
             if new_keys is not None:
@@ -206,7 +209,7 @@ def resend_keys(
     """Send the order to the regeneration's workflow."""
     with open_order_desk(context, actor, order_id) as desk:
         check_staff(desk.actor, reason)
-        pending = desk.read(PENDING_KEYS, AccountRef(account))
+        pending = desk.read(PENDING_KEYS, PendingKeysRef(account, _ordered(desk, Action.RESEND_KEYS)))
         regeneration_id = pending.delivery.regeneration_id
         number = desk.order(RESEND_KEYS, regeneration_id, Resend(), reason, timeout=timeout).mail
         order_id, who = desk.order_id, desk.actor
@@ -214,3 +217,9 @@ def resend_keys(
     value |= {"order_id": order_id, "actor": who, "mail": number, "earlier": pending.delivery}
     done = f"a new link to the new keys of {pending.account} is ordered"
     print_result(done, value, resent_lines(pending, number), as_json=as_json)
+
+
+def _ordered(desk: Desk, *actions: Action) -> str | None:
+    """Return the subject of the order that is repeated; None: there is none, or it is of another action."""
+    order = desk.find_order()
+    return order.subject if order is not None and order.action in actions else None

@@ -107,10 +107,14 @@ def newest_delivery(session: Session, account_id: str, now: float) -> KeyDeliver
     return None if newest is None else delivery_of(session, newest.id, now)
 
 
-def pending_delivery(session: Session, reference: str, now: float) -> PendingDelivery:
-    """Return the keys of this account that can be sent again. Raises RefusedError when there are none."""
+def pending_delivery(session: Session, reference: str, now: float, *, ordered: str | None = None) -> PendingDelivery:
+    """Return the keys of this account that can be sent again. Raises RefusedError when there are none.
+
+    `ordered`: the regeneration of an order that is repeated; if it is this account's, it may be over.
+    """
     account = account_of(session, reference)
-    pending = find_uncollected(session, account.id)
+    known = session.get(Regeneration, ordered) if ordered else None
+    pending = known if known and known.account_id == account.id else find_uncollected(session, account.id)
     if pending is None:
         raise RefusedError(_why_nothing_waits(session, account, now))
     waiting = waiting_incidents(session, pending.id)

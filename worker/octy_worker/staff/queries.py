@@ -66,10 +66,11 @@ class IncidentKeys:
 
 @dataclass(frozen=True, slots=True)
 class ResendableRef:
-    """Which mail of an incident is to be sent again: its kind; None: the last one."""
+    """Which mail of an incident is to be sent again: its kind; None: the last one. `ordered`: subject of a repeat."""
 
     incident: str
     kind: str | None = None
+    ordered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,14 @@ class Resendable:
 
     incident_id: str
     regeneration_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingKeysRef:
+    """An account's reference or id. `ordered`: the regeneration that a repeated order is about, collected or not."""
+
+    account: str
+    ordered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +245,7 @@ FIND_RESENDABLE = Query("incidents.resendable", ResendableRef, Resendable, f"{_R
 HELD_ALERTS = Query("incidents.held", Nothing, HeldAlerts, f"{_READERS}:held_alerts")
 LIST_KEYS = Query("keys.list", ListKeys, Listed[PairLine], f"{_READERS}:list_keys")
 SHOW_KEY = Query("keys.show", ShowKey, KeyReport, f"{_READERS}:show_key")
-PENDING_KEYS = Query("keys.pending", AccountRef, PendingDelivery, f"{_READERS}:pending_keys")
+PENDING_KEYS = Query("keys.pending", PendingKeysRef, PendingDelivery, f"{_READERS}:pending_keys")
 LIST_MESSAGES = Query("outbox.list", ListMessages, Listed[MessageLine], f"{_READERS}:list_messages")
 LIST_WEBHOOKS = Query("webhooks.list", ListWebhooks, Listed[WebhookLine], f"{_READERS}:list_webhooks")
 CHECK_IMPORT = Query(

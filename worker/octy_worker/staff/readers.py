@@ -42,6 +42,7 @@ from octy_worker.staff.queries import (
     ListWebhooks,
     OrderLine,
     OrderRef,
+    PendingKeysRef,
     Progress,
     Resendable,
     ResendableRef,
@@ -167,6 +168,10 @@ def find_resendable(context: StaffContext, wanted: ResendableRef) -> Resendable:
         new = session.get(Regeneration, regeneration_id) if regeneration_id else None
     if wanted.kind not in {None, MailKind.NEW_KEYS}:
         return Resendable(incident_id, None)
+    if wanted.ordered == incident_id and wanted.kind is None:
+        return Resendable(incident_id, None)
+    if new is not None and wanted.ordered == new.id:
+        return Resendable(incident_id, new.id)
     if new is not None and new.collected_at is None and new.finished_at is None:
         return Resendable(incident_id, new.id)
     if wanted.kind is None:
@@ -174,10 +179,10 @@ def find_resendable(context: StaffContext, wanted: ResendableRef) -> Resendable:
     raise RefusedError("this incident has no uncollected new keys; nothing was sent")
 
 
-def pending_keys(context: StaffContext, wanted: AccountRef) -> PendingDelivery:
-    """Return an account's uncollected keys."""
+def pending_keys(context: StaffContext, wanted: PendingKeysRef) -> PendingDelivery:
+    """Return an account's uncollected keys, or those that a repeated order is about."""
     with context.database.read_session() as session:
-        return pending_delivery(session, wanted.account, context.clock())
+        return pending_delivery(session, wanted.account, context.clock(), ordered=wanted.ordered)
 
 
 def find_order(context: StaffContext, wanted: OrderRef) -> FoundOrder:
