@@ -2,6 +2,9 @@
 
 For programs whose imports take far longer than they do. Run as a program: names of modules to import as arguments,
 then a line of JSON in for each program, and a line of JSON out with its exit code and output.
+
+Here only the exit code and the text count: both outputs go to one file, and the fork ends at once, without the
+interpreter's end. `warm_octy` is for tests of signals, pipes and the end itself; `fresh_processes` calls a function.
 """
 
 import importlib

@@ -2,6 +2,9 @@
 
 Its argument is the descriptor of a socket that brings numbered requests, and takes each process's id and exit code,
 each after the number of its request.
+
+It is not `preloaded`: here a process has its test's own pipes, can be sent signals while it runs, and ends as the
+interpreter ends, with what that writes and which exit code it gives.
 """
 
 import importlib
