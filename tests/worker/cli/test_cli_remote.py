@@ -179,24 +179,43 @@ def test_order_that_waits_is_shown_and_signed_on_a_terminal(
     assert "waits for your signature → `octy orders pending`" in again.stderr
 
 
-def test_order_that_is_signed_on_a_terminal_and_whose_answer_is_lost_is_named(
-    laptop: Laptop, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    laptop.log_in().must()
-    _, incident_id = open_incident(world)
-    words = ("--passkey", "incidents", "change", incident_id, "dismiss", "--reason", "their load test")
-    order_id = uuid7(time.time())
-    laptop.remote(*words, "--order-id", order_id).must(ExitCode.WAITING)
+@contextmanager
+def answers_lost(path: str, *, arrives: bool) -> Iterator[None]:
+    """Lose the answers of the staff API to requests of this path, which arrive there or do not."""
     post = ApiClient.post
 
-    def lose(client: ApiClient, path: str, *given: Any, **options: Any) -> Any:
-        if path == "/orders":
+    def lose(client: ApiClient, to: str, *given: Any, **options: Any) -> Any:
+        answer = post(client, to, *given, **options) if arrives or to != path else None
+        if to == path:
             raise NoAnswerError("the staff API did not answer")
-        return post(client, path, *given, **options)
+        return answer
 
-    monkeypatch.setattr(ApiClient, "post", lose)
-    lost = laptop.remote("orders", "sign", order_id, "--yes").must(ExitCode.UNAVAILABLE)
-    assert f"did not answer → repeat the command with --order-id {order_id}; it is carried out once" in lost.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ApiClient, "post", lose)
+        yield
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_order_that_is_signed_on_a_terminal_and_whose_answer_is_lost_is_named(
+    laptop: Laptop, world: World, arrives: bool
+) -> None:
+    laptop.log_in().must()
+    number = put(world, MessageKind.INCIDENT_OPENED, "dead")
+    change(world, "UPDATE outbox SET delivery_attempts = 5, last_error = 'x'")
+    order_id = uuid7(time.time())
+    words = ("--passkey", "outbox", "retry", "--all", "--reason", "worker updated", "--json", "--order-id", order_id)
+    laptop.remote(*words).must(ExitCode.WAITING)
+    sign = ("orders", "sign", order_id, "--yes", "--json")
+    with answers_lost("/orders", arrives=arrives):
+        lost = laptop.remote(*sign).must(ExitCode.UNAVAILABLE)
+    again = f"run `octy orders sign {order_id}` again; if it does not wait any more, repeat the command that made it, "
+    assert f"did not answer → {again}with --order-id {order_id}; it is carried out once" in lost.stderr
+    if arrives:
+        laptop.remote(*sign).must(ExitCode.USAGE)
+        assert laptop.remote(*words).must().json["retried"] == [number]
+    else:
+        assert laptop.remote(*sign).must().json["output"]["retried"] == [number]
+    assert world.rows("SELECT id, state FROM staff_order") == [(order_id, "used")]
 
 
 def test_order_that_was_received_is_repeated_by_its_id_without_a_new_proof(laptop: Laptop, world: World) -> None:

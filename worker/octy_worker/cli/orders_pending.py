@@ -78,7 +78,13 @@ def sign(
         try:
             done = client.post("/orders", OrderRequest(submission), OrderResult)
         except NoAnswerError as error:
-            raise lost_answer(ACTS[wanted.action], wanted.order_id, error) from None
+            raise lost_answer(
+                ACTS[wanted.action],
+                order,
+                error,
+                to_do=f"run `octy orders sign {order}` again; if it does not wait any more, repeat the command that "
+                "made it,",
+            ) from None
     value = {"order_id": done.order_id, "output": done.output}
     print_result(f"the order {order} is carried out", value, [f"Done: {sentence(wanted)}."], as_json=as_json)
     if not as_json and isinstance(done.output, dict):

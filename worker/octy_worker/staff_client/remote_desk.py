@@ -23,11 +23,13 @@ _ONCE = "it is carried out once"
 _FOR_AUTHOR = "where it says that the order was used already, what it made is lost: order it again, without --order-id"
 
 
-def lost_answer(act: Act[Any, Any], order_id: str, error: NoAnswerError) -> UnavailableError:
+def lost_answer(
+    act: Act[Any, Any], order_id: str, error: NoAnswerError, *, to_do: str = "repeat the command"
+) -> UnavailableError:
     """Return the error of an order that was handed in, with what its author does to get the answer."""
     return UnavailableError(
         f"it is unknown whether the order {order_id} was carried out: {error}",
-        f"repeat the command with --order-id {order_id}; {_FOR_AUTHOR if act.for_author else _ONCE}",
+        f"{to_do} with --order-id {order_id}; {_FOR_AUTHOR if act.for_author else _ONCE}",
     )
 
 
