@@ -250,6 +250,21 @@ def test_order_whose_answer_is_lost_is_named_with_its_id(laptop: Laptop, words: 
     assert hint in lost.stderr
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_order_that_is_only_received_and_whose_answer_is_lost_is_named(
+    laptop: Laptop, world: World, arrives: bool
+) -> None:
+    _, incident_id = open_incident(world)
+    laptop.log_in().must()
+    words = ("incidents", "decide", incident_id, "dismiss", "--reason", "their load test", "--order-only", "--json")
+    with answers_lost("/orders/receive", arrives=arrives):
+        lost = laptop.remote(*words).must(ExitCode.UNAVAILABLE)
+    named = re.search(r"it is unknown whether the order (\S+) was carried out", lost.stderr)
+    assert named is not None, lost.stderr
+    assert laptop.remote(*words, "--order-id", named[1]).must().json["order"] == named[1]
+    assert world.rows("SELECT id, state FROM staff_order") == [(named[1], "received")]
+
+
 def test_release_of_alerts_takes_the_id_of_its_order(laptop: Laptop, world: World) -> None:
     laptop.log_in().must()
     order_id = uuid7(time.time())

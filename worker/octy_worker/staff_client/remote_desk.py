@@ -94,7 +94,10 @@ class RemoteDesk:
     def hand_in(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> str:
         """Have the order received only, and return its id."""
         submission = self._prepare(act, subject, fields, reason)
-        return self._client.post("/orders/receive", OrderRequest(submission), ReceivedOrder).order_id
+        try:
+            return self._client.post("/orders/receive", OrderRequest(submission), ReceivedOrder).order_id
+        except NoAnswerError as error:
+            raise lost_answer(act, self.order_id, error) from None
 
     def _prepare(self, act: Act[F, Any], subject: str, fields: F, reason: str) -> Submission:
         """Return a new order, signed; or the stored one of the given id, proven before. Raises RefusedError."""
