@@ -246,8 +246,11 @@ def test_repeat_at_the_same_time_gets_the_answer_of_the_call_that_was_first(
     assert len(asked) == 2
 
 
-def test_output_is_not_kept_for_longer_than_a_day(office: StaffCli) -> None:
-    words, order_id = new_keys(office), uuid7(time.time())
+@pytest.mark.parametrize("make", [new_keys, amended_incident])
+def test_output_is_not_kept_for_longer_than_a_day(
+    office: StaffCli, make: Callable[[StaffCli], tuple[str, ...]]
+) -> None:
+    words, order_id = make(office), uuid7(time.time())
     place(office, order_id, *words).must()
     change(office.world, "UPDATE staff_order SET ended_at = ended_at - 86500000000")
     assert office.octy("db", "prune", "--json").must().json["rows"]["outputs"] == 1

@@ -46,7 +46,7 @@ SHOW_JSON = (
     "late_uses[public_key, retired_at, used_by[source, count, user_agent, last_at]], late_uses_total, "
     "mails, timeline[at, actor, what, detail]"
 )
-CHANGE_JSON = "incident_id, order_id, answer, leaked, actor, repeated, closed, withdrawn, ordered"
+CHANGE_JSON = "incident_id, order_id, answer, leaked, actor, closed, withdrawn, ordered"
 
 
 @help_page(
@@ -139,7 +139,6 @@ def change(
         "answer": str(answer),
         "leaked": leaked,
         "actor": who,
-        "repeated": result.repeated,
         "closed": result.closed,
         "withdrawn": result.withdrawn,
         "ordered": result.ordered,

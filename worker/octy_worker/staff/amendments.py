@@ -39,7 +39,7 @@ _ANSWERS: dict[str, Answer] = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS:
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """The new answer, who gives it, and why. A repeat with the same `order_id` changes nothing."""
+    """The new answer, who gives it, and why. A repeat with the same `order_id` is refused."""
 
     answer: Answer
     leaked: bool
@@ -68,8 +68,7 @@ def amend_answer(
 ) -> AmendmentResult:
     """Change the answer of an existing incident. Raises RefusedError; then nothing was changed.
 
-    In this transaction `use` marks the order as used, unless an earlier call has done everything, and `keep` keeps the
-    result with it.
+    In this transaction `use` marks the order as used, and `keep` keeps the result with it, which a repeat reads.
     """
     fault = amendment.fault()
     if fault is not None:
@@ -78,10 +77,10 @@ def amend_answer(
         incident = session.get_one(Incident, incident_id)
         incident_answer = session.get_one(IncidentAnswer, incident_id)
         closed = incident.closed_at is not None
+        use(session)
         key = f"changed-{amendment.order_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
-            return keep(session, AmendmentResult(closed, repeated=True))
-        use(session)
+            raise RefusedError("this change was made before; nothing was changed")
         _refuse(incident, incident_answer, amendment)
         before = incident_answer.answer
         _write(session, incident_answer, amendment, now)

@@ -50,10 +50,9 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True)
 class AmendmentResult:
-    """What an amendment did. `repeated`: an earlier call did it; `ordered`, `withdrawn`: ids of regenerations."""
+    """What an amendment did. `ordered`, `withdrawn`: ids of regenerations."""
 
     closed: bool
-    repeated: bool = False
     withdrawn: str | None = None
     ordered: str | None = None
 

@@ -75,8 +75,6 @@ def print_timeline_line(line: TimelineLine) -> None:
 
 def amendment_lines(result: AmendmentResult, *, leaked: bool) -> list[str]:
     """Return what an amendment means for the incident, the keys and the quiet time."""
-    if result.repeated:
-        return ["This change was made before; nothing was changed."]
     if result.withdrawn is not None:
         return [
             "The new keys are withdrawn: their link no longer works, and the old key pair stays valid.",
