@@ -183,17 +183,15 @@ _STAFF = "octy_worker.staff"
 _DECISIONS = "octy_worker.staff.decisions"
 _REFUSED = f"{_DECISIONS}:record_refusal"
 
-DECIDE = Act(Action.DECIDE, Decision, Done, f"{_DECISIONS}:decide", repeatable=True, on_refusal=_REFUSED)
+DECIDE = Act(Action.DECIDE, Decision, Done, f"{_DECISIONS}:decide", resumes=True, on_refusal=_REFUSED)
 """Subject: the incident's id."""
-DECIDE_MANY = Act(Action.DECIDE_MANY, BulkDecision, BulkResult, f"{_STAFF}.bulk_decisions:decide_many", repeatable=True)
+DECIDE_MANY = Act(Action.DECIDE_MANY, BulkDecision, BulkResult, f"{_STAFF}.bulk_decisions:decide_many", resumes=True)
 """Subject: none."""
-EXTEND = Act(Action.EXTEND, Extension, ExtendedDeadlines, f"{_DECISIONS}:extend", repeatable=True, on_refusal=_REFUSED)
+EXTEND = Act(Action.EXTEND, Extension, ExtendedDeadlines, f"{_DECISIONS}:extend", resumes=True, on_refusal=_REFUSED)
 """Subject: the incident's id."""
-RESEND = Act(Action.RESEND, Resend, ResendResult, f"{_DECISIONS}:resend", repeatable=True, on_refusal=_REFUSED)
+RESEND = Act(Action.RESEND, Resend, ResendResult, f"{_DECISIONS}:resend", resumes=True, on_refusal=_REFUSED)
 """Subject: the incident's id."""
-RESEND_KEYS = Act(
-    Action.RESEND_KEYS, Resend, NewLink, f"{_DECISIONS}:resend_keys", repeatable=True, on_refusal=_REFUSED
-)
+RESEND_KEYS = Act(Action.RESEND_KEYS, Resend, NewLink, f"{_DECISIONS}:resend_keys", resumes=True, on_refusal=_REFUSED)
 """Subject: the regeneration's id."""
 EXPORT = Act(Action.EXPORT_AUDIT, Export, EvidencePack, "octy_worker.staff.audit_exports:export", for_author=True)
 """Subject: the incident's id."""
@@ -242,7 +240,7 @@ IMPORT = Act(
     for_author=True,
 )
 """Subject: none."""
-APPROVE = Act(Action.APPROVE, Approval, Approved, f"{_STAFF}.approvals:approve", repeatable=True)
+APPROVE = Act(Action.APPROVE, Approval, Approved, f"{_STAFF}.approvals:approve", resumes=True)
 """Subject: the id of the order that waits."""
 ERASE = Act(Action.ERASE_ACCOUNT, NoFields, ErasedAccount, f"{_STAFF}.account_erasure:erase")
 ACKNOWLEDGE = Act(Action.ACKNOWLEDGE, NoFields, Done, f"{_STAFF}.approvals:acknowledge")

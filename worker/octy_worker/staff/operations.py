@@ -69,7 +69,7 @@ class Act(Generic[F, O]):
 
     `private`: fields with personal data. An order holds commitments to them, and they travel beside it (`Submission`).
     `for_author`: after a second person's approval the author repeats it, because the output is for the author alone.
-    `repeatable`: a call with a used order goes on where an earlier one ended. Every other act keeps its output with its
+    `resumes`: a call with a used order goes on where an earlier one ended. Every other act keeps its output with its
     order (`StaffContext.keep`), unless it is for its author alone.
     """
 
@@ -79,13 +79,13 @@ class Act(Generic[F, O]):
     runner: str  # (StaffContext, Order, F) -> O; uses the order in the transaction of the act, or sends its id
     private: frozenset[str] = field(default_factory=frozenset)
     for_author: bool = False
-    repeatable: bool = False
+    resumes: bool = False
     on_refusal: str = ""  # (StaffContext, RefusedOrder[F]) -> None: records it where staff looks for it
 
     @property
     def keeps_output(self) -> bool:
         """Whether a used order has the output of its act."""
-        return not (self.for_author or self.repeatable)
+        return not (self.for_author or self.resumes)
 
     def run(self, context: "StaffContext", order: "Order", fields: F) -> O:
         """Carry out a received order. Raises CommandError or OctyError; then nothing was changed."""
