@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
+import pytest
 from passlib.totp import TOTP
 
 from octy_middleware.clock import uuid7
@@ -34,7 +35,7 @@ from octy_worker.evidence.layout import MANIFEST, SIGNATURE
 from octy_worker.evidence.pack import PackOrigin, make_pack, write_pack
 from support.cli_rig import open_incident
 from support.in_session import in_session
-from support.kept_rows import KeptRows
+from support.kept_rows import KeptRows, once_for_each_kind
 from support.soft_authenticator import ORIGIN, SoftAuthenticator
 from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
@@ -71,12 +72,12 @@ class EvidenceRig:
 
     def kept(self) -> Callable[[World], "EvidenceRig"]:
         """Return what makes copies of this in fresh worlds of the same kind of database, without a signature."""
-        rows = KeptRows.of(self.world)
+        rows, kept, orders = KeptRows.of(self.world), copy(self), dict(self.orders)
 
         def copied_to(world: World) -> EvidenceRig:
             rows.put(world)
-            rig = copy(self)
-            rig.world, rig.orders = world, dict(self.orders)
+            rig = copy(kept)
+            rig.world, rig.orders = world, dict(orders)
             return rig
 
         return copied_to
@@ -197,3 +198,24 @@ def replaced(name: str, old: str, new: str) -> Callable[[Files], None]:
         files[name] = files[name].replace(old.encode(), new.encode())
 
     return apply
+
+
+# Fixtures of the modules that import them
+
+
+@pytest.fixture(scope="module")
+def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
+    return StaffKeys.make(tmp_path_factory.mktemp("staff"))
+
+
+@pytest.fixture(scope="module")
+def kept_for(
+    tmp_path_factory: pytest.TempPathFactory, staff_keys: StaffKeys
+) -> Callable[[str], Callable[[World], EvidenceRig]]:
+    """Return what makes rigs in fresh worlds, by the kind of their database."""
+    return once_for_each_kind(tmp_path_factory.mktemp, lambda world: EvidenceRig(world, staff_keys).kept())
+
+
+@pytest.fixture
+def rig(world: World, kept_for: Callable[[str], Callable[[World], EvidenceRig]]) -> EvidenceRig:
+    return kept_for(world.database_kind)(world)

@@ -4,14 +4,18 @@ Not here: what a test keeps beside the database (keys, files), and tests.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, exists, func, insert, or_, select
 
 from octy_middleware.db.models import METADATA
 from support.world import World
 
+T = TypeVar("T")
 _OF_EACH_WORLD = {"installation", "key_check", "write_lock"}
 
 
@@ -40,6 +44,20 @@ class KeptRows:
                     connection.execute(insert(table), rows)
                     if world.database_kind == "postgresql":
                         _go_on_with_numbers(connection, table)
+
+
+def once_for_each_kind(make_folder: Callable[[str], Path], fill: Callable[[World], T]) -> Callable[[str], T]:
+    """Return what gives, by the kind of a database, what `fill` returned for a world on one; it is called once a kind.
+
+    `make_folder`: pytest's `mktemp`.
+    """
+
+    @cache
+    def filled(database_kind: str) -> T:
+        with closing(World(make_folder("kept"), database_kind)) as world:
+            return fill(world)
+
+    return filled
 
 
 _written: dict[object, KeptRows] = {}

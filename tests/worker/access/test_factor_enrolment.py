@@ -4,9 +4,9 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import pytest
+from support.kept_rows import once_for_each_kind
 from support.ssh_keys import SoftToken, SshKey
 from support.staff_cli import StaffCli, code_of
 from support.world import INSTALLATION, World
@@ -33,18 +33,14 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kept]:
-    @cache
-    def make(database_kind: str) -> Kept:
-        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+    def fill(world: World) -> Kept:
         office = StaffCli.make(world)
         office.bootstrap()
         token = office.order("amy", "staff", "add", "ada", "--role", "responder").must().json["token"]
         office.certify("ada")
-        kept = Kept(office.kept(), token)
-        world.close()
-        return kept
+        return Kept(office.kept(), token)
 
-    return make
+    return once_for_each_kind(tmp_path_factory.mktemp, fill)
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable
-from functools import cache
 
 import pytest
 from sqlalchemy import inspect
 from support.cli_rig import Octy, audited, octy_for, open_incident
-from support.kept_rows import KeptRows
+from support.kept_rows import KeptRows, once_for_each_kind
 from support.relay_rig import change
 from support.world import Keys, World
 
@@ -28,14 +27,10 @@ def octy(world: World) -> Octy:
 def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Keys, KeptRows]]:
     """Return a customer with a past, by the kind of database; by commands, which take longer than a test."""
 
-    @cache
-    def make(database_kind: str) -> tuple[Keys, KeptRows]:
-        world = World(tmp_path_factory.mktemp("kept"), database_kind)
-        kept = make_past(world, octy_for(world, OCTY_AUDIT_KEYS=AUDIT_KEYS)), KeptRows.of(world)
-        world.close()
-        return kept
+    def fill(world: World) -> tuple[Keys, KeptRows]:
+        return make_past(world, octy_for(world, OCTY_AUDIT_KEYS=AUDIT_KEYS)), KeptRows.of(world)
 
-    return make
+    return once_for_each_kind(tmp_path_factory.mktemp, fill)
 
 
 @pytest.fixture

@@ -4,17 +4,14 @@ import json
 import re
 import stat
 import time
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
 from support.cli_rig import Octy, audited, octy_for, open_incident
-from support.evidence_rig import EvidenceRig, edit, unzip, zipped
+from support.evidence_rig import EvidenceRig, edit, kept_for, rig, staff_keys, unzip, zipped
 from support.in_session import in_session
 from support.orders import receipts_of
 from support.staff_cli import StaffCli
-from support.staff_rig import StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
@@ -28,34 +25,10 @@ from octy_worker.cli import audit_export, audit_verify
 from octy_worker.domain.incidents import answer_incident
 from octy_worker.evidence.layout import ORDERS, TIMELINE
 
+__all__ = ["kept_for", "rig", "staff_keys"]  # pytest finds them here
+
 pytestmark = pytest.mark.usefixtures("no_system_log")
 WHY = ("--reason", "asked by the data protection officer")
-
-
-@pytest.fixture(scope="module")
-def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
-    return StaffKeys.make(tmp_path_factory.mktemp("staff"))
-
-
-@pytest.fixture(scope="module")
-def kept_for(
-    tmp_path_factory: pytest.TempPathFactory, staff_keys: StaffKeys
-) -> Callable[[str], Callable[[World], EvidenceRig]]:
-    """Return what makes rigs in fresh worlds, by the kind of their database."""
-
-    @cache
-    def make(database_kind: str) -> Callable[[World], EvidenceRig]:
-        world = World(tmp_path_factory.mktemp("kept"), database_kind)
-        kept = EvidenceRig(world, staff_keys).kept()
-        world.close()
-        return kept
-
-    return make
-
-
-@pytest.fixture
-def rig(world: World, kept_for: Callable[[str], Callable[[World], EvidenceRig]]) -> EvidenceRig:
-    return kept_for(world.database_kind)(world)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from support.cli_rig import open_incident
+from support.kept_rows import once_for_each_kind
 from support.ssh_keys import SoftToken, SshKey
 from support.staff_cli import StaffCli, public_key_file
 from support.warm_octy import WarmOcty
@@ -29,19 +29,15 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Kept]:
-    @cache
-    def make(database_kind: str) -> Kept:
-        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+    def fill(world: World) -> Kept:
         office = StaffCli.make(world)
         empty = office.kept()
         office.bootstrap()
         of_one = office.kept()
         office.add("ada", "responder")
-        of_two = office.kept()
-        world.close()
-        return Kept(empty, of_one, of_two)
+        return Kept(empty, of_one, office.kept())
 
-    return make
+    return once_for_each_kind(tmp_path_factory.mktemp, fill)
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
-from support.evidence_rig import ADDRESS, EvidenceRig, Files, edit, replaced, unzip, zipped
+from support.evidence_rig import ADDRESS, EvidenceRig, Files, edit, kept_for, replaced, rig, staff_keys, unzip, zipped
 from support.soft_authenticator import decode, encode
 from support.ssh_keys import SoftToken, SshKey
 from support.staff_rig import StaffKeys
@@ -58,31 +57,7 @@ from octy_worker.evidence.pack import order_record
 from octy_worker.evidence.reader import InvalidPackError
 from octy_worker.evidence.verification import EvidenceReport, verify_pack
 
-
-@pytest.fixture(scope="module")
-def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
-    return StaffKeys.make(tmp_path_factory.mktemp("staff"))
-
-
-@pytest.fixture(scope="module")
-def kept_for(
-    tmp_path_factory: pytest.TempPathFactory, staff_keys: StaffKeys
-) -> Callable[[str], Callable[[World], EvidenceRig]]:
-    """Return what makes rigs in fresh worlds, by the kind of their database."""
-
-    @cache
-    def make(database_kind: str) -> Callable[[World], EvidenceRig]:
-        world = World(tmp_path_factory.mktemp("kept"), database_kind)
-        kept = EvidenceRig(world, staff_keys).kept()
-        world.close()
-        return kept
-
-    return make
-
-
-@pytest.fixture
-def rig(world: World, kept_for: Callable[[str], Callable[[World], EvidenceRig]]) -> EvidenceRig:
-    return kept_for(world.database_kind)(world)
+__all__ = ["kept_for", "rig", "staff_keys"]  # pytest finds them here
 
 
 @pytest.fixture(scope="module")

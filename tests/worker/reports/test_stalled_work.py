@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
 
 import pytest
 from support.cli_rig import open_incident
-from support.kept_rows import KeptRows
+from support.kept_rows import KeptRows, once_for_each_kind
 from support.relay_rig import change
 from support.retention_rig import add_webhooks
 from support.world import FakeRequest, World
@@ -105,18 +104,14 @@ PROVOKED: dict[str, Callable[[World], object]] = {
 def kept_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], KeptRows]:
     """Return the rows of a sound installation, by the kind of its database: a customer who has sent a request."""
 
-    @cache
-    def make(database_kind: str) -> KeptRows:
-        world = World(tmp_path_factory.mktemp("kept"), database_kind)
+    def fill(world: World) -> KeptRows:
         keys = world.register("sound")
         with world.authenticator() as authenticator:
             authenticator.decide(FakeRequest(keys.basic()))
         assert results(world) == NONE
-        kept = KeptRows.of(world)
-        world.close()
-        return kept
+        return KeptRows.of(world)
 
-    return make
+    return once_for_each_kind(tmp_path_factory.mktemp, fill)
 
 
 @pytest.fixture
