@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, inspect, text
 
 from octy_middleware import Authenticator, Database, Settings
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
@@ -133,6 +133,13 @@ class World:
     def rows(self, statement: str, **values: object) -> list[tuple]:
         with self.database.read() as connection:
             return [tuple(map(_as_text, row)) for row in connection.execute(text(statement), values)]
+
+    def everything(self, *but: str) -> dict[str, list[tuple]]:
+        """Return all rows by table, without these tables and the 16,448 rows of `write_lock`, which never change."""
+        with self.database.read() as connection:
+            tables = set(inspect(connection).get_table_names()) - {"write_lock", *but}
+            read = connection.exec_driver_sql  # a third of the time of statements that SQLAlchemy makes
+            return {table: [tuple(map(_as_text, row)) for row in read(f"SELECT * FROM {table}")] for table in tables}
 
     def recorded(self, public_key: str | None = None) -> dict[str, int]:
         """Return the counted outcomes, of one key or of all."""

@@ -101,11 +101,6 @@ def restored(world: World, shell: Octy) -> Callable[..., CommandResult]:
 TABLES = [table for table in METADATA.sorted_tables if table.name != "write_lock"]  # 16,448 rows that never change
 
 
-def contents(world: World) -> dict[str, list[tuple]]:
-    with world.database.read() as connection:
-        return {table.name: [tuple(row) for row in connection.execute(table.select())] for table in TABLES}
-
-
 class Backup:
     """A copy of the database: of its file, or of all its rows."""
 
@@ -233,11 +228,11 @@ def test_repair_retires_replaced_key_pairs_again_after_a_restore(
 
 def assert_dry(world: World, restored: Callable[..., CommandResult], keys: Keys) -> None:
     """A dry run lists what it would retire, and changes nothing."""
-    before = contents(world)
+    before = world.everything()
     listed = restored("--dry-run").must(1).json
     assert set(listed) == {part.partition("[")[0] for part in re.split(r", (?![^[]*\])", db_restored.RESTORED_JSON)}
     assert (listed["cut"], listed["unproven"]) == ([keys.public_key], [])
-    assert contents(world) == before
+    assert world.everything() == before
 
 
 def assert_unproven(restored: Callable[..., CommandResult]) -> None:
@@ -523,10 +518,10 @@ def test_forged_workflows_are_listed_and_change_nothing(
         await until_async(listed)
 
     temporal.run(forge())
-    before = contents(world)
+    before = world.everything()
     found = restored(OCTY_TEMPORAL_KEYS=KEYS).must(1).json
     assert {one["workflow_id"] for one in found["unproven"]} == {one for _, one, _, _ in forged}
-    assert {**contents(world), "audit_entry": before["audit_entry"]} == before  # the search itself is recorded
+    assert {**world.everything(), "audit_entry": before["audit_entry"]} == before  # the search itself is recorded
     trusted = restored("--dry-run", "--trust-temporal").must(1).json
     assert {one["workflow_id"] for one in trusted["unproven"]} == {one for _, one, _, _ in forged[1:]}
     assert trusted["cut"] == [keys.public_key]  # all ids fit: that is what trust means
