@@ -11,33 +11,14 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 from support.cli_rig import DENIED
-from support.installed_packages import link_packages
+from support.installed_packages import NOT_FOR_STAFF, RUN_OCTY, link_packages
 from support.staff_rig import StaffKeys
 
 import octy_middleware
 import octy_worker
 import octy_workflows
 
-ABSENT = (
-    "temporalio",
-    "uvicorn",
-    "starlette",
-    "psycopg",
-    "alembic",
-    "emails",
-    "jinja2",
-    "prometheus_client",
-    "webauthn",
-)
-RUN = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-from octy_worker.cli import main
-try:
-    main()
-finally:
-    print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
-"""
+_FIND = "import sys; sys.path.insert(0, sys.argv.pop(1))"  # the folder with the packages
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +33,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(packages: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run `octy` with these packages and no others: without the folders of this environment."""
-    command = [sys.executable, "-I", "-S", "-W", "error", "-c", RUN, str(packages), *words]
+    command = [sys.executable, "-I", "-S", "-W", "error", "-c", _FIND + RUN_OCTY, str(packages), *words]
     environ = {"PATH": os.environ["PATH"], "HOME": str(packages), "XDG_STATE_HOME": str(packages)}
     return subprocess.run(command, env=environ, cwd=packages, capture_output=True, text=True, check=False)
 
@@ -60,7 +41,7 @@ def run(packages: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 def test_staff_packages_have_nothing_of_temporal_databases_and_servers(packages: Path) -> None:
     found = {canonicalize_name(path.name) for path in packages.iterdir()}
     assert {"octy-worker", "typer", "rich", "httpx2"} <= found
-    assert not set(map(canonicalize_name, ABSENT)) & found
+    assert not set(map(canonicalize_name, NOT_FOR_STAFF)) & found
 
 
 def test_commands_of_a_laptop_need_the_staff_packages_only(packages: Path, tmp_path: Path) -> None:
@@ -76,4 +57,4 @@ def test_commands_of_a_laptop_need_the_staff_packages_only(packages: Path, tmp_p
         assert told in output, done
         assert "Traceback" not in output, done
         assert "httpx2" in loaded.split(), done
-        assert not set(ABSENT) & set(loaded.split())
+        assert not set(NOT_FOR_STAFF) & set(loaded.split())

@@ -10,6 +10,26 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OURS = "octy-middleware"
+# What a staff member's machine has no use for, as it is imported.
+NOT_FOR_STAFF = (
+    "temporalio",
+    "uvicorn",
+    "starlette",
+    "psycopg",
+    "alembic",
+    "emails",
+    "jinja2",
+    "prometheus_client",
+    "webauthn",
+)
+RUN_OCTY = """
+import sys
+from octy_worker.cli import main
+try:
+    main()
+finally:
+    print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""  # for `python -c`
 
 
 def link_packages(folder: Path, requirements: tuple[str, ...], programs: Path) -> None:
