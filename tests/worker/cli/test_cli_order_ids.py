@@ -22,9 +22,11 @@ from octy_worker import cli
 from octy_worker.access.roles import Action
 from octy_worker.cli.app import _COMMANDS
 from octy_worker.cli.lazy_command import LazyCommand
+from octy_worker.errors import UnavailableError
 from octy_worker.staff import orders
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Act
+from octy_worker.webhooks.client import WebhookClient
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
@@ -266,6 +268,20 @@ def test_order_that_was_erased_with_its_account_is_not_repeated(office: StaffCli
     change(office.world, "UPDATE staff_order SET body = ''")
     refused = place(office, order_id, *words).must(3)
     assert "the order of this id was erased or changed → leave the option out" in refused.stderr
+
+
+def test_webhook_test_whose_post_did_not_end_was_used_already(
+    office: StaffCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, order_id = webhook_test(office), uuid7(time.time())
+
+    def end(_client: WebhookClient, _message: Any) -> Any:
+        raise UnavailableError("the process ended")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WebhookClient, "post", end)
+        place(office, order_id, *words).must(4)
+    assert "was used already" in place(office, order_id, *words).must(3).stderr
 
 
 def test_erasure_repeated_with_another_account_is_refused(office: StaffCli) -> None:
