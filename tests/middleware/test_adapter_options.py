@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.adapters import ADAPTERS, Ask, asgi
+from support.database_choice import on_one_database
 from support.world import World, basic
 
 from octy_middleware import Authenticator, ConfigurationError, ErrorResponse, OctyASGIMiddleware, OctyWSGIMiddleware
@@ -128,7 +129,7 @@ def _raise(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     raise RuntimeError("a fault of the host's")
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the hook sees no database
+@on_one_database  # the hook sees no database
 @pytest.mark.parametrize(
     "shape",
     [

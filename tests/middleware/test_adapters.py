@@ -12,6 +12,7 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 from support.adapters import ADAPTERS, Answer, asgi, starlette_app
+from support.database_choice import on_one_database
 from support.world import World, basic
 from werkzeug.test import Client
 
@@ -34,7 +35,7 @@ def test_right_key_pair_reaches_the_app_with_its_principal(world: World, adapter
     assert (answer.status, json.loads(answer.body)) == (200, {"user": "acme", "scopes": ["authenticated", "read"]})
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_schemeless_header_of_go_clients_is_accepted(world: World, adapter: Any) -> None:
     keys = world.register("acme")
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
@@ -43,7 +44,7 @@ def test_schemeless_header_of_go_clients_is_accepted(world: World, adapter: Any)
         assert ask("/who", keys.basic().removeprefix("Basic ")).status == 401
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_both_adapters_send_the_same_bytes(world: World) -> None:
     keys = world.register()
     cases = [None, keys.basic("no"), basic(UNKNOWN, "x"), "Bearer x", "Basic ", "Basic " + "A" * 3000]
@@ -81,7 +82,7 @@ def test_refusal_is_committed_before_it_is_sent(world: World, adapter: Any) -> N
             assert world.recorded(keys.public_key) == {"wrong_secret": number}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_problem_json_is_sent_when_the_client_prefers_it(world: World, adapter: Any) -> None:
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answer = ask("/who", Accept="application/problem+json")
@@ -89,7 +90,7 @@ def test_problem_json_is_sent_when_the_client_prefers_it(world: World, adapter: 
     assert json.loads(answer.body)["status"] == 401
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_head_request_gets_headers_without_body(world: World, adapter: Any) -> None:
     with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answer, full = ask("/who", method="HEAD"), ask("/who")
@@ -97,7 +98,7 @@ def test_head_request_gets_headers_without_body(world: World, adapter: Any) -> N
     assert answer.headers["content-length"] == full.headers["content-length"]
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_exempt_paths_have_no_principal(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.authenticator(exempt_paths=("/open",)) as authenticator, adapter(authenticator) as ask:
@@ -106,7 +107,7 @@ def test_exempt_paths_have_no_principal(world: World, adapter: Any) -> None:
     assert world.recorded() == {}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_forged_remote_user_is_removed(world: World) -> None:
     seen: list[object] = []
 
@@ -121,7 +122,7 @@ def test_forged_remote_user_is_removed(world: World) -> None:
     assert seen == [None]
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_scopes_work_with_starlette_requires(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator, asgi(authenticator) as ask:
@@ -130,7 +131,7 @@ def test_scopes_work_with_starlette_requires(world: World) -> None:
         assert ask("/billing", keys.basic()).status == 200
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_exempt_paths_are_relative_to_the_mounted_app(world: World) -> None:
     with world.authenticator(exempt_paths=("/open",)) as authenticator:
         inner = starlette_app(authenticator)
@@ -139,7 +140,7 @@ def test_exempt_paths_are_relative_to_the_mounted_app(world: World) -> None:
             assert client.get("/api/who").status_code == 401
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # the adapter sees no database
+@on_one_database  # the adapter sees no database
 def test_websocket_is_refused_before_it_is_accepted(world: World) -> None:
     keys = world.register()
 

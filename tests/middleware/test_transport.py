@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.adapters import ADAPTERS
+from support.database_choice import on_one_database
 from support.databases import taken_away
 from support.world import FakeRequest, Keys, World, basic
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -57,7 +58,7 @@ def test_live_key_pair_over_plain_http_is_refused_marked_exposed_and_notified(wo
     assert world.recorded(keys.public_key) == {"plain_http": 1}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by a record that is loaded
+@on_one_database  # decided by a record that is loaded
 @pytest.mark.parametrize(
     ("state", "header", "exposed"),
     [
@@ -123,7 +124,7 @@ def _wrote(authenticator: Any) -> bool:
     return authenticator.health().queued == 0
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 @pytest.mark.parametrize(("trusted", "told"), [((), 0), (("192.0.2.7",), 1)])
 def test_untrusted_proxy_is_logged_and_gives_no_notice(
     world: World, caplog: pytest.LogCaptureFixture, trusted: tuple[str, ...], told: int
@@ -138,7 +139,7 @@ def test_untrusted_proxy_is_logged_and_gives_no_notice(
     assert caplog.text.count("set OCTY_TRUSTED_PROXIES") == (0 if trusted else 1)
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 @pytest.mark.parametrize(
     "headers",
     [
@@ -160,7 +161,7 @@ def test_untrusted_headers_without_https_do_not_prevent_exposure(
     assert len(notices(world)) == 1
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 @pytest.mark.parametrize("headers", [{b"x-forwarded-proto": [b"https"]}, {b"forwarded": [b'for="[::1]";proto=https']}])
 def test_untrusted_claim_of_https_gives_no_exposure_and_no_notice(
     world: World, headers: dict[bytes, list[bytes]]
@@ -273,7 +274,7 @@ def ask_without_scheme(authenticator: Any, authorization: str, **scope: Any) -> 
     return 101 if sent[0]["type"] == "websocket.accept" else int(sent[0].get("code") or sent[0]["status"])
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 def test_scope_without_a_scheme_is_refused_without_exposure_and_notice(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -287,7 +288,7 @@ def test_scope_without_a_scheme_is_refused_without_exposure_and_notice(
     assert "OCTY_REQUIRE_HTTPS=0" in said
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 def test_scope_without_a_scheme_is_accepted_by_proxy_headers_or_setting(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
@@ -307,7 +308,7 @@ def below_proxy_fix(environ: dict[str, Any]) -> WsgiRequest:
     return WsgiRequest(seen[0])
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 def test_proxy_is_the_peer_below_proxy_fix_and_is_named_in_the_log(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -336,7 +337,7 @@ class Socket:
         return "10.0.0.1", 5
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 @pytest.mark.parametrize(
     "environ",
     [
@@ -358,7 +359,7 @@ def test_log_does_not_advise_to_trust_a_client_address_in_place_of_the_proxy(
     assert "never addresses of clients" in said
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided by headers
+@on_one_database  # decided by headers
 @pytest.mark.parametrize("claim", ["HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"])
 def test_headers_that_uwsgi_trusts_do_not_make_plain_http_secure(world: World, claim: str) -> None:
     keys = world.register()

@@ -26,6 +26,10 @@ OWN_SQL = (  # tests of code that has statements or locks of its own for each da
 ALL, SOME, OTHERS = "all", "own-sql", "others"
 
 
+# Of a test that is the same on both databases; a comment beside it, or its file's first lines, say why.
+on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"])
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--postgresql`."""
     parser.addoption(

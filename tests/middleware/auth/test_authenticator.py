@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import event
+from support.database_choice import on_one_database
 from support.until import until
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
@@ -163,7 +164,7 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
     assert asked["retired, wrong"] == asked["wrong"]
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided before the database is asked
+@on_one_database  # decided before the database is asked
 @pytest.mark.parametrize(
     ("exempt", "path", "expected"),
     [
@@ -179,7 +180,7 @@ def test_exempt_paths_need_no_credentials(world: World, exempt: str, path: str, 
         assert decide(authenticator, path=path) is expected
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided before the database is asked
+@on_one_database  # decided before the database is asked
 @pytest.mark.parametrize(
     ("options", "given", "expected"),
     [
@@ -242,7 +243,7 @@ def test_recorded_request_fields_are_printable(world: World) -> None:
         assert len(text) == length
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided before the database is asked
+@on_one_database  # decided before the database is asked
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection as SqlConnection
+from support.database_choice import on_one_database
 from support.databases import taken_away
 from support.fresh_processes import FRESH
 from support.until import until
@@ -143,7 +144,7 @@ def test_load_without_a_database_raises(world: World) -> None:
     key_cache.close()
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # computed from a record that is loaded
+@on_one_database  # computed from a record that is loaded
 @pytest.mark.parametrize(
     ("state", "ends_in", "live"),
     [

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from support.database_choice import on_one_database
 from support.forks import in_child
 from support.world import FakeRequest, Keys, World
 from werkzeug.test import Client
@@ -70,7 +71,7 @@ def test_thirty_routes_of_starlette_share_one_authenticator(world: World, built:
             assert connections(world) < 12
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: list[Authenticator]) -> None:
     keys = world.register()
 
@@ -90,7 +91,7 @@ def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: 
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 @pytest.mark.parametrize(
     "other",
     [
@@ -110,7 +111,7 @@ def test_other_settings_get_another_authenticator(world: World, other: dict[str,
     second.close()
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_order_of_peppers_is_part_of_the_settings_key(world: World) -> None:
     one, two = b"1" * 32, b"2" * 32
     assert Keychain({"a": one, "b": two}) == Keychain({"b": two, "a": one})
@@ -121,12 +122,12 @@ def test_order_of_peppers_is_part_of_the_settings_key(world: World) -> None:
     assert first.authenticator is not second.authenticator
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_settings_key_of_shared_authenticators_holds_no_pepper(world: World) -> None:
     assert world.peppers.export().partition(":")[2] not in repr(sharing.settings_key(world.settings()))
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_adapters_opened_at_once_share_an_authenticator(world: World, built: list[Authenticator]) -> None:
     settings, at_once = world.settings(), threading.Barrier(8)
 
@@ -162,7 +163,7 @@ def test_last_adapter_closes_the_authenticator_and_each_one_writes_queued_events
         assert (world.recorded(), closed) == ({"accepted": 2}, ["closed"])
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_authenticator_is_released_with_its_adapters(world: World, built: list[Authenticator]) -> None:
     for _ in range(2):
         adapter = OctyWSGIMiddleware(list, settings=world.settings())
@@ -195,7 +196,7 @@ def test_child_forked_while_an_adapter_is_opened_can_open_one(world: World, monk
         thread.join()
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_given_authenticator_is_shared(world: World) -> None:
     with world.authenticator() as authenticator:
         assert {
@@ -238,7 +239,7 @@ def test_inner_request_of_an_app_is_decided_by_its_own_credentials(world: World)
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # shared by their settings
+@on_one_database  # shared by their settings
 def test_equal_settings_from_options_and_from_the_environment_share(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

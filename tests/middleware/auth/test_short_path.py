@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from support.database_choice import on_one_database
 from support.forks import fork_untold
 from support.server_scopes import Connection, Queue, Recording, ask, function, http_scope
 from support.world import Keys, World
@@ -123,7 +124,7 @@ def calls_of(client: Any) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 def test_accepted_request_takes_at_most_14_calls(authenticator: Authenticator, keys: Keys, client_of: Any) -> None:
     client = client_of(authenticator, keys)
     for _ in range(3):  # loaded, put into the header cache, in this second
@@ -144,7 +145,7 @@ def test_full_path_is_needed_for_the_first_requests_only(
     assert world.recorded() == {"accepted": 10}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 @pytest.mark.parametrize(
     "options",
     [
@@ -166,7 +167,7 @@ def test_unusual_setting_means_the_full_path_for_every_request(
     assert len(decided) == 4
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 @pytest.mark.parametrize("require_https", [True, False])
 def test_default_settings_have_a_short_path(world: World, *, require_https: bool) -> None:
     assert Settings.build(peppers=world.peppers).require_https
@@ -174,7 +175,7 @@ def test_default_settings_have_a_short_path(world: World, *, require_https: bool
         assert isinstance(authenticator.short_path, ShortPath)
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 @pytest.mark.parametrize(
     "mark",
     [{"gunicorn.socket": object()}, {"uwsgi.version": b"2"}, {"werkzeug.proxy_fix.orig": {}}],
@@ -190,7 +191,7 @@ def test_environ_with_a_server_s_mark_is_left_to_the_full_path(
     assert authenticator.short_path.accept_environ({**client.environ, **mark}) is None
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 def test_tuple_that_is_not_the_connection_s_is_left_to_the_full_path(authenticator: Authenticator, keys: Keys) -> None:
     """uvicorn puts the address of a forwarding header into a new tuple, which may equal that of a connection."""
     client = Asgi(authenticator, keys)
@@ -211,7 +212,7 @@ def test_tuple_that_is_not_the_connection_s_is_left_to_the_full_path(authenticat
     assert accept(http_scope(headers, client=copied), function) is not None  # an outer middleware's: the scope counts
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 def test_short_path_hides_the_header_in_a_new_list(authenticator: Authenticator, keys: Keys) -> None:
     client = Asgi(authenticator, keys)
     assert client.ask() == client.ask() == 200
@@ -242,7 +243,7 @@ def test_child_of_a_fork_in_c_does_not_use_the_parent_s_caches(
     assert world.recorded() == {"accepted": 7}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # decided in memory
+@on_one_database  # decided in memory
 def test_known_connections_are_bounded(
     authenticator: Authenticator, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

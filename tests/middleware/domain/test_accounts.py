@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, create_engine, update
+from support.database_choice import on_one_database
 from support.world import World
 
 from octy_middleware import Accounts, InvalidInputError
@@ -25,7 +26,7 @@ NOW = 1_800_000_000.0
 CONTACT = {"contact_email_address": "a@acme.example"}
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # refused before a statement is sent
+@on_one_database  # refused before a statement is sent
 @pytest.mark.parametrize(
     ("reference", "contact", "message"),
     [
@@ -56,7 +57,7 @@ def test_reference_is_unique(world: World) -> None:
         create_account(session, "acme", CONTACT, NOW)
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # computed from a row that is loaded
+@on_one_database  # computed from a row that is loaded
 @pytest.mark.parametrize(
     ("changes", "days", "expected"),
     [
@@ -95,7 +96,7 @@ def test_security_address_follows_after_seven_days(
 STAFF = StaffChange("ada", "mistyped")
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # computed from a row that is loaded
+@on_one_database  # computed from a row that is loaded
 @pytest.mark.parametrize(
     ("changes", "hours", "expected"),
     [
@@ -217,7 +218,7 @@ def test_security_addresses_are_right_after_any_sequence_of_changes(changes: dic
             assert first == contacts[tick]
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # refused before a statement is sent
+@on_one_database  # refused before a statement is sent
 @pytest.mark.parametrize(
     ("address", "taken"),
     [

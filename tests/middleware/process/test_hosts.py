@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection as Pipe
 from types import SimpleNamespace
 
 import pytest
+from support.database_choice import on_one_database
 from support.fresh_processes import FRESH
 from support.served import Served, served
 from support.until import until
@@ -21,7 +22,7 @@ from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.hosts import freezes_between_requests
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # refused before a statement is sent
+@on_one_database  # refused before a statement is sent
 @pytest.mark.parametrize(
     ("version", "options", "runs"),
     [

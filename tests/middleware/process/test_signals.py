@@ -1,4 +1,7 @@
-"""SIGTERM: queued events are written, in processes that end in each way in which hosts end."""
+"""SIGTERM: queued events are written, in processes that end in each way in which hosts end.
+
+Whose handler is installed depends on the process alone, not on the database.
+"""
 
 import os
 import signal
@@ -10,12 +13,10 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 import pytest
+from support.database_choice import on_one_database
 from support.fresh_processes import FRESH
 from support.paths import TESTS
 from support.world import World
-
-# Whose handler is installed depends on the process alone.
-on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"])
 
 # A host that accepts some requests, says so, and goes on; `{before}` and `{after}` stand around the middleware.
 HOST = """

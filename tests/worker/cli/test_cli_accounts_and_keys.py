@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.cli_rig import Octy, audited, octy_for, open_incident
+from support.database_choice import on_one_database
 from support.world import FakeRequest, World
 
 from octy_middleware.states import KeyPairState
@@ -202,7 +203,7 @@ def test_keys_revoke_of_an_uncollected_key_pair_stops_its_delivery(world, octy):
 # Who and why
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])  # they are refused before anything is looked up
+@on_one_database  # they are refused before anything is looked up
 @pytest.mark.parametrize("command", ["regenerate", "revoke"])
 def test_staff_commands_validate_actor_and_reason(world, octy, command):
     pair = world.register()

@@ -1,4 +1,7 @@
-"""How commands fail: exit codes, one line on stderr, no traceback for expected errors."""
+"""How commands fail: exit codes, one line on stderr, no traceback for expected errors.
+
+What a process does at its end is the same on both databases.
+"""
 
 import os
 import signal
@@ -11,6 +14,7 @@ from typing import IO
 
 import pytest
 from support.cli_rig import Octy, octy_for, open_incident
+from support.database_choice import on_one_database
 from support.world import World
 
 from octy_middleware.db.database import Database
@@ -19,9 +23,6 @@ from octy_worker import dev
 from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
 
 WHY = ("--reason", "ticket 4711")
-on_one_database = pytest.mark.parametrize(
-    "database_kind", ["sqlite"]
-)  # what a process does at its end is the same on both
 
 
 @pytest.fixture

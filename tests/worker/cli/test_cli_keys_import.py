@@ -1,4 +1,7 @@
-"""`octy keys import`: output, audit lines and rows; refused, stopped and killed imports."""
+"""`octy keys import`: output, audit lines and rows; refused, stopped and killed imports.
+
+What is printed does not depend on the database.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ from functools import partial
 
 import pytest
 from support.cli_rig import Octy, octy_for
+from support.database_choice import on_one_database
 from support.foreign_hashes import FOREIGN, SECRET
 from support.imports_rig import BCRYPT, as_csv, as_json, content_of, key, person
 from support.world import FakeRequest, World, basic
@@ -22,9 +26,6 @@ from octy_worker.cli import keys_import, progress
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
 WHY = ("--reason", "moved from the old portal")
-on_one_database = pytest.mark.parametrize(
-    "database_kind", ["sqlite"]
-)  # what is printed does not depend on the database
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
+from support.database_choice import on_one_database
 from support.foreign_hashes import FOREIGN, SECRET
 from support.imports_rig import (
     BCRYPT,
@@ -35,9 +36,6 @@ from octy_worker.imports.planner import carry_out
 from octy_worker.imports.reader import COLUMNS
 from octy_worker.imports.validator import IN_CLEAR
 from octy_worker.imports.writer import ImportWriter, clear_interrupted
-
-on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"])
-"""For tests of files and rows: they are read and checked before anything is looked up in a database."""
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +368,7 @@ ROW = f"c1,security@c1.example,{key(1)},{BCRYPT}"
 GOOD = person()
 
 
-@on_one_database
+@on_one_database  # files and rows are read and checked before anything is looked up
 @pytest.mark.parametrize(
     "content",
     [
