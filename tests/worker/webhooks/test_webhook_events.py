@@ -18,6 +18,7 @@ from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.states import Answer, KeyPairCause, RegenerationState, Resolution
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
+from octy_worker.errors import RefusedError
 from octy_worker.staff import key_orders
 from octy_worker.staff.amendments import Amendment, amend_answer
 from octy_worker.staff.registration import register
@@ -198,8 +199,10 @@ def test_amendment_is_one_event_without_staff_names(world: World, case: tuple[Ke
     in_session(
         world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW
     )
-    for amendment in (Amendment(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
+    for amendment in (Amendment(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED):
         amend_answer(world.database, incident_id, amendment, NOW + 1)
+    with pytest.raises(RefusedError, match="this change was made before"):
+        amend_answer(world.database, incident_id, LEAKED, NOW + 1)
     said = [(data["answer"], data["leaked"], data["by"]) for event, data in told(world) if event == "incident.answered"]
     assert said[0] == ("not_us", False, "customer")
     assert sorted(said[1:]) == [("it_was_us", False, "staff"), ("not_us", True, "staff")]
