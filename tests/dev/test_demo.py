@@ -1,7 +1,6 @@
 """`octy demo`: invalid files, exit status, differences that are reported. `test_whole_stack` runs it on a file."""
 
 import io
-import tempfile
 from dataclasses import replace
 
 import pytest
@@ -22,15 +21,6 @@ def data(tmp_path):
     path = tmp_path / "small.csv"
     path.write_text(SMALL, "utf-8")
     return path
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """The place for temporary folders, empty."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.mark.parametrize(

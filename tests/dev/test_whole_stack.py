@@ -9,12 +9,10 @@ import signal
 import ssl
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
-import pytest
 from rich.console import Console
 from support.demo_attempts import SMALL
 from support.paths import EXAMPLES
@@ -31,15 +29,6 @@ from rich.console import Console
 from octy_worker.dev.dev_command import run_dev
 sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=80), examples=Path(sys.argv[2])))
 """
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """The place for temporary folders, empty."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def test_demo_of_a_small_file_gives_the_expected_results(temporary, tmp_path):

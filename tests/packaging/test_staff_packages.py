@@ -45,7 +45,7 @@ def test_staff_packages_have_nothing_of_temporal_databases_and_servers(packages:
 
 
 def test_commands_of_a_laptop_need_the_staff_packages_only(packages: Path, tmp_path: Path) -> None:
-    """One that signs nothing yet asks the server, and what another imports before it finds that nobody is logged in."""
+    """One that signs nothing yet asks the server, and what another imports before it finds that there is no session."""
     keys, denied = StaffKeys.make(tmp_path), f"https://{DENIED}"
     key = str(keys.keys["ada"].path)
     for words, told in (

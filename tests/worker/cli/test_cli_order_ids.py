@@ -19,11 +19,11 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import AlertHold
 from octy_middleware.domain.outbox import MessageKind
 from octy_worker import cli
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
-from octy_worker.cli.app import _COMMANDS
+from octy_worker.cli.app import COMMANDS
 from octy_worker.cli.lazy_command import LazyCommand
 from octy_worker.errors import UnavailableError
-from octy_worker.staff import orders
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Act
 from octy_worker.webhooks.client import WebhookClient
@@ -34,13 +34,13 @@ pytestmark = pytest.mark.usefixtures("no_system_log")
 
 
 def test_every_command_that_places_an_order_takes_its_id() -> None:
-    ordering = {name for name, (target, _) in _COMMANDS.items() if calls_of(*target.split(":"))}
+    ordering = {name for name, (target, _) in COMMANDS.items() if calls_of(*target.split(":"))}
     for name in ordering:
-        command = LazyCommand(name.split()[-1], *_COMMANDS[name]).load()
+        command = LazyCommand(name.split()[-1], *COMMANDS[name]).load()
         assert "--order-id" in {option for parameter in command.params for option in parameter.opts}, name
-        for call in calls_of(*_COMMANDS[name][0].split(":")):
+        for call in calls_of(*COMMANDS[name][0].split(":")):
             assert [ast.unparse(given) for given in call.args] == ["context", "actor", "order_id"], name
-    modules = {_COMMANDS[name][0].partition(":")[0] for name in ordering}
+    modules = {COMMANDS[name][0].partition(":")[0] for name in ordering}
     ordered = [one for module in modules for one in vars(import_module(f"{cli.__name__}.{module}")).values()]
     assert {one.action for one in ordered if isinstance(one, Act)} == ACTS.keys(), "an act has no command"
 
@@ -231,13 +231,13 @@ def test_repeat_at_the_same_time_gets_the_answer_of_the_call_that_was_first(
 ) -> None:
     words, order_id = new_keys(office), uuid7(time.time())
     first = place(office, order_id, *words).must()
-    find, asked = orders._find_output, []
+    find, asked = OrderReceipts.find_output, []
 
     def find_late(*given: Any) -> Any:
         asked.append(given)
-        return find(*given) if len(asked) > 1 else None
+        return find(*given) if len(asked) > 1 else ""
 
-    monkeypatch.setattr(orders, "_find_output", find_late)
+    monkeypatch.setattr(OrderReceipts, "find_output", find_late)
     assert place(office, order_id, *words).must().stdout == first.stdout
     assert len(asked) == 2
 

@@ -8,7 +8,7 @@ import pytest
 from support.cli_rig import DENIED, Octy
 from support.ssh_keys import SshKey
 
-from octy_worker.cli.app import _COMMANDS, _PANELS
+from octy_worker.cli.app import COMMANDS, PANEL_NAMES
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.staff_client.session_file import SavedSession, save_session
 
@@ -71,11 +71,11 @@ ON_THE_HOST = {
     "audit keys",
 }
 """For the operator: they need keys of the installation, or the database itself."""
-PANELS = ("login", "logout", "audit", *_PANELS["For support staff"], *_PANELS["For admins of staff"])
+PANELS = ("login", "logout", "audit", *PANEL_NAMES["For support staff"], *PANEL_NAMES["For admins of staff"])
 
 
 def test_every_command_of_staff_is_remote_or_named_as_one_of_the_host() -> None:
-    staff = {name for name in _COMMANDS if name.split()[0] in PANELS}
+    staff = {name for name in COMMANDS if name.split()[0] in PANELS}
     assert staff == REMOTE.keys() | LOCAL | ON_THE_HOST
 
 
@@ -98,7 +98,7 @@ def test_command_goes_to_the_staff_api(octy: Octy, name: str, monkeypatch: pytes
 
 
 def test_commands_of_staff_load_neither_temporal_nor_servers() -> None:
-    modules = sorted({_COMMANDS[name][0].partition(":")[0] for name in REMOTE.keys() | LOCAL})
+    modules = sorted({COMMANDS[name][0].partition(":")[0] for name in REMOTE.keys() | LOCAL})
     code = f"""
 import sys
 from importlib import import_module

@@ -12,7 +12,7 @@ from octy_worker.cli.lazy_command import LazyCommand
 from octy_worker.cli.main_group import MainGroup
 from octy_worker.cli.variables import load_variables
 
-_PANELS = {
+PANEL_NAMES = {
     "For support staff": (
         "login",
         "logout",
@@ -44,7 +44,7 @@ _GROUPS = {
     "db": "The database: schema, migration, retention and restored backups.",
     "temporal": "Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.",
 }
-_COMMANDS = {
+COMMANDS = {
     "login": ("login:login", "Log in at a staff API by your SSH certificate and a second factor."),
     "logout": ("login:logout", "End your session at a staff API."),
     "orders pending": ("orders_pending:list_pending", "List your orders that wait for your signature at a staff API."),
@@ -173,16 +173,16 @@ class OctyGroup(MainGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for panel, names in _PANELS.items():
+        for panel, names in PANEL_NAMES.items():
             for name in names:
-                command = _group(name) if name in _GROUPS else LazyCommand(name, *_COMMANDS[name])
+                command = _group(name) if name in _GROUPS else LazyCommand(name, *COMMANDS[name])
                 command.rich_help_panel = panel
                 self.add_command(command)
 
 
 def _group(name: str) -> TyperGroup:
     group = TyperGroup(name=name.rpartition(" ")[2], help=_GROUPS[name], no_args_is_help=True, rich_markup_mode="rich")
-    for path, entry in _COMMANDS.items():
+    for path, entry in COMMANDS.items():
         parent, _, own = path.rpartition(" ")
         if parent == name:
             group.add_command(LazyCommand(own, *entry))
