@@ -43,9 +43,10 @@ ACCEPTED = {
 }
 ALL = "all of it"
 UNRECORDED, UNRECORDED_AGAIN = "unrecorded", "unrecorded again (A/A)"
-_ONE_CORE, _ALONE, _FLOOD = "one-core", "alone", "flood"
+_MANY_KEYS, _ONE_CORE, _ALONE, _FLOOD = "many-keys", "one-core", "alone", "flood"
 LOADS = {
     "closed-loop": "64 connections",
+    _MANY_KEYS: "64 connections, a key each",
     _ONE_CORE: "64 connections, the server on one core",
     _ALONE: "one connection",
     _FLOOD: "at a fixed rate, beside accepted requests",
@@ -77,13 +78,15 @@ def refused(lab: Lab, database: str, load: str) -> Table:
     names |= {part: left_out(part, BARE, database) for part in REFUSED_PARTS}
     names[ALL] = recording(database)
     with lab.world(database) as world, Generator() as generator, ExitStack() as stack:
-        attacked, owner = world.register("attacked"), world.register("owner")
+        owner, attacked, *more = [world.register(f"customer-{number}") for number in range(sizes.connections + 1)]
         group = stack.enter_context(running_servers(world.folder / "servers"))
         # The control accepts one key pair: beside a flood its owner's, else that of the key that is attacked.
         known = owner if load == _FLOOD else attacked
         served = {arm: group.launch(UVICORN, name, world, known, "") for arm, name in names.items()}
         group.wait(*served.values())
-        wrong, right = (request(PATH, attacked.basic("sk_wrong")),), (request(PATH, owner.basic()),)
+        keys = [attacked, *more] if load == _MANY_KEYS else [attacked]
+        wrong = tuple(request(PATH, each.basic("sk_wrong")) for each in keys)
+        right = (request(PATH, owner.basic()),)
 
         def turn(arm: str) -> dict[str, float]:
             one = served[arm]
