@@ -431,7 +431,7 @@ TEMPORAL, MAIL = "Temporal", "mail server"
             {TEMPORAL: "is not host:port", MAIL: "wrong version number", "staff settings": "is not host:port"},
         ),
         (
-            {"OCTY_TEMPORAL_TASK_QUEUE": "nobody", "OCTY_SMTP_CA_FILE": ""},
+            {"OCTY_TEMPORAL_TASK_QUEUE": "no-worker", "OCTY_SMTP_CA_FILE": ""},
             {
                 "worker": "start one with `octy worker`",
                 "schedules": "",
