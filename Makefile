@@ -39,13 +39,16 @@ demo: install ## The main job on real input, from nothing (DATA=file.csv REPORT=
 dev: install ## The whole stack, left running; Ctrl-C stops it
 	@$(BIN)/octy dev
 
-# Tests run the wheel, in an environment of its own that takes all other packages from $(VENV).
+PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
+
+# Tests run the wheel, in an environment of its own that takes all other packages from $(VENV). Python reads *.pth of
+# its own environment only: coverage's is copied, or processes that tests start would not be measured.
 $(TESTED)/.installed: $(VENV)/.installed $(SOURCES)
 	@echo "octy: building the wheel that is tested"
 	@rm -rf $(TESTED)
 	@$(BIN)/python -m venv --without-pip $(TESTED)
-	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$($(TESTED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/others.pth"
+	@ours=$$($(BIN)/python -c '$(PURELIB)') && theirs=$$($(TESTED)/bin/python -c '$(PURELIB)') && \
+		echo "$$ours" > "$$theirs/others.pth" && cp "$$ours/a1_coverage.pth" "$$theirs"
 	@$(BIN)/python -m pip --python $(TESTED)/bin/python install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation .
 	@for program in $(BIN)/*; do copy=$(TESTED)/bin/$${program##*/}; test -f $$program -a ! -e $$copy || continue; \
@@ -86,8 +89,9 @@ proofs: WORKERS := logical # they load the processors themselves
 proofs: $(TESTED)/.installed ## A short form of every proof below, with tests of the proofs and of whole hosts
 	@$(PYTEST) tests/proofs $(FULL_SIZE)
 
-coverage: $(TESTED)/.installed ## Branch coverage of all tests but tests/proofs, forked processes left out: a table, and .octy/coverage/index.html
-	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:.octy/coverage $(or $(TESTS),--ignore=tests/proofs)
+coverage: $(TESTED)/.installed ## Branch coverage of all tests but tests/proofs: a table, and .octy/coverage/index.html
+	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:.octy/coverage -o timeout=1500 \
+		$(or $(TESTS),--postgresql=$(POSTGRESQL) --ignore=tests/proofs)
 
 test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with an environment of its own
 	@for python in $(VERSIONS); do command -v $$python >/dev/null && $$python -c 'import venv' 2>/dev/null || \

@@ -4,8 +4,9 @@ import os
 import time
 
 import pytest
-from support.served import served
-from support.world import World
+from support.served import Served, served
+from support.until import until
+from support.world import Keys, World
 
 from octy_middleware.auth.cache_trust import CacheTrust
 from octy_middleware.clock import elapsed
@@ -148,6 +149,11 @@ def _retire_elsewhere(world: World, public_key: str) -> None:
         assert key_pairs.retire(connection, pair_id, time.time())
 
 
+def _first_decision(app: Served, keys: Keys) -> int:
+    """Return the first status that is not 503: on a loaded machine, the new connection can exceed a look-up's time."""
+    return until(lambda: status if (status := app.ask(keys.basic())) != 503 else None)
+
+
 ROUNDS = int(os.environ.get("OCTY_TEST_PAUSES", "3"))
 
 
@@ -173,5 +179,5 @@ def test_key_pair_revoked_in_a_pause_of_seconds_is_refused_at_once(world: World,
         _retire_elsewhere(world, keys.public_key)
         time.sleep(seconds)
         app.go_on()
-        assert app.ask(keys.basic()) == 401
-        assert app.ask(other.basic()) == 200
+        assert _first_decision(app, keys) == 401
+        assert _first_decision(app, other) == 200
