@@ -30,8 +30,7 @@ SAMPLES = ("_total", "_bucket", "_sum", "_count")  # what Prometheus adds to a m
 
 
 def text_of(page: str) -> str:
-    """The page without the list of moved modules, which has old names."""
-    return (ROOT / page).read_text("utf-8").partition("## Moved modules")[0]
+    return (ROOT / page).read_text("utf-8")
 
 
 def spans(page: str) -> list[str]:
