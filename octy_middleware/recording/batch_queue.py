@@ -22,7 +22,6 @@ class BatchQueue(Generic[Item]):
     """Passes items to `handle`, at most `max_batch` at once. Safe for threads; empty in a forked child.
 
     They are handled in order. If `groups_of` returns their key and source, a longer queue is in that of `FairBacklog`.
-
     `handle` returns the items to try again later; it must not raise. Items that are not urgent wait `batch_delay`
     seconds for others.
     """
@@ -56,7 +55,6 @@ class BatchQueue(Generic[Item]):
         self._thread: threading.Thread | None = None
         self.closing = False
         self._handling = threading.Lock()  # held while a batch is taken and handled, by whichever thread
-        self._unregister: Callable[[], object] = _do_nothing
 
     def __len__(self) -> int:
         return len(self.queue) + (len(self._backlog) if self._backlog else 0)
@@ -69,10 +67,10 @@ class BatchQueue(Generic[Item]):
 
     def wake(self) -> None:
         """Wake the thread. Call it only while `wake_requested` is False."""
-        self.wake_requested = True
-        self._has_items.set()
         if self._thread is None:
             self._ensure_thread()
+        self.wake_requested = True
+        self._has_items.set()
 
     def put_urgent(self, item: Item) -> None:
         """Add an item and have the queue handled now."""
@@ -125,12 +123,14 @@ class BatchQueue(Generic[Item]):
         thread.join(timeout)
 
     def _ensure_thread(self) -> None:
+        """Start the thread. Raises RuntimeError if the process can't have one now; the next call tries again."""
         with self._start_lock:
-            if self._thread is None:
+            if self._thread is None:  # pragma: no branch - another thread comes first
                 self.closing = False
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
                 self._unregister = at_exit(self.close)
+                self._thread = thread
 
     def _run(self) -> None:
         while not self.closing or len(self):
@@ -142,8 +142,8 @@ class BatchQueue(Generic[Item]):
         self._thread = None
         self._urgent_requested = self.wake_requested = False  # else the next item would not start a thread
         self._unregister()
-        if self.queue:  # added during the last batch
-            self._ensure_thread()
+        if self.queue:
+            self._ensure_thread()  # pragma: no cover - an item came between the last check and the end of the thread
 
     def _handle_queue(self) -> None:
         self._has_items.clear()
@@ -174,10 +174,4 @@ class BatchQueue(Generic[Item]):
         self.queue.extendleft(reversed(items))
         self.wake()
         if not self.closing:
-            self._never.wait(_RETRY_DELAY)
-
-    _never = threading.Event()  # never set
-
-
-def _do_nothing() -> None:
-    pass
+            time.sleep(_RETRY_DELAY)

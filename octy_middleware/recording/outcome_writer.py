@@ -47,6 +47,7 @@ from octy_middleware.recording.window_rule import COUNT_FAILURES, OFF, WindowRul
 from octy_middleware.states import KeyPairState
 
 MAX_LOCKED_KEYS = 128  # with more keys it would wait for most other recorders anyway, so it takes one lock for all
+MAX_USAGES = 100_000  # key pairs whose last written use is remembered; beyond that it is written once more than needed
 _USAGE_INTERVAL = 60.0  # seconds between two writes of a key pair's last use
 
 _KEY_STATES = Query(
@@ -249,7 +250,7 @@ class OutcomeWriter:
         }
         if not due:
             return
-        if len(self._usage_recorded_at) > 100_000:  # noqa: PLR2004  # after that, last uses are written once more than needed
+        if len(self._usage_recorded_at) > MAX_USAGES:
             self._usage_recorded_at.clear()
         self._usage_recorded_at.update(due)
         transaction.add(_RECORD_USAGE, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])

@@ -153,13 +153,20 @@ class Recorder:
                 "recorder: queue full; failed attempts are dropped and not counted until the queue has room again"
             )
 
-    def _release_reserve(self, written: Iterable[AuthEvent]) -> None:
+    def _release_reserve(self, events: Iterable[AuthEvent]) -> None:
         with self._reserve_lock:
-            for event in written:
+            for event in events:
                 if self._reserved_by_key[event.public_key] > 0 and event.outcome in _VERIFIED:
                     self._reserved_by_key[event.public_key] -= 1
                     self._reserved_total -= 1
             self._reserved_by_key += Counter()  # drops keys without events
+            if not self._reserved_total:
+                self._warned = False
+
+    def _lose(self, events: Sequence[AuthEvent]) -> None:
+        """Count events that can't be written; their places in the reserve are free again."""
+        self._lost += len(events)
+        self._release_reserve(events)
 
     def _free_places(self) -> int:
         """Return how many more events fit into the queue, not counting those in the reserve."""
@@ -240,7 +247,6 @@ class Recorder:
         if self._last_error:
             _logger.warning("recorder: database available again; %d queued outcomes written", len(batch))
             self._last_error = ""
-            self._warned = False
         if self._reserved_total:
             self._release_reserve(events)
         if waiters:
@@ -255,7 +261,7 @@ class Recorder:
         _logger.error(
             "recorder: internal error, an outcome (%s) cannot be written and is lost", event.outcome, exc_info=error
         )
-        self._lost += 1
+        self._lose([event])
         _settle_uncommitted(waiters)
         return []
 
@@ -268,7 +274,7 @@ class Recorder:
         self._failed_at = self._monotonic()
         _settle_uncommitted(waiters)
         if self._batch_queue.closing:
-            self._lost += len(events)
+            self._lose(events)
             return []
         for event in events:
             event.description.read()  # they may wait for long

@@ -82,15 +82,12 @@ def fold(streaks: Mapping[str, Streak], results: Iterable[AttemptResult], thresh
     return FoldResult({network: Streak(*streak) for network, streak in now.items()}, rule_match, longest)
 
 
-def _match_rule(
-    streaks: Mapping[str, tuple[int, float, float]], result: AttemptResult, threshold: int
-) -> RuleMatch | None:
-    """Return the rule that this failure meets, if any; when both do, the one over all networks."""
-    for rule, network in ((Rule.KEY, ALL_NETWORKS), (Rule.SOURCE, result.network)):
-        length, first_at, _ = streaks[network]
-        if length >= threshold:
-            return RuleMatch(rule, network, length, first_at, result.at, result.description.request_id)
-    return None
+def _match_rule(streaks: Mapping[str, tuple[int, float, float]], result: AttemptResult, threshold: int) -> RuleMatch:
+    """Return the rule that the streak of this failure's network meets, or the one over all networks: that one first."""
+    is_key_rule = streaks[ALL_NETWORKS][0] >= threshold
+    rule, network = (Rule.KEY, ALL_NETWORKS) if is_key_rule else (Rule.SOURCE, result.network)
+    length, first_at, _ = streaks[network]
+    return RuleMatch(rule, network, length, first_at, result.at, result.description.request_id)
 
 
 def next_notify_at(length: int, threshold: int) -> int:

@@ -104,10 +104,10 @@ class World:
         finally:
             authenticator.close()
 
-    def outcome_writer(self, at: float) -> OutcomeWriter:
-        """Return one with the settings' defaults, whose clock stands still."""
+    def outcome_writer(self, at: float, **options: Any) -> OutcomeWriter:
+        """Return one with the settings' defaults but for the options, whose clock stands still."""
         limits = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
-        return OutcomeWriter(self.database, clock=lambda: at, **limits)
+        return OutcomeWriter(self.database, clock=lambda: at, **{**limits, **options})
 
     def register(self, reference: str = "acme", now: float | None = None, *, address: str | None = None) -> Keys:
         """Open an account and go all the way to a collected pair."""

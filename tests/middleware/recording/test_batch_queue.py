@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from support.until import until
 
 from octy_middleware.recording.batch_queue import BatchQueue
@@ -101,4 +102,38 @@ def test_item_that_comes_alone_and_cannot_be_handled_is_tried_again() -> None:
     queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10)
     queue.put_alone(1)
     until(lambda: attempts == [threading.current_thread().name, "test"] and not len(queue))
+    queue.close()
+
+
+def test_item_that_cannot_be_handled_at_the_close_is_tried_again_at_once() -> None:
+    attempts: list[int] = []
+
+    def handle(batch: list[int]) -> list[int]:
+        attempts.append(len(attempts))
+        return batch if len(attempts) < 5 else []
+
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10, batch_delay=60.0)
+    queue.put(1)
+    queue.close(timeout=1.5)  # with the delay between attempts it would take two seconds
+    assert attempts == list(range(5))
+
+
+def test_queue_whose_thread_could_not_be_started_starts_it_with_the_next_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled: list[int] = []
+
+    def handle(batch: list[int]) -> list[int]:
+        handled.extend(batch)
+        return []
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10)
+    for put in (queue.put, queue.put_urgent, queue.put_alone):
+        with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="can't start"):
+            patched.setattr(threading.Thread, "start", fail)
+            put(1)
+        assert handled == []
+    queue.put(2)
+    until(lambda: handled == [1, 1, 1, 2])
     queue.close()

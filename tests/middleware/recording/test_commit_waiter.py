@@ -9,10 +9,14 @@ from math import ceil
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 import uvloop
 
+from octy_middleware import ConfigurationError
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
+from octy_middleware.recording.async_waiters import TrioWaiter, make_waiter
 from octy_middleware.recording.commit_waiter import TaskWaiter, ThreadWaiter, settle
 
 DECISION = AuthDecision(Outcome.UNKNOWN_KEY)
@@ -63,12 +67,31 @@ def test_waiters_of_threads_and_event_loops_are_settled_together(new_loop: NewLo
 @LOOPS
 def test_waiter_that_is_settled_before_the_wait_does_not_wait(new_loop: NewLoop) -> None:
     async def wait() -> object:
-        waiter = TaskWaiter()
+        waiter, other = TaskWaiter(), TaskWaiter()
+        settle([(waiter, DECISION), (other, DECISION)])
+        await waiter.wait(60)
+        await asyncio.sleep(0)  # both have been woken
+        await other.wait(60)
+        return waiter.result == other.result == DECISION
+
+    assert run(new_loop, wait)
+
+
+def test_waiter_in_trio_that_is_settled_before_the_wait_does_not_wait() -> None:
+    async def wait() -> object:
+        waiter = make_waiter()
+        assert isinstance(waiter, TrioWaiter)
         settle([(waiter, DECISION)])
+        await trio.testing.wait_all_tasks_blocked()  # it has been woken
         await waiter.wait(60)
         return waiter.result
 
-    assert run(new_loop, wait) == DECISION
+    assert trio.run(wait) == DECISION
+
+
+def test_server_that_runs_neither_asyncio_nor_trio_is_told_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match="run the app on an asyncio or trio server"):
+        make_waiter()
 
 
 @LOOPS

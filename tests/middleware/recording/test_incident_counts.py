@@ -7,27 +7,12 @@ import pytest
 from sqlalchemy import text
 from support.world import Keys, World, listening
 
+from middleware.recording.events import NOW, UNKNOWN, event
 from octy_middleware import Outcome
 from octy_middleware.equal_work import DECOY_SUBJECT_PREFIX
-from octy_middleware.http.event import OVERFLOW, AuthEvent, Description
+from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.recording import incident_counts
 from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES, NOT_KEPT
-from octy_middleware.recording.outcome_writer import OutcomeWriter
-
-NOW = 1_800_000_000.0
-UNKNOWN = Keys("", "", "", "", "sk_guess")
-
-
-def make_outcome_writer(world: World, **options: int) -> OutcomeWriter:
-    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
-    return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
-
-
-def event(
-    keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, *, at: float = NOW, source: str = "203.0.113.9"
-) -> AuthEvent:
-    network = source.rsplit(".", 1)[0] + ".0/24"
-    return AuthEvent(outcome, at, source, network, keys.public_key, description=Description("curl/8.5", request_id="r"))
 
 
 def many(number: int, keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, **what: object) -> list[AuthEvent]:
@@ -55,7 +40,7 @@ def close(world: World, at: float = NOW) -> None:
 
 
 def test_counts_hold_attempts_before_in_and_after_the_opening_commit(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     outcome_writer.write(many(12, keys, at=NOW - 600, source="198.51.100.7"))
     outcome_writer.write(many(7, keys, at=NOW - 120))
     outcome_writer.write(many(3, keys, at=NOW))
@@ -67,7 +52,7 @@ def test_counts_hold_attempts_before_in_and_after_the_opening_commit(world: Worl
 
 
 def test_failures_before_the_streak_are_left_out(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     start = NOW // 60 * 60
     outcome_writer.write([*many(5, keys, at=start), event(keys, Outcome.ACCEPTED, at=start + 1)])
     outcome_writer.write([*many(4, keys, at=start + 2), event(keys, Outcome.ACCEPTED, at=start + 3)])
@@ -83,12 +68,12 @@ def test_failures_before_the_streak_are_left_out(world: World) -> None:
 def test_batch_with_success_before_the_streak_counts_from_the_streak_on(world: World) -> None:
     keys = world.register()
     batch = [*many(9, keys, at=NOW), event(keys, Outcome.ACCEPTED, at=NOW + 1), *many(30, keys, at=NOW + 2)]
-    make_outcome_writer(world).write(batch)
+    world.outcome_writer(NOW).write(batch)
     assert by_source(world, incidents(world)[0]) == {"203.0.113.9": 30}
 
 
 def test_each_incident_of_a_key_has_its_own_counts(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     outcome_writer.write(many(20, keys, at=NOW))
     close(world, NOW + 1)
     outcome_writer.write([*many(5, keys, at=NOW + 2), event(keys, Outcome.ACCEPTED, at=NOW + 3)])
@@ -101,7 +86,7 @@ def test_each_incident_of_a_key_has_its_own_counts(world: World) -> None:
 
 
 def test_an_incident_by_the_source_rule_counts_the_failures_of_other_networks_too(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     right = event(keys, Outcome.ACCEPTED, source="192.0.2.1")
     for _ in range(5):
         outcome_writer.write([*many(4, keys), right, *many(1, keys, source="198.51.100.7"), right])
@@ -110,7 +95,7 @@ def test_an_incident_by_the_source_rule_counts_the_failures_of_other_networks_to
 
 
 def test_failures_of_quiet_time_are_counted_in_the_next_incident(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     with world.database.write() as connection:
         connection.execute(text("UPDATE key_pair SET quiet_until = :at"), {"at": int((NOW + 10) * 1e6)})
     for second in range(3):
@@ -121,7 +106,7 @@ def test_failures_of_quiet_time_are_counted_in_the_next_incident(world: World) -
 
 
 def test_deleted_first_attempts_are_counted_without_a_source(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     outcome_writer.write(many(15, keys, at=NOW - 100 * 86_400))
     with world.database.write() as connection:
         connection.execute(text("DELETE FROM attempt"))  # as retention does after 90 days
@@ -130,7 +115,7 @@ def test_deleted_first_attempts_are_counted_without_a_source(world: World) -> No
 
 
 def test_counts_are_by_minute_on_the_first_day_and_by_hour_afterwards(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     outcome_writer.write(many(20, keys))
     minute = int(NOW) // 60
     for later in (1_439, 1_440, 1_441, 3_000, 3_001):
@@ -143,7 +128,7 @@ def test_counts_are_by_minute_on_the_first_day_and_by_hour_afterwards(world: Wor
 
 
 def test_sources_beyond_the_limit_share_one_row(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     numbers = [*range(20), *range(NAMED_SOURCES + 500)]
     for start in range(0, len(numbers), 100):
         outcome_writer.write(
@@ -160,7 +145,7 @@ def test_sources_beyond_the_limit_share_one_row(world: World) -> None:
 @pytest.mark.parametrize("open_incident", [False, True])
 def test_wrong_unknown_and_retired_write_the_same_number_of_rows(world: World, open_incident: bool) -> None:
     """Equal work (T7): known and new sources, before and after an incident is open."""
-    keys, old, outcome_writer = world.register(), world.register("old"), make_outcome_writer(world)
+    keys, old, outcome_writer = world.register(), world.register("old"), world.outcome_writer(NOW)
     if open_incident:
         outcome_writer.write(many(25, keys))
     kinds = [
@@ -202,7 +187,7 @@ def added_rows() -> Iterator[list[int]]:
 
 
 def test_attempts_without_an_incident_are_counted_under_a_decoy(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     outcome_writer.write([*many(19, keys), *many(40, UNKNOWN, Outcome.UNKNOWN_KEY)])
     assert {
         subject.startswith(DECOY_SUBJECT_PREFIX) for (subject,) in world.rows("SELECT subject FROM incident_count")
@@ -210,7 +195,7 @@ def test_attempts_without_an_incident_are_counted_under_a_decoy(world: World) ->
 
 
 def test_uses_of_a_retired_key_pair_are_counted_under_its_public_key(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW)
     outcome_writer.write([*many(3, keys, Outcome.RETIRED), *many(8, keys, Outcome.RETIRED_WRONG)])
     assert by_source(world, keys.public_key) == {"203.0.113.9": 3}
     assert len(by_time(world, keys.public_key)) == 1

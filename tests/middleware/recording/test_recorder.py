@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 
+import pytest
 from support.until import until
 from support.world import FakeRequest
 
@@ -49,7 +50,7 @@ def submit(recorder: Recorder, event: AuthEvent) -> ThreadWaiter:
 
 
 def told(waiter: ThreadWaiter) -> Outcome | None:
-    """Return what the client of a ticket is told."""
+    """Return what the waiting client is told."""
     waiter.wait(60)
     assert isinstance(waiter.result, AuthDecision)
     assert waiter.result.event is None
@@ -61,8 +62,7 @@ def test_events_queued_during_a_commit_are_one_batch() -> None:
     recorder = Recorder(writer.write, queue_limit=100, batch_delay=0)
     writer.released.clear()
     first = submit(recorder, one())
-    while recorder.health().queued != 0:
-        pass
+    until(lambda: recorder.health().queued == 0)
     rest = [submit(recorder, one(number=n)) for n in range(30)]
     assert first.result is None
     writer.released.set()
@@ -175,8 +175,7 @@ def test_full_queue_answers_refusals_503_and_makes_accepted_requests_wait() -> N
     writer.released.clear()
     recorder = Recorder(writer.write, queue_limit=3, batch_delay=0)
     submit(recorder, one())
-    while recorder.health().queued:
-        pass
+    until(lambda: recorder.health().queued == 0)
     for _ in range(3):
         submit(recorder, one())
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
@@ -207,8 +206,7 @@ def test_attempt_whose_client_has_waited_too_long_is_recorded() -> None:
     writer.released.clear()
     recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
     submit(recorder, one()).cancelled = True  # while its commit is under way
-    while recorder.health().queued:
-        pass
+    until(lambda: recorder.health().queued == 0)
     late, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
     late.cancelled = True
     writer.released.set()
@@ -239,6 +237,39 @@ def test_reserve_is_shared_by_keys_and_lost_events_are_counted() -> None:
     assert writer.outcomes.count(Outcome.ACCEPTED) == 3
     assert 20 <= own < 100
     assert own + recorder.health().lost == 1000
+
+
+def fill_reserve(recorder: Recorder, writer: FakeWriter) -> None:
+    """Queue more wrong secrets of one key than fit during a slow commit, which is released then."""
+    writer.released.clear()
+    submit(recorder, one())
+    until(lambda: recorder.health().queued == 0)
+    for _ in range(100):
+        submit(recorder, one())
+    writer.released.set()
+
+
+def test_each_time_that_verified_refusals_are_dropped_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=3, batch_delay=0)
+    for _ in range(2):
+        fill_reserve(recorder, writer)
+        recorder.flush()
+    recorder.close()
+    assert caplog.text.count("failed attempts are dropped") == 2
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError("a bug"), DatabaseUnavailableError("away at the exit")])
+def test_lost_events_leave_their_places_in_the_reserve(fault: Exception) -> None:
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=3, batch_delay=0)
+    writer.fault = fault
+    fill_reserve(recorder, writer)
+    recorder.close()
+    writer.fault = None
+    fill_reserve(recorder, writer)
+    recorder.close()
+    assert len(writer.outcomes) > 30  # the first commit, the queue, and the key's part of the reserve
 
 
 def test_full_queue_of_a_slow_database_keeps_the_wrong_secret_that_is_answered_503() -> None:
@@ -279,8 +310,7 @@ def test_event_recorded_after_close_during_a_commit_is_written() -> None:
     recorder = Recorder(writer.write, queue_limit=10, batch_delay=0)
     writer.released.clear()
     submit(recorder, one())
-    while recorder.health().queued:
-        pass
+    until(lambda: recorder.health().queued == 0)
     closing = threading.Thread(target=recorder.close)
     closing.start()
     writer.released.set()
@@ -306,3 +336,19 @@ def test_hanging_commit_counts_as_unavailable_database() -> None:
     assert told(first) is Outcome.WRONG_SECRET
     recorder.close()
     assert writer.outcomes == [Outcome.WRONG_SECRET] * 3
+
+
+def test_event_before_whose_response_no_commit_is_possible_is_queued() -> None:
+    """A host that stops the process after each response must not wait for a database that is away."""
+    writer = FakeWriter()
+    recorder = Recorder(writer.write, queue_limit=10, batch_delay=60.0)
+    assert recorder.record(one(Outcome.ACCEPTED))
+    recorder.commit_before_response()
+    assert not recorder.record(one(Outcome.ACCEPTED))
+    writer.fault = DatabaseUnavailableError("away")
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
+    assert recorder.record(one(Outcome.ACCEPTED))
+    writer.fault = None
+    until(lambda: recorder.health().last_error == "")
+    recorder.close()
+    assert sorted(writer.outcomes) == ["accepted", "accepted", "wrong_secret"]

@@ -84,14 +84,14 @@ def test_streak_times_never_decrease_when_the_clock_is_set_back() -> None:
 
 
 DESCRIPTIONS = st.builds(Description, request_id=st.text("ab", max_size=2))
-HITS = st.lists(
+RESULTS = st.lists(
     st.builds(AttemptResult, st.booleans(), st.sampled_from([A, B]), st.floats(0, 1e9), DESCRIPTIONS), max_size=60
 )
 
 
-@given(HITS, st.lists(st.integers(1, 8), max_size=60), st.integers(2, 6))
+@given(RESULTS, st.lists(st.integers(1, 8), max_size=60), st.integers(2, 6))
 def test_folding_a_batch_equals_one_by_one(results: list[AttemptResult], cuts: list[int], threshold: int) -> None:
-    """However the same hits are cut into batches, streaks and the first crossing are those of one by one."""
+    """However the same results are cut into batches, streaks and the first rule match are those of one by one."""
     one_by_one, batched = fold({}, [], threshold), fold({}, [], threshold)
     first_single = first_batched = None
     for result in results:
@@ -107,7 +107,7 @@ def test_folding_a_batch_equals_one_by_one(results: list[AttemptResult], cuts: l
     assert first_batched == first_single
 
 
-@given(HITS)
+@given(RESULTS)
 def test_no_streak_is_longer_than_the_failures(results: list[AttemptResult]) -> None:
     streaks = fold({}, results, 20).streaks
     failures = sum(not result.success for result in results)
@@ -128,7 +128,7 @@ def test_real_login_log_matches_where_the_policy_says() -> None:
             AttemptResult(row["outcome"] == "accepted", network, float(number), numbered(number))
         )
     rule_matches = {user: fold({}, some, 20).rule_match for user, some in results.items()}
-    found = {user: (int(c.request_id), c.length, str(c.rule)) for user, c in rule_matches.items() if c}
+    found = {user: (int(m.request_id), m.length, str(m.rule)) for user, m in rule_matches.items() if m}
     assert found == {
         "root": (145, 20, "key"),
         "elastic_user_0": (201, 20, "key"),

@@ -5,34 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.world import FakeRequest, Keys, World
 
+from middleware.recording.events import NOW, event
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.event import AuthEvent, Description
+from octy_middleware.http.event import Description
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.recording.streak import AttemptResult, Rule
 from octy_middleware.recording.window_rule import WindowRule, match_window
-
-NOW = 1_800_000_000.0
-LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
-
-
-def make_outcome_writer(world: World, window: WindowRule) -> OutcomeWriter:
-    return OutcomeWriter(world.database, clock=lambda: NOW, window=window, **LIMITS)
-
-
-def event(keys: Keys, at: float, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
-    description = Description(request_id=str(number))
-    return AuthEvent(outcome, at, "203.0.113.9", "203.0.113.0/24", keys.public_key, description=description)
 
 
 def attack(outcome_writer: OutcomeWriter, keys: Keys, failures: int, *, every: float, begin: float = NOW) -> None:
     """Fail so many times, each followed by a success: no streak ever grows."""
     for number in range(failures):
         at = begin + number * every
-        outcome_writer.write([event(keys, at, number=number), event(keys, at, Outcome.ACCEPTED)])
+        outcome_writer.write([event(keys, number=number, at=at), event(keys, Outcome.ACCEPTED, at=at)])
 
 
-def cases(world: World) -> list[tuple]:
+def incidents(world: World) -> list[tuple]:
     return world.rows("SELECT rule, length, request_id FROM incident ORDER BY id")
 
 
@@ -42,13 +31,13 @@ def test_window_rule_is_off_by_default(world: World) -> None:
         for _ in range(30):
             for secret in ("wrong", None):
                 authenticator.decide(FakeRequest(keys.basic(secret)))
-    assert cases(world) == []
+    assert incidents(world) == []
 
 
 def test_failure_that_fills_the_window_opens_one_incident(world: World) -> None:
     keys = world.register()
-    attack(make_outcome_writer(world, WindowRule(10, 600)), keys, 30, every=20)
-    assert cases(world) == [("window", 10, "9")]
+    attack(world.outcome_writer(NOW, window=WindowRule(10, 600)), keys, 30, every=20)
+    assert incidents(world) == [("window", 10, "9")]
 
 
 def test_window_setting_reaches_the_outcome_writer(world: World) -> None:
@@ -57,38 +46,38 @@ def test_window_setting_reaches_the_outcome_writer(world: World) -> None:
         for _ in range(5):
             for secret in ("wrong", None):
                 authenticator.decide(FakeRequest(keys.basic(secret)))
-    assert [rule for rule, *_ in cases(world)] == ["window"]
+    assert [rule for rule, *_ in incidents(world)] == ["window"]
 
 
 def test_failures_further_apart_than_the_window_do_not_match(world: World) -> None:
     keys = world.register()
-    attack(make_outcome_writer(world, WindowRule(10, 600)), keys, 40, every=100)
-    assert cases(world) == []
+    attack(world.outcome_writer(NOW, window=WindowRule(10, 600)), keys, 40, every=100)
+    assert incidents(world) == []
 
 
 def test_window_match_names_the_failure_that_filled_the_window(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world, WindowRule(10, 600))
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW, window=WindowRule(10, 600))
     attack(outcome_writer, keys, 7, every=1)
-    mixed = [(event(keys, NOW + 9, number=100 + n), event(keys, NOW + 9, Outcome.ACCEPTED)) for n in range(6)]
+    mixed = [(event(keys, number=100 + n, at=NOW + 9), event(keys, Outcome.ACCEPTED, at=NOW + 9)) for n in range(6)]
     outcome_writer.write([each for both in mixed for each in both])
-    assert cases(world) == [("window", 10, "102")]
+    assert incidents(world) == [("window", 10, "102")]
 
 
 def test_key_streak_names_the_rule_when_the_window_matches_too(world: World) -> None:
     keys = world.register()
-    make_outcome_writer(world, WindowRule(20, 600)).write([event(keys, NOW, number=n) for n in range(20)])
-    assert [rule for rule, *_ in cases(world)] == ["key"]
+    world.outcome_writer(NOW, window=WindowRule(20, 600)).write([event(keys, number=n) for n in range(20)])
+    assert [rule for rule, *_ in incidents(world)] == ["key"]
 
 
 def test_failures_before_a_closed_incident_are_not_counted_again(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world, WindowRule(10, 3600))
+    keys, outcome_writer = world.register(), world.outcome_writer(NOW, window=WindowRule(10, 3600))
     attack(outcome_writer, keys, 15, every=1)
     with world.database.write() as connection:
         run(connection, "UPDATE incident SET state = 'closed', closed_at = ?", int((NOW + 30) * 1e6))
     attack(outcome_writer, keys, 9, every=1, begin=NOW + 120)
-    assert len(cases(world)) == 1
+    assert len(incidents(world)) == 1
     attack(outcome_writer, keys, 1, every=1, begin=NOW + 130)
-    assert len(cases(world)) == 2
+    assert len(incidents(world)) == 2
 
 
 @pytest.mark.parametrize("state", ["retiring", "retired"])
@@ -96,8 +85,8 @@ def test_window_of_a_retiring_key_pair_opens_no_incident(world: World, state: st
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?", state)
-    attack(make_outcome_writer(world, WindowRule(5, 600)), keys, 10, every=1)
-    assert cases(world) == []
+    attack(world.outcome_writer(NOW, window=WindowRule(5, 600)), keys, 10, every=1)
+    assert incidents(world) == []
 
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 20), min_size=1, max_size=20))
