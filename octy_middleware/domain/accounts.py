@@ -219,17 +219,12 @@ def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(value, str) or len(value) > _MAX_FIELD_LENGTH or not (value.isprintable() or value == ""):
             raise InvalidInputError(f"{name} must be printable text of at most {_MAX_FIELD_LENGTH} characters")
         fields[name] = value.strip()
-    address = fields.get("contact_email_address")
-    if address is not None:
-        fields["contact_email_address"] = _checked_address(address)
+    if "contact_email_address" in fields:
+        address = normalize_mail_address(fields["contact_email_address"])
+        if address is None:
+            raise InvalidInputError("contact_email_address is not a valid mail address")
+        fields["contact_email_address"] = address
     webhook = fields.get("webhook_url")
     if webhook and not webhook.startswith(("https://", "http://")):
         raise InvalidInputError("webhook_url must begin with https://")
     return fields
-
-
-def _checked_address(text: str) -> str:
-    address = normalize_mail_address(text)
-    if address is None:
-        raise InvalidInputError("contact_email_address is not a valid mail address")
-    return address

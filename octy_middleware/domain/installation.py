@@ -4,23 +4,20 @@ The id is part of the names of task queues and of all workflow ids, so that inst
 namespace. A copy of a database contains the same id, but is at another location.
 """
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, update
+from sqlmodel import col, select
 
-from octy_middleware.clock import to_micros
-from octy_middleware.db.bulk_sql import run
+from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
+from octy_middleware.db.models import InstallationRow
 from octy_middleware.errors import ConfigurationError
 
 _ID_BYTES = 8
-_ROW = text("SELECT id, location FROM installation")
-_INSERT = "INSERT INTO installation (slot, id, location, created_at) VALUES (1, ?, ?, ?)"
-_UPDATE = "UPDATE installation SET id = ?, location = ?"
 
 Location = Mapping[str, Any]
 """Where a database is, as `Backend.location` returns it: plain JSON."""
@@ -40,9 +37,9 @@ class Installation:
         return is_same_location(self.recorded_location, self.current_location)
 
 
-def new_installation_id(random_hex: Callable[[int], str] = secrets.token_hex) -> str:
+def new_installation_id() -> str:
     """Return a fresh id: 16 hexadecimal digits."""
-    return random_hex(_ID_BYTES)
+    return secrets.token_hex(_ID_BYTES)
 
 
 def is_same_location(recorded: Location, found: Location) -> bool:
@@ -63,26 +60,16 @@ def is_same_location(recorded: Location, found: Location) -> bool:
 
 def load_installation(database: Database, connection: Connection) -> Installation | None:
     """Return the installation of this database, or None before it has one."""
-    row = connection.execute(_ROW).first()
-    return (
-        None
-        if row is None
-        else Installation(str(row[0]), _parse_location(row[1]), database.backend.location(connection))
-    )
-
-
-def _parse_location(location: Any) -> Location:
-    """Return JSON as a mapping: only the PostgreSQL driver parses it itself."""
-    loaded: Location = json.loads(location) if isinstance(location, str) else location
-    return loaded
+    row = connection.execute(select(col(InstallationRow.id), col(InstallationRow.location))).first()
+    return None if row is None else Installation(row[0], row[1], database.backend.location(connection))
 
 
 def read_installation_id(connection: Connection) -> str:
     """Return the installation's id. Raises ConfigurationError, with what to do, before there is one."""
-    found = connection.execute(_ROW).first()
+    found: str | None = connection.execute(select(col(InstallationRow.id))).scalar()
     if found is None:
         raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
-    return str(found[0])
+    return found
 
 
 def installation_id(database: Database) -> str:
@@ -100,10 +87,11 @@ def register_installation(
         return found
     location = database.backend.location(connection)
     created = Installation(new_id(), location, location)
-    run(connection, _INSERT, created.id, json.dumps(location), to_micros(now))
+    values = {"slot": 1, "id": created.id, "location": location, "created_at": utc(now)}
+    connection.execute(insert(InstallationRow), values)
     return created
 
 
 def record_location(connection: Connection, installation_id: str, location: Location) -> None:
     """Record the installation's id and the location of the database."""
-    run(connection, _UPDATE, installation_id, json.dumps(location))
+    connection.execute(update(InstallationRow).values(id=installation_id, location=dict(location)))

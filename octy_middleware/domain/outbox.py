@@ -5,7 +5,6 @@ ones gets a later position than those of accounts without (start-time fair queue
 delivers them.
 """
 
-import json
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 
@@ -72,7 +71,6 @@ def enqueue(
 
     `account_id`: for fairness between accounts; empty for kinds of which an account can't cause many.
     """
-    json.dumps(detail or {})  # a value that is not JSON fails here, where it is written
     priority = PRIORITY.get(kind, Priority.ANSWER)  # the relay logs an unknown kind
     connection.execute(
         insert(Outbox),

@@ -18,7 +18,6 @@ from octy_middleware.domain import outbox
 from octy_middleware.states import NoticeKind, WebhookState
 
 _NAMED_ACTORS = ("customer", "system")  # every other actor is shown as "staff", without the id
-
 _ANSWER_EVENTS = ("answered", "answer_amended")  # `incident_event.what`
 
 
@@ -59,8 +58,9 @@ def enqueue_webhook(
     Nothing is inserted for an account without a `webhook_url`.
     """
     key = f"{subject_id}/{event}/{number}"
+    url = select(Account.webhook_url).where(Account.id == account_id)
     known = select(Webhook.id).where(Webhook.key == key)
-    if not _webhook_url(connection, account_id) or connection.execute(known).first():
+    if not connection.execute(url).scalar() or connection.execute(known).first():
         return False
     webhook_id = uuid7(now)
     connection.execute(
@@ -70,10 +70,6 @@ def enqueue_webhook(
             account_id=account_id,
             event=event,
             data={"account_id": account_id, **data},
-            state=WebhookState.PENDING,
-            orders=1,
-            delivery_attempts=0,
-            last_error="",
             created_at=utc(now),
         )
     )
@@ -181,19 +177,8 @@ def _enqueue_for_incident(
 
 
 def _incident(connection: Connection, incident_id: str) -> Any:
-    columns = (
-        Incident.id,
-        Incident.account_id,
-        Incident.public_key,
-        Incident.rule,
-        Incident.length,
-        Incident.first_at,
-    )
+    columns = (Incident.id, Incident.account_id, Incident.public_key, Incident.rule, Incident.length, Incident.first_at)
     return connection.execute(select(*map(col, columns)).where(Incident.id == incident_id)).one()
-
-
-def _webhook_url(connection: Connection, account_id: str) -> str | None:
-    return connection.execute(select(Account.webhook_url).where(Account.id == account_id)).scalar()
 
 
 def _public_key(connection: Connection, pair_id: str | None) -> str | None:

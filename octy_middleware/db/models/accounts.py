@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Index, text
+from sqlalchemy import JSON
 from sqlmodel import Field
 
-from octy_middleware.db.columns import BIG, Table, time_column, time_or_none
+from octy_middleware.db.columns import BIG, Table, partial_index, time_column, time_or_none
 from octy_middleware.states import KeyPairState
 
 
@@ -23,9 +23,8 @@ class Account(Table, table=True):
     security_email: str  # follows the contact address after a delay: `domain.accounts.security_addresses`
     contact_changed_at: datetime | None = time_or_none()
     contact_takes_effect_at: datetime | None = time_or_none()  # when the changed address becomes the security address
-    contact_history: list[dict[str, Any]] = Field(
-        default_factory=list, sa_type=JSON
-    )  # replaced addresses: `domain.accounts`
+    # Replaced addresses: `domain.accounts`.
+    contact_history: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
     webhook_secret_version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     webhook_secret_changed_at: datetime | None = time_or_none()  # for a day after it, the previous secret signs too
     created_at: datetime = time_column()
@@ -36,21 +35,15 @@ class KeyPair(Table, table=True):
 
     __tablename__ = "key_pair"
     __table_args__ = (
-        Index(
-            "ix_key_pair_imported_scheme",
-            "imported_scheme",
-            sqlite_where=text("imported_scheme IS NOT NULL"),
-            postgresql_where=text("imported_scheme IS NOT NULL"),
-        ),
+        partial_index("ix_key_pair_imported_scheme", "imported_scheme", where="imported_scheme IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, max_length=36)
     account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
     public_key: str = Field(unique=True, max_length=200)
     secret_digest: str
-    imported_scheme: str | None = Field(
-        default=None, max_length=32
-    )  # of an imported hash, until the first successful request
+    # Of an imported hash, until the first successful request.
+    imported_scheme: str | None = Field(default=None, max_length=32)
     state: str = Field(default=KeyPairState.PENDING, max_length=16)
     cause: str = Field(max_length=16)
     replaced_by: str | None = Field(default=None, max_length=36)

@@ -3,25 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, text
+from sqlalchemy import JSON
 from sqlmodel import Field
 
-from octy_middleware.db.columns import BIG, Table, time_column, time_or_none
+from octy_middleware.db.columns import BIG, Table, partial_index, time_column, time_or_none
 from octy_middleware.states import IncidentState
 
 
 class Incident(Table, table=True):
     """One incident: which rule opened it, at which length of the streak, by which request."""
 
-    __table_args__ = (
-        Index(
-            "uq_incident_open",
-            "key_pair_id",
-            unique=True,
-            sqlite_where=text("closed_at IS NULL"),
-            postgresql_where=text("closed_at IS NULL"),
-        ),
-    )
+    __table_args__ = (partial_index("uq_incident_open", "key_pair_id", where="closed_at IS NULL", unique=True),)
 
     id: str = Field(primary_key=True, max_length=36)
     key_pair_id: str = Field(foreign_key="key_pair.id", index=True, max_length=36)

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, text
+from sqlalchemy import JSON
 from sqlmodel import Field
 
-from octy_middleware.db.columns import BIG, Table, time_column, time_or_none
+from octy_middleware.db.columns import BIG, Table, partial_index, time_column, time_or_none
 from octy_middleware.states import MailState, WebhookState
 
 
@@ -14,29 +14,9 @@ class Outbox(Table, table=True):
     """One message for Temporal, written in the same transaction as its cause."""
 
     __table_args__ = (
-        Index(
-            "ix_outbox_undelivered",
-            "priority",
-            "position",
-            "id",
-            sqlite_where=text("delivered_at IS NULL"),
-            postgresql_where=text("delivered_at IS NULL"),
-        ),
-        Index(
-            "ix_outbox_subject",
-            "subject_id",
-            "id",
-            sqlite_where=text("delivered_at IS NULL"),
-            postgresql_where=text("delivered_at IS NULL"),
-        ),
-        Index(
-            "ix_outbox_account",
-            "account_id",
-            "priority",
-            "position",
-            sqlite_where=text("delivered_at IS NULL"),
-            postgresql_where=text("delivered_at IS NULL"),
-        ),
+        partial_index("ix_outbox_undelivered", "priority", "position", "id", where="delivered_at IS NULL"),
+        partial_index("ix_outbox_subject", "subject_id", "id", where="delivered_at IS NULL"),
+        partial_index("ix_outbox_account", "account_id", "priority", "position", where="delivered_at IS NULL"),
         {"sqlite_autoincrement": True},
     )
 
@@ -51,9 +31,8 @@ class Outbox(Table, table=True):
     delivered_at: datetime | None = time_or_none()
     delivery_attempts: int = 0
     last_error: str = ""
-    leased_by: str = Field(
-        default="", max_length=64, sa_column_kwargs={"server_default": ""}
-    )  # the relay that delivers it
+    # The relay that delivers it.
+    leased_by: str = Field(default="", max_length=64, sa_column_kwargs={"server_default": ""})
     leased_until: datetime | None = time_or_none()  # then another relay may take it
 
 
@@ -83,9 +62,8 @@ class Mail(Table, table=True):
     created_at: datetime = time_column()
     attempted_at: datetime | None = time_or_none()  # start of the last attempt
     sent_at: datetime | None = time_or_none()
-    joined_mail: str = Field(
-        default="", max_length=100, sa_column_kwargs={"server_default": ""}
-    )  # key of the mail that contains this alert; empty: a mail of its own
+    # Key of the mail that contains this alert; empty: a mail of its own.
+    joined_mail: str = Field(default="", max_length=100, sa_column_kwargs={"server_default": ""})
 
 
 class AlertHold(Table, table=True):

@@ -64,9 +64,7 @@ class IncidentCount(Table, table=True):
     __tablename__ = "incident_count"
     __table_args__: ClassVar[dict[str, Any]] = {"sqlite_with_rowid": False}
 
-    subject: str = Field(
-        primary_key=True, max_length=200
-    )  # an incident's id, the public key of a retired pair, or a decoy
+    subject: str = Field(primary_key=True, max_length=200)  # an incident, the public key of a retired pair, or a decoy
     bucket: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     source: str = Field(primary_key=True, max_length=64)
     count: int = Field(sa_type=BigInteger)

@@ -2,10 +2,9 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, text
 from sqlmodel import Field
 
-from octy_middleware.db.columns import Table, time_column, time_or_none
+from octy_middleware.db.columns import Table, partial_index, time_column, time_or_none
 from octy_middleware.states import RegenerationState
 
 
@@ -13,12 +12,8 @@ class Regeneration(Table, table=True):
     """The issue or replacement of a key pair. At most one for an account is open and not collected."""
 
     __table_args__ = (
-        Index(
-            "uq_regeneration_open",
-            "account_id",
-            unique=True,
-            sqlite_where=text("collected_at IS NULL AND finished_at IS NULL"),
-            postgresql_where=text("collected_at IS NULL AND finished_at IS NULL"),
+        partial_index(
+            "uq_regeneration_open", "account_id", where="collected_at IS NULL AND finished_at IS NULL", unique=True
         ),
     )
 
