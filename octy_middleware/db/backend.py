@@ -1,7 +1,8 @@
 """The interface that SQLite and PostgreSQL implement for `Database`, and which writers may run at the same time."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import Protocol
 
@@ -41,8 +42,11 @@ class Listener(Protocol):
         """Stop listening."""
 
 
-class Backend(Protocol):
-    """One database of one kind. An outage raises DatabaseUnavailableError, or an error that `is_outage` knows."""
+class Backend(ABC):
+    """One database of one kind. An outage raises DatabaseUnavailableError, or an error that `is_outage` knows.
+
+    A kind that has nothing to do for a method inherits it: it does nothing.
+    """
 
     url: URL
     """How it is reached. Its text hides the password, in whichever part of the URL it was given."""
@@ -53,15 +57,19 @@ class Backend(Protocol):
     separation_hint: str
     """What to do when tables with our names that are not ours exist there, for error texts."""
 
+    @abstractmethod
     def make_engine(self) -> Engine:
         """Return an engine whose connections are made on first use; transactions are begun by `begin`."""
 
     def hold_write_lock(self, timeout: float) -> AbstractContextManager[None]:
         """Wait for the lock of writers that is taken before the connection, where there is one."""
+        return nullcontext()
 
+    @abstractmethod
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """Begin a transaction that writes, or without a mode a read-only one. Raises StandbyError."""
 
+    @abstractmethod
     def begin_batch(
         self, connection: Connection, public_keys: Sequence[str] | None, queries: Queries, timeout: float
     ) -> list[list[Row]]:
@@ -70,9 +78,11 @@ class Backend(Protocol):
         Without keys other recorders are locked out. Raises what `begin` raises.
         """
 
+    @abstractmethod
     def commit_batch(self, connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
         """Write and commit a recorder's transaction."""
 
+    @abstractmethod
     def is_current(self, connection: Connection) -> bool:
         """Whether an open connection still leads to this database, as far as that can be known without a message."""
 
@@ -82,6 +92,7 @@ class Backend(Protocol):
     def add_lock_rows(self, connection: Connection) -> None:
         """Insert the missing rows that writers lock, where they lock rows."""
 
+    @abstractmethod
     def notify(self, connection: Connection) -> None:
         """Wake listeners once the transaction has committed."""
 
@@ -94,11 +105,13 @@ class Backend(Protocol):
     def after_commit(self, connection: Connection) -> None:
         """Do what `notify` and `mark_erased` asked for."""
 
+    @abstractmethod
     def listen(self) -> Listener:
         """Return a listener for messages in the outbox."""
 
     def is_missing(self) -> bool:
         """Whether there is no database yet. A database that does not answer is an outage instead."""
+        return False
 
     def create(self) -> None:
         """Create the empty database, where that is not left to the server's owner."""
@@ -108,16 +121,20 @@ class Backend(Protocol):
 
     def schemas_without_usage(self, connection: Connection) -> str:
         """Return the schemas of the `search_path` on which this role has no USAGE right, or an empty text."""
+        return ""
 
     def is_standby(self, error: BaseException | None) -> bool:
         """Whether the driver's error says that the server takes no writes."""
+        return False
 
     def discard_connections(self) -> None:
         """Have every connection made until now closed at its next use."""
 
+    @abstractmethod
     def setup_hint(self, error: BaseException | None) -> str:
         """Return what the operator must do when the database refuses a statement; empty for any other error."""
 
+    @abstractmethod
     def is_outage(self, error: BaseException | None) -> bool:
         """Whether the driver's error is an outage and not a bug of ours."""
 
@@ -127,9 +144,11 @@ class Backend(Protocol):
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """Update the planner's statistics after many inserts, in the transaction that made them."""
 
+    @abstractmethod
     def integrity_problem(self, connection: Connection) -> str:
         """Return the damage of the stored data that a quick check finds, or an empty text."""
 
+    @abstractmethod
     def location(self, connection: Connection) -> dict[str, object]:
         """Return what distinguishes this database from a copy of it, as plain JSON (`domain.installation`)."""
 
@@ -141,8 +160,3 @@ class Backend(Protocol):
 
     def after_fork(self) -> None:
         """Let writers begin again, in the parent."""
-
-
-def has_class_name(error: BaseException | None, names: Iterable[str]) -> bool:
-    """Whether a driver's error is of one of these classes, by name: the driver may not be imported."""
-    return not set(names).isdisjoint(kind.__name__ for kind in type(error).__mro__)

@@ -53,21 +53,18 @@ def mark_changed(connection: Connection, *public_keys: str) -> None:
     Call it before the rows of the change feed are written: it takes the feed's lock, so that the rows of all processes
     are committed in order.
     """
-    if backend := connection.info.get(_BACKEND):
-        backend.lock_feed(connection)
+    connection.info[_BACKEND].lock_feed(connection)
     connection.info.setdefault(_CHANGED_KEYS, []).extend(public_keys)
 
 
 def notify(connection: Connection) -> None:
     """Wake all outbox listeners once the caller's transaction has committed."""
-    if backend := connection.info.get(_BACKEND):
-        backend.notify(connection)
+    connection.info[_BACKEND].notify(connection)
 
 
 def mark_erased(connection: Connection) -> None:
     """Have a secret that this transaction erases removed from the database's files too, after the commit."""
-    if backend := connection.info.get(_BACKEND):
-        backend.mark_erased(connection)
+    connection.info[_BACKEND].mark_erased(connection)
 
 
 class Database:
@@ -125,29 +122,13 @@ class Database:
         return pinned
 
     def query(self, pinned: PinnedConnection, statement: Callable[[Connection], _Result]) -> _Result:
-        """Return the result of one SELECT, run without a transaction on the pinned connection.
+        """Return the result of one SELECT, run by the driver itself without a transaction on the pinned connection.
 
         It is repeated on a new connection when this one turns out to be closed: nothing was changed by it.
         """
         detect_fork()
-        with self._translate_errors():
-            retried = False
-            for _ in range(_MAX_RECONNECTS):  # a restarted server has closed all of them
-                driver = None
-                try:
-                    with self._use_pinned(pinned) as connection:
-                        driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
-                        return statement(connection)
-                except Exception as error:
-                    if self._is_disconnect(error, driver):
-                        continue
-                    if retried or not self._is_standby(error):
-                        raise
-                    retried = True
-        raise DatabaseUnavailableError(f"{self.backend.display_name} closes every connection")
-
-    def _is_disconnect(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
-        return driver is not None and self.engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
+        with self._translate_errors(), self._use_pinned(pinned) as connection:
+            return self._run_first(connection, statement)
 
     def _is_standby(self, error: Exception) -> bool:
         """Whether the error says that the server is a standby; if so, discard all connections made until now."""
@@ -256,7 +237,7 @@ class Database:
     ) -> Iterator[tuple[Connection, _Result]]:
         """Take a connection and begin a transaction on it."""
         with self._connect_from_pool() if pinned is None else self._use_pinned(pinned) as connection:
-            found = self._begin(connection, begin)
+            found = self._run_first(connection, begin)
             connection.info[_BACKEND] = self.backend
             yield connection, found
 
@@ -269,15 +250,15 @@ class Database:
         except InvalidRequestError as error:  # the file changed at every attempt of the pool
             raise DatabaseUnavailableError(f"{self.backend.display_name} is being replaced: {error}") from error
 
-    def _begin(self, connection: Connection, begin: Callable[[Connection], _Result]) -> _Result:
-        """Begin on an open connection to the primary. Others are replaced first: nothing was written on them yet."""
+    def _run_first(self, connection: Connection, statement: Callable[[Connection], _Result]) -> _Result:
+        """Run the first statement on an open connection to the primary; one that is neither is replaced before."""
         retried = False
         for _ in range(_MAX_RECONNECTS):  # a restarted server has closed all of them
             driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
             try:
-                return begin(connection)
+                return statement(connection)
             except Exception as error:
-                if not self._is_disconnect(error, driver):
+                if not self.engine.dialect.is_disconnect(error, driver, None):  # type: ignore[arg-type]
                     if retried or not self._is_standby(error):
                         raise
                     retried = True
@@ -332,7 +313,11 @@ def _backend_of(url: URL, busy_timeout: float) -> Backend:
 
         return SqliteBackend(url, busy_timeout)
     if name in ("postgresql", "postgres"):
-        from octy_middleware.db.postgres import PostgresBackend  # noqa: PLC0415
-
+        try:
+            from octy_middleware.db.postgres import PostgresBackend  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
+            ) from None
         return PostgresBackend(url, busy_timeout)
     raise ConfigurationError(f"database_url: {_URL_FORMS}")

@@ -18,8 +18,10 @@ _MAX_NAMES = 5  # in the error's text
 
 def check_foreign_tables(connection: Connection, backend: Backend) -> None:
     """Raise SchemaError, with what to do, when tables with our names exist without our version table."""
-    found = foreign_tables(connection)
-    if not found:
+    inspector = inspect(connection)
+    existing = {*inspector.get_table_names(), *inspector.get_view_names()}
+    found = sorted(TABLE_NAMES & existing)
+    if not found or VERSION_TABLE in existing:
         return
     shown = ", ".join(found[:_MAX_NAMES])
     more = f" and {len(found) - _MAX_NAMES} more" if len(found) > _MAX_NAMES else ""
@@ -27,10 +29,3 @@ def check_foreign_tables(connection: Connection, backend: Backend) -> None:
         f"{backend.display_name} has tables of others with the names of Octy's tables ({shown}{more}), and no table "
         f"{VERSION_TABLE} → {backend.separation_hint}"
     )
-
-
-def foreign_tables(connection: Connection) -> list[str]:
-    """Return the names of our tables that exist although our migrations never ran here."""
-    inspector = inspect(connection)
-    existing = {*inspector.get_table_names(), *inspector.get_view_names()}
-    return [] if VERSION_TABLE in existing else sorted(TABLE_NAMES & existing)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection
 
-_FORK_TIMEOUT = 1.0  # seconds that a fork waits for the current user
+_TIMEOUT = 1.0  # seconds that a fork, or a close, waits for the current user
 # In a forked child: the parent's connections that were in use at the fork. Collecting one would end it for both.
 _inherited: list[Connection] = []
 
@@ -44,9 +44,9 @@ class PinnedConnection:
                 self._drop()
                 raise
 
-    def close(self, timeout: float = 1.0) -> None:
-        """Close the connection, unless it is in use for longer than `timeout`; the next use opens another one."""
-        if self._lock.acquire(timeout=timeout):
+    def close(self) -> None:
+        """Close the connection, unless it is in use for long; the next use opens another one."""
+        if self._lock.acquire(timeout=_TIMEOUT):
             try:
                 self._drop()
             finally:
@@ -54,7 +54,7 @@ class PinnedConnection:
 
     def before_fork(self) -> None:
         """Wait for the current user, and close the connection: a child must not inherit it."""
-        self._paused_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT)
+        self._paused_for_fork = self._lock.acquire(timeout=_TIMEOUT)
         if self._paused_for_fork:
             self._drop()
 

@@ -4,17 +4,17 @@ The locks of writers are in `postgres_locks`, a recorder's transaction in `postg
 `postgres_errors`.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import ProtocolViolation
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from octy_middleware.db import postgres_errors
-from octy_middleware.db.backend import SCHEMA_OPTION, Listener, WriteMode
-from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row
-from octy_middleware.db.connection_info import POOLED
+from octy_middleware.db import postgres_batches, postgres_errors
+from octy_middleware.db.backend import SCHEMA_OPTION, Backend, Listener, WriteMode
 from octy_middleware.db.postgres_listener import CHANNEL, PostgresListener
 from octy_middleware.db.postgres_locks import (
     ADD_ROWS,
@@ -28,6 +28,7 @@ from octy_middleware.db.postgres_locks import (
     lock_row,
     lock_timeout,
 )
+from octy_middleware.db.postgres_pipeline import POOLED
 from octy_middleware.db.postgres_url import (
     driver_defaults,
     driver_options,
@@ -35,15 +36,7 @@ from octy_middleware.db.postgres_url import (
     with_hidden_password,
     without_schema,
 )
-from octy_middleware.errors import (
-    ConfigurationError,
-    DatabaseSetupError,
-    StandbyError,
-)
-
-if TYPE_CHECKING:
-    import psycopg
-    from sqlalchemy.pool import ConnectionPoolEntry
+from octy_middleware.errors import ConfigurationError, DatabaseSetupError, StandbyError
 
 _GENERATION = "octy_generation"  # in a connection's `info`: the generation that it was made in
 _DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
@@ -62,32 +55,30 @@ SELECT string_agg(nspname, ', ') FROM pg_namespace WHERE NOT has_schema_privileg
 _SHOWN_OPTIONS = ("host", "port", "service", SCHEMA_OPTION)  # options that an error may show
 
 
-class PostgresBackend:
+class PostgresBackend(Backend):
     """One database of a PostgreSQL server. See `Backend`."""
 
     closes_inherited = False  # closing it in a child would end the parent's session
+    begin_batch = staticmethod(postgres_batches.begin_batch)
+    commit_batch = staticmethod(postgres_batches.commit_batch)
+    is_standby = staticmethod(postgres_errors.is_standby)
+    is_outage = staticmethod(postgres_errors.is_outage)
+    setup_hint = staticmethod(postgres_errors.setup_hint)
+    redact_values = staticmethod(postgres_errors.redact)
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise ConfigurationError("database_url: the only driver is psycopg 3: give postgresql://…")
         if "@" in (url.host or ""):
-            raise ConfigurationError(
-                "database_url: in a password write @ as %40"
-            )  # else a part of the password is parsed as the host
+            # A part of the password was parsed as the host.
+            raise ConfigurationError("database_url: in a password write @ as %40")
         if not url.database:
             raise ConfigurationError("database_url: name the database: postgresql://<user>@<host>/<database>")
-        try:
-            from psycopg import ProgrammingError  # noqa: PLC0415
-            from psycopg.conninfo import make_conninfo  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
-            ) from None
         self.url = with_hidden_password(url)
         self.schema = schema_of(url)
         try:
             make_conninfo(**driver_options(self.url))
-        except ProgrammingError as error:
+        except psycopg.ProgrammingError as error:
             raise ConfigurationError(f"database_url: {str(error).strip()}") from None
         self._busy_timeout = busy_timeout
         self._generation = 0
@@ -113,15 +104,18 @@ class PostgresBackend:
         event.listen(engine, "handle_error", postgres_errors.redact_values)
         return engine
 
-    def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
+    def _set_up_session(self, driver: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
         """Make commits durable, whatever the server's default, and set the `search_path`.
 
         Raises ConfigurationError, with what to do, for a database that can't be used as it is.
         """
-        with _closed_on_error(driver):
+        try:
             self._set_up(driver, record)
+        except BaseException:
+            driver.close()  # the pool does not know it yet
+            raise
 
-    def _set_up(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
+    def _set_up(self, driver: psycopg.Connection[Any], record: ConnectionPoolEntry) -> None:
         pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
         pooled = record.info[POOLED] = pid != driver.info.backend_pid
         problem = self._setup_problem(driver, path if pooled else self.schema)
@@ -137,7 +131,7 @@ class PostgresBackend:
         if self.schema:
             driver.execute("SELECT set_config('search_path', %s, false)", (self.schema,)).close()
 
-    def _setup_problem(self, driver: "psycopg.Connection[Any]", path: str) -> str:
+    def _setup_problem(self, driver: psycopg.Connection[Any], path: str) -> str:
         """Return what is wrong with the database or the session's `search_path`, and what to do; or an empty text."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding not in _ENCODINGS:
@@ -151,11 +145,6 @@ class PostgresBackend:
                 f"ALTER ROLE … SET search_path = {self.schema}, for a role that Octy alone uses"
             )
         return ""
-
-    @contextmanager
-    def hold_write_lock(self, timeout: float) -> Iterator[None]:  # noqa: ARG002
-        """See `Backend`. The locks are on the server: `begin` takes them."""
-        yield
 
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """See `Backend`. One message to the server, which also shows whether the connection is still open."""
@@ -180,36 +169,18 @@ class PostgresBackend:
         elif not all(results):
             raise DatabaseSetupError(LOCK_ROWS_MISSING)
 
-    def begin_batch(
-        self, connection: Connection, public_keys: Sequence[str] | None, queries: Queries, timeout: float
-    ) -> list[list[Row]]:
-        """See `Backend`. One message to the server."""
-        from octy_middleware.db import postgres_batches  # noqa: PLC0415  # psycopg may not be installed
-
-        return postgres_batches.begin_batch(connection, public_keys, queries, timeout)
-
-    def commit_batch(self, connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
-        """See `Backend`. One message to the server."""
-        from octy_middleware.db import postgres_batches  # noqa: PLC0415
-
-        postgres_batches.commit_batch(connection, writes)
-
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. Whether it is still open, the next message to the server shows."""
         return not connection.invalidated and bool(connection.info[_GENERATION] == self._generation)
-
-    def is_standby(self, error: BaseException | None) -> bool:
-        """See `Backend`. SQLSTATE 25006."""
-        return postgres_errors.is_standby(error)
 
     def discard_connections(self) -> None:
         """See `Backend`."""
         self._generation += 1
 
-    def _note_generation(self, _dialect: object, record: "ConnectionPoolEntry", *_: object) -> None:
+    def _note_generation(self, _dialect: object, record: ConnectionPoolEntry, *_: object) -> None:
         record.info[_GENERATION] = self._generation  # before it is made: `discard_connections` may be called meanwhile
 
-    def _check_generation(self, _driver: object, record: "ConnectionPoolEntry", _proxy: object) -> None:
+    def _check_generation(self, _driver: object, record: ConnectionPoolEntry, _proxy: object) -> None:
         if record.info[_GENERATION] != self._generation:
             raise DisconnectionError("made before the last switch to a standby")
 
@@ -227,25 +198,9 @@ class PostgresBackend:
         """See `Backend`. The server delivers the notification after the commit."""
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
-    def mark_erased(self, connection: Connection) -> None:
-        """See `Backend`. Old rows are removed by the server's VACUUM, its WAL by checkpoints."""
-
-    def check_committed(self, connection: Connection) -> None:
-        """See `Backend`. The server confirmed the commit."""
-
-    def after_commit(self, connection: Connection) -> None:
-        """See `Backend`. The server sends the notification itself."""
-
     def listen(self) -> Listener:
         """See `Backend`."""
         return PostgresListener(self.url)
-
-    def is_missing(self) -> bool:
-        """See `Backend`. The server's owner creates databases."""
-        return False
-
-    def create(self) -> None:
-        """See `Backend`. The server's owner creates databases."""
 
     def create_schema(self, connection: Connection) -> None:
         """See `Backend`. An existing one is used without the right to create one."""
@@ -261,18 +216,6 @@ class PostgresBackend:
     def schemas_without_usage(self, connection: Connection) -> str:
         """See `Backend`. PostgreSQL skips them without an error."""
         return str(connection.exec_driver_sql(_WITHOUT_USAGE).scalar_one() or "")
-
-    def setup_hint(self, error: BaseException | None) -> str:
-        """See `Backend`."""
-        return postgres_errors.setup_hint(error)
-
-    def is_outage(self, error: BaseException | None) -> bool:
-        """See `Backend`. Operational errors include lost connections, lock timeouts and full disks."""
-        return postgres_errors.is_outage(error)
-
-    def redact_values(self, error: BaseException) -> None:
-        """See `Backend`."""
-        postgres_errors.redact(error)
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """See `Backend`. Until autovacuum does it, the planner takes new tables for empty ones."""
@@ -291,30 +234,9 @@ class PostgresBackend:
         system = connection.exec_driver_sql(_SYSTEM).scalar_one() if may_read else None
         return {"kind": "postgresql", "database": int(database), "system": system}
 
-    def restart(self) -> None:
-        """See `Backend`."""
 
-    def before_fork(self) -> None:
-        """See `Backend`."""
-
-    def after_fork(self) -> None:
-        """See `Backend`."""
-
-
-@contextmanager
-def _closed_on_error(driver: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Close a connection whose set-up fails: the pool does not know it yet."""
-    try:
-        yield
-    except BaseException:
-        driver.close()
-        raise
-
-
-def _pooling_problem(driver: "psycopg.Connection[Any]") -> str:
+def _pooling_problem(driver: psycopg.Connection[Any]) -> str:
     """Return what is wrong with the connection pooler, and what to do; or an empty text."""
-    from psycopg.errors import ProtocolViolation  # noqa: PLC0415
-
     try:
         driver.execute("BEGIN", prepare=False).close()
         driver.execute("ROLLBACK", prepare=False).close()
@@ -323,7 +245,7 @@ def _pooling_problem(driver: "psycopg.Connection[Any]") -> str:
     return ""
 
 
-def _fetch_all(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
+def _fetch_all(cursor: psycopg.Cursor[Any]) -> list[list[tuple[Any, ...]]]:
     """Return the rows of each statement of a message that returns rows."""
     results = []
     while True:

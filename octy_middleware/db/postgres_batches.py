@@ -15,7 +15,6 @@ from octy_middleware.db.bulk_sql import (
     results_of,
     to_arrays,
 )
-from octy_middleware.db.connection_info import POOLED
 from octy_middleware.db.postgres_locks import (
     IDLE,
     KEEP_DURABLE,
@@ -26,7 +25,7 @@ from octy_middleware.db.postgres_locks import (
     key_slots,
     lock_timeout,
 )
-from octy_middleware.db.postgres_pipeline import Statement, row_of, run_together
+from octy_middleware.db.postgres_pipeline import POOLED, Statement, row_of, run_together
 from octy_middleware.errors import DatabaseSetupError, DatabaseUnavailableError
 
 _BEGIN = WRITE.encode()
@@ -42,7 +41,7 @@ _COMMIT = b"COMMIT"
 def begin_batch(
     connection: Connection, public_keys: Sequence[str] | None, queries: Queries, timeout: float
 ) -> list[list[Row]]:
-    """Begin, lock the keys, and return the result of each query. Each statement sees what its locks waited for."""
+    """See `Backend`. One message to the server; each of its statements sees what its locks waited for."""
     mode = WriteMode.BULK_RECORDER if public_keys is None else WriteMode.RECORDER
     slots = key_slots(public_keys or ())
     asked = any(rows for _, rows in queries)
@@ -62,7 +61,7 @@ def begin_batch(
 
 
 def commit_batch(connection: Connection, writes: Sequence[tuple[Batch, InputRows]]) -> None:
-    """Write and commit. An error of a statement leaves the transaction open, and aborted."""
+    """See `Backend`. One message to the server. An error of a statement leaves the transaction open, and aborted."""
     statements: list[Statement] = [(batch.for_server, to_arrays(rows, batch.kinds)) for batch, rows in writes]
     *_, committed = run_together(connection, *statements, (_COMMIT, ()))
     if committed.command_status != _COMMIT:  # of an aborted transaction it is ROLLBACK, without an error

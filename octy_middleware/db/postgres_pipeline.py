@@ -7,31 +7,30 @@ of Python.
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import compress, count
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
+import psycopg
 from psycopg import OperationalError, errors, generators, pq
+from psycopg.abc import PQGen
+from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection
 
-from octy_middleware.db.connection_info import POOLED, PREPARED
-
-if TYPE_CHECKING:
-    import psycopg
-    from psycopg.abc import PQGen
-    from psycopg.pq.abc import PGconn, PGresult
-
+POOLED = "octy_pooled"
+"""In a connection's `info`: whether a pooler may lead each transaction to another session."""
+_PREPARED = "octy_prepared"  # in a connection's `info`: names of the session's prepared statements, by their text
 _NUMBERS = count(1)  # of prepared statements: a name is never used again
 
 Statement: TypeAlias = tuple[bytes, Sequence[bytes | None]]
 """A text with `$1`, `$2`, …, and its parameters in PostgreSQL's text form."""
 
 
-def run_together(connection: Connection, *statements: Statement) -> "list[PGresult]":
+def run_together(connection: Connection, *statements: Statement) -> list[PGresult]:
     """Run the statements, in order and in one message, and return the result of each.
 
     Raises the driver's error of the first that fails; those after it are not run.
     """
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    prepared = None if connection.info[POOLED] else connection.info.setdefault(PREPARED, {})
+    prepared = None if connection.info[POOLED] else connection.info.setdefault(_PREPARED, {})
     pgconn = driver.pgconn
     pgconn.enter_pipeline_mode()
     try:
@@ -48,12 +47,12 @@ def run_together(connection: Connection, *statements: Statement) -> "list[PGresu
     return list(compress(results, are_wanted))
 
 
-def row_of(result: "PGresult") -> list[bytes | None]:
+def row_of(result: PGresult) -> list[bytes | None]:
     """Return the only row of a result, in PostgreSQL's text form."""
     return [result.get_value(0, column) for column in range(result.nfields)]
 
 
-def _send(pgconn: "PGconn", statement: Statement, prepared: dict[bytes, bytes] | None) -> tuple[bool, ...]:
+def _send(pgconn: PGconn, statement: Statement, prepared: dict[bytes, bytes] | None) -> tuple[bool, ...]:
     """Queue a statement; return for each result that the server will send whether it is that of the statement."""
     text, values = statement
     if prepared is None:
@@ -68,7 +67,7 @@ def _send(pgconn: "PGconn", statement: Statement, prepared: dict[bytes, bytes] |
     return False, True
 
 
-def _receive(pgconn: "PGconn", number: int) -> "PQGen[list[PGresult]]":
+def _receive(pgconn: PGconn, number: int) -> PQGen[list[PGresult]]:
     """Send what is queued and return so many results. Reads while it writes, so neither side waits for the other."""
     yield from generators.send(pgconn)
     results: list[PGresult] = []

@@ -83,10 +83,6 @@ def _check_why_no_tables(database: Database) -> None:
 def _is_compatible(database: Database) -> bool:
     """Whether a newer schema is compatible with this release. A note about another version than this is stale."""
     with database.read() as connection:
-        if COMPATIBLE_COLUMN not in {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}:
-            return False
-        row = connection.exec_driver_sql(_COMPATIBLE).first()
-    if row is None or row[1] is None:
-        return False
-    version, _, oldest = str(row[1]).partition(":")
-    return version == row[0] and oldest <= SCHEMA_VERSION
+        found, note = connection.exec_driver_sql(_COMPATIBLE).one()
+    version, _, oldest = str(note).partition(":")
+    return bool(version == found) and oldest <= SCHEMA_VERSION

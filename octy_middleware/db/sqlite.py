@@ -3,8 +3,8 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,13 +12,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from octy_middleware.db.backend import ALREADY_EXISTS_HINT, Listener, WriteMode
+from octy_middleware.db.backend import ALREADY_EXISTS_HINT, Backend, Listener, WriteMode
 from octy_middleware.db.bulk_sql import Batch, InputRows, Queries, Row, fetch_many, sqlite_driver, to_json
 from octy_middleware.db.file_lock import FileLock, mode_for_writers, restrict_to_writers
 from octy_middleware.errors import ConfigurationError, DatabaseUnavailableError
 
 _FILE = "octy_file"  # in a connection's `info`: device and inode of its file
-_NOTIFY = "octy_rung"  # in a connection's `info`: `notify` was called in this transaction
+_NOTIFY = "octy_notify"  # in a connection's `info`: `notify` was called in this transaction
 _ERASED = "octy_erased"  # in a connection's `info`: `mark_erased` was called in this transaction
 _CHECKPOINT_TIMEOUT = 100  # milliseconds that a checkpoint waits for readers, and writers for it
 _POLL_INTERVAL = 0.02  # seconds between two checks of the wake-up file
@@ -30,7 +30,7 @@ _PRAGMAS = (
 )
 
 
-class SqliteBackend:
+class SqliteBackend(Backend):
     """One SQLite file. See `Backend`."""
 
     closes_inherited = True
@@ -70,11 +70,9 @@ class SqliteBackend:
         event.listen(engine, "checkout", check)
         return engine
 
-    @contextmanager
-    def hold_write_lock(self, timeout: float) -> Iterator[None]:
+    def hold_write_lock(self, timeout: float) -> AbstractContextManager[None]:
         """See `Backend`."""
-        with self._lock.hold(timeout):
-            yield
+        return self._lock.hold(timeout)
 
     def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:  # noqa: ARG002
         """See `Backend`."""
@@ -101,12 +99,6 @@ class SqliteBackend:
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. The file may have been removed or replaced."""
         return not connection.invalidated and bool(connection.info[_FILE] == _identity(self._path_text))
-
-    def lock_feed(self, connection: Connection) -> None:
-        """See `Backend`. There is only one writer anyway."""
-
-    def add_lock_rows(self, connection: Connection) -> None:
-        """See `Backend`. Writers lock the file."""
 
     def notify(self, connection: Connection) -> None:
         """See `Backend`."""
@@ -156,10 +148,8 @@ class SqliteBackend:
         """See `Backend`. A missing folder is an outage."""
         try:
             self.path.stat()
-        except FileNotFoundError:
-            return self.path.parent.is_dir()
-        except OSError:
-            return False
+        except OSError as error:
+            return isinstance(error, FileNotFoundError) and self.path.parent.is_dir()
         return False
 
     def create(self) -> None:
@@ -176,20 +166,6 @@ class SqliteBackend:
             hint = "create its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
             raise DatabaseUnavailableError(f"{self.path} can't be created ({error.strerror}): {hint}") from error
 
-    def create_schema(self, connection: Connection) -> None:
-        """See `Backend`. A file has one schema."""
-
-    def schemas_without_usage(self, connection: Connection) -> str:  # noqa: ARG002
-        """See `Backend`. A file has no rights by schema."""
-        return ""
-
-    def is_standby(self, error: BaseException | None) -> bool:  # noqa: ARG002
-        """See `Backend`. A file has no standby."""
-        return False
-
-    def discard_connections(self) -> None:
-        """See `Backend`."""
-
     def setup_hint(self, error: BaseException | None) -> str:
         """See `Backend`."""
         if not isinstance(error, sqlite3.OperationalError):
@@ -204,12 +180,6 @@ class SqliteBackend:
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. A file that is no database, or is damaged, raises the base class DatabaseError itself."""
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
-
-    def redact_values(self, error: BaseException) -> None:
-        """See `Backend`. Errors of SQLite contain none."""
-
-    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
-        """See `Backend`. SQLite's plans do not depend on the sizes of tables."""
 
     def integrity_problem(self, connection: Connection) -> str:
         """See `Backend`."""

@@ -3,6 +3,7 @@
 Alembic comes with the extra `worker`, so it is imported on use only.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,10 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
             _record_compatibility(connection, config)
             return found
     except CommandError as error:
-        if revision == "head" and _is_usable(database):
-            return read_schema_version(database)  # migrated by a newer, compatible release: nothing to do
+        if revision == "head":
+            with suppress(SchemaError):
+                check_schema(database)
+                return read_schema_version(database)  # migrated by a newer, compatible release: nothing to do
         raise _unknown_revision(read_schema_version(database), revision, error) from error
 
 
@@ -72,14 +75,6 @@ def downgrade(database: Database, revision: str = "-1") -> str | None:
             return found
     except CommandError as error:
         raise _unknown_revision(read_schema_version(database), revision, error) from error
-
-
-def _is_usable(database: Database) -> bool:
-    try:
-        check_schema(database)
-    except SchemaError:
-        return False
-    return True
 
 
 def _record_compatibility(connection: Connection, config: "Config") -> None:

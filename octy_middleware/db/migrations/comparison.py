@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Index, inspect
+from sqlalchemy import Connection, inspect
 
 from octy_middleware.db.models import METADATA
 
@@ -62,20 +62,16 @@ def _describe(change: tuple[Any, ...]) -> str:
 
 def _wrong_conditions(connection: Connection) -> Iterator[str]:
     """Compare the conditions of partial indexes, which Alembic does not: one keeps a key pair to one open incident."""
-    name = f"{connection.dialect.name}_where"
+    dialect = connection.dialect.name
     inspector = inspect(connection)
     for table in METADATA.sorted_tables:
         if not inspector.has_table(table.name):
             continue
         existing = {index["name"]: index.get("dialect_options", {}) for index in inspector.get_indexes(table.name)}
         for index in table.indexes:
-            if index.name in existing and _plain(existing[index.name].get(name)) != _plain(_condition(index, name)):
+            wanted = _plain(index.dialect_options[dialect]["where"])
+            if index.name in existing and _plain(existing[index.name].get(f"{dialect}_where")) != wanted:
                 yield f"the index {index.name} has another condition"
-
-
-def _condition(index: Index, name: str) -> object:
-    dialect, _, option = name.partition("_")
-    return index.dialect_options[dialect][option]
 
 
 def _plain(condition: object) -> str:

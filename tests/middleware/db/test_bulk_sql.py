@@ -1,11 +1,14 @@
 """Several queries in one statement, and writes that are committed together, on both databases."""
 
+import json
 import sqlite3
 
 import psycopg
 import pytest
 from support.world import World, listening
 
+from middleware.db.key_changes import changed_keys
+from octy_middleware.db import bulk_sql
 from octy_middleware.db.bulk_sql import Batch, InputRows, Query, fetch_many, run
 
 ECHO = Query(("input.name", "input.number"), "{input} WHERE input.number > 0", name="text", number="bigint")
@@ -71,18 +74,14 @@ def test_texts_come_back_as_they_were_passed(world: World, texts: list[str | Non
     assert [text for _, text in sorted(found)] == texts
 
 
-def public_keys(world: World) -> list[str]:
-    return [key for (key,) in world.rows("SELECT public_key FROM key_change ORDER BY seq")]
-
-
 def test_writes_are_committed_in_the_order_in_which_they_were_added(world: World) -> None:
     with world.database.write_batch({"pk_a"}) as transaction:
         transaction.add(ADD, [("pk_b", 1), ("pk_c", 1)])
         transaction.add(ADD, [])
         transaction.add(ADD, [(text, 2) for text in TEXTS])
         run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_a', 1)")  # at once
-        assert public_keys(world) == []
-    assert public_keys(world) == ["pk_a", "pk_b", "pk_c", *TEXTS]
+        assert changed_keys(world.database) == []
+    assert changed_keys(world.database) == ["pk_a", "pk_b", "pk_c", *TEXTS]
 
 
 def test_failed_write_leaves_nothing_and_the_next_transaction_works(world: World) -> None:
@@ -98,4 +97,10 @@ def test_failed_write_leaves_nothing_and_the_next_transaction_works(world: World
     with world.database.write_batch({"pk_a"}, (ECHO, [("a", 1)]), pinned=pinned) as transaction:
         assert transaction.found == [[["a", 1]]]
         transaction.add(ADD, [("pk_a", 1)])
-    assert public_keys(world) == ["pk_a"]
+    assert changed_keys(world.database) == ["pk_a"]
+
+
+def test_rows_are_encoded_alike_by_an_interpreter_without_the_c_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(text, 2**62, None, True) for text in TEXTS]
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert bulk_sql._make_encoder()(rows) == bulk_sql.to_json(rows)

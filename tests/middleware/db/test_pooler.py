@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import psycopg
@@ -15,7 +15,9 @@ from support.postgres import shared_server
 from support.until import until
 from support.world import FakeRequest, World
 
+from middleware.db.key_changes import changed_keys
 from octy_middleware import ConfigurationError, Database
+from octy_middleware.db.bulk_sql import Batch
 from octy_middleware.db.migrations import check_tables, upgrade
 from octy_middleware.db.schema_version import check_schema_if_available
 from octy_middleware.domain import key_pairs
@@ -83,6 +85,16 @@ def test_commits_are_durable_behind_a_transaction_pooler(world: World) -> None:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
     with psycopg.connect(world.url, autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
+def test_failed_batch_behind_a_transaction_pooler_writes_nothing_and_the_next_one_works(world: World) -> None:
+    add = Batch("INSERT INTO key_change (seq, public_key, at) SELECT 7, key, 1 FROM {input}", key="text")
+    with pgbouncer(world.folder, shared_server()) as port, through(world, port) as url, closing(Database(url)) as ours:
+        for keys in (["pk_a", "pk_b"], ["pk_c"]):
+            error = pytest.raises(psycopg.IntegrityError) if len(keys) > 1 else nullcontext()
+            with error, ours.write_batch({"pk_a"}) as transaction:
+                transaction.add(add, [[key] for key in keys])
+    assert changed_keys(world.database) == ["pk_c"]
 
 
 def test_statement_pooler_is_rejected_with_what_to_do(world: World) -> None:

@@ -1,5 +1,7 @@
 """PostgreSQL that is stopped, restarted, hanging or misconfigured."""
 
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,8 +17,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from support.databases import make_database
 from support.postgres import PostgresServer, shared_server
+from support.until import until
 from support.world import World
 
+from middleware.db.key_changes import changed_keys, put_change
 from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError
 from octy_middleware.db import bulk_sql
 from octy_middleware.db.backend import WriteMode
@@ -47,16 +51,6 @@ def away(own: PostgresServer, tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def count(database: Database) -> int:
-    with database.read() as connection:
-        return int(connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one())
-
-
-def put(database: Database, public_key: str = "pk_x") -> None:
-    with database.write() as connection:
-        bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
-
-
 # Away, and back
 
 
@@ -64,7 +58,7 @@ def put(database: Database, public_key: str = "pk_x") -> None:
 def test_stopped_server_is_unavailable_and_nothing_is_lost_after_its_restart(
     own: PostgresServer, away: Database, end: str
 ) -> None:
-    put(away)
+    put_change(away)
     with away.read(), away.read():
         pass  # two connections in the pool
     if end == "kill":
@@ -77,9 +71,9 @@ def test_stopped_server_is_unavailable_and_nothing_is_lost_after_its_restart(
     check_schema_if_available(away)  # a host app starts without it
     own.start()
     for _ in range(3):
-        assert count(away) == 1
-    put(away)
-    assert count(away) == 2
+        assert len(changed_keys(away)) == 1
+    put_change(away)
+    assert len(changed_keys(away)) == 2
 
 
 def test_pool_reconnects_after_restart(own: PostgresServer, away: Database) -> None:
@@ -88,8 +82,8 @@ def test_pool_reconnects_after_restart(own: PostgresServer, away: Database) -> N
     own.stop()
     own.start()
     for _ in range(3):
-        put(away)
-    assert count(away) == 3
+        put_change(away)
+    assert len(changed_keys(away)) == 3
 
 
 def test_pinned_connection_reconnects_after_restart(own: PostgresServer, away: Database) -> None:
@@ -108,7 +102,7 @@ def test_pinned_connection_reconnects_after_restart(own: PostgresServer, away: D
             with away.write_batch({"pk_x"}, pinned=pinned) as transaction:
                 bulk_sql.run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
         assert number() == 42
-    assert count(away) == 1
+    assert len(changed_keys(away)) == 1
 
 
 def test_restart_inside_a_transaction_rolls_it_back_and_raises(own: PostgresServer, away: Database) -> None:
@@ -117,27 +111,41 @@ def test_restart_inside_a_transaction_rolls_it_back_and_raises(own: PostgresServ
         own.stop("immediate")
         own.start()
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 2)")
-    assert count(away) == 0
+    assert len(changed_keys(away)) == 0
+
+
+def test_connection_lost_during_the_commit_of_a_batch_is_unavailable(world: World) -> None:
+    sleep = bulk_sql.Batch(
+        "INSERT INTO key_change (public_key, at) SELECT 'pk_x', 1 FROM {input}, pg_sleep(60)", number="bigint"
+    )
+    with pytest.raises(DatabaseUnavailableError), world.database.write_batch({"pk_x"}) as transaction:
+        transaction.add(sleep, [(1,)])
+        own_end = socket.socket(fileno=os.dup(transaction.connection.connection.driver_connection.fileno()))
+        cut = threading.Timer(0.3, own_end.shutdown, [socket.SHUT_RDWR])
+        cut.start()
+    cut.join()
+    own_end.close()
+    assert changed_keys(world.database) == []
 
 
 def test_hanging_server_is_unavailable_and_continues_afterwards(own: PostgresServer, away: Database) -> None:
-    put(away)
-    newcomer = Database(away.url.render_as_string(hide_password=False))
+    put_change(away)
+    fresh = Database(away.url.render_as_string(hide_password=False))
     done: list[int] = []
     own.pause()
     begun = time.monotonic()
-    with pytest.raises(DatabaseUnavailableError, match="timeout"), newcomer.read():
+    with pytest.raises(DatabaseUnavailableError, match="timeout"), fresh.read():
         pass
     assert time.monotonic() - begun < 10
-    check_schema_if_available(newcomer)
-    waiting = threading.Thread(target=lambda: (put(away), done.append(count(away))))
+    check_schema_if_available(fresh)
+    waiting = threading.Thread(target=lambda: (put_change(away), done.append(len(changed_keys(away)))))
     waiting.start()
     waiting.join(0.3)
     assert done == []
     own.resume()
     waiting.join(30)
     assert done == [2]
-    newcomer.close()
+    fresh.close()
 
 
 def test_lock_timeout_raises_database_unavailable(world: World) -> None:
@@ -150,17 +158,17 @@ def test_lock_timeout_raises_database_unavailable(world: World) -> None:
 
 
 def test_error_rolls_back_the_transaction_and_the_connection_stays_usable(world: World) -> None:
-    put(world.database)
+    put_change(world.database)
     with pytest.raises(IntegrityError, match="duplicate key"), world.database.write() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'a', 1)")
         bulk_sql.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'b', 1)")
-    assert count(world.database) == 1
+    assert len(changed_keys(world.database)) == 1
 
 
 def test_read_transaction_is_repeatable_and_read_only(world: World) -> None:
     with world.database.read() as connection:
         before = connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one()
-        put(world.database)
+        put_change(world.database)
         assert connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one() == before
     with pytest.raises(DatabaseUnavailableError, match="read-only"), world.database.read() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
@@ -182,7 +190,7 @@ def test_import_mode_writes_while_all_other_modes_write(world: World) -> None:
     ("url", "told"),
     [
         ("{server}/nowhere", 'database "nowhere" does not exist'),
-        ("postgresql://stranger@127.0.0.1:{port}/postgres", 'role "stranger" does not exist'),
+        ("postgresql://unknown@127.0.0.1:{port}/postgres", 'role "unknown" does not exist'),
         ("postgresql://octy@127.0.0.1:9/octy", "refused"),
         ("postgresql://octy@nowhere.invalid/octy", "nowhere.invalid"),
         ("{server}/postgres?sslmode=require", "SSL"),
@@ -266,15 +274,17 @@ def test_wrong_password_is_reported_and_not_shown(own: PostgresServer, away: Dat
         driver.execute("SELECT pg_reload_conf()")
     url = away.url.render_as_string(hide_password=False)
     wrong, right = (Database(url.replace("octy@", f"asked:{word}@")) for word in (CANARY, "right"))
-    deadline = time.monotonic() + 60
-    while True:  # the server takes its new rules in its own time
+
+    def error() -> str:
         try:
             with wrong.read():
-                assert time.monotonic() < deadline
+                return ""
         except DatabaseUnavailableError as error:
-            told = "".join(traceback.format_exception(error))
-            break
-        wrong.close()
+            return "".join(traceback.format_exception(error))
+        finally:
+            wrong.close()
+
+    told = until(error)  # the server takes its new rules in its own time
     assert "password authentication failed" in told
     assert CANARY not in told
     with right.read():

@@ -111,3 +111,8 @@ def test_errors_of_bulk_sql_show_no_stored_values(world: World) -> None:
         assert CANARY not in shown
         assert "DETAIL" not in shown
         assert "HINT" not in shown
+
+
+def test_error_that_is_not_the_drivers_is_raised_as_it_is(world: World) -> None:
+    with pytest.raises(UnicodeEncodeError, match="surrogates"), world.database.read() as connection:
+        bulk_sql.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\ud800")

@@ -10,10 +10,11 @@ import pytest
 from proofs.faults.tcp_proxy import TcpProxy
 from sqlalchemy import text
 from support.postgres import PostgresServer
-from support.served import Served, served
+from support.served import served
 from support.until import until
 from support.world import Keys, World
 
+from middleware.db.key_changes import put_change
 from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
@@ -67,10 +68,6 @@ def retire(world: World, keys: Keys) -> None:
         assert key_pairs.retire(connection, pair_id, time.time())
 
 
-def asked(app: Served, keys: Keys) -> int:
-    return app.ask(keys.basic())
-
-
 def test_key_pair_revoked_during_a_switch_to_a_standby_is_refused_after_the_switch_back(
     world: World, primary: PostgresServer, standby: PostgresServer, proxy: TcpProxy
 ) -> None:
@@ -78,14 +75,14 @@ def test_key_pair_revoked_during_a_switch_to_a_standby_is_refused_after_the_swit
     keys, other = world.register(), world.register("other")
     catch_up(world, standby, other)
     with served(world, by_way_of(world, proxy.port), grace_period=2.0, commit_timeout=2.0) as app:
-        assert [asked(app, some) for some in (keys, other) for _ in range(2)] == [200] * 4
+        assert [app.ask(some.basic()) for some in (keys, other) for _ in range(2)] == [200] * 4
         proxy.fail_over(standby.port)
         retire(world, keys)
-        until(lambda: asked(app, keys) == 503, timeout=6.0)  # after the grace, not the standby's "active"
-        assert asked(app, other) == 503
+        until(lambda: app.ask(keys.basic()) == 503, timeout=6.0)  # after the grace, not the standby's "active"
+        assert app.ask(other.basic()) == 503
         proxy.set_target(primary.port)  # connections to the standby, had there been any, stay
-        until(lambda: asked(app, keys) == 401, HEALED)
-        until(lambda: asked(app, other) == 200, HEALED)
+        until(lambda: app.ask(keys.basic()) == 401, HEALED)
+        until(lambda: app.ask(other.basic()) == 200, HEALED)
         assert app.ask(other.basic("sk_wrong")) == 401  # recorded
 
 
@@ -99,20 +96,16 @@ def test_standby_is_neither_read_nor_written(world: World, standby: PostgresServ
     for use in (
         lambda: database.read().__enter__(),
         lambda: key_cache.load(keys.public_key),
-        lambda: put(database),
+        lambda: put_change(database),
         lambda: check_schema(database),
+        lambda: database.listen().wait(0.1),
     ):
-        with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes"):
+        with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes|during recovery"):
             use()
     assert key_cache.get(keys.public_key) is None
     del pinned
     key_cache.close()
     database.close()
-
-
-def put(database: Database) -> None:
-    with database.write() as connection:
-        run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
 
 
 def test_pool_discards_connections_to_a_standby(
@@ -127,11 +120,11 @@ def test_pool_discards_connections_to_a_standby(
     raw = [database.engine.connect() for _ in range(4)]
     for connection in raw:
         connection.exec_driver_sql("SELECT 1")
-        connection.close()  # four open connections to the standby stand in the pool
+        connection.close()  # four open connections to the standby are in the pool
     proxy.set_target(primary.port)
     with database.read() as connection:
         assert connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one() is False
-    put(database)
+    put_change(database)
     assert key_cache.load(keys.public_key) is not None
     with database.read(), database.read(), database.read():
         pass
@@ -150,7 +143,7 @@ def test_pinned_connection_to_a_standby_is_discarded(
     pinned = database.pin_connection()
     monkeypatch.setattr(database, "pin_connection", lambda: pinned)
     key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
-    database.query(pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
+    database.query(pinned, lambda connection: connection.connection.cursor().execute("SELECT 1"))
     proxy.set_target(primary.port)
     record = key_cache.load(keys.public_key)
     assert record is not None
@@ -163,16 +156,16 @@ def test_read_only_server_is_discarded_and_used_again_once_it_takes_writes(world
     """SQLSTATE 25006 in the middle of a transaction: all connections are replaced, kept ones too."""
     database, name = Database(world.url), world.url.rpartition("/")[2]
     pinned = database.pin_connection()
-    put(database)
+    put_change(database)
     with database.write_batch({"pk_x"}, pinned=pinned):
         pass
     with psycopg.connect(world.url.replace(name, "postgres"), autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         database.close()
         with pytest.raises(DatabaseUnavailableError, match="read-only"):
-            put(database)
+            put_change(database)
         driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
-    put(database)
+    put_change(database)
     with database.read() as connection:
         before = connection.connection.driver_connection
     with pytest.raises(StandbyError), database.read() as connection:
@@ -196,14 +189,14 @@ def test_listener_leaves_a_standby(
         listener.wait(0.1)
     proxy.set_target(primary.port)
     assert listener.wait(0.1)
-    ringer = threading.Timer(0.2, lambda: ring(world))
-    ringer.start()
+    notifier = threading.Timer(0.2, lambda: notify(world))
+    notifier.start()
     assert listener.wait(60)
-    ringer.join()
+    notifier.join()
     listener.close()
     database.close()
 
 
-def ring(world: World) -> None:
+def notify(world: World) -> None:
     with world.database.write() as connection:
         world.database.backend.notify(connection)

@@ -43,21 +43,21 @@ def database_kind() -> str:
 
 
 @pytest.fixture(params=["may only connect", "may only read"])
-def stranger(request: pytest.FixtureRequest, world: World) -> Iterator[str]:
+def outsider(request: pytest.FixtureRequest, world: World) -> Iterator[str]:
     """A role of the server, beside a schema that is closed to roles without a grant, as docs/faults.md says."""
     with psycopg.connect(world.url, autocommit=True) as owner:
-        owner.execute("CREATE ROLE stranger LOGIN")
+        owner.execute("CREATE ROLE outsider LOGIN")
         owner.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
         if request.param == "may only read":
-            owner.execute("GRANT USAGE ON SCHEMA public TO stranger")
-            owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO stranger")
-    yield "stranger"
+            owner.execute("GRANT USAGE ON SCHEMA public TO outsider")
+            owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO outsider")
+    yield "outsider"
     world.database.close()
     with psycopg.connect(world.url, autocommit=True) as owner:
-        owner.execute("DROP OWNED BY stranger")
+        owner.execute("DROP OWNED BY outsider")
         owner.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
     with psycopg.connect(shared_server().url("postgres"), autocommit=True) as owner:
-        owner.execute("DROP ROLE stranger")
+        owner.execute("DROP ROLE outsider")
 
 
 @contextmanager
@@ -69,27 +69,27 @@ def every_lock_held_by(role: str, world: World, public_key: str) -> Iterator[set
     url = world.url.replace("octy@", f"{role}@")
     with ExitStack() as stack:
         advisory = stack.enter_context(psycopg.connect(url, autocommit=True))
-        for statement in _ADVISORY:
-            advisory.execute(statement.format(key=public_key, checksum=crc32(public_key.encode())).encode())
+        for lock in _ADVISORY:
+            advisory.execute(lock.format(key=public_key, checksum=crc32(public_key.encode())).encode())
         driver = stack.enter_context(psycopg.connect(url))
         for table in map(sql.Identifier, tables):
-            wishes = {f"LOCK {mode}": sql.SQL(f"LOCK TABLE public.{{}} IN {mode} MODE") for mode in _MODES}
-            wishes |= {f"ROW {kind}": sql.SQL(f"SELECT 1 FROM public.{{}} FOR {kind}") for kind in _ROWS}
-            for name, wish in wishes.items():
+            statements = {f"LOCK {mode}": sql.SQL(f"LOCK TABLE public.{{}} IN {mode} MODE") for mode in _MODES}
+            statements |= {f"ROW {kind}": sql.SQL(f"SELECT 1 FROM public.{{}} FOR {kind}") for kind in _ROWS}
+            for name, statement in statements.items():
                 try:
                     with driver.transaction():  # a savepoint: what was taken before is kept
-                        driver.execute(wish.format(table))
+                        driver.execute(statement.format(table))
                 except psycopg.errors.InsufficientPrivilege:
                     continue
                 taken.add(name)
         yield taken
 
 
-def test_locks_of_read_only_roles_block_neither_recording_nor_staff(world: World, stranger: str) -> None:
+def test_locks_of_read_only_roles_block_neither_recording_nor_staff(world: World, outsider: str) -> None:
     keys, other = world.register(), world.register("other")
     with (
         world.authenticator(commit_timeout=2.0) as authenticator,
-        every_lock_held_by(stranger, world, keys.public_key) as taken,
+        every_lock_held_by(outsider, world, keys.public_key) as taken,
     ):
         assert taken <= {"LOCK ACCESS SHARE"}
         refused = {authenticator.decide(FakeRequest(keys.basic("wrong"))).outcome for _ in range(100)}
@@ -104,22 +104,22 @@ def test_locks_of_read_only_roles_block_neither_recording_nor_staff(world: World
 
 
 def test_role_with_connect_right_only_cannot_prepare_a_statement_on_octy_tables(world: World) -> None:
-    """A statement that is only prepared locks its tables before anybody asks for rights; USAGE is asked for first."""
+    """A statement that is only prepared locks its tables before any right is checked; USAGE is checked first."""
     with psycopg.connect(world.url, autocommit=True) as owner:
-        owner.execute("CREATE ROLE stranger LOGIN")
+        owner.execute("CREATE ROLE outsider LOGIN")
         owner.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
     try:
-        with psycopg.connect(world.url.replace("octy@", "stranger@"), autocommit=True) as driver:
-            for wish in (
+        with psycopg.connect(world.url.replace("octy@", "outsider@"), autocommit=True) as driver:
+            for statement in (
                 "PREPARE p AS DELETE FROM public.write_lock",
                 "CREATE RULE r AS ON UPDATE TO public.write_lock DO NOTHING",
             ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema public"):
-                    driver.execute(wish.encode())
+                    driver.execute(statement.encode())
     finally:
         with psycopg.connect(world.url, autocommit=True) as owner:
             owner.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
-            owner.execute("DROP ROLE stranger")
+            owner.execute("DROP ROLE outsider")
 
 
 @pytest.mark.parametrize(
