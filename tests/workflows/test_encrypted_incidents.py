@@ -1,4 +1,4 @@
-"""Cases whose payloads are encrypted, on a real server: what stands there, keys that change meanwhile, and plaintext.
+"""Incidents with encrypted payloads on a real server: what its history shows, changed keys, and plaintext.
 
 Workers keep no workflow in memory here: each task replays the whole history, so whatever is decided about a payload
 must be decided the same way again.
@@ -13,12 +13,12 @@ import pytest
 from google.protobuf.message import Message
 from support.until import until_async
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import WorkflowHandle
 from temporalio.worker import Worker
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import DecryptionError, encrypting_converter
-from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentInput
 from octy_workflows.order_content import STAFF_DECISION, Choice, StaffDecision
 from workflows.workflow_fakes import FakeRecords
@@ -45,34 +45,27 @@ class EncryptedIncident:
     def __init__(self, harness: Harness, name: str) -> None:
         self.harness = harness
         self.id = f"encrypted-{name}"
-        self.records = harness.fake_activities.records[self.id] = FakeRecords()
-
-    def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
-        return Client(
-            self.harness.env.client.service_client,
-            data_converter=encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker),
-        )
+        self.records = FakeRecords()
 
     def case(self, keys: Keychain | None) -> WorkflowHandle:
-        return self.client(keys).get_workflow_handle(self.id)
+        return self.harness.client(keys).get_workflow_handle(self.id)
 
     async def start(self, keys: Keychain | None) -> WorkflowHandle:
-        with self.harness.env.with_time_skipping_disabled():
-            handle = await self.client(keys).start_workflow(
-                Case.run,
-                IncidentInput(self.id),
-                id=self.id,
-                task_queue=self.id,
-                task_timeout=timedelta(seconds=1),  # for a task that a worker without the key took at its end
-            )
-        self.harness.others.append(handle)
-        self.records.start = (await handle.describe()).start_time.timestamp()
-        return handle
+        run = await self.harness.start(
+            KeyIncidentWorkflow.run,
+            IncidentInput(self.id),
+            self.id,
+            self.records,
+            client=self.harness.client(keys),
+            task_queue=self.id,
+            task_timeout=timedelta(seconds=1),  # for a task that a worker without the key took at its end
+        )
+        return run.handle
 
     @asynccontextmanager
     async def worker(self, keys: Keychain | None) -> AsyncIterator[None]:
         worker = Worker(
-            self.client(keys, for_worker=True),
+            self.harness.client(keys, for_worker=True),
             task_queue=self.id,
             workflows=WORKFLOWS,
             activities=self.harness.fake_activities.activities(),
@@ -81,7 +74,7 @@ class EncryptedIncident:
             max_concurrent_workflow_tasks=1,
             build_id=BUILD_ID,
         )
-        async with worker, running_extra_workers(self.client(keys), self.id, self.harness.fake_activities):
+        async with worker, running_extra_workers(self.harness.client(keys), self.id, self.harness.fake_activities):
             yield
 
     async def wait_until_idle(self) -> None:
@@ -99,7 +92,7 @@ class EncryptedIncident:
 
     async def replays(self, keys: Keychain | None) -> None:
         history = await self.case(keys).fetch_history()
-        data_converter = self.client(keys, for_worker=True).data_converter
+        data_converter = self.harness.client(keys, for_worker=True).data_converter
         await replayer(data_converter).replay_workflow(history)
 
 
@@ -131,7 +124,7 @@ async def test_incident_history_is_encrypted_from_input_to_result_and_replays(ha
         await until_async(
             lambda: "0h note mail_failed needs_staff" in encrypted.records.story, message=encrypted.records.story
         )
-        await case.execute_update(Case.decide, encrypted.records.order(DAN))
+        await case.execute_update(KeyIncidentWorkflow.decide, encrypted.records.order(DAN))
         assert await case.result() == "false_alarm"
     payloads = await encrypted.payloads()
     assert key_ids(payloads) == {"k1"}
@@ -154,7 +147,7 @@ async def test_plaintext_to_an_encrypted_incident_is_refused_except_order_ids(ha
         refused = f"0h refused decision_refused: {why}"
         await encrypted.check_story(refused)
         with pytest.raises(DecryptionError, match="OCTY_TEMPORAL_KEYS lacks the key 'k1'"):
-            await typed.execute_update(Case.decide, DAN)  # refused, in words that are encrypted
+            await typed.execute_update(KeyIncidentWorkflow.decide, DAN)  # refused, in words that are encrypted
         await encrypted.check_story(refused)
         await typed.signal(STAFF_DECISION, encrypted.records.order(DAN))
         assert await case.result() == "false_alarm"
@@ -186,7 +179,7 @@ async def test_keys_are_rotated_while_an_incident_waits(harness: Harness) -> Non
     async with encrypted.worker(K1):
         await encrypted.check_story()
     async with encrypted.worker(K1_K2):
-        await encrypted.case(K1_K2).execute_update(Case.decide, encrypted.records.order(DAN))
+        await encrypted.case(K1_K2).execute_update(KeyIncidentWorkflow.decide, encrypted.records.order(DAN))
         assert await encrypted.case(K1_K2).result() == "false_alarm"
     assert key_ids(await encrypted.payloads()) == {"k1", "k2"}
     await encrypted.replays(K1_K2)

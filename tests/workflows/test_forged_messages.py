@@ -1,4 +1,4 @@
-"""What somebody with access to Temporal types, replays or moves changes nothing: SQL facts decide.
+"""What an intruder with access to Temporal types, replays or moves changes nothing: SQL facts decide.
 
 Each workflow, each signal, each form of forgery, with encryption on and off; then the story must be as if nothing had
 come, no workflow task may have failed, and the workflow must still go on when something really is so.
@@ -19,13 +19,13 @@ import pytest
 from support.until import until_async
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import WorkflowHandle
 from temporalio.common import RawValue
 from temporalio.converter import WorkflowSerializationContext
 from temporalio.worker import Worker
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.codec import EncryptionCodec, encrypting_converter
+from octy_worker.temporal.codec import EncryptionCodec
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.messages import (
@@ -107,9 +107,8 @@ class Kind:
     after: list[str]
     result: Any
     waits_for: str = ""
-    works: tuple[
-        TaskQueueKind, ...
-    ] = ()  # what it asks of other workers than its own: each takes time to start and stop
+    # What it asks of other workers than its own: each takes time to start and stop.
+    works: tuple[TaskQueueKind, ...] = ()
 
 
 async def really_answered(run: WorkflowRun) -> None:
@@ -190,35 +189,30 @@ class Target:
         self.harness, self.kind, self.keys = harness, kind, keys
         self.id = f"forged-{next(_numbers)}"
         held = {kind.waits_for: asyncio.Event()} if kind.waits_for else {}
-        self.records = harness.fake_activities.records[self.id] = FakeRecords(
-            slow=held, pieces=[MaintenanceStepResult(MaintenanceProgress.DONE, {"a": 1})]
-        )
-
-    def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
-        return Client(
-            self.harness.env.client.service_client,
-            data_converter=encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker),
-        )
+        self.records = FakeRecords(slow=held, pieces=[MaintenanceStepResult(MaintenanceProgress.DONE, {"a": 1})])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[WorkflowRun]:
-        own, queue = self.client(self.keys), self.id
-        fake_activities, client = self.harness.fake_activities, self.client(self.keys, for_worker=True)
+        fake_activities, client = self.harness.fake_activities, self.harness.client(self.keys, for_worker=True)
         own_workflow = [each for each in WORKFLOWS if each.run is self.kind.run]  # each takes time to be loaded
         worker = Worker(
-            client, task_queue=queue, workflows=own_workflow, activities=fake_activities.activities(), build_id=BUILD_ID
+            client,
+            task_queue=self.id,
+            workflows=own_workflow,
+            activities=fake_activities.activities(),
+            build_id=BUILD_ID,
         )
-        async with worker, running_extra_workers(client, queue, fake_activities, self.kind.works):
-            with self.harness.env.with_time_skipping_disabled():
-                case = self.kind.case(self.id)
-                handle = await own.start_workflow(self.kind.run, case, id=self.id, task_queue=queue)
-            self.harness.others.append(handle)
-            self.records.start = (await handle.describe()).start_time.timestamp()
-            yield WorkflowRun(self.harness.env, handle, self.records, self.harness.task_threads)
+        async with worker, running_extra_workers(client, self.id, fake_activities, self.kind.works):
+            yield await self.start()
+
+    async def start(self) -> WorkflowRun:
+        """Start the workflow, as the relay does."""
+        given = {"client": self.harness.client(self.keys), "task_queue": self.id}
+        return await self.harness.start(self.kind.run, self.kind.case(self.id), self.id, self.records, **given)
 
     async def forge(self, signal: str, contents: list[Any]) -> None:
         """Send a signal with a plain client, as the `temporal` command is one."""
-        forger: WorkflowHandle[Any, Any] = self.client(None).get_workflow_handle(self.id)
+        forger: WorkflowHandle[Any, Any] = self.harness.client(None).get_workflow_handle(self.id)
         if contents == [RawValue(RENAMED)]:
             named = {**RENAMED.metadata, "encryption-workflow-id": self.id.encode()}
             contents = [RawValue(Payload(metadata=named, data=RENAMED.data))]
@@ -226,8 +220,7 @@ class Target:
 
 
 def lines(run: WorkflowRun) -> list[str]:
-    told = [line.partition(" ")[2] for line in run.records.story]
-    return [line for line in told if not line.startswith("refused ")]
+    return [line for line in run.records.lines if not line.startswith("refused ")]
 
 
 def _was_told(run: WorkflowRun, signals: int) -> bool:
@@ -298,7 +291,7 @@ async def test_used_or_foreign_staff_order_changes_nothing(harness: Harness, key
         await run.wait_until_idle()
         assert lines(run) == before
         assert run.records.standing is None
-        refused = [order.refused for order in run.records.orders if isinstance(order, UseOrderInput)]
+        refused = [step.refused for step in run.records.inputs if isinstance(step, UseOrderInput)]
         assert sorted(refused) == list(range(6)), "each knows how many there were, so that a flood is only counted"
 
 
@@ -306,24 +299,18 @@ async def test_used_or_foreign_staff_order_changes_nothing(harness: Harness, key
 async def test_flood_of_forged_signals_does_not_delay_the_alert(harness: Harness) -> None:
     target = Target(harness, KINDS["incident"][0], None)
     target.records.late["load_incident_facts"] = slow = asyncio.Event()
-    case = IncidentInput(target.id)
-    with harness.env.with_time_skipping_disabled():
-        handle = await target.client(None).start_workflow(
-            KeyIncidentWorkflow.run, case, id=target.id, task_queue=target.id
-        )
-    harness.others.append(handle)
+    run = await target.start()
     for _ in range(50):
         await target.forge("customer_answered", [])
     slow.set()
     worker = Worker(
-        target.client(None),
+        harness.client(None),
         task_queue=target.id,
         workflows=WORKFLOWS,
         activities=harness.fake_activities.activities(),
         build_id=BUILD_ID,
     )
-    async with worker, running_extra_workers(target.client(None), target.id, harness.fake_activities):
-        run = WorkflowRun(harness.env, handle, target.records, harness.task_threads)
+    async with worker, running_extra_workers(harness.client(None), target.id, harness.fake_activities):
         await run.wait_for_line("mail alert-1")
         await run.wait_until_idle()
         assert len(run.records.ignored) == 50

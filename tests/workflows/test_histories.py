@@ -1,6 +1,6 @@
 """Recorded histories of every path still replay: an incident that waits out there goes on with this release.
 
-After a change that is meant to change histories, `PYTHONPATH=tests python -m workflows.recording` records them anew.
+After a change that is meant to change histories, `PYTHONPATH=tests python -m workflows.recording` records them again.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from octy_workflows import activities
 from octy_workflows.messages import MailKind, RegenerationInput, RegenerationStepInput, SendMailInput
-from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
+from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.retry import DEFAULT_RETRY
 from workflows.recording import FOLDER, files, read
 from workflows.workflow_harness import BUILD_ID, replayer
@@ -36,7 +36,7 @@ history = cache(read)
 
 
 def test_every_row_of_the_path_tables_has_a_recorded_history() -> None:
-    assert sorted(files()) == RECORDED, "record anew: PYTHONPATH=tests python -m workflows.recording"
+    assert sorted(files()) == RECORDED, "record again: PYTHONPATH=tests python -m workflows.recording"
 
 
 def test_every_history_replays() -> None:
@@ -96,7 +96,7 @@ def _texts(message: object) -> Iterator[str]:
 
 
 @workflow.defn(name="KeyRegenerationWorkflow")
-class _Same(Regeneration):
+class _Same(KeyRegenerationWorkflow):
     @workflow.init
     def __init__(self, case: RegenerationInput) -> None:
         super().__init__(case)

@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateStage
 
-from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import OpenRegenerationInput, StatusResult
 from octy_workflows.order_content import Choice, StaffDecision
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
@@ -34,7 +33,7 @@ async def regenerating(harness: Harness) -> WorkflowRun:
 
 
 def last_lines(run: WorkflowRun) -> list[str]:
-    lines = [line.partition(" ")[2] for line in run.records.story]
+    lines = run.records.lines
     return lines[lines.index("note regenerating regenerating") + 1 :]
 
 
@@ -51,7 +50,7 @@ async def test_answer_amended_to_false_alarm_closes_the_incident(harness: Harnes
             await run.regeneration_ends("superseded")
     assert await run.result() == "false_alarm"
     assert [line for line in last_lines(run) if line != "note superseded"] == ["close false_alarm"]
-    assert await run.handle.query(Case.status) == StatusResult("closed", "dismiss", "dan")
+    assert await run.status() == StatusResult("closed", "dismiss", "dan")
 
 
 @on_harness
@@ -63,7 +62,7 @@ async def test_leak_reported_later_is_shown_and_replaces_no_key_pair_twice(harne
     await run.regeneration_ends("done")
     assert await run.result() == "regenerated"
     assert last_lines(run) == ["close regenerated"]
-    assert sum(isinstance(order, OpenRegenerationInput) for order in run.records.orders) == 1
+    assert sum(isinstance(step, OpenRegenerationInput) for step in run.records.inputs) == 1
 
 
 @on_harness
@@ -112,16 +111,14 @@ async def test_dismissal_amended_during_the_close_keeps_the_incident_open(harnes
 async def test_decision_amended_before_the_workflow_has_read_it(harness: Harness) -> None:
     recorded = asyncio.Event()
     run = await harness.incident(late={"record_decision": recorded})
-    deciding = await run.handle.start_update(
-        Case.decide, run.records.order(EVE), wait_for_stage=WorkflowUpdateStage.ACCEPTED
-    )
+    deciding = await run.start_update(KeyIncidentWorkflow.decide, run.records.order(EVE))
     await run.wait_for_line("take regenerate of eve")
     await changes(run, CALLED_OFF)
     await run.wait_for_line("close false_alarm")
     recorded.set()
     assert (await deciding.result()).accepted
     assert await run.result() == "false_alarm"
-    assert await run.handle.query(Case.status) == StatusResult("closed", "dismiss", "dan")
+    assert await run.status() == StatusResult("closed", "dismiss", "dan")
     assert not any(line.endswith(" regenerate") for line in run.records.story)
 
 
@@ -133,10 +130,10 @@ async def test_amendment_signaled_again_after_an_abandonment_is_ignored(harness:
     await run.wait_for_line("note regeneration_abandoned needs_staff")
     await run.signal("answer_amended")
     await run.wait_until_idle()
-    assert await run.handle.query(Case.status) == StatusResult("needs_staff", None, None)
+    assert await run.status() == StatusResult("needs_staff", None, None)
     await run.orders(replace(EVE, order_id="d-2"))
     await run.wait_until_idle()
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
+    assert await run.status() == StatusResult("regenerating", "regenerate", "eve")
 
 
 @on_harness

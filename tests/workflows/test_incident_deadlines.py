@@ -62,6 +62,18 @@ async def test_answer_stops_the_retries_of_a_mail(harness: Harness) -> None:
 
 
 @on_harness
+async def test_answer_before_the_second_attempt_of_a_mail_ends_the_wait_for_it(harness: Harness) -> None:
+    run = await harness.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
+    run.records.late["load_incident_facts"] = loaded = asyncio.Event()
+    await run.wait_for_line("note opened waiting")
+    await run.answers(Choice.DISMISS)
+    await until_async(lambda: run.records.attempts["alert-1"] > 0, message=run.records)
+    loaded.set()
+    assert await run.result() == "false_alarm"
+    assert run.records.attempts["alert-1"] <= 2  # a second one where a busy machine takes a second until then
+
+
+@on_harness
 async def test_decision_is_handled_while_a_mail_hangs(harness: Harness) -> None:
     hanging = asyncio.Event()
     run = await harness.incident(slow={"send_mail": hanging})
@@ -95,7 +107,7 @@ async def test_skipped_alert_is_sent_again_as_the_same_mail_a_day_later(harness:
     run = await harness.incident(mail_ends={"alert-1": ["skipped"]})
     await run.advance_to(DAY + MINUTE)
     await run.wait_for_line("mail alert-1")
-    first, second = (order for order in run.records.orders if getattr(order, "kind", "") == "alert")
+    first, second = (step for step in run.records.inputs if getattr(step, "kind", "") == "alert")
     assert (first.subject_id, first.number) == (second.subject_id, second.number)
     assert DAY <= second.at - first.at < DAY + SLACK
 

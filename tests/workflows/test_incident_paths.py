@@ -1,6 +1,5 @@
 """The paths of an incident, as a table: the events, and the story that follows."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +8,7 @@ from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.order_content import Choice, StaffDecision
-from workflows.workflow_harness import Harness, WorkflowRun, on_harness
-
-Event = Callable[[WorkflowRun], Awaitable[Any]]
+from workflows.workflow_harness import Event, Harness, WorkflowRun, at, on_harness, wait_for_line
 
 OPENED = "0h note opened waiting"
 ALERT = "0h mail alert-1"
@@ -31,14 +28,6 @@ class Path:
     closed: str = ""
     times: IncidentTimes = field(default_factory=IncidentTimes)
     records: dict[str, Any] = field(default_factory=dict)
-
-
-def at(seconds: float) -> Event:
-    return lambda run: run.advance_to(seconds)
-
-
-def wait_for_line(line: str) -> Event:
-    return lambda run: run.wait_for_line(line)
 
 
 def customer(choice: Choice, *, leaked: bool = False) -> Event:
@@ -103,7 +92,7 @@ def rejoined(regeneration_id: str) -> Event:
     async def waits(run: WorkflowRun) -> None:
         key = f"regenerating-{regeneration_id}"
         await until_async(
-            lambda: any(getattr(told, "key", "") == key for told in run.records.orders), message=run.records.orders
+            lambda: any(getattr(told, "key", "") == key for told in run.records.inputs), message=run.records.inputs
         )
 
     return waits
@@ -173,13 +162,13 @@ PATHS = [
         "false_alarm",
     ),
     Path(
-        "nobody_answers",
+        "no_answer_in_14_days",
         [at(15 * DAY)],
         [*SILENT_FOR_14_DAYS, "336h close unanswered"],
         "unanswered",
     ),
     Path(
-        "nobody_answers_where_silence_regenerates",
+        "no_answer_where_silence_regenerates",
         [at(14 * DAY), regeneration("done")],
         [
             *SILENT_FOR_14_DAYS,
@@ -252,7 +241,7 @@ PATHS = [
         "regenerated",
     ),
     Path(
-        "a_repeated_decision_is_harmless",
+        "a_repeated_decision_changes_nothing",
         [at(HOUR), update(EVE), update(EVE), regeneration("done")],
         [
             *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate"),
@@ -361,7 +350,7 @@ PATHS = [
         "regenerated",
     ),
     Path(
-        "after_an_abandoned_regeneration_the_customer_may_answer_anew",
+        "after_an_abandoned_regeneration_the_customer_may_answer_again",
         [
             *(at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")),
             *(wait_for_line("note regeneration_abandoned needs_staff"), customer(Choice.DISMISS)),

@@ -4,12 +4,10 @@ import asyncio
 
 import pytest
 from support.until import until_async
-from temporalio.client import WorkflowUpdateFailedError
 
-from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import StatusResult
 from octy_workflows.order_content import Choice, StaffDecision
-from workflows.workflow_harness import Harness, WorkflowRun, on_harness
+from workflows.workflow_harness import Harness, WorkflowRun, on_harness, refused
 
 DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")
 EVE = StaffDecision("regenerate", "eve", "the keys leaked", order_id="d-3")
@@ -24,26 +22,14 @@ async def regenerating(harness: Harness) -> WorkflowRun:
     return run
 
 
-async def abandons(run: WorkflowRun) -> None:
-    await run.regeneration_ends("abandoned")
-
-
-async def customer_answers(run: WorkflowRun, choice: Choice = Choice.DISMISS) -> None:
-    await run.answers(choice)
-
-
-async def old_answer_is_told_again(run: WorkflowRun) -> None:
-    await run.signal("customer_answered")
-
-
 @on_harness
 async def test_new_answer_in_the_activation_of_the_abandonment_is_handled(harness: Harness) -> None:
     run = await regenerating(harness)
     async with run.one_activation():
-        await abandons(run)
-        await customer_answers(run)
+        await run.regeneration_ends("abandoned")
+        await run.answers(Choice.DISMISS)
     assert await run.result() == "false_alarm"
-    assert [line.partition(" ")[2] for line in run.records.story[-2:]] == [
+    assert run.records.lines[-2:] == [
         "note regeneration_abandoned",  # no staff is needed
         "close false_alarm",
     ]
@@ -54,13 +40,13 @@ async def test_new_regeneration_in_the_activation_of_the_abandonment_replaces_th
     run = await regenerating(harness)
     first = run.records.regeneration_id
     async with run.one_activation():
-        await abandons(run)
-        await customer_answers(run, Choice.REGENERATE)
+        await run.regeneration_ends("abandoned")
+        await run.answers(Choice.REGENERATE)
     await until_async(lambda: run.records.regeneration_id != first, message=run.records.story)
     await until_async(
         lambda: run.records.story[-1].endswith("note regenerating regenerating"), message=run.records.story
     )
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
+    assert await run.status() == StatusResult("regenerating", "regenerate", "customer")
     details = await run.details()
     assert "Answer: regenerate, decided by customer" in details
     assert "To decide" not in details
@@ -72,9 +58,9 @@ async def test_new_regeneration_in_the_activation_of_the_abandonment_replaces_th
 async def test_new_answer_during_the_recording_of_the_abandonment_is_handled(harness: Harness) -> None:
     run = await regenerating(harness)
     run.records.slow["regeneration_abandoned"] = noting = asyncio.Event()
-    await abandons(run)
+    await run.regeneration_ends("abandoned")
     await run.wait_until_idle(but="record_incident_event")
-    await customer_answers(run)
+    await run.answers(Choice.DISMISS)
     noting.set()
     assert await run.result() == "false_alarm"
 
@@ -85,14 +71,14 @@ async def test_answer_signaled_before_the_abandonment_is_ignored(harness: Harnes
     run = await regenerating(harness)
     if together:
         async with run.one_activation():
-            await old_answer_is_told_again(run)
-            await abandons(run)
+            await run.signal("customer_answered")  # told again
+            await run.regeneration_ends("abandoned")
     else:
-        await old_answer_is_told_again(run)
+        await run.signal("customer_answered")  # told again
         await run.wait_until_idle()
-        await abandons(run)
+        await run.regeneration_ends("abandoned")
     await run.wait_for_line(ABANDONED)
-    assert await run.handle.query(Case.status) == OPEN
+    assert await run.status() == OPEN
     details = await run.details()
     assert "To decide" in details
     assert "Answer:" not in details
@@ -103,7 +89,7 @@ async def test_answer_signaled_before_the_abandonment_is_ignored(harness: Harnes
 @on_harness
 async def test_answer_without_signal_is_found_with_the_next_decision(harness: Harness) -> None:
     run = await regenerating(harness)
-    await abandons(run)
+    await run.regeneration_ends("abandoned")
     await run.wait_for_line(ABANDONED)
     run.records.customer_says(Choice.DISMISS)
     await run.orders_by_signal(StaffDecision("regenerate", "eve", "called them"))
@@ -125,14 +111,14 @@ async def test_repeated_abandonment_does_not_change_the_new_answer(harness: Harn
             await run.wait_until_idle()
     await run.wait_for_line("regenerate leaked")
     await run.wait_until_idle()
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
+    assert await run.status() == StatusResult("regenerating", "regenerate", "customer")
 
 
 @on_harness
 async def test_decision_in_the_activation_of_the_abandonment_is_handled(harness: Harness) -> None:
     run = await regenerating(harness)
     async with run.one_activation():
-        await abandons(run)
+        await run.regeneration_ends("abandoned")
         await run.orders_by_signal(DAN)
     assert await run.result() == "false_alarm"
     assert not any("decision_refused" in line for line in run.records.story)
@@ -143,28 +129,28 @@ async def test_decision_in_the_activation_of_the_abandonment_is_handled(harness:
 async def test_first_new_answer_in_sql_wins_between_staff_and_customer(harness: Harness, faster: str) -> None:
     run = await regenerating(harness)
     async with run.one_activation():
-        await abandons(run)
+        await run.regeneration_ends("abandoned")
         await run.orders_by_signal(DAN)
         if faster == "customer":
-            await customer_answers(run, Choice.REGENERATE)
+            await run.answers(Choice.REGENERATE)
     if faster == "staff":
         assert await run.result() == "false_alarm"
         return
     await run.wait_for_line("note decision_refused")
     await run.wait_until_idle()
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
-    assert sum(isinstance(order, StaffDecision) for order in run.records.orders) <= 1
+    assert await run.status() == StatusResult("regenerating", "regenerate", "customer")
+    assert sum(isinstance(step, StaffDecision) for step in run.records.inputs) <= 1
 
 
 @on_harness
 async def test_decision_between_the_abandonment_and_the_repeated_old_answer_is_handled(harness: Harness) -> None:
     run = await regenerating(harness)
     deciding = asyncio.Event()
-    await abandons(run)
+    await run.regeneration_ends("abandoned")
     await run.wait_for_line(ABANDONED)
     run.records.slow["close_incident"] = deciding
     await run.orders(DAN)
-    await old_answer_is_told_again(run)
+    await run.signal("customer_answered")  # told again
     deciding.set()
     assert await run.result() == "false_alarm"
 
@@ -187,9 +173,8 @@ async def test_reported_leak_cannot_be_dismissed_after_an_abandonment(harness: H
     run = await harness.incident()
     await run.answers(Choice.REGENERATE, leaked=True)
     await run.wait_for_line("note regenerating regenerating")
-    await abandons(run)
+    await run.regeneration_ends("abandoned")
     await run.wait_for_line(ABANDONED)
-    with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await run.orders(DAN)
-    assert "can't be dismissed" in str(refused.value.cause)
+    error = await refused(run.orders(DAN))
+    assert "can't be dismissed" in error.message
     assert (await run.orders(EVE)).accepted

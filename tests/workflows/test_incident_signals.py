@@ -7,22 +7,20 @@ from typing import Any
 import pytest
 from support.until import until_async
 from temporalio.api.common.v1 import Payload
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
     HOUR,
     OpenRegenerationInput,
-    RecordIncidentEventInput,
     RefusalReason,
     StatusResult,
 )
 from octy_workflows.order_content import STAFF_DECISION, Choice, StaffDecision
-from workflows.workflow_harness import Harness, WorkflowRun, on_harness
+from workflows.workflow_harness import Harness, WorkflowRun, on_harness, refused
 
 EVE = StaffDecision("regenerate", "eve", "called them", order_id="d-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", order_id="d-2")
@@ -53,13 +51,6 @@ UNREADABLE: dict[str, list[Any]] = {
 }
 
 
-async def refused(asking: Coroutine[Any, Any, Any]) -> ApplicationError:
-    with pytest.raises(WorkflowUpdateFailedError) as caught:
-        await asking
-    assert isinstance(caught.value.cause, ApplicationError)
-    return caught.value.cause
-
-
 async def dismissed(run: WorkflowRun) -> bool:
     """The incident still works: staff can decide, and it ends."""
     await run.orders(DAN)
@@ -68,12 +59,8 @@ async def dismissed(run: WorkflowRun) -> bool:
 
 def refusals(run: WorkflowRun) -> list[str]:
     """Return why signals were refused, in the order in which they were sent."""
-    loaded = [
-        note
-        for note in run.records.orders
-        if isinstance(note, RecordIncidentEventInput) and note.event == "decision_refused"
-    ]
-    lines = (line.partition("refused decision_refused: ")[2] for line in run.records.story)
+    lines = (line.partition("refused decision_refused: ")[2] for line in run.records.lines)
+    loaded = run.records.events("decision_refused")
     return [*(str(note.detail["why"]) for note in loaded), *(line for line in lines if line)]
 
 
@@ -83,7 +70,7 @@ async def test_malformed_updates_are_refused_with_a_reason_and_change_nothing(ha
     await run.wait_for_line("mail alert-1")
     before = list(run.records.story)
     for name, said in MALFORMED.items():
-        error = await refused(run.handle.execute_update(Case.decide, said))
+        error = await refused(run.handle.execute_update(KeyIncidentWorkflow.decide, said))
         assert (name, error.type, "an order id" in error.message) == (name, "Invalid", True)
     for contents in UNREADABLE.values():
         await refused(run.handle.execute_update("decide", args=contents))
@@ -192,7 +179,7 @@ async def test_concurrent_decisions_of_staff_give_one_answer(harness: Harness) -
     deciding = (run.orders(decision) for decision in (EVE, DAN))
     reports = await asyncio.gather(*deciding, return_exceptions=True)
     assert sorted(isinstance(report, WorkflowUpdateFailedError) for report in reports) == [False, True]
-    assert sum(isinstance(order, StaffDecision) for order in run.records.orders) == 1
+    assert sum(isinstance(step, StaffDecision) for step in run.records.inputs) == 1
 
 
 @on_harness
@@ -201,7 +188,7 @@ async def test_decision_sent_twice_at_once_is_one(harness: Harness) -> None:
     deciding = (run.orders(DAN) for _ in range(2))
     first, second = await asyncio.gather(*deciding)
     assert first == second
-    assert sum(isinstance(order, StaffDecision) for order in run.records.orders) == 1
+    assert sum(isinstance(step, StaffDecision) for step in run.records.inputs) == 1
 
 
 @on_harness
@@ -233,10 +220,10 @@ async def test_repeated_regeneration_result_is_not_used_for_the_next_regeneratio
     await run.orders(StaffDecision("regenerate", "dan", "once more"))
     await run.signal("regeneration_finished")
     await run.advance_to(DAY)
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "dan")
+    assert await run.status() == StatusResult("regenerating", "regenerate", "dan")
 
-    orders = [order for order in run.records.orders if isinstance(order, OpenRegenerationInput)]
-    assert [order.after for order in orders] == ["", first]
+    steps = [step for step in run.records.inputs if isinstance(step, OpenRegenerationInput)]
+    assert [step.after for step in steps] == ["", first]
     assert run.records.regeneration_id != first
     await run.regeneration_ends("done")
     assert await run.result() == "regenerated"
@@ -247,7 +234,7 @@ async def overtaken(harness: Harness) -> tuple[WorkflowRun, asyncio.Event, Corou
     taking = asyncio.Event()
     run = await harness.incident(slow={"record_decision": taking})
     order = run.records.order(DAN)
-    deciding = await run.handle.start_update(Case.decide, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    deciding = await run.start_update(KeyIncidentWorkflow.decide, order)
     await run.answers(Choice.REGENERATE)
     await run.wait_for_line("note regenerating regenerating")
     return run, taking, deciding.result()
@@ -264,7 +251,7 @@ async def test_decision_refused_before_the_abandonment_does_not_restore_the_old_
     recorded.set()
     assert (await refused(report)).type == "TooLate"
     await run.wait_until_idle()
-    assert await run.handle.query(Case.status) == StatusResult("needs_staff", None, None)
+    assert await run.status() == StatusResult("needs_staff", None, None)
 
 
 @on_harness
@@ -283,7 +270,7 @@ async def test_customer_signal_after_an_accepted_decision_changes_nothing(harnes
     await run.orders(EVE)
     await run.signal("customer_answered")
     await run.wait_for_line("note regenerating regenerating")
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
+    assert await run.status() == StatusResult("regenerating", "regenerate", "eve")
 
 
 @on_harness
@@ -310,11 +297,7 @@ async def test_increased_failures_are_counted_and_shown(harness: Harness) -> Non
         await run.signal("failures_increased")
         await run.wait_until_idle()
     await run.advance_to(HOUR)
-    notes = [
-        note
-        for note in run.records.orders
-        if isinstance(note, RecordIncidentEventInput) and note.event == "failures_increased"
-    ]
+    notes = run.records.events("failures_increased")
     assert [note.detail for note in notes] == [{"failures": 40}, {"failures": 80}]
     assert {note.key for note in notes} == {"failures_increased-40", "failures_increased-80"}
     assert "80 failed attempts in a row" in await run.details()
@@ -324,22 +307,22 @@ async def test_increased_failures_are_counted_and_shown(harness: Harness) -> Non
 async def test_status_and_details_show_the_state_of_the_incident(harness: Harness) -> None:
     run = await harness.incident()
     await run.wait_for_line("mail alert-1")
-    assert await run.handle.query(Case.status) == StatusResult("waiting", None, None)
+    assert await run.status() == StatusResult("waiting", None, None)
     assert "Waiting for the customer's answer" in await run.details()
     await run.advance_to(8 * DAY)
-    assert await run.handle.query(Case.status) == StatusResult("needs_staff", None, None)
+    assert await run.status() == StatusResult("needs_staff", None, None)
     details = await run.details()
     assert "Support staff is needed" in details
     assert "staff_decision" in details
     await run.orders(EVE)
     await run.wait_for_line("note regenerating regenerating")
-    assert await run.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
+    assert await run.status() == StatusResult("regenerating", "regenerate", "eve")
     details = await run.details()
     assert run.records.regeneration_id in details
     assert "To decide" not in details
     await run.regeneration_ends("done")
     await run.result()
-    assert await run.handle.query(Case.status) == StatusResult("closed", "regenerate", "eve")
+    assert await run.status() == StatusResult("closed", "regenerate", "eve")
     assert "Closed as regenerated" in await run.details()
 
 
@@ -349,11 +332,7 @@ async def test_late_signal_is_audited_with_actor_request_and_reason(harness: Har
     await run.orders(StaffDecision("regenerate", "ann", "phone call"))
     await run.orders_by_signal(StaffDecision("dismiss", "dan", "their own test", order_id="late-1"))
     await run.wait_for_line("note decision_refused")
-    [note] = [
-        order
-        for order in run.records.orders
-        if isinstance(order, RecordIncidentEventInput) and order.event == "decision_refused"
-    ]
+    [note] = run.records.events("decision_refused")
     assert (note.actor, note.key) == (GOOD["actor"], "refused-late-1")
     assert note.detail["decision"] == GOOD["decision"]
     assert note.detail["reason"] == GOOD["reason"]

@@ -9,7 +9,7 @@ from temporalio.converter import DefaultPayloadConverter
 
 from octy_middleware import states
 from octy_workflows import messages
-from octy_workflows.order_content import StaffDecision, parse_decision, parse_order_id
+from octy_workflows.order_content import StaffDecision, StaffExtension, StaffResend, parse_order, parse_order_id
 
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
@@ -50,10 +50,25 @@ MALFORMED: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("said", "why"), [pytest.param(*rest, id=name) for name, *rest in MALFORMED])
 def test_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> None:
-    reason = parse_decision(said)
+    reason = parse_order(StaffDecision, said)
     assert isinstance(reason, str)
     assert why in reason
     assert ADDRESS not in reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "why"),
+    [
+        (StaffExtension, {"days": 0}, "days must be between 1 and 90"),
+        (StaffExtension, {"days": 91}, "days must be between 1 and 90"),
+        (StaffExtension, {"days": True}, "days must be a whole number"),
+        (StaffExtension, {}, "days is missing"),
+        (StaffResend, {"kind": "new_keys"}, "kind must be one of: alert, reminder"),
+        (StaffResend, {"days": 1}, "a resend order has no other fields"),
+    ],
+)
+def test_malformed_extension_or_resend_is_refused_with_a_reason(kind: Any, fields: dict[str, Any], why: str) -> None:
+    assert why in str(parse_order(kind, {"actor": "dan", "reason": "they asked", **fields}))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +91,7 @@ def test_only_the_id_of_an_order_is_taken_from_a_message(sent: Any) -> None:
     ],
 )
 def test_decision_is_parsed(said: dict[str, Any]) -> None:
-    decision = parse_decision(said)
+    decision = parse_order(StaffDecision, said)
     assert isinstance(decision, StaffDecision)
     assert asdict(decision) == {"leaked": False, "order_id": "", **said}
 

@@ -4,12 +4,11 @@ import pytest
 from support.until import until_async
 from temporalio.api.enums.v1 import EventType
 
-from octy_workflows.messages import NoticeKind
+from octy_workflows.messages import HOUR, NoticeKind
 from octy_workflows.order_content import Choice
 from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
 from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
-HOUR = 3600.0
 LONG = SUBJECT_MISSING_TIMEOUT.total_seconds()
 SELDOM_SECONDS = MISSING_SUBJECT_RETRY["retry_policy"].initial_interval.total_seconds()
 WORKFLOWS = {  # how each is started, and the activities that do not find their subject
@@ -50,29 +49,25 @@ async def activities_scheduled(run: WorkflowRun) -> int:
     return sum(event.event_type == scheduled for event in (await run.handle.fetch_history()).events)
 
 
-def lines(run: WorkflowRun) -> list[str]:
-    return [line.partition(" ")[2] for line in run.records.story]
-
-
 @pytest.mark.parametrize("kind", WORKFLOWS)
 @on_harness
 async def test_missing_subject_creates_one_staff_task_that_ends_when_it_is_found(harness: Harness, kind: str) -> None:
     run = await begin(harness, kind, set(WORKFLOWS[kind]))
     await run.advance_to(LONG - 60)
-    assert lines(run) == []
+    assert run.records.lines == []
     await run.advance_to(3 * LONG)
-    assert lines(run) == [f"missing {kind}"]
+    assert run.records.lines == [f"missing {kind}"]
     details = await run.details()
     assert "Support staff is needed: there is no row" in details
     await run.advance_to(2 * HOUR)
     scheduled = await activities_scheduled(run)
     await run.advance_to(4 * HOUR)
-    assert lines(run) == [f"missing {kind}"]
+    assert run.records.lines == [f"missing {kind}"]
     assert await activities_scheduled(run) == scheduled  # attempts are no events of the history
     run.records.missing.clear()
     await run.advance_to(4 * HOUR + 2 * SELDOM_SECONDS)
-    await until_async(lambda: FIRST[kind] in lines(run), message=run.records.story)
-    assert [line for line in lines(run) if line.endswith(f" {kind}")] == [f"missing {kind}", f"over {kind}"]
+    await until_async(lambda: FIRST[kind] in run.records.lines, message=run.records.story)
+    assert [line for line in run.records.lines if line.endswith(f" {kind}")] == [f"missing {kind}", f"over {kind}"]
     assert "Support staff is needed: there is no row" not in await run.details()
 
 
@@ -83,7 +78,7 @@ async def test_subject_found_within_minutes_creates_no_staff_task(harness: Harne
     run.records.missing.clear()
     await run.advance_to(200)
     await run.wait_for_line("mail new_keys-1")
-    assert "missing regeneration" not in lines(run)
+    assert "missing regeneration" not in run.records.lines
 
 
 @on_harness
@@ -93,8 +88,8 @@ async def test_incident_missing_for_days_continues_with_the_customer_answer(harn
     run.records.missing.update(WORKFLOWS["incident"])
     await run.answers(Choice.DISMISS)
     await run.advance_to(3 * LONG)
-    assert lines(run)[-1] == "missing incident"
-    [missing] = [order for order in run.records.orders if hasattr(order, "cause")]
+    assert run.records.lines[-1] == "missing incident"
+    [missing] = [step for step in run.records.inputs if hasattr(step, "cause")]
     assert (missing.resolved, missing.state) == (False, "waiting")
     run.records.missing.clear()
     await run.advance_to(3 * LONG + 2 * SELDOM_SECONDS)
@@ -111,5 +106,17 @@ async def test_subject_that_is_never_found_ends_with_its_ttl(harness: Harness, k
         run = await harness.webhook(ttl, missing={"post_webhook"})
     await run.advance_to(ttl + 2 * SELDOM_SECONDS)
     assert await run.result() == "failed"
-    assert lines(run)[0] == f"missing {kind}"
-    assert f"over {kind}" in lines(run)
+    assert run.records.lines[0] == f"missing {kind}"
+    assert f"over {kind}" in run.records.lines
+
+
+@on_harness
+async def test_mail_that_fails_for_good_once_its_subject_is_found_is_given_up(harness: Harness) -> None:
+    run = await harness.notice(NoticeKind.EXPOSED, missing={"send_mail"})
+    await run.advance_to(3 * LONG)
+    run.records.missing.clear()
+    run.records.broken.add("send_mail")
+    await run.advance_to(3 * LONG + 2 * SELDOM_SECONDS)
+    assert await run.result() == "failed"
+    assert run.records.lines == ["missing notice", "over notice"]
+    assert "The mail can't be delivered" in await run.details()

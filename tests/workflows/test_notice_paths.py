@@ -1,16 +1,13 @@
 """The paths of a notice, as a table: the results of its mails, and the story and the end that follow."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from support.until import until_async
 
 from octy_workflows.messages import DAY, HOUR, NoticeKind
-from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
+from workflows.workflow_harness import SLACK, Event, Harness, at, on_harness
 
-Event = Callable[[WorkflowRun], Awaitable[Any]]
 CHANGED = NoticeKind.CONTACT_CHANGED
 
 
@@ -26,10 +23,6 @@ class Path:
     shown: str = "**The customer was informed**"
     happens: list[Event] = field(default_factory=list)
     ttl: float = 14 * DAY
-
-
-def at(seconds: float) -> Event:
-    return lambda run: run.advance_to(seconds)
 
 
 def tried(mail: str) -> Event:
@@ -60,7 +53,7 @@ PATHS = [
         happens=[at(3 * DAY)],
     ),
     Path(
-        "what_was_overtaken_is_told_to_nobody",
+        "what_was_overtaken_is_not_sent",
         CHANGED,
         {"contact_changed-1": ["obsolete"]},
         ["0h mail contact_changed-1 obsolete"],
@@ -143,6 +136,17 @@ async def test_notice_path(harness: Harness, path: Path) -> None:
 
 
 @on_harness
+async def test_notice_that_the_daily_cap_delays_shows_it_until_it_is_sent(harness: Harness) -> None:
+    run = await harness.notice(NoticeKind.EXPOSED, mail_ends={"exposed-1": ["withheld"]})
+    await run.wait_for_line("mail exposed-1 withheld")
+    await run.wait_until_idle()
+    assert "The daily cap on mails is reached" in await run.details()
+    await run.advance_to(DAY + HOUR)
+    assert await run.result() == "sent"
+    assert "daily cap" not in await run.details()
+
+
+@on_harness
 async def test_notice_is_given_up_at_its_ttl_and_not_before(harness: Harness) -> None:
     run = await harness.notice(NoticeKind.EXPOSED, 4 * HOUR, mail_ends={"exposed-1": ["down"] * 1000})
     await tried("exposed-1")(run)
@@ -156,6 +160,6 @@ async def test_notice_is_given_up_at_its_ttl_and_not_before(harness: Harness) ->
 async def test_notice_history_has_ids_and_enums_only(harness: Harness) -> None:
     run = await harness.notice(CHANGED)
     await run.result()
-    [first, second] = run.records.orders
-    assert {order.subject_id for order in (first, second)} == {run.handle.id}
+    [first, second] = run.records.inputs
+    assert {step.subject_id for step in (first, second)} == {run.handle.id}
     assert (first.kind, first.number, second.kind, second.number) == ("contact_changed", 1, "new_contact", 1)

@@ -1,21 +1,18 @@
 """The paths of a regeneration, as a table; deadlines, resends, and malformed signals."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
-from temporalio.exceptions import ApplicationError
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError
 
 from octy_workflows.messages import DAY, HOUR, DeliveryMethod, RegenerationTimes, StaffAction
 from octy_workflows.order_content import StaffResend
-from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
-from workflows.workflow_harness import SLACK, Harness, WorkflowRun, on_harness
-
-Event = Callable[[WorkflowRun], Awaitable[Any]]
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from workflows.workflow_harness import SLACK, Event, Harness, WorkflowRun, at, on_harness, refused, wait_for_line
 
 MADE = ("0h issue", "0h prove", "0h activate")
 SENT = (*MADE, "0h mail new_keys-1")
@@ -38,14 +35,6 @@ class Path:
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
     delivery_method: DeliveryMethod = DeliveryMethod.LINK
     records: dict[str, Any] = field(default_factory=dict)
-
-
-def at(seconds: float) -> Event:
-    return lambda run: run.advance_to(seconds)
-
-
-def wait_for_line(line: str) -> Event:
-    return lambda run: run.wait_for_line(line)
 
 
 async def collects(run: WorkflowRun) -> None:
@@ -83,13 +72,9 @@ def goes_on(activity: str) -> Event:
     return released
 
 
-async def order_to_resend(run: WorkflowRun) -> Any:
+async def resend(run: WorkflowRun) -> Any:
     order = run.records.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
-    return await run.handle.execute_update(Regeneration.resend, order)
-
-
-async def resend(run: WorkflowRun) -> None:
-    await order_to_resend(run)
+    return await run.handle.execute_update(KeyRegenerationWorkflow.resend, order)
 
 
 PATHS = [
@@ -282,7 +267,7 @@ PATHS = [
         records={"old_uses": 5},
     ),
     Path(
-        "an_old_pair_that_nobody_uses_any_more_is_not_told",
+        "an_old_pair_that_is_not_used_any_more_is_not_told",
         [at(HOUR), collects, at(2 * DAY)],
         [*SENT, RETIRED_ON_DAY_2[0], "19h look 0", *RETIRED_ON_DAY_2[1:]],
         "done",
@@ -308,7 +293,7 @@ PATHS = [
         records={"old_uses": 5},
     ),
     Path(
-        "after_an_outage_past_its_end_nobody_is_warned_of_what_is_over",
+        "after_an_outage_past_its_end_there_is_no_warning",
         [at(HOUR), collects_unheard, at(26 * HOUR), hears_of_it],
         [
             *(*SENT, "26h overlap until 25h", "26h retire"),
@@ -495,16 +480,11 @@ async def test_check_of_old_key_pair_use_is_to_the_second(harness: Harness) -> N
 async def test_resend_returns_the_number_of_its_mail(harness: Harness) -> None:
     run = await harness.regeneration()
     await run.wait_for_line("mail new_keys-1")
-    assert await order_to_resend(run) == 2
-    assert await order_to_resend(run) == 3
+    assert await resend(run) == 2
+    order = run.records.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
+    numbers = [await run.handle.execute_update(KeyRegenerationWorkflow.resend, order) for _ in range(2)]
+    assert numbers == [3, 3]  # a repeat sends nothing
     await run.wait_for_line("mail new_keys-3")
-
-
-async def refused(run: WorkflowRun) -> ApplicationError:
-    with pytest.raises(WorkflowUpdateFailedError) as caught:
-        await order_to_resend(run)
-    assert isinstance(caught.value.cause, ApplicationError)
-    return caught.value.cause
 
 
 @on_harness
@@ -512,30 +492,90 @@ async def test_resend_is_refused_before_the_keys_exist_and_after_their_collectio
     making = asyncio.Event()
     run = await harness.regeneration(slow={"activate_key_pair": making})
     await run.wait_for_line("prove")
-    assert (await refused(run)).type == "TooEarly"
+    assert (await refused(resend(run))).type == "TooEarly"
     making.set()
     await run.wait_for_line("mail new_keys-1")
     await collects_unheard(run)
-    unheard = await refused(run)
+    unheard = await refused(resend(run))
     assert (unheard.type, "just collected" in unheard.message) == ("TooLate", True)
     await collects(run)
-    heard = await refused(run)
+    heard = await refused(resend(run))
     assert (heard.type, "collected" in heard.message) == ("TooLate", True)
     await run.advance_to(2 * DAY)
     await run.result()
     with pytest.raises(RPCError, match="already completed"):
-        await order_to_resend(run)
+        await resend(run)
+
+
+@on_harness
+async def test_resend_is_refused_once_a_later_regeneration_takes_its_place(harness: Harness) -> None:
+    finishing = asyncio.Event()
+    run = await harness.regeneration(slow={"finish_regeneration": finishing})
+    await run.wait_for_line("mail new_keys-1")
+    await superseded(run)
+    await run.wait_until_idle(but="finish_regeneration")
+    late = await refused(resend(run))
+    assert (late.type, late.message) == ("TooLate", "too late: this regeneration is superseded")
+    finishing.set()
+    assert await run.result() == "superseded"
+
+
+@on_harness
+async def test_staff_is_still_needed_while_one_of_two_causes_is_left(harness: Harness) -> None:
+    run = await harness.regeneration(RegenerationTimes(resend_after=()), mail_ends={"new_keys-1": ["failed"]})
+    await run.advance_to(8 * DAY)
+    await run.wait_for_line("note not_collected needs_staff")
+    await resend(run)
+    await run.wait_for_line("mail new_keys-2")
+    await run.wait_until_idle()
+    assert run.when("note staff_not_needed staff_done") == []
+    await collects(run)
+    await run.wait_for_line("note staff_not_needed staff_done")
+
+
+@on_harness
+async def test_collection_that_the_database_forgot_retires_nothing_and_is_waited_for_again(harness: Harness) -> None:
+    """A backup was restored between the signal and the overlap."""
+    beginning = asyncio.Event()
+    run = await harness.regeneration(slow={"begin_overlap": beginning})
+    await run.wait_for_line("mail new_keys-1")
+    await collects(run)
+    await run.wait_until_idle(but="begin_overlap")
+    run.records.collected_at = None
+    beginning.set()
+    await run.wait_until_idle()
+    assert run.records.lines[3:] == ["mail new_keys-1", "mail new_keys-1"]
+    await collects(run)
+    await run.advance_to(2 * DAY)
+    assert await run.result() == "done"
+
+
+@pytest.mark.parametrize("activity", ["verify_key_pair", "count_old_key_uses"])
+@on_harness
+async def test_cancelled_regeneration_ends_as_cancelled(harness: Harness, activity: str) -> None:
+    run = await harness.regeneration(WARNED, shaky={activity})
+    if activity == "count_old_key_uses":
+        await run.wait_for_line("mail new_keys-1")
+        await collects(run)
+        await run.wait_for_line("overlap until 24h")
+        await run.advance_to(DAY - WARNED.warn_before + HOUR)
+    await run.wait_until_idle()
+    await run.handle.cancel()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert "note pair_failed needs_staff" not in run.records.lines
 
 
 @on_harness
 async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(harness: Harness) -> None:
     run = await harness.regeneration(delivery_method=DeliveryMethod.MAIL)
     await run.wait_for_line("mail new_keys_inside-1")
-    assert await order_to_resend(run) == 2
+    assert await resend(run) == 2
     await run.wait_for_line("mail new_keys_inside-2")
     await collects(run)
     await run.wait_until_idle()
-    late = await refused(run)
+    late = await refused(resend(run))
     assert (late.type, "the secret is erased" in late.message) == ("TooLate", True)
 
 
@@ -545,15 +585,14 @@ async def test_regeneration_waits_for_running_update_handlers(harness: Harness) 
     run = await harness.regeneration(slow={"renew_link": renewing})
     await run.wait_for_line("mail new_keys-1")
     order = run.records.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
-    asking = await run.handle.start_update(Regeneration.resend, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    asking = await run.start_update(KeyRegenerationWorkflow.resend, order)
     await run.wait_until_idle(but="renew_link")
     await superseded(run)
     await run.wait_for_line("finish superseded")
     await run.wait_until_idle(but="renew_link")
     assert (await run.handle.describe()).close_time is None
     renewing.set()
-    with pytest.raises(WorkflowUpdateFailedError):
-        await asking.result()
+    await refused(asking.result())
     assert await run.result() == "superseded"
 
 

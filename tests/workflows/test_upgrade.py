@@ -11,11 +11,10 @@ from temporalio.common import VersioningBehavior
 from temporalio.worker import Worker
 
 from octy_worker.temporal.deployment import NotReadyError, Version, deployment_config, known_versions, make_current
-from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.order_content import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
-from workflows.workflow_fakes import FakeRecords
 from workflows.workflow_harness import BUILD_ID, WORKFLOWS, Harness, WorkflowRun, on_harness, running_extra_workers
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
@@ -57,17 +56,13 @@ class Site:
         async with worker, others:
             yield
 
-    async def open_cases(self, count: int) -> None:
+    async def open_incidents(self, count: int) -> None:
         for _ in range(count):
-            case_id = f"{self.queue}-{len(self.runs)}"
-            records = self.harness.fake_activities.records[case_id] = FakeRecords()
-            with self.harness.env.with_time_skipping_disabled():
-                handle = await self.client.start_workflow(
-                    Case.run, IncidentInput(case_id), id=case_id, task_queue=self.queue
-                )
-            self.harness.others.append(handle)
-            records.start = (await handle.describe()).start_time.timestamp()
-            self.runs.append(WorkflowRun(self.harness.env, handle, records, self.harness.task_threads))
+            incident_id = f"{self.queue}-{len(self.runs)}"
+            case = IncidentInput(incident_id)
+            self.runs.append(
+                await self.harness.start(KeyIncidentWorkflow.run, case, incident_id, task_queue=self.queue)
+            )
 
     async def all_tell(self, *lines: str) -> None:
         for run in self.runs:
@@ -103,7 +98,7 @@ class Site:
         await until_async(promoted, message=last, interval=0.05)
 
     async def build_ids(self) -> set[str]:
-        """Return the versions that the cases are bound to."""
+        """Return the versions that the incidents are bound to."""
         described = [(await run.handle.describe()).raw_description for run in self.runs]
         return {each.workflow_execution_info.versioning_info.deployment_version.build_id for each in described}
 
@@ -112,7 +107,7 @@ class Site:
 async def test_new_release_without_versions_replaces_the_old_one(harness: Harness) -> None:
     site = Site(harness)
     async with site.worker():
-        await site.open_cases(3)
+        await site.open_incidents(3)
         await site.all_tell()
     async with site.worker():
         await site.advance_all_to(25 * HOUR)
@@ -125,7 +120,7 @@ async def test_waiting_incidents_move_when_a_versioned_release_is_promoted(harne
     site = Site(harness)
     async with site.worker("1"):
         await site.promote("1")
-        await site.open_cases(3)
+        await site.open_incidents(3)
         await site.all_tell()
         async with site.worker("2", beside=False):  # beside the old one: it gets nothing until it is promoted
             await site.advance_all_to(25 * HOUR)
@@ -148,7 +143,7 @@ async def test_versioned_release_is_promoted_after_the_old_worker_stopped(harnes
     site = Site(harness)
     async with site.worker("1"):
         await site.promote("1")
-        await site.open_cases(2)
+        await site.open_incidents(2)
         await site.all_tell()
     async with site.worker("2"):
         await site.promote("2")
@@ -159,7 +154,7 @@ async def test_versioned_release_is_promoted_after_the_old_worker_stopped(harnes
 async def test_versions_are_switched_on_and_off_while_incidents_wait(harness: Harness) -> None:
     site = Site(harness)
     async with site.worker():
-        await site.open_cases(2)
+        await site.open_incidents(2)
         await site.all_tell()
     async with site.worker("1"):
         await site.promote("1")
@@ -178,13 +173,9 @@ async def test_webhooks_are_posted_by_a_worker_without_a_version(harness: Harnes
     async with site.worker("1"):
         await site.promote("1")
         webhook_id = f"{site.queue}-w"
-        harness.fake_activities.records[webhook_id] = FakeRecords()
         case = WebhookInput(webhook_id, "keys.ready")
-        with harness.env.with_time_skipping_disabled():
-            handle = await site.client.start_workflow(
-                KeyWebhookWorkflow.run, case, id=webhook_id, task_queue=site.queue
-            )
-        assert await handle.result() == "sent"
+        run = await harness.start(KeyWebhookWorkflow.run, case, webhook_id, task_queue=site.queue)
+        assert await run.result() == "sent"
 
 
 @on_harness

@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHistory
 
-from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, IncidentInput, IncidentTimes
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import DAY, IncidentInput
 from octy_workflows.order_content import Choice, StaffResend
 from octy_workflows.search_attributes import FAILURES, NEEDS_STAFF, STATE
-from workflows.workflow_fakes import FakeRecords
-from workflows.workflow_harness import TASK_QUEUE, Harness, WorkflowRun, on_harness
+from workflows.workflow_harness import Harness, WorkflowRun, on_harness
 
 
 async def found(run: WorkflowRun) -> tuple[Any, ...]:
@@ -57,13 +56,7 @@ async def test_regeneration_search_attributes_show_its_state(harness: Harness) -
 
 @on_harness
 async def test_search_attributes_switched_off_are_not_set_and_the_history_replays(harness: Harness) -> None:
-    records = FakeRecords()
-    harness.fake_activities.records["quiet"] = records
-    case = IncidentInput("quiet", IncidentTimes())
-    with harness.env.with_time_skipping_disabled():
-        handle = await harness.env.client.start_workflow(Case.run, case, id="quiet", task_queue=TASK_QUEUE)
-    run = WorkflowRun(harness.env, handle, records, harness.task_threads)
-    harness.runs.append(run)
+    run = await harness.start(KeyIncidentWorkflow.run, IncidentInput("quiet"), "quiet")
     await run.wait_for_line("note opened waiting")
     run.records.failures = 40
     await run.signal("failures_increased")

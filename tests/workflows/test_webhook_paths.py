@@ -1,9 +1,12 @@
 """The paths of a webhook: the results of its attempts, and the end that follows."""
 
 import json
+from typing import Any
 
 import pytest
 from support.until import until_async
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
 
 from octy_workflows.messages import DAY, HOUR, webhook_workflow_id
 from workflows.workflow_harness import SLACK, Harness, on_harness
@@ -60,6 +63,18 @@ async def test_webhook_whose_last_try_arrived_is_not_failed(harness: Harness) ->
     await until_async(lambda: run.records.attempts["post"] > 0, message=run.records.attempts)
     await run.advance_to(60 + SLACK)
     assert await run.result() == "sent"
+
+
+@pytest.mark.parametrize("records", [{}, {"missing": {"post_webhook"}}], ids=["posting", "without_its_row"])
+@on_harness
+async def test_cancelled_webhook_ends_as_cancelled(harness: Harness, records: dict[str, Any]) -> None:
+    run = await harness.webhook(posts=list(NEVER), **records)
+    await run.advance_to(HOUR)
+    await run.handle.cancel()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert "give up failed" not in run.records.lines
 
 
 @on_harness

@@ -69,7 +69,7 @@ class FakeRecords:
 
     start: float = 0.0
     told: list[tuple[float, str]] = field(default_factory=list)  # Unix seconds, by the workflow's clock
-    orders: list[Any] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)  # of the activities that told it
     # By mail, one end a try; "down" raises, "obsolete" is skipped, "withheld" until the next day, "grouped" and
     # "held" are delayed by five minutes; then "sent".
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
@@ -107,14 +107,23 @@ class FakeRecords:
         hindered = {*self.slow, *self.broken, *self.missing, *self.shaky}
         return not hindered & {"record_incident_event", "opened"}
 
-    def tell(self, at: float, line: str, order: object) -> None:
+    def tell(self, at: float, line: str, step: object) -> None:
         self.told.append((at, line))
-        self.orders.append(order)
+        self.inputs.append(step)
 
     @property
     def story(self) -> list[str]:
         """Every line with its hour; the first may be told before the test knows when the workflow was started."""
         return [f"{_when(at - self.start)} {line}" for at, line in self.told]
+
+    @property
+    def lines(self) -> list[str]:
+        """Every line without its hour."""
+        return [line for _, line in self.told]
+
+    def events(self, name: str) -> list[RecordIncidentEventInput]:
+        """Return the timeline's events of a name."""
+        return [step for step in self.inputs if isinstance(step, RecordIncidentEventInput) and step.event == name]
 
     def customer_says(self, choice: Choice, *, leaked: bool = False) -> None:
         """Take the customer's answer as the page does: SQL holds it before anybody is told."""
@@ -180,10 +189,8 @@ class FakeRecords:
             case Resolution.FALSE_ALARM:
                 return not self.called_off
             case Resolution.REGENERATED:
-                over = self.endings.get(self.regeneration_id) in (
-                    RegenerationFinalState.DONE,
-                    RegenerationFinalState.SUPERSEDED,
-                )
+                ended = (RegenerationFinalState.DONE, RegenerationFinalState.SUPERSEDED)
+                over = self.endings.get(self.regeneration_id) in ended
                 return self.standing is None or self.called_off or not over
 
     def ends(self, state: str) -> None:
@@ -221,9 +228,9 @@ class FakeActivities:
         return records
 
     @activity.defn
-    async def send_mail(self, order: SendMailInput) -> SendMailResult:
-        records = await self._open(order.subject_id)
-        mail = f"{order.kind}-{order.number}"
+    async def send_mail(self, step: SendMailInput) -> SendMailResult:
+        records = await self._open(step.subject_id)
+        mail = f"{step.kind}-{step.number}"
         if mail == "alert-1" and records.alert_follows:
             await records.opened.wait()
         ends = records.mail_ends.get(mail, [])
@@ -231,7 +238,7 @@ class FakeActivities:
         records.attempts[mail] += 1
         if end == "down":
             raise ApplicationError("no mail server answers")
-        records.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
+        records.tell(step.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", step)
         if end == OBSOLETE:
             return SendMailResult("skipped", OBSOLETE)
         if end == "withheld":
@@ -241,17 +248,17 @@ class FakeActivities:
         return SendMailResult(end, "a reason" if end != "sent" else "")
 
     @activity.defn
-    async def record_incident_event(self, note: RecordIncidentEventInput) -> None:
-        records = await self._open(note.incident_id)
-        if note.event in records.slow:
-            await records.slow[note.event].wait()
-        records.tell(note.at, f"note {note.event}{f' {note.state}' if note.state else ''}", note)
-        if note.event == "opened":
+    async def record_incident_event(self, step: RecordIncidentEventInput) -> None:
+        records = await self._open(step.incident_id)
+        if step.event in records.slow:
+            await records.slow[step.event].wait()
+        records.tell(step.at, f"note {step.event}{f' {step.state}' if step.state else ''}", step)
+        if step.event == "opened":
             records.opened.set()
 
     @activity.defn
-    async def load_incident_facts(self, look: LoadFactsInput) -> IncidentFacts:
-        records = await self._open(look.subject_id)
+    async def load_incident_facts(self, step: LoadFactsInput) -> IncidentFacts:
+        records = await self._open(step.subject_id)
         said = records.standing
         facts = IncidentFacts(
             choice=None if said is None else said.current_choice,
@@ -267,8 +274,8 @@ class FakeActivities:
         return facts
 
     @activity.defn
-    async def load_regeneration_facts(self, look: LoadFactsInput) -> RegenerationFacts:
-        records = await self._open(look.subject_id)
+    async def load_regeneration_facts(self, step: LoadFactsInput) -> RegenerationFacts:
+        records = await self._open(step.subject_id)
         return RegenerationFacts(
             records.collected_at is not None, records.ending, [str(one) for one in records.recorded_signals]
         )
@@ -288,45 +295,40 @@ class FakeActivities:
         return (await self._open(use.subject_id)).use(use)
 
     @activity.defn
-    async def record_decision(self, order: RecordDecisionInput) -> DecisionResult:
-        records = await self._open(order.incident_id)
+    async def record_decision(self, step: RecordDecisionInput) -> DecisionResult:
+        records = await self._open(step.incident_id)
         decision = StaffDecision("regenerate", "system", "no answer in time")
-        if order.order_id:
-            said = records.staff_orders[order.order_id][1]
+        if step.order_id:
+            said = records.staff_orders[step.order_id][1]
             assert isinstance(said, StaffDecision)
             decision = said
         given = DecisionResult(True, Choice(decision.decision), decision.leaked, decision.actor)
         taken = records.take(given, decision.order_id) or records.standing_id == decision.order_id != ""
-        records.tell(order.at, f"take {decision.decision} of {decision.actor}", decision)
-        none = DecisionResult(
-            False,
-            Choice.DISMISS,
-            False,
-            "",
-            "" if records.resolution else "the secret leaked, so it can't be dismissed",
-        )
+        records.tell(step.at, f"take {decision.decision} of {decision.actor}", decision)
+        why = "" if records.resolution else "the secret leaked, so it can't be dismissed"
+        none = DecisionResult(False, Choice.DISMISS, False, "", why)
         report = replace(records.standing or none, accepted=taken)
         if "record_decision" in records.late:
             await records.late["record_decision"].wait()
         return report
 
     @activity.defn
-    async def open_regeneration(self, order: OpenRegenerationInput) -> str:
-        records = await self._open(order.incident_id)
+    async def open_regeneration(self, step: OpenRegenerationInput) -> str:
+        records = await self._open(step.incident_id)
         if records.standing is None or records.called_off:
             return ""
-        if records.regeneration_id == order.after:
-            records.regeneration_id = records.later_id or f"{order.incident_id}-r{next(_numbers)}"
-        records.tell(order.at, f"regenerate{' leaked' if records.standing.current_leaked else ''}", order)
+        if records.regeneration_id == step.after:
+            records.regeneration_id = records.later_id or f"{step.incident_id}-r{next(_numbers)}"
+        records.tell(step.at, f"regenerate{' leaked' if records.standing.current_leaked else ''}", step)
         return records.regeneration_id
 
     @activity.defn
-    async def close_incident(self, order: CloseIncidentInput) -> bool:
-        records = await self._open(order.incident_id)
-        if records.passed_over(order.resolution):
+    async def close_incident(self, step: CloseIncidentInput) -> bool:
+        records = await self._open(step.incident_id)
+        if records.passed_over(step.resolution):
             return False
-        records.resolution = order.resolution
-        records.tell(order.at, f"close {order.resolution}", order)
+        records.resolution = step.resolution
+        records.tell(step.at, f"close {step.resolution}", step)
         return True
 
     @activity.defn
@@ -342,21 +344,21 @@ class FakeActivities:
         (await self._open(step.regeneration_id)).tell(step.at, "activate", step)
 
     @activity.defn
-    async def renew_link(self, order: RenewLinkInput) -> int:
-        records = await self._open(order.regeneration_id)
+    async def renew_link(self, step: RenewLinkInput) -> int:
+        records = await self._open(step.regeneration_id)
         if records.collected_at is not None or records.ending:
             return 0
-        records.generation = max(records.generation, order.generation)
-        records.tell(order.at, f"renew {records.generation}", order)
+        records.generation = max(records.generation, step.generation)
+        records.tell(step.at, f"renew {records.generation}", step)
         return records.generation
 
     @activity.defn
-    async def begin_overlap(self, order: BeginOverlapInput) -> float | None:
-        records = await self._open(order.regeneration_id)
+    async def begin_overlap(self, step: BeginOverlapInput) -> float | None:
+        records = await self._open(step.regeneration_id)
         if records.collected_at is None:
             return None
-        end = order.at if records.retired else records.collected_at + order.overlap
-        records.tell(order.at, f"overlap until {_when(end - records.start)}", order)
+        end = step.at if records.retired else records.collected_at + step.overlap
+        records.tell(step.at, f"overlap until {_when(end - records.start)}", step)
         return end
 
     @activity.defn
@@ -374,52 +376,52 @@ class FakeActivities:
         return True
 
     @activity.defn
-    async def finish_regeneration(self, order: FinishRegenerationInput) -> str:
-        records = await self._open(order.regeneration_id)
-        if not records.ending and records.collected_at is not None and order.state != RegenerationFinalState.DONE:
+    async def finish_regeneration(self, step: FinishRegenerationInput) -> str:
+        records = await self._open(step.regeneration_id)
+        if not records.ending and records.collected_at is not None and step.state != RegenerationFinalState.DONE:
             return COLLECTED
-        if not records.ending and records.collected_at is None and order.state != RegenerationFinalState.ABANDONED:
+        if not records.ending and records.collected_at is None and step.state != RegenerationFinalState.ABANDONED:
             return "sent"
-        records.ending = records.ending or order.state
-        records.tell(order.at, f"finish {records.ending}", order)
+        records.ending = records.ending or step.state
+        records.tell(step.at, f"finish {records.ending}", step)
         return records.ending
 
     @activity.defn
-    async def record_regeneration_event(self, note: RecordRegenerationEventInput) -> None:
-        records = await self._open(note.regeneration_id)
-        staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_not_needed else ''}"
-        records.tell(note.at, f"note {note.event}{staff}", note)
+    async def record_regeneration_event(self, step: RecordRegenerationEventInput) -> None:
+        records = await self._open(step.regeneration_id)
+        staff = f"{' needs_staff' if step.needs_staff else ''}{' staff_done' if step.staff_not_needed else ''}"
+        records.tell(step.at, f"note {step.event}{staff}", step)
 
     @activity.defn
-    async def prune_database(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
-        return await self._piece("prune", order)
+    async def prune_database(self, step: MaintenanceStepInput) -> MaintenanceStepResult:
+        return await self._piece("prune", step)
 
     @activity.defn
-    async def reconcile_database(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
-        return await self._piece("reconcile", order)
+    async def reconcile_database(self, step: MaintenanceStepInput) -> MaintenanceStepResult:
+        return await self._piece("reconcile", step)
 
     @activity.defn
-    async def send_digest(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
-        return await self._piece("digest", order)
+    async def send_digest(self, step: MaintenanceStepInput) -> MaintenanceStepResult:
+        return await self._piece("digest", step)
 
-    async def _piece(self, name: str, order: MaintenanceStepInput) -> MaintenanceStepResult:
+    async def _piece(self, name: str, step: MaintenanceStepInput) -> MaintenanceStepResult:
         records = await self._open(activity.info().workflow_id)  # a round is about no subject
-        records.tell(order.at, name, order)
+        records.tell(step.at, name, step)
         return records.pieces.pop(0)
 
     @activity.defn
-    async def post_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
-        records = await self._open(order.webhook_id)
+    async def post_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
+        records = await self._open(step.webhook_id)
         end = records.posts.pop(0) if records.posts else "sent"
         records.attempts["post"] += 1
         if end == "down":
             raise ApplicationError("no server answers")
-        records.tell(order.at, f"post {end}", order)
+        records.tell(step.at, f"post {end}", step)
         return WebhookStepResult(end, "a-code" if end != "sent" else "")
 
     @activity.defn
-    async def give_up_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
-        records = await self._open(order.webhook_id)
+    async def give_up_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
+        records = await self._open(step.webhook_id)
         state = records.ending or "failed"
-        records.tell(order.at, f"give up {state}", order)
+        records.tell(step.at, f"give up {state}", step)
         return WebhookStepResult(state, "a-code")

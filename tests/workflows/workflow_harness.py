@@ -6,10 +6,11 @@
 
 import asyncio
 import itertools
+import secrets
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -19,16 +20,27 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pytest
 from support.temporal import ONE_PARTITION
 from support.until import TIMEOUT, until_async
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
-from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowHistory,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+)
 from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.temporal.codec import encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.messages import (
@@ -47,6 +59,7 @@ from octy_workflows.messages import (
     RegenerationRestart,
     RegenerationTimes,
     ResendResult,
+    StatusResult,
     WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
@@ -80,7 +93,26 @@ WORKFLOWS = [
     KeyWebhookWorkflow,
 ]
 
+_WAYS: dict[type[OrderContent], tuple[str, type, str]] = {  # update, its result, and signal
+    StaffDecision: ("decide", DecisionResult, STAFF_DECISION),
+    StaffExtension: ("extend", ExtendedDeadlines, STAFF_EXTENSION),
+    StaffResend: ("resend", ResendResult, STAFF_RESEND),
+}
 _numbers = itertools.count(1)
+
+
+Event = Callable[["WorkflowRun"], Awaitable[Any]]
+"""What happens to a workflow in a row of a table."""
+
+
+def at(seconds: float) -> Event:
+    """The clock reaches so many seconds after the start."""
+    return lambda run: run.advance_to(seconds)
+
+
+def wait_for_line(line: str) -> Event:
+    """The story has this line."""
+    return lambda run: run.wait_for_line(line)
 
 
 @dataclass
@@ -137,14 +169,11 @@ class WorkflowRun:
 
     async def wait_for_line(self, line: str) -> None:
         """Wait, in real time, for a line of the story, whatever its hour."""
-        await until_async(
-            lambda: any(told.partition(" ")[2] == line for told in self.records.story), message=self.records.story
-        )
+        await until_async(lambda: line in self.records.lines, message=self.records.story)
 
     def when(self, line: str) -> list[float]:
         """Return the seconds after the start at which such a line was told, by the workflow's clock."""
-        told = zip(self.records.story, self.records.orders, strict=True)
-        return [order.at - self.records.start for text, order in told if text.partition(" ")[2] == line]
+        return [at - self.records.start for at, told in self.records.told if told == line]
 
     async def check_story(self, *story: str) -> None:
         """Check the whole story so far."""
@@ -173,22 +202,35 @@ class WorkflowRun:
 
     async def orders(self, said: OrderContent, **options: Any) -> Any:
         """Send a staff order by the update that is meant for it; SQL has it already."""
-        update = {StaffDecision: "decide", StaffExtension: "extend", StaffResend: "resend"}[type(said)]
-        result = {StaffDecision: DecisionResult, StaffExtension: ExtendedDeadlines, StaffResend: ResendResult}[
-            type(said)
-        ]
+        update, result, _ = _WAYS[type(said)]
         order = self.records.order(said)
         return await self.handle.execute_update(update, order, result_type=result, **options)
 
     async def orders_by_signal(self, said: OrderContent) -> None:
         """Send a staff order by the signal that is meant for it."""
-        names = {StaffDecision: STAFF_DECISION, StaffExtension: STAFF_EXTENSION, StaffResend: STAFF_RESEND}
-        await self.handle.signal(names[type(said)], self.records.order(said))
+        *_, signal = _WAYS[type(said)]
+        await self.handle.signal(signal, self.records.order(said))
+
+    async def start_update(self, update: Any, order: object) -> WorkflowUpdateHandle[Any]:
+        """Send an update, and return once the workflow has accepted it."""
+        return await self.handle.start_update(update, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+
+    async def status(self) -> StatusResult:
+        """Return an incident's state and answer."""
+        return await self.handle.query(KeyIncidentWorkflow.status)
 
     async def details(self) -> str:
         """Return what support staff reads in the Web UI."""
         metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
         return metadata.current_details
+
+
+async def refused(asking: Awaitable[Any]) -> ApplicationError:
+    """Return the error with which an update is refused."""
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await asking
+    assert isinstance(caught.value.cause, ApplicationError)
+    return caught.value.cause
 
 
 def _busy(described: DescribeWorkflowExecutionResponse, but: str) -> bool:
@@ -225,7 +267,7 @@ class Harness:
     runner: asyncio.Runner
     task_threads: ThreadPoolExecutor
     runs: list[WorkflowRun] = field(default_factory=list)
-    others: list[WorkflowHandle[Any, Any]] = field(default_factory=list)  # on task queues whose workers have stopped
+    others: list[WorkflowRun] = field(default_factory=list)  # on task queues whose workers have stopped
 
     def act(self, act: Coroutine[Any, Any, None]) -> None:
         """Run one test; then every workflow of it must replay, and none may have failed a task."""
@@ -239,9 +281,9 @@ class Harness:
                 assert _task_failures(history) == []
                 await replayer().replay_workflow(history)
         finally:
-            for handle in (*(run.handle for run in self.runs), *self.others):  # else their retries keep the server busy
-                if (await handle.describe()).close_time is None:
-                    await handle.terminate()
+            for run in (*self.runs, *self.others):  # else their retries keep the server busy
+                if (await run.handle.describe()).close_time is None:
+                    await run.handle.terminate()
             self.runs.clear()
             self.others.clear()
 
@@ -257,7 +299,7 @@ class Harness:
         incident_id = f"i{next(_numbers)}"
         times, restart = times or IncidentTimes(), restart or IncidentRestart()
         case = IncidentInput(incident_id, times, searchable=True, failures=20, restart=restart, **earlier)
-        return await self._start(KeyIncidentWorkflow.run, case, incident_id, FakeRecords(**records))
+        return await self.start(KeyIncidentWorkflow.run, case, incident_id, FakeRecords(**records))
 
     async def regeneration(
         self,
@@ -275,18 +317,18 @@ class Harness:
         case = RegenerationInput(
             regeneration_id, leaked, replaces, times, delivery_method, searchable=True, restart=restart
         )
-        return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, FakeRecords(**records))
+        return await self.start(KeyRegenerationWorkflow.run, case, regeneration_id, FakeRecords(**records))
 
     async def notice(self, kind: NoticeKind, ttl: float = 14 * DAY, **records: Any) -> WorkflowRun:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
-        return await self._start(
+        return await self.start(
             KeyNoticeWorkflow.run, NoticeInput(notice_id, kind, ttl), notice_id, FakeRecords(**records)
         )
 
     async def maintenance(self, task: MaintenanceTask, **records: Any) -> WorkflowRun:
         """Begin a round of maintenance."""
-        return await self._start(
+        return await self.start(
             KeyMaintenanceWorkflow.run, MaintenanceInput(task), f"u{next(_numbers)}", FakeRecords(**records)
         )
 
@@ -294,16 +336,34 @@ class Harness:
         """Record an event."""
         webhook_id = f"w{next(_numbers)}"
         case = WebhookInput(webhook_id, "keys.ready", ttl)
-        return await self._start(KeyWebhookWorkflow.run, case, webhook_id, FakeRecords(**records))
+        return await self.start(KeyWebhookWorkflow.run, case, webhook_id, FakeRecords(**records))
 
-    async def _start(self, run: Any, case: Any, subject_id: str, records: FakeRecords) -> WorkflowRun:
-        self.fake_activities.records[subject_id] = records
-        client = self.env.client
+    def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
+        """Return a client that encrypts with these keys, if any."""
+        converter = encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker)
+        return Client(self.env.client.service_client, data_converter=converter)
+
+    async def start(
+        self,
+        workflow: Any,
+        case: Any,
+        subject_id: str,
+        records: FakeRecords | None = None,
+        *,
+        client: Client | None = None,
+        task_queue: str = TASK_QUEUE,
+        **options: Any,
+    ) -> WorkflowRun:
+        """Start a workflow. One on a task queue of its own is not replayed: its test has workers, and perhaps keys."""
+        self.fake_activities.records[subject_id] = records = records or FakeRecords()
         with self.env.with_time_skipping_disabled():  # else the clock would run away before the first line
-            handle = await client.start_workflow(run, case, id=subject_id, task_queue=TASK_QUEUE)
+            handle = await (client or self.env.client).start_workflow(
+                workflow, case, id=subject_id, task_queue=task_queue, **options
+            )
         records.start = (await handle.describe()).start_time.timestamp()
-        self.runs.append(WorkflowRun(self.env, handle, records, self.task_threads))
-        return self.runs[-1]
+        run = WorkflowRun(self.env, handle, records, self.task_threads)
+        (self.runs if task_queue == TASK_QUEUE else self.others).append(run)
+        return run
 
 
 def replayer(data_converter: DataConverter = DataConverter.default) -> Replayer:

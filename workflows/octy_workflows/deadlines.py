@@ -1,4 +1,4 @@
-"""IncidentDeadlines of an incident: absolute times, which support staff can extend."""
+"""Deadlines of an incident: absolute times, which support staff can extend."""
 
 from collections.abc import Callable
 

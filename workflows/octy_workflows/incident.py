@@ -137,7 +137,7 @@ class KeyIncidentWorkflow:
                     await self._close(Resolution.REGENERATED)
             case Choice.DISMISS:
                 await self._close(Resolution.FALSE_ALARM)
-            case unknown:
+            case unknown:  # pragma: no cover - mypy shows that there is no other
                 assert_never(unknown)
 
     async def _close(self, resolution: Resolution) -> None:
@@ -249,7 +249,7 @@ class KeyIncidentWorkflow:
                 await self._extend(order_id, signalled=True, error=error)
             case StaffAction.RESEND | StaffAction.RESEND_KEYS:
                 await self._mails.resend(order_id, signalled=True, error=error)
-            case unknown:
+            case unknown:  # pragma: no cover - mypy shows that there is no other
                 assert_never(unknown)
 
     def _check_extension(self, days: int = 0) -> None:

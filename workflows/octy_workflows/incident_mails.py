@@ -6,7 +6,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.current_details import CurrentDetails
     from octy_workflows.incident_answer import AnswerTracker
     from octy_workflows.incident_status import IncidentStatus
-    from octy_workflows.mails import MailSender
+    from octy_workflows.mails import MAIL_FAILED, MailSender
     from octy_workflows.messages import (
         DAILY_CAP,
         HELD,
@@ -22,9 +22,8 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.retry import wait_until
     from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffOrders, refusal
 
-MAIL_FAILED = "mail_failed"
-MAIL_WITHHELD = "mail_withheld"
-ALERT_HELD = "alert_held"
+_MAIL_WITHHELD = "mail_withheld"
+_ALERT_HELD = "alert_held"
 
 
 class IncidentMails(MailSender):
@@ -61,12 +60,12 @@ class IncidentMails(MailSender):
                 await self._send(MailKind.REMINDER, number)
 
     async def _send(self, kind: MailKind, number: int) -> None:
-        name = f"{kind}-{number}"
-        self._in_progress.append(name)
+        mail = SendMailInput(self._id, kind, number, workflow.time())
+        self._in_progress.append(mail.name)
         try:
-            await self._send_mail(SendMailInput(self._id, kind, number, workflow.time()), stop=self._answers.settled)
+            await self._send_mail(mail, stop=self._answers.settled)
         finally:
-            self._in_progress.remove(name)
+            self._in_progress.remove(mail.name)
         self._ended.append(kind)
 
     def check_resend(self, order_id: str) -> None:
@@ -116,27 +115,26 @@ class IncidentMails(MailSender):
         await self._status.record_event("mail_ordered_again", key=order.order_id, actor=order.actor, detail=detail)
 
     async def _on_mail_sent(self, mail: SendMailInput) -> None:
-        for cause in (MAIL_FAILED, MAIL_WITHHELD, ALERT_HELD):
-            await self._status.resolve(cause, f"{mail.kind}-{mail.number} was sent")
+        for cause in (MAIL_FAILED, _MAIL_WITHHELD, _ALERT_HELD):
+            await self._status.resolve(cause, f"{mail.name} was sent")
 
     async def _on_mail_skipped(self, mail: SendMailInput, reason: str) -> None:
-        name = f"{mail.kind}-{mail.number}"
-        if reason != DAILY_CAP or name in self._ordered:
+        if reason != DAILY_CAP or mail.name in self._ordered:
             await super()._on_mail_skipped(mail, reason)
             return
         message = "The daily cap prevents a reminder. Please reach the customer another way."
-        await self._status.notify_staff(MAIL_WITHHELD, message, key=f"{name}-{mail.at:.0f}")
+        await self._status.notify_staff(_MAIL_WITHHELD, message, key=f"{mail.name}-{mail.at:.0f}")
 
     async def _on_mail_delayed(self, mail: SendMailInput, reason: str) -> None:
         if reason != HELD:
             await super()._on_mail_delayed(mail, reason)
             return
         message = "The alert is held for some minutes: it looks like a fault of our own. See `octy incidents held`."
-        await self._status.notify_staff(ALERT_HELD, message)
+        await self._status.notify_staff(_ALERT_HELD, message)
 
     async def _record_event(self, event: str, *, key: str = "", detail: EventDetail | None = None) -> None:
         await self._status.record_event(event, key=key, detail=detail)
 
     async def _notify_staff(self, event: str, message: str, *, key: str = "") -> None:
-        self._status.state_without(ALERT_HELD)  # an attempt was made, so it is not held any more
+        self._status.state_without(_ALERT_HELD)  # an attempt was made, so it is not held any more
         await self._status.notify_staff(event, message, key=key)

@@ -69,7 +69,7 @@ class IncidentRegenerations:
             case RegenerationFinalState.ABANDONED:
                 await self._reopen()
                 return False
-            case unknown:
+            case unknown:  # pragma: no cover - mypy shows that there is no other
                 assert_never(unknown)
 
     def update(self, facts: IncidentFacts) -> None:

@@ -20,8 +20,10 @@ with workflow.unsafe.imports_passed_through():
         Condition,
         wait_until,
     )
-    from octy_workflows.task_queues import TaskQueueKind, first_attempt_queue, main_task_queue_of, task_queue_name
+    from octy_workflows.task_queues import TaskQueueKind, first_attempt_queue, task_queue_beside
 
+MAIL_FAILED = "mail_failed"
+"""The event of a mail that was refused for good, and the cause of its staff task."""
 _SECOND_ATTEMPT_DELAY = 1.0  # seconds after the first attempt has failed
 _GIVEN_UP = SendMailResult(MailFinalState.FAILED, "the sender gave up")
 
@@ -55,48 +57,46 @@ class MailSender(ABC):
 
     async def _send_mail_once(self, mail: SendMailInput, stop: Condition) -> MailFinalState | None:
         """Send one mail and record the result; None when `stop` became true meanwhile."""
-        name = f"{mail.kind}-{mail.number}"
-        result = await self._final_result(mail, name, stop)
+        result = await self._final_result(mail, stop)
         if result is None or stop():
             return None
-        self.current_details.update(mail=f"Mail {name}: {result.state} {result.reason}".strip())
+        self.current_details.update(mail=f"Mail {mail.name}: {result.state} {result.reason}".strip())
         state = MailFinalState(result.state)
         match state:
             case MailFinalState.SENT:
                 await self._on_mail_sent(mail)
             case MailFinalState.FAILED:
-                await self._notify_staff("mail_failed", "The mail can't be delivered.", key=name)
+                await self._notify_staff(MAIL_FAILED, "The mail can't be delivered.", key=mail.name)
             case MailFinalState.SKIPPED:
                 await self._on_mail_skipped(mail, result.reason)
-            case unknown:
+            case unknown:  # pragma: no cover - mypy shows that there is no other
                 assert_never(unknown)
         return state
 
-    async def _final_result(self, mail: SendMailInput, name: str, stop: Condition) -> SendMailResult | None:
+    async def _final_result(self, mail: SendMailInput, stop: Condition) -> SendMailResult | None:
         """Call the activity until the mail has a final state; a delayed one is asked for again at its time."""
         started_at, reasons = workflow.time(), list[str]()
         while not stop():
             result = await self._result_unless(stop, mail)
             if result is None or result.state != DELAYED:
                 return result
-            self.current_details.update(mail=f"Mail {name}: {result.state}, {result.reason}")
+            self.current_details.update(mail=f"Mail {mail.name}: {result.state}, {result.reason}")
             if result.reason not in reasons:
                 reasons.append(result.reason)
                 await self._on_mail_delayed(mail, result.reason)
             deadline = workflow.time() + max(1.0, result.retry_after)
-            if await wait_until(stop, deadline=deadline, summary=f"delay of {name}"):
+            if await wait_until(stop, deadline=deadline, summary=f"delay of {mail.name}"):
                 return None
             mail = replace(mail, at=workflow.time(), delayed_for=workflow.time() - started_at)
         return None
 
     async def _on_mail_delayed(self, mail: SendMailInput, reason: str) -> None:
         """Record that a mail is delayed, once for each reason."""
-        await self._record_event("mail_delayed", key=f"{mail.kind}-{mail.number}-{reason}", detail={"why": reason})
+        await self._record_event("mail_delayed", key=f"{mail.name}-{reason}", detail={"why": reason})
 
     async def _on_mail_skipped(self, mail: SendMailInput, reason: str) -> None:
         """Record that a mail is skipped."""
-        name = f"{mail.kind}-{mail.number}"
-        await self._record_event("mail_skipped", key=f"{name}-{mail.at:.0f}", detail={"why": reason})
+        await self._record_event("mail_skipped", key=f"{mail.name}-{mail.at:.0f}", detail={"why": reason})
 
     async def _result_unless(self, stop: Condition, mail: SendMailInput) -> SendMailResult | None:
         """Send it; if its subject is missing, retry at long intervals, and notify staff."""
@@ -122,7 +122,7 @@ async def _attempt_unless(stop: Condition, mail: SendMailInput) -> SendMailResul
         (first_attempt_queue(mail.kind), MAIL_FIRST_ATTEMPT),
         (TaskQueueKind.MAIL_RETRIES, MAIL_RETRY),
     )
-    for number, (queue, options) in enumerate(attempts):
+    for number, (queue, options) in enumerate(attempts):  # pragma: no branch - the last one is retried without end
         deadline = workflow.time() + _SECOND_ATTEMPT_DELAY
         if number and await wait_until(stop, deadline=deadline, summary="second attempt of a mail"):
             return None
@@ -140,7 +140,7 @@ async def _execute(
     stop: Condition, mail: SendMailInput, queue: TaskQueueKind, options: ActivityOptions
 ) -> SendMailResult | None:
     """Call the activity, and cancel it when `stop` becomes true, because Temporal retries for days. None then."""
-    task_queue = task_queue_name(main_task_queue_of(workflow.info().task_queue), queue)
+    task_queue = task_queue_beside(workflow.info().task_queue, queue)
     sending = workflow.start_activity(activities.send_mail, mail, task_queue=task_queue, summary=mail.kind, **options)
     await workflow.wait_condition(lambda: sending.done() or stop())
     if not sending.done():

@@ -26,9 +26,7 @@ _ACTIVITIES = {
     MaintenanceTask.DIGEST: activities.send_digest,
 }
 _MAX_STEPS = 1500  # of one run; the next run does the rest
-_LEASE_WAIT = (
-    60  # seconds until a job that another process has leased is tried again; a dead process's lease is over then
-)
+_LEASE_WAIT = 60  # seconds until a job that another process has leased is tried again; a dead process's lease is over
 
 
 @workflow.defn

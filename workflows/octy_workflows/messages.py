@@ -420,7 +420,7 @@ class MaintenanceStepInput:
 
 
 class MaintenanceProgress(StrEnum):
-    """MaintenanceProgress of a maintenance run after a step."""
+    """How far a maintenance run is after a step."""
 
     DONE = "done"
     MORE = "more"  # the step is done, and more work is left
@@ -470,6 +470,11 @@ class SendMailInput:
     number: int
     at: float
     delayed_for: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Kind and number, for staff and for the keys of events."""
+        return f"{self.kind}-{self.number}"
 
 
 class MailFinalState(StrEnum):

@@ -1,4 +1,4 @@
-"""PURE. Orders of support staff to a workflow: decision, extension and resend, and their validation."""
+"""Orders of support staff to a workflow: decision, extension and resend, and their validation. No I/O."""
 
 import re
 from dataclasses import MISSING, dataclass, fields
@@ -19,7 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OTHER_ACTORS = ("system", "customer")  # actors of the timeline that are no staff
 _MAX_REASON_LENGTH = 300
 _SECRET_KEY = re.compile(r"sk_[0-9A-Za-z]")
-_TYPE_NAMES = {str: "text", int: "a whole number", bool: "true or false"}
+_TYPE_NAMES: dict[object, str] = {str: "text", int: "a whole number", bool: "true or false"}
 
 
 class Choice(StrEnum):
@@ -35,16 +35,14 @@ RESENDABLE = ("alert", "reminder")
 
 @dataclass(frozen=True)
 class StaffDecision:
-    """Decide an incident.
-
-    `decision` is text, not a `Choice`, so that `error` can explain a mistyped one.
-    """
+    """Decide an incident. `decision` is text, not a `Choice`, so that `error` can explain a mistyped one."""
 
     decision: str
     actor: str
     reason: str
     leaked: bool = False
     order_id: str = ""
+    noun: ClassVar[str] = "a decision"
     refused_event: ClassVar[str] = "decision_refused"
 
     def error(self) -> str | None:
@@ -71,6 +69,7 @@ class StaffExtension:
     actor: str
     reason: str
     order_id: str = ""
+    noun: ClassVar[str] = "an extension"
     refused_event: ClassVar[str] = "extension_refused"
 
     def error(self) -> str | None:
@@ -92,6 +91,7 @@ class StaffResend:
     reason: str
     kind: str = ""
     order_id: str = ""
+    noun: ClassVar[str] = "a resend order"
     refused_event: ClassVar[str] = "resend_refused"
 
     def error(self) -> str | None:
@@ -106,7 +106,7 @@ class StaffResend:
 
 
 OrderContent = StaffDecision | StaffExtension | StaffResend
-_Order = TypeVar("_Order", StaffDecision, StaffExtension, StaffResend)
+_Order = TypeVar("_Order", bound=OrderContent)
 
 
 def _common_error(order: OrderContent) -> str | None:
@@ -141,33 +141,17 @@ def parse_order_id(value: object) -> str | None:
     return order_id if isinstance(order_id, str) and _ID.fullmatch(order_id) else None
 
 
-def parse_decision(value: object) -> StaffDecision | str:
-    """Return the decision in a decoded JSON value, or why it is invalid. Never raises."""
-    return parse(StaffDecision, "a decision", value)
-
-
-def parse_order(
-    kind: type[StaffDecision] | type[StaffExtension] | type[StaffResend], noun: str, value: object
-) -> OrderContent | str:
-    """Return the order in a decoded JSON value, of a kind that is known only now; see `parse`."""
-    if kind is StaffDecision:
-        return parse(StaffDecision, noun, value)
-    if kind is StaffExtension:
-        return parse(StaffExtension, noun, value)
-    return parse(StaffResend, noun, value)
-
-
-def parse(kind: type[_Order], noun: str, value: object) -> _Order | str:
-    """Return the order in a decoded JSON value, or why it is invalid. `noun` names it in that text.
+def parse_order(kind: type[_Order], value: object) -> _Order | str:
+    """Return the order of this kind in a decoded JSON value, or why it is invalid. Never raises.
 
     An unknown field is refused, not ignored: a mistyped `leaked` must not leave a leaked key pair active.
     """
-    known = {part.name: field_type(part.type) for part in fields(kind)}
+    known = {part.name: part.type for part in fields(kind)}
     required = [part.name for part in fields(kind) if part.default is MISSING]
     if not isinstance(value, dict):
-        return f"{noun} is a JSON object with {', '.join(required[:-1])} and {required[-1]}"
+        return f"{kind.noun} is a JSON object with {', '.join(required[:-1])} and {required[-1]}"
     if not value.keys() <= known.keys():
-        return f"{noun} has no other fields than {', '.join(known)}"
+        return f"{kind.noun} has no other fields than {', '.join(known)}"
     for name, expected in known.items():
         if name not in value and name in required:
             return f"{name} is missing"
@@ -175,9 +159,3 @@ def parse(kind: type[_Order], noun: str, value: object) -> _Order | str:
             return f"{name} must be {_TYPE_NAMES[expected]}"
     order = kind(**value)
     return order.error() or order
-
-
-def field_type(annotation: object) -> type:
-    """Return the type of a field of one of the classes above."""
-    assert isinstance(annotation, type)
-    return annotation

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.activity_calls import ActivityCaller
     from octy_workflows.current_details import CurrentDetails
-    from octy_workflows.mails import MailSender
+    from octy_workflows.mails import MAIL_FAILED, MailSender
     from octy_workflows.messages import (
         COLLECTED,
         DAY,
@@ -71,9 +71,8 @@ class KeyRegenerationWorkflow(MailSender):
     def __init__(self, regeneration: RegenerationInput) -> None:
         self._regeneration = regeneration
         self._id = regeneration.regeneration_id
-        self._delivery_state = (
-            ""  # COLLECTED or a RegenerationFinalState; empty while the new secret is being delivered
-        )
+        # COLLECTED or a RegenerationFinalState; empty while the new secret is being delivered.
+        self._delivery_state = ""
         self._facts_loader = FactsLoader(self._load_facts)
         self._recorded_signals: list[str] = []  # of the facts loaded last
         self._ignored_signals = IgnoredSignals(WorkflowKind.REGENERATION, regeneration.regeneration_id)
@@ -201,10 +200,7 @@ class KeyRegenerationWorkflow(MailSender):
         times = self._regeneration.times
         if not 0 < times.warn_before < times.overlap:
             return
-        if await wait_until(
-            self._has_old_pair_ended, deadline=end - times.warn_before, summary="check of the old keys' use"
-        ):
-            return
+        await wait_until(never, deadline=end - times.warn_before, summary="check of the old keys' use")
         if workflow.time() >= end:
             return
         uses = await self._count_old_key_uses(deadline=end)
@@ -298,16 +294,14 @@ class KeyRegenerationWorkflow(MailSender):
         """Create a new link, which is then mailed; return its generation, or 0 when the secret is gone."""
         async with self._renew_lock:
             step = RenewLinkInput(self._id, self._generation + 1, workflow.time())
-            summary = f"link {step.generation}"
-            generation = await self.caller.execute(activities.renew_link, step, summary)
+            generation = await self.caller.execute(activities.renew_link, step, f"link {step.generation}")
             self._generation = max(self._generation, generation)
             return generation
 
     async def _finish(self, state: str) -> str:
         """Finish; return the state in the database, for the customer may have collected the secret just now."""
         step = FinishRegenerationInput(self._id, state, workflow.time())
-        summary = f"as {state}"
-        finished = await self.caller.execute(activities.finish_regeneration, step, summary)
+        finished = await self.caller.execute(activities.finish_regeneration, step, f"as {state}")
         self.current_details.update(f"Ended: {finished}")
         self._set_state(finished)
         return finished
@@ -322,7 +316,7 @@ class KeyRegenerationWorkflow(MailSender):
         await self._record_event(event, key=key, needs_staff=True)
 
     async def _on_mail_sent(self, mail: SendMailInput) -> None:
-        await self._resolve("mail_failed", because=f"{mail.kind}-{mail.number} was sent")
+        await self._resolve(MAIL_FAILED, because=f"{mail.name} was sent")
 
     async def _resolve(self, *causes: str, because: str) -> None:
         """Close staff tasks; the incidents that wait return to their state when these were the last ones."""

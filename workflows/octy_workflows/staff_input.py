@@ -57,12 +57,13 @@ TOO_EARLY = "TooEarly"
 TOO_LATE = "TooLate"
 
 _NO_ORDER_ID = 'an order id is needed, as {"order": "ID"}; `octy incidents … --order-only` prints one'
-_FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
-    StaffAction.DECIDE: (StaffDecision, "a decision"),
-    StaffAction.EXTEND: (StaffExtension, "an extension"),
-    StaffAction.RESEND: (StaffResend, "a resend order"),
-    StaffAction.RESEND_KEYS: (StaffResend, "a resend order"),
+ORDERED: dict[StaffAction, type[OrderContent]] = {
+    StaffAction.DECIDE: StaffDecision,
+    StaffAction.EXTEND: StaffExtension,
+    StaffAction.RESEND: StaffResend,
+    StaffAction.RESEND_KEYS: StaffResend,
 }
+"""What an order to take this action contains."""
 
 
 def refusal(why: str, kind: str) -> ApplicationError:
@@ -108,13 +109,13 @@ class StaffOrders:
         The activity is called even when no id was found (`error` says why). So a replay with other decryption keys
         makes the same calls.
         """
-        form, noun = _FORMS[action]
+        kind = ORDERED[action]
         step = UseOrderInput(
             order_id,
             self._kind,
             self._subject_id,
             action,
-            form.refused_event,
+            kind.refused_event,
             error,
             workflow.time(),
             self._refused,
@@ -123,7 +124,7 @@ class StaffOrders:
         found: UseOrderResult = await workflow.execute_activity(
             activities.use_order, step, **DEFAULT_RETRY, summary=f"order to {action}"
         )
-        order = found.refused or parse_order(form, noun, found.order)
+        order = found.refused or parse_order(kind, found.order)
         if isinstance(order, str):
             raise refusal(order, ORDER_REFUSED)
         self._refused -= 1

@@ -46,11 +46,6 @@ def background_task_queue(main: str) -> str:
     return task_queue_name(main, TaskQueueKind.BACKGROUND)
 
 
-def webhook_task_queue(main: str) -> str:
-    """Return the task queue from which webhooks are posted."""
-    return task_queue_name(main, TaskQueueKind.WEBHOOKS)
-
-
 def all_task_queues(main: str) -> list[str]:
     """Return every task queue that a worker polls."""
     return [main, *(task_queue_name(main, kind) for kind in TaskQueueKind)]
@@ -61,12 +56,12 @@ def workflow_task_queues(main: str) -> list[str]:
     return [main, incident_task_queue(main), background_task_queue(main)]
 
 
-def main_task_queue_of(workflow_queue: str) -> str:
-    """Return the main task queue's name, given the one on which a workflow runs."""
-    for kind in (TaskQueueKind.INCIDENTS, TaskQueueKind.BACKGROUND):
-        if workflow_queue.endswith(f"-{kind}"):
-            return workflow_queue.removesuffix(f"-{kind}")
-    return workflow_queue
+def task_queue_beside(workflow_queue: str, kind: TaskQueueKind) -> str:
+    """Return the name of a task queue of this kind, given the one on which a workflow runs."""
+    for own in (TaskQueueKind.INCIDENTS, TaskQueueKind.BACKGROUND):
+        if workflow_queue.endswith(f"-{own}"):
+            return task_queue_name(workflow_queue.removesuffix(f"-{own}"), kind)
+    return task_queue_name(workflow_queue, kind)
 
 
 def first_attempt_queue(kind: str) -> TaskQueueKind:

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from octy_workflows.retry import MISSING_SUBJECT_RETRY
     from octy_workflows.signals import IgnoredSignals
-    from octy_workflows.task_queues import main_task_queue_of, webhook_task_queue
+    from octy_workflows.task_queues import TaskQueueKind, task_queue_beside
 
 _RETRY_POLICY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(hours=1)
@@ -53,7 +53,9 @@ class KeyWebhookWorkflow:
         """Post the event with retries; give up when `ttl` is over."""
         self._current_details.update("Sending to the customer's server")
         step = WebhookStepInput(webhook.webhook_id, workflow.time())
-        result = await self._post(step, webhook.ttl) or await self._give_up(step)
+        result = await self._post(step, webhook.ttl)
+        if result is None:
+            result = await self._caller.execute(activities.give_up_webhook, step)
         self._current_details.update(_HEADLINE[WebhookFinalState(result.state)], reason=result.reason)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return result.state
@@ -84,16 +86,13 @@ class KeyWebhookWorkflow:
                 raise
             return None
 
-    async def _give_up(self, step: WebhookStepInput) -> WebhookStepResult:
-        return await self._caller.execute(activities.give_up_webhook, step)
-
 
 async def _post_until(deadline: float, step: WebhookStepInput, retry_policy: RetryPolicy) -> WebhookStepResult:
     """Post the event from the webhooks' task queue, with retries until the deadline."""
     return await workflow.execute_activity(
         activities.post_webhook,
         step,
-        task_queue=webhook_task_queue(main_task_queue_of(workflow.info().task_queue)),
+        task_queue=task_queue_beside(workflow.info().task_queue, TaskQueueKind.WEBHOOKS),
         start_to_close_timeout=_ATTEMPT_TIMEOUT,
         schedule_to_close_timeout=timedelta(seconds=deadline - workflow.time()),
         retry_policy=retry_policy,

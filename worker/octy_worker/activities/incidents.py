@@ -22,7 +22,7 @@ from octy_workflows.messages import (
     RecordDecisionInput,
     RecordIncidentEventInput,
 )
-from octy_workflows.order_content import Choice, StaffDecision, parse_decision
+from octy_workflows.order_content import Choice, StaffDecision, parse_order
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _OPENED = "opened"  # the first event of an incident's workflow
@@ -116,7 +116,7 @@ class IncidentActivities:
             order = None
         if order is None:
             raise missing_subject_error("staff order", step.order_id)
-        decision = parse_decision(content_of(order))
+        decision = parse_order(StaffDecision, content_of(order))
         assert isinstance(decision, StaffDecision)  # `use_order` has parsed it before
         return decision
 

@@ -23,12 +23,12 @@ from octy_workflows.messages import (
     MissingSubject,
     RefusalReason,
     Signal,
-    StaffAction,
     UseOrderInput,
     UseOrderResult,
     WorkflowKind,
 )
-from octy_workflows.order_content import StaffDecision, StaffExtension, StaffResend, parse_order
+from octy_workflows.order_content import parse_order
+from octy_workflows.staff_input import ORDERED
 
 MAX_RECORDED = 20
 """Of ignored signals, and of refused messages, in one timeline; further signals, and messages without an order, are
@@ -36,13 +36,6 @@ only counted."""
 _LAST = MAX_RECORDED - 1
 _WITHOUT_ORDER = frozenset({RefusalReason.UNREADABLE, RefusalReason.ORDER_MISSING})
 _SIGNAL_NAMES = frozenset(Signal)
-_FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
-    StaffAction.DECIDE: (StaffDecision, "decision"),
-    StaffAction.EXTEND: (StaffExtension, "extension"),
-    StaffAction.RESEND: (StaffResend, "resend order"),
-    StaffAction.RESEND_KEYS: (StaffResend, "resend order"),
-}
-
 _CONTINUES = "it continues: the missing row is there, or is not needed any more"
 
 Count = Callable[[WorkflowKind, RefusalReason], None]
@@ -116,7 +109,6 @@ class WorkflowMessageActivities:
     @activity.defn(name="use_order", no_thread_cancel_exception=True)
     def use_order(self, step: UseOrderInput) -> UseOrderResult:
         """Check an order, and mark it as used by one conditional UPDATE; a retry of this call may repeat that."""
-        form, noun = _FORMS[step.action]
         if not step.order_id:
             return self._refuse(step, RefusalReason.UNREADABLE, step.error)
         try:
@@ -129,7 +121,7 @@ class WorkflowMessageActivities:
         except RefusedSignatureError as error:
             return self._refuse(step, RefusalReason.ORDER_UNPROVEN, str(error))
         content = content_of(order)
-        parsed = parse_order(form, noun, content)
+        parsed = parse_order(ORDERED[step.action], content)
         if isinstance(parsed, str):
             return self._refuse(step, RefusalReason.ORDER_INVALID, parsed)
         return UseOrderResult("", content)
