@@ -5,12 +5,14 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from support.mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, open_world
+from support.mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, open_world, settings
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account
 from octy_middleware.domain.accounts import StaffChange, security_addresses
 from octy_middleware.http.outcome import Outcome
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.samples import samples
 from octy_workflows.messages import MailKind, SendMailInput
 
 URL = re.compile(r"https?://\S+")
@@ -136,11 +138,20 @@ def test_alert_mail_states_the_times_of_the_settings(world):
     assert rendered.subject.startswith("Zoë & Söhne <AG> security alert")
 
 
+@pytest.mark.parametrize("kind", MailKind)
+def test_mails_state_no_time_of_zero_seconds(kind):
+    renderer = MailRenderer(settings(overlap=0, quiet_after_false_alarm=0, incident_remind_after=()))
+    for facts in samples(kind, "https://keys.octy.example"):
+        for form in both(renderer.render(facts)):
+            assert "0 seconds" not in form
+
+
 def test_alert_mail_of_the_source_rule_names_the_network(world):
     rendered = world.rendered(alert(world.incident(rule="source", network="203.0.113.0/24")))
     for form in both(rendered):
         assert "from the network 203.0.113.0/24" in form
         assert "There was no successful request" not in form
+        assert "A successful request from the same network sets the count back to zero" in form
 
 
 def test_alert_mail_of_the_window_rule_states_the_time_window(world):
@@ -239,9 +250,9 @@ OLD_STOPPED = "It has already stopped working"
         (
             {"old": False},
             ["Your first Octy API key pair", "An account was opened"],
-            ["old key pair", OLD_GOES_ON, OLD_STOPPED],
+            ["old key pair", "New public key", OLD_GOES_ON, OLD_STOPPED],
         ),
-        ({}, ["a new API key pair", OLD_GOES_ON, PUBLIC_KEY], ["Your first", OLD_STOPPED]),
+        ({}, ["a new API key pair", "New public key", OLD_GOES_ON, PUBLIC_KEY], ["Your first", OLD_STOPPED]),
         ({"leaked": True}, ["a new API key pair", OLD_STOPPED, PUBLIC_KEY], ["Your first", OLD_GOES_ON]),
     ],
     ids=["first", "replaced", "leaked"],
@@ -260,6 +271,32 @@ def test_new_keys_mail_has_link_and_expiry(world, case, said, unsaid):
             assert fact not in form
 
 
+@pytest.mark.parametrize("kind", [MailKind.NEW_KEYS, MailKind.NEW_KEYS_INSIDE])
+def test_new_keys_mail_says_that_they_may_come_without_an_order(world, kind):
+    """With `regenerate_on_silence` the workflow orders new keys when an alert gets no answer."""
+    order = SendMailInput(world.regeneration(), kind, 1, START)
+    for silent in (True, False):
+        for form in both(world.rendered(order, regenerate_on_silence=silent)):
+            assert ("because our security alert was not answered in time" in form) == silent
+
+
+@pytest.mark.parametrize("kind", [MailKind.NEW_KEYS, MailKind.NEW_KEYS_INSIDE])
+def test_subject_of_the_first_keys_does_not_call_them_new(kind):
+    renderer = MailRenderer(settings())
+    for facts in samples(kind, "https://keys.octy.example"):
+        assert ("new" in renderer.render(facts).subject) == (facts.old_public_key is not None)
+
+
+@pytest.mark.parametrize("sample", samples(MailKind.KEYS_ADDED, "https://keys.octy.example"), ids=["14", "1"])
+def test_keys_added_mail_states_how_many_keys_there_are(sample):
+    rendered = MailRenderer(settings()).render(sample)
+    number = "1 key pair" if sample.count == 1 else "14 key pairs"
+    assert rendered.subject == f"Octy security notice: {number} added to your account"
+    for form in both(rendered):
+        assert f"added {number} to your Octy account" in form
+        assert ("For the others, write to us" in form) == (sample.count > 1)
+
+
 def test_new_keys_mail_sent_again_has_the_next_link(world):
     regeneration = world.regeneration()
     rendered = world.rendered(SendMailInput(regeneration, MailKind.NEW_KEYS, 2, START))
@@ -271,7 +308,7 @@ def test_new_keys_mail_sent_again_has_the_next_link(world):
 @pytest.mark.parametrize(
     ("leaked", "last_used", "said"),
     [
-        (False, None, ["the 24 hours in which both key pairs worked are over", "never"]),
+        (False, None, ["Both key pairs worked for 24 hours, and that time is over", "never"]),
         (
             True,
             utc(START - 60),

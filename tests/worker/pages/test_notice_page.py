@@ -390,7 +390,7 @@ def test_notice_page_follows_its_regeneration_to_the_end(world, told):
         ),
         (
             {"state": RegenerationState.ABANDONED, "collected_at": None, "finished_at": utc(START + 7200)},
-            "The new keys were not delivered Nobody collected them in time.",
+            "The new keys were not delivered They were not collected in time.",
         ),
         (
             {"state": RegenerationState.SUPERSEDED, "finished_at": utc(START + 7200)},

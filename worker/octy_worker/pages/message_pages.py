@@ -1,6 +1,6 @@
 """The pages that only show a message: HTTP status, what happened, what to do.
 
-None says whether an alert or a key exists.
+`NOT_FOUND` is the same whether or not there is such an alert, key pair or notice.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ DATABASE_DOWN = MessagePage(
 LINK_EXPIRED = MessagePage(
     410,
     "This link has expired",
-    "For your safety, the link to a new secret key works only for a short time. Nobody has seen the secret key "
+    "For your safety, the link to a new secret key works only for a short time. The secret key was not shown "
     "through this link.",
     "Look for a newer mail from us. If there is none, we will send you a new link.",
     "Ask for a new link at",
