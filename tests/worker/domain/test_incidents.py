@@ -188,7 +188,7 @@ def test_closed_incident_resets_streaks_and_only_a_false_alarm_is_quiet(world: W
         answer(world, incident_id, Answer.NOT_US)
         change(world, "UPDATE regeneration SET state = 'done'")
         change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
-    for _ in range(2):  # a repeat is harmless
+    for _ in range(2):  # a repeat changes nothing
         with world.database.write_session() as session:
             assert incidents.close_incident(session, incident_id, resolution, quiet=100.0, now=NOW)
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]

@@ -6,7 +6,7 @@ from support.retention_rig import add_counts
 from support.world import World
 
 from octy_worker.domain import usage
-from octy_worker.domain.usage import NO_END, uses_by_source
+from octy_worker.domain.usage import uses_by_source
 from octy_worker.reports.queries import show_key
 
 
@@ -31,6 +31,6 @@ def test_keys_show_of_a_key_with_many_counters_says_since_when_it_counts(world, 
 def test_uses_of_a_key_with_many_counters_are_those_of_the_newest_minutes(world, monkeypatch):
     public_key, minute = flood(world, "accepted")
     with world.database.read_session() as session:
-        assert sum(use.count for use in uses_by_source(session, public_key, minute - 10, NO_END)) == 100
+        assert sum(use.count for use in uses_by_source(session, public_key, minute - 10)) == 100
         monkeypatch.setattr(usage, "MAX_COUNTERS", 35)
-        assert sum(use.count for use in uses_by_source(session, public_key, minute - 10, NO_END)) == 30
+        assert sum(use.count for use in uses_by_source(session, public_key, minute - 10)) == 30

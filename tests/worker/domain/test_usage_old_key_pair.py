@@ -169,7 +169,7 @@ def test_still_used_mail_says_that_the_new_key_pair_was_never_used(mail_world):
 
 
 def test_still_used_mail_does_not_count_under_the_daily_cap(mail_world):
-    """It answers nothing that a stranger can do, and a day later it would be too late."""
+    """No one outside can cause it, and a day later it would be too late."""
     mailer = RecordingMailer()
     activities = mail_world.activities(mailer, mail_daily_cap=1)
     assert activities.send_mail(mail_rig.alert(mail_world.incident())) == SendMailResult("sent")

@@ -25,7 +25,7 @@ from octy_worker.domain.usage import LateUse, SourceSummary, attempts_over_time,
 SYSTEM = "system"
 CUSTOMER = "customer"
 
-# Events that the worker writes itself because of what somebody sent: the audit log has them too.
+# Events that the worker writes itself because of a message that it got: the audit log has them too.
 _AUDITED_OF_SYSTEM = frozenset({"signal_ignored", "decision_refused", "extension_refused", "resend_refused", "closed"})
 
 
@@ -81,7 +81,7 @@ def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
 
 
 def failures_over_time(session: Session, incident: Incident) -> Plot | None:
-    """Return when the attempts of an incident came, from the streak's first one on; None when it is kept no more."""
+    """Return when the attempts of an incident came, from the first one on; None when that is no longer kept."""
     return attempts_over_time(session, incident.id, incident.public_key)
 
 
@@ -92,7 +92,7 @@ def window_seconds(incident: Incident) -> float | None:
     return 60.0 * max(1, math.ceil((incident.opened_at - incident.first_at).total_seconds() / 60))
 
 
-def answer_incident(  # the one place where customer and staff race
+def answer_incident(
     session: Session,
     incident_id: str,
     answer: Answer,
@@ -105,6 +105,7 @@ def answer_incident(  # the one place where customer and staff race
 ) -> AnswerResult | None:
     """Record the answer if there is none yet, by one conditional UPDATE. None when there is no such incident.
 
+    Customer and staff may answer at the same time: this is the one place that decides between them.
     With `leaked` the attacked pair is retired in the same transaction. A customer's answer is put into the outbox;
     staff decisions come from the workflow, which needs no message. A repeat of `decision_id` counts as taken.
     """
@@ -140,7 +141,7 @@ def retire_leaked(session: Session, pair_id: str, now: float) -> None:
         key_pairs.retire(session.connection(), leaked, now)
 
 
-def _record_answer(  # the columns of one UPDATE
+def _record_answer(
     session: Session,
     incident_id: str,
     answer: Answer,
@@ -196,7 +197,7 @@ def reopen_answer(session: Session, incident_id: str) -> None:
     )
 
 
-def append_event(  # the columns of one row
+def append_event(
     session: Session,
     incident_id: str,
     *,
@@ -230,7 +231,7 @@ def append_event(  # the columns of one row
     return True
 
 
-def record_refused_decision(  # the columns of one row
+def record_refused_decision(
     session: Session,
     incident_id: str,
     *,
@@ -288,16 +289,16 @@ def _allows_resolution(resolution: Resolution) -> ColumnElement[bool]:
             return answer.where(col(IncidentAnswer.answer) == Answer.NOT_US).exists() & over.exists()
         case Resolution.COPIED:  # an operator's decision about a copied database
             return answer.exists()
-        case unknown:
+        case unknown:  # pragma: no cover - there is no other resolution
             assert_never(unknown)
 
 
 def close_incident(session: Session, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
     """Close an open incident: streaks restart at zero; after a false alarm the key pair has a quiet time, in seconds.
 
-    False, with nothing done, when SQL does not hold what the end rests on: for `unanswered` no answer, for
-    `false_alarm` one that says so, for `regenerated` one that wants new keys, whose regeneration is over and was not
-    in vain. A repeat is True.
+    False, with nothing done, when the rows do not allow it: `unanswered` needs that there is no answer, `false_alarm`
+    an answer that says so, `regenerated` an answer that asks for new keys and a regeneration that is over and was not
+    abandoned. A repeat is True.
     """
     closed = (
         session.connection()

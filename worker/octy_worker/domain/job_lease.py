@@ -25,9 +25,8 @@ LEASE_TTL = 60.0
 """Seconds without a step after which another worker takes the job over."""
 
 _MISTAKEN = 10 * LEASE_TTL  # a lease this far ahead was given by a clock that was wrong
-_LOCK_TIMEOUT = (
-    0.5  # seconds for the turn to write: less than the second after which PostgreSQL ends a deadlock at random
-)
+# Seconds for the turn to write: less than the second after which PostgreSQL ends a deadlock at random.
+_LOCK_TIMEOUT = 0.5
 
 _MAKE = (
     "INSERT INTO job (name, holder, cursor, done, last_error) VALUES (?, '', '', 0, '') ON CONFLICT (name) DO NOTHING"
@@ -153,6 +152,6 @@ def _is_dead(holder: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except PermissionError:  # pragma: no cover - a process of another user: root is refused none
         pass
     return False

@@ -14,9 +14,9 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, KeyPair, Notice, Regeneration
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import SECURITY_EMAIL_DELAY, STAFF_SECURITY_EMAIL_DELAY, security_addresses
-from octy_middleware.states import KeyPairCause, KeyPairState, NoticeKind, RegenerationState
+from octy_middleware.states import KeyPairCause, KeyPairState, NoticeKind
 from octy_worker.domain.incidents import CUSTOMER
-from octy_worker.domain.regenerations import current_pair, find_uncollected, open_regeneration
+from octy_worker.domain.regenerations import current_pair, find_uncollected, open_regeneration, replacement_of
 
 _BEING_ORDERED = ""  # the id of an order within its transaction
 _CAUSES = {
@@ -90,12 +90,7 @@ def _regeneration_of(session: Session, notice: Notice) -> Regeneration | None:
         return session.get(Regeneration, notice.regeneration_id)
     if notice.key_pair_id is None:
         return find_uncollected(session, notice.account_id)
-    in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
-    return session.exec(
-        select(Regeneration).where(
-            Regeneration.old_pair_id == notice.key_pair_id, col(Regeneration.state).not_in(in_vain)
-        )
-    ).first()
+    return replacement_of(session, notice.key_pair_id)
 
 
 def _count_further(session: Session, account_id: str, regeneration: Regeneration | None, pair: KeyPair | None) -> int:

@@ -22,8 +22,10 @@ from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import incidents
 from octy_worker.domain.held_pair import held_pair_id
-from octy_worker.domain.usage import NO_END, SourceUse, uses_by_source
+from octy_worker.domain.usage import SourceUse, uses_by_source
 
+IN_VAIN = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
+"""Final states without new keys: the old key pair stays as it is."""
 _ROUNDING = timedelta(seconds=1)
 
 
@@ -72,7 +74,7 @@ def _pair(session: Session, pair_id: str | None) -> KeyPair | None:
     return None if pair_id is None else session.get(KeyPair, pair_id)
 
 
-def open_regeneration(  # who, what and why of one order
+def open_regeneration(
     session: Session,
     account_id: str,
     cause: KeyPairCause,
@@ -87,13 +89,13 @@ def open_regeneration(  # who, what and why of one order
 
     A second order for the same old pair joins the first one, even after its keys were collected: a pair is replaced
     once. An order against the very pair that waits for its collection supersedes: the waiting secret is erased, its
-    link dies, and the new order replaces what the first one was to replace. If either of the two was for a leak, that
-    pair is cut with this order: the customer holds no other secret that could have leaked.
+    link ends, and the new order replaces what the first one was to replace. If either of the two was for a leak, that
+    pair is retired with this order: the customer has no other secret that could have leaked.
     """
     held = held_pair_id(session, old_pair_id)
     waiting = find_uncollected(session, account_id)
     if waiting is None or old_pair_id is None or waiting.new_pair_id != old_pair_id:
-        current = _replacement_of(session, account_id, held)
+        current = _first_issue(waiting) if held is None else replacement_of(session, held)
         if current is not None:
             _record_leak(session, current, leaked=leaked, now=now)
             return OpenedRegeneration(current.id, joined=True)
@@ -132,14 +134,14 @@ def find_uncollected(session: Session, account_id: str) -> Regeneration | None:
     ).first()
 
 
-def _replacement_of(session: Session, account_id: str, old_pair_id: str | None) -> Regeneration | None:
-    """Return what replaces or has replaced this pair; without a pair, the first issue if it is on its way."""
-    if old_pair_id is None:
-        waiting = find_uncollected(session, account_id)
-        return waiting if waiting is not None and waiting.old_pair_id is None else None
-    in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
+def _first_issue(waiting: Regeneration | None) -> Regeneration | None:
+    return waiting if waiting is not None and waiting.old_pair_id is None else None
+
+
+def replacement_of(session: Session, old_pair_id: str) -> Regeneration | None:
+    """Return the regeneration that replaces or has replaced this key pair."""
     return session.exec(
-        select(Regeneration).where(Regeneration.old_pair_id == old_pair_id, col(Regeneration.state).not_in(in_vain))
+        select(Regeneration).where(Regeneration.old_pair_id == old_pair_id, col(Regeneration.state).not_in(IN_VAIN))
     ).first()
 
 
@@ -188,19 +190,15 @@ def issue_key_pair(
 def verify_new_pair(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
     """Return whether the sealed secret verifies against the new key pair, by the verifier of requests.
 
-    True too when nothing is sealed any more: what was collected had been proven before it was sent.
+    True too when nothing is sealed any more: what was collected had been verified before it was sent.
     """
-    view = load_regeneration(session, regeneration_id)
-    if view is None:
-        return False
-    if view.regeneration.finished_at is not None:
+    regeneration, sealed = session.get_one(Regeneration, regeneration_id), session.get(SealedSecret, regeneration_id)
+    if regeneration.finished_at is not None or (sealed is not None and sealed.sealed is None):
         return True
-    if view.new_pair is None or view.sealed is None:
+    pair = _pair(session, regeneration.new_pair_id)
+    if pair is None or sealed is None or sealed.sealed is None:
         return False
-    if view.sealed.sealed is None:
-        return True
-    secret = Secret(sealer.open(view.sealed.sealed, regeneration_id))
-    pair = view.new_pair
+    secret = Secret(sealer.open(sealed.sealed, regeneration_id))
     return hasher.verify(secret, pair.secret_digest, row_binding(pair.id, pair.public_key))
 
 
@@ -240,12 +238,13 @@ def renew_link(session: Session, regeneration_id: str, generation: int, *, ttl: 
 def collect(session: Session, sealer: Sealer, regeneration_id: str, generation: int, now: float) -> NewKeys | None:
     """Return the new keys once: one conditional UPDATE decides, and erases the sealed secret.
 
-    None when they were collected before, the link has expired, or a newer one or another pair took its place.
+    None when they were collected before, the link has expired, a newer one or another pair took its place, or the new
+    pair was retired because of a leak.
     """
     view = load_regeneration(session, regeneration_id)
-    if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
+    if view is None or view.sealed is None or view.sealed.sealed is None:
         return None
-    if view.new_pair.state == KeyPairState.RETIRED:  # cut by a leak before it was collected
+    if view.new_pair is None or view.new_pair.state == KeyPairState.RETIRED:
         return None
     keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
     fresh = (col(SealedSecret.generation) == generation, col(SealedSecret.expires_at) > utc(now))
@@ -255,8 +254,8 @@ def collect(session: Session, sealer: Sealer, regeneration_id: str, generation: 
 def record_mailed(session: Session, regeneration_id: str, now: float) -> bool:
     """Count a secret as collected because its mail was accepted. True when this call did it.
 
-    Whichever of its mails that was: the customer has the secret. Nothing is done when it was collected before, or when
-    its regeneration has ended or its pair was cut while the mail left.
+    It does not matter which of its mails that was: the customer has the secret. Nothing is done when it was collected
+    before, or when its regeneration ended or its pair was retired while the mail was sent.
     """
     view = load_regeneration(session, regeneration_id)
     if view is None or view.new_pair is None or view.new_pair.state == KeyPairState.RETIRED:
@@ -307,19 +306,19 @@ def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now
 def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
     """Return the sources that used the old key pair after the new one was collected, most frequent first.
 
-    Nothing before the collection, and nothing when the old pair does not live out its overlap. Counts are by the
-    minute: that of the collection itself is left out, for it holds what came just before.
+    Nothing before the collection, and nothing when the old pair is not in its overlap. Counts are by the minute: that
+    of the collection itself is left out, because it has requests from just before.
     """
     collected_at, old = view.regeneration.collected_at, view.old_pair
     if collected_at is None or old is None or old.state != KeyPairState.RETIRING:
         return ()
-    return uses_by_source(session, old.public_key, int(collected_at.timestamp()) // 60 + 1, NO_END)
+    return uses_by_source(session, old.public_key, int(collected_at.timestamp()) // 60 + 1)
 
 
 def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
-    """Retire the old key pair after its overlap. False when it stays valid.
+    """Retire the old key pair after its overlap. False when it stays valid. One that leaked was retired before.
 
-    It was cut already when it leaked. A clock's rounding is no reason to let it live.
+    An overlap that ends within a second counts as over: clocks round.
     """
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.collected_at is None:
@@ -355,8 +354,8 @@ def finish(session: Session, regeneration_id: str, state: RegenerationState, now
     """End a regeneration, erase an uncollected secret, and notify the incidents that wait for it, once.
 
     Return its state then: `COLLECTED`, with nothing done, when the customer was faster; or the final state that it
-    already has. One that ends uncollected takes its new pair with it, the old pair is
-    not touched; after an abandoned one the waiting incidents can be answered again.
+    already has. The new pair of one that ends uncollected is retired, the old pair is not touched; after an abandoned
+    one the waiting incidents can be answered again.
     """
     columns = (
         Regeneration.state,
@@ -389,8 +388,7 @@ def finish(session: Session, regeneration_id: str, state: RegenerationState, now
     for incident_id in waiting_incidents(session, regeneration_id):
         if state is RegenerationState.ABANDONED:
             incidents.reopen_answer(session, incident_id)
-        message = {"regeneration_id": regeneration_id, "state": str(state)}
-        outbox.enqueue(connection, outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, message)
+        _notify_finished(session, incident_id, regeneration_id, state, now)
     return state
 
 
@@ -410,8 +408,12 @@ def notify_if_finished(session: Session, regeneration_id: str, incident_id: str,
     """Notify an incident that joined a regeneration after its end."""
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.finished_at is not None:
-        detail = {"regeneration_id": regeneration_id, "state": regeneration.state}
-        outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
+        _notify_finished(session, incident_id, regeneration_id, regeneration.state, now)
+
+
+def _notify_finished(session: Session, incident_id: str, regeneration_id: str, state: str, now: float) -> None:
+    detail = {"regeneration_id": regeneration_id, "state": str(state)}
+    outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
 
 
 def waiting_incidents(session: Session, regeneration_id: str) -> list[str]:

@@ -8,7 +8,8 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, Mail, Regeneration, SealedSecret
-from octy_middleware.states import Answer, RegenerationState
+from octy_middleware.states import Answer
+from octy_worker.domain.regenerations import IN_VAIN
 from octy_workflows.messages import (
     FINAL_REGENERATION_STATES,
     ExtendedDeadlines,
@@ -26,8 +27,7 @@ CHOICES = {Answer.NOT_US: Choice.REGENERATE, Answer.IT_WAS_US: Choice.DISMISS}
 """What an answer asks for, in the workflows' words."""
 
 _INCIDENT_MAILS = (MailKind.ALERT, MailKind.REMINDER)
-_NO_NEW_KEYS = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
-_ROWS = {  # of a timeline, for a signal that may be told again after what it told has changed
+_EVENTS = {  # of a timeline, which show that a signal's news was true once, although it may have changed since
     Signal.CUSTOMER_ANSWERED: ("answered",),
     Signal.ANSWER_AMENDED: ("answer_amended",),
     Signal.REGENERATION_FINISHED: ("superseded", "regeneration_abandoned"),
@@ -39,22 +39,22 @@ def incident_facts(session: Session, incident_id: str) -> IncidentFacts | None:
     incident = session.get(Incident, incident_id)
     if incident is None:
         return None
-    said = session.get_one(IncidentAnswer, incident_id)
+    incident_answer = session.get_one(IncidentAnswer, incident_id)
     newest = None if incident.regeneration_id is None else session.get(Regeneration, incident.regeneration_id)
     state = "" if newest is None or newest.finished_at is None else newest.state
     noted = select(IncidentEvent.what).where(IncidentEvent.incident_id == incident_id).distinct()
     told = frozenset(session.exec(noted))
-    recorded_signals = [signal for signal, rows in _ROWS.items() if not told.isdisjoint(rows)]
-    if said.answer is not None and Signal.CUSTOMER_ANSWERED not in recorded_signals:
+    recorded_signals = [signal for signal, rows in _EVENTS.items() if not told.isdisjoint(rows)]
+    if incident_answer.answer is not None and Signal.CUSTOMER_ANSWERED not in recorded_signals:
         recorded_signals.append(Signal.CUSTOMER_ANSWERED)
     if state in FINAL_REGENERATION_STATES and Signal.REGENERATION_FINISHED not in recorded_signals:
         recorded_signals.append(Signal.REGENERATION_FINISHED)
     if incident.failures > incident.length:
         recorded_signals.append(Signal.FAILURES_INCREASED)
     return IncidentFacts(
-        choice=None if said.answer is None else CHOICES[Answer(said.answer)],
-        leaked=said.leaked,
-        answered_by=said.answered_by,
+        choice=None if incident_answer.answer is None else CHOICES[Answer(incident_answer.answer)],
+        leaked=incident_answer.leaked,
+        answered_by=incident_answer.answered_by,
         failures=incident.failures,
         regeneration_id=incident.regeneration_id or "",
         regeneration_state=state,
@@ -88,7 +88,7 @@ def incident_restart(session: Session, incident_id: str) -> IncidentRestart | No
     last = None if incident.regeneration_id is None else session.get(Regeneration, incident.regeneration_id)
     return IncidentRestart(
         started_at=0.0 if opened is None else opened.timestamp(),
-        regeneration_id=last.id if last is not None and last.state in _NO_NEW_KEYS else "",
+        regeneration_id=last.id if last is not None and last.state in IN_VAIN else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Use of key pairs: requests by source, with the last claimed user agent, and over time.
+"""Use of key pairs: requests by source, with the last user agent, and over time.
 
 The queries read sums that are kept at each commit (`octy_middleware.recording.incident_counts`), so their cost does
 not grow with what attackers send.
@@ -19,9 +19,8 @@ from octy_middleware.recording.incident_counts import ALL_TIME, NOT_KEPT
 from octy_middleware.states import KeyPairState
 from octy_worker.domain.histogram import Plot, plot_of
 
-NO_END = 2**62  # a minute that never comes
 LATE_USE_WINDOW = timedelta(days=30)
-"""A retired key pair that was not sent for so long is not a forgotten integration."""
+"""A retired key pair that was not sent for so long counts as no longer used."""
 
 _MINUTE = 60  # seconds
 _EXACT_UP_TO = 1_000  # requests whose own times are looked up
@@ -32,7 +31,7 @@ _NAMED = 20  # sources that are read by name
 
 @dataclass(frozen=True, slots=True)
 class SourceCount:
-    """How many requests came from one source; the client is the last one seen there."""
+    """How many requests came from one source; user agent and time are those of the last one."""
 
     source: str
     count: int
@@ -42,7 +41,7 @@ class SourceCount:
 
 @dataclass(frozen=True, slots=True)
 class SourceUse:
-    """How many requests of one source were let in, as which client the last one, and in which minute."""
+    """How many requests of one source were accepted; user agent and minute are those of the last one."""
 
     source: str
     count: int
@@ -52,7 +51,7 @@ class SourceUse:
 
 @dataclass(frozen=True, slots=True)
 class LateUse:
-    """A retired key pair that is still used with its right secret: a forgotten integration."""
+    """A retired key pair that is still sent with its correct secret: a forgotten program."""
 
     public_key: str
     retired_at: datetime
@@ -100,10 +99,10 @@ def load_sources(session: Session, incident_id: str) -> SourceSummary:
     )
 
 
-def uses_by_source(session: Session, public_key: str, first_minute: int, last_minute: int) -> tuple[SourceUse, ...]:
-    """Return the sources that used a key pair successfully between two minutes, inclusive, most frequent first.
+def uses_by_source(session: Session, public_key: str, first_minute: int) -> tuple[SourceUse, ...]:
+    """Return the sources that used a key pair successfully from a minute on, most frequent first.
 
-    Clients are known of the time in which the pair is about to end. Of a pair that is sent from thousands of sources,
+    User agents are known for the time in which the pair is retiring. Of a pair that is sent from thousands of sources,
     only the newest minutes are read.
     """
     first_minute = newest_counters(session, public_key, first_minute)
@@ -112,7 +111,7 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
         .where(
             OutcomeMinute.public_key == public_key,
             OutcomeMinute.outcome == Outcome.ACCEPTED,
-            col(OutcomeMinute.minute).between(first_minute, last_minute),
+            col(OutcomeMinute.minute) >= first_minute,
         )
         .group_by(OutcomeMinute.source)
         .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
@@ -121,7 +120,7 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
         select(func.max(Attempt.id))
         .where(
             Attempt.public_key == public_key,
-            col(Attempt.minute).between(first_minute, last_minute),
+            col(Attempt.minute) >= first_minute,
             Attempt.outcome == Outcome.ACCEPTED,
         )
         .group_by(Attempt.source)
@@ -136,7 +135,7 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
 
 
 def newest_counters(session: Session, public_key: str, first_minute: int) -> int:
-    """Return the first minute from which on at most so many counters of a key stand as people are shown at once."""
+    """Return the first minute, not before `first_minute`, from which on a key has at most `MAX_COUNTERS` counters."""
     beyond = session.exec(
         select(OutcomeMinute.minute)
         .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= first_minute)
@@ -148,7 +147,7 @@ def newest_counters(session: Session, public_key: str, first_minute: int) -> int
 
 
 def attempts_over_time(session: Session, incident_id: str, public_key: str) -> Plot | None:
-    """Return when an incident's attempts came; None when their sums are kept no more.
+    """Return when an incident's attempts came; None when their sums are no longer kept.
 
     Sums are exact by the minute, or by the hour from the second day on. A short burst that is kept in detail is drawn
     by the second, so that it has a shape. The number of rows that are read depends on the incident's age only.
@@ -198,7 +197,7 @@ def count_late_uses_of(session: Session, pair: KeyPair, at: datetime) -> int:
 
 
 def _late(which: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of what retired pairs were sent with their own secret, summed up at each commit."""
+    """Return the conditions of sums of requests with retired key pairs and their correct secrets."""
     return (
         which,
         col(IncidentCount.subject) == col(KeyPair.public_key),
