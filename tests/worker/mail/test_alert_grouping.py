@@ -163,6 +163,8 @@ def test_incident_answered_between_two_attempts_is_left_out_of_the_second(world)
     answer(world, second[0])
     assert activities.send_mail(order(first[0])) == SendMailResult("sent")
     assert [len(named(envelope, world, [first, second, third])) for envelope in mailer.envelopes] == [3, 2]
+    assert activities.send_mail(order(second[0])) == SendMailResult("skipped", "answered")
+    assert len(mailer.envelopes) == 2
     row = world.mail(f"{second[0]}/alert/1")
     assert (row.state, row.last_error) == (MailState.SKIPPED, "answered")
 

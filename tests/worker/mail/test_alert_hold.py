@@ -1,12 +1,13 @@
 """Alerts are held only on evidence of a fault of the host app, 15 minutes at most, and staff is notified at once."""
 
 from collections import Counter
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlmodel import select
-from support.mail_rig import CHAIN, START, RecordingMailer, open_world
+from sqlmodel import select, update
+from support.mail_rig import CHAIN, START, RecordingMailer, open_world, settings
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, AlertHold, KeyPair, OutcomeMinute
@@ -14,6 +15,7 @@ from octy_middleware.domain.key_checks import PEPPERS, register_keys
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import KeyPairCause, KeyPairState
+from octy_worker.domain.job_lease import JobLease
 from octy_worker.mail.alert_hold import (
     MAX_HOLD,
     Evidence,
@@ -22,6 +24,8 @@ from octy_worker.mail.alert_hold import (
     load_indicators,
     release_hold,
 )
+from octy_worker.mail.hold_notice import JOB, HoldNotice
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
@@ -225,6 +229,30 @@ def test_hold_notice_that_failed_is_retried_with_the_next_held_alert(world):
     assert Counter(envelope.message_id for envelope in mailer.envelopes).most_common() == [
         (mailer.envelopes[0].message_id, 2)
     ]
+
+
+def test_hold_notice_is_left_to_the_worker_that_sends_it(world):
+    mailer, incidents = RecordingMailer(), collapse(world)
+    assert JobLease(world.database, JOB, lambda: world.now).take() is not None
+    assert world.activities(mailer, support_digest_to=SUPPORT).send_mail(order(incidents[0])) == HELD
+    assert mailer.envelopes == []
+
+
+def test_hold_notice_that_another_worker_has_just_sent_is_not_sent_again(world):
+    [incident_id, *_] = collapse(world)
+    assert world.activities(RecordingMailer()).send_mail(order(incident_id)) == HELD
+    with world.database.write() as connection:
+        connection.execute(update(AlertHold).values(staff_notified_at=None))
+    mailer, own, looks = RecordingMailer(), settings(support_digest_to=SUPPORT), count()
+    other = HoldNotice(world.database, mailer, MailRenderer(own), own, lambda: world.now)
+
+    def clock():
+        if next(looks) == 1:  # after the first look at the hold, before the lease is taken
+            other.send()
+        return world.now
+
+    HoldNotice(world.database, mailer, MailRenderer(own), own, clock).send()
+    assert len(mailer.envelopes) == 1
 
 
 def test_alert_hold_ends_on_time_when_staff_cannot_be_notified(world):

@@ -167,6 +167,11 @@ FAULTS = {
         "{% if 0 %}{{ x.y }}{% endif %}",
         "line 1: 'x' is undefined",
     ),
+    "a name, beside imported ones": (
+        "alert/subject.txt",
+        '{% from "parts.txt" import greeting, row as line %}{{ line("a", produkt) }}',
+        "line 1: 'produkt' is undefined",
+    ),
     "a filter that there is none": ("alert/subject.txt", "{{ product | upppper }}", "line 1: No filter named"),
     "a file that is not there": ("alert/subject.txt", '{% include "gone.txt" %}', "line 1: TemplateNotFound"),
     "a sum that can't be made": ("alert/subject.txt", "\n{{ product + 1 }}", "line 2: TypeError"),

@@ -78,7 +78,7 @@ def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float
     lock_account(session, spec.account_id)
     mail, time = session.get(Mail, spec.key), utc(now)
     if mail is not None and mail.joined_mail:
-        if mail.state in FINAL:
+        if mail.state != MailState.PENDING:
             return AlertSlot(replace(status_of(mail), code=mail.last_error or f"in {mail.joined_mail}"), own=False)
         if _is_being_sent(session, mail, time):
             return AlertSlot(MailStatus(MailState.PENDING, f"in {mail.joined_mail}"), own=False)
@@ -111,10 +111,17 @@ def _incidents(mails: Iterable[Mail]) -> tuple[str, ...]:
     return tuple(mail.incident_id for mail in mails if mail.incident_id and mail.state != MailState.SKIPPED)
 
 
+def unanswered_incidents() -> SelectOfScalar[str]:
+    """Return the query for the ids of all unanswered incidents."""
+    return (
+        select(Incident.id).join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id).where(is_unanswered())
+    )
+
+
 def _create_grouped(session: Session, spec: MailSpec, time: datetime) -> Sequence[Mail]:
     """Return new rows for all alerts that this mail carries, oldest incident first."""
     has_row = select(Mail.key).where(Mail.key == alert_key_column()).exists()
-    unalerted = _unanswered_incidents().where(
+    unalerted = unanswered_incidents().where(
         Incident.account_id == spec.account_id, Incident.id != spec.incident_id, ~has_row
     )
     domain = spec.message_id.rpartition("@")[2].rstrip(">")
@@ -136,7 +143,7 @@ def _grouped_pending(session: Session, key: str) -> Sequence[Mail]:
     """Return the pending alerts of the mail; alerts whose incident was answered meanwhile become skipped."""
     rows = [mail for mail in _grouped_rows(session, key) if mail.state == MailState.PENDING]
     open_ones = set(
-        session.exec(_unanswered_incidents().where(col(Incident.id).in_([mail.incident_id for mail in rows])))
+        session.exec(unanswered_incidents().where(col(Incident.id).in_([mail.incident_id for mail in rows])))
     )
     for mail in rows:
         if mail.incident_id not in open_ones:
@@ -152,18 +159,11 @@ def _grouped_rows(session: Session, key: str) -> Iterable[Mail]:
     ).all()
 
 
-def _unanswered_incidents() -> SelectOfScalar[str]:
-    return (
-        select(Incident.id).join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id).where(is_unanswered())
-    )
-
-
 def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:
     """Return whether the mail that carries this alert is still being sent; if not, the alert is sent by itself."""
-    carrier = session.get(Mail, mail.joined_mail)
-    if carrier is None or carrier.state in FINAL or mail.attempted_at is None:
-        return False
-    waits = session.exec(_unanswered_incidents().where(Incident.id == carrier.incident_id)).first() is not None
+    carrier = session.get_one(Mail, mail.joined_mail)
+    assert mail.attempted_at is not None  # it joined a mail that was tried at that moment
+    waits = session.exec(unanswered_incidents().where(Incident.id == carrier.incident_id)).first() is not None
     return mail.attempted_at > time - (_MAX_RETRY_INTERVAL if waits else _ACTIVITY_TIMEOUT)
 
 

@@ -56,26 +56,29 @@ class AlertsInProgress:
 def interceptors(alerts: AlertsInProgress, work: TaskQueueKind | None) -> list[Interceptor]:
     """Return the interceptors for the worker of a task queue; None is the main queue."""
     if work is TaskQueueKind.ALERTS:
-        return [_Intercepted(lambda following: _EndsAlert(following, alerts))]
+        return [_Intercepted(_EndsAlert, alerts)]
     if work in LOW_PRIORITY:
-        return [_Intercepted(lambda following: _WaitsForAlerts(following, alerts))]
+        return [_Intercepted(_WaitsForAlerts, alerts)]
     return []
 
 
-class _Intercepted(Interceptor):
-    def __init__(self, make: Callable[[ActivityInboundInterceptor], ActivityInboundInterceptor]) -> None:
-        self._make = make
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002  # its name there
-        return self._make(next)
-
-
-class _EndsAlert(ActivityInboundInterceptor):
-    """Removes an alert after the first attempt to send its mail."""
-
+class _Activity(ActivityInboundInterceptor):
     def __init__(self, following: ActivityInboundInterceptor, alerts: AlertsInProgress) -> None:
         super().__init__(following)
         self._alerts = alerts
+
+
+class _Intercepted(Interceptor):
+    def __init__(self, activity: type[_Activity], alerts: AlertsInProgress) -> None:
+        self._activity = activity
+        self._alerts = alerts
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002  # its name there
+        return self._activity(next, self._alerts)
+
+
+class _EndsAlert(_Activity):
+    """Removes an alert after the first attempt to send its mail."""
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002  # its name there
         try:
@@ -85,12 +88,8 @@ class _EndsAlert(ActivityInboundInterceptor):
             self._alerts.end(order.subject_id)
 
 
-class _WaitsForAlerts(ActivityInboundInterceptor):
+class _WaitsForAlerts(_Activity):
     """Starts an activity when no alert is in progress."""
-
-    def __init__(self, following: ActivityInboundInterceptor, alerts: AlertsInProgress) -> None:
-        super().__init__(following)
-        self._alerts = alerts
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002  # its name there
         await self._alerts.wait()

@@ -92,12 +92,9 @@ class _DeadlineSmtp(SMTP):
     parent: "_VerifiedBackend"
 
     def getreply(self) -> tuple[int, bytes]:
-        remaining = self.parent.deadline - time.monotonic()
-        if remaining <= 0:
-            self.close()
-            raise TimeoutError
-        if self.sock is not None:
-            self.sock.settimeout(min(self.timeout, remaining))
+        remaining = max(0.001, self.parent.deadline - time.monotonic())  # 0 seconds would be no timeout at all
+        assert self.sock is not None  # a command was sent
+        self.sock.settimeout(min(self.timeout, remaining))
         return super().getreply()
 
 

@@ -8,7 +8,7 @@ from octy_worker.audit.checkpoints import MARK
 
 WIDTH = 76
 _UNITS = ((1, "second"), (60, "minute"), (3_600, "hour"), (86_400, "day"))
-_BULLET = re.compile(r"\s*(?:\* |\d+\. )?")
+_BULLET = re.compile(r"^\s*(?:\* |\d+\. )?")
 
 
 def rate(count: int, within: timedelta) -> str:
@@ -32,10 +32,5 @@ def wrap(text: str) -> str:
 def _wrap_line(line: str) -> str:
     if line.startswith(MARK):
         return line
-    indent = " " * len(_match_bullet(line))
+    indent = " " * (len(line) - len(_BULLET.sub("", line)))
     return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def _match_bullet(line: str) -> str:
-    match = _BULLET.match(line)
-    return match[0] if match else ""

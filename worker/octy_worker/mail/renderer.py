@@ -6,7 +6,7 @@ The templates escape HTML. The HTML loads nothing: no image, font or style sheet
 import traceback
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, TemplateSyntaxError
+from jinja2 import TemplateSyntaxError
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail import phrasing
@@ -42,12 +42,7 @@ class MailRenderer:
     """Renders facts. The constructor raises ConfigurationError for a folder of templates that does not exist."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._templates = build_environment(settings)
-
-    @property
-    def templates(self) -> Environment:
-        """The Jinja environment of the templates."""
-        return self._templates
+        self.templates = build_environment(settings)
 
     def render(self, facts: _AnyFacts) -> RenderedMail:
         """Return the rendered mail. Raises TemplateRenderError."""
@@ -60,7 +55,7 @@ class MailRenderer:
     def _part(self, facts: _AnyFacts, part: str) -> str:
         name = f"{facts.kind}/{part}"
         try:
-            return self._templates.get_template(name).render(facts=facts)
+            return self.templates.get_template(name).render(facts=facts)
         except Exception as error:  # noqa: BLE001  # a host's template can raise anything
             raise template_error(error, name) from None  # its text may contain facts
 

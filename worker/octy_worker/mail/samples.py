@@ -76,7 +76,7 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: C901, PLR0
             return full, replace(full, name=_NO_NAME)
         case MailKind.ACCOUNT_NOTICE:
             return tuple(AccountNoticeFacts(about, _ID, _AT) for about in COPIED_KINDS)
-        case unknown:
+        case unknown:  # pragma: no cover - there is no other kind
             assert_never(unknown)
 
 

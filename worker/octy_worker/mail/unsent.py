@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, or_, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.models import Incident, IncidentAnswer, Mail
+from octy_middleware.db.models import Incident, Mail
 from octy_middleware.states import MailState
-from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
+from octy_worker.mail.alert_grouping import alert_key_column, unanswered_incidents
+from octy_worker.mail.repository import FINAL
 from octy_workflows.messages import DAILY_CAP
 
 _RECENT = timedelta(hours=25)  # each is retried, or no longer needed, within a day
@@ -26,12 +27,7 @@ class UnsentAlerts:
 
 def is_capped(now: float) -> ColumnElement[bool]:
     """Return the condition for mails that the daily cap holds back and that are still needed."""
-    unanswered = (
-        select(Incident.id)
-        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
-        .where(Incident.id == Mail.incident_id, is_unanswered())
-        .exists()
-    )
+    unanswered = unanswered_incidents().where(Incident.id == Mail.incident_id).exists()
     return (
         (col(Mail.state) == MailState.SKIPPED)
         & (col(Mail.last_error) == DAILY_CAP)
@@ -48,19 +44,7 @@ def capped_by_kind(session: Session, now: float) -> Mapping[str, int]:
 
 def unsent_alerts(session: Session, now: float) -> UnsentAlerts:
     """Return how many incidents have an unsent alert, and the age of the oldest."""
-    final = (
-        select(Mail.key)
-        .where(Mail.key == alert_key_column(), col(Mail.state).in_([MailState.SENT, MailState.FAILED]))
-        .exists()
-    )
-    count, oldest = session.exec(
-        select(func.count(), func.min(col(Incident.opened_at)))
-        .select_from(Incident)
-        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
-        .where(is_unanswered(), ~final)
-    ).one()
-    return UnsentAlerts(count, _age(oldest, now))
-
-
-def _age(at: datetime | None, now: float) -> float:
-    return 0.0 if at is None else max(0.0, now - at.timestamp())
+    final = select(Mail.key).where(Mail.key == alert_key_column(), col(Mail.state).in_(FINAL)).exists()
+    numbers = unanswered_incidents().where(~final).with_only_columns(func.count(), func.min(col(Incident.opened_at)))
+    count, oldest = session.connection().execute(numbers).one()
+    return UnsentAlerts(count, 0.0 if oldest is None else max(0.0, now - oldest.timestamp()))

@@ -38,7 +38,7 @@ def load_draft(
             return load_notice_draft(session, links, order, now)
         case MailKind.ACCOUNT_NOTICE:  # never ordered: it is sent with another mail
             return None
-        case unknown:
+        case unknown:  # pragma: no cover - there is no other kind
             assert_never(unknown)
 
 

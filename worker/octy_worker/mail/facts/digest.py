@@ -84,7 +84,7 @@ class HoldFacts:
 
 @dataclass(frozen=True, slots=True)
 class FailedLogins:
-    """Failed log-ins in a row by one handle from one address. Nobody has proven to be this person."""
+    """Failed log-ins in a row by one handle from one address. It is not proven that it was this person."""
 
     handle: str
     source: str

@@ -35,7 +35,7 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
         first_at=incident.first_at,
         opened_at=incident.opened_at,
         last_at=max(incident.opened_at, sources.last_at or incident.opened_at),
-        network=source_text(incident.network) if incident.rule == Rule.SOURCE else MailText(""),
+        network=_network(incident),
         window=window_seconds(incident),
         plot=failures_over_time(session, incident),
         sources=tuple(_source_line(source) for source in shown),
@@ -69,10 +69,14 @@ def _other_key(links: Links, incident: Incident) -> OtherKey:
         total=incident.failures,
         first_at=incident.first_at,
         opened_at=incident.opened_at,
-        network=source_text(incident.network) if incident.rule == Rule.SOURCE else MailText(""),
+        network=_network(incident),
         window=window_seconds(incident),
         url=links.alert_url(incident.id),
     )
+
+
+def _network(incident: Incident) -> MailText:
+    return source_text(incident.network) if incident.rule == Rule.SOURCE else MailText("")
 
 
 def _source_line(found: SourceCount) -> SourceLine:

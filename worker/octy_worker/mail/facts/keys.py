@@ -3,9 +3,6 @@
 For the one kind of mail that contains it, the secret is decrypted here; `Secret` hides it until the mail is rendered.
 """
 
-from dataclasses import dataclass
-from typing import assert_never
-
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
@@ -25,78 +22,67 @@ from octy_worker.sanitize import MailText
 from octy_workflows.messages import MailKind, SendMailInput
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """Facts, and whether they are out of date."""
-
-    facts: Facts
-    obsolete: bool = False
-
-
 def load_keys_draft(
     session: Session, links: Links, sealer: Sealer | None, order: SendMailInput, now: float
 ) -> MailDraft | None:
     """Return the draft of a regeneration's mail, or None when its rows do not exist."""
     view = load_regeneration(session, order.subject_id)
-    loaded = None if view is None else _load(session, view, order, links=links, sealer=sealer, now=now)
-    if view is None or loaded is None:
+    facts = None if view is None else _load(session, view, links, sealer, order)
+    if view is None or facts is None:
         return None
     first, *_ = security_addresses(view.account, now)
     return MailDraft(
-        loaded.facts,
+        facts,
         view.account.id,
         _incident_of(session, view.regeneration.id),
         (first,),
-        obsolete=loaded.obsolete,
+        obsolete=_is_obsolete(facts, now),
         delivers_secret_of=view.regeneration.id if order.kind is MailKind.NEW_KEYS_INSIDE else None,
     )
 
 
 def _load(
-    session: Session, view: RegenerationView, order: SendMailInput, *, links: Links, sealer: Sealer | None, now: float
-) -> _Loaded | None:
-    match order.kind:
-        case MailKind.NEW_KEYS:
-            return _new_keys(view, links, order.number)
-        case MailKind.NEW_KEYS_INSIDE:
-            return _keys_inside(view, sealer, order.number)
-        case MailKind.STILL_USED:
-            return _still_used(session, view, now)
-        case MailKind.KEYS_RETIRED:
-            return _retired(view)
-        case MailKind.ALERT | MailKind.REMINDER | MailKind.EXPOSED | MailKind.KEYS_ADDED:
-            return None
-        case MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT | MailKind.WEBHOOK_CHANGED | MailKind.ACCOUNT_NOTICE:
-            return None
-        case unknown:
-            assert_never(unknown)
+    session: Session, view: RegenerationView, links: Links, sealer: Sealer | None, order: SendMailInput
+) -> Facts | None:
+    if order.kind is MailKind.NEW_KEYS:
+        return _new_keys(view, links, order.number)
+    if order.kind is MailKind.NEW_KEYS_INSIDE:
+        return _keys_inside(view, sealer, order.number)
+    if order.kind is MailKind.STILL_USED:
+        return _still_used(session, view)
+    return _retired(view)
 
 
-def _new_keys(view: RegenerationView, links: Links, number: int) -> _Loaded | None:
+def _is_obsolete(facts: Facts, now: float) -> bool:
+    """Return whether there is no secret to send any more, or the old key pair has ended or is not used."""
+    if isinstance(facts, KeysInsideFacts):
+        return facts.secret is None
+    return isinstance(facts, StillUsedFacts) and (not facts.uses or facts.ends_at <= utc(now))
+
+
+def _new_keys(view: RegenerationView, links: Links, number: int) -> NewKeysFacts | None:
     if view.new_pair is None or view.sealed is None:
         return None
-    return _Loaded(
-        NewKeysFacts(
-            regeneration_id=view.regeneration.id,
-            public_key=_key(view.new_pair),
-            old_public_key=_optional_key(view.old_pair),
-            leaked=view.regeneration.leaked,
-            resent=number > 1,
-            expires_at=view.sealed.expires_at,
-            name=sanitize.name_for_mail(view.account.contact_name),
-            url=links.reveal_url(view.regeneration.id, number),
-        )
+    return NewKeysFacts(
+        regeneration_id=view.regeneration.id,
+        public_key=_key(view.new_pair),
+        old_public_key=_optional_key(view.old_pair),
+        leaked=view.regeneration.leaked,
+        resent=number > 1,
+        expires_at=view.sealed.expires_at,
+        name=sanitize.name_for_mail(view.account.contact_name),
+        url=links.reveal_url(view.regeneration.id, number),
     )
 
 
-def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> _Loaded | None:
-    """Decrypt the secret. The mail is obsolete when the secret is deleted or the new key pair has ended."""
+def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> KeysInsideFacts | None:
+    """Decrypt the secret, unless it is deleted or the new key pair has ended."""
     if view.new_pair is None or view.sealed is None:
         return None
     sealed, secret = view.sealed.sealed, None
     if sealed is not None and sealer is not None and view.new_pair.state != KeyPairState.RETIRED:
         secret = Secret(sealer.open(sealed, view.regeneration.id))
-    facts = KeysInsideFacts(
+    return KeysInsideFacts(
         regeneration_id=view.regeneration.id,
         public_key=_key(view.new_pair),
         old_public_key=_optional_key(view.old_pair),
@@ -105,17 +91,16 @@ def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> 
         name=sanitize.name_for_mail(view.account.contact_name),
         secret=secret,
     )
-    return _Loaded(facts, obsolete=secret is None)
 
 
-def _still_used(session: Session, view: RegenerationView, now: float) -> _Loaded | None:
-    """Return who still uses the old key pair. The mail is obsolete when the pair has ended or is not used."""
+def _still_used(session: Session, view: RegenerationView) -> StillUsedFacts | None:
+    """Return who still uses the old key pair."""
     old, collected_at = view.old_pair, view.regeneration.collected_at
     if old is None or old.retire_at is None or view.new_pair is None or collected_at is None:
         return None
     uses = old_uses(session, view)
     others = uses[SOURCES_SHOWN:]
-    facts = StillUsedFacts(
+    return StillUsedFacts(
         regeneration_id=view.regeneration.id,
         public_key=_key(old),
         new_public_key=_key(view.new_pair),
@@ -128,7 +113,6 @@ def _still_used(session: Session, view: RegenerationView, now: float) -> _Loaded
         other_count=sum(use.count for use in others),
         name=sanitize.name_for_mail(view.account.contact_name),
     )
-    return _Loaded(facts, obsolete=not uses or old.retire_at <= utc(now))
 
 
 def _use_line(use: SourceUse) -> UseLine:
@@ -137,21 +121,19 @@ def _use_line(use: SourceUse) -> UseLine:
     )
 
 
-def _retired(view: RegenerationView) -> _Loaded | None:
+def _retired(view: RegenerationView) -> RetiredFacts | None:
     old, new = view.old_pair, view.new_pair
     if old is None or old.retired_at is None:
         return None
-    return _Loaded(
-        RetiredFacts(
-            regeneration_id=view.regeneration.id,
-            public_key=_key(old),
-            new_public_key=_optional_key(new),
-            new_first_used_at=None if new is None else new.first_used_at,
-            leaked=view.regeneration.leaked,
-            retired_at=old.retired_at,
-            last_used_at=old.last_used_at,
-            name=sanitize.name_for_mail(view.account.contact_name),
-        )
+    return RetiredFacts(
+        regeneration_id=view.regeneration.id,
+        public_key=_key(old),
+        new_public_key=_optional_key(new),
+        new_first_used_at=None if new is None else new.first_used_at,
+        leaked=view.regeneration.leaked,
+        retired_at=old.retired_at,
+        last_used_at=old.last_used_at,
+        name=sanitize.name_for_mail(view.account.contact_name),
     )
 
 
