@@ -85,6 +85,17 @@ def test_leaked_box_has_no_effect_with_it_was_us(world):
     assert "Your keys stay the same." in browser.get(path).text
 
 
+def test_leaked_secret_stays_reported_when_the_alert_is_asked_again(world):
+    """New keys were not collected in time, so staff may answer again; it was no false alarm all the same."""
+    incident_id = world.incident()
+    world.change(IncidentAnswer, incident_id, leaked=True)
+    path, browser, before = world.alert_path(incident_id), world.browser(), world.dump()
+    response = browser.press(path, "answer", "it_was_us")
+    assert response.status_code == 400
+    assert "reported as leaked, so this cannot be a false alarm. Nothing was recorded." in text_of(response.text)
+    assert world.dump() == before
+
+
 def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
     incident_id = world.incident()
     path, browser = world.alert_path(incident_id), world.browser()

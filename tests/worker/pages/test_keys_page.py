@@ -11,7 +11,7 @@ from support.pages_rig import START, World, open_world
 from support.pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.db.models import Outbox, Regeneration, SealedSecret
+from octy_middleware.db.models import KeyPair, Outbox, Regeneration, SealedSecret
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.states import KeyPairState, RegenerationState
@@ -122,9 +122,16 @@ def resend(world: World, regeneration_id: str) -> None:
     world.change(SealedSecret, regeneration_id, generation=2)
 
 
+def leak(world: World, regeneration_id: str) -> None:
+    """An attack on the new key pair was answered: its secret is known to others."""
+    new_pair = world.rows(Regeneration)[0]["new_pair_id"]
+    world.change(KeyPair, new_pair, state=KeyPairState.RETIRED, retired_at=utc(world.now))
+
+
 @pytest.mark.parametrize(
     ("happen", "title"),
     [
+        (leak, "These keys were replaced"),
         (expire, "This link has expired"),
         (erase, "This link has expired"),
         (supersede, "These keys were replaced"),

@@ -48,6 +48,22 @@ def test_every_printed_text_is_sanitized(tmp_path):
     world.close()
 
 
+@pytest.mark.parametrize(
+    ("contact", "link"),
+    [
+        ("help@octy.example", 'href="mailto:help@octy.example"'),
+        ("https://octy.example/help", 'href="https://octy.example/help"'),
+        ("the service desk", None),
+    ],
+)
+def test_support_contact_is_a_link_when_it_is_an_address(tmp_path, contact, link):
+    world = World(tmp_path)
+    page = world.browser(support_contact=contact).get(world.alert_path(world.incident())).text
+    assert contact in page
+    assert (link in page) if link else ('href="mailto:' not in page)
+    world.close()
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

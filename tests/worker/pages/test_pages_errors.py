@@ -12,6 +12,8 @@ from support.pages_rig import open_world
 from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_key_pair
 from octy_worker.pages import build_pages
+from octy_worker.pages.page_renderer import PageRenderer
+from octy_worker.pages.security_headers import SecurityHeadersMiddleware
 
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
 REFUSAL = {
@@ -51,7 +53,9 @@ def test_unavailable_database_is_503_with_retry_after(tmp_path, database_kind, w
         response = browser.get(path_of(url))
         assert (response.status_code, response.headers["retry-after"]) == (503, "30")
         assert "Nothing was changed" in response.text
-    assert browser.get(f"/alert/{incident}/{'A' * 32}").status_code == 404  # strangers never reach the database
+    assert (
+        browser.get(f"/alert/{incident}/{'A' * 32}").status_code == 404
+    )  # without a valid link none reaches the database
 
 
 def test_answer_while_the_database_is_locked_is_503_and_changes_nothing(world):
@@ -91,6 +95,39 @@ def test_internal_error_is_a_page_and_its_log_has_the_place_but_no_values(world,
     assert "incidents.py" in record.getMessage()
     for value in (incident, "not_us", "out of order", path.rpartition("/")[2]):  # the error's own text has them
         assert value not in record.getMessage()
+
+
+ID = "01890c2e-0000-7000-8000-000000000001"
+START_MESSAGE = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+def broken_after_the_start(world, send):
+    """Have an app fail with a link in its error after the response has started."""
+
+    async def app(_scope, _receive, send):
+        await send(dict(START_MESSAGE))
+        raise ValueError(path_of(world.links.alert_url(ID)))
+
+    pages = SecurityHeadersMiddleware(app, renderer=PageRenderer(world.settings), strict_transport=False)
+    asyncio.run(pages({"type": "http"}, None, send))
+
+
+def test_response_that_fails_after_its_start_is_cut_off(world, caplog):
+    async def send(_message):
+        pass
+
+    with pytest.raises(ConnectionAbortedError):
+        broken_after_the_start(world, send)
+    assert "page failed: ValueError" in caplog.text
+    assert ID not in caplog.text
+
+
+def test_response_to_a_browser_that_disconnected_is_no_error(world, caplog):
+    async def send(_message):
+        raise OSError("gone")
+
+    broken_after_the_start(world, send)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_url_cannot_inject_log_lines(world, caplog):

@@ -22,18 +22,17 @@ from octy_worker.domain.usage import SourceCount, SourceSummary
 from octy_worker.formatting import SOURCES_SHOWN, format_count, format_duration, format_source
 from octy_worker.pages import message_pages
 from octy_worker.pages.forms import read_checkbox
-from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
-from octy_worker.pages.message_pages import MessagePage
+from octy_worker.pages.link_routes import LATE, NO_BUTTON, STALE, Form, Query, message_about_post, redirect_to_page
 from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
 _BUTTONS = {str(answer): answer for answer in Answer}
 
-_STALE, _LEAKED, _NO_BUTTON, _CLOSED = "stale", "leaked", "none", "late"
+_LEAKED = "leaked"  # a problem code
 _RETRY_MESSAGES: Mapping[str, str] = {
-    _STALE: "This form was out of date. Nothing was recorded. Please answer again below.",
+    STALE: "This form was out of date. Nothing was recorded. Please answer again below.",
     _LEAKED: "The secret key was reported as leaked, so this cannot be a false alarm. Nothing was recorded.",
-    _NO_BUTTON: "We received no answer. Nothing was recorded. Please press one of the two buttons below.",
+    NO_BUTTON: "We received no answer. Nothing was recorded. Please press one of the two buttons below.",
 }
 _ALREADY_ANSWERED = "This was already answered. Your click changed nothing. Current status:"
 
@@ -57,33 +56,27 @@ class IncidentPages:
         if not self._links.check(token, Purpose.ALERT, incident_id):
             _log.info("incident %s: request with an invalid link refused", incident_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
-        view = self._load(incident_id)
+        with self._database.read_session() as session:
+            view = load_incident(session, incident_id)
         if view is None:
             return self._renderer.notice(message_pages.NOT_FOUND)
-        if isinstance(view, MessagePage):
-            return self._renderer.notice(view)
+        if self._is_over(view.incident):
+            return self._renderer.notice(message_pages.INCIDENT_CLOSED)
         return self._show(view, query) if form is None else self._answer(view, token, form)
 
-    def _load(self, incident_id: str) -> IncidentView | MessagePage | None:
-        """Return the incident, or a message once its grace period is over: by then others may have the link."""
-        with self._database.read_session() as session:
-            incident = session.get(Incident, incident_id)
-            if incident is not None and self._is_over(incident):
-                return message_pages.INCIDENT_CLOSED
-            return load_incident(session, incident_id)
-
     def _is_over(self, incident: Incident) -> bool:
+        """Return whether its grace period is over: by then others may have the link."""
         grace_period = timedelta(seconds=self._settings.alert_link_grace_period)
         return incident.closed_at is not None and utc(self._clock()) >= incident.closed_at + grace_period
 
     def _answer(self, view: IncidentView, token: str, form: Form) -> Response:
         incident_id = view.incident.id
         if not self._links.check(form.get("form", ""), Purpose.ALERT_FORM, incident_id):
-            return redirect_to_page(token, _STALE)
+            return redirect_to_page(token, STALE)
         answer = _BUTTONS.get(form.get("answer", ""))
         leaked = read_checkbox(form, "leaked")
         if answer is None or leaked is None:
-            return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
+            return redirect_to_page(token, NO_BUTTON, ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.incident_answer.leaked and view.incident_answer.answer is None:
             return redirect_to_page(token, _LEAKED)
         with self._database.write_session() as session:
@@ -91,22 +84,22 @@ class IncidentPages:
         if result is not None and result.taken:
             _log.info("incident %s: answered %s, leaked: %s", incident_id, answer, result.leaked)
             return redirect_to_page(token)
-        return redirect_to_page(token, _CLOSED)
+        return redirect_to_page(token, LATE)
 
     def _show(self, view: IncidentView, query: Query) -> Response:
-        status, problem = _problem(view, problem_code(query))
-        leak_ticked = bool(problem) and query.get("leaked") == "yes"
         incident, incident_answer = view.incident, view.incident_answer
+        is_open = incident_answer.answer is None and incident.closed_at is None
+        status, problem = message_about_post(query, _RETRY_MESSAGES, _ALREADY_ANSWERED, is_open=is_open)
         shown = view.sources.named[:SOURCES_SHOWN]
         return self._renderer.page(
             "incident.html",
             status,
             problem=problem,
-            leak_ticked=leak_ticked,
+            leak_ticked=bool(problem) and query.get("leaked") == "yes",
             incident=incident,
             pair=view.pair,
             incident_answer=incident_answer,
-            decided_by=_answered_by(incident_answer.answered_by),
+            decided_by=incident_answer.answered_by if incident_answer.answered_by in (CUSTOMER, SYSTEM) else "staff",
             failures=view.failures,
             last_at=view.sources.last_at or incident.opened_at,
             rule=_describe_rule(view),
@@ -117,17 +110,6 @@ class IncidentPages:
             quiet=self._settings.quiet_after_false_alarm,
             overlap=self._settings.overlap,
         )
-
-
-def _problem(view: IncidentView, code: str) -> tuple[int, str]:
-    """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
-    if view.incident_answer.answer is None and view.incident.closed_at is None:
-        return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")
-    return (200, "") if code != _CLOSED and code not in _RETRY_MESSAGES else (409, _ALREADY_ANSWERED)
-
-
-def _answered_by(actor: str) -> str:
-    return actor if actor in (CUSTOMER, SYSTEM) else "staff"  # customers do not see names of staff
 
 
 def _describe_rule(view: IncidentView) -> str:

@@ -14,20 +14,17 @@ from starlette.responses import Response
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import SealedSecret
-from octy_middleware.states import KeyPairState, RegenerationState
+from octy_middleware.states import KeyPairState
 from octy_worker.crypto.links import Links, Purpose
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.domain.regenerations import RegenerationView, collect, load_regeneration
+from octy_worker.domain.regenerations import IN_VAIN, RegenerationView, collect, load_regeneration
 from octy_worker.pages import message_pages
-from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
+from octy_worker.pages.link_routes import STALE, Form, Query, problem_code, redirect_to_page
 from octy_worker.pages.message_pages import MessagePage
 from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
-_MAX_GENERATIONS = (
-    8  # link generations that are recognized: the current one, and older ones that get "There is a newer link"
-)
-_STALE = "stale"
+_MAX_GENERATIONS = 8  # link generations that are recognized; older than the current one: "There is a newer link"
 _STALE_MESSAGE = "This form was out of date. Nothing was shown. Please press the button again."
 
 _log = logging.getLogger(__name__)
@@ -65,7 +62,7 @@ class KeyPages:
         if blocking is not None:
             return self._renderer.notice(blocking)
         if form is None:
-            return self._show_button(view, view.sealed, stale=problem_code(query) == _STALE)
+            return self._show_button(view, view.sealed, stale=problem_code(query) == STALE)
         return self._collect(view, view.sealed, token, form, now)
 
     def _generation_of(self, token: str, regeneration_id: str) -> int | None:
@@ -103,11 +100,11 @@ class KeyPages:
         if form.get("reveal") != "once" or not self._links.check(
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation
         ):
-            return redirect_to_page(token, _STALE)
+            return redirect_to_page(token, STALE)
         with self._database.write_session() as session:
             keys = collect(session, self._sealer, regeneration_id, generation, now)
-        if keys is None:
-            return self._renderer.notice(self._message_after_race(regeneration_id, generation, now))
+        if keys is None:  # another request was faster: say what it did
+            return self.respond(regeneration_id, token, None, {})
         _log.info("keys %s: collected", regeneration_id)
         return self._renderer.page(
             "secret.html",
@@ -118,13 +115,6 @@ class KeyPages:
             old_until=self._old_until(view, now),
         )
 
-    def _message_after_race(self, regeneration_id: str, generation: int, now: float) -> MessagePage:
-        """Return the message for a request that lost the race with another one after its link was checked."""
-        view = self._load(regeneration_id)
-        if view is None or view.sealed is None:
-            return message_pages.NOT_FOUND
-        return _blocking_message(view, view.sealed, generation, now) or message_pages.KEYS_REPLACED
-
     def _old_until(self, view: RegenerationView, now: float) -> datetime:
         """Return when the old key pair stops: the time that is set, or one overlap from now."""
         set_already = None if view.old_pair is None else view.old_pair.retire_at
@@ -134,10 +124,12 @@ class KeyPages:
 def _blocking_message(view: RegenerationView, sealed: SealedSecret, generation: int, now: float) -> MessagePage | None:
     if sealed.collected_at is not None:
         return message_pages.already_collected(sealed.collected_at)
-    if view.regeneration.state in (RegenerationState.SUPERSEDED, RegenerationState.ABANDONED):
+    if view.regeneration.state in IN_VAIN:
         return message_pages.KEYS_REPLACED
     if generation != sealed.generation:
         return message_pages.LINK_REPLACED
     if sealed.sealed is None or sealed.expires_at <= utc(now) or view.new_pair is None:
         return message_pages.LINK_EXPIRED
+    if view.new_pair.state == KeyPairState.RETIRED:  # because of a leak; other keys follow
+        return message_pages.KEYS_REPLACED
     return None

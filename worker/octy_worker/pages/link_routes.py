@@ -1,6 +1,6 @@
 """Routes of pages behind a link: they parse a request into plain values and run the page's code in a thread."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +15,8 @@ Query = Mapping[str, str]
 Respond = Callable[[str, str, Form | None, Query], Response]
 """Arguments: subject id, link token, form of a POST (None for GET and HEAD), query. May block."""
 
+STALE, NO_BUTTON, LATE = "stale", "none", "late"
+"""Problem codes: the form token is old; no button was pressed; another POST was first, or the time is over."""
 _PROBLEM = "problem"
 
 
@@ -33,12 +35,22 @@ def problem_code(query: Query) -> str:
     return query.get(_PROBLEM, "")
 
 
+def message_about_post(
+    query: Query, retry_messages: Mapping[str, str], late_message: str, *, is_open: bool
+) -> tuple[int, str]:
+    """Return the HTTP status of the page and its message about the last POST; empty when no message applies.
+
+    `retry_messages` apply by problem code while the page `is_open` for a POST; `late_message` does afterwards.
+    """
+    code = problem_code(query)
+    if is_open:
+        return (400, retry_messages[code]) if code in retry_messages else (200, "")
+    return (409, late_message) if code == LATE or code in retry_messages else (200, "")
+
+
 def link_route(kind: str, respond: Respond) -> Route:
     """Return the route of `/kind/{subject_id}/{token}`."""
-    return Route(f"/{kind}/{{subject_id}}/{{token}}", _endpoint(respond), methods=["GET", "POST"])
 
-
-def _endpoint(respond: Respond) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         form = await read_form(request) if request.method == "POST" else None
         return await run_in_threadpool(
@@ -49,4 +61,4 @@ def _endpoint(respond: Respond) -> Callable[[Request], Awaitable[Response]]:
             request.query_params,
         )
 
-    return endpoint
+    return Route(f"/{kind}/{{subject_id}}/{{token}}", endpoint, methods=["GET", "POST"])

@@ -16,16 +16,15 @@ from octy_worker.crypto.links import Links, Purpose
 from octy_worker.domain.notices import NoticeView, OrderRefusal, load_notice, order_keys, order_refusal
 from octy_worker.pages import message_pages
 from octy_worker.pages.forms import read_checkbox
-from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
+from octy_worker.pages.link_routes import LATE, NO_BUTTON, STALE, Form, Query, message_about_post, redirect_to_page
 from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
 _EXPIRED_PAGES = {OrderRefusal.EXPIRED: message_pages.NOTICE_EXPIRED, OrderRefusal.MOVED: message_pages.ADDRESS_MOVED}
 
-_STALE, _NO_BUTTON, _CLOSED = "stale", "none", "late"
 _RETRY_MESSAGES: Mapping[str, str] = {
-    _STALE: "This form was out of date. Nothing was ordered. Please press the button again.",
-    _NO_BUTTON: "We received no order. Nothing was changed. Please press the button below.",
+    STALE: "This form was out of date. Nothing was ordered. Please press the button again.",
+    NO_BUTTON: "We received no order. Nothing was changed. Please press the button below.",
 }
 _ALREADY_ORDERED = "Your click changed nothing. Current status:"
 
@@ -50,36 +49,33 @@ class NoticePages:
         if not self._links.check(token, Purpose.NOTICE, notice_id):
             _log.info("notice %s: request with an invalid link refused", notice_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
-        view = self._load(notice_id)
+        with self._database.read_session() as session:
+            view = load_notice(session, notice_id)
         if view is None:
             return self._renderer.notice(message_pages.NOT_FOUND)
         return self._show(view, query) if form is None else self._order(view, token, form)
 
-    def _load(self, notice_id: str) -> NoticeView | None:
-        with self._database.read_session() as session:
-            return load_notice(session, notice_id)
-
     def _order(self, view: NoticeView, token: str, form: Form) -> Response:
         notice_id, now = view.notice.id, self._clock()
         if not self._links.check(form.get("form", ""), Purpose.NOTICE_FORM, notice_id):
-            return redirect_to_page(token, _STALE)
+            return redirect_to_page(token, STALE)
         leaked = read_checkbox(form, "leaked")
         if form.get("order") != "replace" or leaked is None:
-            return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
+            return redirect_to_page(token, NO_BUTTON, ticked=bool(leaked))
         if order_refusal(view, ttl=self._link_ttl, now=now) is not None:
-            return redirect_to_page(token, _CLOSED)
+            return redirect_to_page(token, LATE)
         with self._database.write_session() as session:
             ordered = order_keys(session, notice_id, leaked=leaked, now=now)
         if ordered:
             _log.info("notice %s: new keys ordered, leaked: %s", notice_id, leaked)
             return redirect_to_page(token)
-        return redirect_to_page(token, _CLOSED)
+        return redirect_to_page(token, LATE)
 
     def _show(self, view: NoticeView, query: Query) -> Response:
         refusal = order_refusal(view, ttl=self._link_ttl, now=self._clock())
         if refusal in _EXPIRED_PAGES:
             return self._renderer.notice(_EXPIRED_PAGES[refusal])
-        status, problem = _problem(refusal, problem_code(query))
+        status, problem = message_about_post(query, _RETRY_MESSAGES, _ALREADY_ORDERED, is_open=refusal is None)
         return self._renderer.page(
             "replace.html",
             status,
@@ -96,10 +92,3 @@ class NoticePages:
             overlap=self._overlap,
             form_token=self._links.token(Purpose.NOTICE_FORM, view.notice.id),
         )
-
-
-def _problem(refusal: OrderRefusal | None, code: str) -> tuple[int, str]:
-    """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
-    if refusal is None:
-        return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")
-    return (200, "") if code != _CLOSED and code not in _RETRY_MESSAGES else (409, _ALREADY_ORDERED)
