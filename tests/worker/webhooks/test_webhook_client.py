@@ -22,7 +22,7 @@ from support.webhooks import Receiver, raw_server, receiver
 from octy_middleware import ConfigurationError
 from octy_worker.webhooks import network
 from octy_worker.webhooks.client import tls_context
-from octy_worker.webhooks.failures import FailureReason, PostResult
+from octy_worker.webhooks.failures import FailureReason, PostError, PostResult
 from octy_worker.webhooks.signing import Signer
 
 is_genuine = documented_check()
@@ -296,6 +296,14 @@ def test_webhook_client_times_out_on_slow_name_resolution(
     assert (
         client(authority, webhook_timeout=0.1).post(message("https://slow.example/")).reason is FailureReason.TOO_SLOW
     )
+
+
+def test_webhook_client_connects_to_no_server_after_its_deadline() -> None:
+    clock = iter([0.0, 2.0])
+    backend = network.PublicNetworkBackend(timeout=1.0, allow_private=True, monotonic=lambda: next(clock))
+    with pytest.raises(PostError) as late:
+        backend.connect_tcp("127.0.0.1", 9)
+    assert late.value.reason is FailureReason.TOO_SLOW
 
 
 def test_webhook_client_accepts_http_with_its_setting() -> None:

@@ -45,6 +45,14 @@ def test_account_with_a_failing_webhook_server_gets_one_slot_until_a_delivery() 
         assert (first, second) == (True, True)
 
 
+def test_number_of_failed_webhook_accounts_that_are_remembered_is_limited() -> None:
+    limiter = ConcurrencyLimiter(SLOTS)
+    for number in range(10_001):
+        limiter.record_result(f"a{number}", succeeded=False)
+    with limiter.slot("a1", first_attempt=True) as first, limiter.slot("a1", first_attempt=True) as second:
+        assert (first, second) == (True, True)
+
+
 def test_webhook_retries_leave_slots_for_first_attempts() -> None:
     limiter = ConcurrencyLimiter(SLOTS)
     with ExitStack() as under_way:

@@ -54,7 +54,8 @@ class WebhookActivities:
     def post_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
         """Record the attempt, post the event, and record the result. A transient failure raises, and is retried."""
         with self._database.read_session() as session:
-            account_id, attempts = _account_and_attempts(session, step)
+            webhook = _load(session, step)
+            account_id, attempts = webhook.account_id, webhook.delivery_attempts
         with self._limiter.slot(account_id, first_attempt=not attempts) as granted:
             if not granted:
                 raise _slots_in_use(step)
@@ -62,7 +63,7 @@ class WebhookActivities:
 
     def _post(self, step: WebhookStepInput, account_id: str, attempts: int) -> WebhookStepResult:
         with self._database.write_session() as session:
-            status = _existing(begin_attempt(session, step.webhook_id, self._clock()), step)
+            status = begin_attempt(session, step.webhook_id, self._clock())
         if status.message is None:
             return _result(status)
         delivery = self._client.post(status.message, first_attempt=not attempts)
@@ -82,13 +83,16 @@ class WebhookActivities:
     def give_up_webhook(self, step: WebhookStepInput) -> WebhookStepResult:
         """Record that there are no more attempts; return the final state, for the last one may have been accepted."""
         with self._database.write_session() as session:
-            return _result(_existing(mark_failed(session, step.webhook_id), step))
+            _load(session, step)
+            return _result(mark_failed(session, step.webhook_id))
 
 
-def _account_and_attempts(session: Session, step: WebhookStepInput) -> tuple[str, int]:
-    """Return the account's id, and the number of attempts."""
+def _load(session: Session, step: WebhookStepInput) -> Webhook:
+    """Return the webhook, or raise a retryable error: another worker's database may have it."""
     webhook = session.get(Webhook, step.webhook_id)
-    return ("", 0) if webhook is None else (webhook.account_id, webhook.delivery_attempts)
+    if webhook is None:
+        raise missing_subject_error("webhook", step.webhook_id)
+    return webhook
 
 
 def _slots_in_use(step: WebhookStepInput) -> ApplicationError:
@@ -96,12 +100,6 @@ def _slots_in_use(step: WebhookStepInput) -> ApplicationError:
     attempt = activity.info().attempt if activity.in_activity() else 1
     delay = timedelta(seconds=min(_MAX_SLOT_DELAY, 2.0 ** min(attempt, 6)))
     return ApplicationError(f"webhook {step.webhook_id}: slots-in-use", type=SLOTS_IN_USE, next_retry_delay=delay)
-
-
-def _existing(status: WebhookStatus | None, step: WebhookStepInput) -> WebhookStatus:
-    if status is None:
-        raise missing_subject_error("webhook", step.webhook_id)
-    return status
 
 
 def _result(status: WebhookStatus) -> WebhookStepResult:

@@ -45,7 +45,8 @@ def rotate_secret(context: StaffContext, order: Order, fields: NoFields) -> Rota
     now = context.clock()
     with context.database.write_session() as session:
         context.use(session, order)
-        account = repository.rotate_secret(session, order.subject, actor=order.actor, reason=order.reason, now=now)
+        account = account_of(session, order.subject)
+        repository.rotate_secret(session, account, actor=order.actor, reason=order.reason, now=now)
         until = utc(now) + repository.SECRET_OVERLAP
         rotated = RotatedSecret(account.id, account.reference, account.webhook_secret_version, until)
         context.keep(session, order, rotated)

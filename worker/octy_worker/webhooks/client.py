@@ -18,7 +18,7 @@ from octy_worker.settings import WebhookSettings
 from octy_worker.webhooks.failures import FailureReason, PostError, PostResult
 from octy_worker.webhooks.network import PublicNetworkBackend
 from octy_worker.webhooks.signing import Signer, WebhookMessage
-from octy_worker.webhooks.url_policy import Destination, check_url
+from octy_worker.webhooks.url_policy import DEFAULT_PORTS, Destination, check_url
 
 _MAX_RESPONSE_BYTES = 65_536  # bytes of a response body that are read and discarded
 _GONE = 410
@@ -41,9 +41,12 @@ class WebhookClient:
         """Send it once; the first attempt has a short timeout. Errors of the receiver are results, not exceptions."""
         if self._signer is None:
             return PostResult(FailureReason.OFF)
+        timeout = self._settings.webhook_timeout
         try:
             return self._post(
-                message, self._signer.headers(message, self._clock()), self._timeout(first_attempt=first_attempt)
+                message,
+                self._signer.headers(message, self._clock()),
+                min(FIRST_TIMEOUT, timeout) if first_attempt else timeout,
             )
         except PostError as error:
             return PostResult(error.reason)
@@ -53,9 +56,6 @@ class WebhookClient:
             return PostResult(FailureReason.NO_CONNECTION)
         except (httpcore.NetworkError, httpcore.ProtocolError):
             return PostResult(FailureReason.BROKEN)
-
-    def _timeout(self, *, first_attempt: bool) -> float:
-        return min(FIRST_TIMEOUT, self._settings.webhook_timeout) if first_attempt else self._settings.webhook_timeout
 
     def _post(self, message: WebhookMessage, signature: Mapping[str, str], timeout: float) -> PostResult:
         settings = self._settings
@@ -95,7 +95,7 @@ def request_url(destination: Destination) -> httpcore.URL:
 def host_header(destination: Destination) -> str:
     """Return the value of the Host header: the port only where it is not the scheme's default."""
     host = f"[{destination.host}]" if ":" in destination.host else destination.host
-    return host if destination.port == {"https": 443, "http": 80}[destination.scheme] else f"{host}:{destination.port}"
+    return host if destination.port == DEFAULT_PORTS[destination.scheme] else f"{host}:{destination.port}"
 
 
 def _drain(response: httpcore.Response) -> None:

@@ -54,6 +54,7 @@ BLOCKED = frozenset(
     }
 )
 """Reasons for which nothing was sent."""
+_WITH_STATUS = (FailureReason.REDIRECT, FailureReason.STATUS)  # told with the status of HTTP
 
 
 class PostError(Exception):
@@ -76,11 +77,7 @@ class PostResult:
         """The code that rows store; empty on success."""
         if self.reason is None:
             return ""
-        return (
-            f"{self.reason}-{self.status}"
-            if self.reason in (FailureReason.REDIRECT, FailureReason.STATUS)
-            else str(self.reason)
-        )
+        return f"{self.reason}-{self.status}" if self.reason in _WITH_STATUS else str(self.reason)
 
     @property
     def description(self) -> str:
@@ -88,8 +85,4 @@ class PostResult:
         if self.reason is None:
             return f"the server responded {self.status}"
         description = DESCRIPTIONS[self.reason]
-        return (
-            f"{description} (status {self.status})"
-            if self.reason in (FailureReason.REDIRECT, FailureReason.STATUS)
-            else description
-        )
+        return f"{description} (status {self.status})" if self.reason in _WITH_STATUS else description

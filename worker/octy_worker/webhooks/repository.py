@@ -12,7 +12,6 @@ from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Webhook
-from octy_middleware.domain.accounts import find_account
 from octy_middleware.domain.webhook_events import redeliver
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
@@ -50,14 +49,12 @@ class WebhookLine:
     sent_at: datetime | None
 
 
-def begin_attempt(session: Session, webhook_id: str, now: float) -> WebhookStatus | None:
-    """Record an attempt and return the state. None when there is no such row.
+def begin_attempt(session: Session, webhook_id: str, now: float) -> WebhookStatus:
+    """Record an attempt and return the state.
 
     The message goes to the account's current `webhook_url`: a customer who corrects it gets the pending webhooks.
     """
-    webhook = session.get(Webhook, webhook_id)
-    if webhook is None:
-        return None
+    webhook = session.get_one(Webhook, webhook_id)
     if webhook.state == WebhookState.PENDING:
         account = session.get_one(Account, webhook.account_id)
         if account.webhook_url:
@@ -88,22 +85,18 @@ def active_secret_versions(account: Account, now: float) -> tuple[int, ...]:
     return (newest, newest - 1) if both else (newest,)
 
 
-def rotate_secret(session: Session, reference: str, *, actor: str, reason: str, now: float) -> Account:
-    """Give the account a new secret and return the account. The previous secret also signs for `SECRET_OVERLAP`.
+def rotate_secret(session: Session, account: Account, *, actor: str, reason: str, now: float) -> None:
+    """Give the account a new secret. The previous one also signs for `SECRET_OVERLAP`.
 
-    Raises InvalidInputError for an unknown account, RefusedError while an earlier rotation is still under way.
+    Raises RefusedError while an earlier rotation is still under way.
     """
     check_staff(actor, reason)
-    account = find_account(session, reference)
-    if account is None:
-        raise InvalidInputError(f"there is no account {reference[:200]!r}")
     if len(active_secret_versions(account, now)) > 1:
         changed = account.webhook_secret_changed_at
         raise RefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
     account.webhook_secret_version += 1
     account.webhook_secret_changed_at = utc(now)
     session.add(account)
-    return account
 
 
 def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> WebhookStatus:
@@ -117,11 +110,9 @@ def complete(session: Session, webhook_id: str, state: WebhookState, now: float,
     return _status(webhook)
 
 
-def mark_failed(session: Session, webhook_id: str) -> WebhookStatus | None:
-    """Record that a pending webhook is not retried any more; its last error stays. None when there is no such row."""
-    webhook = session.get(Webhook, webhook_id)
-    if webhook is None:
-        return None
+def mark_failed(session: Session, webhook_id: str) -> WebhookStatus:
+    """Record that a pending webhook is not retried any more; its last error stays."""
+    webhook = session.get_one(Webhook, webhook_id)
     if webhook.state == WebhookState.PENDING:
         webhook.state = WebhookState.FAILED
         session.add(webhook)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from octy_worker.webhooks.failures import FailureReason, PostError
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 _FIRST_UNPRIVILEGED_PORT = 1024  # lower ports are mail, SSH, LDAP and the like
 _NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are the IPv4 address
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # all allocated addresses
@@ -45,14 +45,14 @@ def check_url(url: str, *, allow_http: bool, allow_private: bool) -> Destination
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise PostError(FailureReason.BAD_URL) from None
-    if parts.scheme not in _DEFAULT_PORTS or not host or not url.isascii() or not url.isprintable() or " " in url:
+    if parts.scheme not in DEFAULT_PORTS or not host or not url.isascii() or not url.isprintable() or " " in url:
         raise PostError(FailureReason.BAD_URL)
     if parts.scheme != "https" and not allow_http:
         raise PostError(FailureReason.NOT_HTTPS)
     if parts.username is not None or parts.password is not None:
         raise PostError(FailureReason.USER_IN_URL)
-    port = _DEFAULT_PORTS[parts.scheme] if port is None else port
-    if port != _DEFAULT_PORTS[parts.scheme] and port < _FIRST_UNPRIVILEGED_PORT and not allow_private:
+    port = DEFAULT_PORTS[parts.scheme] if port is None else port
+    if port != DEFAULT_PORTS[parts.scheme] and port < _FIRST_UNPRIVILEGED_PORT and not allow_private:
         raise PostError(FailureReason.BAD_PORT)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Destination(parts.scheme, host, port, target)
