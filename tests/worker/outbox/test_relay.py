@@ -26,6 +26,7 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox import relay as relaying
@@ -198,6 +199,39 @@ def test_outage_of_temporal_stops_starting_further_messages(world: World) -> Non
     told = [row(world, number)[2] for number in numbers]
     assert 1 <= told.count("RPCError UNAVAILABLE") <= 3
     assert told.count("") == 20 - told.count("RPCError UNAVAILABLE")
+
+
+def test_outage_lets_a_delivery_under_way_finish_and_starts_no_other(world: World) -> None:
+    ill = put(world, MessageKind.INCIDENT_OPENED, "ill")
+    slow = put(world, MessageKind.INCIDENT_OPENED, "slow")
+
+    class SlowClient(RecordingClient):
+        async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
+            if id.endswith("slow"):
+                await asyncio.sleep(0.5)  # some poll intervals
+            await super().start_workflow(run, argument, id=id, **options)
+
+    client = SlowClient()
+    client.errors[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.UNAVAILABLE)
+    with pytest.raises(RPCError):
+        asyncio.run(relay(world, client, relay_poll_interval=0.05).deliver_pending())
+    assert (row(world, ill), row(world, slow)) == ((False, 0, "RPCError UNAVAILABLE"), (True, 1, ""))
+
+
+@pytest.mark.sqlite
+def test_relay_stops_although_the_database_is_locked(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    other = Database(world.url)
+
+    async def play() -> None:
+        running = asyncio.create_task(relay(world, RecordingClient()).run())
+        await until_undelivered(world, 0, running)
+        with other.write():
+            await stop(running)
+
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
+    asyncio.run(play())
+    other.close()
+    assert "leases not released, they expire by themselves" in caplog.text
 
 
 def test_unavailable_error_of_one_message_delays_others_by_one_round_at_most(world: World) -> None:

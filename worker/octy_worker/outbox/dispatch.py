@@ -50,20 +50,13 @@ class WorkflowCall:
     details: str = ""
     restart: bool = False
 
-    @property
-    def start_signal(self) -> dict[str, Any]:
-        """The arguments of `Client.start_workflow` for a signal-with-start."""
-        if self.signal is None:
-            return {}
-        return {"start_signal": str(self.signal), "start_signal_args": []}
-
 
 class MessageDispatch:
     """Turns messages into workflow calls. Raises any exception for a message that can't be translated."""
 
-    def __init__(self, database: Database, settings: WorkerSettings, installation: str | None = None) -> None:
+    def __init__(self, database: Database, settings: WorkerSettings) -> None:
         self._database = database
-        self._installation = installation or installation_id(database)
+        self._installation = installation_id(database)
         self._task_queue = main_queue(settings, self._installation)
         self._settings = settings
         self._searchable = settings.temporal_search_attributes == "auto"
@@ -93,7 +86,7 @@ class MessageDispatch:
                 return self._notice(subject, restart=restart)
             case MessageKind.WEBHOOK_DUE:
                 return self._webhook(subject, int(detail["order"]), restart=restart)
-            case unknown:
+            case unknown:  # pragma: no cover - there is no other kind
                 assert_never(unknown)
 
     def _incident(self, incident_id: str, signal: Signal | None = None, *, restart: bool = False) -> WorkflowCall:

@@ -6,7 +6,7 @@ the others take its messages. Of each subject only the oldest undelivered messag
 one subject are delivered in order, and no subject waits for another. A dead letter blocks nothing.
 
 Each relay compares leases with its own clock. A relay whose clock is ahead by more than a lease takes messages that
-are being delivered, and one whose clock is behind takes them later. Both are harmless: delivering a message twice
+are being delivered, and one whose clock is behind takes them later. Neither does damage: delivering a message twice
 finds the same workflow, which ignores a signal that it has already received.
 """
 

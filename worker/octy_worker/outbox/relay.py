@@ -17,8 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -27,7 +26,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
-from octy_middleware.domain.installation import installation_id
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS, Priority
 from octy_middleware.errors import OctyError
 from octy_worker.mail.alert_priority import AlertsInProgress
@@ -43,7 +41,7 @@ _PREFETCH = 4  # messages leased at once for each concurrent delivery
 DELIVERY_SHARE = 2 / 3  # of a lease is for delivery; a call that timed out may still arrive in the rest
 _BACKOFF_LIMIT = 10.0  # seconds at most between two attempts during an outage
 
-_Arguments = ParamSpec("_Arguments")
+_Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
 NOTICE_INTERVAL = 4.0  # seconds by relay_concurrency: two notices a second by default, each some ten Temporal tasks
@@ -86,7 +84,7 @@ class Relay:
         clock: Clock,
         *,
         on_result: Callable[[DeliveryResult], None] = lambda _result: None,
-        span_of: Callable[[Message], AbstractContextManager[object]] | None = None,
+        span_of: Callable[[Message], AbstractContextManager[object]] = lambda _message: nullcontext(),
         alerts: AlertsInProgress | None = None,
         notice_interval: float = NOTICE_INTERVAL,
     ) -> None:
@@ -95,10 +93,9 @@ class Relay:
         self._settings = settings
         self._concurrency = _concurrency(settings.relay_concurrency)
         self._leases = Leases(database, clock, _holder_name(), settings.relay_lease)
-        installation = installation_id(database)
-        self._dispatch = MessageDispatch(database, settings, installation)
+        self._dispatch = MessageDispatch(database, settings)
         self._on_result = on_result
-        self._span_of = span_of or (lambda _message: nullcontext())
+        self._span_of = span_of
         self._alerts = alerts or AlertsInProgress()
         self._notice_interval = notice_interval / settings.relay_concurrency
         self._next_notice = 0.0  # by the loop's clock
@@ -248,8 +245,8 @@ class Relay:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=call.summary,
                 static_details=call.details,
+                start_signal=None if call.signal is None else str(call.signal),
                 request_eager_start=call.signal is None,  # this process may get the first task without polling for it
-                **call.start_signal,
             )
         except WorkflowAlreadyStartedError:
             _logger.info("relay: workflow %s is closed; %s ignored", call.workflow_id, call.signal or "start")
@@ -258,9 +255,8 @@ class Relay:
         """Cancel deliveries, and release the leases, so that other relays deliver the rest at once."""
         for task in self._deliveries:
             task.cancel()
-        unfinished = {*self._deliveries, *({self._leasing} if self._leasing else ())}
-        if unfinished:
-            await asyncio.wait(unfinished)
+        assert self._leasing is not None  # the first step of `run`
+        await asyncio.wait({*self._deliveries, self._leasing})
         try:
             await self._in_thread(self._leases.release, self._results)
         except Exception as error:  # noqa: BLE001  # the database is unavailable: leases expire, and the stop goes on
@@ -268,10 +264,8 @@ class Relay:
         # The thread of a cancelled task goes on: it returns its connection before the database is closed.
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def _in_thread(
-        self, call: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **kwargs))
+    async def _in_thread(self, call: Callable[[*_Arguments], _Result], *args: *_Arguments) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
 
 def _concurrency(limit: int) -> dict[Priority, int]:
