@@ -10,7 +10,7 @@ import pytest
 from support.cli_rig import fail
 from support.in_session import in_session
 from support.orders import receipts_of, receive_order, use_order
-from support.world import LIFE, Keys, World
+from support.world import INSTALLATION, LIFE, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -43,6 +43,7 @@ from octy_workflows.messages import (
     RegenerationStepInput,
     RenewLinkInput,
     Resolution,
+    Signal,
     StaffAction,
     WebhookStepInput,
 )
@@ -211,6 +212,39 @@ def test_late_decision_gets_the_earlier_answer_and_is_recorded(rig: ActivityRig)
         (f"{incident_id}/refused-{D1}",)
     ]
     assert rig.pairs() == {keys.public_key: "active"}
+
+
+def test_decision_of_an_order_that_was_not_used_is_retried(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
+    with pytest.raises(ApplicationError, match=f"no staff order {D1}") as caught:
+        rig.incidents.record_decision(RecordDecisionInput(incident_id, D1, NOW))
+    assert (caught.value.type, caught.value.non_retryable) == (SUBJECT_MISSING, False)
+
+
+def test_decision_of_an_order_that_was_changed_after_its_use_is_retried(rig: ActivityRig) -> None:
+    incident_id = rig.incident(rig.world.register())
+    step = decision(rig, incident_id)
+    with rig.world.database.write() as connection:
+        run(connection, "UPDATE staff_order SET body = REPLACE(body, ?, 'another')", INSTALLATION)
+    with pytest.raises(ApplicationError, match=f"no staff order {D1}"):
+        rig.incidents.record_decision(step)
+
+
+@pytest.mark.parametrize(
+    ("change", "signal"),
+    [
+        ("UPDATE incident SET failures = length + 1", Signal.FAILURES_INCREASED),
+        ("UPDATE incident_answer SET answer = 'it_was_us'", Signal.CUSTOMER_ANSWERED),  # by an amendment
+    ],
+)
+def test_incident_facts_confirm_the_signals_that_rows_show(rig: ActivityRig, change: str, signal: Signal) -> None:
+    facts = LoadFactsInput(rig.incident(rig.world.register()), NOW)
+    with rig.world.database.write() as connection:
+        run(connection, "UPDATE incident SET failures = length")
+    assert rig.incidents.load_incident_facts(facts).recorded_signals == []
+    with rig.world.database.write() as connection:
+        run(connection, change)
+    assert rig.incidents.load_incident_facts(facts).recorded_signals == [signal]
 
 
 def test_open_regeneration_opens_one_regeneration_per_incident(rig: ActivityRig) -> None:
@@ -453,6 +487,11 @@ def test_key_pair_that_does_not_verify_fails_without_retry(rig: ActivityRig) -> 
         digest = f"$octy-b2$k1${'0' * 64}"
         run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", digest)
     fails_for_good(rig.regenerations.verify_key_pair, step)
+
+
+def test_key_pair_that_a_restored_database_lost_fails_without_retry(rig: ActivityRig) -> None:
+    """Its workflow has issued it before the backup was restored."""
+    fails_for_good(rig.regenerations.verify_key_pair, RegenerationStepInput(rig.order(rig.world.register()), NOW))
 
 
 def test_renew_link_returns_the_requested_or_a_later_generation(rig: ActivityRig) -> None:

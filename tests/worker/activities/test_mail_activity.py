@@ -27,6 +27,7 @@ from temporalio.testing import ActivityEnvironment
 
 from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.clock import utc
+from octy_middleware.db.models import SealedSecret
 from octy_middleware.domain.accounts import StaffChange
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
@@ -160,6 +161,31 @@ def test_mail_that_cannot_be_recorded_raises_and_is_sent_again_with_the_same_mes
     hasty.close()
 
 
+def test_deferred_mail_that_cannot_be_recorded_raises(world):
+    incident, mailer, hasty = world.incident(), LockingMailer(world, 1), Database(world.url, busy_timeout=0.1)
+    mailer.answers = [LATER]
+    with pytest.raises(DatabaseUnavailableError):
+        world.activities(mailer, database=hasty, sleep=mailer.sleep).send_mail(alert(incident))
+    mailer.close()
+    assert world.mail(f"{incident}/alert/1").state == MailState.PENDING
+    hasty.close()
+
+
+def test_failure_of_a_slower_attempt_leaves_the_mail_sent(world):
+    """A retry may begin while an attempt that timed out still runs."""
+    incident = world.incident()
+
+    class Slow(RecordingMailer):
+        def send(self, envelope):
+            assert world.activities(RecordingMailer()).send_mail(alert(incident)) == SendMailResult("sent")
+            return super().send(envelope)
+
+    with pytest.raises(ApplicationError, match="rcpt-450"):
+        world.activities(Slow(LATER)).send_mail(alert(incident))
+    row = world.mail(f"{incident}/alert/1")
+    assert (row.state, row.last_error) == (MailState.SENT, "")
+
+
 def test_mail_rows_of_new_keys_have_their_incident_id(world):
     regeneration = world.regeneration()
     incident = world.incident(regeneration_id=regeneration)
@@ -235,8 +261,14 @@ def test_mail_with_a_missing_subject_is_retried(world, kind):
     assert not caught.value.non_retryable
 
 
-def test_keys_retired_mail_is_skipped_while_the_key_pair_is_active(world):
-    order = SendMailInput(world.regeneration(), MailKind.KEYS_RETIRED, 1, START)
+@pytest.mark.parametrize(
+    "kind", [MailKind.NEW_KEYS, MailKind.NEW_KEYS_INSIDE, MailKind.STILL_USED, MailKind.KEYS_RETIRED]
+)
+def test_mail_about_keys_is_not_sent_without_the_rows_that_it_is_about(world, kind):
+    regeneration = world.regeneration()
+    with world.database.write_session() as session:
+        session.delete(session.get_one(SealedSecret, regeneration))
+    order = SendMailInput(regeneration, kind, 1, START)
     assert world.activities(RecordingMailer()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
 

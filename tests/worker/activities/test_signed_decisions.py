@@ -73,7 +73,7 @@ class Office:
             run(connection, statement, *values)
 
     async def cli(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run Temporal's own command about the incident's workflow, as whoever reaches the server can."""
+        """Run Temporal's own command about the incident's workflow, as anyone who reaches the server can."""
         of = ("--workflow-id", incident_workflow_id(INSTALLATION, self.incident_id), "--address", self.temporal.address)
         command = [find_temporal(), "workflow", *verb.split(), *of, *words]
         options = {"capture_output": True, "text": True, "timeout": TIMEOUT, "check": False}

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 from support.cli_rig import DENIED, octy_for, open_incident
 from support.orders import receipts_of, receive_order
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.testing import ActivityEnvironment
 
 from octy_middleware.db.bulk_sql import run
 from octy_worker.activities.workflow_messages import MAX_RECORDED, WorkflowMessageActivities
 from octy_workflows.messages import (
     IgnoredSignal,
+    MissingSubject,
     RefusalReason,
     StaffAction,
     UseOrderInput,
@@ -182,6 +183,10 @@ CHANGED = {
     "actor": ("UPDATE staff_order SET body = REPLACE(body, 'dan', 'system')", RefusalReason.ORDER_INVALID),
     "column": ("UPDATE staff_order SET actor = 'eve'", RefusalReason.ORDER_MISMATCH),
     "state": ("UPDATE staff_order SET state = 'granted'", RefusalReason.ORDER_USED),
+    "installation": (
+        f"UPDATE staff_order SET body = REPLACE(body, '{INSTALLATION}', '{INSTALLATION[::-1]}')",
+        RefusalReason.ORDER_UNPROVEN,
+    ),
 }
 
 
@@ -209,6 +214,17 @@ def test_concurrent_calls_use_a_staff_order_once(world, control, counted, incide
         thread.join()
     assert sum(not one.refused for one in found) == 1
     assert counted == {RefusalReason.ORDER_USED: 7}
+
+
+def test_missing_subject_needs_staff_until_its_workflow_continues(world, control, counted, incident):
+    found = []
+    for resolved in (False, True):
+        missing = MissingSubject(WorkflowKind.INCIDENT, incident, "no row", resolved, "waiting", NOW)
+        within(f"missing-{resolved}").run(control.record_missing_subject, missing)
+        [(state,)] = world.rows("SELECT state FROM incident")
+        found.append((state, refusals(world, incident)[-1][0]))
+    assert found == [("needs_staff", "subject_missing"), ("waiting", "staff_not_needed")]
+    assert counted == {WorkflowKind.INCIDENT: 1}
 
 
 def test_ignored_signals_are_recorded_up_to_a_limit_and_all_are_counted(world, control, counted, incident):

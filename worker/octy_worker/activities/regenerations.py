@@ -1,5 +1,8 @@
 """Activities of regenerations: translation of inputs to `octy_worker.domain.regenerations`. All are idempotent."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlmodel import Session
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -37,6 +40,13 @@ class RegenerationActivities:
         self._sealer = sealer
         self._reveal_link_ttl = reveal_link_ttl
 
+    @contextmanager
+    def _writing(self, regeneration_id: str) -> Iterator[Session]:
+        """Open a write session for a regeneration that is in this database."""
+        with self._database.write_session() as session:
+            _check(session, regeneration_id)
+            yield session
+
     @activity.defn(name="load_regeneration_facts", no_thread_cancel_exception=True)
     def load_regeneration_facts(self, step: LoadFactsInput) -> RegenerationFacts:
         """Return what the database says about the regeneration."""
@@ -49,8 +59,7 @@ class RegenerationActivities:
     @activity.defn(name="issue_key_pair", no_thread_cancel_exception=True)
     def issue_key_pair(self, step: RegenerationStepInput) -> None:
         """Create the new key pair, pending, with its secret sealed."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             regenerations.issue_key_pair(
                 session, self._hasher, self._sealer, step.regeneration_id, ttl=self._reveal_link_ttl, now=step.at
             )
@@ -66,15 +75,13 @@ class RegenerationActivities:
     @activity.defn(name="activate_key_pair", no_thread_cancel_exception=True)
     def activate_key_pair(self, step: RegenerationStepInput) -> None:
         """Accept the new key pair; a leaked old one is retired in the same transaction."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             regenerations.activate(session, step.regeneration_id, step.at)
 
     @activity.defn(name="renew_link", no_thread_cancel_exception=True)
     def renew_link(self, step: RenewLinkInput) -> int:
         """Create a new link to the uncollected secret; return its generation, or 0 when there is nothing to renew."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             return regenerations.renew_link(
                 session, step.regeneration_id, step.generation, ttl=self._reveal_link_ttl, now=step.at
             )
@@ -82,8 +89,7 @@ class RegenerationActivities:
     @activity.defn(name="begin_overlap", no_thread_cancel_exception=True)
     def begin_overlap(self, step: BeginOverlapInput) -> float | None:
         """Set the old key pair to retiring; return its end, `at` when it is retired, None without a collection."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             return regenerations.begin_overlap(session, step.regeneration_id, overlap=step.overlap, now=step.at)
 
     @activity.defn(name="count_old_key_uses", no_thread_cancel_exception=True)
@@ -98,23 +104,20 @@ class RegenerationActivities:
     @activity.defn(name="retire_old_key_pair", no_thread_cancel_exception=True)
     def retire_old_key_pair(self, step: RegenerationStepInput) -> bool:
         """Retire the old key pair; return False when the database says that it is too early."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             return regenerations.retire_old(session, step.regeneration_id, step.at)
 
     @activity.defn(name="finish_regeneration", no_thread_cancel_exception=True)
     def finish_regeneration(self, step: FinishRegenerationInput) -> str:
         """Finish the row, erase an uncollected secret, signal the waiting incidents; return its state."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             state = RegenerationState(step.state)
             return str(regenerations.finish_as_ordered(session, step.regeneration_id, state, step.at))
 
     @activity.defn(name="record_regeneration_event", no_thread_cancel_exception=True)
     def record_regeneration_event(self, step: RecordRegenerationEventInput) -> None:
         """Add the event to the timelines of the incidents that wait for this regeneration, once each."""
-        with self._database.write_session() as session:
-            _check(session, step.regeneration_id)
+        with self._writing(step.regeneration_id) as session:
             for incident_id in regenerations.waiting_incidents(session, step.regeneration_id):
                 new = incidents.append_event(
                     session,
