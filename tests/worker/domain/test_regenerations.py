@@ -67,6 +67,17 @@ def test_registration_orders_the_first_key_pair_in_the_same_transaction(world: W
     assert world.rows("SELECT kind, subject_id FROM outbox") == [("regeneration_opened", made.regeneration_id)]
 
 
+def test_keys_that_were_retired_before_their_collection_are_not_shown(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    issue(world, opened.regeneration_id)
+    activate(world, opened.regeneration_id)
+    with world.database.write() as connection:
+        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key <> ?", old.public_key)
+    assert in_session(world.database, regenerations.collect, world.sealer, opened.regeneration_id, 1, NOW) is None
+    assert world.rows("SELECT collected_at FROM regeneration WHERE id = :id", id=opened.regeneration_id) == [(None,)]
+
+
 def test_every_regeneration_step_is_idempotent(world: World) -> None:
     old = world.register()
     opened = order(world, old)
