@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -134,10 +134,8 @@ class JobLease:
         with self._writing() as connection:
             run(connection, _RELEASE, error, error, self._name, self.holder)
 
-    @contextmanager
-    def _writing(self, mode: WriteMode = WriteMode.RECORDER) -> Iterator[Connection]:
-        with self._database.write(timeout=_LOCK_TIMEOUT, mode=mode) as connection:
-            yield connection
+    def _writing(self, mode: WriteMode = WriteMode.RECORDER) -> AbstractContextManager[Connection]:
+        return self._database.write(timeout=_LOCK_TIMEOUT, mode=mode)
 
     def _must(self, connection: Connection, statement: str, *values: object) -> None:
         if run(connection, statement, *values, self._name, self.holder).rowcount != 1:
