@@ -13,8 +13,7 @@ from support.paths import ROOT
 import octy_middleware
 import octy_worker
 from octy_middleware.settings import PREFIX, BaseSettings, Settings
-from octy_worker.settings import RetentionSettings, StaffSettings, WebhookSettings, WorkerSettings
-from octy_worker.temporal.access import TemporalAccess
+from octy_worker.settings import RetentionSettings, StaffSettings, TemporalAccess, WebhookSettings, WorkerSettings
 from octy_worker.temporal.codec_server import CodecSettings
 
 PAGE = (ROOT / "docs" / "settings.md").read_text("utf-8")

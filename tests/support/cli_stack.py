@@ -24,7 +24,7 @@ FIRST_ORDER = "0199f2c4-9c3b-7d4e-8a1f-ba9876543211"
 _START = """
 import asyncio
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.access import TemporalAccess
+from octy_worker.settings import TemporalAccess
 from octy_worker.temporal.client import connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentInput, incident_workflow_id

@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 
 import pytest
 from support.until import until_async
 from temporalio.common import VersioningBehavior
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from octy_worker.settings import TemporalAccess
 from octy_worker.temporal.deployment import NotReadyError, Version, deployment_config, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
@@ -21,12 +21,9 @@ OPENED = ["0h note opened waiting", "0h mail alert-1"]
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Release:
-    """One release of the worker; without a deployment it has no version."""
-
-    temporal_deployment: str
-    temporal_build_id: str
+def release(deployment: str, build_id: str) -> WorkerDeploymentConfig | None:
+    """Return the version of one release of the worker; without a deployment it has none."""
+    return deployment_config(TemporalAccess(temporal_deployment=deployment, temporal_build_id=build_id))
 
 
 class Site:
@@ -41,7 +38,7 @@ class Site:
     @asynccontextmanager
     async def worker(self, build_id: str = "", *, beside: bool = True) -> AsyncIterator[None]:
         """Run a worker. `beside`: with those of the other task queues, which a client can have once only."""
-        deployment = deployment_config(Release(self.queue if build_id else "", build_id))
+        deployment = release(self.queue if build_id else "", build_id)
         worker = Worker(
             self.client,
             task_queue=self.queue,
@@ -192,8 +189,8 @@ async def test_release_without_a_worker_is_not_promoted(harness: Harness) -> Non
 
 
 def test_release_has_a_version_only_when_enabled() -> None:
-    assert deployment_config(Release("", "1")) is None
-    config = deployment_config(Release("octy", "1.4.0"))
+    assert release("", "1") is None
+    config = release("octy", "1.4.0")
     assert config is not None
     assert config.version.to_canonical_string() == "octy.1.4.0"
     assert (config.use_worker_versioning, config.default_versioning_behavior) == (True, VersioningBehavior.AUTO_UPGRADE)

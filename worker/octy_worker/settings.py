@@ -100,7 +100,16 @@ class StaffSettings(TemporalSettings):
     staff_proxies: StringList = ()  # proxies whose X-Forwarded-For is trusted: addresses, networks, "unix"
 
 
-class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings):
+class TemporalAccess(TemporalSettings):
+    """The settings of a client of Temporal: the connection, and what the workers of this installation use there."""
+
+    temporal_task_queue: str = "octy"  # queue names begin with it and the installation's id
+    temporal_keys: Keys | None = None  # encrypt payloads (AES-256-GCM); not set: Temporal can read them
+    temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
+    temporal_build_id: str = Field(default=RELEASE, max_length=200)  # the version of this worker in its deployment
+
+
+class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings, TemporalAccess):
     """The settings of a worker. Times are in seconds unless the name says otherwise."""
 
     peppers: Keys
@@ -108,17 +117,9 @@ class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings):
     link_keys: Keys  # make and check the links of mails (HMAC-SHA-256)
     threshold: int = Field(default=20, ge=2, le=10_000)
 
-    temporal_task_queue: str = "octy"  # queue names begin with it and the installation's id
-    temporal_keys: Keys | None = None  # encrypt payloads (AES-256-GCM); not set: Temporal can read them
-    codec_url: CodecUrl = (
-        "http://127.0.0.1:8081"  # where readers of payloads reach `octy codec-server`; "none": nowhere
-    )
-    temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
-    temporal_build_id: str = Field(default=RELEASE, max_length=200)  # the version of this worker in its deployment
+    codec_url: CodecUrl = "http://127.0.0.1:8081"  # where the Web UI reaches `octy codec-server`; "none": nowhere
     temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: workers may not add them
-    relay_poll_interval: float = Field(
-        default=1.0, gt=0, le=60
-    )  # between two polls of the outbox without notifications
+    relay_poll_interval: float = Field(default=1.0, gt=0, le=60)  # between two polls of the outbox
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # alerts at a time; a quarter as many notices a second
     relay_lease: float = Field(default=30.0, ge=10, le=3600)  # then other relays take the messages of a killed worker
 
@@ -171,9 +172,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, StaffSettings):
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)  # Prometheus reads /metrics there; 0: not served
-    metrics_sdk_port: int = Field(
-        default=0, ge=0, le=65_535
-    )  # the Temporal SDK's metrics, without connection limits; 0: not served
+    metrics_sdk_port: int = Field(default=0, ge=0, le=65_535)  # the Temporal SDK's metrics; 0: not served
     tracing: bool = False  # OpenTelemetry spans; OTEL_* variables configure the exporter
 
     @property

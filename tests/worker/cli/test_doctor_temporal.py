@@ -35,7 +35,6 @@ from octy_worker.domain.job_lease import JobLease
 from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import main_queue, worker_identity, worker_release
 from octy_worker.temporal.deployment import Version
 from octy_worker.temporal.pollers import (
@@ -207,8 +206,8 @@ def version(*known: Version) -> Callable[[DoctorRig], list[Check]]:
 
     def provoke(rig: DoctorRig) -> list[Check]:
         rig.patch.setattr(looks, "known_versions", versions)
-        place = TemporalAccess.of(rig.settings(temporal_deployment="octy"))
-        return [asyncio.run(looks.check_version(rig.temporal.client, place))]
+        settings = rig.settings(temporal_deployment="octy")
+        return [asyncio.run(looks.check_version(rig.temporal.client, settings))]
 
     return provoke
 
@@ -260,8 +259,8 @@ def failing_list(rig: DoctorRig) -> list[Check]:
 
 def failing_versions(rig: DoctorRig) -> list[Check]:
     rig.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
-    place = TemporalAccess.of(rig.settings(temporal_deployment="octy"))
-    return [asyncio.run(looks.check_version(rig.temporal.client, place))]
+    settings = rig.settings(temporal_deployment="octy")
+    return [asyncio.run(looks.check_version(rig.temporal.client, settings))]
 
 
 def unreachable(error: Exception) -> Callable[[DoctorRig], list[Check]]:

@@ -26,7 +26,7 @@ from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.network import check_codec_server
 from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.dev.temporal_server import find_temporal
-from octy_worker.temporal.access import TemporalAccess
+from octy_worker.settings import TemporalAccess
 from octy_worker.temporal.client import connect
 from octy_worker.temporal.codec import EncryptionCodec
 from octy_worker.temporal.codec_server import CodecSettings, build_codec_server

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,14 +19,11 @@ from octy_worker.cli.variables import BREAK_GLASS, PASSKEY, Variables, variables
 from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import UsageError
 from octy_worker.reports.queries import find_incident
-from octy_worker.settings import StaffSettings
+from octy_worker.settings import StaffSettings, TemporalAccess
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Desk, ReadingDesk
 from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
-
-if TYPE_CHECKING:
-    from octy_worker.temporal.access import TemporalAccess
 
 
 def database_url(variables: Variables) -> str:
@@ -140,10 +136,8 @@ def require_database_file(database: Database) -> None:
         ) from None
 
 
-def temporal_place(context: typer.Context) -> "TemporalAccess":
+def temporal_place(context: typer.Context) -> TemporalAccess:
     """Return Temporal's address and options; no other setting is needed."""
-    from octy_worker.temporal.access import TemporalAccess  # noqa: PLC0415  # most commands need no Temporal SDK
-
     return TemporalAccess.from_environment(variables_of(context))
 
 

@@ -19,9 +19,9 @@ from octy_worker.errors import RefusedError, UnavailableError
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
 from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup
 from octy_worker.maintenance.restored.histories import Histories
-from octy_worker.settings import Time, WorkerSettings
+from octy_worker.settings import TemporalAccess, Time, WorkerSettings
 from octy_worker.staff.audit import record
-from octy_worker.temporal.access import TemporalAccess, open_client
+from octy_worker.temporal.access import open_client
 from octy_worker.temporal.client import main_queue
 
 _WORDS = {

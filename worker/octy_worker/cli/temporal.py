@@ -13,8 +13,9 @@ from octy_worker.cli.options import Actor, AsJson
 from octy_worker.cli.output import print_json, print_lines, print_page, print_result, table
 from octy_worker.cli.variables import variables_of
 from octy_worker.errors import UnavailableError, UsageError
+from octy_worker.settings import TemporalAccess
 from octy_worker.staff.audit import record
-from octy_worker.temporal.access import TemporalAccess, fetch_versions, promote_version
+from octy_worker.temporal.access import fetch_versions, promote_version
 from octy_worker.temporal.codec_server import CodecSettings, serve
 from octy_worker.temporal.deployment import Version
 

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from sqlmodel import Session
 
@@ -17,11 +17,8 @@ from octy_middleware.settings import BaseSettings
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.staff_settings import StaffAccess, load_receipts, load_staff_access
-from octy_worker.settings import StaffSettings
+from octy_worker.settings import StaffSettings, TemporalAccess
 from octy_worker.staff.json_values import to_json
-
-if TYPE_CHECKING:
-    from octy_worker.temporal.access import TemporalAccess
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 _Output = TypeVar("_Output")
@@ -86,8 +83,6 @@ class StaffContext:
         return output
 
     @cached_property
-    def temporal(self) -> "TemporalAccess":
-        """How Temporal is reached. Imports its SDK."""
-        from octy_worker.temporal.access import TemporalAccess  # noqa: PLC0415  # most runners need no Temporal
-
+    def temporal(self) -> TemporalAccess:
+        """How Temporal is reached."""
         return TemporalAccess.from_environment(self.variables)

@@ -30,9 +30,10 @@ from octy_worker.maintenance.restored.detection import JOB, LOST_KEYS, endings_b
 from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.maintenance.restored.known import KnownIncident, KnownRegeneration, UnprovenError
 from octy_worker.maintenance.restored.repair import Repaired
+from octy_worker.settings import TemporalAccess
 from octy_worker.staff import key_orders
 from octy_worker.staff.audit import record
-from octy_worker.temporal.access import TemporalAccess, open_client
+from octy_worker.temporal.access import open_client
 
 RESTORED = "database.restored"
 """The action of the run's audit entry; its subject is the installation."""

@@ -4,41 +4,18 @@ Importing this imports the Temporal SDK, which is slow: commands import it only 
 """
 
 import asyncio
-from typing import Self
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from octy_middleware.settings import Keys
 from octy_worker.errors import UnavailableError
-from octy_worker.settings import WorkerSettings
+from octy_worker.settings import TemporalAccess
 from octy_worker.temporal.client import connect
 from octy_worker.temporal.deployment import NotReadyError, Version, known_versions, make_current
 from octy_worker.temporal.pollers import fetch_pollers, queues_without_pollers
-from octy_worker.temporal_connection import TemporalSettings
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _RETRY_INTERVAL = 0.25  # seconds
-
-
-def _default(name: str) -> str:
-    return str(WorkerSettings.model_fields[name].default)
-
-
-class TemporalAccess(TemporalSettings):
-    """The settings that a staff command needs for Temporal; defaults as in the worker's settings."""
-
-    temporal_task_queue: str = _default("temporal_task_queue")
-    temporal_keys: Keys | None = None
-    temporal_deployment: str = ""
-    temporal_build_id: str = _default("temporal_build_id")
-
-    @classmethod
-    def of(cls, settings: WorkerSettings) -> Self:
-        """Return this part of a worker's settings."""
-        return cls(**{name: getattr(settings, name) for name in cls.model_fields}).with_temporal(
-            settings.temporal_variables
-        )
 
 
 async def open_client(access: TemporalAccess) -> Client:

@@ -5,7 +5,6 @@ import os
 import secrets
 import socket
 from collections.abc import Sequence
-from typing import Protocol
 
 from temporalio.client import Client, Interceptor
 from temporalio.runtime import Runtime
@@ -14,8 +13,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware._version import __version__
 from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keys.keychain import Keychain
 from octy_worker.errors import UnavailableError
+from octy_worker.settings import TemporalAccess
 from octy_worker.temporal.codec import encrypting_converter
 from octy_worker.temporal_connection import TemporalConnection
 from octy_workflows.messages import main_task_queue
@@ -23,32 +22,13 @@ from octy_workflows.messages import main_task_queue
 _logger = logging.getLogger(__name__)
 
 
-class TaskQueueSettings(Protocol):
-    """The setting for the names of task queues; worker settings have it."""
-
-    @property
-    def temporal_task_queue(self) -> str:
-        """The prefix of their names."""
-
-
-def main_queue(settings: TaskQueueSettings, installation: str) -> str:
+def main_queue(settings: TemporalAccess, installation: str) -> str:
     """Return the name of the main task queue of this installation, which no other installation uses."""
     return main_task_queue(settings.temporal_task_queue, installation)
 
 
-class ConnectionSettings(Protocol):
-    """The settings of a connection to Temporal; worker settings have them."""
-
-    def temporal_connection(self) -> TemporalConnection:
-        """Return address, namespace, TLS and API key; raise ConfigurationError."""
-
-    @property
-    def temporal_keys(self) -> Keychain | None:
-        """The keys that encrypt payloads; None: payloads are not encrypted."""
-
-
 async def connect(
-    settings: ConnectionSettings,
+    settings: TemporalAccess,
     *,
     runtime: Runtime | None = None,
     interceptors: Sequence[Interceptor] = (),

@@ -7,7 +7,6 @@ weeks running, because an incident can be open that long.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest, SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
@@ -15,17 +14,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
-
-class DeploymentSettings(Protocol):
-    """The settings of a worker's deployment; worker settings have them."""
-
-    @property
-    def temporal_deployment(self) -> str:
-        """Its name; empty: workers are not versioned."""
-
-    @property
-    def temporal_build_id(self) -> str:
-        """The version of this worker."""
+from octy_worker.settings import TemporalAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +30,7 @@ class NotReadyError(Exception):
     """Temporal does not make the version current yet; the text is the reason."""
 
 
-def deployment_config(settings: DeploymentSettings) -> WorkerDeploymentConfig | None:
+def deployment_config(settings: TemporalAccess) -> WorkerDeploymentConfig | None:
     """Return the deployment of a worker; None when workers are not versioned.
 
     The versioning behaviour is set here and not in the workflows: such a workflow hangs on a worker without versioning.

@@ -15,7 +15,7 @@ from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB, find_backup_gap
 from octy_worker.maintenance.restored.histories import Histories
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.access import TemporalAccess, open_client
+from octy_worker.temporal.access import open_client
 
 _NAME = "restored backup"
 
@@ -38,7 +38,7 @@ async def _check(database: Database, settings: WorkerSettings, installation: str
         found_at = load_installation(database, connection)
     if found_at is None or not found_at.is_at_recorded_location:  # a copy rightly lacks what the original did since
         return unchecked(_NAME, "the database is a copy")
-    client = await open_client(TemporalAccess.of(settings))
+    client = await open_client(settings)
     found = await find_backup_gap(database, Histories(client, installation))
     if found.total:
         return problem("database-restored", missing=found.missing, earlier=found.earlier)

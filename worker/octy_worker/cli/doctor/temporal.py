@@ -16,7 +16,7 @@ from octy_worker.cli.doctor.problems import problem
 from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import search_attributes
-from octy_worker.temporal.access import TemporalAccess, open_client
+from octy_worker.temporal.access import open_client
 from octy_worker.temporal.client import main_queue, permission_advice, worker_release
 from octy_worker.temporal.deployment import known_versions
 from octy_worker.temporal.pollers import (
@@ -49,14 +49,13 @@ def check_temporal(settings: WorkerSettings, installation: str | None) -> list[C
 
 
 async def _check_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
-    place = TemporalAccess.of(settings)
     unavailable = [unchecked(name, "Temporal is not available") for name in ("namespace", *_OF_NAMESPACE)]
     try:
-        connection = place.temporal_connection()
+        connection = settings.temporal_connection()
     except ConfigurationError as error:
         return [_refused_problem("temporal-refused", str(error)), *unavailable]
     try:
-        client = await open_client(place)
+        client = await open_client(settings)
     except UnavailableError as error:
         return [_unreachable_problem(connection, error), *unavailable]
     except ConfigurationError as error:
@@ -72,7 +71,7 @@ async def _check_temporal(settings: WorkerSettings, installation: str | None) ->
         else passed(_ATTRIBUTES, "off: OCTY_TEMPORAL_SEARCH_ATTRIBUTES is not auto")
     )
     checks = [found, namespace, attributes, *await _check_installation(client, settings, installation)]
-    return [*checks, await check_version(client, place)] if place.temporal_deployment else checks
+    return [*checks, await check_version(client, settings)] if settings.temporal_deployment else checks
 
 
 def _refused_problem(code: str, message: str) -> Check:
@@ -221,9 +220,9 @@ async def check_workflow_tasks(client: Client, installation: str) -> Check:
     return passed(_TASKS, f"none fails in the {len(running)} newest running workflows")
 
 
-async def check_version(client: Client, place: TemporalAccess) -> Check:
+async def check_version(client: Client, settings: WorkerSettings) -> Check:
     """Check that this build is the current one, where worker versioning is on."""
-    deployment, ours = place.temporal_deployment, place.temporal_build_id
+    deployment, ours = settings.temporal_deployment, settings.temporal_build_id
     try:
         current = [version.build_id for version in await known_versions(client, deployment) if version.current]
     except RPCError as error:
