@@ -1,6 +1,7 @@
 """Reconciliation: compares SQL with Temporal and repairs differences. SQL is the source of truth.
 
-    subjects   SQL: pages of open subjects, and the messages that restart a workflow or repeat the current state
+    subjects   SQL: pages of open subjects
+    messages   SQL: messages that have a workflow started again, or repeat the current state to one that runs
     workflows  Temporal: the state of workflows, listing running ones, terminating one
     run        one run: both directions, page by page, under a job lease; its findings
 

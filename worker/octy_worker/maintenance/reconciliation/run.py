@@ -11,7 +11,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.states import RegenerationState
 from octy_worker.domain.job_lease import JobLease, LeaseLostError
-from octy_worker.maintenance.reconciliation import subjects
+from octy_worker.maintenance.reconciliation import messages, subjects
 from octy_worker.maintenance.reconciliation.subjects import Page, Subject
 from octy_worker.maintenance.reconciliation.workflows import WorkflowLookup, WorkflowState
 from octy_worker.maintenance.restored.detection import KINDS, find_backup_gap
@@ -125,9 +125,9 @@ class Reconciliation:
             if state is WorkflowState.COMPLETED and kind in KINDS:
                 continue  # SQL was restored: a restart would deliver keys again that are in use, and end them
             if state is not WorkflowState.RUNNING:
-                self._findings.restarted += await self._repair(subjects.restart, kind, subject_id)
+                self._findings.restarted += await self._repair(messages.restart, kind, subject_id)
             elif subject_id in page.dead_letters:
-                self._findings.resent += await self._repair(subjects.resend_state, kind, subject_id)
+                self._findings.resent += await self._repair(messages.resend_state, kind, subject_id)
 
     async def _repair(
         self, step: Callable[[Database, Subject, str, float], bool], kind: Subject, subject_id: str
@@ -151,7 +151,7 @@ class Reconciliation:
             return True
         if kind is Subject.REGENERATION and how in _NO_NEW_KEYS:
             return await asyncio.to_thread(
-                subjects.notify_ended_regeneration, self._database, subject_id, self._clock()
+                messages.notify_ended_regeneration, self._database, subject_id, self._clock()
             )
         await self._workflows.terminate(kind, subject_id, f"octy: closed in the database as {how}")
         return True

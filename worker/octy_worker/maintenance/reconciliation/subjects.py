@@ -1,31 +1,18 @@
-"""Subjects of workflows in SQL: pages of open ones, and messages that restart a workflow or repeat the current state.
-
-These messages replace dead letters. A page may be outdated: each message is put in a transaction that reads again.
-"""
+"""Subjects of workflows in SQL: pages of open ones, which ones were closed, and what waits for too long."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Connection, update
+from sqlalchemy import ColumnElement, true
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import (
-    Incident,
-    IncidentAnswer,
-    IncidentEvent,
-    Mail,
-    Notice,
-    Outbox,
-    Regeneration,
-    Webhook,
-)
-from octy_middleware.domain import outbox
+from octy_middleware.db.models import Incident, Mail, Notice, Outbox, Regeneration, Webhook
 from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS, MessageKind
-from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
+from octy_middleware.states import MailState, NoticeKind, WebhookState
 from octy_workflows.messages import (
     OBSOLETE,
     MailKind,
@@ -38,14 +25,12 @@ from octy_workflows.messages import (
 PAGE = 200
 _DELAYED = timedelta(hours=1)  # mails pending for longer are reported
 _FINAL = (MailState.SENT, MailState.FAILED)
-_DONE = RegenerationState.DONE
 _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),
     NoticeKind.KEYS_ADDED: (MailKind.KEYS_ADDED,),
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
     NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),
 }
-_Message = tuple[MessageKind, dict[str, object]]
 
 
 class Subject(StrEnum):
@@ -57,12 +42,18 @@ class Subject(StrEnum):
     WEBHOOK = "webhook"
 
 
-_WORKFLOW_ID = {
+WORKFLOW_ID = {
     Subject.INCIDENT: incident_workflow_id,
     Subject.REGENERATION: regeneration_workflow_id,
     Subject.NOTICE: notice_workflow_id,
 }
-_REPEATABLE = {  # messages that the current state can replace; "incident grew" can't be
+_OPEN: dict[Subject, tuple[type[Incident | Regeneration | Notice | Webhook], ColumnElement[bool]]] = {
+    Subject.INCIDENT: (Incident, col(Incident.closed_at).is_(None)),
+    Subject.REGENERATION: (Regeneration, col(Regeneration.finished_at).is_(None)),
+    Subject.NOTICE: (Notice, true()),  # `unfinished_notices` says which are open
+    Subject.WEBHOOK: (Webhook, col(Webhook.state) == WebhookState.PENDING),
+}
+REPEATABLE = {  # messages that the current state can replace; "incident grew" can't be
     Subject.INCIDENT: (
         MessageKind.INCIDENT_OPENED,
         MessageKind.INCIDENT_ANSWERED,
@@ -114,7 +105,7 @@ def open_page(database: Database, installation: str, kind: Subject, after: str) 
         dead_letters=frozenset(
             subject
             for subject, attempts, event in found
-            if attempts >= MAX_DELIVERY_ATTEMPTS and event in _REPEATABLE[kind]
+            if attempts >= MAX_DELIVERY_ATTEMPTS and event in REPEATABLE[kind]
         ),
     )
 
@@ -124,136 +115,12 @@ def _workflow_ids(session: Session, installation: str, kind: Subject, ids: Seque
         orders = session.exec(select(Webhook.id, Webhook.orders).where(col(Webhook.id).in_(ids))).all()
         return {webhook_id: webhook_workflow_id(installation, webhook_id, order) for webhook_id, order in orders}
     opened = unfinished_notices(session, ids) if kind is Subject.NOTICE else ids
-    return {subject_id: _WORKFLOW_ID[kind](installation, subject_id) for subject_id in opened}
+    return {subject_id: WORKFLOW_ID[kind](installation, subject_id) for subject_id in opened}
 
 
 def _ids(session: Session, kind: Subject, after: str) -> Sequence[str]:
-    match kind:
-        case Subject.INCIDENT:
-            query = select(Incident.id).where(Incident.id > after, col(Incident.closed_at).is_(None))
-            return session.exec(query.order_by(col(Incident.id)).limit(PAGE)).all()
-        case Subject.REGENERATION:
-            query = select(Regeneration.id).where(Regeneration.id > after, col(Regeneration.finished_at).is_(None))
-            return session.exec(query.order_by(col(Regeneration.id)).limit(PAGE)).all()
-        case Subject.NOTICE:
-            return session.exec(select(Notice.id).where(Notice.id > after).order_by(col(Notice.id)).limit(PAGE)).all()
-        case Subject.WEBHOOK:
-            query = select(Webhook.id).where(Webhook.id > after, Webhook.state == WebhookState.PENDING)
-            return session.exec(query.order_by(col(Webhook.id)).limit(PAGE)).all()
-
-
-def restart(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
-    """Have the workflow started again in its current state; False if that is no longer needed."""
-    with database.write() as connection, Session(connection) as session:
-        messages = [] if _has_pending_message(session, subject_id) else _restart_messages(session, kind, subject_id)
-        if messages:
-            _close_dead_letters(connection, kind, subject_id, now)
-        for number, (event, detail) in enumerate(messages):
-            outbox.enqueue(connection, event, subject_id, now, detail if number else {**detail, "again": True})
-        return bool(messages)
-
-
-def resend_state(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
-    """Send the current state to a running workflow, in place of dead letters. Idempotent for the workflow."""
-    with database.write() as connection, Session(connection) as session:
-        if _has_pending_message(session, subject_id) or not _close_dead_letters(connection, kind, subject_id, now):
-            return False
-        for event, detail in _state_messages(session, kind, subject_id):
-            outbox.enqueue(connection, event, subject_id, now, detail)
-        return True
-
-
-def _has_pending_message(session: Session, subject_id: str) -> bool:
-    """Whether a message is being delivered: from the relay, or from the last reconciliation."""
-    waiting = col(Outbox.delivered_at).is_(None) & (col(Outbox.delivery_attempts) < MAX_DELIVERY_ATTEMPTS)
-    return session.exec(select(Outbox.id).where(col(Outbox.subject_id) == subject_id, waiting)).first() is not None
-
-
-def _restart_messages(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
-    """Return the messages that start the workflow of an open subject in its current state; none if it is closed."""
-    match kind:
-        case Subject.INCIDENT:
-            if session.get_one(Incident, subject_id).closed_at is not None:
-                return []
-            # An answer starts it as an answered incident, so that the customer is not alerted again.
-            ended = [message for message in _finished_regeneration(session, subject_id) if message[1]["state"] == _DONE]
-            return [*(_answer(session, subject_id) or [(MessageKind.INCIDENT_OPENED, {})]), *ended]
-        case Subject.REGENERATION:
-            if session.get_one(Regeneration, subject_id).finished_at is not None:
-                return []
-            return _collection(session, subject_id) or [(MessageKind.REGENERATION_OPENED, {})]
-        case Subject.NOTICE:
-            return [(MessageKind.NOTICE_CREATED, {})] if unfinished_notices(session, [subject_id]) else []
-        case Subject.WEBHOOK:
-            webhook = session.get_one(Webhook, subject_id)
-            pending = webhook.state == WebhookState.PENDING
-            return [(MessageKind.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
-
-
-def _state_messages(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
-    """Return the messages that a running workflow may have missed, in order: an abandonment precedes a later answer."""
-    match kind:
-        case Subject.INCIDENT:
-            return [
-                *_finished_regeneration(session, subject_id),
-                *_answer(session, subject_id),
-                *_amendment(session, subject_id),
-            ]
-        case Subject.REGENERATION:
-            return _collection(session, subject_id)
-        case Subject.NOTICE | Subject.WEBHOOK:
-            return []
-
-
-def _answer(session: Session, incident_id: str) -> list[_Message]:
-    answer = session.get_one(IncidentAnswer, incident_id)
-    if answer.answer is None:
-        return []
-    return [
-        (MessageKind.INCIDENT_ANSWERED, {"answer": answer.answer, "leaked": answer.leaked, "by": answer.answered_by})
-    ]
-
-
-def _amendment(session: Session, incident_id: str) -> list[_Message]:
-    """Return the amendment of the answer by staff, if there is one. A workflow that received it ignores its id."""
-    answer = session.get_one(IncidentAnswer, incident_id)
-    key = f"{incident_id}/changed-{answer.decision_id}"
-    if answer.answer is None or session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == key)).first() is None:
-        return []
-    detail = {
-        "answer": answer.answer,
-        "leaked": answer.leaked,
-        "by": answer.answered_by,
-        "order_id": answer.decision_id,
-    }
-    return [(MessageKind.INCIDENT_CHANGED, detail)]
-
-
-def _finished_regeneration(session: Session, incident_id: str) -> list[_Message]:
-    last_id = session.get_one(Incident, incident_id).regeneration_id
-    last = None if last_id is None else session.get(Regeneration, last_id)
-    if last is None or last.finished_at is None:
-        return []
-    return [(MessageKind.REGENERATION_FINISHED, {"regeneration_id": last.id, "state": last.state})]
-
-
-def _collection(session: Session, regeneration_id: str) -> list[_Message]:
-    collected = session.get_one(Regeneration, regeneration_id).collected_at is not None
-    return [(MessageKind.REGENERATION_COLLECTED, {})] if collected else []
-
-
-def _close_dead_letters(connection: Connection, kind: Subject, subject_id: str, now: float) -> int:
-    """Mark dead letters as delivered: the current state is sent in their place. Their error stays in the row."""
-    closed = connection.execute(
-        update(Outbox)
-        .where(col(Outbox.subject_id) == subject_id, _is_dead_letter(), col(Outbox.kind).in_(_REPEATABLE[kind]))
-        .values(delivered_at=utc(now))
-    )
-    return closed.rowcount
-
-
-def _is_dead_letter() -> ColumnElement[bool]:
-    return col(Outbox.delivered_at).is_(None) & (col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS)
+    table, is_open = _OPEN[kind]
+    return session.exec(select(table.id).where(table.id > after, is_open).order_by(col(table.id)).limit(PAGE)).all()
 
 
 def mail_kinds_of(kind: str) -> tuple[MailKind, ...]:
@@ -286,19 +153,14 @@ def closed_since(database: Database, kind: Subject, ids: Collection[str], before
     return {**ended, **dict.fromkeys(set(ids) - {found for found, _, _ in rows}, "")}
 
 
-def notify_ended_regeneration(database: Database, regeneration_id: str, now: float) -> bool:
-    """Notify a running regeneration that it ended in SQL without new keys, so that it completes."""
-    with database.write() as connection, Session(connection) as session:
-        if _has_pending_message(session, regeneration_id):
-            return False
-        _close_dead_letters(connection, Subject.REGENERATION, regeneration_id, now)
-        outbox.enqueue(connection, MessageKind.REGENERATION_SUPERSEDED, regeneration_id, now)
-        return True
-
-
 def count_delayed(database: Database, now: float) -> tuple[int, int]:
     """Return how many mails have been pending for long, and how many dead letters there are."""
     with database.read_session() as session:
         pending = col(Mail.state) == MailState.PENDING
         late = session.exec(select(func.count()).where(pending, col(Mail.created_at) <= utc(now) - _DELAYED)).one()
-        return late, session.exec(select(func.count()).where(_is_dead_letter())).one()
+        return late, session.exec(select(func.count()).where(is_dead_letter())).one()
+
+
+def is_dead_letter() -> ColumnElement[bool]:
+    """Return the condition for a message that failed for good."""
+    return col(Outbox.delivered_at).is_(None) & (col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS)

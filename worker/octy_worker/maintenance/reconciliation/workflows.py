@@ -8,14 +8,12 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_worker.maintenance.reconciliation.subjects import Subject
-from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
+from octy_worker.maintenance.reconciliation.subjects import WORKFLOW_ID, Subject
 from octy_workflows.task_queues import workflow_task_queues
 
 _CONCURRENCY = 8  # calls to Temporal
 _PAGE = 200
 WORKFLOW_TYPES = {"KeyIncidentWorkflow": Subject.INCIDENT, "KeyRegenerationWorkflow": Subject.REGENERATION}
-WORKFLOW_ID = {Subject.INCIDENT: incident_workflow_id, Subject.REGENERATION: regeneration_workflow_id}
 
 
 class WorkflowState(Enum):

@@ -12,8 +12,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import ActivitySerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_worker.maintenance.reconciliation.subjects import Subject
-from octy_worker.maintenance.reconciliation.workflows import WORKFLOW_ID, WORKFLOW_TYPES
+from octy_worker.maintenance.reconciliation.subjects import WORKFLOW_ID, Subject
+from octy_worker.maintenance.reconciliation.workflows import WORKFLOW_TYPES
 from octy_worker.maintenance.restored.known import (
     KnownIncident,
     KnownRegeneration,
