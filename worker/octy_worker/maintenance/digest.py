@@ -14,8 +14,7 @@ from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, Mail, Outbox, Regeneration
-from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
+from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, Mail, Regeneration
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState, MailState
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
@@ -28,6 +27,7 @@ from octy_worker.mail.message_builder import OutgoingMail
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.smtp_errors import SmtpStatus
 from octy_worker.mail.unsent import is_capped, unsent_alerts
+from octy_worker.maintenance.reconciliation.subjects import is_dead_letter
 from octy_worker.settings import WorkerSettings
 
 JOB = "digest"
@@ -136,19 +136,19 @@ def _waiting(session: Session, settings: WorkerSettings, now: float) -> OpenTask
     remind = timedelta(seconds=min(settings.resend_after, default=_DAY.total_seconds()))
     uncollected = col(Regeneration.collected_at).is_(None) & col(Regeneration.finished_at).is_(None)
     pending, unsent = col(Mail.state) == MailState.PENDING, unsent_alerts(session, now)
+    incident, regeneration = (Incident.id, Incident.opened_at), (Regeneration.id, Regeneration.opened_at)
+    mail = (Mail.key, Mail.created_at)
     return OpenTasks(
-        needs_staff=_list(session, Incident, is_open & (col(Incident.state) == IncidentState.NEEDS_STAFF)),
-        overdue=_list(session, Incident, is_open & _is_overdue(session, settings, time)),
-        uncollected=_list(session, Regeneration, uncollected & (col(Regeneration.opened_at) < time - remind)),
-        failed_mails=_mails(session, (col(Mail.state) == MailState.FAILED) & (col(Mail.created_at) >= time - _DAY)),
-        capped_mails=_mails(session, is_capped(now)),
+        needs_staff=_list(session, incident, is_open & (col(Incident.state) == IncidentState.NEEDS_STAFF)),
+        overdue=_list(session, incident, is_open & _is_overdue(session, settings, time)),
+        uncollected=_list(session, regeneration, uncollected & (col(Regeneration.opened_at) < time - remind)),
+        failed_mails=_list(
+            session, mail, (col(Mail.state) == MailState.FAILED) & (col(Mail.created_at) >= time - _DAY)
+        ),
+        capped_mails=_list(session, mail, is_capped(now)),
         unsent_alerts=unsent.count if unsent.oldest > _UNSENT else 0,
         delayed_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
-        dead_letters=session.exec(
-            select(func.count()).where(
-                col(Outbox.delivered_at).is_(None), col(Outbox.delivery_attempts) >= MAX_DELIVERY_ATTEMPTS
-            )
-        ).one(),
+        dead_letters=session.exec(select(func.count()).where(is_dead_letter())).one(),
     )
 
 
@@ -174,21 +174,15 @@ def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> C
     return late & (~is_answered | last) & col(Incident.id).not_in(longer)
 
 
-def _list(session: Session, table: type[Incident | Regeneration], condition: ColumnElement[bool]) -> DigestList:
-    """Return the oldest ones, each with the time since when it is open."""
-    rows = session.exec(
-        select(table.id, table.opened_at).where(condition).order_by(col(table.id)).limit(MAX_LINES)
-    ).all()
-    count = session.exec(select(func.count()).select_from(table).where(condition)).one()
+def _list(session: Session, columns: tuple[str, datetime], condition: ColumnElement[bool]) -> DigestList:
+    """Return the first ones by their id, each with the time since when it is open, and how many more there are.
+
+    `columns`: of the id and of that time.
+    """
+    key, since = columns
+    rows = session.exec(select(key, since).where(condition).order_by(col(key)).limit(MAX_LINES)).all()
+    count = session.exec(select(func.count(col(key))).where(condition)).one()
     return DigestList(tuple((found, at) for found, at in rows), count - len(rows))
-
-
-def _mails(session: Session, condition: ColumnElement[bool]) -> DigestList:
-    rows = session.exec(
-        select(Mail.key, Mail.created_at).where(condition).order_by(col(Mail.key)).limit(MAX_LINES)
-    ).all()
-    count = session.exec(select(func.count()).select_from(Mail).where(condition)).one()
-    return DigestList(tuple((key, at) for key, at in rows), count - len(rows))
 
 
 def _yesterday(session: Session, begin: datetime, end: datetime) -> DayCounts:
