@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file, of mode 0600 if it is new: an opener for `open`."""
+    return os.open(path, flags, 0o600)
+
+
 def write_private(path: Path, content: str, *, new: bool = False) -> None:
     """Write a text file of mode 0600, also in place of one that others could read.
 
     `new`: raise FileExistsError in place of replacing a file. Raises OSError.
     """
-    mode = "x" if new else "w"
-    with open(path, mode, encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "x" if new else "w", encoding="utf-8", opener=private) as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(content)
 
@@ -24,7 +28,7 @@ def new_private_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises FileExistsError in place of replacing one, and OSError.
     """
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "xb", opener=private) as file:
         try:
             yield file
             file.flush()  # a full disk raises here

@@ -10,6 +10,8 @@ from pathlib import Path
 import trustme
 from cryptography import x509
 
+from octy_worker.private_files import write_private
+
 NAMES = ("localhost", "127.0.0.1", "::1")
 _VALIDITY = timedelta(days=397)  # browsers refuse a longer validity
 _RENEW_BEFORE = timedelta(days=30)
@@ -50,12 +52,6 @@ def _make(files: Certificate, now: datetime) -> None:
     files.ca.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = trustme.CA(organization_name="Octy development")
     server = authority.issue_cert(*NAMES, not_before=now - timedelta(hours=1), not_after=now + _VALIDITY)
-    _write(files.key, server.private_key_pem.bytes())
-    _write(files.chain, b"".join(blob.bytes() for blob in server.cert_chain_pems))
-    _write(files.ca, authority.cert_pem.bytes())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_bytes(content)
+    write_private(files.key, server.private_key_pem.bytes().decode())
+    write_private(files.chain, b"".join(blob.bytes() for blob in server.cert_chain_pems).decode())
+    write_private(files.ca, authority.cert_pem.bytes().decode())

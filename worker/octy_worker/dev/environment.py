@@ -8,6 +8,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.settings import PREFIX
 from octy_worker.env_file import EnvFileError, parse, write_value
+from octy_worker.private_files import write_private
 from octy_worker.settings import KEY_SETTINGS
 
 _HEAD = "# Settings of this embedded stack, with secrets. Load them with: set -a; . {path}; set +a\n"
@@ -32,9 +33,7 @@ def write(path: Path, variables: Mapping[str, str]) -> None:
     """Replace the file atomically, readable by its owner only."""
     lines = [f"{name}={_format_value(name, value)}\n" for name, value in variables.items()]
     unfinished = path.with_name(path.name + ".part")
-    unfinished.unlink(missing_ok=True)
-    unfinished.touch(mode=0o600)
-    unfinished.write_text(_HEAD.format(path=path) + "".join(lines), "utf-8")
+    write_private(unfinished, _HEAD.format(path=path) + "".join(lines))
     unfinished.replace(path)
 
 

@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from octy_middleware.errors import OctyError
 from octy_worker.dev import LOOPBACK
+from octy_worker.private_files import private
 
 _TRAMPOLINE = Path(__file__).with_name("child.py")
 _POLL_INTERVAL = 0.02  # seconds
@@ -43,7 +43,7 @@ class Process:
         self.log = log
         self._stopped = False
         trampoline = [sys.executable, "-I", "-S", str(_TRAMPOLINE), str(os.getpid())]
-        with open(log, "ab", opener=_private) as output:
+        with open(log, "ab", opener=private) as output:
             self._log_start = output.tell()
             self._child = subprocess.Popen(  # noqa: S603 - argument lists of this package, no shell
                 [*trampoline, *command],
@@ -140,9 +140,7 @@ class ProcessGroup:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
 
@@ -184,10 +182,6 @@ def free_port() -> int:
         if is_free(port):
             return port
     raise ProcessError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:

@@ -9,11 +9,13 @@ come from a browser.
 import asyncio
 import hmac
 import secrets
+from http import HTTPStatus
 from typing import Self
 
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from pydantic import Field, SecretStr, model_validator
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -30,9 +32,7 @@ from octy_worker.temporal_connection import TemporalSettings
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import serve_until, stop_on_signals, web_server
 
-_LIMIT = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a payload is 2 MiB
-
-
+_MAX_BODY = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a payload is 2 MiB
 _LIMITS = Limits(connections=64, per_address=32, body_timeout=60.0)  # bodies can be large
 
 
@@ -55,14 +55,6 @@ class CodecSettings(TemporalSettings):
         return self
 
 
-class RequestRejectedError(Exception):
-    """The request is rejected with this status; the text is the reason."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 def build_codec_server(settings: CodecSettings) -> Starlette:
     """Return the app with `POST /encode` and `POST /decode`, the protocol of Temporal's remote codecs."""
     codec_routes = _CodecRoutes(settings)
@@ -81,21 +73,12 @@ def build_codec_server(settings: CodecSettings) -> Starlette:
                 max_age=600,
             )
         ],
-        exception_handlers={RequestRejectedError: _reject, DecryptionError: _not_decrypted},
+        exception_handlers={DecryptionError: _not_decrypted},
     )
 
 
-async def _reject(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestRejectedError)
-    challenge = {"WWW-Authenticate": "Bearer"} if error.status == _UNAUTHORIZED else None
-    return PlainTextResponse(f"{error}\n", error.status, challenge)
-
-
 async def _not_decrypted(_request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{error}\n", _BAD)
-
-
-_BAD, _UNAUTHORIZED, _FORBIDDEN, _TOO_LARGE = 400, 401, 403, 413
+    return PlainTextResponse(f"{error}\n", HTTPStatus.BAD_REQUEST)
 
 
 class _CodecRoutes:
@@ -121,24 +104,25 @@ class _CodecRoutes:
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > _LIMIT:
-                raise RequestRejectedError(_TOO_LARGE, f"the body is larger than {_LIMIT} bytes")
+            if len(body) > _MAX_BODY:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {_MAX_BODY} bytes\n")
         try:
             return Parse(bytes(body).decode(), Payloads())
         except (ParseError, UnicodeDecodeError, RecursionError):
-            raise RequestRejectedError(_BAD, "the body is not a JSON list of payloads") from None
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "the body is not a JSON list of payloads\n") from None
 
     def _check(self, request: Request) -> None:
         """Reject other origins, missing tokens, and other namespaces, which have other keys."""
         settings, headers = self._settings, request.headers
         if headers.get("origin", settings.codec_ui_origin) != settings.codec_ui_origin:
-            raise RequestRejectedError(_FORBIDDEN, "this origin is not the Web UI's; set OCTY_CODEC_UI_ORIGIN")
+            raise HTTPException(HTTPStatus.FORBIDDEN, "this origin is not the Web UI's; set OCTY_CODEC_UI_ORIGIN\n")
         token = settings.codec_token.get_secret_value()
         given = headers.get("authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RequestRejectedError(_UNAUTHORIZED, "the bearer token is missing or wrong")
+            challenge = {"WWW-Authenticate": "Bearer"}
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, "the bearer token is missing or wrong\n", challenge)
         if headers.get("x-namespace") != self._namespace:
-            raise RequestRejectedError(_FORBIDDEN, f"X-Namespace must be {self._namespace}")
+            raise HTTPException(HTTPStatus.FORBIDDEN, f"X-Namespace must be {self._namespace}\n")
 
 
 def _response(payloads: Payloads) -> Response:

@@ -6,6 +6,7 @@ attributes, too. A schedule that somebody paused stays paused, also when its tim
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio.client import (
@@ -13,7 +14,6 @@ from temporalio.client import (
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
-    ScheduleDescription,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
@@ -104,20 +104,14 @@ def _schedule(task_queue: str, task: MaintenanceTask, due: ScheduleIntervalSpec)
 
 
 async def _update(client: Client, schedule_id: str, wanted: Schedule, keys: Keychain | None) -> None:
-    handle = client.get_schedule_handle(schedule_id)
-    if not _differs((await handle.describe()).schedule, wanted, keys):
-        return
-
-    def update(current_input: ScheduleUpdateInput) -> ScheduleUpdate | None:
-        current: ScheduleDescription = current_input.description
-        if not _differs(current.schedule, wanted, keys):  # another worker has updated it
+    def update(found: ScheduleUpdateInput) -> ScheduleUpdate | None:
+        current = found.description.schedule
+        if not _differs(current, wanted, keys):
             return None
-        return ScheduleUpdate(
-            Schedule(action=wanted.action, spec=wanted.spec, policy=wanted.policy, state=current.schedule.state)
-        )
+        _logger.info("schedules: updating %s", schedule_id)
+        return ScheduleUpdate(replace(wanted, state=current.state))
 
-    await handle.update(update)
-    _logger.info("schedules: %s updated", schedule_id)
+    await client.get_schedule_handle(schedule_id).update(update)
 
 
 def _differs(current: Schedule, wanted: Schedule, keys: Keychain | None) -> bool:

@@ -11,7 +11,7 @@ The counts of an incident's attempts expire like counters; those of decoys after
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -68,58 +68,6 @@ _FIND = {
     compact: Batch(f"SELECT o.public_key, o.minute, o.source, o.outcome {which} LIMIT ?", public_key="text")
     for compact, which in _DUE.items()
 }
-
-
-@dataclass(frozen=True)
-class CounterSweep:
-    """Counters from minute `first` to before `end`. `compact`: add them up to one a day, instead of deleting them."""
-
-    name: str
-    first: int
-    end: int
-    compact: bool
-
-    def range_at(self, connection: Connection, position: str) -> tuple[KeyRange, str | None]:
-        """See `Sweep`. A position is the first key of a range; "" is the key of unknown keys' counters."""
-        keys = [str(row[0]) for row in run(connection, _NEXT_KEYS, position)] if self.first < self.end else []
-        return _CounterRange(self, tuple(keys[:_RANGE_KEYS])), keys[_RANGE_KEYS] if len(keys) > _RANGE_KEYS else None
-
-
-@dataclass(frozen=True)
-class _CounterRange:
-    """The counters of some keys."""
-
-    sweep: CounterSweep
-    keys: tuple[str, ...]
-
-    def count_due(self, connection: Connection) -> int:
-        """See `KeyRange`."""
-        return int(_COUNT[self.sweep.compact].run(connection, *self._values).scalar_one())
-
-    def find_due(self, connection: Connection, limit: int) -> Sequence[Row]:
-        """See `KeyRange`."""
-        return [tuple(row) for row in _FIND[self.sweep.compact].run(connection, *self._values, limit)]
-
-    def clear(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """See `KeyRange`. Rows are written in the order that recorders use, so that the two can't deadlock."""
-        removed = _DELETE.run(connection, rows).all()
-        if self.sweep.compact and removed:
-            ADD_COUNTS.run(connection, _by_day([tuple(row) for row in removed]))
-        return len(removed)
-
-    @property
-    def _values(self) -> tuple[Sequence[Row], int, int]:
-        return [(key,) for key in self.keys], self.sweep.first, self.sweep.end
-
-
-def _by_day(counters: Sequence[tuple[str, int, str, str, int]]) -> list[Row]:
-    """Return the sums, each with the first minute of its day."""
-    sums: Counter[tuple[str, int, str, str]] = Counter()
-    for public_key, minute, source, outcome, count in counters:
-        sums[public_key, minute - minute % MINUTES, source, outcome] += count
-    return [(*key, count) for key, count in sorted(sums.items())]
-
-
 _INCIDENT_COUNTS_DUE = (
     f"c.last_at < CASE WHEN c.subject LIKE '{DECOY_SUBJECT_PREFIX}%' THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END"
 )
@@ -135,56 +83,88 @@ _DELETE_INCIDENT_COUNTS = Batch(
     bucket="bigint",
     source="text",
 )
+_Limits = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class IncidentCountSweep:
-    """Counts of incidents whose last attempt was before a limit in microseconds: of decoys, or of all others."""
+class CounterSweep:
+    """Counters of one table, key by key. The statements and `clear` take the two limits, which say what is due."""
 
-    decoys: int
-    others: int
-    name: str = "incident_counts"
+    name: str
+    limits: _Limits
+    next_keys: str
+    count: Batch
+    find: Batch
+    clear: Callable[[Connection, Sequence[Row], _Limits], int]
 
     def range_at(self, connection: Connection, position: str) -> tuple[KeyRange, str | None]:
-        """See `Sweep`. A position is the first subject of a range."""
-        found = [str(row[0]) for row in run(connection, _NEXT_SUBJECTS, position)]
-        return _SubjectRange(self, tuple(found[:_RANGE_KEYS])), found[_RANGE_KEYS] if len(found) > _RANGE_KEYS else None
+        """See `Sweep`. A position is the first key of a range; "" is the key of unknown keys' counters."""
+        keys = [str(row[0]) for row in run(connection, self.next_keys, position)]
+        return _CounterRange(self, keys[:_RANGE_KEYS]), keys[_RANGE_KEYS] if len(keys) > _RANGE_KEYS else None
 
 
 @dataclass(frozen=True)
-class _SubjectRange:
-    """The counts of some subjects."""
+class _CounterRange:
+    """The counters of some keys."""
 
-    sweep: IncidentCountSweep
-    subjects: tuple[str, ...]
+    sweep: CounterSweep
+    keys: Sequence[str]
 
     def count_due(self, connection: Connection) -> int:
         """See `KeyRange`."""
-        return int(_COUNT_INCIDENT_COUNTS.run(connection, self._subject_rows, *self._limits).scalar_one())
+        return int(self.sweep.count.run(connection, self._rows, *self.sweep.limits).scalar_one())
 
     def find_due(self, connection: Connection, limit: int) -> Sequence[Row]:
         """See `KeyRange`."""
-        rows = _FIND_INCIDENT_COUNTS.run(connection, self._subject_rows, *self._limits, limit)
-        return [tuple(row) for row in rows]
+        return [tuple(row) for row in self.sweep.find.run(connection, self._rows, *self.sweep.limits, limit)]
 
     def clear(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """See `KeyRange`. A count that has grown meanwhile is kept."""
-        return _DELETE_INCIDENT_COUNTS.run(connection, rows, *self._limits).rowcount
+        """See `KeyRange`."""
+        return self.sweep.clear(connection, rows, self.sweep.limits)
 
     @property
-    def _subject_rows(self) -> list[Row]:
-        return [(subject,) for subject in self.subjects]
+    def _rows(self) -> list[Row]:
+        return [(key,) for key in self.keys]
 
-    @property
-    def _limits(self) -> tuple[int, int]:
-        return self.sweep.decoys, self.sweep.others
+
+def _delete(connection: Connection, rows: Sequence[Row], _limits: _Limits) -> int:
+    return len(_DELETE.run(connection, rows).all())
+
+
+def _compact(connection: Connection, rows: Sequence[Row], _limits: _Limits) -> int:
+    """Add the rows up to one a day, written in the order that recorders use, so that the two can't deadlock."""
+    removed = _DELETE.run(connection, rows).all()
+    if removed:
+        ADD_COUNTS.run(connection, _by_day([tuple(row) for row in removed]))
+    return len(removed)
+
+
+def _delete_incident_counts(connection: Connection, rows: Sequence[Row], limits: _Limits) -> int:
+    """Delete the rows; a count that has grown meanwhile is kept."""
+    return _DELETE_INCIDENT_COUNTS.run(connection, rows, *limits).rowcount
+
+
+def _by_day(counters: Sequence[tuple[str, int, str, str, int]]) -> list[Row]:
+    """Return the sums, each with the first minute of its day."""
+    sums: Counter[tuple[str, int, str, str]] = Counter()
+    for public_key, minute, source, outcome, count in counters:
+        sums[public_key, minute - minute % MINUTES, source, outcome] += count
+    return [(*key, count) for key, count in sorted(sums.items())]
 
 
 def counter_sweeps(limits: Limits, compacted: int) -> tuple[Sweep, ...]:
     """Return the sweeps over counters. Counters before `compacted` were compacted by an earlier run."""
-    first = max(compacted, limits.counters)
+    decoys, others = limits.decoys, limits.counters * 60_000_000
+    uncompacted = max(compacted, limits.counters), limits.compaction
     return (
-        IncidentCountSweep(decoys=limits.decoys, others=limits.counters * 60_000_000),
-        CounterSweep("counters", 0, limits.counters, compact=False),
-        CounterSweep("minutes", first, limits.compaction, compact=True),
+        CounterSweep(
+            "incident_counts",
+            (decoys, others),
+            _NEXT_SUBJECTS,
+            _COUNT_INCIDENT_COUNTS,
+            _FIND_INCIDENT_COUNTS,
+            _delete_incident_counts,
+        ),
+        CounterSweep("counters", (0, limits.counters), _NEXT_KEYS, _COUNT[False], _FIND[False], _delete),
+        CounterSweep("minutes", uncompacted, _NEXT_KEYS, _COUNT[True], _FIND[True], _compact),
     )

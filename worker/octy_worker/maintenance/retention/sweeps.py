@@ -4,7 +4,7 @@ A sweep walks a table in ranges of its primary key, each small enough for one re
 longer due, so a range can be started again at any time: after a crash, or after a commit whose result is unknown.
 
 A sweep reads the whole table, although ids mostly ascend with time: rows of a clock that was once wrong are found, too.
-Reading blocks no one.
+Reading blocks no writer.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,7 @@ from octy_workflows.messages import DAY
 MINUTES = 1440
 """Minutes of a UTC day."""
 
-_MESSAGES = _CHANGES = _SECRETS = (
-    30 * DAY
-)  # delivered messages are not read again; the change feed is read every second
+_MONTH = 30 * DAY  # delivered messages are not read again; the change feed is read every second
 _RANGE_ROWS = 5000  # rows of one read
 
 
@@ -45,10 +43,10 @@ def limits_at(now: float, settings: RetentionSettings) -> Limits:
     """Return the limits of a run that started at `now`. Counters expire by whole UTC days."""
     return Limits(
         attempts=to_micros(now - settings.keep_attempts_days * DAY),
-        messages=to_micros(now - _MESSAGES),
-        changes=to_micros(now - _CHANGES),
+        messages=to_micros(now - _MONTH),
+        changes=to_micros(now - _MONTH),
         # Staff can renew a link until the regeneration is abandoned; from then on no one could open the secret.
-        secrets=to_micros(now - max(_SECRETS, settings.collect_abandon_after)),
+        secrets=to_micros(now - max(_MONTH, settings.collect_abandon_after)),
         counters=_first_minute(now - settings.keep_counters_days * DAY),
         compaction=_first_minute(now - settings.compact_counters_after_days * DAY),
         decoys=to_micros(now - DAY),
