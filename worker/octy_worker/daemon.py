@@ -159,16 +159,14 @@ class WorkerComponents:
 
     def relay(self, client: Client) -> Relay:
         """Return the relay, with metrics and tracing."""
-        on_result = self.metrics.counters.count_delivery
-        database, tracing, alerts = self.alert_database, self.tracing, self.alerts
         return Relay(
-            database,
+            self.alert_database,
             client,
             self.settings,
             time.time,
-            on_result=on_result,
-            span_of=tracing.delivery_span,
-            alerts=alerts,
+            on_result=self.metrics.counters.count_delivery,
+            span_of=self.tracing.delivery_span,
+            alerts=self.alerts,
         )
 
     def record_start(self) -> None:

@@ -29,9 +29,7 @@ GRACE_PERIOD = 20.0  # seconds for running activities when the process stops
 
 ALERT_THREADS = 64  # a hanging mail server blocks a thread for 10 s; the next alert must find a free one
 _RETRY_THREADS = 32
-_LOW = (
-    2  # concurrent polls and workflow tasks of low-priority queues, so that a small Temporal server is free for alerts
-)
+_LOW = 2  # polls and workflow tasks at a time of low-priority queues: a small Temporal server is free for alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ QUEUE_SLOTS: dict[TaskQueueKind | None, Slots] = {
     TaskQueueKind.NOTICES: Slots(4, polls=_LOW),
     TaskQueueKind.MAIL_RETRIES: Slots(_RETRY_THREADS, polls=_LOW),
     TaskQueueKind.BACKGROUND: Slots(4, workflow_tasks=_LOW, polls=_LOW),
-    TaskQueueKind.WEBHOOKS: Slots(SLOTS, polls=_LOW),  # each account has a share of these,
+    TaskQueueKind.WEBHOOKS: Slots(SLOTS, polls=_LOW),  # each account has a share of these
 }
 
 

@@ -40,9 +40,7 @@ _KEY_ID = "encryption-key-id"
 _WORKFLOW_ID = "encryption-workflow-id"
 _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 random bits, far below 2**32 payloads a key
 _PURPOSE = b"octy temporal payload\0"  # authenticated: a ciphertext of another purpose is not accepted
-_BY_SCHEDULE = re.compile(
-    r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-)  # the suffix that Temporal adds to the workflow id of a schedule
+_BY_SCHEDULE = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # what Temporal adds to a schedule's workflow id
 _MAX_ORDER_ID = 200  # bytes of JSON with the id of a staff order
 
 _logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@
     detection  how many regenerations and incidents the database forgot; for doctor and reconciliation
     repair     SQL: apply what is known of one regeneration or incident, in one transaction
     audit_log  which pairs the lines of the audit log say were cut
-    run        the whole of `octy db restored`
+
+`octy_worker.staff.restore` puts them together, for `octy db restored`.
 
 Every step only takes something away from a key pair: a retired pair is never made active again, a secret never comes
 back. SQL stays right where no backup was restored: a workflow ends only after SQL has ended its subject.

@@ -1,7 +1,7 @@
 """Whether the database was restored from a backup: Temporal knows incidents and regenerations further than SQL.
 
-Here: counting them. Not here: what they are and what follows (`run`). A workflow is started after its row is committed,
-and ends by itself after SQL has ended its subject; so neither can differ unless the database was taken back.
+They are only counted here. A workflow is started after its row is committed, and ends by itself after SQL has ended its
+subject; so neither can differ unless the database was taken back.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """SQL: apply what Temporal knows of one regeneration or incident to a database that was restored from a backup.
 
-Here: one transaction's work each, idempotent. A pair is only ever cut here; no pair is made active that the customer
-does not hold, and no secret comes back. Not here: what Temporal knows (`known`), the order of all (`run`).
+Each function is one transaction's work, and idempotent. A pair is only ever cut here; no pair is made active that the
+customer does not hold, and no secret comes back.
 """
 
 from dataclasses import dataclass, replace

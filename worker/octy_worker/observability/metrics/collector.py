@@ -70,10 +70,6 @@ class DatabaseCollector(Collector):
         self._attempts.read()
         return read_current(database, clock())
 
-    def describe(self) -> Iterator[Metric]:
-        """Return no names, so that registering this does not read the database."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """Yield every gauge."""
         started, metrics = time.monotonic(), list[Metric]()
@@ -87,7 +83,12 @@ class DatabaseCollector(Collector):
             except OctyError as error:
                 _logger.warning("metrics: can't read the database: %s", type(error).__name__)
         yield from metrics
-        yield _attempts(self._attempts.counts)
+        yield labelled_counter(
+            "octy_attempts",
+            "Refused attempts recorded in detail since this worker started.",
+            "outcome",
+            self._attempts.counts,
+        )
         yield _gauge("octy_database_up", "Whether the database could be read.", float(bool(metrics)))
         yield _gauge("octy_database_read_seconds", "Duration of reading the database.", time.monotonic() - started)
 
@@ -202,12 +203,11 @@ def _by_process(processes: Iterable[AppProcessFigures]) -> Iterator[tuple[str, s
     yield "commit_seconds", "Duration of the last commit", {one: app.commit for one, app in apps.items()}
 
 
-def _attempts(counts: Mapping[str, int]) -> Metric:
-    metric = CounterMetricFamily(
-        "octy_attempts", "Refused attempts recorded in detail since this worker started.", labels=["outcome"]
-    )
-    for outcome, count in counts.items():
-        metric.add_metric([outcome], count)
+def labelled_counter(name: str, description: str, label: str, counts: Mapping[str, float]) -> Metric:
+    """Return a counter with a series for each value of its label."""
+    metric = CounterMetricFamily(name, description, labels=[label])
+    for value, count in counts.items():
+        metric.add_metric([value], count)
     return metric
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from octy_worker.observability.metrics.collector import labelled_counter
 from octy_worker.web.connections import ConnectionCounter
 
 _LIMITS = {
@@ -38,14 +39,12 @@ class ServerConnectionsCollector(Collector):
             f"Accepted connections to {self._served}.",
             value=self._counters[ConnectionCounter.ACCEPTED],
         )
-        dropped = CounterMetricFamily(
+        yield labelled_counter(
             f"{self._prefix}_connections_dropped",
             f"Connections to {self._served} that a limit closed, by limit.",
-            labels=["limit"],
+            "limit",
+            {name: self._counters[figure] for name, figure in _LIMITS.items()},
         )
-        for name, figure in _LIMITS.items():
-            dropped.add_metric([name], self._counters[figure])
-        yield dropped
         yield CounterMetricFamily(
             f"{self._prefix}_starts",
             f"Starts of the process that serves {self._served}.",
