@@ -41,10 +41,8 @@ def read_account() -> Response:
 def set_account() -> Response:
     if "Origin" in request.headers:  # a request of a web page; Octy's clients are programs
         abort(403)
-    if (
-        request.mimetype != "application/json"
-    ):  # a web page can send other types to another origin without a preflight request
-        abort(415)
+    if request.mimetype != "application/json":
+        abort(415)  # a web page can send other types to another origin without a preflight request
     data = accounts.change_contact(str(request.remote_user), request.get_json(silent=True))
     return jsonify(success_body("Account configurations were set.", account_data=data))
 

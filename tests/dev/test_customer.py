@@ -152,10 +152,10 @@ def test_missing_checkbox_raises_customer_error(site, customer):
 def test_customer_verifies_the_certificate(site, tmp_path):
     other = ensure_certificate(tmp_path / "other")
     with (
-        Customer(create_default_context(cafile=other.ca)) as stranger,
+        Customer(create_default_context(cafile=other.ca)) as other_customer,
         pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
-        stranger.collect_keys(a_mail(f"{site.url}/keys/1/t"))
+        other_customer.collect_keys(a_mail(f"{site.url}/keys/1/t"))
 
 
 def test_find_forms_returns_fields_and_buttons():

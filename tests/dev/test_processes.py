@@ -108,7 +108,7 @@ def test_child_that_is_not_ready_in_time_raises_process_error(group):
 
 
 def test_unknown_command_is_named(group):
-    process = group.start("nobody", ["no-such-command-anywhere"])
+    process = group.start("missing", ["no-such-command-anywhere"])
     with pytest.raises(ProcessError, match="no-such-command-anywhere: No such file"):
         process.wait_until(lambda: False, 10)
 

@@ -24,7 +24,7 @@ def test_temporal_server_keeps_its_state_over_a_kill_and_stops(group, tmp_path):
     first = start_temporal(group, database, port=port, ui_port=ui_port)
     assert not is_free(port)
     assert not is_free(ui_port)
-    temporal(port, "start", "--type", "Nothing", "--task-queue", "nobody", "--workflow-id", "kept")
+    temporal(port, "start", "--type", "Nothing", "--task-queue", "no-worker", "--workflow-id", "kept")
     os.kill(first.pid, signal.SIGKILL)
     second = start_temporal(group, database, port=port, ui_port=None)
     assert '"workflowId": "kept"' in temporal(port, "describe", "--workflow-id", "kept", "--output", "json")

@@ -152,7 +152,7 @@ def test_configuration_is_read_and_set(keys: Keys, api: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"\xff\xfe", b'{"contact_email_address": "nobody"}', b'{"contact_name": 5}', b'{"x": "y"}'],
+    [b"", b"{", b"[]", b"\xff\xfe", b'{"contact_email_address": "no address"}', b'{"contact_name": 5}', b'{"x": "y"}'],
 )
 def test_invalid_configuration_is_422_and_changes_nothing(keys: Keys, api: str, body: bytes) -> None:
     before = get(f"{api}/v1/configurations/account", headers=go_client(keys)).content

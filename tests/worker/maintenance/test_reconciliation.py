@@ -339,7 +339,7 @@ def test_running_workflow_of_a_finished_regeneration_is_ended(
 ) -> None:
     _, regeneration_id = case
     change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
-    fake = FakeTemporal(running={Subject.REGENERATION: [regeneration_id, "stranger"]})
+    fake = FakeTemporal(running={Subject.REGENERATION: [regeneration_id, "foreign"]})
     assert reconcile(world, fake, dry_run=True).terminated == 1
     found = reconcile(world, fake)
     assert (found.terminated, found.unknown) == (1, 1)

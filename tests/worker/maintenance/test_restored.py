@@ -255,22 +255,17 @@ def known(**facts: object) -> KnownRegeneration:
     return replace(empty, **facts)  # type: ignore[arg-type]
 
 
-def ordered(world: World, keys: Keys) -> str:
-    """Order new keys, issued and sent, that were not collected."""
-    regeneration = in_session(
-        world.database,
-        key_orders.regenerate,
-        keys.reference,
-        actor="ada",
-        reason="ticket 1",
-        leaked=False,
-        now=time.time(),
-    ).regeneration_id
-    with world.database.write_session() as session:
-        regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, ttl=60, now=time.time())
-        session.flush()
-        regenerations.activate(session, regeneration, time.time())
-    return regeneration
+def ordered(world: World, keys: Keys, *, issued: bool = True) -> tuple[str, str]:
+    """Order new keys that are not collected; return the regeneration and the old key pair."""
+    options = {"actor": "ada", "reason": "ticket 1", "leaked": False, "now": time.time()}
+    regeneration = in_session(world.database, key_orders.regenerate, keys.reference, **options).regeneration_id
+    if issued:
+        with world.database.write_session() as session:
+            regenerations.issue_key_pair(session, world.hasher, world.sealer, regeneration, ttl=60, now=time.time())
+            session.flush()
+            regenerations.activate(session, regeneration, time.time())
+    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    return regeneration, pair_id
 
 
 def repaired(world: World, what: KnownRegeneration | KnownIncident) -> repair.Repaired:
@@ -282,8 +277,7 @@ def repaired(world: World, what: KnownRegeneration | KnownIncident) -> repair.Re
 
 def test_repair_keeps_collected_keys_and_the_end_of_the_old_key_pair(world: World) -> None:
     keys = world.register()
-    regeneration = ordered(world, keys)
-    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    regeneration, pair_id = ordered(world, keys)
     fact = known(
         id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, collected_at=1e9, overlap_end=1e9 + 60
     )
@@ -299,8 +293,7 @@ def test_repair_keeps_collected_keys_and_the_end_of_the_old_key_pair(world: Worl
 @pytest.mark.parametrize("ending", ["abandoned", "superseded"])
 def test_repair_ends_uncollected_keys_as_they_ended_and_keeps_the_old_key_pair(world: World, ending: str) -> None:
     keys = world.register()
-    regeneration = ordered(world, keys)
-    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    regeneration, pair_id = ordered(world, keys)
     ids = {"id": regeneration, "account_id": keys.account_id, "old_pair_id": pair_id}
     assert repaired(world, known(**ids, running=False, ending=ending)) == repair.Repaired(changed=True)
     [(state, new)] = world.rows("SELECT state, new_pair_id FROM regeneration WHERE id = :id", id=regeneration)
@@ -311,10 +304,7 @@ def test_repair_ends_uncollected_keys_as_they_ended_and_keeps_the_old_key_pair(w
 
 def test_collected_keys_without_a_row_are_reported_as_lost(world: World) -> None:
     keys = world.register()
-    regeneration = in_session(
-        world.database, key_orders.regenerate, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
-    ).regeneration_id
-    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    regeneration, pair_id = ordered(world, keys, issued=False)
     fact = known(id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, collected_at=1e9)
     assert repaired(world, fact) == repair.Repaired(changed=True, lost_keys=True)
     assert repaired(world, fact) == repair.Repaired(lost_keys=True)
@@ -380,7 +370,7 @@ def test_audit_log_is_parsed_for_revoked_key_pairs() -> None:
         '{"what": "key_revoked", "public_key": "pk_4"}',
         '2026-11-29T23:05:58.1+00:00 h octy[7]: octy-audit: {"what": "key_revoked", "public_key": "pk_5"}',
         'Nov 29 23:05:58 h octy-audit[7]: {"what": "key_revoked", "public_key": "pk_8"}',  # as journald has it
-        # what a stranger sent to the app, which logged it
+        # what anyone sent to the app, which logged it
         'Nov 29 23:05:58 h app[7]: no key: octy-audit: {"what": "key_revoked", "public_key": "pk_6"}',
         'Nov 29 23:05:58 h app: octy: octy-audit: {"what": "key_revoked", "public_key": "pk_7"}',
     ]
@@ -442,7 +432,7 @@ def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_with
         "KeyIncidentWorkflow": (incident_workflow_id(world.installation, lost), IncidentInput(lost)),
     }
     handles = [
-        temporal.run(temporal.client.start_workflow(name, case, id=workflow_id, task_queue="nobody"))
+        temporal.run(temporal.client.start_workflow(name, case, id=workflow_id, task_queue="no-worker"))
         for name, (workflow_id, case) in names.items()
     ]
     until_seen(world, temporal, "database-restored")
@@ -502,11 +492,8 @@ def test_forged_workflows_are_listed_and_change_nothing(
     async def forge() -> None:
         queue = secrets.token_hex(4)
         runner = UnsandboxedWorkflowRunner()
-        own = {
-            "workflows": [Forged],
-            "workflow_runner": runner,
-            "build_id": "forged",
-        }  # its own id takes a second of CPU
+        # The SDK's own build id takes a second of CPU.
+        own = {"workflows": [Forged], "workflow_runner": runner, "build_id": "forged"}
         async with Worker(temporal.client, task_queue=queue, **own):
             for kind, one, given, result in forged:
                 await temporal.client.execute_workflow(kind, args=[given, result], id=one, task_queue=queue)
@@ -559,10 +546,7 @@ class FakeHistories(Histories):
 def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> None:
     """It wrote an audit line for each retired key pair at once; the doctor sees the result of a complete run only."""
     keys = world.register()
-    regeneration = in_session(
-        world.database, key_orders.regenerate, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
-    ).regeneration_id
-    [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
+    regeneration, pair_id = ordered(world, keys, issued=False)
     fact = known(
         id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, leaked=True, collected_at=1e9, running=False
     )

@@ -188,7 +188,7 @@ def test_reconcile_command_prints_differences_then_repairs_them(world: World, fa
     assert done.json == {"dry_run": False, **Findings(checked=2, restarted=1).counts}
     assert '"what": "reconciled"' in done.stderr
     assert "No differences found." in octy("incidents", "reconcile").must().stdout
-    fake_temporal.runs = {Subject.INCIDENT: ["stranger"]}
+    fake_temporal.runs = {Subject.INCIDENT: ["foreign"]}
     assert "workflows run without a row in the database" in octy("incidents", "reconcile").must(1).stdout
     fake_temporal.runs = {}
     fake_temporal.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]

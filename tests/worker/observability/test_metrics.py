@@ -32,6 +32,12 @@ from octy_worker.observability.metrics.queries import AttemptCounter, read_curre
 from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus, Message
 
 
+def registry_of(database: Database) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(DatabaseCollector(database, time.time))
+    return registry
+
+
 def test_undelivered_outbox_messages_and_dead_letters_are_counted_apart(world: World) -> None:
     open_incident(world)
     change(world, "UPDATE outbox SET delivered_at = created_at")
@@ -73,8 +79,7 @@ def test_restarted_container_with_the_same_host_and_pid_has_its_own_series(
         with world.authenticator() as authenticator:
             authenticator.decide(FakeRequest(keys.basic()))
     change(world, "UPDATE app_process SET queued = 7 WHERE id = (SELECT id FROM app_process ORDER BY seen_at LIMIT 1)")
-    registry = CollectorRegistry()
-    registry.register(DatabaseCollector(world.database, time.time))
+    registry = registry_of(world.database)
     [family] = [family for family in registry.collect() if family.name == "octy_recorder_queued"]
     assert sorted(sample.value for sample in family.samples) == [0.0, 7.0]
     assert len({(sample.labels["host"], sample.labels["process"]) for sample in family.samples}) == 2
@@ -140,9 +145,8 @@ def test_cached_reading_is_read_again_after_its_ttl() -> None:
 
 def test_second_scrape_within_ttl_runs_no_statement(world: World) -> None:
     open_incident(world)
-    registry = CollectorRegistry()
     with listening(world.database) as statements:
-        registry.register(DatabaseCollector(world.database, time.time))
+        registry = registry_of(world.database)
         assert statements == []  # registering reads nothing
         generate_latest(registry)
         first = [said for said in statements if said.lstrip().startswith("SELECT")]
@@ -152,8 +156,7 @@ def test_second_scrape_within_ttl_runs_no_statement(world: World) -> None:
 
 
 def test_unavailable_database_is_reported_and_its_gauges_are_missing(tmp_path) -> None:
-    registry = CollectorRegistry()
-    registry.register(DatabaseCollector(Database(f"sqlite:///{tmp_path / 'none' / 'none.db'}"), time.time))
+    registry = registry_of(Database(f"sqlite:///{tmp_path / 'none' / 'none.db'}"))
     text = generate_latest(registry).decode()
     assert "octy_database_up 0.0" in text
     assert "octy_outbox" not in text
@@ -162,8 +165,7 @@ def test_unavailable_database_is_reported_and_its_gauges_are_missing(tmp_path) -
 def test_no_label_has_the_name_of_a_target_label(world: World) -> None:
     """Prometheus would rename it to `exported_job`, and rules and panels would not find it."""
     change(world, "INSERT INTO job VALUES ('retention', '', NULL, '', 1, 2, 0, '')")
-    registry = CollectorRegistry()
-    registry.register(DatabaseCollector(world.database, time.time))
+    registry = registry_of(world.database)
     WorkerCounters(registry)
     labels = {name for family in registry.collect() for sample in family.samples for name in sample.labels}
     assert "task" in labels
@@ -271,8 +273,7 @@ def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> N
         ("c", "reminder", "daily-cap", 26 * 3_600_000_000),
     ):
         change(world, put_mail, key, keys.account_id, incident_id, kind, f"<{key}>", why, now - age)
-    registry = CollectorRegistry()
-    registry.register(DatabaseCollector(world.database, time.time))
+    registry = registry_of(world.database)
     told = generate_latest(registry).decode()
     assert 'octy_mails_withheld{kind="reminder"} 1.0' in told
     assert 'octy_mails_withheld{kind="exposed"} 0.0' in told

@@ -186,7 +186,7 @@ def test_temporal_cli_encodes_and_decodes_through_the_codec_server(locked):
     with open_temporal() as temporal:
         place = TemporalAccess(temporal_address=temporal.address, temporal_keys=KEYS)
         client = temporal.run(connect(place))
-        case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="nobody-works-here"))
+        case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="no-worker"))
         server = ["--address", temporal.address, "--workflow-id", "case"]
         through = ["--codec-endpoint", locked, "--codec-auth", f"Bearer {TOKEN}"]
         typed = ["--name", "staff_decision", "--input", '{"order":"0199f2c4"}']

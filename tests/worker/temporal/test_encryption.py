@@ -50,7 +50,7 @@ def test_encrypted_payload_decrypts_unchanged_and_shows_no_plaintext(data, metad
     assert len(data) < 8 or data not in sealed.data
 
 
-def test_same_payload_is_encrypted_anew_each_time():
+def test_same_payload_is_encrypted_differently_each_time():
     assert len({sealed.data for sealed in encoded([PLAIN] * 50, codec())}) == 50
 
 

@@ -177,8 +177,8 @@ def test_outage_of_temporal_is_logged_once_while_schedules_wait(
 def test_digest_address_is_validated(tmp_path) -> None:
     world = World(tmp_path)
     with pytest.raises(ValueError, match="needs a mail address") as fault:
-        world.worker_settings(support_digest_to="nobody at home")
-    assert "nobody at home" not in str(fault.value)
+        world.worker_settings(support_digest_to="not an address")
+    assert "not an address" not in str(fault.value)
     assert planned_schedules(world.worker_settings())[MaintenanceTask.DIGEST] is None
     assert DIGEST_TO not in repr(world.worker_settings(support_digest_to=DIGEST_TO))
     world.close()
