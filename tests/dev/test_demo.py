@@ -8,11 +8,12 @@ from rich.console import Console
 from support.demo_attempts import HEADER, SMALL
 from support.paths import EXAMPLES
 
+from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.errors import InvalidInputError
 from octy_worker.dev import demo
 from octy_worker.dev.demo_input import parse
 from octy_worker.dev.demo_oracle import expected_figures
-from octy_worker.dev.demo_report import differences
+from octy_worker.dev.demo_report import differences, show_figures
 from octy_worker.dev.processes import ProcessError
 
 
@@ -43,6 +44,13 @@ def test_missing_file_or_folder_raises_invalid_input(data, tmp_path):
         demo.run_demo(data, tmp_path / "nowhere" / "report.json", console=console, examples=EXAMPLES)
 
 
+def test_database_that_is_not_empty_is_refused(data, temporary, tmp_path, world):
+    report, console = tmp_path / "report.json", Console(file=io.StringIO())
+    with pytest.raises(InvalidInputError, match=f"already has schema {SCHEMA_VERSION}"):
+        demo.run_demo(data, report, console=console, examples=EXAMPLES, database=world.url)
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("end", "code", "kept"),
     [
@@ -69,6 +77,13 @@ def test_exit_status_and_kept_folder_follow_the_result(data, temporary, end, cod
     assert len(list(temporary.iterdir())) == kept
     for fault in end if isinstance(end, list) else [str(end)]:
         assert fault in said.getvalue()
+
+
+def test_figures_without_an_incident_have_no_table_of_answers():
+    said = io.StringIO()
+    show_figures(Console(file=said), expected_figures(parse(f"{HEADER}2026-01-01T00:00:00Z,u,::1,refused\n".encode())))
+    assert "Requests: 1, answered 1 × 401" in said.getvalue()
+    assert "Answered incidents" not in said.getvalue()
 
 
 def test_each_changed_figure_is_one_difference():

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from support.paths import EXAMPLES
 
+from octy_worker.dev import dev_command
 from octy_worker.dev.dev_command import run_dev
 from octy_worker.dev.processes import ProcessError
 from octy_worker.dev.stack import Stack
@@ -51,10 +52,15 @@ def test_dev_command_shows_its_banner_and_keeps_the_folder_when_it_is_stopped(
 def test_dev_command_ends_with_1_and_the_reason_when_a_process_ends(
     tmp_path: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(_stack: Stack) -> None:
-        raise ProcessError("worker ended with status 1")
+    checked: list[Stack] = []
+
+    def end(stack: Stack) -> None:
+        checked.append(stack)
+        if len(checked) == 2:
+            raise ProcessError("worker ended with status 1")
 
     monkeypatch.setattr(Stack, "check", end)
+    monkeypatch.setattr(dev_command, "_POLL_INTERVAL", 0.01)
     assert run(tmp_path / "dev", said) == 1
     assert "worker ended with status 1" in said.getvalue()
     assert "Stopped." not in said.getvalue()

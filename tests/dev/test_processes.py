@@ -1,5 +1,6 @@
 """Child processes: start, readiness, unexpected exit, and their end with the parent."""
 
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.until import until
 
-from octy_worker.dev import child
+from octy_worker.dev import child, processes
 from octy_worker.dev.processes import Process, ProcessError, ProcessGroup, free_port, interrupt_on_termination, is_free
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
@@ -170,3 +171,22 @@ def test_free_ports_can_be_bound_and_taken_ones_not():
     with closing(socket.create_server(("127.0.0.1", port))):
         assert not is_free(port)
     assert is_free(port)
+
+
+def test_port_is_free_where_there_is_no_ipv6(monkeypatch):
+    real = socket.socket
+
+    def without_ipv6(family, *kind):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, *kind)
+
+    port = free_port()
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    assert is_free(port)
+
+
+def test_ports_that_are_all_taken_are_an_error(monkeypatch):
+    monkeypatch.setattr(processes, "is_free", lambda _port: False)
+    with pytest.raises(ProcessError, match="no free port between 20000 and 32000"):
+        free_port()

@@ -11,7 +11,7 @@ from octy_worker.dev.demo_oracle import AnsweredIncident, Figures
 from octy_worker.dev.demo_report import unproven
 from octy_worker.dev.demo_staff import AuditFigures, SignedOrder
 from octy_worker.dev.processes import ProcessError
-from octy_worker.dev.staff_member import CodeGenerator, run_octy
+from octy_worker.dev.staff_member import CodeGenerator, StaffMember, run_octy
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"  # Base32
 
@@ -56,6 +56,14 @@ def test_secret_and_codes_are_kept_for_the_next_run(tmp_path: Path) -> None:
 def test_failed_command_is_named_with_its_errors(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"octy staff list ended with 2: octy: there is no database"):
         run_octy(("staff", "list"), {"OCTY_DATABASE_URL": f"sqlite:///{tmp_path}/none.db"})
+
+
+def test_enrolment_that_is_refused_leaves_no_one_time_password(tmp_path: Path) -> None:
+    environment = {"OCTY_DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
+    staff = StaffMember(tmp_path, lambda: environment)
+    with pytest.raises(ProcessError, match=r"octy staff enroll ended with 2: "):
+        staff.enroll("no token")
+    assert not staff.is_enrolled
 
 
 def test_decision_without_a_verified_order_and_a_changed_log_are_reported() -> None:

@@ -16,6 +16,7 @@ from temporalio import activity
 from octy_middleware import ConfigurationError
 from octy_middleware._version import __version__
 from octy_worker import daemon
+from octy_worker.errors import UnavailableError
 from octy_worker.task_queue_workers import executors, workers
 from octy_worker.temporal.deployment import deployment_config
 from octy_workflows import activities
@@ -122,6 +123,10 @@ async def _fall(_parts: object, _stop: asyncio.Event, *_counters: object) -> Non
     raise ValueError("namespace nowhere is not found\n[parameters: ('ann@customer.example',)]")
 
 
+async def _be_cancelled(_parts: object, _stop: asyncio.Event, *_counters: object) -> None:
+    raise asyncio.CancelledError
+
+
 async def _be_stopped(_parts: object, stop: asyncio.Event, *_counters: object) -> None:
     stop.set()
 
@@ -135,6 +140,7 @@ Part = Callable[..., Coroutine[None, None, None]]
         (_fall, _idle, "stopping because component 'worker' failed: ValueError: namespace nowhere is not found"),
         (_idle, _fall, "stopping because component 'pages' failed: ValueError: namespace nowhere is not found"),
         (_idle, _end, "stopping because component 'pages' failed: it ended unexpectedly"),
+        (_be_cancelled, _idle, "stopping because component 'worker' failed: it was cancelled"),
     ],
 )
 def test_worker_that_stops_unexpectedly_logs_the_reason_in_one_line(  # noqa: PLR0917  # fixtures and a row of the table
@@ -169,6 +175,29 @@ def test_worker_that_waits_for_temporal_stops_at_once_on_sigterm(
         told = executor.submit(terminate)
         assert daemon.serve(asked, pages=False) == 0
         told.result()
+
+
+@pytest.mark.sqlite
+def test_worker_that_waits_for_temporal_says_so_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, tried = asyncio.Event(), []
+
+    async def away(*_settings: object, **_options: object) -> None:
+        tried.append(1)
+        if len(tried) == 3:
+            stop.set()
+        raise UnavailableError("Temporal can't be reached", "start it")
+
+    monkeypatch.setattr(daemon, "connect", away)
+    monkeypatch.setattr(daemon, "_RECONNECT_INTERVAL", 0.01)
+    parts = daemon.WorkerComponents(world.worker_settings())
+    assert asyncio.run(daemon.connect_with_retry(parts, stop)) is None
+    parts.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "worker: Temporal can't be reached → start it; retrying"
+    ]
+    assert len(tried) == 3
 
 
 def test_worker_rejected_by_temporal_stops_with_the_reason(

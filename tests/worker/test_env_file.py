@@ -121,7 +121,7 @@ def test_written_env_file_is_read_by_sh(tmp_path: Path) -> None:
     values = {
         f"OCTY_{number}X": value
         for number, value in enumerate(
-            ["a b", "#x", "~", "a:~/b", "it's", 'say "x"', "$HOME", "`x`", "a\\b", "é", "\u2028", ""]
+            ["a b", "'x'", "#x", "~", "a:~/b", "it's", 'say "x"', "$HOME", "`x`", "a\\b", "é", "\u2028", ""]
         )
     }
     file = tmp_path / "octy.env"

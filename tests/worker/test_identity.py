@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.cli_rig import Octy, octy_for, open_incident
 from support.postgres import shared_server
+from support.relay_rig import change
 from support.world import INSTALLATION, FakeRequest, World, basic
 
 from octy_middleware import Authenticator, Database, Outcome, Settings
@@ -17,11 +18,12 @@ from octy_middleware.domain.installation import installation_id, is_same_locatio
 from octy_middleware.domain.notices import create_notice
 from octy_middleware.errors import ConfigurationError, KeyMismatchError
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.states import NoticeKind
+from octy_middleware.states import MailState, NoticeKind
 from octy_worker import daemon
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.domain import regenerations
+from octy_worker.maintenance.adoption import adopt
 from octy_worker.maintenance.reconciliation.subjects import Subject, open_page
 from octy_worker.settings import KEY_SETTINGS, WorkerSettings
 from octy_worker.staff.registration import register
@@ -225,7 +227,10 @@ def open_everything(world: World) -> None:
         webhook = {"id": "w", "key": "w/x/1", "event": "incident.opened"}
         session.add(Webhook(account_id=made.account_id, created_at=utc(time.time()), **webhook))
     with world.database.write() as connection:
-        create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, time.time(), {})
+        notice = create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, time.time(), {})
+    with world.database.write_session() as session:  # one of its two mails
+        mail = {"key": f"{notice}/contact_changed/1", "kind": "contact_changed", "message_id": "<n@octy.example>"}
+        session.add(Mail(account_id=keys.account_id, created_at=utc(time.time()), state=MailState.SENT, **mail))
 
 
 def test_open_subjects_end_in_an_adopted_copy_and_continue_in_the_original(world: World, tmp_path: Path) -> None:
@@ -256,6 +261,12 @@ def test_open_subjects_end_in_an_adopted_copy_and_continue_in_the_original(world
     [(waiting,)] = world.rows("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL")
     assert waiting > 0
     assert start(world.url, keys) == INSTALLATION
+
+
+def test_database_without_an_installation_is_not_adopted(world: World) -> None:
+    change(world, "DELETE FROM installation")
+    with pytest.raises(ConfigurationError, match="has no installation id yet: run `octy db upgrade`"):
+        adopt(world.database, "moved", {}, time.time())
 
 
 def test_original_database_is_not_adopted_as_a_copy(world: World) -> None:

@@ -80,6 +80,18 @@ def test_temporal_profile_fills_in_what_variables_do_not_set(tmp_path: Path) -> 
     assert connection(**profile, OCTY_TEMPORAL_NAMESPACE="o", TEMPORAL_NAMESPACE="m").namespace == "o"
 
 
+@pytest.mark.parametrize(
+    ("variables", "namespace"),
+    [
+        ({"OCTY_TEMPORAL_NAMESPACE": "o", "OCTY_TEMPORAL_ADDRESS": "no address"}, "o"),
+        ({"OCTY_TEMPORAL_ADDRESS": "no address", "TEMPORAL_NAMESPACE": "m"}, "default"),
+        ({"TEMPORAL_NAMESPACE": "m", "TEMPORAL_CONFIG_FILE": "/dev/null"}, "m"),
+    ],
+)
+def test_namespace_is_read_without_checking_the_connection(variables: dict[str, str], namespace: str) -> None:
+    assert TemporalSettings.from_environment(variables).namespace() == namespace
+
+
 def test_errors_of_a_temporal_profile_are_reported_without_its_content(tmp_path: Path) -> None:
     file = tmp_path / "temporal.toml"
     file.write_text('[profile.default]\napi_key = "canary\n')

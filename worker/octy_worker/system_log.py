@@ -18,10 +18,7 @@ def write_line(line: str) -> None:
 
 
 def _to_system_log(line: str, socket: Path) -> bool:
-    try:
-        handler = _SystemLog(str(socket), SysLogHandler.LOG_AUTH)
-    except OSError:
-        return False
+    handler = _SystemLog(str(socket), SysLogHandler.LOG_AUTH)
     try:
         handler.handle(logging.LogRecord("octy.audit", logging.INFO, __file__, 0, line, None, None))
     except OSError:

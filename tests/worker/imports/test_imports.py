@@ -1,13 +1,16 @@
 """Imports: files read line by line, rows checked, all of a file or nothing, and pairs that authenticate afterwards."""
 
 import json
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
 from support.database_choice import on_one_database
 from support.foreign_hashes import FOREIGN, SECRET
 from support.imports_rig import (
@@ -26,16 +29,20 @@ from support.imports_rig import (
 from support.retention_rig import KilledError, MortalDatabase
 from support.world import FakeRequest, World, basic
 
-from octy_middleware import DatabaseUnavailableError, Outcome
+from octy_middleware import Database, DatabaseUnavailableError, Outcome
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.domain.accounts import find_account, security_addresses
 from octy_middleware.keys.secret import imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
-from octy_worker.domain.job_lease import LEASE_TTL
+from octy_worker.domain.job_lease import LEASE_TTL, JobLease
 from octy_worker.domain.step_pacer import MAX_ROWS, StepPacer
+from octy_worker.imports import writer as import_writer
 from octy_worker.imports.planner import carry_out
 from octy_worker.imports.reader import COLUMNS
 from octy_worker.imports.validator import IN_CLEAR
-from octy_worker.imports.writer import ImportWriter, clear_interrupted
+from octy_worker.imports.writer import JOB, ImportWriter, clear_interrupted
+from octy_worker.maintenance.retention import prune_for
+from octy_worker.settings import RetentionSettings
 
 
 @pytest.fixture(scope="module")
@@ -538,13 +545,15 @@ def test_import_killed_between_steps_leaves_no_valid_key_and_can_be_repeated(wor
     assert content_of(world) != before
 
 
-def test_rows_of_a_killed_import_are_removed_by_pruning(world):
+def test_rows_of_a_killed_import_are_removed_by_pruning(world, caplog):
+    caplog.set_level(logging.INFO)
     other, content = world.register("other"), as_csv(*(person(number) for number in range(300)))
     before = content_of(world)
     killed_import(world, content, pauses=2)
     assert clear_interrupted(world.database, lambda: NOW + 1) == 0  # its lease lasts: it may be under way
     assert len(content_of(world)[1]) > len(before[1])
-    assert clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1) > 0
+    prune_for(world.database, RetentionSettings(), lambda: NOW + LEASE_TTL + 1, should_stop=lambda: False)
+    assert "key pairs of an interrupted import" in caplog.text
     assert content_of(world) == before
     assert clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1) == 0
     with world.authenticator() as authenticator:
@@ -576,6 +585,74 @@ def test_import_killed_before_its_notices_still_notifies_customers_of_added_key_
         clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1)
         assert world.rows("SELECT kind FROM notice") == [("keys_added",)]
     assert world.rows("SELECT DISTINCT state FROM key_pair") == [(KeyPairState.ACTIVE,)]
+
+
+class AwayDatabase(Database):
+    """A database that is not available for writes: so many times, or from the commit on that makes an import valid."""
+
+    def __init__(self, url: str, failures: int = 0, *, silent: bool = False) -> None:
+        super().__init__(url)
+        self._failures, self._silent = failures, silent
+
+    @contextmanager
+    def write(self, *, timeout: float | None = None, mode: WriteMode = WriteMode.EXCLUSIVE):
+        if self._failures > 0:
+            self._failures -= 1
+            raise DatabaseUnavailableError("away")
+        with super().write(timeout=timeout, mode=mode) as connection:
+            yield connection
+        if self._silent and mode is WriteMode.IMPORT:
+            self._failures = 1
+            raise DatabaseUnavailableError("the commit has no response")
+
+
+def import_away(world: World, database: Database, *, rows: int = 3) -> None:
+    plan = planned(world, as_csv(*(person(number) for number in range(rows))))
+    writer = ImportWriter(database, lambda: NOW, pause=lambda _seconds: None)
+    try:
+        carry_out(database, plan, now=NOW, progress=lambda *_: None, writer=writer)
+    finally:
+        database.close()
+
+
+def test_import_goes_on_after_a_short_outage(world):
+    import_away(world, AwayDatabase(world.url, 3))
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 3)]
+
+
+def test_import_during_a_long_outage_imports_nothing(world, monkeypatch):
+    monkeypatch.setattr(import_writer, "_RETRY_TIMEOUT", -1.0)
+    with pytest.raises(DatabaseUnavailableError, match="away"):
+        import_away(world, AwayDatabase(world.url, 10**6))
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(0,)]
+
+
+def test_import_whose_commit_has_no_response_is_complete(world, monkeypatch):
+    """It succeeded: what is valid must not be removed, and no error be shown."""
+    monkeypatch.setattr(import_writer, "_RETRY_TIMEOUT", -1.0)
+    import_away(world, AwayDatabase(world.url, silent=True))
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 3)]
+    clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1)
+    assert world.rows("SELECT cursor FROM job WHERE name = 'import'") == [("",)]
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(3,)]
+
+
+def test_import_that_another_one_replaced_says_so(world):
+    plan = planned(world, as_csv(*(person(number) for number in range(200))))
+
+    def take_over(_what, _done, _total):
+        JobLease(world.database, JOB, lambda: NOW + LEASE_TTL + 1).take()
+
+    with pytest.raises(DatabaseUnavailableError, match="the import was interrupted and another one started"):
+        carry_out(world.database, plan, now=NOW, progress=take_over, writer=ImportWriter(world.database, lambda: NOW))
+
+
+def test_row_that_belongs_to_no_account_is_not_explained_by_another_process(world):
+    plan = planned(world, as_csv(person(1)))
+    plan.pairs[0] = {**plan.pairs[0], "account_id": "nowhere"}
+    with pytest.raises(IntegrityError):
+        carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(0,)]
 
 
 def test_import_of_many_key_pairs_has_no_long_transaction(world):

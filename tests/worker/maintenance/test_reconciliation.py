@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.cli_rig import open_incident
@@ -18,14 +20,16 @@ from support.until import until_async
 from support.worker_rig import WorkerRig
 from support.world import INSTALLATION, QUEUE, World
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.domain.notices import create_notice
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.domain import incidents, regenerations
-from octy_worker.domain.job_lease import JobLease
+from octy_worker.domain.job_lease import LEASE_TTL, JobLease
 from octy_worker.domain.restart_state import incident_restart, regeneration_restart
+from octy_worker.maintenance.reconciliation import messages as repairs
 from octy_worker.maintenance.reconciliation import subjects
 from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
 from octy_worker.maintenance.reconciliation.subjects import Subject
@@ -168,8 +172,8 @@ def lookups(client: Client) -> tuple[WorkflowLookup, Histories]:
 def reconciliation(
     world: World, workflows: FakeTemporal | WorkflowLookup, histories: FakeTemporal | Histories, **options: object
 ) -> Reconciliation:
-    options = {"installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
-    return Reconciliation(world.database, workflows, histories, time.time, **options)  # type: ignore[arg-type]
+    options = {"clock": time.time, "installation": INSTALLATION, "notice_ttl": 14 * DAY, **options}
+    return Reconciliation(world.database, workflows, histories, **options)  # type: ignore[arg-type]
 
 
 def reconcile(world: World, fake: FakeTemporal, **options: object) -> Findings:
@@ -352,6 +356,40 @@ def test_running_workflow_of_a_finished_regeneration_is_ended(
     assert reconcile(world, fake).terminated == 0  # just now
 
 
+def test_dead_letters_of_regenerations_and_notices_are_replaced_by_what_their_workflows_may_lack(
+    world: World, case: tuple[str, str]
+) -> None:
+    """A workflow of a notice runs, so it has the one message that there is."""
+    _, regeneration_id = case
+    change(world, "UPDATE regeneration SET finished_at = NULL, state = 'collected' WHERE id = ?", regeneration_id)
+    with world.database.write() as connection:
+        [(account_id,)] = connection.exec_driver_sql("SELECT account_id FROM incident").all()
+        notice = create_notice(connection, NoticeKind.EXPOSED, account_id, time.time(), {})
+    messages(world)
+    add_dead_letter(world, "regeneration_collected", regeneration_id)
+    add_dead_letter(world, "notice_created", notice)
+    assert reconcile(world, FakeTemporal()) == Findings(checked=3, resent=2)
+    assert messages(world) == [("regeneration_collected", regeneration_id, {})]
+
+
+def test_subject_that_ended_after_its_page_was_read_is_not_restarted(world: World, case: tuple[str, str]) -> None:
+    incident_id, regeneration_id = case
+    change(world, "UPDATE incident SET closed_at = 1, state = 'closed'")
+    for kind, subject_id in ((Subject.INCIDENT, incident_id), (Subject.REGENERATION, regeneration_id)):
+        assert not repairs.restart(world.database, kind, subject_id, time.time())
+    assert messages(world) == []
+
+
+def test_subject_with_a_message_under_way_gets_no_other(world: World, case: tuple[str, str]) -> None:
+    incident_id, regeneration_id = case
+    for subject_id in case:
+        put(world, "incident_grew", subject_id, failures=40)
+        add_dead_letter(world, "incident_answered", subject_id)
+    assert not repairs.resend_state(world.database, Subject.INCIDENT, incident_id, time.time())
+    assert not repairs.notify_ended_regeneration(world.database, regeneration_id, time.time())
+    assert [kind for kind, *_ in messages(world)] == ["incident_grew"] * 2
+
+
 def test_notice_is_restarted_until_its_mails_are_final(world: World) -> None:
     keys = world.register()
     change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
@@ -404,6 +442,64 @@ def test_reconciliation_checks_every_page(world: World, monkeypatch: pytest.Monk
     fake = FakeTemporal()
     assert reconcile(world, fake).checked == 5
     assert len(set(fake.asked)) == 5
+
+
+def test_long_reconciliation_keeps_its_lease_or_ends_without_one(world: World, case: tuple[str, str]) -> None:
+    now, taken = time.time(), list[bool]()
+    clock = (now + 8.0 * number for number in count()).__next__  # each look at it is 8 s later
+
+    def look(_findings: Findings) -> None:
+        taken.append(JobLease(world.database, JOB, clock).take() is not None)
+
+    done = reconcile(world, FakeTemporal(running={Subject.INCIDENT: [case[0]]}), clock=clock, on_progress=look)
+    assert done.checked == 1
+    assert (len(taken), any(taken)) == (2, False)
+
+    def take_over(_findings: Findings) -> None:
+        assert JobLease(world.database, JOB, lambda: clock() + LEASE_TTL).take() is not None
+
+    fake = FakeTemporal()
+    lost = reconciliation(world, fake, fake, clock=clock, on_progress=take_over)
+    assert asyncio.run(lost.run()) is None
+
+
+# What Temporal lists
+
+
+class ListingClient:
+    """A client of a server with these workflows, which is away when one of them is described."""
+
+    def __init__(self, ids: Sequence[str] = ()) -> None:
+        self._ids = ids
+
+    async def list_workflows(self, query: str, *, page_size: int) -> AsyncIterator[SimpleNamespace]:
+        assert page_size
+        for workflow_id in self._ids if "KeyIncidentWorkflow" in query else ():
+            yield SimpleNamespace(id=workflow_id)
+
+    def get_workflow_handle(self, _workflow_id: str) -> SimpleNamespace:
+        async def describe() -> None:
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+
+        return SimpleNamespace(describe=describe)
+
+
+def test_running_workflows_are_listed_by_pages_without_foreign_ones() -> None:
+    ours = [incident_workflow_id(INSTALLATION, str(number)) for number in range(401)]
+    lookup = WorkflowLookup(ListingClient(["foreign", *ours]), QUEUE, INSTALLATION)  # type: ignore[arg-type]
+
+    async def listed() -> list[tuple[Subject, list[str]]]:
+        return [page async for page in lookup.running()]
+
+    pages = asyncio.run(listed())
+    assert [(kind, len(ids)) for kind, ids in pages] == [(Subject.INCIDENT, size) for size in (200, 200, 1)]
+    assert [subject_id for _, ids in pages for subject_id in ids] == [str(number) for number in range(401)]
+
+
+def test_outage_is_not_taken_for_a_missing_workflow() -> None:
+    lookup = WorkflowLookup(ListingClient(), QUEUE, INSTALLATION)  # type: ignore[arg-type]
+    with pytest.raises(RPCError, match="away"):
+        asyncio.run(lookup.states({"i": "octy-i"}))
 
 
 def test_reconciliation_needs_the_lease_and_an_error_releases_it(world: World, case: tuple[str, str]) -> None:

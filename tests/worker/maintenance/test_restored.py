@@ -9,10 +9,12 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlmodel import select
@@ -48,6 +50,7 @@ from octy_worker.maintenance.restored.known import (
     KnownIncident,
     KnownRegeneration,
     Result,
+    UnprovenError,
     incident_of,
     regeneration_of,
 )
@@ -302,6 +305,26 @@ def test_repair_ends_uncollected_keys_as_they_ended_and_keeps_the_old_key_pair(w
     assert outcome(world, keys) is Outcome.ACCEPTED
 
 
+def test_repair_leaves_a_regeneration_that_goes_on_as_it_is(world: World) -> None:
+    keys = world.register()
+    regeneration, pair_id = ordered(world, keys)
+    ids = {"id": regeneration, "account_id": keys.account_id, "old_pair_id": pair_id}
+    assert repaired(world, known(**ids)) == repair.Repaired()
+    with pytest.raises(UnprovenError, match="not of this regeneration"):
+        repaired(world, known(**{**ids, "account_id": "another"}))
+    assert outcome(world, keys) is Outcome.ACCEPTED
+
+
+def test_repair_ends_collected_keys_that_were_done_and_retires_the_old_key_pair(world: World) -> None:
+    keys = world.register()
+    regeneration, pair_id = ordered(world, keys)
+    ids = {"id": regeneration, "account_id": keys.account_id, "old_pair_id": pair_id}
+    fact = known(**ids, running=False, ending="done", collected_at=1e9)
+    assert repaired(world, fact) == repair.Repaired((keys.public_key,), changed=True)
+    assert world.rows("SELECT state FROM regeneration WHERE id = :id", id=regeneration) == [("done",)]
+    assert outcome(world, keys) is Outcome.RETIRED
+
+
 def test_collected_keys_without_a_row_are_reported_as_lost(world: World) -> None:
     keys = world.register()
     regeneration, pair_id = ordered(world, keys, issued=False)
@@ -344,6 +367,48 @@ def test_repair_records_a_given_answer_again_and_retires_the_leaked_key_pair(wor
     assert world.rows(said, id=incident_id) == [("not_us", True, "customer")]
 
 
+def test_repair_closes_an_incident_as_it_was_closed(world: World) -> None:
+    keys, incident_id = open_incident(world)
+    fact = KnownIncident(incident_id, False, "unanswered", None, leaked=False, by="", regeneration_id="")
+    assert repaired(world, replace(fact, id="i-unknown")) == repair.Repaired()
+    assert repaired(world, fact) == repair.Repaired(changed=True)
+    assert repaired(world, fact) == repair.Repaired()
+    assert world.rows("SELECT state, resolution FROM incident") == [("closed", "unanswered")]
+    assert world.rows("SELECT length FROM streak WHERE public_key = :key", key=keys.public_key) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "ending", "why"),
+    [
+        ([], "nonsense", "none of a regeneration"),
+        ([Result("begin_overlap", "soon", 1.0)], "done", "no time"),
+        ([Result("begin_overlap", -1.0, 1.0)], "done", "no time"),
+        ([Result("begin_overlap", 1e12, 1.0)], "done", "no time"),
+    ],
+)
+def test_history_that_no_worker_writes_is_unproven(results: list[Result], ending: str, why: str) -> None:
+    case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
+    with pytest.raises(UnprovenError, match=why):
+        regeneration_of(case, results, running=False, ending=ending, closed_at=0.0)
+    with pytest.raises(UnprovenError, match="none of an incident"):
+        incident_of("i", results, running=False, resolution="nonsense")
+
+
+@pytest.mark.parametrize(
+    ("result", "collected_at"),
+    [
+        (Result("finish_regeneration", "collected", 3.0), 3.0),
+        (Result("finish_regeneration", "abandoned", 3.0), None),
+        (Result("begin_overlap", None, 3.0), None),
+        (Result("renew_link", "x", 3.0), None),
+    ],
+)
+def test_history_knows_a_collection_from_the_results_that_show_it(result: Result, collected_at: float | None) -> None:
+    case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
+    found = regeneration_of(case, [result], running=True, ending="", closed_at=0.0)
+    assert found.collected_at == collected_at
+
+
 def test_history_proves_a_collection_by_activity_results_only() -> None:
     case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
     facts = [RegenerationFacts(collected, "", []) for collected in (False, True)]
@@ -353,7 +418,10 @@ def test_history_proves_a_collection_by_activity_results_only() -> None:
     assert regeneration_of(case, looked[:1], running=True, ending="", closed_at=0.0).collected_at is None
     assert regeneration_of(case, [], running=False, ending="done", closed_at=7.0).collected_at == 7.0
     last = IncidentFacts(Choice.REGENERATE, True, "customer", 20, "", "", [])
-    results = [Result("load_incident_facts", last, 1.0), Result("open_regeneration", "r", 2.0)]
+    results = [
+        *(Result("load_incident_facts", last, 1.0), Result("open_regeneration", "r", 2.0)),
+        Result("begin_overlap", 9.5, 3.0),  # of no incident
+    ]
     told = incident_of("i", results, running=True, resolution="")
     assert told == KnownIncident("i", True, "", Choice.REGENERATE, True, "customer", "r")
 
@@ -475,6 +543,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
     case = RegenerationInput(uuid7(time.time()), leaked=True, account_id=keys.account_id, old_pair_id=pair_id)
     foreign = replace(case, regeneration_id=uuid7(time.time()), account_id="another")
     moved, ended = uuid7(time.time()), replace(case, regeneration_id=uuid7(time.time()))
+    unreadable, other_incident = uuid7(time.time()), uuid7(time.time())
     name, workflow_id = "KeyRegenerationWorkflow", partial(regeneration_workflow_id, world.installation)
     forged = [
         (name, workflow_id(case.regeneration_id), case, "done"),
@@ -487,7 +556,15 @@ def test_forged_workflows_are_listed_and_change_nothing(
             IncidentInput(incident_id),
             "nonsense",
         ),
+        (name, workflow_id(unreadable), "no input", "done"),
+        (
+            "KeyIncidentWorkflow",
+            incident_workflow_id(world.installation, other_incident),
+            IncidentInput(incident_id),
+            "unanswered",
+        ),
     ]
+    not_issued = (name, workflow_id("an id that no database issues"), case, "done")
 
     async def forge() -> None:
         queue = secrets.token_hex(4)
@@ -495,7 +572,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
         # The SDK's own build id takes a second of CPU.
         own = {"workflows": [Forged], "workflow_runner": runner, "build_id": "forged"}
         async with Worker(temporal.client, task_queue=queue, **own):
-            for kind, one, given, result in forged:
+            for kind, one, given, result in [*forged, not_issued]:
                 await temporal.client.execute_workflow(kind, args=[given, result], id=one, task_queue=queue)
         histories = Histories(temporal.client, world.installation)
 
@@ -540,6 +617,22 @@ class FakeHistories(Histories):
 
     async def retention(self) -> float:
         return 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(RPCStatusCode.NOT_FOUND, nullcontext()), (RPCStatusCode.UNAVAILABLE, pytest.raises(RPCError))],
+)
+def test_workflow_that_has_ended_is_no_error_when_it_is_terminated_but_an_outage_is(
+    status: RPCStatusCode, expected: AbstractContextManager[object]
+) -> None:
+    async def terminate(*, reason: str) -> None:
+        raise RPCError(reason, status, b"")
+
+    client = SimpleNamespace(get_workflow_handle=lambda *_, **__: SimpleNamespace(terminate=terminate))
+    lost = Execution(Subject.INCIDENT, "i", "run", True, datetime.now(UTC), 0.0)
+    with expected:
+        assert asyncio.run(Histories(client, "i").terminate(lost, "x")) is None  # type: ignore[arg-type, func-returns-value]
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])

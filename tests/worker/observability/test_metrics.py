@@ -24,12 +24,14 @@ from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.dev.processes import free_port, is_listening
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.mail.unsent import capped_by_kind, unsent_alerts
+from octy_worker.observability.database_probe import disk_space
 from octy_worker.observability.metrics import queries
 from octy_worker.observability.metrics.collector import CachedReading, DatabaseCollector
 from octy_worker.observability.metrics.counters import CountedMailer, WorkerCounters
 from octy_worker.observability.metrics.metrics_server import Metrics, sdk_runtime
 from octy_worker.observability.metrics.queries import AttemptCounter, read_current, read_totals
 from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus, Message
+from octy_workflows.messages import WorkflowKind
 
 
 def registry_of(database: Database) -> CollectorRegistry:
@@ -162,6 +164,11 @@ def test_unavailable_database_is_reported_and_its_gauges_are_missing(tmp_path) -
     assert "octy_outbox" not in text
 
 
+def test_disk_space_of_a_missing_folder_is_not_known(tmp_path: Path) -> None:
+    assert disk_space(Database(f"sqlite:///{tmp_path / 'none' / 'none.db'}")) is None
+    assert disk_space(Database(f"sqlite:///{tmp_path / 'octy.db'}")) is not None
+
+
 def test_no_label_has_the_name_of_a_target_label(world: World) -> None:
     """Prometheus would rename it to `exported_job`, and rules and panels would not find it."""
     change(world, "INSERT INTO job VALUES ('retention', '', NULL, '', 1, 2, 0, '')")
@@ -184,7 +191,9 @@ def test_counters_start_at_zero_and_accept_known_label_values_only() -> None:
     counts.count_delivery(
         DeliveryResult(Message(2, Priority.NOTICE, "notice_created", "x", "{}", 0), DeliveryStatus.DELIVERED)
     )
+    counts.count_missing(WorkflowKind.INCIDENT)
     text = generate_latest(registry).decode()
+    assert 'octy_subjects_missing_total{workflow="incident"} 1.0' in text
     assert 'octy_relay_messages_total{event="unknown",result="failed"} 1.0' in text
     assert 'octy_relay_messages_total{event="notice_created",result="delivered"} 1.0' in text
     assert "customer" not in text

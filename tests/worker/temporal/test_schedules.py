@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from support.temporal import Temporal, open_temporal
@@ -132,7 +133,7 @@ def test_disabled_task_has_no_schedule_and_a_deleted_schedule_is_recreated(
 ) -> None:
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
-        off = settings.model_copy(update={"support_digest_to": ""})
+        off = settings.model_copy(update={"support_digest_to": "", "temporal_search_attributes": "off"})
         keeping = asyncio.create_task(maintain_schedules(temporal.client, off, INSTALLATION, interval=0.05))
         await until_async(lambda: is_gone(MaintenanceTask.DIGEST))
         lost = maintenance_schedule_id(main_queue(settings, INSTALLATION), MaintenanceTask.RECONCILIATION)
@@ -172,6 +173,21 @@ def test_outage_of_temporal_is_logged_once_while_schedules_wait(
     assert [record.getMessage() for record in caplog.records] == [
         "schedules: not checked: UNAVAILABLE; next try in 0 s"
     ]
+
+
+def test_schedule_that_can_not_be_deleted_is_an_error(settings: WorkerSettings) -> None:
+    class Client:
+        async def create_schedule(self, *_schedule: object, **_options: object) -> None: ...
+
+        def get_schedule_handle(self, _schedule_id: str) -> SimpleNamespace:
+            async def delete() -> None:
+                raise RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
+
+            return SimpleNamespace(delete=delete)
+
+    no_digest = settings.model_copy(update={"support_digest_to": ""})
+    with pytest.raises(RPCError, match="connection refused"):
+        asyncio.run(ensure_schedules(Client(), no_digest, INSTALLATION))  # type: ignore[arg-type]
 
 
 def test_digest_address_is_validated(tmp_path) -> None:

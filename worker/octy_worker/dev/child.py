@@ -12,7 +12,7 @@ import sys
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h; kept over exec
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:  # pragma: no cover - run by `python -I -S`, which measures nothing
     """Execute the command. Returns an exit status only when the parent has ended or the command can't be run."""
     parent, command = int(arguments[0]), arguments[1:]
     if sys.platform == "linux":
@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> int:
         return _fail(f"{command[0]}: {error.strerror}", 127)
 
 
-def _fail(why: str, status: int) -> int:
+def _fail(why: str, status: int) -> int:  # pragma: no cover - run by `python -I -S`, which measures nothing
     sys.stderr.write(why + "\n")
     return status
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - run by `python -I -S`, which measures nothing
     sys.exit(main(sys.argv[1:]))

@@ -44,11 +44,8 @@ class Form:
     buttons: list[tuple[str, str]] = field(default_factory=list)
 
     def filled(self, button: tuple[str, str], ticked: Iterable[str]) -> dict[str, str]:
-        """Return the fields to send; raise CustomerError when there is no such button or box."""
-        missing = [f"box {name!r}" for name in ticked if name not in self.boxes]
-        if button not in self.buttons:
-            missing.append(f"button {button[0]}={button[1]}")
-        if missing:
+        """Return the fields to send; raise CustomerError when there is no such box."""
+        if missing := [f"box {name!r}" for name in ticked if name not in self.boxes]:
             raise CustomerError(f"the page's form has no {' and no '.join(missing)}")
         return {**self.hidden, **{name: self.boxes[name] for name in ticked}, button[0]: button[1]}
 

@@ -38,7 +38,7 @@ def run_demo(
         raise InvalidInputError(f"there is no folder {report.absolute().parent} for the report")
     if database is not None:
         _check_empty(database)
-    folder = Path(tempfile.mkdtemp(prefix="octy-demo-"))
+    folder, started = Path(tempfile.mkdtemp(prefix="octy-demo-")), time.monotonic()
     stack = Stack(
         folder, fixed_ports=False, examples=examples, database=database, report=lambda line: _print_step(console, line)
     )
@@ -47,20 +47,20 @@ def run_demo(
             problems = run_in_stack(stack, rows, report, console)
     except KeyboardInterrupt:
         _print_step(console, "Interrupted")
-        status = _INTERRUPTED
+        shutil.rmtree(folder)
+        return _INTERRUPTED
     except (OctyError, TimeoutError, httpx2.TransportError) as error:
         problems = [str(error)]
-        status = _FAILED
-    else:
-        status = _FAILED if problems else _DONE
-    if status == _FAILED:
+    if problems:
         console.print("\n[bold red]Some results are not as the policy says:[/]")
         for problem in problems:
             console.print(f"  {problem}", markup=False, highlight=False)
         console.print(f"Database, mails and logs are kept in {folder}", markup=False, highlight=False)
-    else:
-        shutil.rmtree(folder)
-    return status
+        return _FAILED
+    seconds = time.monotonic() - started
+    console.print(f"\n[bold green]All results are as the policy says[/], after {seconds:.1f} s.", highlight=False)
+    shutil.rmtree(folder)
+    return _DONE
 
 
 def run_in_stack(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) -> list[str]:
@@ -78,8 +78,6 @@ def run_in_stack(stack: Stack, rows: tuple[Row, ...], report: Path, console: Con
     show_staff(console, orders, audit)
     problems += differences(found, expected_figures(rows))
     problems += unproven(found, orders, audit)
-    if not problems:
-        console.print(f"\n[bold green]All results are as the policy says[/], after {seconds:.1f} s.", highlight=False)
     console.print(f"Report: {report}", markup=False, highlight=False)
     return problems
 

@@ -104,12 +104,4 @@ def _incident_table(found: Figures) -> Table:
 
 
 def _status(status: int | None) -> str:
-    match status:
-        case None:
-            return "–"
-        case 200:
-            return "200, accepted"
-        case 401:
-            return "401, refused"
-        case _:
-            return str(status)
+    return {None: "–", 200: "200, accepted", 401: "401, refused"}.get(status, str(status))

@@ -157,15 +157,13 @@ class _Demo:
 
     def _differences(self, opened: Sequence[OpenedIncident]) -> list[str]:
         """Return incidents whose resolution differs from the policy."""
-        expected = [*_RESOLUTIONS, *([None] * len(opened))][: len(opened)]
-        differences = []
-        for incident, resolution in zip(opened, expected, strict=True):
-            found = results.resolution_of(self._database, incident.incident_id)
-            if found != resolution:
-                differences.append(
-                    f"incident of {incident.alert.user}: expected {resolution or 'open'}, found {found or 'open'}"
-                )
-        return differences
+        ends = [(one.alert.user, results.resolution_of(self._database, one.incident_id)) for one in opened]
+        expected = [*_RESOLUTIONS, *([None] * len(opened))]
+        return [
+            f"incident of {user}: expected {resolution or 'open'}, found {found or 'open'}"
+            for (user, found), resolution in zip(ends, expected, strict=False)
+            if found != resolution
+        ]
 
     # Mails and progress
 

@@ -18,7 +18,7 @@ from html import unescape
 from pathlib import Path
 
 _MESSAGE_ID = re.compile(r"<([0-9a-f-]{36})\.([a-z_]+)\.[0-9]+[^@]*@[^>]*>")  # the key of our mails, see `Mail`
-_NAME = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.eml")
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}\.eml")
 _NAME_TIME = "%Y%m%dT%H%M%S.%f"
 _LINK = re.compile(r"""https?://[^\s<>"'\\^`{|}]+""")
 _ANCHOR = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?(https?://[^\s<>"'\\^`{|}]+)""", re.IGNORECASE)
@@ -74,9 +74,6 @@ def store_mail(folder: Path, sender: str, recipient: str, content: bytes, now: d
 
 def read_mail(path: Path) -> ReceivedMail:
     """Parse one stored mail. Raises ValueError for the name of another file, OSError without a file."""
-    named = _NAME.fullmatch(path.name)
-    if named is None:
-        raise ValueError(f"{path.name!r} is not a mail of this inbox")
     message = message_from_bytes(path.read_bytes(), policy=policy.default)
     text, html = _body(message, "plain"), _body(message, "html")
     return ReceivedMail(
@@ -86,7 +83,7 @@ def read_mail(path: Path) -> ReceivedMail:
         message_id=_header(message, "Message-ID"),
         text=text,
         html=html,
-        received_at=datetime.strptime(named[1], _NAME_TIME).replace(tzinfo=UTC),
+        received_at=datetime.strptime(path.name.partition("Z-")[0], _NAME_TIME).replace(tzinfo=UTC),
         links=find_links(text, html),
     )
 
@@ -149,9 +146,5 @@ def _body(message: EmailMessage, kind: str) -> str:
 
 def _undecoded(message: EmailMessage, kind: str) -> str:
     """Return the part decoded as UTF-8, for a wrong or unknown charset."""
-    for part in message.walk():
-        if part.get_content_type() == f"text/{kind}" and isinstance(part.get_payload(), str):
-            with suppress(*_UNPARSABLE):
-                payload = part.get_payload(decode=True)
-                return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
-    return ""
+    parts = (part.get_payload(decode=True) for part in message.walk() if part.get_content_type() == f"text/{kind}")
+    return next((content.decode("utf-8", "replace") for content in parts if isinstance(content, bytes)), "")

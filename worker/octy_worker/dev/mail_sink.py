@@ -59,9 +59,8 @@ def smtp_factory(folder: Path, tls: ssl.SSLContext) -> SMTP:
 
 
 async def serve(folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port: int) -> None:
-    """Serve both until SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    mail = await loop.create_server(lambda: smtp_factory(folder, tls), LOOPBACK, smtp_port)
+    """Serve both until a signal ends the process: the server of the page passes signals on to it."""
+    await asyncio.get_running_loop().create_server(lambda: smtp_factory(folder, tls), LOOPBACK, smtp_port)
     page = uvicorn.Server(
         uvicorn.Config(
             inbox_page(Inbox(folder)),
@@ -73,10 +72,7 @@ async def serve(folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port:
             lifespan="off",
         )
     )
-    try:
-        await page.serve()
-    finally:
-        mail.close()  # not awaited: since Python 3.12 that waits for idle clients
+    await page.serve()
 
 
 def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page_port: int) -> list[str]:
@@ -88,7 +84,7 @@ def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page
     ]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> None:
     """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="octy_worker.dev.mail_sink")
     parser.add_argument("--folder", type=Path, required=True)
@@ -102,8 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(given.certificate, given.private_key)
     asyncio.run(serve(given.folder, tls, smtp_port=given.smtp_port, page_port=given.page_port))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -52,11 +52,6 @@ _NO_CONFIGURATION = ("--disable-config-file", "--disable-config-env")  # no prof
 
 def _has_namespace(binary: str, port: int) -> bool:
     command = [binary, "operator", "namespace", "describe", "--namespace", NAMESPACE]
-    address = ["--address", f"{LOOPBACK}:{port}"]
-    try:
-        result = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
-            [*command, *address, *_NO_CONFIGURATION], capture_output=True, timeout=10, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return result.returncode == 0
+    options = ["--address", f"{LOOPBACK}:{port}", "--command-timeout", "10s", *_NO_CONFIGURATION]
+    done = subprocess.run([*command, *options], capture_output=True, check=False)  # noqa: S603 - no shell
+    return done.returncode == 0

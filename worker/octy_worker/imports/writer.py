@@ -152,8 +152,7 @@ class ImportWriter:
         """Remove what was written; return True when it is valid: a commit without a response may have succeeded."""
         with suppress(OctyError, LeaseLostError):
             state = read_job(self._database, JOB)
-            if state is None:
-                return False
+            assert state is not None  # the row of our lease
             if state.cursor == str(replace(cursor, phase=_NOTIFYING)) and isinstance(error, DatabaseUnavailableError):
                 return True
             self._recover(state)

@@ -120,8 +120,7 @@ class DigestSender:
             case SmtpStatus.REFUSED:
                 _log.error("mail digest/%s: refused, %s; check OCTY_SUPPORT_DIGEST_TO", day, delivery.code)
                 return DigestResult("failed", delivery.code)
-            case SmtpStatus.DEFERRED:
-                return DigestResult("waits", delivery.code)
+        return DigestResult("waits", delivery.code)
 
 
 def gather(database: Database, settings: WorkerSettings, day: str, now: float) -> DigestFacts:

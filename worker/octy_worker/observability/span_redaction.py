@@ -27,10 +27,6 @@ class RedactingExporter(SpanExporter):
         """Shut the wrapped exporter down."""
         self._exporter.shutdown()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the wrapped exporter."""
-        return self._exporter.force_flush(timeout_millis)
-
 
 def _redact(span: ReadableSpan) -> ReadableSpan:
     return ReadableSpan(

@@ -70,10 +70,9 @@ def _restart_messages(session: Session, kind: Subject, subject_id: str) -> list[
             return _collection(session, subject_id) or [(MessageKind.REGENERATION_OPENED, {})]
         case Subject.NOTICE:
             return [(MessageKind.NOTICE_CREATED, {})] if unfinished_notices(session, [subject_id]) else []
-        case Subject.WEBHOOK:
-            webhook = session.get_one(Webhook, subject_id)
-            pending = webhook.state == WebhookState.PENDING
-            return [(MessageKind.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
+    webhook = session.get_one(Webhook, subject_id)
+    pending = webhook.state == WebhookState.PENDING
+    return [(MessageKind.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
 
 
 def _state_messages(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
@@ -87,8 +86,7 @@ def _state_messages(session: Session, kind: Subject, subject_id: str) -> list[_M
             ]
         case Subject.REGENERATION:
             return _collection(session, subject_id)
-        case Subject.NOTICE | Subject.WEBHOOK:
-            return []
+    return []  # a notice and a webhook have one message, the one that starts them
 
 
 def _answer(session: Session, incident_id: str) -> list[_Message]:

@@ -7,6 +7,7 @@ user agent that looks like a line of ours.
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 # As the command wrote it to stderr, as what systemd or rsyslog kept of it under its own name, or of a unit's stderr.
 _HEAD = r"(?:[A-Z][a-z]{2} +\d+ [\d:]+|\d[\d:.TZ+-]+) \S+ "
@@ -26,15 +27,9 @@ def erased_accounts(lines: Iterable[str]) -> list[str]:
 def _facts(lines: Iterable[str]) -> Iterator[dict[str, object]]:
     """Yield the facts of our lines."""
     for line in lines:
-        ours = _OURS.match(line)
-        if ours is None:
-            continue
-        try:
-            facts = json.loads(ours["facts"])
-        except ValueError:  # cut off, or followed by something
-            continue
-        if isinstance(facts, dict):
-            yield facts
+        if ours := _OURS.match(line):
+            with suppress(ValueError):  # cut off, or followed by something
+                yield json.loads(ours["facts"])
 
 
 def _unique(found: Iterable[object]) -> list[str]:
