@@ -74,10 +74,9 @@ def plan_import(
     """
     plan = Plan(sealed=hasher is not None)
     candidates = _check(file, Checker(now), plan, progress)
-    leave_out, ids = unfinished(database), _ids(2 * len(candidates), now)
+    interrupted, ids = unfinished(database), _ids(2 * len(candidates), now)
     with database.read() as connection:
-        comparison = _Comparison(connection, plan, ids, hasher, into_existing=into_existing, now=now)
-        comparison.leave_out = leave_out
+        comparison = _Comparison(connection, plan, ids, hasher, interrupted, into_existing=into_existing, now=now)
         for done, chunk in _chunks(candidates):
             comparison.add(chunk)
             progress("compared", done, len(candidates))
@@ -162,10 +161,12 @@ class _Comparison:
         plan: Plan,
         ids: Iterator[str],
         hasher: KeyHasher | None,
+        interrupted: Cursor | None,
         *,
         into_existing: bool,
         now: float,
     ) -> None:
+        """`interrupted`: an import that was interrupted, or is in progress, whose rows are not valid."""
         self._hasher = hasher
         self._connection = connection
         self._plan = plan
@@ -174,8 +175,7 @@ class _Comparison:
         self._now = now
         self._accounts: dict[str, _PlannedAccount] = {}  # by reference
         self._ids: set[str] = set()
-        self.leave_out: Cursor | None = None
-        """An import that was interrupted, or is in progress: its rows are not valid."""
+        self._interrupted = interrupted
 
     def add(self, rows: Sequence[Candidate]) -> None:
         """Add what these rows make, or what is wrong with them."""
@@ -255,8 +255,8 @@ class _Comparison:
     def _load_accounts(self, references: set[str]) -> None:
         columns = [col(getattr(Account, name)) for name in ("id", "reference", *CONTACT_FIELDS)]
         wanted = or_(col(Account.reference).in_(references), col(Account.id).in_(references))
-        if self.leave_out is not None:
-            wanted = and_(wanted, not_(col(Account.id).between(self.leave_out.first, self.leave_out.last)))
+        if self._interrupted is not None:
+            wanted = and_(wanted, not_(col(Account.id).between(self._interrupted.first, self._interrupted.last)))
         for account_id, reference, *contact in self._connection.execute(select(*columns).where(wanted)):
             self._ids.add(account_id)
             self._accounts[reference] = _PlannedAccount(
