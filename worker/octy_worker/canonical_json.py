@@ -28,12 +28,14 @@ class NotCanonicalError(ValueError):
 
 def canonical_json(value: Any) -> bytes:
     """Return the one form of a JSON value. Raises NotCanonicalError for a value without one."""
-    if _has_float(value):
-        raise NotCanonicalError("there may be no floating-point numbers")
     try:
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (ValueError, TypeError, RecursionError):  # surrogates, bytes, keys of several types
+        has_float = _has_float(value)
+        data = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError):  # surrogates, bytes, keys of several types, deep nesting
         raise NotCanonicalError("there may be JSON values only") from None
+    if has_float:
+        raise NotCanonicalError("there may be no floating-point numbers")
+    return data
 
 
 def _has_float(value: Any) -> bool:
