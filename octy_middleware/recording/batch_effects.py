@@ -62,17 +62,22 @@ def fold_batch(batch: Sequence[AuthEvent]) -> BatchEffects:
         counts=counts,
         attempts=groups,
         failing=failing,
-        ended={
-            (key, network)
-            for key in results.keys() - failing.keys()
-            for result in results[key]
-            for network in (ALL_NETWORKS, result.network)
-        },
+        ended=_ended({key: results[key] for key in results.keys() - failing.keys()}),
         accepted=accepted,
         exposed=exposed,
         failed=failed,
         keys=(results.keys() | exposed.keys()) - {DECOY_KEY},
     )
+
+
+def _ended(succeeded: Mapping[str, Sequence[AttemptResult]]) -> set[tuple[str, str]]:
+    """Return the public key and network of each streak that successes end."""
+    return {
+        (key, network)
+        for key, results in succeeded.items()
+        for result in results
+        for network in (ALL_NETWORKS, result.network)
+    }
 
 
 def _results_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[AttemptResult]]:
