@@ -1,6 +1,8 @@
 """Each row's source still stands in its file, once; and the rig notices what it should, on three rows."""
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from io import StringIO
@@ -25,6 +27,15 @@ def test_check_stands_in_its_file_once_and_its_removal_leaves_a_program(check):
     changed = check.removed_from(text)
     assert changed != text
     ast.parse(changed)
+
+
+def test_what_takes_the_place_of_a_check_uses_known_names(tmp_path):
+    for number, check in enumerate(ROWS):
+        changed = check.removed_from(check.path.read_text("utf-8"))
+        (tmp_path / f"{number}.py").write_text(f"# {check.name}\n{changed}", "utf-8")
+    linter = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", tmp_path]
+    linted = subprocess.run(linter, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
 
 
 def test_rows_have_names_of_their_own():
