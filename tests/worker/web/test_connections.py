@@ -70,6 +70,14 @@ def test_exempt_proxies_have_no_limit_per_address(exempt):
     assert (rig.closed, rig.counters[ConnectionCounter.OPEN]) == ([], 5)
 
 
+def test_peer_in_no_exempt_network_has_its_limit_also_without_an_address():
+    rig = ConnectionRig(connections=10, per_address=1, exempt=(ip_network("192.0.2.0/24"),))
+    for peer in ("::ffff:192.0.2.7", "198.51.100.1", "2001:db8::1", "no address"):
+        for number in range(2):
+            rig.admit(f"{peer} {number}", peer)
+    assert rig.closed == ["198.51.100.1 0", "2001:db8::1 0", "no address 0"]
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_each_connection_phase_has_its_timeout_however_often_it_is_reported(phase):
     rig = ConnectionRig()

@@ -6,12 +6,11 @@ connections are counted from `accept` on, and each phase has a timeout.
 """
 
 import asyncio
-import errno
+import contextlib
 import logging
 import socket
 import ssl
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import h11
@@ -21,7 +20,6 @@ from octy_worker.web.connections import Connection, ConnectionTable, Limits, Pha
 
 _BATCH = 64  # connections accepted before the loop runs other callbacks
 _BACKLOG = 512
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_DELAY = 1.0  # seconds after an accept error, which also limits log lines
 _EXPIRE_INTERVAL = 0.5  # seconds
 _SHUTDOWN_TIMEOUT = 2.0  # of the TLS close_notify exchange
@@ -108,9 +106,7 @@ class Acceptor:
                 accepted, peer = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
+            except OSError as error:  # above all: no descriptors or no memory
                 self._pause(listener, error)
                 return
             self._admit(accepted, str(peer[0]))
@@ -142,7 +138,7 @@ class Acceptor:
             return
         task = asyncio.current_task()
         assert task is not None
-        connection.abort = partial(_cancel, task)
+        connection.abort = task.cancel
         tls = self._context is not None  # asyncio accepts these timeouts with TLS only
         try:
             transport, _ = await self._loop.connect_accepted_socket(
@@ -165,21 +161,15 @@ class Acceptor:
         self._expire_timer = self._loop.call_later(_EXPIRE_INTERVAL, self._expire)
 
 
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-
-
 async def listen(host: str, port: int) -> list[socket.socket]:
     """Return sockets that listen on every address of a host. Raises OSError if one is not available."""
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    sockets: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            sockets.append(socket.create_server(address, family=family, backlog=_BACKLOG))
-    except OSError:
-        for opened in sockets:
-            opened.close()
-        raise
+    with contextlib.ExitStack() as opened:  # closes them, unless all can listen
+        sockets = [
+            opened.enter_context(socket.create_server(address, family=family, backlog=_BACKLOG))
+            for family, _, _, _, address in dict.fromkeys(found)
+        ]
+        opened.pop_all()
     return sockets

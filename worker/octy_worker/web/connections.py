@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
@@ -37,6 +37,7 @@ class ConnectionCounter(IntEnum):
 
 
 COUNTERS = len(ConnectionCounter)
+_IDLE_GRACE = 2.0  # seconds; uvicorn's own timer for idle connections comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,14 @@ class Limits:
 
     def timeout(self, phase: Phase) -> float:
         """Return how long a connection may stay in a phase, whether or not bytes arrive meanwhile."""
-        return _TIMEOUTS[phase](self)
-
-
-_IDLE_GRACE = 2.0  # seconds; uvicorn's own timer for idle connections comes first
-_TIMEOUTS: dict[Phase, Callable[[Limits], float]] = {
-    Phase.HANDSHAKE: lambda limits: limits.handshake_timeout,
-    Phase.HEADER: lambda limits: limits.header_timeout,
-    Phase.BODY: lambda limits: limits.body_timeout,
-    Phase.RESPONSE: lambda limits: limits.response_timeout,
-    Phase.IDLE: lambda limits: limits.idle_timeout + _IDLE_GRACE,
-    Phase.CLOSING: lambda limits: limits.closing_timeout,
-}
+        return {
+            Phase.HANDSHAKE: self.handshake_timeout,
+            Phase.HEADER: self.header_timeout,
+            Phase.BODY: self.body_timeout,
+            Phase.RESPONSE: self.response_timeout,
+            Phase.IDLE: self.idle_timeout + _IDLE_GRACE,
+            Phase.CLOSING: self.closing_timeout,
+        }[phase]
 
 
 @dataclass(eq=False, slots=True)
@@ -79,7 +76,7 @@ class Connection:
     address: str
     since: float
     phase: Phase = Phase.HANDSHAKE
-    abort: Callable[[], None] = field(default=lambda: None)
+    abort: Callable[[], object] = field(default=lambda: None)
 
 
 class ConnectionTable:
@@ -101,7 +98,7 @@ class ConnectionTable:
         """Accept a new connection, if necessary in place of an older one; None when the limit is reached."""
         address = client_network(peer)
         ours = self._by_address.get(address, {})
-        limited = self._limits.exempt is not None and not is_in_networks(peer, self._limits.exempt)
+        limited = self._limits.exempt is not None and not _is_in_networks(peer, self._limits.exempt)
         if limited and len(ours) >= self._limits.per_address and not self._evict(_oldest_waiting(ours)):
             self._count(ConnectionCounter.REFUSED)
             return None
@@ -174,22 +171,21 @@ def _oldest_waiting(connections: dict[Connection, None]) -> Connection | None:
 @lru_cache(maxsize=4096)
 def client_network(peer: str) -> str:
     """Return what counts as one client: an IPv4 address, or a /64 of IPv6."""
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
+    address = _read_address(peer)
+    if address is None:
         return peer
-    if address.version == 6 and address.ipv4_mapped is None:  # noqa: PLR2004
-        return str(ip_network((address, 64), strict=False))
-    return str(address.ipv4_mapped if address.version == 6 else address)  # noqa: PLR2004
+    return str(address) if address.version == 4 else str(ip_network((address, 64), strict=False))  # noqa: PLR2004
 
 
-def is_in_networks(peer: str, networks: Sequence[Network]) -> bool:
-    """Whether a peer is in one of the networks."""
-    if not networks:
-        return False
+def _is_in_networks(peer: str, networks: Sequence[Network]) -> bool:
+    address = _read_address(peer)
+    return address is not None and any(address in network for network in networks)
+
+
+def _read_address(peer: str) -> IPv4Address | IPv6Address | None:
+    """Return the address of a peer, also of an IPv4 client on an IPv6 socket; None for one that has none."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:
-        return False
-    mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
-    return any((mapped or address) in network for network in networks)
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -27,24 +26,21 @@ _logger = logging.getLogger(__name__)
 class WebServer(uvicorn.Server):
     """uvicorn without signal handlers, and with limits on connections."""
 
+    _acceptor: Acceptor  # from the start on
+
     def __init__(self, config: uvicorn.Config, limits: Limits, counters: MutableSequence[float] | None = None) -> None:
         super().__init__(config)
         self._limits = limits
         self._counters = [0.0] * COUNTERS if counters is None else counters
-        self._acceptor: Acceptor | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Do nothing: the process handles signals."""
         yield
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Do nothing: the process handles signals."""
-
     @property
     def port(self) -> int:
         """The port on which it listens."""
-        assert self._acceptor is not None
         return int(self._acceptor.sockets[0].getsockname()[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,8 +69,7 @@ class WebServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, wait for open requests for a bounded time, and close the rest."""
-        if self._acceptor is not None:
-            self._acceptor.close()
+        self._acceptor.close()
         await super().shutdown(sockets)
 
 
@@ -131,15 +126,7 @@ def _free_descriptors() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 1_000_000
-    return max(1, soft - _open_descriptors() - _RESERVED)
-
-
-def _open_descriptors() -> int:
-    listing = Path("/dev/fd")
-    try:
-        return sum(1 for _ in listing.iterdir())
-    except OSError:
-        return _RESERVED
+    return max(1, soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _RESERVED)
 
 
 def stop_on_signals() -> asyncio.Event:
