@@ -10,7 +10,7 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, OrderReceipts
+from octy_worker.access.proofs import BreakGlass
 from octy_worker.access.roles import Action
 from octy_worker.dev.demo_oracle import Alert
 from octy_worker.dev.demo_results import OpenedIncident, timeline
@@ -33,7 +33,7 @@ def test_timeline_shows_what_is_under_way(world: World) -> None:
 
 def test_order_without_a_signature_is_not_verified(world: World, tmp_path: Path) -> None:
     rig = StaffRig(world, StaffKeys.make(tmp_path), float(int(time.time())))
-    receipts = OrderReceipts(INSTALLATION, rig.keys.authorities(), rig.members, rig.macs)
+    receipts = rig.receipts()
     order = Order(
         uuid7(rig.now), INSTALLATION, Action.EXTEND, "i1", {"days": 7}, "the CA is down", "root", int(rig.now)
     )

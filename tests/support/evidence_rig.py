@@ -24,7 +24,8 @@ from octy_worker.access.orders import Order
 from octy_worker.access.passkey_factors import PasskeyFactors
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders, challenge_of
 from octy_worker.access.passkeys import RelyingParty, assertion_options, registration_options, verify_registration
-from octy_worker.access.receipts import Evidence, OrderReceipts, Proof
+from octy_worker.access.proofs import Evidence, OrderProofs, Proof
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action, Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.totp import new_seed
@@ -59,8 +60,8 @@ class EvidenceRig:
         self.macs = RowMacs(Keychain.generate("s1"))
         self.members = Members(self.macs, self.world.sealer)
         passkeys = PasskeyOrders(ORIGIN, self.macs)
-        authorities = self.keys.authorities()
-        self.receipts = OrderReceipts(INSTALLATION, authorities, self.members, self.macs, passkeys=passkeys)
+        proofs = OrderProofs(self.keys.authorities(), self.members, self.macs, passkeys)
+        self.receipts = OrderReceipts(INSTALLATION, proofs)
         self.seed = new_seed(lambda count: b"7" * count)
         self.signer = AuditSigner(self.audit_keys)
         self.public = public_keys(self.audit_keys)

@@ -4,17 +4,17 @@ from dataclasses import asdict
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import Unproven
+from octy_worker.access.proofs import NoProofs, Unproven
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
-from octy_worker.access.unproven_receipts import UnprovenReceipts
 from octy_worker.domain.staff_orders import ACTIONS
 from octy_workflows.messages import StaffAction
 from octy_workflows.order_content import OrderContent
 from support.world import World
 
 
-def receipts_of(world: World) -> UnprovenReceipts:
-    return UnprovenReceipts(world.installation)
+def receipts_of(world: World) -> OrderReceipts:
+    return OrderReceipts(world.installation, NoProofs())
 
 
 def order_of(world: World, action: StaffAction, subject: str, said: OrderContent, now: float) -> Order:

@@ -34,7 +34,7 @@ class StaffCli:
 
     @classmethod
     def make(cls, world: World) -> "StaffCli":
-        """Return one whose authority is made and trusted; there is nobody yet."""
+        """Return one whose authority is made and trusted; there is no staff yet."""
         own = {"OCTY_STAFF_AUTH": "on", "OCTY_STAFF_KEYS": Keychain.generate("s1").export()}
         octy = octy_for(world, **own, OCTY_AUDIT_KEYS=Keychain.generate("a1").export())
         octy.variables["OCTY_STAFF_CA_KEYS"] = octy("staff", "ca", "init", "--json").must().json["public_key"]

@@ -12,8 +12,9 @@ from octy_worker.access.login_text import LoginText
 from octy_worker.access.logins import Logins
 from octy_worker.access.members import BOOTSTRAP, Members, StaffState
 from octy_worker.access.orders import Namespace
-from octy_worker.access.receipts import Evidence
-from octy_worker.access.roles import Role
+from octy_worker.access.proofs import Evidence, OrderProofs
+from octy_worker.access.receipts import OrderReceipts
+from octy_worker.access.roles import Action, Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.sessions import ActiveSession, Sessions
 from octy_worker.access.totp import new_seed
@@ -87,6 +88,10 @@ class StaffRig:
         self.sessions = Sessions(authorities, self.members, self.macs)
         self.logins = Logins(SERVER, INSTALLATION, authorities, self.members, self.sessions, self.macs)
 
+    def receipts(self, *four_eyes: Action) -> OrderReceipts:
+        proofs = OrderProofs(self.keys.authorities(), self.members, self.macs)
+        return OrderReceipts(INSTALLATION, proofs, four_eyes=four_eyes)
+
     def code(self, at: float | None = None) -> str:
         return str(TOTP(key=self.seed).generate(time=self.now if at is None else at).token)
 
@@ -104,8 +109,10 @@ class StaffRig:
         return self.receive(body, self.evidence(body, handle))
 
     def receive(self, body: bytes, evidence: Evidence, now: float | None = None) -> tuple[str, ActiveSession]:
+        at = self.now if now is None else now
+        judged = self.logins.judge_signature(body, evidence, at)
         with self.world.database.write_session() as session:
-            return self.logins.receive(session, body, evidence, self.now if now is None else now)
+            return self.logins.open(session, judged, evidence, at)
 
     def find(self, token: str, *, at: float = 0, source: str = ADDRESS) -> ActiveSession:
         """Use a session `at` seconds from now."""

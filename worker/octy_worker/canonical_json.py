@@ -4,8 +4,8 @@ It is the form of RFC 8785 for texts, whole numbers, booleans and null.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypeAliasType
 
@@ -13,13 +13,6 @@ if TYPE_CHECKING:
     JsonValue = str | int | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 else:  # named, as pydantic needs a type that refers to itself
     JsonValue = TypeAliasType("JsonValue", str | int | bool | list["JsonValue"] | dict[str, "JsonValue"] | None)
-
-
-class _Signed(Protocol):
-    def to_bytes(self) -> bytes: ...
-
-
-T = TypeVar("T", bound=_Signed)
 
 
 class NotCanonicalError(ValueError):
@@ -44,17 +37,3 @@ def _has_float(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_float, value))
     return isinstance(value, float)
-
-
-def read_canonical(data: bytes, make: Callable[..., T], is_valid: Callable[[T], bool], *, max_bytes: int) -> T | None:
-    """Return what `make` makes of a JSON object's fields, in canonical form and valid; None for anything else.
-
-    It must have `to_bytes`, whose canonical bytes must be the data again. Nothing is raised.
-    """
-    if len(data) > max_bytes:
-        return None
-    try:
-        value = make(**json.loads(data))
-        return value if is_valid(value) and value.to_bytes() == data else None
-    except (ValueError, TypeError, RecursionError, NotCanonicalError):
-        return None

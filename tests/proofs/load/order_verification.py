@@ -20,7 +20,8 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import Namespace, Order
-from octy_worker.access.receipts import Evidence, OrderReceipts
+from octy_worker.access.proofs import Evidence, OrderProofs
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action, required_role
 from octy_worker.crypto.ssh_certificates import check_principal
 from octy_worker.crypto.ssh_signatures import verify_signature
@@ -45,7 +46,7 @@ def measure(world: World, keys: StaffKeys, count: int) -> tuple[float, float, fl
     """Return milliseconds of CPU time an order: verified, received, and the control."""
     now = time.time()
     rig, orders, authorities = StaffRig(world, keys, now), make_orders(keys, count, now), keys.authorities()
-    receipts = OrderReceipts(INSTALLATION, authorities, rig.members, rig.macs)
+    receipts = OrderReceipts(INSTALLATION, OrderProofs(authorities, rig.members, rig.macs))
 
     begun = time.process_time()
     with world.database.read_session() as session:

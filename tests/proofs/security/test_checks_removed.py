@@ -66,7 +66,7 @@ def test_removed_checks_are_noticed_and_what_is_none_is_reported(copy):
         replace(host, name="changes nothing", without=host.source + "  # as before"),
         replace(host, name="stale text", source="what was there once"),
         replace(host, name="no program", without="if ("),
-        replace(host, name="no import", without="        from octy_worker import nothing\n" + host.source),
+        replace(host, name="no import", without="    from octy_worker import nothing\n" + host.source),
         replace(host, name="another error", without=host.source.replace("fields.type != _USER", "1 / 0")),
     ]
     said = StringIO()

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
+from support.refusals import refusal
 from support.staff_rig import StaffKeys, StaffRig
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.order_states import ORDER_TTL, OrderState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts, Proof, Receipt
+from octy_worker.access.proofs import BreakGlass, Evidence, Proof
+from octy_worker.access.receipts import Receipt
 from octy_worker.access.roles import Action
-from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 NOW = float(int(time.time()))
 
@@ -27,9 +28,7 @@ class Office:
 
     def __post_init__(self) -> None:
         rig = self.rig
-        self.receipts = OrderReceipts(
-            INSTALLATION, rig.keys.authorities(), rig.members, rig.macs, four_eyes=[Action.REVOKE]
-        )
+        self.receipts = rig.receipts(Action.REVOKE)
         self.order = Order(uuid7(NOW), INSTALLATION, Action.REVOKE, "pk_1", {}, "contract ended", "kim", int(NOW))
         self.receipt = self.receive(self.order)
 
@@ -70,12 +69,6 @@ def office(world: World, keys: StaffKeys) -> Office:
     return Office(StaffRig(world, keys, NOW))
 
 
-def refusal(call: Callable[..., object], *values: object) -> str:
-    with pytest.raises(RefusedSignatureError) as refused:
-        call(*values)
-    return str(refused.value)
-
-
 def test_order_waits_for_a_second_person(office: Office) -> None:
     assert (office.receipt.state, office.state()) == (OrderState.WAITING, "waiting")
     assert "no second person has approved it" in refusal(office.use)
@@ -114,6 +107,7 @@ REFUSED: dict[str, tuple[Callable[[Office], tuple[Order, float]], str]] = {
     "after a day": (by("amy", at=NOW + ORDER_TTL + 1), "waited for more than 24 hours"),
     "that was never received": (lambda office: (office.approval("amy"), NOW), "the approval was not received"),
     "by break glass": (by_break_glass, "break glass does not serve as the second person"),
+    "of no order": (lambda office: (replace(office.approval("amy"), subject="x"), NOW), "there is no order of this id"),
     "of a used order": (of_a_used_order, "does not wait for an approval: it is used"),
 }
 

@@ -11,7 +11,7 @@ from support.staff_rig import StaffKeys, StaffRig
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
-from octy_worker.access.browser_logins import CODE_TTL, FACTOR_TIMEOUT, BrowserLogin, BrowserLogins
+from octy_worker.access.browser_logins import CODE_TTL, FACTOR_TIMEOUT, BrowserLogin, BrowserLogins, RefusedCodeError
 from octy_worker.access.enrolments import LINK_TTL, Enrolments
 from octy_worker.access.members import BOOTSTRAP, StaffState
 from octy_worker.access.orders import FRESHNESS, Order
@@ -103,6 +103,24 @@ def test_code_counts_once_and_for_a_minute(office: Office) -> None:
             office.redeem(code, cookie)
     with pytest.raises(RefusedSignatureError, match="wrong"):
         office.redeem("AAAAA-AAAAA")
+
+
+def test_code_counts_once_also_where_its_state_was_read_before(office: Office) -> None:
+    code = office.begin()
+    with office.rig.world.database.write_session() as session:
+        row, _ = office.logins.check_code(session, code, NOW)
+        session.connection().execute(text("UPDATE staff_browser_login SET state = 'finished'"))
+        assert row.state == "code", "as it was read"
+        with pytest.raises(RefusedCodeError, match="used already"):
+            office.logins.redeem(session, code, "cookie", NOW)
+
+
+def test_code_of_somebody_who_was_disabled_is_refused_in_their_name(office: Office) -> None:
+    code = office.begin()
+    office.change(StaffState.DISABLED)
+    with pytest.raises(RefusedCodeError, match="no active staff member") as refused:
+        office.redeem(code)
+    assert refused.value.handle == "ada"
 
 
 def test_signed_text_gives_one_code(office: Office) -> None:

@@ -12,12 +12,13 @@ from support.staff_cli import StaffCli, code_of
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
-from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
+from octy_worker.access.enrolment_text import EnrolmentText
 from octy_worker.access.factor_enrolment import FactorEnrolment
 from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import HARDWARE_KEY, Evidence
+from octy_worker.access.proofs import Evidence
 from octy_worker.access.roles import Action
+from octy_worker.access.signed_text import InvalidTextError
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 SEED = "7GL53UBTIRHD5G6ZSENACSZI24M2TW4W"
@@ -173,7 +174,8 @@ def test_token_that_verifies_its_user_is_registered_and_can_act(office: StaffCli
     [(kind, secret)] = office.world.rows("SELECT kind, secret FROM staff_factor WHERE id = :id", id=factor_id)
     assert (kind, secret) == ("hardware-key", key.soft.public_line.split()[1])
     with office.world.database.write_session() as session:
-        assert office.access.receipts.receive(session, body, evidence, time.time()).factor == HARDWARE_KEY
+        office.access.receipts.receive(session, body, evidence, time.time())
+    assert office.world.rows("SELECT factor FROM staff_order WHERE actor = 'ada'") == [(FactorKind.HARDWARE_KEY,)]
     assert "was used" in refusal(office, key.enrolment(token))
 
 
@@ -191,7 +193,7 @@ def test_reset_ends_a_registered_token_until_the_next_link(office: StaffCli, tok
 def test_token_without_its_user_registers_nothing(office: StaffCli, token: str) -> None:
     key = Token(office)
     assert "did not verify its user" in refusal(office, key.enrolment(token, flags=0x01))
-    assert "does not match" in refusal(office, key.enrolment(token, flags=0x04)), "nobody touched it"
+    assert "does not match" in refusal(office, key.enrolment(token, flags=0x04)), "it was not touched"
     assert "another secret" in refusal(office, key.enrolment(token, seed=SEED))
     assert "another secret" in refusal(office, key.enrolment(token, kind=FactorKind.TOTP))
     assert "not valid" in refusal(office, key.enrolment("no-token"))
@@ -208,7 +210,7 @@ def test_ordinary_key_is_not_registered_as_a_hardware_key(office: StaffCli, toke
     "data", [b"", b"{}", b"[]", b'{"handle":"ada"}', b"[" * 4000, b"x" * 5000, b'"\\ud800"', b"\xff"]
 )
 def test_every_other_form_of_the_text_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidEnrolmentError):
+    with pytest.raises(InvalidTextError):
         EnrolmentText.from_bytes(data)
 
 
@@ -228,5 +230,5 @@ def test_text_with_an_invalid_field_is_refused(name: str, value: object) -> None
     text = EnrolmentText.make(server="", installation="0" * 16, handle="ada", token="t", seed=SEED, now=1.0)
     assert EnrolmentText.from_bytes(text.to_bytes()) == text
     fields = {**json.loads(text.to_bytes()), name: value}
-    with pytest.raises(InvalidEnrolmentError):
+    with pytest.raises(InvalidTextError):
         EnrolmentText.from_bytes(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())

@@ -9,6 +9,7 @@ from passlib.totp import TOTP
 from sqlalchemy import text
 from sqlmodel import Session
 from support.in_session import in_session
+from support.refusals import refusal
 from support.world import World
 
 from octy_middleware.keys.keychain import Keychain
@@ -21,7 +22,6 @@ from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.totp import new_seed
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 NOW = 1_790_000_000.0
 AMY_MAC = "SELECT mac FROM staff WHERE handle = 'amy'"
@@ -76,12 +76,6 @@ def staff(world: World) -> Staff:
     return Staff(world)
 
 
-def refusal(call: Callable[..., object], *values: object, **options: object) -> str:
-    with pytest.raises(RefusedSignatureError) as refused:
-        call(*values, **options)
-    return str(refused.value)
-
-
 def test_member_has_the_newest_granted_role(staff: Staff) -> None:
     found = staff.find()
     assert found is not None
@@ -127,6 +121,11 @@ def test_older_right_row_that_is_written_back_grants_nothing(staff: Staff) -> No
     assert "is not the one of the audit log" in refusal(staff.find)
     with staff.world.database.write_session() as session:  # with an entry that anybody can compute
         audit.append(session, GRANTED, actor="amy", subject="ada", order_id=granted_by, now=NOW)
+    assert "is not the one of the audit log" in refusal(staff.find)
+
+
+def test_row_without_any_grant_in_the_audit_log_grants_nothing(staff: Staff) -> None:
+    staff.sql("DELETE FROM audit_entry WHERE subject = 'ada'")
     assert "is not the one of the audit log" in refusal(staff.find)
 
 

@@ -48,6 +48,7 @@ INVALID = [
     (CANONICAL[:1] + b'"action":"keys.revoke",' + CANONICAL[1:], "canonical"),  # a name twice
     (b"[" * 100_000, "at most"),
     (b"[" * 60_000, "fields of an order"),
+    (CANONICAL.replace(b"confirmed", b"\\ud800"), "JSON values only"),
     (changed(action="incident.delete"), "fields of an order"),
     (changed(extra=1), "fields of an order"),
     (changed(order_id="0199f2c4-9c3b-4d4e-8a1f-0123456789ab"), "UUIDv7"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlmodel import Session
+from support.refusals import refusal
 from support.soft_authenticator import ORIGIN, PRESENT, SoftAuthenticator
 from support.staff_rig import StaffKeys, StaffRig
 from support.world import INSTALLATION, World
@@ -18,9 +19,9 @@ from octy_worker.access.orders import Order
 from octy_worker.access.passkey_factors import PasskeyFactors
 from octy_worker.access.passkey_orders import PasskeyEvidence, PasskeyOrders, challenge_of
 from octy_worker.access.passkeys import RelyingParty, assertion_options, registration_options, verify_registration
+from octy_worker.access.proofs import OrderProofs
 from octy_worker.access.receipts import OrderReceipts, Receipt
 from octy_worker.access.roles import Action, Role
-from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 NOW = float(int(time.time()))
 SUBJECT = "0199f2c4-9c3b-7d4e-8a1f-ba9876543210"
@@ -50,8 +51,8 @@ class Office:
     def receiving(self, *four_eyes: Action, staff_url: str = ORIGIN) -> OrderReceipts:
         rig = self.rig
         passkeys = PasskeyOrders(staff_url, rig.macs)
-        authorities = rig.keys.authorities()
-        return OrderReceipts(INSTALLATION, authorities, rig.members, rig.macs, passkeys=passkeys, four_eyes=four_eyes)
+        proofs = OrderProofs(rig.keys.authorities(), rig.members, rig.macs, passkeys)
+        return OrderReceipts(INSTALLATION, proofs, four_eyes=four_eyes)
 
     def order(self, **fields: Any) -> Order:
         values = {"order_id": uuid7(NOW), "installation": INSTALLATION, "action": Action.DECIDE, "subject": SUBJECT}
@@ -92,17 +93,11 @@ def office(world: World, keys: StaffKeys) -> Office:
     return Office(StaffRig(world, keys, NOW))
 
 
-def refusal(call, *values: Any) -> str:
-    with pytest.raises(RefusedSignatureError) as refused:
-        call(*values)
-    return str(refused.value)
-
-
 def test_order_is_received_and_used_once_an_hour_later(office: Office) -> None:
     order = office.order()
-    receipt = office.receive(order)
-    assert (receipt.order, receipt.certificate_serial, receipt.factor) == (order, 0, office.factor)
-    assert office.rig.world.rows("SELECT certificate, source FROM staff_order") == [("", "192.0.2.7")]
+    assert office.receive(order).order == order
+    [row] = office.rig.world.rows("SELECT certificate, factor, source FROM staff_order")
+    assert row == ("", office.factor, "192.0.2.7")
     office.receive(office.order())  # the counter goes on
     assert office.use(order) == order
     assert "was used already" in refusal(office.use, order, "run-2")

@@ -117,7 +117,7 @@ def test_weak_key_and_attestation_that_was_not_asked_for_are_refused() -> None:
     with pytest.raises(RefusedSignatureError, match="too short"):
         registered(SoftAuthenticator("RS256", rsa_bits=1024))
     answer = SoftAuthenticator().register(CREATION, attestation=("fido-u2f", {"sig": b"", "x5c": []}))
-    with pytest.raises(RefusedSignatureError):
+    with pytest.raises(RefusedSignatureError, match="attestation that was not asked for"):
         verify_registration(PARTY, answer, challenge=CHALLENGE)
 
 

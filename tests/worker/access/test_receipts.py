@@ -1,5 +1,6 @@
 """Signed orders: what is accepted at receipt, what at use, and each way to be refused."""
 
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,21 +9,24 @@ from typing import Any
 import pytest
 from passlib.totp import TOTP
 from sqlalchemy import text
+from support.refusals import refusal
 from support.ssh_keys import SoftToken, SshKey
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.access import receipts
+from octy_worker.access import proofs
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.members import BOOTSTRAP, Members, StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import HARDWARE_KEY, Evidence, OrderReceipts, Proof, Receipt, Unproven
+from octy_worker.access.proofs import Evidence, NoProofs, OrderProofs, Proof, Unproven
+from octy_worker.access.receipts import OrderReceipts, Receipt
 from octy_worker.access.roles import Action, Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.totp import new_seed
 from octy_worker.audit import repository as audit
 from octy_worker.audit.chain import verify_chain
-from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, Revocations
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
 
 NOW = float(int(time.time()))
@@ -97,7 +101,7 @@ def office(world: World, authority: SshKey, keys: dict[str, SshKey]) -> Office:
             member = members.add(session, handle, role, granted_by=BOOTSTRAP, now=NOW)
             members.add_totp(session, member, seed, now=NOW)
             members.change(session, handle, granted_by=BOOTSTRAP, now=NOW, state=StaffState.ACTIVE)
-    receipts = OrderReceipts(INSTALLATION, accepting(authority), members, macs)
+    receipts = OrderReceipts(INSTALLATION, OrderProofs(accepting(authority), members, macs))
     return Office(world, keys, members, receipts, seed, macs)
 
 
@@ -105,16 +109,9 @@ def accepting(authority: SshKey, *revoked: str) -> CertificateAuthorities:
     return CertificateAuthorities([authority.public], max_lifetime=16 * 3600, revoked=Revocations.parse(revoked))
 
 
-def refusal(call: object, *values: object, **options: object) -> str:
-    with pytest.raises(RefusedSignatureError) as refused:
-        call(*values, **options)  # type: ignore[operator]
-    return str(refused.value)
-
-
 def test_order_is_received_and_used_once_an_hour_later(office: Office) -> None:
     order = office.order()
-    receipt = office.receive(order)
-    assert (receipt.order, receipt.certificate_serial) == (order, 17)
+    assert office.receive(order).order == order
     assert office.use(order) == order
     assert office.use(order) == order, "the same call again finds its own mark"
     assert "was used already" in refusal(office.use, order, by="run-2")
@@ -125,6 +122,7 @@ def test_order_is_received_and_used_once_an_hour_later(office: Office) -> None:
         ("order.received", "ada", order.order_id),
         ("order.used", "ada", order.order_id),
     ]
+    assert json.loads(entries[0].detail or "")["certificate"] == 17
 
 
 def test_output_of_a_used_order_is_kept_for_its_repeat(office: Office) -> None:
@@ -178,6 +176,26 @@ def test_part_of_an_order_can_be_used_for_a_day_from_the_receipt_of_the_whole(of
             assert "order it again" in refusal(office.use, part, now=now)
 
 
+def test_part_is_received_of_a_used_order_about_one_of_its_subjects_alone(office: Office) -> None:
+    fields = {"decision": "dismiss", "leaked": False, "incidents": ["a"]}
+    whole = office.order(action=Action.DECIDE_MANY, subject="", fields=fields)
+    office.receive(whole)
+    with office.world.database.write_session() as session:
+        add = office.receipts.add_part
+        assert "is not used yet" in refusal(add, session, whole.order_id, "a", NOW)
+        assert "not about this subject" in refusal(add, session, whole.order_id, "b", NOW)
+        assert "there is no staff order of this id" in refusal(add, session, uuid7(NOW), "a", NOW)
+
+
+def test_part_of_a_part_is_refused_also_where_rows_have_no_codes(office: Office) -> None:
+    receipts, order = OrderReceipts(INSTALLATION, NoProofs()), office.order()
+    with office.world.database.write_session() as session:
+        assert "no order of this id yet" in refusal(receipts.receive, session, order.to_bytes(), None, NOW)
+        receipts.receive(session, order.to_bytes(), Unproven(), NOW)
+    office.change("UPDATE staff_order SET part_of = id")
+    assert "is part of a part" in refusal(replace(office, receipts=receipts).use, order)
+
+
 def test_use_of_a_part_verifies_the_signature_of_the_whole_once(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +211,7 @@ def test_use_of_a_part_verifies_the_signature_of_the_whole_once(
         verified.append(body)
         return verify_signature(signature, body, **options)
 
-    monkeypatch.setattr(receipts, "verify_signature", verify)
+    monkeypatch.setattr(proofs, "verify_signature", verify)
     assert office.use(part) == part
     assert verified == [whole.to_bytes()]
 
@@ -204,6 +222,8 @@ def test_repeated_receipt_needs_no_second_code_and_another_order_of_this_id_is_r
     assert office.receive(order, evidence) == office.receive(order, evidence)
     other = replace(order, reason="another one")
     assert "another order has this id" in refusal(office.receive, other)
+    office.change("UPDATE staff_order SET state = 'x'")
+    assert "has no valid state" in refusal(office.receive, order)
 
 
 def test_hardware_key_that_verified_its_user_needs_no_code(office: Office, authority: SshKey) -> None:
@@ -211,7 +231,8 @@ def test_hardware_key_that_verified_its_user_needs_no_code(office: Office, autho
     certificate = token.certificate(authority, after=int(NOW) - 60, before=int(NOW) + 3600)
     untouched = Evidence(token.sign(certificate, order.to_bytes(), flags=0x01))
     assert "second factor is missing" in refusal(office.receive, order, untouched)
-    assert office.receive(order, Evidence(token.sign(certificate, order.to_bytes()))).factor == HARDWARE_KEY
+    office.receive(order, Evidence(token.sign(certificate, order.to_bytes())))
+    assert office.world.rows("SELECT factor FROM staff_order") == [(FactorKind.HARDWARE_KEY,)]
 
 
 AT_RECEIPT = [
@@ -233,7 +254,7 @@ def test_order_is_refused_at_receipt(office: Office, fields: dict[str, object], 
 @pytest.mark.parametrize(
     ("proof", "why"),
     [(None, "a new one needs a proof"), (Unproven(), "an order needs a signature")],
-    ids=["nothing", "as where nobody is asked"],
+    ids=["nothing", "as where OCTY_STAFF_AUTH is off"],
 )
 def test_order_without_a_proof_is_refused(office: Office, proof: Proof | None, why: str) -> None:
     order = office.order()
@@ -343,7 +364,8 @@ def test_order_is_refused_for_another_subject_or_action(office: Office) -> None:
 def test_what_changed_since_the_receipt_counts_at_the_use(office: Office, authority: SshKey) -> None:
     order = office.order()
     office.receive(order)
-    revoking = OrderReceipts(INSTALLATION, accepting(authority, "serial:17"), office.members, office.macs)
+    proofs = OrderProofs(accepting(authority, "serial:17"), office.members, office.macs)
+    revoking = OrderReceipts(INSTALLATION, proofs)
     assert "was revoked" in refusal(replace(office, receipts=revoking).use, order)
     with office.world.database.write_session() as session:
         office.members.change(session, "ada", granted_by="order-1", now=NOW, role=Role.VIEWER)

@@ -19,7 +19,7 @@ from octy_worker.access.browser_logins import BrowserLogins
 from octy_worker.access.enrolments import Enrolments
 from octy_worker.access.orders import Order
 from octy_worker.access.pending_orders import PendingOrders
-from octy_worker.access.receipts import BreakGlass, OrderReceipts
+from octy_worker.access.proofs import BreakGlass
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.crypto.sealed_box import Sealer
@@ -112,7 +112,7 @@ def write_a_row_of_each_table(rig: StaffRig) -> None:
     authorities, sealer, now = rig.keys.authorities(), Sealer(rig.staff_keys, os.urandom), rig.now
     certificate = authorities.verify(wire_of(rig.keys.keys["ada"].certificate.read_text()), now=now)
     order = Order(uuid7(now), INSTALLATION, Action.RELEASE_ALERTS, "", {}, "phoned", "ada", int(now))
-    receipts = OrderReceipts(INSTALLATION, authorities, rig.members, rig.macs)
+    receipts = rig.receipts()
     rig.log_in()
     with rig.world.database.write_session() as session:
         BuiltInAuthority(rig.macs, sealer).add_key(session, by="root", now=now)

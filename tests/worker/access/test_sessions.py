@@ -6,20 +6,22 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from support.refusals import refusal
 from support.retention_rig import prune
 from support.ssh_keys import SoftToken, wire_of
 from support.staff_rig import ADDRESS, SERVER, StaffKeys, StaffRig
 from support.world import World
 
 from octy_middleware.clock import uuid7
-from octy_worker.access.login_text import InvalidLoginError, LoginText, normalize_server
-from octy_worker.access.logins import claimed_handle, record_refusal
+from octy_worker.access.factor_kinds import FactorKind
+from octy_worker.access.login_text import InvalidServerError, LoginText, normalize_server
+from octy_worker.access.logins import record_refusal
 from octy_worker.access.members import StaffState
-from octy_worker.access.receipts import HARDWARE_KEY, Evidence
+from octy_worker.access.proofs import Evidence
 from octy_worker.access.roles import Role
-from octy_worker.access.sessions import MAX_LIFETIME, SessionEndedError, SessionKind
+from octy_worker.access.sessions import IDLE_TIMEOUT, MAX_LIFETIME, SessionEndedError, SessionKind
+from octy_worker.access.signed_text import InvalidTextError
 from octy_worker.audit import repository as audit
-from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
 NOW = float(int(time.time()))
 
@@ -32,12 +34,6 @@ def staff_keys(tmp_path_factory: pytest.TempPathFactory) -> StaffKeys:
 @pytest.fixture
 def rig(world: World, staff_keys: StaffKeys) -> StaffRig:
     return StaffRig(world, staff_keys, NOW)
-
-
-def refusal(call: Callable[..., object], *values: object, **options: object) -> str:
-    with pytest.raises(RefusedSignatureError) as refused:
-        call(*values, **options)
-    return str(refused.value)
 
 
 def ending(rig: StaffRig, token: str, *, at: float = 0, source: str = ADDRESS) -> str:
@@ -65,19 +61,19 @@ def test_key_that_verified_its_user_needs_no_code(rig: StaffRig) -> None:
     assert "second factor is missing" in refusal(rig.receive, body, touched)
     verified = Evidence(token.sign(certificate, body, b"octy-login"), source=ADDRESS)
     _, opened = rig.receive(body, verified)
-    assert opened.factor == HARDWARE_KEY
+    assert opened.factor == FactorKind.HARDWARE_KEY
     assert opened.expires_at.timestamp() == NOW + 3600, "the certificate ends before twelve hours"
 
 
 TEXTS = [
-    ("another server", {"server": "https://evil.example"}, "this server is https://staff.example.com"),
+    ("another server", {"server": "https://evil.example"}, "and this is https://staff.example.com"),
     ("another installation", {"installation": "f" * 16}, "another installation"),
     ("signed long ago", {"issued_at": int(NOW) - 301}, "more than 5 minutes ago"),
     ("signed in the future", {"issued_at": int(NOW) + 301}, "more than 5 minutes ago"),
-    ("a nonce of nobody", {"nonce": f"{int(NOW)}.{'0' * 32}.s1${'0' * 64}"}, "not one of this server"),
+    ("a made-up nonce", {"nonce": f"{int(NOW)}.{'0' * 32}.s1${'0' * 64}"}, "not one of this server"),
     ("no nonce", {"nonce": ""}, "not one of this server"),
     ("another person", {"handle": "vic"}, "not issued to vic"),
-    ("nobody", {"handle": "eve"}, "not issued to eve"),
+    ("unknown person", {"handle": "eve"}, "not issued to eve"),
 ]
 
 
@@ -86,6 +82,10 @@ def test_log_in_with_another_text_is_refused(rig: StaffRig, fields: dict[str, ob
     body = rig.login_text(**fields)  # type: ignore[arg-type]
     assert why in refusal(rig.receive, body, rig.evidence(body))
     assert rig.world.rows("SELECT COUNT(*) FROM staff_session") == [(0,)]
+
+
+def test_signed_text_of_another_form_is_refused(rig: StaffRig) -> None:
+    assert "it is no log-in text in canonical form" in refusal(rig.receive, b"{}", rig.evidence(b"{}"))
 
 
 def test_nonce_opens_one_session_within_its_minute(rig: StaffRig) -> None:
@@ -223,6 +223,7 @@ def test_sessions_are_listed_and_all_of_a_person_are_ended(rig: StaffRig) -> Non
             source=ADDRESS,
             kind=SessionKind.BROWSER,
             now=NOW + 1,
+            nonce="browser:1",
         )
         listed = [one.id for one in rig.sessions.active(session, now=NOW + 2)]
         assert listed[0] == browser.id
@@ -230,13 +231,13 @@ def test_sessions_are_listed_and_all_of_a_person_are_ended(rig: StaffRig) -> Non
         assert rig.sessions.end_all(session, "ada", by="amy", now=NOW + 2) == 2
         assert [one.handle for one in rig.sessions.active(session, now=NOW + 3)] == ["vic"]
         assert rig.sessions.active(session, now=NOW + 3, handle="ada") == []
+        assert rig.sessions.active(session, now=NOW + IDLE_TIMEOUT) == [], "none was used"
+        rig.sessions.touch(session, browser.id, NOW + 3)
+        assert browser.id not in [one.id for one in rig.sessions.active(session, now=NOW + 4)], "it has ended"
     assert "was ended" in ending(rig, browser_token, at=3)
 
 
 def test_refused_log_in_is_recorded_under_the_handle_that_it_claims(rig: StaffRig) -> None:
-    body = rig.login_text(handle="vic")
-    assert claimed_handle(body) == "vic"
-    assert claimed_handle(b"{}") is None
     with rig.world.database.write_session() as session:
         record_refusal(session, "vic", source=ADDRESS, reason="no", now=NOW)
         *_granted, entry = audit.entries(session, subject="vic")
@@ -250,7 +251,7 @@ INVALID_TEXTS = [b"", b"{}", b"[]", b'{"handle":"ada"}', b"[" * 4000, b"x" * 500
 
 @pytest.mark.parametrize("data", INVALID_TEXTS)
 def test_every_other_form_of_a_log_in_text_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidLoginError):
+    with pytest.raises(InvalidTextError):
         LoginText.from_bytes(data)
 
 
@@ -259,9 +260,9 @@ def test_every_other_form_of_a_log_in_text_is_refused(data: bytes) -> None:
 )
 def test_log_in_text_with_an_invalid_field_is_refused(rig: StaffRig, fields: dict[str, object]) -> None:
     values = json.loads(rig.login_text())
-    with pytest.raises(InvalidLoginError):
+    with pytest.raises(InvalidTextError):
         LoginText.from_bytes(json.dumps({**values, **fields}, sort_keys=True, separators=(",", ":")).encode())
-    with pytest.raises(InvalidLoginError):
+    with pytest.raises(InvalidTextError):
         LoginText.from_bytes(json.dumps(values).encode())
 
 
@@ -284,7 +285,7 @@ def test_server_url_has_one_form(given: str, normal: str) -> None:
     ["http://staff.example.com", "staff.example.com", "ftp://x", "https://a@b", "https://x?y", "https://[x", ""],
 )
 def test_url_that_is_no_server_or_not_encrypted_is_refused(given: str) -> None:
-    with pytest.raises(InvalidLoginError):
+    with pytest.raises(InvalidServerError):
         normalize_server(given)
 
 

@@ -24,9 +24,9 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.bulk_sql import run
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts, Unproven
+from octy_worker.access.proofs import BreakGlass, Evidence, NoProofs, Unproven
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
-from octy_worker.access.unproven_receipts import UnprovenReceipts
 from octy_worker.dev.temporal_server import find_temporal
 from octy_workflows.messages import RefusalReason, WorkflowKind, incident_workflow_id
 from octy_workflows.order_content import STAFF_DECISION
@@ -63,7 +63,7 @@ class Office:
     def receive(self, order: Order) -> str:
         """Have it received as the staff API does, while nothing of Temporal is needed."""
         rig = self.rig
-        receipts = OrderReceipts(INSTALLATION, rig.keys.authorities(), rig.members, rig.macs)
+        receipts = rig.receipts()
         proof = Evidence(rig.keys.keys[order.actor].sign(order.to_bytes()), rig.code(self.at))
         with rig.world.database.write_session() as session:
             return receipts.receive(session, order.to_bytes(), proof, self.at).order.order_id
@@ -127,7 +127,7 @@ def unproven(office: Office) -> str:
     """A row as a worker with OCTY_STAFF_AUTH=off would write it."""
     order = office.order("amy")
     with office.rig.world.database.write_session() as session:
-        UnprovenReceipts(INSTALLATION).receive(session, order.to_bytes(), Unproven(), NOW)
+        OrderReceipts(INSTALLATION, NoProofs()).receive(session, order.to_bytes(), Unproven(), NOW)
     return order.order_id
 
 
@@ -247,7 +247,7 @@ def test_order_that_waited_for_more_than_a_day_ends_and_the_workflow_goes_on(
 ) -> None:
     then = NOW - 25 * 3600
     late = replace(office.order(), order_id=uuid7(then), issued_at=int(then))
-    receipts = OrderReceipts(INSTALLATION, office.rig.keys.authorities(), office.rig.members, office.rig.macs)
+    receipts = office.rig.receipts()
     with office.rig.world.database.write_session() as session:
         receipts.receive(session, late.to_bytes(), BreakGlass(), then)  # no certificate is valid for so long
 

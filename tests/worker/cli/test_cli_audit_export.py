@@ -18,7 +18,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import Unproven
+from octy_worker.access.proofs import Unproven
 from octy_worker.access.roles import Action
 from octy_worker.audit.checkpoints import public_keys
 from octy_worker.cli import audit_export, audit_verify

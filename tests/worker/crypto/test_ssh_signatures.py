@@ -4,8 +4,10 @@ import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.ssh_keys import SoftToken, SshKey, armor, wire_of
@@ -20,7 +22,7 @@ from octy_worker.crypto.ssh_certificates import (
     fingerprint_of,
 )
 from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
-from octy_worker.crypto.ssh_wire import string
+from octy_worker.crypto.ssh_wire import string, verify_raw
 
 NOW = time.time()
 ORDER = b'{"action":"decide"}'
@@ -125,6 +127,25 @@ def test_certificate_is_refused(
     assert why in refusal(key.sign(ORDER), accepting(authority))
 
 
+FIELDS: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "options in another order",
+        {"options": string(b"verify-required") + string(b"") + string(b"source-address") + string(string(b"::/0"))},
+        "the certificate is malformed",
+    ),
+    ("option without a value", {"options": string(b"verify-required")}, "the certificate is malformed"),
+    ("empty source-address", {"options": string(b"source-address") + string(string(b" "))}, "source-address is empty"),
+    ("principal that is no text", {"principals": (b"\xff",)}, "the certificate is malformed"),
+]
+
+
+@pytest.mark.parametrize(("fields", "why"), [row[1:] for row in FIELDS], ids=[row[0] for row in FIELDS])
+def test_certificate_that_openssh_does_not_make_is_refused(authority: SshKey, fields: dict[str, Any], why: str) -> None:
+    token = SoftToken()
+    certificate = token.certificate(authority, after=int(NOW) - 60, before=int(NOW) + 3600, **fields)
+    assert why in refusal(token.sign(certificate, ORDER), accepting(authority))
+
+
 def test_certificate_of_another_authority_is_refused(ada: SshKey, new_key: Callable[..., SshKey]) -> None:
     assert "is not in OCTY_STAFF_CA_KEYS" in refusal(ada.sign(ORDER), accepting(new_key()))
 
@@ -165,6 +186,22 @@ def test_revoked_certificate_is_refused(ada: SshKey, authority: SshKey, entry: s
 def test_signature_in_another_namespace_or_over_another_message_is_refused(ada: SshKey, authority: SshKey) -> None:
     assert "signed for 'octy-login'" in refusal(ada.sign(ORDER, "octy-login"), accepting(authority))
     assert "does not match" in refusal(ada.sign(ORDER), accepting(authority), message=ORDER + b" ")
+
+
+def test_signature_with_another_hash_or_algorithm_is_refused(ada: SshKey, authority: SshKey) -> None:
+    signed = _unarmored(ada.sign(ORDER))
+    other_hash = signed.replace(string(b"sha512"), string(b"sha1"))
+    assert "its hash algorithm is not accepted" in refusal(armor(other_hash), accepting(authority))
+    before, algorithm, after = signed.rpartition(b"ssh-ed25519")
+    other_algorithm = before + algorithm[::-1] + after
+    assert "does not match" in refusal(armor(other_algorithm), accepting(authority))
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0\0\0\1", string(b"\1") * 3])
+def test_raw_signature_that_is_none_does_not_match(new_key: Callable[..., SshKey], raw: bytes) -> None:
+    key = wire_of(new_key("-t", "ecdsa", "-b", "256").public)
+    with pytest.raises(InvalidSignature):
+        verify_raw(key, b"ecdsa-sha2-nistp256", raw, ORDER)
 
 
 def test_signature_of_another_certified_key_is_refused(

@@ -4,11 +4,13 @@ import time
 from pathlib import Path
 
 import pytest
-from support.ssh_keys import SoftToken, SshKey, ssh_agent, ssh_keygen
+from support.ssh_keys import SoftToken, SshKey, armor, ssh_agent, ssh_keygen
 
-from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
+from octy_worker.crypto import ssh_signer
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, Revocations
 from octy_worker.crypto.ssh_signatures import claims_verified_user, verify_signature
 from octy_worker.crypto.ssh_signer import find_signer
+from octy_worker.crypto.ssh_wire import string
 from octy_worker.errors import CommandError
 
 
@@ -53,6 +55,8 @@ def test_token_that_verified_its_user_is_seen_in_the_signature(ada: SshKey, auth
     flags = {0x05: True, 0x01: False}
     assert {flag: claims_verified_user(token.sign(certificate, b"text", flags=flag)) for flag in flags} == flags
     assert not claims_verified_user(ada.sign(b"text"))
+    with pytest.raises(RefusedSignatureError, match="malformed"):
+        claims_verified_user(armor(b"SSHSIG" + (1).to_bytes(4, "big") + string(b"") * 5))
 
 
 def test_ed25519_file_signs_where_openssh_is_not_installed(
@@ -103,3 +107,13 @@ def test_what_is_missing_is_named_with_what_to_do(
     assert "ssh-keygen did not sign" in failure(signer.sign, b"text", "octy-order")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "ssh-keygen is not installed" in failure(signer.sign, b"text", "octy-order")
+    assert "ssh-add is not installed" in failure(find_signer, None)
+
+
+def test_agent_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ssh-add"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(ssh_signer, "_TIMEOUT", 0.2)
+    assert "ssh-add did not answer within 0.2 s" in failure(find_signer, None)

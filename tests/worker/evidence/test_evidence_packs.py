@@ -27,11 +27,11 @@ from support.world import INSTALLATION, World
 from octy_middleware.clock import uuid7
 from octy_middleware.db.models import Account, StaffOrder
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.access import receipts
+from octy_worker.access import proofs
 from octy_worker.access.factor_rows import BOOTSTRAP
 from octy_worker.access.members import Members, StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Evidence, Proof
+from octy_worker.access.proofs import BreakGlass, Evidence, Proof
 from octy_worker.access.roles import Action, Role
 from octy_worker.audit import repository
 from octy_worker.audit.checkpoints import public_keys
@@ -591,7 +591,7 @@ def by_an_untouched_token(rig: EvidenceRig, patch: pytest.MonkeyPatch) -> None:
     def believing(*values: object, **options: object) -> object:
         return replace(verify_signature(*values, **options), user_verified=True)  # type: ignore[arg-type]
 
-    patch.setattr(receipts, "verify_signature", believing)
+    patch.setattr(proofs, "verify_signature", believing)
     extended(rig, lambda order: Evidence(token.sign(certificate, order.to_bytes(), flags=0x01), source=ADDRESS))
 
 

@@ -16,7 +16,8 @@ from octy_middleware.db.database import Database
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.logins import LoginStep, record_refusal
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, OrderReceipts
+from octy_worker.access.proofs import BreakGlass
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.observability.metrics import collector, staff
@@ -38,7 +39,7 @@ def rig(world: World, keys: StaffKeys, monkeypatch: pytest.MonkeyPatch) -> Staff
 
 
 def receipts_of(rig: StaffRig) -> OrderReceipts:
-    return OrderReceipts(INSTALLATION, rig.keys.authorities(), rig.members, rig.macs)
+    return rig.receipts()
 
 
 def reading(rig: StaffRig) -> Read:

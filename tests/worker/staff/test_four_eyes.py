@@ -1,5 +1,6 @@
 """Orders by command on the host, really signed; four eyes, break glass, and what is refused without a proof."""
 
+import hashlib
 import json
 import threading
 import time
@@ -19,7 +20,8 @@ from octy_worker.access.break_glass import BrokenGlass, unacknowledged
 from octy_worker.access.members import BOOTSTRAP, StaffState
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Evidence, OrderReceipts
+from octy_worker.access.proofs import BreakGlass, Evidence
+from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action, Role
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.staff.break_glass import tell_admins
@@ -128,6 +130,10 @@ HIDDEN = {
         "DELETE FROM staff_order",
         "UPDATE audit_entry SET detail = NULL, salt = NULL",
     ],
+    "the order is deleted, its detail replaced by no JSON": [
+        "DELETE FROM staff_order",
+        f"UPDATE audit_entry SET detail = 'x', salt = '', commitment = '{hashlib.sha256(b'x').hexdigest()}'",
+    ],
     "the entry is deleted": ["DELETE FROM audit_entry WHERE action = 'order.received'"],
     "the order is made one of many": ["UPDATE staff_order SET part_of = 'x'"],
     "an acknowledgement is written": [
@@ -154,6 +160,13 @@ def test_break_glass_is_not_hidden_by_sql(host: Host, statements: list[str]) -> 
     found = host.broken_glass()
     assert ids(found) == [order_id]
     assert found[0].hidden == any("staff_order" in one and "INSERT" not in one for one in statements)
+
+
+def test_deleted_order_of_another_proof_is_no_break_glass(host: Host) -> None:
+    host.revoke("kim").must()
+    with host.rig.world.database.write() as connection:
+        run(connection, "DELETE FROM staff_order")
+    assert host.broken_glass() == []
 
 
 def test_hidden_break_glass_is_acknowledged_too_and_an_unused_acknowledgement_does_not_count(host: Host) -> None:
@@ -256,8 +269,7 @@ def test_refused_order_whose_state_is_set_back_by_sql_is_not_used(host: Host) ->
 
 
 def receipts_of(host: Host, *four_eyes: Action) -> OrderReceipts:
-    rig = host.rig
-    return OrderReceipts(INSTALLATION, rig.keys.authorities(), rig.members, rig.macs, four_eyes=four_eyes)
+    return host.rig.receipts(*four_eyes)
 
 
 def use_refusal(host: Host, receipts: OrderReceipts, order: Order) -> str:
@@ -288,6 +300,16 @@ def test_order_waits_until_a_second_person_approves_it(host: Host) -> None:
     assert host.state() == "retired"
     again = host.run("amy", *approve, step=1, **FOUR_EYES).must(3)
     assert "does not wait for an approval: it is used" in again.stderr
+
+
+def test_order_that_waits_is_approved_also_where_staff_auth_was_switched_off(host: Host) -> None:
+    host.revoke("kim", **FOUR_EYES).must(5)
+    [(order_id,)] = host.rig.world.rows("SELECT id FROM staff_order")
+    approve = ("orders", "approve", order_id, "--yes")
+    own = host.octy(*approve, OCTY_STAFF_AUTH="off", OCTY_ACTOR="kim").must(3)
+    assert "by somebody else than its author" in own.stderr
+    host.octy(*approve, OCTY_STAFF_AUTH="off", OCTY_ACTOR="amy").must()
+    assert host.state() == "retired"
 
 
 def test_unapproved_order_set_to_received_by_sql_is_refused(host: Host) -> None:

@@ -121,7 +121,7 @@ def test_enrolment_without_a_valid_signature_opens_no_transaction_and_is_counted
     api: StaffApi, key: SshKey, signature: str
 ) -> None:
     unsigned = {**request(key, "made-up", server="https://evil.example"), "signature": signature}
-    with api.rig.world.database.write_session():  # nobody else can write
+    with api.rig.world.database.write_session():  # no other connection can write
         statuses = [api.post("/enroll", unsigned).status_code for _ in range(6)]
     assert statuses == [403] * 5 + [429]
     assert api.rig.world.rows("SELECT COUNT(*) FROM audit_entry WHERE action = 'login.refused'") == [(0,)]

@@ -15,13 +15,14 @@ from support.staff_site import StaffSite, serving_site
 from support.world import World
 
 from octy_worker.access.browser_logins import CODE_TTL, RefusedCodeError
+from octy_worker.access.logins import LoginStep
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Order
 from octy_worker.access.roles import Action, Role
-from octy_worker.access.sessions import IDLE_TIMEOUT, SessionKind
+from octy_worker.access.sessions import IDLE_TIMEOUT
 from octy_worker.mail.facts.digest import FailedLoginFacts
 from octy_worker.staff.acts import ACTS
-from octy_worker.staff_api.attempts import RefusedLoginError, judge_browser_code
+from octy_worker.staff_api.attempts import UNKNOWN, RefusedLoginError, judge_person
 from octy_worker.staff_api.login_notices import INTERVAL, FailedLoginNotices
 from octy_worker.staff_api.pages.access import LOGIN_COOKIE, SESSION_COOKIE
 
@@ -116,7 +117,7 @@ def test_session_of_a_command_is_no_session_of_a_browser(site: StaffSite, browse
     def open_session(session: Any) -> str:
         member = site.staff.members.require_active(session, "ada", Role.VIEWER)
         token, _ = site.office.sessions.open(
-            session, member, certificate, factor="x", source="", now=site.now, kind=SessionKind.CLI
+            session, member, certificate, factor="x", source="", now=site.now, nonce="n"
         )
         return token
 
@@ -197,7 +198,7 @@ def type_codes(site: StaffSite, addresses: range) -> int:
 
     for number in addresses:
         with pytest.raises(RefusedLoginError):
-            judge_browser_code(site.office, f"192.0.2.{number}", refuse)
+            judge_person(site.office, UNKNOWN, f"192.0.2.{number}", refuse, step=LoginStep.CODE)
     return site.audited().count(("login.refused", "(unknown)"))
 
 
@@ -210,7 +211,7 @@ def test_wrong_codes_from_many_addresses_do_not_fill_the_audit_log(site: StaffSi
 def test_wrong_code_opens_no_transaction_unless_it_is_recorded(site: StaffSite, browser: StaffBrowser) -> None:
     link = site.link()
     type_codes(site, range(100))
-    with site.world.database.write_session():  # nobody else can write
+    with site.world.database.write_session():  # no other connection can write
         for path in ("/staff/login", link):
             assert "the code is wrong" in browser.post(path, code="AAAAA-AAAAA").text
 

@@ -15,7 +15,7 @@ from octy_worker.access.roles import Role
 from octy_worker.access.sessions import IDLE_TIMEOUT
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff_api.pages.access import SESSION_COOKIE
-from octy_worker.staff_api.pages.renderer import script_response
+from octy_worker.staff_api.pages.renderer import SCRIPT, read_file
 
 pytestmark = pytest.mark.needs(PROGRAM)
 
@@ -306,7 +306,7 @@ def test_page_of_another_origin_gets_no_signature_and_sends_no_order(site: Staff
     enrolled.page.get_by_role("button", name="Win").click()
     enrolled.page.get_by_role("heading", name="This request was not sent by our page").wait_for()
     enrolled.page.unroute(f"{evil}/**")
-    script = f"<script>{script_response().body.decode()}</script>"
+    script = f"<script>{read_file(SCRIPT)}</script>"
     body = re.sub(r"<script.*?</script>", "", page) + script
     enrolled.page.route(f"{evil}/**", lambda route: route.fulfill(body=body, content_type="text/html"))
     enrolled.page.goto(f"{evil}/")

@@ -1,5 +1,6 @@
 """The staff API: log-in, sessions, who may read what, and that no route answers without a session."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -7,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 from starlette.routing import Route
+from starlette.types import Message
 from support.ssh_keys import wire_of
 from support.staff_api_rig import StaffApi
 from support.staff_rig import ADDRESS, SERVER, StaffKeys
 from support.world import INSTALLATION, World
 
 from octy_middleware.clock import uuid7
-from octy_middleware.errors import ConfigurationError
+from octy_middleware.errors import ConfigurationError, DatabaseUnavailableError
 from octy_worker.access.members import StaffState
 from octy_worker.access.orders import Namespace, Order
 from octy_worker.access.roles import Action, Role
@@ -21,9 +23,11 @@ from octy_worker.access.sessions import SessionKind
 from octy_worker.audit import repository as audit
 from octy_worker.errors import RefusedError, UnavailableError, UsageError, WaitsForApprovalError
 from octy_worker.mail.facts.digest import FailedLoginFacts
+from octy_worker.staff.context import StaffContext
 from octy_worker.staff_api.app import serve_endpoint
 from octy_worker.staff_api.endpoints import SMALL_BODY, Endpoint
 from octy_worker.staff_api.login_notices import FailedLoginNotices
+from octy_worker.staff_api.pages.app import staff_page_routes
 from octy_worker.staff_api.process import check_settings
 from octy_worker.staff_api.wire import Nothing, WireError, describe_error, rebuild_error
 
@@ -129,7 +133,7 @@ def test_session_of_a_browser_is_no_session_of_a_command(api: StaffApi, staff_ke
     with api.rig.world.database.write_session() as session:
         token, _ = api.office.sessions.open(
             session, api.rig.members.require(session, "ada"), staff_keys.authorities().verify(certificate, now=NOW),
-            factor="passkey-1", source=ADDRESS, now=NOW, kind=SessionKind.BROWSER,
+            factor="passkey-1", source=ADDRESS, now=NOW, nonce="n", kind=SessionKind.BROWSER,
         )  # fmt: skip
     answer = api.post("/incidents/list", token=token)
     assert answer.status_code == 401
@@ -139,7 +143,7 @@ def test_session_of_a_browser_is_no_session_of_a_command(api: StaffApi, staff_ke
 def test_refused_log_in_says_why_and_is_recorded(api: StaffApi) -> None:
     answer = api.post("/login", api.login_request(server="https://evil.example"))
     assert answer.status_code == 403
-    assert "this server is https://staff.example.com" in answer.json()["error"]["message"]
+    assert "and this is https://staff.example.com" in answer.json()["error"]["message"]
     with api.rig.world.database.read_session() as session:
         (entry,) = (one for one in audit.entries(session, subject="ada") if one.action.startswith("login"))
     assert (entry.action, entry.actor) == ("login.refused", "ada")
@@ -164,7 +168,7 @@ def test_failed_log_ins_are_delayed_by_handle_and_source_and_lock_nobody_out(api
 
 def test_log_in_without_a_valid_signature_opens_no_transaction_and_is_counted(api: StaffApi) -> None:
     unsigned = {**api.login_request(), "signature": "x"}
-    with api.rig.world.database.write_session():  # nobody else can write
+    with api.rig.world.database.write_session():  # no other connection can write
         statuses = [api.post("/login", unsigned).status_code for _ in range(6)]
     assert statuses == [403] * 5 + [429]
     with api.rig.world.database.read_session() as session:
@@ -254,7 +258,7 @@ BODIES: list[tuple[str, Callable[[StaffApi], object], int, str]] = [
     ("list", lambda _api: [], 400, "the body"),
     ("missing", lambda _api: {"text": "x"}, 400, "signature: Field required"),
     ("type", lambda _api: {"text": 7, "signature": "", "code": ""}, 400, "text: Input should be a valid string"),
-    ("text", lambda _api: {"text": "{}", "signature": ""}, 400, "not a log-in text"),
+    ("text", lambda _api: {"text": "{}", "signature": ""}, 400, "no log-in text"),
     ("too large", lambda _api: b"x" * (SMALL_BODY + 1), 413, "more than 32768 bytes"),
     ("no signature", lambda api: {**api.login_request(), "signature": "x"}, 403, "not an SSH signature"),
 ]
@@ -286,6 +290,76 @@ def test_unexpected_error_is_answered_without_its_text(api: StaffApi, caplog: py
     assert (answer.status_code, answer.json()["error"]["kind"]) == (500, "failed")
     assert "division" not in answer.text
     assert "ZeroDivisionError" in caplog.text
+
+
+UNEXPECTED = [
+    (ConfigurationError("OCTY_X is not set"), 400, "usage", None),
+    (DatabaseUnavailableError("no database"), 503, "unavailable", "30"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "kind", "wait"), UNEXPECTED)
+def test_error_of_the_host_is_answered_with_what_to_do(
+    api: StaffApi, error: Exception, status: int, kind: str, wait: str | None
+) -> None:
+    def fail() -> StaffContext:
+        raise error
+
+    token = api.log_in()
+    api.office.context = fail  # type: ignore[method-assign]
+    answer = api.post("/incidents/list", token=token)
+    assert (answer.status_code, answer.json()["error"]) == (status, {"kind": kind, "message": str(error)})
+    assert answer.headers.get("Retry-After") == wait
+
+
+def test_client_that_disconnects_is_no_error(api: StaffApi, caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[Message] = []
+
+    async def disconnect() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    path = "/staff/v1/login/nonce"
+    request = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b"", "scheme": "https"}
+    asyncio.run(api.app(request, disconnect, send))
+    assert sent[0]["status"] == 400
+    assert caplog.text == ""
+
+
+def test_health_needs_neither_session_nor_database(api: StaffApi) -> None:
+    api.rig.world.database.close()
+    assert api.call("GET", "/healthz").json() == {"status": "ok"}
+
+
+ORDERS: list[tuple[str, Callable[[StaffApi], dict[str, str]], int, str]] = [
+    ("no order", lambda _api: {"body": "{}"}, 400, "fields of an order"),
+    ("of somebody else", lambda api: submission(api, "vic"), 409, "the order is by vic, and the session is of ada"),
+]
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/receive", "/orders/pending"])
+@pytest.mark.parametrize(("make", "status", "why"), [row[1:] for row in ORDERS], ids=[row[0] for row in ORDERS])
+def test_session_hands_in_orders_of_its_own_person_alone(
+    api: StaffApi, path: str, make: Callable[[StaffApi], dict[str, str]], status: int, why: str
+) -> None:
+    answer = api.post(path, {"submission": make(api)}, api.log_in())
+    assert (answer.status_code, why in answer.json()["error"]["message"]) == (status, True), answer.text
+
+
+def test_order_that_is_too_old_to_be_signed_does_not_wait(api: StaffApi) -> None:
+    token, given = api.log_in(), submission(api)
+    api.rig.now += 301
+    answer = api.post("/orders/pending", {"submission": given}, token)
+    assert (answer.status_code, "another installation, person or time" in answer.text) == (409, True)
+
+
+def test_no_pages_are_served_at_an_ip_address(api: StaffApi, caplog: pytest.LogCaptureFixture) -> None:
+    api.settings = api.settings.model_copy(update={"staff_url": "https://192.0.2.1"})
+    api.restart()
+    assert staff_page_routes(api.settings, api.office) == []
+    assert "passkeys need a host name" in caplog.text
 
 
 def test_description_names_every_route_and_every_action(api: StaffApi) -> None:
@@ -321,6 +395,7 @@ def test_error_is_rebuilt_on_the_client(error: Exception) -> None:
 
 SETTINGS = [
     ({"staff_url": ""}, "OCTY_STAFF_URL is not set"),
+    ({"staff_url": "http://staff.example.com"}, "OCTY_STAFF_URL: .* is not encrypted"),
     ({"staff_host": "0.0.0.0"}, "listens on loopback only"),
     ({"staff_certificate": "/nowhere"}, "OCTY_STAFF_CERTIFICATE and OCTY_STAFF_PRIVATE_KEY can't be used"),
     ({"staff_keys": None}, "OCTY_STAFF_KEYS is not set"),

@@ -11,19 +11,25 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import StaffOrder
-from octy_worker.access.members import Members
 from octy_worker.access.order_states import BREAK_GLASS, ORDER_TTL, OrderState, UnusableOrderError
 from octy_worker.access.orders import Order
-from octy_worker.access.roles import Action, required_role
+from octy_worker.access.roles import Action, Role, required_role
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_workflows.messages import RefusalReason
 
 
 class Approvals:
-    """Judges approvals in the caller's transaction. `verify` returns what a row's order says, if the row is right."""
+    """Judges approvals in the caller's transaction. `verify` returns what a row's order says, if the row is right.
 
-    def __init__(self, members: Members, verify: Callable[[Session, StaffOrder], Order]) -> None:
-        self._members = members
+    `require_active` raises RefusedSignatureError for a person who may not act in a role now.
+    """
+
+    def __init__(
+        self,
+        require_active: Callable[[Session, str, Role], None],
+        verify: Callable[[Session, StaffOrder], Order],
+    ) -> None:
+        self._require_active = require_active
         self._verify = verify
 
     def approve(self, session: Session, approval: Order, now: float) -> Order:
@@ -71,7 +77,7 @@ class Approvals:
             raise RefusedSignatureError("an order is approved by somebody else than its author")
         if approval.fields.get("digest") != order.digest():
             raise RefusedSignatureError("the approval is about another content of the order")
-        self._members.require_active(session, approval.actor, required_role(order.action, order.fields))
+        self._require_active(session, approval.actor, required_role(order.action, order.fields))
 
 
 def _refuse_break_glass(row: StaffOrder | None) -> None:

@@ -3,7 +3,6 @@
 Only what OCTY_STAFF_CA_KEYS lists is trusted: a key that somebody writes into the database signs nothing that counts.
 """
 
-import base64
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +13,12 @@ from sqlmodel import Session, col, select
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import AuditEntry, StaffAuthority
 from octy_worker.access.members import Member, StaffState
-from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.row_macs import RowCodes, RowMacs
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_authority import authority_line, issue_certificate, new_authority_key
 from octy_worker.crypto.ssh_certificates import fingerprint_of
+from octy_worker.crypto.ssh_wire import wire_of
 from octy_worker.errors import RefusedError, UsageError
 
 ISSUED = "certificate.issued"
@@ -37,7 +37,7 @@ class AuthorityKey:
     @property
     def fingerprint(self) -> str:
         """The fingerprint, as `ssh-keygen -l` shows it."""
-        return fingerprint_of(base64.b64decode(self.public_key.split()[1]))
+        return fingerprint_of(wire_of(self.public_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class BuiltInAuthority:
     """Makes keys and certificates in the caller's transaction, which must be an exclusive write."""
 
     def __init__(self, macs: RowMacs, sealer: Sealer) -> None:
-        self._macs = macs
+        self._codes = RowCodes(macs, "staff_authority", _SEALED)
         self._sealer = sealer
 
     def keys(self, session: Session) -> list[AuthorityKey]:
@@ -74,14 +74,19 @@ class BuiltInAuthority:
     def add_key(self, session: Session, *, by: str, now: float) -> AuthorityKey:
         """Make a key; it signs from now on."""
         private_key, key_id = new_authority_key(), uuid7(now)
-        sealed = self._sealer.seal(private_key, f"authority:{key_id}")
-        row = {"id": key_id, "public_key": authority_line(private_key), "private_key": sealed}
-        values = {**row, "last_serial": self._last_serial(session), "mac": self._macs.make("staff_authority", row)}
-        session.connection().execute(insert(StaffAuthority), {**values, "created_at": utc(now)})
-        audit.append(
-            session, "authority.added", actor=by, subject=key_id, detail={"public_key": row["public_key"]}, now=now
+        row = StaffAuthority(
+            id=key_id,
+            public_key=authority_line(private_key),
+            private_key=self._sealer.seal(private_key, f"authority:{key_id}"),
+            last_serial=self._last_serial(session),
+            created_at=utc(now),
+            mac="",
         )
-        return AuthorityKey(key_id, row["public_key"], utc(now))
+        session.connection().execute(insert(StaffAuthority), {**row.model_dump(), "mac": self._codes.make(row)})
+        audit.append(
+            session, "authority.added", actor=by, subject=key_id, detail={"public_key": row.public_key}, now=now
+        )
+        return AuthorityKey(key_id, row.public_key, row.created_at)
 
     def issue(
         self, session: Session, member: Member, public_key: str, *, lifetime: float, by: str, now: float
@@ -119,10 +124,7 @@ class BuiltInAuthority:
 
     def _rows(self, session: Session) -> list[StaffAuthority]:
         rows = session.exec(select(StaffAuthority).order_by(StaffAuthority.id)).all()
-        return [row for row in rows if self._is_right(row)]
-
-    def _is_right(self, row: StaffAuthority) -> bool:
-        return self._macs.is_right(row.mac, "staff_authority", {name: getattr(row, name) for name in _SEALED})
+        return [row for row in rows if self._codes.is_right(row)]
 
     @staticmethod
     def _last_serial(session: Session) -> int:

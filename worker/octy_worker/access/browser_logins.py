@@ -5,21 +5,20 @@ that waits; from then on the log-in belongs to the cookie of that browser. One c
 is finished by one conditional UPDATE.
 """
 
-import base64
-import hashlib
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import ColumnElement, delete, insert, update
 from sqlmodel import Session, col, select
 
-from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
+from octy_middleware.clock import RandomBytes, utc, uuid7
 from octy_middleware.db.models import Staff, StaffBrowserLogin
 from octy_worker.access.members import Member, Members, StaffState
-from octy_worker.access.row_macs import RowMacs
-from octy_worker.canonical_json import JsonValue
+from octy_worker.access.row_macs import RowCodes, RowMacs
+from octy_worker.access.tokens import hash_of
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, UserCertificate
+from octy_worker.crypto.ssh_wire import wire_of
 
 CODE_TTL = 60.0
 """Seconds in which a code can be typed in, once."""
@@ -33,7 +32,9 @@ _CODE_LENGTH = 10  # characters, 50 random bits
 _KEPT = 3600.0  # seconds after the end
 _WRONG_CODE = "the code is wrong, was used, or is older than a minute; get a new one"
 _USED = "this log-in was used already; begin again"
-_FIELDS = ("id", "staff_id", "certificate", "nonce_hash", "code_hash", "cookie_hash", "challenge", "state")
+_SEALED = (
+    "id", "staff_id", "certificate", "nonce_hash", "code_hash", "cookie_hash", "challenge", "state", "expires_at",
+)  # fmt: skip
 
 
 class RefusedCodeError(RefusedSignatureError):
@@ -73,6 +74,7 @@ class BrowserLogins:
         self._authorities = authorities
         self._members = members
         self._macs = macs
+        self._codes = RowCodes(macs, "staff_browser_login", _SEALED)
         self._random_bytes = random_bytes
 
     def start(self, session: Session, handle: str, certificate: UserCertificate, *, nonce: str, now: float) -> str:
@@ -80,7 +82,7 @@ class BrowserLogins:
 
         Raises RefusedSignatureError when it was used before, and for a person who may not log in.
         """
-        member, nonce_hash = self._present(session, handle), _hash(nonce)
+        member, nonce_hash = self._present(session, handle), hash_of(nonce)
         used = select(StaffBrowserLogin.id).where(StaffBrowserLogin.nonce_hash == nonce_hash)
         if session.exec(used).first() is not None:
             raise RefusedSignatureError("this log-in was used before; log in again")
@@ -98,14 +100,14 @@ class BrowserLogins:
             expires_at=utc(now + CODE_TTL),
             mac="",
         )
-        session.connection().execute(insert(StaffBrowserLogin), {**row.model_dump(), "mac": self._mac(row)})
+        session.connection().execute(insert(StaffBrowserLogin), {**row.model_dump(), "mac": self._codes.make(row)})
         return f"{code[:5]}-{code[5:]}"
 
     def check_code(self, session: Session, code: str, now: float) -> tuple[StaffBrowserLogin, str]:
         """Return the log-in that waits for a code, and whose it is, without a write. Raises RefusedCodeError."""
         code_hash = self._hash_code(code.upper().translate(_MISREAD))
-        row = session.exec(select(StaffBrowserLogin).where(StaffBrowserLogin.code_hash == code_hash)).first()
-        if row is None or not self._is_right(row):
+        row = self._row(session, col(StaffBrowserLogin.code_hash) == code_hash)
+        if row is None:
             raise RefusedCodeError(_WRONG_CODE, None)
         handle = self._handle_of(session, row)
         if row.state != _State.CODE or utc(now) >= row.expires_at:
@@ -121,7 +123,7 @@ class BrowserLogins:
             raise RefusedCodeError(str(error), handle) from None
 
     def _bind(self, session: Session, row: StaffBrowserLogin, cookie: str, now: float) -> BrowserLogin:
-        cookie_hash = _hash(cookie)
+        cookie_hash = hash_of(cookie)
         session.connection().execute(  # one browser has one log-in at a time
             delete(StaffBrowserLogin).where(col(StaffBrowserLogin.cookie_hash) == cookie_hash)
         )
@@ -137,11 +139,10 @@ class BrowserLogins:
 
     def find(self, session: Session, cookie: str, now: float) -> BrowserLogin | None:
         """Return the log-in that waits for a second factor, by its cookie. Raises RefusedSignatureError."""
-        query = select(StaffBrowserLogin).where(
-            StaffBrowserLogin.cookie_hash == _hash(cookie), StaffBrowserLogin.state == _State.FACTOR
+        row = self._row(
+            session, col(StaffBrowserLogin.cookie_hash) == hash_of(cookie), StaffBrowserLogin.state == _State.FACTOR
         )
-        row = session.exec(query).first()
-        return None if row is None or not self._counts(row, now) else self._describe(session, row, now)
+        return self._describe(session, row, now) if row is not None and utc(now) < row.expires_at else None
 
     def finish(self, session: Session, login: BrowserLogin) -> None:
         """Finish a log-in whose second factor was accepted. Raises RefusedSignatureError when that was done before."""
@@ -150,6 +151,11 @@ class BrowserLogins:
             raise RefusedSignatureError(_USED)
         self._advance(session, row, state=_State.FINISHED)
 
+    def _row(self, session: Session, *where: ColumnElement[bool] | bool) -> StaffBrowserLogin | None:
+        """Return a row that this system wrote; None for one that somebody has changed, too."""
+        row = session.exec(select(StaffBrowserLogin).where(*where)).first()
+        return row if row is not None and self._codes.is_right(row) else None
+
     def _present(self, session: Session, handle: str) -> Member:
         member = self._members.find(session, handle)
         if member is None or member.state is StaffState.DISABLED:
@@ -157,7 +163,7 @@ class BrowserLogins:
         return member
 
     def _describe(self, session: Session, row: StaffBrowserLogin, now: float) -> BrowserLogin:
-        certificate = self._authorities.verify(base64.b64decode(row.certificate.split()[1]), now=now)
+        certificate = self._authorities.verify(wire_of(row.certificate), now=now)
         member = self._present(session, self._handle_of(session, row))
         return BrowserLogin(row.id, member, certificate, bytes.fromhex(row.challenge))
 
@@ -165,15 +171,8 @@ class BrowserLogins:
     def _handle_of(session: Session, row: StaffBrowserLogin) -> str:
         return session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
 
-    def _counts(self, row: StaffBrowserLogin, now: float) -> bool:
-        return utc(now) < row.expires_at and self._is_right(row)
-
-    def _is_right(self, row: StaffBrowserLogin) -> bool:
-        return self._macs.is_right(row.mac, "staff_browser_login", _sealed(row))
-
     def _advance(self, session: Session, row: StaffBrowserLogin, **values: object) -> None:
         """Change a log-in, unless another request has changed it meanwhile."""
-        changed = StaffBrowserLogin(**{**row.model_dump(), **values})
         done = session.connection().execute(
             update(StaffBrowserLogin)
             .where(
@@ -181,21 +180,10 @@ class BrowserLogins:
                 col(StaffBrowserLogin.state) == row.state,
                 col(StaffBrowserLogin.mac) == row.mac,
             )
-            .values(**values, mac=self._mac(changed))
+            .values(**values, mac=self._codes.make_changed(row, values))
         )
         if done.rowcount != 1:
             raise RefusedSignatureError(_USED)
 
-    def _mac(self, row: StaffBrowserLogin) -> str:
-        return self._macs.make("staff_browser_login", _sealed(row))
-
     def _hash_code(self, code: str) -> str:
         return self._macs.make("staff_login_code", {"code": code}).rpartition("$")[2]
-
-
-def _sealed(row: StaffBrowserLogin) -> dict[str, JsonValue]:
-    return {**{name: getattr(row, name) for name in _FIELDS}, "expires_at": to_micros(row.expires_at.timestamp())}
-
-
-def _hash(cookie: str) -> str:
-    return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()

@@ -4,19 +4,18 @@ The link alone is not enough: it takes a log-in by certificate of the same perso
 alone. The database has SHA-256 of the link's token.
 """
 
-import base64
-import hashlib
 import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col, select
 
-from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
+from octy_middleware.clock import RandomBytes, utc, uuid7
 from octy_middleware.db.models import Staff, StaffEnrolment
 from octy_worker.access.factor_rows import newest_order
 from octy_worker.access.members import Member, Members, StaffState
-from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.row_macs import RowCodes, RowMacs
+from octy_worker.access.tokens import hash_of, new_token
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
@@ -27,7 +26,7 @@ LINK_PATH = "/staff/enroll/"
 
 USED = "staff.enrolment_used"
 """The action of the audit entry of a used link; its subject is the link's id."""
-_TOKEN_BYTES = 32
+_SEALED = ("id", "staff_id", "token_hash", "granted_by", "expires_at")
 _INVALID = (
     "this link is not valid, was used, or has expired; an admin makes a new one with `octy staff reset HANDLE` (the "
     "first admin's: `octy staff bootstrap`, repeated)"
@@ -48,22 +47,27 @@ class Enrolments:
 
     def __init__(self, members: Members, macs: RowMacs, random_bytes: RandomBytes = secrets.token_bytes) -> None:
         self._members = members
-        self._macs = macs
+        self._codes = RowCodes(macs, "staff_enrolment", _SEALED)
         self._random_bytes = random_bytes
 
     def create(self, session: Session, member: Member, *, granted_by: str, now: float) -> str:
         """Return the token of a new link; older links of this person end."""
-        token = base64.urlsafe_b64encode(self._random_bytes(_TOKEN_BYTES)).decode().rstrip("=")
+        token = new_token(self._random_bytes)
         session.connection().execute(delete(StaffEnrolment).where(col(StaffEnrolment.staff_id) == member.id))
-        row = {"id": uuid7(now), "staff_id": member.id, "token_hash": _hash(token), "granted_by": granted_by}
-        expires_at = now + LINK_TTL
-        mac = self._macs.make("staff_enrolment", {**row, "expires_at": to_micros(expires_at)})
-        session.connection().execute(insert(StaffEnrolment), {**row, "expires_at": utc(expires_at), "mac": mac})
+        row = StaffEnrolment(
+            id=uuid7(now),
+            staff_id=member.id,
+            token_hash=hash_of(token),
+            granted_by=granted_by,
+            expires_at=utc(now + LINK_TTL),
+            mac="",
+        )
+        session.connection().execute(insert(StaffEnrolment), {**row.model_dump(), "mac": self._codes.make(row)})
         return token
 
     def find(self, session: Session, token: str, now: float) -> Enrolment:
         """Return the link of a token. Raises RefusedSignatureError with one text, whatever is wrong with it."""
-        row = session.exec(select(StaffEnrolment).where(StaffEnrolment.token_hash == _hash(token))).first()
+        row = session.exec(select(StaffEnrolment).where(StaffEnrolment.token_hash == hash_of(token))).first()
         if row is None or row.used_at is not None or utc(now) >= row.expires_at or not self._is_right(row, session):
             raise RefusedSignatureError(_INVALID)
         handle = session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
@@ -84,11 +88,5 @@ class Enrolments:
         audit.append(session, USED, actor=enrolment.member.handle, subject=enrolment.id, now=now)
 
     def _is_right(self, row: StaffEnrolment, session: Session) -> bool:
-        fields = {name: getattr(row, name) for name in ("id", "staff_id", "token_hash", "granted_by")}
-        fields["expires_at"] = to_micros(row.expires_at.timestamp())
         was_used = newest_order(session, row.id, USED) is not None  # also where somebody has written the row back
-        return self._macs.is_right(row.mac, "staff_enrolment", fields) and not was_used
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+        return self._codes.is_right(row) and not was_used

@@ -13,19 +13,13 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from octy_worker.access import totp
-from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
+from octy_worker.access.enrolment_text import EnrolmentText
 from octy_worker.access.enrolments import Enrolment, Enrolments
 from octy_worker.access.factor_kinds import FactorKind
-from octy_worker.access.logins import UncertifiedError
-from octy_worker.access.members import Members, StaffState
-from octy_worker.access.orders import FRESHNESS, Namespace
-from octy_worker.crypto.ssh_certificates import (
-    CertificateAuthorities,
-    RefusedSignatureError,
-    check_principal,
-    check_source,
-)
-from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
+from octy_worker.access.members import Members
+from octy_worker.access.signed_text import judge_text
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError
+from octy_worker.crypto.ssh_signatures import CertifiedSignature
 
 _SEED = re.compile(r"[A-Z2-7]{32}")  # 160 bits in Base32
 
@@ -56,7 +50,7 @@ class FactorEnrolments:
     enrolments: Enrolments
 
     def receive(self, session: Session, given: FactorEnrolment, now: float, *, server: str = "") -> tuple[str, str]:
-        """Judge everything, add the factor, and let an invited person act; return handle and the factor's id.
+        """Judge everything, add the factor, and let the person act; return handle and the factor's id.
 
         `server`: the URL of the staff API that it came to; empty: none, on the host.
 
@@ -71,15 +65,14 @@ class FactorEnrolments:
 
         Raises RefusedSignatureError; UncertifiedError when there is no valid signature by certificate.
         """
-        try:
-            signed = verify_signature(
-                given.signature, given.body, namespace=Namespace.ENROLMENT, authorities=self.authorities, now=now
-            )
-        except RefusedSignatureError as error:
-            raise UncertifiedError(str(error)) from None
-        text = self._read(given, server, now)
-        check_principal(signed.certificate, text.handle)
-        check_source(signed.certificate, given.source)
+        text, signed = judge_text(
+            EnrolmentText, given.body, given.signature, source=given.source, authorities=self.authorities,
+            server=server, installation=self.installation, now=now,
+        )  # fmt: skip
+        is_key = text.kind == FactorKind.HARDWARE_KEY
+        is_valid = not given.seed if is_key else _SEED.fullmatch(given.seed) is not None
+        if not is_valid or not text.is_about(token=given.token, seed=given.seed):
+            raise RefusedSignatureError("the enrolment was signed for another link or another secret")
         return text, signed
 
     def check(
@@ -122,25 +115,5 @@ class FactorEnrolments:
                 session, link.member, given.seed, now=now, label=given.label, granted_by=link.granted_by,
                 counter=counter, detail=detail,
             )  # fmt: skip
-        if link.member.state is StaffState.INVITED:
-            self.members.activate(session, link.member, now)
+        self.members.activate(session, link.member, now)
         return text.handle, factor_id
-
-    def _read(self, given: FactorEnrolment, server: str, now: float) -> EnrolmentText:
-        try:
-            text = EnrolmentText.from_bytes(given.body)
-        except InvalidEnrolmentError as error:
-            raise RefusedSignatureError(str(error)) from None
-        if text.server != server:
-            raise RefusedSignatureError(
-                f"the enrolment is for {text.server or 'the host'}, and this is {server or 'the host'}"
-            )
-        if text.installation != self.installation:
-            raise RefusedSignatureError("the enrolment is for another installation")
-        if abs(now - text.issued_at) > FRESHNESS:
-            raise RefusedSignatureError("the enrolment was signed more than 5 minutes ago, or the clocks differ")
-        is_key = text.kind == FactorKind.HARDWARE_KEY
-        is_valid = not given.seed if is_key else _SEED.fullmatch(given.seed) is not None
-        if not is_valid or not text.is_about(token=given.token, seed=given.seed):
-            raise RefusedSignatureError("the enrolment was signed for another link or another secret")
-        return text

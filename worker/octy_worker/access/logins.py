@@ -10,21 +10,16 @@ from enum import StrEnum
 from sqlmodel import Session
 
 from octy_middleware.clock import RandomBytes
-from octy_worker.access.login_text import NONCE_TTL, InvalidLoginError, LoginText
-from octy_worker.access.members import Member, Members
-from octy_worker.access.orders import FRESHNESS, Namespace
-from octy_worker.access.receipts import HARDWARE_KEY, Evidence
+from octy_worker.access.login_text import NONCE_TTL, LoginText
+from octy_worker.access.members import Members
+from octy_worker.access.proofs import Evidence
 from octy_worker.access.roles import Role
 from octy_worker.access.row_macs import RowMacs
 from octy_worker.access.sessions import ActiveSession, Sessions
+from octy_worker.access.signed_text import judge_text
 from octy_worker.audit import repository as audit
-from octy_worker.crypto.ssh_certificates import (
-    CertificateAuthorities,
-    RefusedSignatureError,
-    check_principal,
-    check_source,
-)
-from octy_worker.crypto.ssh_signatures import CertifiedSignature, verify_signature
+from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError
+from octy_worker.crypto.ssh_signatures import CertifiedSignature
 
 REFUSED = "login.refused"
 """The action of the audit entry of a refused log-in."""
@@ -38,10 +33,6 @@ class LoginStep(StrEnum):
     CODE = "code"  # the one-time code of a log-in in a browser
     FACTOR = "factor"  # the second factor in a browser
     ENROLMENT = "enrolment"
-
-
-class UncertifiedError(RefusedSignatureError):
-    """A log-in without a valid signature by certificate: anybody can have sent it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +52,20 @@ class Logins:
         head = f"{int(now)}.{self.random_bytes(_NONCE_BYTES).hex()}"
         return f"{head}.{self._nonce_mac(head)}"
 
-    def receive(self, session: Session, body: bytes, evidence: Evidence, now: float) -> tuple[str, ActiveSession]:
-        """Judge a log-in and open its session; return token and session. Raises RefusedSignatureError."""
-        return self.open(session, self.judge_signature(body, evidence, now), evidence, now)
-
     def open(
         self, session: Session, judged: tuple[LoginText, CertifiedSignature], evidence: Evidence, now: float
     ) -> tuple[str, ActiveSession]:
-        """Open the session of a log-in whose signature was just judged, as `receive` does."""
+        """Open the session of a log-in whose signature was just judged; return its token and what it is.
+
+        Raises RefusedSignatureError.
+        """
         text, signed = judged
         member = self.members.require_active(session, text.handle, Role.VIEWER)
         return self.sessions.open(
             session,
             member,
             signed.certificate,
-            factor=self._use_factor(session, member, signed, evidence.code, now),
+            factor=self.members.use_factor(session, member, signed, evidence.code, now),
             source=evidence.source or "",
             now=now,
             nonce=text.nonce,
@@ -86,30 +76,12 @@ class Logins:
 
         Raises RefusedSignatureError; UncertifiedError when there is no valid signature by certificate.
         """
-        try:
-            signed = verify_signature(
-                evidence.signature, body, namespace=Namespace.LOGIN, authorities=self.authorities, now=now
-            )
-        except RefusedSignatureError as error:
-            raise UncertifiedError(str(error)) from None
-        text = self._read(body, now)
-        check_principal(signed.certificate, text.handle)
-        check_source(signed.certificate, evidence.source)
-        return text, signed
-
-    def _read(self, body: bytes, now: float) -> LoginText:
-        try:
-            text = LoginText.from_bytes(body)
-        except InvalidLoginError as error:
-            raise RefusedSignatureError(str(error)) from None
-        if text.server != self.server:
-            raise RefusedSignatureError(f"the log-in is for {text.server}, and this server is {self.server}")
-        if text.installation != self.installation:
-            raise RefusedSignatureError("the log-in is for another installation")
-        if abs(now - text.issued_at) > FRESHNESS:
-            raise RefusedSignatureError("the log-in was signed more than 5 minutes ago, or the clocks differ")
+        text, signed = judge_text(
+            LoginText, body, evidence.signature, source=evidence.source, authorities=self.authorities,
+            server=self.server, installation=self.installation, now=now,
+        )  # fmt: skip
         self._check_nonce(text.nonce, now)
-        return text
+        return text, signed
 
     def _check_nonce(self, nonce: str, now: float) -> None:
         issued_at, _, rest = nonce.partition(".")
@@ -125,23 +97,6 @@ class Logins:
 
     def _nonce_fields(self, head: str) -> dict[str, str]:
         return {"head": head, "installation": self.installation}
-
-    def _use_factor(self, session: Session, member: Member, signed: CertifiedSignature, code: str, now: float) -> str:
-        if signed.user_verified:
-            return HARDWARE_KEY
-        if not code:
-            raise RefusedSignatureError(
-                "a second factor is missing: a one-time password, or a key that verifies its user"
-            )
-        return self.members.use_totp(session, member, code, now)
-
-
-def claimed_handle(body: bytes) -> str | None:
-    """Return who a log-in claims to be, or None when the bytes are no log-in text. Nothing is verified."""
-    try:
-        return LoginText.from_bytes(body).handle
-    except InvalidLoginError:
-        return None
 
 
 def record_refusal(

@@ -21,6 +21,7 @@ from octy_worker.access.row_macs import RowMacs
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
+from octy_worker.crypto.ssh_signatures import CertifiedSignature
 
 GRANTED = "staff.granted"
 """The action of the audit entry of each grant; its subject is the handle."""
@@ -94,6 +95,11 @@ class Members:
                 found.append((row, None))
         return found
 
+    def admin_addresses(self, session: Session) -> list[str]:
+        """Return the mail addresses of the active admins that have one, of rows that this system wrote."""
+        found = [member for _, member in self.find_all(session) if member is not None]
+        return [one.mail for one in found if one.mail and (one.role, one.state) == (Role.ADMIN, StaffState.ACTIVE)]
+
     def require(self, session: Session, handle: str) -> Member:
         """Return a staff member. Raises RefusedSignatureError for an unknown one, as `find` does."""
         member = self.find(session, handle)
@@ -137,7 +143,7 @@ class Members:
         return member
 
     def activate(self, session: Session, member: Member, now: float) -> Member:
-        """Let an invited person act, who has a second factor now. Role and what granted it stay."""
+        """Let a person act who has a second factor now. Role and what granted it stay."""
         active = replace(member, state=StaffState.ACTIVE)
         self._write(session, active, now)
         return active
@@ -153,6 +159,19 @@ class Members:
             session, member.id, FactorKind.TOTP, sealed, granted_by=granted_by, actor=member.handle, now=now,
             label=label, counter=counter, factor_id=factor_id, detail=detail,
         )  # fmt: skip
+
+    def use_factor(self, session: Session, member: Member, signed: CertifiedSignature, code: str, now: float) -> str:
+        """Return the second factor that comes with a signature: that of a key which verified its user, or a code's.
+
+        Raises RefusedSignatureError.
+        """
+        if signed.user_verified:
+            return FactorKind.HARDWARE_KEY
+        if not code:
+            raise RefusedSignatureError(
+                "a second factor is missing: a one-time password, or a key that verifies its user"
+            )
+        return self.use_totp(session, member, code, now)
 
     def use_totp(self, session: Session, member: Member, code: str, now: float) -> str:
         """Accept a code once, by one conditional UPDATE of its counter; return the id of its factor.

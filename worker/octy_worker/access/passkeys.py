@@ -17,6 +17,7 @@ from webauthn.helpers import (
     decode_credential_public_key,
     decoded_public_key_to_cryptography,
     options_to_json_dict,
+    parse_attestation_object,
     parse_authentication_credential_json,
     parse_client_data_json,
     parse_registration_credential_json,
@@ -110,6 +111,7 @@ def verify_registration(party: RelyingParty, answer: str, *, challenge: bytes) -
     _check_length(answer)
     try:
         credential = parse_registration_credential_json(answer)
+        _check_format(credential.response.attestation_object)
         verified = webauthn.verify_registration_response(
             credential=credential,
             expected_challenge=challenge,
@@ -122,8 +124,6 @@ def verify_registration(party: RelyingParty, answer: str, *, challenge: bytes) -
         _check_key(verified.credential_public_key)
     except Exception as error:  # noqa: BLE001  # of CBOR, COSE, X.509 and JSON: whatever it is, it is no passkey
         raise _refusal(error) from None
-    if verified.fmt not in _FORMATS:
-        raise RefusedSignatureError("the passkey came with an attestation that was not asked for")
     return Passkey(verified.credential_id, verified.credential_public_key, verified.sign_count)
 
 
@@ -178,6 +178,11 @@ def _check_length(answer: str) -> None:
 def _check_same_origin(client_data: bytes) -> None:
     if parse_client_data_json(client_data).cross_origin:  # a frame of ours in a page of others
         raise RefusedSignatureError("a page of another origin asked for the passkey")
+
+
+def _check_format(attestation: bytes) -> None:
+    if parse_attestation_object(attestation).fmt not in _FORMATS:
+        raise RefusedSignatureError("the passkey came with an attestation that was not asked for")
 
 
 def _check_key(public_key: bytes) -> None:

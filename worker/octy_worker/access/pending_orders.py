@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
-from octy_middleware.clock import to_micros, utc
+from octy_middleware.clock import utc
 from octy_middleware.db.models import StaffPendingOrder
 from octy_worker.access.members import Members
 from octy_worker.access.orders import FRESHNESS, Order
 from octy_worker.access.roles import required_role
-from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.row_macs import RowCodes, RowMacs
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 
@@ -21,6 +21,7 @@ MAX_PENDING = 50
 """Of one person at a time."""
 
 _KEPT = 3600.0  # seconds after the end
+_SEALED = ("id", "actor", "body", "private", "expires_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class PendingOrders:
     def __init__(self, installation: str, members: Members, macs: RowMacs, sealer: Sealer) -> None:
         self._installation = installation
         self._members = members
-        self._macs = macs
+        self._codes = RowCodes(macs, "staff_pending_order", _SEALED)
         self._sealer = sealer
 
     def add(self, session: Session, body: bytes, *, actor: str, now: float, private: str = "") -> Order:
@@ -63,8 +64,7 @@ class PendingOrders:
             expires_at=utc(order.issued_at + FRESHNESS),
             mac="",
         )
-        mac = self._macs.make("staff_pending_order", _sealed(row))
-        session.connection().execute(insert(StaffPendingOrder), {**row.model_dump(), "mac": mac})
+        session.connection().execute(insert(StaffPendingOrder), {**row.model_dump(), "mac": self._codes.make(row)})
         return order
 
     def of(self, session: Session, actor: str, now: float) -> list[PendingOrder]:
@@ -84,14 +84,9 @@ class PendingOrders:
         return session.connection().execute(delete(StaffPendingOrder).where(*there)).rowcount == 1
 
     def _counts(self, row: StaffPendingOrder, now: float) -> bool:
-        return utc(now) <= row.expires_at and self._macs.is_right(row.mac, "staff_pending_order", _sealed(row))
+        return utc(now) <= row.expires_at and self._codes.is_right(row)
 
     def _describe(self, row: StaffPendingOrder) -> PendingOrder:
         body = row.body.encode()
         private = self._sealer.open(row.private, f"pending:{row.id}") if row.private else ""
         return PendingOrder(Order.from_bytes(body), body, private, row.expires_at.timestamp())
-
-
-def _sealed(row: StaffPendingOrder) -> dict[str, str | int]:
-    fields: dict[str, str | int] = {name: getattr(row, name) for name in ("id", "actor", "body", "private")}
-    return {**fields, "expires_at": to_micros(row.expires_at.timestamp())}

@@ -5,8 +5,6 @@ every field: a session that was ended can't be opened again by SQL. On every use
 verified again, and the staff member's row must be the very one of the log-in: another role ends the session.
 """
 
-import base64
-import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +14,21 @@ from enum import StrEnum
 from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
 
-from octy_middleware.clock import RandomBytes, to_micros, utc, uuid7
+from octy_middleware.clock import RandomBytes, utc, uuid7
 from octy_middleware.db.models import Staff, StaffSession
 from octy_worker.access.factor_rows import newest_order
 from octy_worker.access.members import Member, Members
 from octy_worker.access.roles import Role
-from octy_worker.access.row_macs import RowMacs
+from octy_worker.access.row_macs import RowCodes, RowMacs
+from octy_worker.access.tokens import hash_of, new_token
 from octy_worker.audit import repository as audit
-from octy_worker.canonical_json import JsonValue
 from octy_worker.crypto.ssh_certificates import (
     CertificateAuthorities,
     RefusedSignatureError,
     UserCertificate,
     check_source,
 )
+from octy_worker.crypto.ssh_wire import wire_of
 
 IDLE_TIMEOUT = 30 * 60.0
 """Seconds without a request after which a session has ended (ASVS 5.0, 7.3.1)."""
@@ -40,7 +39,6 @@ OPENED = "login"
 """The action of the audit entry of a session that was opened; its subject is the session's id."""
 ENDED = "session.ended"
 """The action of the audit entry of a session that was ended; its subject is the session's id."""
-_TOKEN_BYTES = 32
 _TOUCH_INTERVAL = 60.0  # seconds between two writes of the last use
 _SEALED = (
     "id", "token_hash", "nonce_hash", "staff_id", "staff_mac", "kind", "certificate", "factor", "source",
@@ -88,7 +86,7 @@ class Sessions:
     ) -> None:
         self._authorities = authorities
         self._members = members
-        self._macs = macs
+        self._codes = RowCodes(macs, "staff_session", _SEALED)
         self._random_bytes = random_bytes
 
     def open(
@@ -100,21 +98,21 @@ class Sessions:
         factor: str,
         source: str,
         now: float,
+        nonce: str,
         kind: SessionKind = SessionKind.CLI,
-        nonce: str | None = None,
     ) -> tuple[str, ActiveSession]:
         """Open a session of somebody who has just proven who they are; return its token and what it is.
 
         `nonce`: of the log-in. Raises RefusedSignatureError when it has opened a session before.
         """
-        token = secrets_text(self._random_bytes(_TOKEN_BYTES))
+        token = new_token(self._random_bytes)
         expires_at = min(now + MAX_LIFETIME, float(certificate.valid_before))
-        nonce_hash = None if nonce is None else _hash(nonce)
-        if nonce_hash and session.exec(select(StaffSession.id).where(StaffSession.nonce_hash == nonce_hash)).first():
+        nonce_hash = hash_of(nonce)
+        if session.exec(select(StaffSession.id).where(StaffSession.nonce_hash == nonce_hash)).first():
             raise RefusedSignatureError("this log-in was used before; log in again")
         row = StaffSession(
             id=uuid7(now),
-            token_hash=_hash(token),
+            token_hash=hash_of(token),
             nonce_hash=nonce_hash,
             staff_id=member.id,
             staff_mac=_staff_mac(session, member.id),
@@ -127,7 +125,7 @@ class Sessions:
             last_used_at=utc(now),
             mac="",
         )
-        values = {**row.model_dump(), "mac": self._mac(row)}
+        values = {**row.model_dump(), "mac": self._codes.make(row)}
         session.connection().execute(insert(StaffSession), values)
         detail = {"kind": str(kind), "factor": factor, "source": source, "certificate": certificate.serial}
         audit.append(session, OPENED, actor=member.handle, subject=row.id, detail=detail, now=now)
@@ -135,7 +133,7 @@ class Sessions:
 
     def find(self, session: Session, token: str, *, source: str | None, now: float) -> ActiveSession:
         """Return the session of a token if it may be used now, from this address. Raises SessionEndedError."""
-        row = session.exec(select(StaffSession).where(StaffSession.token_hash == _hash(token))).first()
+        row = session.exec(select(StaffSession).where(StaffSession.token_hash == hash_of(token))).first()
         if row is None:
             raise SessionEndedError("there is no such session")
         return self._check(session, row, source=source, now=now)
@@ -143,7 +141,7 @@ class Sessions:
     def touch(self, session: Session, session_id: str, now: float) -> None:
         """Record that a session is used, unless that was recorded just now."""
         row = session.get(StaffSession, session_id)
-        if row is None or row.ended_at is not None or not _is_stale(row, now) or not self._is_right(row):
+        if row is None or row.ended_at is not None or not _is_stale(row, now) or not self._codes.is_right(row):
             return
         self._change(session, row, last_used_at=utc(now))
 
@@ -167,7 +165,7 @@ class Sessions:
     def end(self, session: Session, session_id: str, *, by: str, now: float) -> bool:
         """End a session for good; return whether it was open. `by`: who ended it."""
         row = session.get(StaffSession, session_id)
-        if row is None or row.ended_at is not None or not self._is_right(row):
+        if row is None or row.ended_at is not None or not self._codes.is_right(row):
             return False
         self._change(session, row, ended_at=utc(now), ended_by=by)
         audit.append(session, ENDED, actor=by, subject=session_id, now=now)
@@ -182,7 +180,7 @@ class Sessions:
     def _check(
         self, session: Session, row: StaffSession, *, source: str | None, now: float, checks_source: bool = True
     ) -> ActiveSession:
-        if not self._is_right(row):
+        if not self._codes.is_right(row):
             raise SessionEndedError("the database's entry of this session was not written by this system")
         if row.ended_at is not None or newest_order(session, row.id, ENDED) is not None:  # not if it was written back
             raise SessionEndedError("this session was ended")
@@ -193,7 +191,7 @@ class Sessions:
         if _staff_mac(session, row.staff_id) != row.staff_mac:
             raise SessionEndedError("your role or state has changed since this session was opened")
         try:
-            certificate = self._authorities.verify(_blob(row.certificate), now=now)
+            certificate = self._authorities.verify(wire_of(row.certificate), now=now)
             if checks_source:
                 check_source(certificate, source)
             handle = session.exec(select(Staff.handle).where(Staff.id == row.staff_id)).one()
@@ -203,34 +201,11 @@ class Sessions:
         return _describe(row, member, certificate, now)
 
     def _change(self, session: Session, row: StaffSession, **values: object) -> None:
-        changed = StaffSession(**{**row.model_dump(), **values})
         session.connection().execute(
             update(StaffSession)
             .where(col(StaffSession.id) == row.id, col(StaffSession.mac) == row.mac)
-            .values(**values, mac=self._mac(changed))
+            .values(**values, mac=self._codes.make_changed(row, values))
         )
-
-    def _mac(self, row: StaffSession) -> str:
-        return self._macs.make("staff_session", _sealed(row))
-
-    def _is_right(self, row: StaffSession) -> bool:
-        return self._macs.is_right(row.mac, "staff_session", _sealed(row))
-
-
-def secrets_text(data: bytes) -> str:
-    """Return random bytes as text for a header or a cookie (RFC 4648, section 5)."""
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _sealed(row: StaffSession) -> dict[str, JsonValue]:
-    values = {name: getattr(row, name) for name in _SEALED}
-    return {
-        name: to_micros(value.timestamp()) if isinstance(value, datetime) else value for name, value in values.items()
-    }
 
 
 def _staff_mac(session: Session, staff_id: str) -> str:
@@ -239,10 +214,6 @@ def _staff_mac(session: Session, staff_id: str) -> str:
 
 def _is_stale(row: StaffSession, now: float) -> bool:
     return utc(now) >= row.last_used_at + timedelta(seconds=_TOUCH_INTERVAL)
-
-
-def _blob(line: str) -> bytes:
-    return base64.b64decode(line.split()[1])
 
 
 def _describe(row: StaffSession, member: Member, certificate: UserCertificate, now: float) -> ActiveSession:

@@ -14,10 +14,10 @@ from octy_worker.access.enrolments import Enrolments
 from octy_worker.access.factor_enrolment import FactorEnrolments
 from octy_worker.access.members import Members
 from octy_worker.access.passkey_orders import PasskeyOrders
+from octy_worker.access.proofs import NoProofs, OrderProofs
 from octy_worker.access.receipts import OrderReceipts
 from octy_worker.access.roles import Action
 from octy_worker.access.row_macs import RowMacs
-from octy_worker.access.unproven_receipts import UnprovenReceipts
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, Revocations
 from octy_worker.settings import StaffSettings
@@ -59,10 +59,7 @@ def load_staff_access(settings: StaffSettings, installation: str, random_bytes: 
         members=members,
         receipts=OrderReceipts(
             installation,
-            authorities,
-            members,
-            macs,
-            passkeys=PasskeyOrders(settings.staff_url, macs),
+            OrderProofs(authorities, members, macs, PasskeyOrders(settings.staff_url, macs)),
             four_eyes=four_eyes,
         ),
         enrolments=enrolments,
@@ -76,7 +73,7 @@ def load_receipts(settings: StaffSettings, installation: str, random_bytes: Rand
     """Return what receives orders by these settings. Raises ConfigurationError with what to set."""
     staff = load_staff_access(settings, installation, random_bytes)
     if settings.staff_auth == "off":
-        return UnprovenReceipts(installation)
+        return OrderReceipts(installation, NoProofs())
     assert staff is not None  # the settings were checked
     return staff.receipts
 

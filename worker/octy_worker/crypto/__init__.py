@@ -1,1 +1,1 @@
-"""Links with capability tokens, and secrets encrypted at rest."""
+"""Links with capability tokens, secrets encrypted at rest, SSH certificates and signatures."""

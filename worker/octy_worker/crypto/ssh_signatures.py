@@ -6,7 +6,6 @@ token verified its user by PIN or fingerprint. All errors are `RefusedSignatureE
 """
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 
@@ -92,7 +91,7 @@ def _parse(armored: str) -> _Parts:
         magic, version = reader.raw(len(_MAGIC)), reader.uint32()
         parts = _Parts(*(reader.string() for _ in range(5)))
         reader.end()
-    except (WireError, binascii.Error, ValueError):
+    except ValueError:  # of Base64, or a WireError
         raise RefusedSignatureError("the signature is malformed") from None
     if magic != _MAGIC or version != _VERSION:
         raise RefusedSignatureError("it is not an SSH signature of version 1")

@@ -4,8 +4,6 @@ The private key is not read here, except where OpenSSH is not installed (`ssh_fi
 the certificate, which therefore must be at hand: as the file `<key>-cert.pub`, or in the agent.
 """
 
-import base64
-import binascii
 import contextlib
 import shutil
 import subprocess
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError, UserCertificate, read_unverified
 from octy_worker.crypto.ssh_file_signature import sign_with_file
+from octy_worker.crypto.ssh_wire import wire_of
 from octy_worker.errors import RefusedError, UsageError
 
 _TIMEOUT = 120.0  # seconds for a passphrase, a PIN, or a touch
@@ -100,8 +99,8 @@ def _signer_in_agent() -> Signer:
 
 def _read(line: str, where: str) -> UserCertificate:
     try:
-        return read_unverified(base64.b64decode(line.split()[1], validate=True))
-    except (IndexError, binascii.Error, ValueError):
+        return read_unverified(wire_of(line))
+    except ValueError:
         raise UsageError(f"the certificate {where} can't be read", _TO_DO) from None
     except RefusedSignatureError as error:
         raise UsageError(f"the certificate {where} can't be used: {error}", _TO_DO) from None

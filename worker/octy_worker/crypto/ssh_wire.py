@@ -76,6 +76,14 @@ class Reader:
             raise WireError("there is more data than expected")
 
 
+def wire_of(line: str) -> bytes:
+    """Return a public key or certificate in wire format, from the line of a `.pub` file. Raises ValueError."""
+    try:
+        return base64.b64decode(line.split()[1], validate=True)
+    except IndexError:
+        raise WireError("the line has no second word") from None
+
+
 def string(value: bytes) -> bytes:
     """Return a string field: its length as uint32, then its bytes."""
     return len(value).to_bytes(4, "big") + value
@@ -91,11 +99,9 @@ def verify_raw(key: bytes, algorithm: bytes, raw: bytes, data: bytes) -> None:
         public_key = load_ssh_public_key(name + b" " + base64.b64encode(key))
         if isinstance(public_key, RSAPublicKey):
             public_key.verify(raw, data, PKCS1v15(), _RSA_HASHES[algorithm])
-        elif name != algorithm:
-            raise InvalidSignature
-        elif isinstance(public_key, Ed25519PublicKey):
+        elif name == algorithm and isinstance(public_key, Ed25519PublicKey):
             public_key.verify(raw, data)
-        elif isinstance(public_key, EllipticCurvePublicKey):
+        elif name == algorithm and isinstance(public_key, EllipticCurvePublicKey):
             numbers = Reader(raw)
             encoded = encode_dss_signature(numbers.mpint(), numbers.mpint())
             numbers.end()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from octy_worker.access.factor_rows import ADDED, REMOVED
 from octy_worker.access.members import GRANTED, StaffState
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import UNPROVEN
+from octy_worker.access.proofs import UNPROVEN
 from octy_worker.access.roles import Action, Role
 from octy_worker.audit.chain import Entry
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError

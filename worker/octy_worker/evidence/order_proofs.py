@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.order_states import BREAK_GLASS, RECEIVED, USED
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.passkey_orders import challenge_of
-from octy_worker.access.receipts import HARDWARE_KEY, UNPROVEN
+from octy_worker.access.proofs import UNPROVEN
 from octy_worker.access.roles import Action, required_role
 from octy_worker.audit import chain
 from octy_worker.audit.chain import Entry, Erasure
@@ -157,7 +158,7 @@ class OrderVerifier:
         )
         check_principal(signed.certificate, order.actor)
         check_source(signed.certificate, record["source"] or None)
-        if factor == HARDWARE_KEY:
+        if factor == FactorKind.HARDWARE_KEY:
             if not signed.user_verified:
                 raise RefusedSignatureError("its key did not verify its user")
         else:

@@ -52,7 +52,7 @@ def build_pages(settings: WorkerSettings, database: Database, links: Links, seal
         middleware=[
             Middleware(SecurityHeadersMiddleware, renderer=renderer, strict_transport=_use_hsts(settings.public_url))
         ],
-        exception_handlers=_exception_handlers(renderer),
+        exception_handlers=exception_handlers(renderer),
     )
     app.router.redirect_slashes = False  # its redirect would use the Host header
     return app
@@ -63,7 +63,9 @@ async def _healthz(_request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def _exception_handlers(renderer: PageRenderer) -> Mapping[Any, ExceptionHandler]:
+def exception_handlers(renderer: PageRenderer) -> Mapping[Any, ExceptionHandler]:
+    """Return what shows errors as pages."""
+
     async def protocol(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         notice = (

@@ -1,7 +1,6 @@
 """A second person approves an order, which is then carried out; an admin acknowledges one by break glass."""
 
 from octy_worker.access.break_glass import unacknowledged
-from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import Receipt
 from octy_worker.errors import RefusedError
@@ -17,7 +16,7 @@ def approve(context: StaffContext, order: Order, fields: Approval) -> Approved: 
     approved = _approve_once(context, order)
     act = ACTS[approved.action]
     if not act.for_author:
-        carry_out(context, act, Receipt(approved, 0, "", OrderState.RECEIVED))
+        carry_out(context, act, Receipt(approved))
     return Approved(approved.order_id, str(approved.action), approved.actor, not act.for_author)
 
 

@@ -4,7 +4,6 @@ import logging
 
 from octy_middleware.clock import utc
 from octy_middleware.errors import OctyError
-from octy_worker.access.admins import admin_addresses
 from octy_worker.access.orders import Order
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.facts.digest import BreakGlassFacts
@@ -23,7 +22,7 @@ def tell_admins(context: StaffContext, order: Order, mailer: Mailer | None = Non
     try:
         settings = context.settings(WorkerSettings)
         with context.database.read_session() as session:
-            addresses = [*admin_addresses(session, context.access.members), settings.support_digest_to]
+            addresses = [*context.access.members.admin_addresses(session), settings.support_digest_to]
         facts = BreakGlassFacts(
             order.order_id, str(order.action), order.subject or "–", order.actor, utc(context.clock())
         )

@@ -40,7 +40,7 @@ def decide_many(context: StaffContext, order: Order, fields: BulkDecision) -> Bu
                 part = context.receipts.add_part(session, order.order_id, incident_id, context.clock())
         except RefusedSignatureError as error:
             raise RefusedError(str(error)) from None
-        carry_out(context, DECIDE, Receipt(part, 0, ""))
+        carry_out(context, DECIDE, Receipt(part))
 
     for result in decide_each(fields.incidents, decide, refused=RefusedError, unavailable=UnavailableError):
         results.append(result)

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from octy_middleware.clock import uuid7
 from octy_worker.access.orders import InvalidOrderError, Order
-from octy_worker.access.receipts import BreakGlass, Proof
+from octy_worker.access.proofs import BreakGlass, Proof
 from octy_worker.errors import RefusedError
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext

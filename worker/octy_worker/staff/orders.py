@@ -8,7 +8,8 @@ from octy_middleware.errors import InvalidInputError
 from octy_worker.access.order_ends import record_refusal
 from octy_worker.access.order_states import OrderState
 from octy_worker.access.orders import InvalidOrderError, Order
-from octy_worker.access.receipts import Evidence, Proof, Receipt
+from octy_worker.access.proofs import Evidence, Proof
+from octy_worker.access.receipts import Receipt
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, WaitsForApprovalError
 from octy_worker.staff.context import StaffContext

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from octy_worker.access.orders import Order
-from octy_worker.access.receipts import BreakGlass, Evidence, Proof, Unproven
+from octy_worker.access.proofs import BreakGlass, Evidence, Proof, Unproven
 from octy_worker.crypto.ssh_signatures import claims_verified_user
 from octy_worker.crypto.ssh_signer import Signer
 

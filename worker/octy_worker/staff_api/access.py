@@ -1,8 +1,9 @@
-"""Who a request of the staff API comes from: the client's address, and the session of its bearer token."""
+"""Who a request of the staff API comes from: the client's address and session; and what its endpoints work with."""
 
 import re
 import secrets
 import time
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
@@ -11,7 +12,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.client_address import TrustedProxies
 from octy_worker.access.browser_logins import BrowserLogins
-from octy_worker.access.login_text import InvalidLoginError, normalize_server
+from octy_worker.access.login_text import InvalidServerError, normalize_server
 from octy_worker.access.logins import Logins
 from octy_worker.access.pending_orders import PendingOrders
 from octy_worker.access.sessions import ActiveSession, SessionEndedError, SessionKind, Sessions
@@ -22,6 +23,20 @@ from octy_worker.staff_api.login_limits import LoginLimits
 from octy_worker.staff_api.login_notices import FailedLoginNotices, SendMail
 
 _match_bearer = re.compile(r"bearer +([A-Za-z0-9_-]{1,200})", re.IGNORECASE).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `session`: None at an open endpoint."""
+
+    source: str
+    session: ActiveSession | None = None
+
+    @property
+    def signed_in(self) -> ActiveSession:
+        """The session, at an endpoint that needs a role."""
+        assert self.session is not None
+        return self.session
 
 
 class StaffOffice:
@@ -53,7 +68,6 @@ class StaffOffice:
         self.logins = Logins(
             self.server, installation, staff.authorities, staff.members, self.sessions, staff.macs, random_bytes
         )
-        self._receipts = staff.receipts
         self.browser_logins = BrowserLogins(staff.authorities, staff.members, staff.macs, random_bytes)
         self.pending = PendingOrders(installation, staff.members, staff.macs, staff.sealer)
         self._variables = settings.to_environment()
@@ -63,7 +77,7 @@ class StaffOffice:
         """Return what the runners of queries and acts work with, for one request."""
         context = StaffContext(self.database, self._variables, clock=self.clock, random_bytes=self.random_bytes)
         # These are the same for all requests.
-        context.installation, context.receipts, context.access = self.installation, self._receipts, self.staff
+        context.installation, context.receipts, context.access = self.installation, self.staff.receipts, self.staff
         return context
 
     def source_of(self, request: Request) -> str:
@@ -72,12 +86,14 @@ class StaffOffice:
         hops = [value.encode("latin-1") for value in request.headers.getlist("x-forwarded-for")]
         return self._proxies.resolve(peer, request.url.scheme, hops, [], []).source
 
-    def find_session(self, token: str, source: str) -> ActiveSession:
-        """Return the session of a bearer token, and record its use. Raises SessionEndedError."""
+    def find_session(self, token: str, source: str, kind: SessionKind) -> ActiveSession:
+        """Return the session of a bearer token or a cookie, and record its use. Raises SessionEndedError."""
         now = self.clock()
+        if not token:
+            raise SessionEndedError("there is no session")
         with self.database.read_session() as session:
             found = self.sessions.find(session, token, source=source, now=now)
-        if found.kind is not SessionKind.CLI:
+        if found.kind is not kind:
             raise SessionEndedError("there is no such session")
         if found.is_stale:
             with self.database.write_session() as session:
@@ -99,7 +115,7 @@ def server_of(settings: StaffSettings) -> str:
         raise ConfigurationError("OCTY_STAFF_URL is not set → set the URL at which staff reach the staff API")
     try:
         return normalize_server(settings.staff_url)
-    except InvalidLoginError as error:
+    except InvalidServerError as error:
         raise ConfigurationError(f"OCTY_STAFF_URL: {error}") from None
 
 

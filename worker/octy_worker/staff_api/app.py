@@ -19,12 +19,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from octy_middleware.errors import DatabaseUnavailableError, OctyError
-from octy_worker.access.sessions import SessionEndedError
+from octy_worker.access.sessions import ActiveSession, SessionEndedError, SessionKind
 from octy_worker.errors import CommandError
 from octy_worker.staff.json_values import from_json, to_json
-from octy_worker.staff_api.access import StaffOffice, bearer_token
-from octy_worker.staff_api.attempts import RefusedLoginError, TooManyLoginsError
-from octy_worker.staff_api.endpoints import Caller, Endpoint, all_endpoints
+from octy_worker.staff_api.access import Caller, StaffOffice, bearer_token
+from octy_worker.staff_api.attempts import RefusedLoginError
+from octy_worker.staff_api.endpoints import Endpoint, all_endpoints
+from octy_worker.staff_api.login_limits import TooManyLoginsError
 from octy_worker.staff_api.openapi import describe
 from octy_worker.staff_api.wire import PREFIX, SESSION_ENDED, WireError, describe_error
 
@@ -89,7 +90,7 @@ def _serve_description(
     description = cache(lambda: describe(endpoints, office.server))
 
     async def serve(request: Request) -> Response:
-        await run_in_threadpool(office.find_session, bearer_token(request), office.source_of(request))
+        await _find_session(office, request)
         return JSONResponse(await run_in_threadpool(description))
 
     return serve
@@ -100,10 +101,15 @@ async def _find_caller(office: StaffOffice, endpoint: Endpoint[Any, Any], reques
     source = office.source_of(request)
     if endpoint.role is None:
         return Caller(source)
-    session = await run_in_threadpool(office.find_session, bearer_token(request), source)
+    session = await _find_session(office, request)
     if not session.role.includes(endpoint.role):
         raise HTTPException(403, f"{session.handle} is {session.role}, and this needs {endpoint.role}")
     return Caller(source, session)
+
+
+async def _find_session(office: StaffOffice, request: Request) -> ActiveSession:
+    token, source = bearer_token(request), office.source_of(request)
+    return await run_in_threadpool(office.find_session, token, source, SessionKind.CLI)
 
 
 async def _read_json(request: Request, endpoint: Endpoint[Any, Any]) -> Any:
@@ -184,7 +190,8 @@ _EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {
 class _ApiHeaders:
     """Sets security headers on each response, and answers an unexpected exception without its text.
 
-    The text of a third-party exception may contain values; the log gets its type and traceback only.
+    The text of a third-party exception may contain values; the log gets its type and traceback only. Responses are
+    built before they are sent, and the server sends HTTP requests only.
     """
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
@@ -192,15 +199,8 @@ class _ApiHeaders:
         self._headers = {**_HEADERS, **(_HSTS if is_https else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)  # a page has a policy of its own
@@ -211,7 +211,5 @@ class _ApiHeaders:
         except Exception as error:  # noqa: BLE001 - the last handler
             frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
             _log.error("request failed: %s\n%s", type(error).__name__, frames)  # without its text
-            if started:
-                raise ConnectionAbortedError("the response had already started") from None
             answer = _error(500, WireError("failed", "the request failed → see the log of the staff API"))
             await answer(scope, receive, send_with_headers)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from octy_worker.access.browser_logins import RefusedCodeError
-from octy_worker.access.logins import LoginStep, UncertifiedError, record_refusal
+from octy_worker.access.logins import LoginStep, record_refusal
+from octy_worker.access.signed_text import UncertifiedError
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError
 from octy_worker.staff.orders import RefusedProofError
@@ -15,17 +16,9 @@ from octy_worker.staff_api.login_limits import TOLD_AFTER
 T = TypeVar("T")
 
 UNKNOWN = "(unknown)"
-"""In place of a handle where a wrong code names nobody. No handle has parentheses."""
+"""In place of a handle where a wrong code names no person. No handle has parentheses."""
 
 _log = logging.getLogger(__name__)
-
-
-class TooManyLoginsError(Exception):
-    """Too many failed log-ins. `wait`: seconds until the next one is judged."""
-
-    def __init__(self, wait: float) -> None:
-        super().__init__(f"too many failed log-ins; wait {wait:.0f} s")
-        self.wait = wait
 
 
 class RefusedLoginError(RefusedError):
@@ -43,37 +36,21 @@ def judge_person(
 ) -> T:
     """Judge what proves a person without a session; `judge` gets the time. `proves_factor`: with a second factor.
 
+    `handle`: UNKNOWN for a code of `octy login --browser`, before it is known who types it. A refused one counts for
+    the person whom it was given to; one that was given to no person counts for the source.
+
     Raises RefusedLoginError, or TooManyLoginsError, which judges and records nothing.
     """
     now = office.clock()
-    with office.limits.attempt(handle, source, now) as wait:
-        if wait:
-            raise TooManyLoginsError(wait)
+    with office.limits.attempt(handle, source, now):
         try:
             result = judge(now)
         except RefusedSignatureError as error:
-            fail(office, handle, source, error, step=step)
+            owner = error.handle if isinstance(error, RefusedCodeError) else None
+            fail(office, owner or handle, source, error, step=step)
             raise RefusedLoginError(str(error)) from None
         if proves_factor:  # else a stolen key alone would reset the count of guessed codes
             office.limits.succeed(handle, source)
-    return result
-
-
-def judge_browser_code(office: StaffOffice, source: str, redeem: Callable[[float], T]) -> T:
-    """Judge a code of `octy login --browser`, before anybody knows who types it. Raises as `judge_person` does.
-
-    A refused one counts for the person whom it was given to; one that nobody was given counts for the source.
-    """
-    now = office.clock()
-    with office.limits.attempt(UNKNOWN, source, now) as wait:
-        if wait:
-            raise TooManyLoginsError(wait)
-        try:
-            result = redeem(now)
-        except RefusedCodeError as error:
-            fail(office, error.handle or UNKNOWN, source, error, step=LoginStep.CODE)
-            raise RefusedLoginError(str(error)) from None
-        office.limits.succeed(UNKNOWN, source)
     return result
 
 
@@ -93,9 +70,7 @@ def judge_proof(office: StaffOffice, handle: str, source: str, receive: Callable
     no proof.
     """
     now = office.clock()
-    with office.limits.attempt(handle, source, now) as wait:
-        if wait:
-            raise TooManyLoginsError(wait)
+    with office.limits.attempt(handle, source, now):
         try:
             return receive()
         except RefusedProofError:

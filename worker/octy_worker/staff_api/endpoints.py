@@ -3,30 +3,26 @@
 Handlers get plain values and may block; each runs in a thread.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from octy_middleware._version import __version__
 from octy_worker.access.browser_logins import CODE_TTL
-from octy_worker.access.enrolment_text import EnrolmentText, InvalidEnrolmentError
+from octy_worker.access.enrolment_text import EnrolmentText
 from octy_worker.access.factor_enrolment import FactorEnrolment
-from octy_worker.access.login_text import NONCE_TTL
-from octy_worker.access.logins import LoginStep, claimed_handle
-from octy_worker.access.orders import InvalidOrderError, Order
-from octy_worker.access.receipts import Evidence, Receipt
+from octy_worker.access.login_text import NONCE_TTL, LoginText
+from octy_worker.access.logins import LoginStep
+from octy_worker.access.proofs import Evidence
 from octy_worker.access.roles import Role
 from octy_worker.access.sessions import ActiveSession
+from octy_worker.access.signed_text import InvalidTextError, SignedText
 from octy_worker.errors import RefusedError, UsageError
-from octy_worker.staff.acts import ACTS
-from octy_worker.staff.context import StaffContext
-from octy_worker.staff.json_values import to_json
-from octy_worker.staff.operations import Act, Query, Submission
-from octy_worker.staff.orders import carry_out, evidence_of, receive
+from octy_worker.staff.operations import Query
 from octy_worker.staff.queries import QUERIES
-from octy_worker.staff_api.access import StaffOffice
-from octy_worker.staff_api.attempts import judge_person, judge_proof
-from octy_worker.staff_api.pending import forget_order, keep_order, list_orders
+from octy_worker.staff_api.access import Caller, StaffOffice
+from octy_worker.staff_api.attempts import judge_person
+from octy_worker.staff_api.order_endpoints import carry_out_order, list_pending_orders, pend_order, receive_order
 from octy_worker.staff_api.wire import (
     BrowserCode,
     Enrolled,
@@ -52,25 +48,9 @@ O = TypeVar("O")  # noqa: E741  # output
 T = TypeVar("T")
 
 SMALL_BODY = 32_768  # bytes: a log-in text and a signature with a certificate
-MAX_TIMEOUT = 300.0
-"""Seconds that an order may wait for a workflow."""
 LOGIN_PAGE = "/staff/login"
 """Path of the page that waits for a code (`pages.login`)."""
 LARGE_BODY = 4_194_304  # bytes: an order's private fields may hold many rows
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls. `session`: None at an open endpoint."""
-
-    source: str
-    session: ActiveSession | None = None
-
-    @property
-    def signed_in(self) -> ActiveSession:
-        """The session, at an endpoint that needs a role."""
-        assert self.session is not None
-        return self.session
 
 
 @dataclass(frozen=True)
@@ -130,10 +110,7 @@ def enroll(office: StaffOffice, caller: Caller, wanted: EnrolmentRequest) -> Enr
         wanted.text.encode(), wanted.signature, wanted.token, wanted.seed, wanted.code, wanted.label[:100],
         caller.source,
     )  # fmt: skip
-    try:
-        handle = EnrolmentText.from_bytes(given.body).handle
-    except InvalidEnrolmentError as error:
-        raise UsageError(str(error), "enroll with `octy staff enroll`") from None
+    handle = _claimed_handle(EnrolmentText, given.body, "enroll with `octy staff enroll`")
 
     def receive(now: float) -> tuple[str, str]:
         enrolments = office.staff.factor_enrolments
@@ -155,13 +132,19 @@ def _judge_login(
     proves_factor: bool = True,
 ) -> T:
     body = wanted.text.encode()
-    handle = claimed_handle(body)
-    if handle is None:
-        raise UsageError("the text is not a log-in text in canonical form", "log in with `octy login`")
+    handle = _claimed_handle(LoginText, body, "log in with `octy login`")
     evidence = Evidence(wanted.signature, wanted.code, caller.source)
     return judge_person(
         office, handle, caller.source, lambda now: judge(body, evidence, now), proves_factor=proves_factor
     )
+
+
+def _claimed_handle(kind: type[SignedText], body: bytes, to_do: str) -> str:
+    """Return who a text claims to be; nothing is verified. Raises UsageError for bytes that are no such text."""
+    try:
+        return kind.from_bytes(body).handle
+    except InvalidTextError as error:
+        raise UsageError(str(error), to_do) from None
 
 
 def log_out(office: StaffOffice, caller: Caller, _value: Nothing) -> Nothing:
@@ -191,52 +174,6 @@ def end_session(office: StaffOffice, caller: Caller, wanted: SessionId) -> Nothi
     return Nothing()
 
 
-def carry_out_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> OrderResult:
-    """Receive an order and carry it out. Raises CommandError or OctyError, as the act does."""
-    order, act = _own_order(caller, wanted.submission)
-    context = office.context()
-    context.timeout = min(wanted.timeout, MAX_TIMEOUT)
-    done = carry_out(context, act, _receive(office, caller, context, act, wanted.submission))
-    forget_order(office, order)
-    return OrderResult(order.order_id, to_json(act.output, done))
-
-
-def receive_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> ReceivedOrder:
-    """Receive an order only; it is carried out when its id is given to the workflow. Raises CommandError."""
-    _, act = _own_order(caller, wanted.submission)
-    return ReceivedOrder(_receive(office, caller, office.context(), act, wanted.submission).order.order_id)
-
-
-def _receive(
-    office: StaffOffice, caller: Caller, context: StaffContext, act: Act[Any, Any], submission: Submission
-) -> Receipt:
-    """Receive an order within the limits of log-ins: its code can be a guess, and each refusal writes an entry."""
-    proof = evidence_of(submission, caller.source)
-    return judge_proof(office, caller.signed_in.handle, caller.source, lambda: receive(context, act, submission, proof))
-
-
-def pend_order(office: StaffOffice, caller: Caller, wanted: OrderRequest) -> PendingLine:
-    """Have an order wait for its author's signature. Raises UsageError or RefusedError."""
-    order, act = _own_order(caller, wanted.submission)
-    return keep_order(office, order, act, wanted.submission)
-
-
-def list_pending_orders(office: StaffOffice, caller: Caller, _value: Nothing) -> PendingList:
-    """Return one's own orders that wait for a signature."""
-    return list_orders(office, caller.signed_in.handle)
-
-
-def _own_order(caller: Caller, submission: Submission) -> tuple[Order, Act[Any, Any]]:
-    """Return the order in a submission, and its act. Raises UsageError, or RefusedError for somebody else's."""
-    try:
-        order = Order.from_bytes(submission.body.encode())
-    except InvalidOrderError as error:
-        raise UsageError(str(error)) from None
-    if order.actor != caller.signed_in.handle:
-        raise RefusedError(f"the order is by {order.actor}, and the session is of {caller.signed_in.handle}")
-    return order, ACTS[order.action]
-
-
 def _query_endpoint(query: Query[Any, Any]) -> Endpoint[Any, Any]:
     def handle(office: StaffOffice, _caller: Caller, value: Any) -> Any:
         return query.run(office.context(), value)
@@ -261,7 +198,7 @@ def _line(session: ActiveSession, current: str) -> SessionLine:
     )
 
 
-def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[Endpoint[Any, Any], ...]:
+def all_endpoints() -> tuple[Endpoint[Any, Any], ...]:
     """Return all endpoints, those of the queries last."""
     own: tuple[Endpoint[Any, Any], ...] = (
         Endpoint("GET", "/installation", "Which installation this is.", Nothing, InstallationInfo,
@@ -286,4 +223,4 @@ def all_endpoints(queries: Mapping[str, Query[Any, Any]] = QUERIES) -> tuple[End
         Endpoint("POST", "/sessions/end", "End a session of yours; an admin may end any.", SessionId, Nothing,
                  end_session),
     )  # fmt: skip
-    return (*own, *map(_query_endpoint, queries.values()))
+    return (*own, *map(_query_endpoint, QUERIES.values()))

@@ -19,9 +19,17 @@ _SOURCE_DELAYED_AFTER = 20  # by source, whatever the handles
 _DELAY = 60.0  # seconds
 _BUSY = 1.0  # seconds to wait for attempts that are being judged
 _FORGOTTEN_AFTER = 900.0  # seconds without a failure
-_MAX_UNNAMED = 100  # wrong codes of nobody in an hour that are recorded
+_MAX_UNNAMED = 100  # wrong codes without a person, in an hour, that are recorded
 _HOUR = 3600.0
 _MAX_ENTRIES = 10_000  # of memory; the entry that failed longest ago is dropped
+
+
+class TooManyLoginsError(Exception):
+    """Too many failed log-ins. `wait`: seconds until the next one is judged."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"too many failed log-ins; wait {wait:.0f} s")
+        self.wait = wait
 
 
 @dataclass(slots=True)
@@ -37,26 +45,26 @@ class LoginLimits:
         self._lock = threading.Lock()
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
         self._judged: Counter[tuple[str, str]] = Counter()  # attempts that are being judged now
-        self._unnamed: deque[float] = deque(maxlen=_MAX_UNNAMED)  # when wrong codes of nobody were recorded
+        self._unnamed: deque[float] = deque(maxlen=_MAX_UNNAMED)  # when wrong codes without a person were recorded
 
     @contextmanager
-    def attempt(self, handle: str, source: str, now: float) -> Iterator[float]:
-        """Yield how many seconds to wait before the next attempt; 0: it may be made now.
+    def attempt(self, handle: str, source: str, now: float) -> Iterator[None]:
+        """Count an attempt as failed while it is judged, so that many at once can't all pass.
 
-        It counts as failed while it is judged, so that many at once can't all pass.
+        Raises TooManyLoginsError for one that may not be made yet.
         """
         counted = counted_source(source)
         keys = ((handle, counted), ("", counted))
         with self._lock:
             wait = max(self._wait(keys[0], _DELAYED_AFTER, now), self._wait(keys[1], _SOURCE_DELAYED_AFTER, now))
-            if not wait:
-                self._judged.update(keys)
+            if wait:
+                raise TooManyLoginsError(wait)
+            self._judged.update(keys)
         try:
-            yield wait
+            yield
         finally:
-            if not wait:
-                with self._lock:
-                    self._judged -= Counter(keys)  # keeps no zeros
+            with self._lock:
+                self._judged -= Counter(keys)  # keeps no zeros
 
     def fail(self, handle: str, source: str, now: float) -> int:
         """Count a failure; return how many there were in a row, by handle and source."""
@@ -66,7 +74,7 @@ class LoginLimits:
             return self._count((handle, counted), now)
 
     def may_record_unnamed(self, now: float) -> bool:
-        """Return whether the audit log has room for one more failure that names nobody: everybody can cause them.
+        """Return whether the audit log has room for one more failure that names no person: everybody can cause them.
 
         Limits by source don't hold against somebody with many addresses.
         """

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.access.admins import admin_addresses
 from octy_worker.access.members import Members
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.facts.digest import FailedLoginFacts, FailedLogins
@@ -90,9 +89,9 @@ class FailedLoginMail:
         """Send it to each address; return whether no mail server deferred it. Without an address it is logged only."""
         _log.warning("log-ins of staff failed: %s", "; ".join(f"{one.count} times" for one in facts.failures))
         with self._database.read_session() as session:
-            addresses = [*admin_addresses(session, self._members), *([self._digest_to] if self._digest_to else [])]
+            addresses = [*self._members.admin_addresses(session), self._digest_to]
         rendered, results = self._renderer.render(facts), set()
-        for number, address in enumerate(dict.fromkeys(addresses)):
+        for number, address in enumerate(filter(None, dict.fromkeys(addresses))):
             message_id = f"<failed-logins.{int(facts.at.timestamp())}.{number}@{self._domain}>"
             results.add(self._mailer.send(OutgoingMail(message_id, facts.at.timestamp(), address, rendered)).status)
         return SmtpStatus.DEFERRED not in results

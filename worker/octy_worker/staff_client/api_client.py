@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from octy_middleware._version import __version__
 from octy_middleware.loopback import is_loopback
-from octy_worker.access.login_text import InvalidLoginError, normalize_server
+from octy_worker.access.login_text import InvalidServerError, normalize_server
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.json_values import from_json, to_json
 from octy_worker.staff_api.wire import PREFIX, SESSION_ENDED, WireError, rebuild_error
@@ -25,7 +25,7 @@ def read_server(url: str) -> str:
     """Return a server's URL in the form that is signed. Raises UsageError."""
     try:
         return normalize_server(url)
-    except InvalidLoginError as error:
+    except InvalidServerError as error:
         raise UsageError(str(error), "name the URL of the staff API, as in https://staff.example.com") from None
 
 

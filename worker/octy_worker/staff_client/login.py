@@ -58,5 +58,5 @@ def find_server(client: ApiClient, signer: Signer, now: float) -> InstallationIn
 def _sign_text(client: ApiClient, signer: Signer, told: InstallationInfo, handle: str, now: float) -> tuple[str, str]:
     """Return the text of a log-in and its signature."""
     nonce = client.post("/login/nonce", Nothing(), Nonce).nonce
-    body = LoginText(client.server, told.installation, nonce, handle, int(now)).to_bytes()
+    body = LoginText(client.server, told.installation, handle, int(now), nonce).to_bytes()
     return body.decode(), signer.sign(body, Namespace.LOGIN)

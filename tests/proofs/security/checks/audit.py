@@ -136,7 +136,7 @@ PACKS = (
         "if person != self._bootstrapped:",
         "if False:",
         (f"{_BORNE_OUT}[sqlite-role without an order]",),
-        "Who has the keys of the host makes an admin of nobody's order.",
+        "Who has the keys of the host makes an admin without an order.",
     ),
     Check(
         "grant of something else than its order says",
@@ -167,7 +167,7 @@ PACKS = (
         "A role that was taken away comes back by an entry that anybody can compute.",
     ),
     Check(
-        "second factor behind an order that invites nobody",
+        "second factor behind an order that does not invite",
         _GRANTS,
         "if order is not None and order.action not in {Action.ADD_STAFF, Action.RESET_FACTOR}:",
         "if False:",

@@ -3,6 +3,7 @@
 from proofs.security.checks.check import Check
 
 _RECEIPTS = "octy_worker/access/receipts.py"
+_PROOFS = "octy_worker/access/proofs.py"
 _ENDS = "octy_worker/access/order_ends.py"
 _MEMBERS = "octy_worker/access/members.py"
 _APPROVALS = "octy_worker/access/approvals.py"
@@ -40,7 +41,7 @@ RECEIPT = (
     ),
     Check(
         "order of somebody else's certificate",
-        _RECEIPTS,
+        _PROOFS,
         "        check_principal(signed.certificate, order.actor)\n",
         "",
         (f"{_TESTS}::test_wrong_namespace_text_signer_and_code_are_refused[sqlite]",),
@@ -72,7 +73,7 @@ RECEIPT = (
     ),
     Check(
         "order without any proof",
-        _RECEIPTS,
+        _PROOFS,
         'raise RefusedSignatureError("there is no order of this id yet, and a new one needs a proof")',
         "return Proven(BREAK_GLASS)",
         (f"{_TESTS}::test_order_without_a_proof_is_refused[sqlite-nothing]",),
@@ -80,11 +81,11 @@ RECEIPT = (
     ),
     Check(
         "order as where OCTY_STAFF_AUTH is off",
-        _RECEIPTS,
+        _PROOFS,
         'raise RefusedSignatureError("an order needs a signature: OCTY_STAFF_AUTH is on")',
         "return Proven(UNPROVEN)",
-        (f"{_TESTS}::test_order_without_a_proof_is_refused[sqlite-as where nobody is asked]",),
-        "A command that believes that nobody is asked has its orders kept; they are refused at their use.",
+        (f"{_TESTS}::test_order_without_a_proof_is_refused[sqlite-as where OCTY_STAFF_AUTH is off]",),
+        "A command that believes that no proof is asked for has its orders kept; they are refused at their use.",
     ),
     Check(
         "OCTY_STAFF_AUTH=off where another machine is reached",
@@ -105,7 +106,7 @@ RECEIPT = (
         'if settings.staff_auth == "off":',
         "if False:",
         ("worker/cli/test_cli_staff.py::test_order_that_needs_no_proof_grants_no_role[sqlite]",),
-        "An admin that was made while nobody was asked stays one afterwards.",
+        "An admin that was made while no proof was asked for stays one afterwards.",
     ),
 )
 
@@ -204,7 +205,7 @@ USE = (
     Check(
         "author who has lost the role since the receipt",
         _RECEIPTS,
-        "with _not_allowed():\n                self._members.require_active(",
+        "with _not_allowed():\n                self._proofs.require_active(",
         "with _not_allowed():\n                _ = (",
         (
             f"{_TESTS}::test_what_changed_since_the_receipt_counts_at_the_use[sqlite]",
@@ -214,18 +215,18 @@ USE = (
     ),
     Check(
         "certificate that was revoked since the receipt",
-        _RECEIPTS,
-        "            if row.certificate:\n"
-        "                self._verify_signature(order, body, row.signature, row.received_at.timestamp())\n",
-        "            if row.certificate:\n                pass\n",
+        _PROOFS,
+        "        if row.certificate:\n"
+        "            self._verify_signature(order, body, row.signature, row.received_at.timestamp())\n",
+        "        if row.certificate:\n            pass\n",
         (f"{_TESTS}::test_what_changed_since_the_receipt_counts_at_the_use[sqlite]",),
         "Orders of a stolen key that wait are carried out, though it was revoked.",
     ),
     Check(
         "passkey that was removed since the receipt",
-        _RECEIPTS,
-        "                self._passkeys.verify_again(session, member, order, row.factor, row.signature)",
-        "                pass",
+        _PROOFS,
+        "            self._passkeys.verify_again(session, member, order, row.factor, row.signature)",
+        "            pass",
         (
             (
                 "worker/access/test_passkey_orders.py::test_row_changed_by_sql_is_refused_at_the_use"
@@ -240,7 +241,7 @@ PEOPLE = (
     Check(
         "four eyes: the order waits",
         _RECEIPTS,
-        "waits = order.action in self._four_eyes and proven.factor not in {BREAK_GLASS, UNPROVEN}",
+        "waits = order.action in self._four_eyes and proven.factor != BREAK_GLASS",
         "waits = False",
         (f"{_APPROVAL_TESTS}::test_order_waits_for_a_second_person[sqlite]",),
         "Nothing: the next check refuses it at its use. It can't be approved either.",
@@ -264,7 +265,7 @@ PEOPLE = (
     Check(
         "four eyes: approval by a role that is too small",
         _APPROVALS,
-        "        self._members.require_active(session, approval.actor, required_role(order.action, order.fields))\n",
+        "        self._require_active(session, approval.actor, required_role(order.action, order.fields))\n",
         "",
         (f"{_APPROVAL_TESTS}::test_approval_is_refused[sqlite-by a smaller role]",),
         "A key admin and any responder together do what takes two key admins.",
@@ -323,10 +324,10 @@ PEOPLE = (
                 "[sqlite-UPDATE staff_order SET factor = 'break-glass']"
             ),
         ),
-        "Access to the database is enough to order everything, as an emergency that nobody declared.",
+        "Access to the database is enough to order everything, as an emergency that was never declared.",
     ),
     Check(
-        "break glass that nobody is told of",
+        "break glass of which no admin is told",
         "octy_worker/staff/local_desk.py",
         "if isinstance(proof, BreakGlass):",
         "if False:",

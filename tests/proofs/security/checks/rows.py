@@ -74,7 +74,7 @@ ROWS = (
     Check(
         "code of a session's row",
         f"{_ACCESS}/sessions.py",
-        "        if not self._is_right(row):\n            raise SessionEndedError",
+        "        if not self._codes.is_right(row):\n            raise SessionEndedError",
         "        if False:\n            raise SessionEndedError",
         (
             "worker/access/test_sessions.py::test_session_ends[sqlite-longer by SQL]",
@@ -93,15 +93,15 @@ ROWS = (
     Check(
         "code of a log-in that waits in a browser",
         f"{_ACCESS}/browser_logins.py",
-        'return self._macs.is_right(row.mac, "staff_browser_login", _sealed(row))',
-        "return True",
+        "return row if row is not None and self._codes.is_right(row) else None",
+        "return row",
         (f"{_LOGIN_TESTS}::test_log_in_changed_by_sql_is_refused[sqlite-mac = '']",),
         "Somebody who writes to the database puts their own cookie in place of a colleague's.",
     ),
     Check(
         "code of an order that waits for its signature",
         f"{_ACCESS}/pending_orders.py",
-        ' and self._macs.is_right(row.mac, "staff_pending_order", _sealed(row))',
+        " and self._codes.is_right(row)",
         "",
         (
             (
@@ -114,7 +114,7 @@ ROWS = (
     Check(
         "code of the built-in authority's key",
         f"{_ACCESS}/authority.py",
-        "return [row for row in rows if self._is_right(row)]",
+        "return [row for row in rows if self._codes.is_right(row)]",
         "return list(rows)",
         (f"{_CLI_TESTS}::test_authority_key_written_by_sql_signs_nothing[sqlite]",),
         "The host issues certificates under a row that somebody has written.",
@@ -157,8 +157,8 @@ ENROLMENT = (
     Check(
         "used enrolment link, written back",
         f"{_ACCESS}/enrolments.py",
-        " fields) and not was_used",
-        " fields)",
+        " and not was_used",
+        "",
         (f"{_MEMBER_TESTS}::test_used_link_whose_row_is_written_back_grants_nothing[sqlite]",),
         "An old link registers a further factor.",
     ),
@@ -173,7 +173,7 @@ ENROLMENT = (
     Check(
         "code of an enrolment link's row",
         f"{_ACCESS}/enrolments.py",
-        'return self._macs.is_right(row.mac, "staff_enrolment", fields) and not was_used',
+        "return self._codes.is_right(row) and not was_used",
         "return not was_used",
         (
             f"{_MEMBER_TESTS}::test_enrolment_link_changed_by_sql_grants_nothing[sqlite-granted_by = 'bootstrap']",
@@ -191,8 +191,8 @@ ENROLMENT = (
     ),
     Check(
         "enrolment signed in the name of somebody else",
-        f"{_ACCESS}/factor_enrolment.py",
-        "        check_principal(signed.certificate, text.handle)\n",
+        f"{_ACCESS}/signed_text.py",
+        "    check_principal(signed.certificate, text.handle)\n",
         "",
         (f"{_ENROLMENT_TESTS}::test_link_alone_registers_nothing_for_another_certificate[sqlite]",),
         "The same: the link alone is enough for anybody with a certificate.",
@@ -207,7 +207,7 @@ ENROLMENT = (
     ),
     Check(
         "enrolment signed for another server",
-        f"{_ACCESS}/factor_enrolment.py",
+        f"{_ACCESS}/signed_text.py",
         "if text.server != server:",
         "if False:",
         (f"{_WRONG}[sqlite-another server]",),

@@ -3,6 +3,7 @@
 from proofs.security.checks.check import Check
 
 _LOGINS = "octy_worker/access/logins.py"
+_TEXTS = "octy_worker/access/signed_text.py"
 _SESSIONS = "octy_worker/access/sessions.py"
 _BROWSER = "octy_worker/access/browser_logins.py"
 _PAGES = "octy_worker/staff_api/pages/access.py"
@@ -20,23 +21,23 @@ _LIMIT_TESTS = "worker/staff_api/test_login_notices.py"
 SESSIONS = (
     Check(
         "log-in signed for another server",
-        _LOGINS,
-        "if text.server != self.server:",
+        _TEXTS,
+        "if text.server != server:",
         "if False:",
         (f"{_TEXT}[sqlite-another server]",),
         "A server that staff were lured to passes the log-in on, and has a session.",
     ),
     Check(
         "log-in for another installation",
-        _LOGINS,
-        "if text.installation != self.installation:",
+        _TEXTS,
+        "if text.installation != installation:",
         "if False:",
         (f"{_TEXT}[sqlite-another installation]",),
         "A log-in at the test installation under the same URL opens production.",
     ),
     Check(
         "stale log-in",
-        _LOGINS,
+        _TEXTS,
         "if abs(now - text.issued_at) > FRESHNESS:",
         "if False:",
         (f"{_TEXT}[sqlite-signed long ago]", f"{_TEXT}[sqlite-signed in the future]"),
@@ -47,7 +48,7 @@ SESSIONS = (
         _LOGINS,
         'if not self.macs.is_right(mac, "login_nonce", self._nonce_fields(head)):',
         "if False:",
-        (f"{_TEXT}[sqlite-a nonce of nobody]",),
+        (f"{_TEXT}[sqlite-a made-up nonce]",),
         "Log-ins can be signed in advance, where somebody has the key for a moment.",
     ),
     Check(
@@ -68,16 +69,16 @@ SESSIONS = (
     ),
     Check(
         "log-in in the name of somebody else",
-        _LOGINS,
-        "        check_principal(signed.certificate, text.handle)\n",
+        _TEXTS,
+        "    check_principal(signed.certificate, text.handle)\n",
         "",
         (f"{_TEXT}[sqlite-another person]",),
         "Everybody with a certificate logs in as everybody whose code they see.",
     ),
     Check(
         "source-address at the log-in",
-        _LOGINS,
-        "        check_source(signed.certificate, evidence.source)\n",
+        _TEXTS,
+        "    check_source(signed.certificate, source)\n",
         "",
         (f"{_TESTS}::test_certificate_that_is_bound_to_an_address_opens_and_keeps_a_session_from_there_only[sqlite]",),
         "A session is opened from an address from which it then can't be used.",
@@ -117,9 +118,9 @@ SESSIONS = (
     Check(
         "session whose certificate has ended, or was revoked",
         _SESSIONS,
-        "certificate = self._authorities.verify(_blob(row.certificate), now=now)",
+        "certificate = self._authorities.verify(wire_of(row.certificate), now=now)",
         'certificate = __import__("octy_worker.crypto.ssh_certificates", fromlist=["x"])'
-        ".read_unverified(_blob(row.certificate))",
+        ".read_unverified(wire_of(row.certificate))",
         (f"{_ENDS}[sqlite-serial revoked]", f"{_ENDS}[sqlite-authority gone]"),
         "Who has stolen a key and logged in once reads on after its revocation.",
     ),
@@ -134,15 +135,15 @@ SESSIONS = (
     Check(
         "session of a browser as bearer token",
         "octy_worker/staff_api/access.py",
-        "if found.kind is not SessionKind.CLI:",
+        "if found.kind is not kind:",
         "if False:",
         (f"{_API_TESTS}::test_session_of_a_browser_is_no_session_of_a_command[sqlite]",),
         "A cookie's value that leaked is used by programs, without form token and origin.",
     ),
     Check(
         "session of a command as cookie",
-        _PAGES,
-        "if found.kind is not SessionKind.BROWSER:",
+        "octy_worker/staff_api/access.py",
+        "if found.kind is not kind:",
         "if False:",
         (f"{_PAGE_TESTS}::test_session_of_a_command_is_no_session_of_a_browser[sqlite]",),
         "A token from a file opens the pages.",
@@ -161,7 +162,7 @@ BROWSER = (
     Check(
         "log-in in another browser (cookie)",
         _BROWSER,
-        "StaffBrowserLogin.cookie_hash == _hash(cookie), StaffBrowserLogin.state == _State.FACTOR",
+        "col(StaffBrowserLogin.cookie_hash) == hash_of(cookie), StaffBrowserLogin.state == _State.FACTOR",
         "StaffBrowserLogin.state == _State.FACTOR",
         (f"{_BROWSER_TESTS}::test_code_is_typed_as_people_do_and_binds_the_log_in_to_a_cookie[sqlite]",),
         "Anybody's browser is shown the log-in that somebody has begun.",
@@ -191,7 +192,7 @@ BROWSER = (
     Check(
         "log-in that has waited for its second factor for ten minutes",
         _BROWSER,
-        "utc(now) < row.expires_at and ",
+        " and utc(now) < row.expires_at",
         "",
         (f"{_BROWSER_TESTS}::test_log_in_is_finished_once_and_in_time[sqlite]",),
         "A browser that was left waiting can be used by somebody with the second factor, until the certificate ends.",
@@ -200,7 +201,7 @@ BROWSER = (
         "second code for one signature",
         _BROWSER,
         "            nonce_hash=nonce_hash,\n",
-        "            nonce_hash=_hash(code),\n",
+        "            nonce_hash=hash_of(code),\n",
         (f"{_BROWSER_TESTS}::test_signed_text_gives_one_code[sqlite]",),
         "A signed log-in that was caught gives its finder a code, too.",
     ),
@@ -247,10 +248,13 @@ BROWSER = (
     Check(
         "codes that are guessed",
         _ATTEMPTS,
-        "            fail(office, error.handle or UNKNOWN, source, error, step=LoginStep.CODE)\n",
+        "            fail(office, owner or handle, source, error, step=step)\n",
         "",
-        (f"{_PAGE_TESTS}::test_codes_can_not_be_guessed_at_any_rate[sqlite]",),
-        "Codes of 50 bits can be tried at any rate.",
+        (
+            f"{_PAGE_TESTS}::test_codes_can_not_be_guessed_at_any_rate[sqlite]",
+            f"{_API_TESTS}::test_failed_log_ins_are_delayed_by_handle_and_source_and_lock_nobody_out[sqlite]",
+        ),
+        "Codes of 50 bits, and one-time passwords, can be tried at any rate.",
     ),
 )
 
@@ -266,10 +270,10 @@ ROUTES = (
     Check(
         "description of the endpoints without a session",
         "octy_worker/staff_api/app.py",
-        "        await run_in_threadpool(office.find_session, bearer_token(request), office.source_of(request))\n",
+        "        await _find_session(office, request)\n",
         "",
         (f"{_API_TESTS}::test_every_route_but_the_open_ones_is_refused_without_a_session[sqlite]",),
-        "Strangers read which endpoints there are.",
+        "Everybody on the network reads which endpoints there are.",
     ),
     Check(
         "endpoint of a higher role",
@@ -314,8 +318,8 @@ ROUTES = (
     Check(
         "many guesses at the same time",
         _LIMITS,
-        "                self._judged.update(keys)\n",
-        "                pass\n",
+        "            self._judged.update(keys)\n",
+        "            pass\n",
         (f"{_LIMIT_TESTS}::test_attempts_that_are_being_judged_count_until_they_are_judged",),
         "A thousand guesses are sent before the first is judged.",
     ),
@@ -341,7 +345,7 @@ ROUTES = (
         "if in_a_row >= TOLD_AFTER:",
         "if False:",
         (f"{_API_TESTS}::test_codes_of_orders_are_limited_as_those_of_log_ins[sqlite-/orders/receive]",),
-        "Nobody hears of an attack before reading the audit log.",
+        "An attack is seen only by who reads the audit log.",
     ),
     Check(
         "refused log-in is recorded",

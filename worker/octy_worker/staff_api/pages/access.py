@@ -15,13 +15,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from octy_worker.access.browser_logins import BrowserLogins
-from octy_worker.access.enrolments import Enrolments
-from octy_worker.access.members import Members
 from octy_worker.access.passkey_factors import PasskeyFactors
-from octy_worker.access.pending_orders import PendingOrders
-from octy_worker.access.row_macs import RowMacs
-from octy_worker.access.sessions import ActiveSession, SessionEndedError, SessionKind, secrets_text
+from octy_worker.access.sessions import ActiveSession, SessionEndedError, SessionKind
+from octy_worker.access.tokens import new_token
 from octy_worker.pages.forms import read_form
 from octy_worker.staff_api.access import StaffOffice
 from octy_worker.staff_api.pages.renderer import StaffRenderer
@@ -30,23 +26,16 @@ SESSION_COOKIE = "__Host-octy-staff"
 LOGIN_COOKIE = "__Host-octy-login"
 MAX_BODY = 16_384  # bytes; a form with a new passkey has about 3,000
 
-_COOKIE_BYTES = 32
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PageTools:
-    """What the pages work with. `base`: path of the staff API's URL."""
+    """What the pages work with."""
 
     office: StaffOffice
     renderer: StaffRenderer
-    members: Members
-    macs: RowMacs
     passkeys: PasskeyFactors
-    logins: BrowserLogins
-    enrolments: Enrolments
-    pending: PendingOrders
-    base: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,7 @@ def page_route(tools: PageTools, path: str, respond: Respond, *, methods: tuple[
             return refusal
         token, source = request.cookies.get(SESSION_COOKIE, ""), tools.office.source_of(request)
         try:
-            session = await run_in_threadpool(_find_session, tools, token, source)
+            session = await run_in_threadpool(tools.office.find_session, token, source, SessionKind.BROWSER)
         except SessionEndedError as error:
             return _refuse_session(tools, request, str(error))
         return await _respond(tools, request, respond, cookie=token, source=source, session=session)
@@ -99,7 +88,7 @@ def open_route(tools: PageTools, path: str, respond: Respond) -> Route:
         if refusal is not None:
             return refusal
         known = request.cookies.get(LOGIN_COOKIE, "")
-        cookie = known or secrets_text(tools.office.random_bytes(_COOKIE_BYTES))
+        cookie = known or new_token(tools.office.random_bytes)
         source = tools.office.source_of(request)
         response = await _respond(tools, request, respond, cookie=cookie, source=source)
         if not known:
@@ -118,14 +107,14 @@ def set_cookie(response: Response, name: str, value: str) -> None:
 
 def redirect(tools: PageTools, path: str) -> Response:
     """Return a redirect to one of our pages (POST/redirect/GET)."""
-    return RedirectResponse(f"{tools.base}/staff{path}", 303)
+    return RedirectResponse(f"{tools.renderer.base}/staff{path}", 303)
 
 
 async def _respond(
     tools: PageTools, request: Request, respond: Respond, *, cookie: str, source: str,
     session: ActiveSession | None = None,
 ) -> Response:  # fmt: skip
-    csrf_token = tools.macs.make("staff_csrf", {"cookie": cookie})
+    csrf_token = tools.office.staff.macs.make("staff_csrf", {"cookie": cookie})
     form = None
     if request.method == "POST":
         form = await read_form(request, MAX_BODY)
@@ -154,18 +143,3 @@ def _refuse_session(tools: PageTools, request: Request, why: str) -> Response:
     response = redirect(tools, "/login")
     set_cookie(response, SESSION_COOKIE, "")
     return response
-
-
-def _find_session(tools: PageTools, token: str, source: str) -> ActiveSession:
-    """Return the session of a cookie, and record its use. Raises SessionEndedError."""
-    office, now = tools.office, tools.office.clock()
-    if not token:
-        raise SessionEndedError("there is no session")
-    with office.database.read_session() as session:
-        found = office.sessions.find(session, token, source=source, now=now)
-    if found.kind is not SessionKind.BROWSER:
-        raise SessionEndedError("there is no such session")
-    if found.is_stale:
-        with office.database.write_session() as session:
-            office.sessions.touch(session, found.id, now)
-    return found

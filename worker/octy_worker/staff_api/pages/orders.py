@@ -4,6 +4,7 @@ A passkey signs the order's digest as WebAuthn challenge. A one-time password si
 """
 
 from markupsafe import Markup, escape
+from sqlmodel import Session
 from starlette.responses import Response
 
 from octy_middleware.clock import utc
@@ -11,6 +12,7 @@ from octy_middleware.errors import OctyError
 from octy_worker import sanitize
 from octy_worker.access.orders import MAX_BYTES, InvalidOrderError, Order
 from octy_worker.access.passkey_orders import PasskeyEvidence
+from octy_worker.access.passkeys import Passkey
 from octy_worker.access.pending_orders import PendingOrder
 from octy_worker.access.roles import Action
 from octy_worker.errors import CommandError, WaitsForApprovalError
@@ -21,7 +23,8 @@ from octy_worker.staff.order_forms import read_private
 from octy_worker.staff.order_words import approved_facts, order_facts, sentence, value_text
 from octy_worker.staff.orders import carry_out, receive
 from octy_worker.staff.queries import FIND_ORDER, OrderRef
-from octy_worker.staff_api.attempts import TooManyLoginsError, judge_proof
+from octy_worker.staff_api.attempts import judge_proof
+from octy_worker.staff_api.login_limits import TooManyLoginsError
 from octy_worker.staff_api.pages.access import PageTools, Visit, redirect, refuse
 from octy_worker.staff_api.pages.login import TOO_MANY, options_text
 
@@ -36,8 +39,8 @@ class OrderPages:
         """List the orders that wait for this person."""
         tools, mine = self._tools, visit.signed_in
         with tools.office.database.read_session() as session:
-            pending = tools.pending.of(session, mine.handle, tools.office.clock())
-            passkeys = tools.passkeys.of(session, self._staff_id(visit))
+            pending = tools.office.pending.of(session, mine.handle, tools.office.clock())
+            passkeys = self._passkeys(session, visit)
         listed = [
             {"order": each.order, "words": sentence(each.order), "until": utc(each.expires_at)} for each in pending
         ]
@@ -45,20 +48,17 @@ class OrderPages:
 
     def order(self, visit: Visit) -> Response:
         """Show one order, or take its signature and carry it out."""
-        tools = self._tools
-        with tools.office.database.read_session() as session:
-            found = tools.pending.find(
-                session, visit.path["order_id"], actor=visit.signed_in.handle, now=tools.office.clock()
-            )
+        office, handle = self._tools.office, visit.signed_in.handle
+        with office.database.read_session() as session:
+            found = office.pending.find(session, visit.path["order_id"], actor=handle, now=office.clock())
         if found is None:
             text = "It was signed or discarded, or five minutes are over: then make it again."
-            return refuse(tools, "This order can't be signed", text, visit.source, 404)
+            return refuse(self._tools, "This order can't be signed", text, visit.source, 404)
         return self._show(visit, found) if visit.form is None else self._sign(visit, found)
 
     def discard(self, visit: Visit) -> Response:
         """Remove an order that its author doesn't want."""
-        with self._tools.office.database.write_session() as session:
-            self._tools.pending.remove(session, visit.path["order_id"], actor=visit.signed_in.handle)
+        self._remove(visit, visit.path["order_id"])
         return redirect(self._tools, "/")
 
     def _sign(self, visit: Visit, found: PendingOrder) -> Response:
@@ -84,13 +84,14 @@ class OrderPages:
         return self._result(visit, found, title="Done", badge="done", output=output)
 
     def _remove(self, visit: Visit, order_id: str) -> None:
-        with self._tools.office.database.write_session() as session:
-            self._tools.pending.remove(session, order_id, actor=visit.signed_in.handle)
+        office = self._tools.office
+        with office.database.write_session() as session:
+            office.pending.remove(session, order_id, actor=visit.signed_in.handle)
 
     def _show(self, visit: Visit, found: PendingOrder, problem: str = "", status: int = 200) -> Response:
         tools, private = self._tools, read_private(found.private)
         with tools.office.database.read_session() as session:
-            passkeys = list(tools.passkeys.of(session, self._staff_id(visit)).values())
+            passkeys = self._passkeys(session, visit)
         try:
             approved = self._approved(found.order)
         except InvalidOrderError as error:
@@ -125,11 +126,9 @@ class OrderPages:
             template, status, handle=mine.handle, role=str(mine.role), csrf_token=visit.csrf_token, **values
         )
 
-    def _staff_id(self, visit: Visit) -> str:
-        with self._tools.office.database.read_session() as session:
-            member = self._tools.members.find(session, visit.signed_in.handle)
-        assert member is not None, "the session was found with its person"
-        return member.id
+    def _passkeys(self, session: Session, visit: Visit) -> list[Passkey]:
+        member = self._tools.office.staff.members.require(session, visit.signed_in.handle)
+        return list(self._tools.passkeys.of(session, member.id).values())
 
 
 def _whole(body: str) -> Markup:
