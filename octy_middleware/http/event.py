@@ -79,26 +79,6 @@ class UnreadDescription:
                 self._description = Description(request_id=uuid7(self._at, _id_bytes))
         return self._description
 
-    @property
-    def user_agent(self) -> str:
-        """See `Description`."""
-        return self.read().user_agent
-
-    @property
-    def method(self) -> str:
-        """See `Description`."""
-        return self.read().method
-
-    @property
-    def path(self) -> str:
-        """See `Description`."""
-        return self.read().path
-
-    @property
-    def request_id(self) -> str:
-        """See `Description`."""
-        return self.read().request_id
-
 
 class AuthEvent(NamedTuple):
     """One finished request. `public_key` is empty if none was given or it is unknown; then `key_hash` may be set.
@@ -118,22 +98,22 @@ class AuthEvent(NamedTuple):
     @property
     def user_agent(self) -> str:
         """What the client says it is."""
-        return self.description.user_agent
+        return self.description.read().user_agent
 
     @property
     def method(self) -> str:
         """The HTTP method."""
-        return self.description.method
+        return self.description.read().method
 
     @property
     def path(self) -> str:
         """The path of the request."""
-        return self.description.path
+        return self.description.read().path
 
     @property
     def request_id(self) -> str:
         """The id that the client sent, or one of ours."""
-        return self.description.request_id
+        return self.description.read().request_id
 
 
 def build_event(
@@ -168,18 +148,14 @@ def describe(request: Request, now: float) -> Description:
 
 
 def received_request_id(request: Request) -> str:
-    """Return the request id that the client sent, or an empty text."""
-    return _request_id(_first(request, b"x-request-id"))
+    """Return the id that the client sent if it is valid, else an empty text: free text would look like ours in a mail."""
+    text = _first(request, b"x-request-id")
+    return text if _is_request_id(text) else ""
 
 
 def _first(request: Request, name: bytes) -> str:
     values = request.header(name)
     return values[0].decode("latin-1") if values else ""
-
-
-def _request_id(text: str) -> str:
-    """Return the text if it is a valid id, else an empty one: free text would look like ours in the alert mail."""
-    return text if _is_request_id(text) else ""
 
 
 def _printable(text: str, limit: int) -> str:

@@ -87,7 +87,7 @@ def _match_rule(streaks: Mapping[str, tuple[int, float, float]], result: Attempt
     is_key_rule = streaks[ALL_NETWORKS][0] >= threshold
     rule, network = (Rule.KEY, ALL_NETWORKS) if is_key_rule else (Rule.SOURCE, result.network)
     length, first_at, _ = streaks[network]
-    return RuleMatch(rule, network, length, first_at, result.at, result.description.request_id)
+    return RuleMatch(rule, network, length, first_at, result.at, result.description.read().request_id)
 
 
 def next_notify_at(length: int, threshold: int) -> int:

@@ -72,5 +72,5 @@ def match_window(failed: Sequence[AttemptResult], before: int, first_at: float, 
         return None
     place = max(0, window.failures - before - 1)
     result, first_at = failed[place], min(first_at, failed[0].at)
-    request_id = result.description.request_id
+    request_id = result.description.read().request_id
     return RuleMatch(Rule.WINDOW, ALL_NETWORKS, before + place + 1, first_at, result.at, request_id)
