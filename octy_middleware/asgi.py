@@ -191,9 +191,9 @@ class OctyASGIMiddleware:
 
     async def _decide_and_trace(self, found: AuthDecision | PendingCredentials, request: AsgiRequest) -> AuthDecision:
         assert self.authenticator.instrumentation is not None
-        with self.authenticator.instrumentation.record(request) as measured:
+        with self.authenticator.instrumentation.record(request) as describe:
             decision = await self._decide_from_database(found, request)
-            measured.decided(decision)
+            describe(decision)
             return decision
 
     async def _send_error(self, response: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:

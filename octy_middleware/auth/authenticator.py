@@ -17,7 +17,7 @@ from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.hash_processes import HashProcesses
 from octy_middleware.auth.hash_queue import HashRequest
 from octy_middleware.auth.header_cache import HeaderCache
-from octy_middleware.auth.instrumentation import Instrumentation, OpenTelemetryInstrumentation
+from octy_middleware.auth.instrumentation import Instrumentation
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.key_loader import KeyLoader
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
@@ -115,7 +115,9 @@ class Authenticator:
             window=WindowRule(settings.window_failures, settings.window),
             also_write=self._write_heartbeat,
         )
-        commit_before_response = _commit_before_response(settings)
+        commit_before_response = settings.commit_before_response
+        if commit_before_response is None:
+            commit_before_response = freezes_between_requests(os.environ)
         self._recorder = Recorder(
             self._outcome_writer.write,
             queue_limit=settings.queue_limit,
@@ -151,17 +153,17 @@ class Authenticator:
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
         self.short_path = choose_short_path(settings, self.header_cache, commit_before_response=commit_before_response)
         self._dummy = dummy_record(self._hasher.decoy_digest)
-        self.instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
+        self.instrumentation = Instrumentation() if settings.tracing else None
 
     def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
         """Decide what needs no I/O; else return the credentials for `finish`. So does a decision with an event."""
         detect_fork()
         if self.instrumentation is None:
             return self._decide_from_memory(request)
-        with self.instrumentation.verify(request) as measured:
+        with self.instrumentation.verify(request) as describe:
             found = self._decide_from_memory(request)
             if isinstance(found, AuthDecision):
-                measured.decided(found)
+                describe(found)
             return found
 
     def _decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
@@ -234,9 +236,9 @@ class Authenticator:
             return found
         if self.instrumentation is None:
             return self._decide_from_database(found, request)
-        with self.instrumentation.record(request) as measured:
+        with self.instrumentation.record(request) as describe:
             decision = self._decide_from_database(found, request)
-            measured.decided(decision)
+            describe(decision)
             return decision
 
     def _decide_from_database(self, found: AuthDecision | PendingCredentials, request: Request) -> AuthDecision:
@@ -358,8 +360,3 @@ class Authenticator:
         self._hashes.close()
         self.key_cache.close()
         self.database.close()
-
-
-def _commit_before_response(settings: Settings) -> bool:
-    given = settings.commit_before_response
-    return freezes_between_requests(os.environ) if given is None else given

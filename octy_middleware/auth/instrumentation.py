@@ -8,9 +8,10 @@ Attributes: the outcome, and of a refused request the id that it came with (X-Re
 the request that opened it. No key, no address, no other header.
 """
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.decision import AuthDecision
@@ -18,30 +19,15 @@ from octy_middleware.http.event import received_request_id
 from octy_middleware.http.request import Request
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span
 
 _SCOPE = "octy_middleware"
+Describe = Callable[[AuthDecision], None]
+"""Describes a span by the decision that it ended with."""
 
 
-class Measured(Protocol):
-    """One part of a decision while it is measured."""
-
-    def decided(self, decision: AuthDecision) -> None:
-        """Describe it by the decision that it ended with."""
-
-
-class Instrumentation(Protocol):
-    """What an authenticator calls around the two parts of its work."""
-
-    def verify(self, request: Request) -> AbstractContextManager[Measured]:
-        """Measure the part that needs no I/O. Runs in one thread, from beginning to end."""
-
-    def record(self, request: Request) -> AbstractContextManager[Measured]:
-        """Measure load and commit. Between its steps the thread, or the event loop, does other work."""
-
-
-class OpenTelemetryInstrumentation:
-    """Spans by the host's OpenTelemetry. Raises ConfigurationError when its API is not installed."""
+class Instrumentation:
+    """The spans of an authenticator. Raises ConfigurationError when OpenTelemetry's API is not installed."""
 
     def __init__(self) -> None:
         try:
@@ -50,37 +36,31 @@ class OpenTelemetryInstrumentation:
             raise ConfigurationError(
                 "tracing (OCTY_TRACING): OpenTelemetry is missing → pip install 'octy-middleware[telemetry]'"
             ) from None
-        self._tracer: Tracer = get_tracer(_SCOPE)
+        self._tracer = get_tracer(_SCOPE)
 
     @contextmanager
-    def verify(self, request: Request) -> Generator["_MeasuredSpan", None, None]:
-        """See `Instrumentation`."""
+    def verify(self, request: Request) -> Generator[Describe, None, None]:
+        """Measure the part that needs no I/O. Runs in one thread, from beginning to end."""
         # Neither traceback nor text of an error: they may contain headers.
         with self._tracer.start_as_current_span(
             "octy.verify", record_exception=False, set_status_on_exception=False
         ) as span:
-            yield _MeasuredSpan(span, request)
+            yield partial(_describe, span, request)
 
     @contextmanager
-    def record(self, request: Request) -> Generator["_MeasuredSpan", None, None]:
-        """See `Instrumentation`. Not the current span, as other requests run in its thread before it ends."""
+    def record(self, request: Request) -> Generator[Describe, None, None]:
+        """Measure load and commit. Not the current span, as other requests run in its thread before it ends."""
         span = self._tracer.start_span("octy.record")
         try:
-            yield _MeasuredSpan(span, request)
+            yield partial(_describe, span, request)
         finally:
             span.end()
 
 
-class _MeasuredSpan:
-    def __init__(self, span: "Span", request: Request) -> None:
-        self._span = span
-        self._request = request
-
-    def decided(self, decision: AuthDecision) -> None:
-        """See `Measured`."""
-        if decision.outcome is None:
-            return
-        self._span.set_attribute("octy.outcome", decision.outcome.value)
-        request_id = "" if decision.passes else received_request_id(self._request)
-        if request_id:
-            self._span.set_attribute("octy.request_id", request_id)
+def _describe(span: "Span", request: Request, decision: AuthDecision) -> None:
+    if decision.outcome is None:
+        return
+    span.set_attribute("octy.outcome", decision.outcome.value)
+    request_id = "" if decision.passes else received_request_id(request)
+    if request_id:
+        span.set_attribute("octy.request_id", request_id)

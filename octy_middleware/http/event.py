@@ -148,7 +148,7 @@ def describe(request: Request, now: float) -> Description:
 
 
 def received_request_id(request: Request) -> str:
-    """Return the id that the client sent if it is valid, else an empty text: free text would look like ours in a mail."""
+    """Return the request id that the client sent, or an empty text: free text would look like ours in a mail."""
     text = _first(request, b"x-request-id")
     return text if _is_request_id(text) else ""
 
