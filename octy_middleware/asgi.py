@@ -5,7 +5,7 @@ from typing import Unpack
 
 from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
-from octy_middleware.auth.sharing import close_authenticator, open_authenticator
+from octy_middleware.auth.sharing import shared_authenticators
 from octy_middleware.http.asgi_connection import find_transport, scheme_of
 from octy_middleware.http.decision import UNAUTHENTICATED, AuthDecision
 from octy_middleware.http.hidden_credentials import hide_in_scope
@@ -106,7 +106,7 @@ class OctyASGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
+        self.authenticator = shared_authenticators.open(self, authenticator, settings, on_refusal, options)
         self._short_path = self.authenticator.short_path
         self._scopes = GrantedScopes(list(self.authenticator.settings.scopes))
         self._hsts = self.authenticator.settings.hsts > 0
@@ -170,7 +170,7 @@ class OctyASGIMiddleware:
 
     def close(self) -> None:
         """Write queued outcomes; the last adapter with these settings also closes the database. Blocks."""
-        close_authenticator(self, self.authenticator)
+        shared_authenticators.close(self, self.authenticator)
 
     async def _decide_from_database(
         self, found: AuthDecision | PendingCredentials, request: AsgiRequest

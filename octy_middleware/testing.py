@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from octy_middleware.auth import sharing
+from octy_middleware.auth.sharing import shared_authenticators
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.migrations import upgrade
@@ -103,7 +103,8 @@ class TestInstallation:
 
     def recorded(self) -> dict[str, int]:
         """Return the number of recorded requests by outcome; queued ones are written first."""
-        sharing.flush_authenticators(self.database_url)
+        for authenticator in shared_authenticators.of_database(self.database_url):
+            authenticator.flush()
         with self.database.read() as connection:
             total = func.sum(col(OutcomeMinute.count))
             found = connection.execute(select(col(OutcomeMinute.outcome), total).group_by(col(OutcomeMinute.outcome)))
@@ -111,7 +112,8 @@ class TestInstallation:
 
     def close(self) -> None:
         """Close the database, and every middleware that uses it."""
-        sharing.close_authenticators(self.database_url)
+        for authenticator in shared_authenticators.of_database(self.database_url):
+            authenticator.close()
         self.database.close()
 
 

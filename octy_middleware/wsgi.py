@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
 from octy_middleware.auth.authenticator import Authenticator
-from octy_middleware.auth.sharing import close_authenticator, open_authenticator
+from octy_middleware.auth.sharing import shared_authenticators
 from octy_middleware.http.decision import Principal
 from octy_middleware.http.hidden_credentials import hide_in_environ
 from octy_middleware.http.response import Headers, RefusalHook
@@ -118,7 +118,7 @@ class OctyWSGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
+        self.authenticator = shared_authenticators.open(self, authenticator, settings, on_refusal, options)
         self._short_path = self.authenticator.short_path
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
@@ -162,7 +162,7 @@ class OctyWSGIMiddleware:
 
         Queued outcomes are also written at SIGTERM and when the interpreter exits.
         """
-        close_authenticator(self, self.authenticator)
+        shared_authenticators.close(self, self.authenticator)
 
 
 def _as_text(headers: Headers) -> list[tuple[str, str]]:

@@ -34,8 +34,29 @@ class SharedAuthenticators:
         """Take a new lock, in a forked child. The authenticators restart by themselves."""
         self._lock = threading.RLock()
 
-    def open(self, adapter: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
-        """Return the authenticator for these settings; raises what `Authenticator` raises."""
+    def open(
+        self,
+        adapter: object,
+        authenticator: Authenticator | None,
+        settings: Settings | None,
+        on_refusal: RefusalHook | None,
+        options: Mapping[str, Any],
+    ) -> Authenticator:
+        """Return an adapter's authenticator: the given one, or that for settings, or for options and OCTY_* variables.
+
+        Raises what `Authenticator` raises, and ConfigurationError for arguments that exclude each other.
+        """
+        if authenticator is None:
+            if settings is not None and options:
+                raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
+            authenticator = self._share(adapter, settings or Settings.from_environment(**options), on_refusal)
+        elif settings is not None or on_refusal is not None or options:
+            raise ConfigurationError("give an authenticator alone: settings, options and on_refusal are its own")
+        if authenticator.settings.flush_on_sigterm:
+            flush_on_sigterm(authenticator)
+        return authenticator
+
+    def _share(self, adapter: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
         key = settings_key(settings), on_refusal
         with self._lock:
             authenticator = self._by_settings.get(key)
@@ -65,50 +86,13 @@ class SharedAuthenticators:
             ]
 
 
+shared_authenticators = SharedAuthenticators()
+"""Those of this process."""
+
+
 def settings_key(settings: Settings) -> Hashable:
     """Return a key for these settings that holds no secret. The order of peppers matters."""
     return tuple(
         (name, hashlib.blake2b(value.export().encode()).digest() if isinstance(value, Keychain) else value)
         for name, value in settings
     )
-
-
-_shared = SharedAuthenticators()
-
-
-def open_authenticator(
-    adapter: object,
-    authenticator: Authenticator | None,
-    settings: Settings | None,
-    on_refusal: RefusalHook | None,
-    options: Mapping[str, Any],
-) -> Authenticator:
-    """Return an adapter's authenticator: the given one, or that for settings, or for options and OCTY_* variables."""
-    if authenticator is not None:
-        if settings is not None or on_refusal is not None or options:
-            raise ConfigurationError("give an authenticator alone: settings, options and on_refusal are its own")
-        opened = authenticator
-    else:
-        if settings is not None and options:
-            raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
-        opened = _shared.open(adapter, settings or Settings.from_environment(**options), on_refusal)
-    if opened.settings.flush_on_sigterm:
-        flush_on_sigterm(opened)
-    return opened
-
-
-def close_authenticator(adapter: object, authenticator: Authenticator) -> None:
-    """Write the queued events of an adapter that ends; the last adapter closes the authenticator."""
-    _shared.close(adapter, authenticator)
-
-
-def flush_authenticators(database_url: str) -> None:
-    """Write the events of this process that are queued for a database."""
-    for authenticator in _shared.of_database(database_url):
-        authenticator.flush()
-
-
-def close_authenticators(database_url: str) -> None:
-    """Close the shared authenticators on a database. A later request opens them again."""
-    for authenticator in _shared.of_database(database_url):
-        authenticator.close()

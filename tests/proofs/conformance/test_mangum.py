@@ -9,7 +9,7 @@ import pytest
 from mangum import Mangum
 from support.event_loops import own_event_loop
 
-from octy_middleware.auth.sharing import close_authenticators
+from octy_middleware.auth.sharing import shared_authenticators
 from proofs.conformance.accounts import accounts
 from proofs.conformance.cases import SECURE, THEN, Case, table
 from proofs.conformance.cells import SERVERS, SHORT_TABLE, Cell, CellRun
@@ -64,5 +64,6 @@ def test_cases_of_the_short_table_come_to_the_same_through_mangum(
         with own_event_loop():
             responses = {case.title: run(case, ask) for case in cases}
         for world in cell_run.worlds.values():
-            close_authenticators(world.url)
+            for authenticator in shared_authenticators.of_database(world.url):
+                authenticator.close()
         assert cell_run.results(cases, responses) == {case.title: case.expected for case in cases}
