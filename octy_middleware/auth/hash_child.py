@@ -39,9 +39,8 @@ def serve() -> None:
 
 def lower_priority() -> None:
     """Give this process the lowest priority, and make it the first to end without memory."""
-    if hasattr(os, "nice"):
-        with suppress(OSError):
-            os.nice(_NICE)
+    with suppress(OSError):  # a sandbox
+        os.nice(_NICE)
     for path, value in _LOWEST.items():
         with suppress(OSError):
             Path(path).write_text(value)

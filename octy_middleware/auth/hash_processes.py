@@ -36,7 +36,8 @@ package.__path__ = places
 from octy_middleware.auth.hash_child import serve
 serve()
 """  # not by the package's `__init__`: a child needs neither database nor framework
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+_PACKAGE = str(Path(__file__).parent.parent)
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH")
 _START_TIMEOUT = 30.0  # seconds for the start of a child
 _START_RETRY_DELAY = 60.0  # seconds without children after a failed start
 
@@ -51,7 +52,6 @@ class _Child:
             bufsize=0,
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             start_new_session=True,
-            creationflags=getattr(subprocess, "IDLE_PRIORITY_CLASS", 0),
         )
 
     def request(self, message: object, timeout: float) -> bytes:
@@ -62,12 +62,10 @@ class _Child:
         with suppress(OSError):
             while line:
                 line = line[os.write(self.process.stdin.fileno(), line) :]
-            if hasattr(select, "poll"):
-                reply = select.poll()
-                reply.register(self.process.stdout, select.POLLIN)
-                if not reply.poll(timeout * 1000):
-                    return b""
-            return os.read(self.process.stdout.fileno(), 1)
+            reply = select.poll()
+            reply.register(self.process.stdout, select.POLLIN)
+            if reply.poll(timeout * 1000):
+                return os.read(self.process.stdout.fileno(), 1)
         return b""
 
     def kill(self) -> None:
@@ -96,7 +94,6 @@ class HashProcesses:
         self._all: set[_Child] = set()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()  # held while a child is started
-        self._pid = os.getpid()
         self._closed = False
         self._pause_until = 0.0
         weakref.finalize(self, _kill_all, self._all)
@@ -151,23 +148,19 @@ class HashProcesses:
         self._all.clear()
         self._idle.clear()
         self._lock = threading.Lock()
-        self._pid = os.getpid()
 
     def _acquire(self) -> _Child | None:
-        if self._pid != os.getpid():  # a fork by C code (uWSGI), without Python's hooks
-            self.restart()
         with self._lock:
             self._closed = False
             while self._idle:
                 child = self._idle.pop()
                 if child.process.poll() is None:
                     return child
-                self._all.discard(child)
-                child.kill()
+                self._discard(child)
             started = self._start()
         if started is None:
             return None
-        if started.request([sys.path, _package_paths()], _START_TIMEOUT) == READY:
+        if started.request([sys.path, [_PACKAGE]], _START_TIMEOUT) == READY:
             return started
         self._discard(started)
         self._warn_and_pause("it did not become ready")
@@ -211,10 +204,6 @@ class HashProcesses:
 def _kill_all(children: set[_Child]) -> None:
     while children:
         children.pop().kill()
-
-
-def _package_paths() -> list[str]:
-    return [str(Path(__file__).parent.parent)]
 
 
 def _interpreter() -> str | None:

@@ -1,6 +1,6 @@
 """SHA-crypt by the C library's `crypt_r`, which releases the interpreter's lock; passlib holds it for seconds.
 
-Without `crypt_r`, as on macOS and Windows, passlib computes; then many such hashes slow down other requests.
+Without `crypt_r`, as on macOS, passlib computes; then many such hashes slow down other requests.
 """
 
 import ctypes
