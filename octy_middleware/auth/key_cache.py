@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from struct import error as StructError  # noqa: N812
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from octy_middleware.auth.cache_trust import TICK_INTERVAL, CacheTrust
+from octy_middleware.auth.change_feed import ChangeFeed
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.db.bulk_sql import Query, Row, fetch_many
 from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PepperCheck
-from octy_middleware.equal_work import SELECT_DUMMY_KEY
 from octy_middleware.errors import KeyMismatchError, OctyError, StandbyError
 from octy_middleware.keys.key_record import CachedRecords, KeyRecord, pack, unpack
 from octy_middleware.process.fork import restart_after_fork
@@ -44,20 +44,8 @@ _LOAD = Query(
     public_key="text",
     dummy_key="text",
 )
-_SELECT_CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
-# One hash of each imported scheme, by a loose index scan: a few index lookups, even for a million imports.
-_SELECT_IMPORTED_HASHES = text(
-    "WITH RECURSIVE found(scheme) AS ("
-    " SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme IS NOT NULL"
-    " UNION ALL"
-    " SELECT (SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme > found.scheme)"
-    " FROM found WHERE found.scheme IS NOT NULL) "
-    "SELECT (SELECT secret_digest FROM key_pair WHERE imported_scheme = found.scheme LIMIT 1) "
-    "FROM found WHERE found.scheme IS NOT NULL"
-)
 _MAX_RENEWED = 1000  # renewed key pairs whose change the feed has not reported yet
 _EVICTION_BATCH = 1024  # at most so many records are evicted at once
-_SELECT_FEED_RANGE = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
 
 
 class KeyCache:
@@ -70,8 +58,8 @@ class KeyCache:
         size: int,
         interval: float,
         grace_period: float,
+        peppers: PepperCheck,
         is_cacheable: Callable[[str], bool] = lambda _digest: True,
-        peppers: PepperCheck | None = None,
         monotonic: Clock = elapsed,
     ) -> None:
         """Cache at most `size` records whose digest `is_cacheable`; others are loaded each time.
@@ -97,15 +85,12 @@ class KeyCache:
         """Start empty and without threads, in a forked child."""
         self.memory.records = {}
         self._trust = CacheTrust(self.memory, self._grace_period)
-        if self._peppers is not None:
-            self._peppers.restart()
+        self._peppers.restart()
+        self._feed = ChangeFeed(self._database, self._peppers)
         self._dummy_records: dict[bytes, bytes] = {}  # written for equal work, never read
         self._lock = threading.Lock()
         self._epoch += 1
-        self._seq: int | None = None
-        self._imported_hashes: tuple[str, ...] = ()
         self._renewed: set[str] = set()
-        self._dummy_key = ""  # some public key that exists; empty while there is none
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -124,7 +109,7 @@ class KeyCache:
     @property
     def imported_hashes(self) -> tuple[str, ...]:
         """One stored hash of each imported scheme that is still in use. Empty before the first load."""
-        return self._imported_hashes
+        return self._feed.imported_hashes
 
     def load(self, public_key: str) -> KeyRecord | None:
         """Load the record of a key from the database, or None. Raises what `load_many` raises."""
@@ -136,7 +121,7 @@ class KeyCache:
         Raises DatabaseUnavailableError, or KeyMismatchError when this host's peppers are not the database's.
         """
         self._ensure_feed_reader()
-        epoch, dummy_key = self._epoch, self._dummy_key
+        epoch, dummy_key = self._epoch, self._feed.dummy_key
         requested = [(public_key, dummy_key) for public_key in public_keys]
 
         def question(connection: Connection) -> list[Row]:
@@ -146,10 +131,8 @@ class KeyCache:
             return rows
 
         rows = self._database.query(self._pinned, question)
-        if self._peppers is not None and not self._peppers.is_confirmed:
-            with (
-                self._database.read() as connection
-            ):  # after the rows, since peppers are registered before any key pair is made
+        if not self._peppers.is_confirmed:  # after the rows, since peppers are registered before any key pair is made
+            with self._database.read() as connection:
                 self._peppers.confirm(connection)
         found = {}
         for _, requested_key, *columns in rows:
@@ -169,24 +152,6 @@ class KeyCache:
             for public_key in public_keys:
                 self.memory.records.pop(public_key.encode(), None)
 
-    def _reset(self) -> None:
-        """Drop all records; the next read of the feed is like the first."""
-        self._seq = None
-        self._drop_records()
-
-    def _invalidate_all(self, known: int, last: int) -> None:
-        if last < known:
-            self.restores_detected += 1
-            _logger.error(
-                "change feed: went back from change %d to %d: a backup was restored, or a server without the last "
-                "commits was promoted. Revoked key pairs may be accepted again → run `octy db restored`",
-                known,
-                last,
-            )
-        else:
-            _logger.warning("change feed: entries are missing since the last read; all cached key records are dropped")
-        self._drop_records()
-
     def _drop_records(self) -> None:
         with self._lock:
             self._epoch += 1
@@ -195,11 +160,7 @@ class KeyCache:
     def _add(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
         try:
             key, packed = record.public_key.encode(), pack(record)
-        except (
-            ValueError,
-            LookupError,
-            StructError,
-        ):  # foreign ids: such a record is loaded each time
+        except (ValueError, LookupError, StructError):  # foreign ids: such a record is loaded each time
             return
         with self._lock:
             if epoch != self._epoch:
@@ -251,7 +212,8 @@ class KeyCache:
                 if not stop.is_set():
                     trust.fail(self._monotonic())
                 if isinstance(error, KeyMismatchError):  # another database, or its peppers were registered elsewhere
-                    self._reset()
+                    self._feed.forget()
+                    self._drop_records()
                     continue
                 if not is_failing:
                     _logger.warning(
@@ -290,22 +252,12 @@ class KeyCache:
                     _logger.debug("change feed: a renewed key pair was not loaded again: %s", type(error).__name__)
 
     def _read_feed(self) -> list[str]:
-        """Return the public keys that changed since the last read. The first read only notes the last change."""
-        with self._database.read() as connection:
-            first, last = connection.execute(_SELECT_FEED_RANGE).one()
-            known = self._seq
-            rows = [] if known is None else connection.execute(_SELECT_CHANGES, {"seq": known}).all()
-            # A backup was restored, or the last read is older than the retention of the feed: changes are missing.
-            has_gap = known is not None and (last < known or first > known + 1)
-            if self._peppers is not None:
-                self._peppers.confirm(connection, force=known is None or has_gap)
-            if known is None or rows or has_gap:
-                self._imported_hashes = tuple(row[0] for row in connection.execute(_SELECT_IMPORTED_HASHES))
-                self._dummy_key = str(connection.execute(SELECT_DUMMY_KEY).scalar() or "")
-        if has_gap:
-            self._invalidate_all(known or 0, last)
-        self._seq = last
-        return [row[1] for row in rows]
+        """Return the public keys that changed since the last read. Drop all records if some changes are unknown."""
+        changes = self._feed.read()
+        self.restores_detected += changes.went_back
+        if changes.has_gap:
+            self._drop_records()
+        return changes.public_keys
 
     def stop(self) -> None:
         """Stop following the change feed. The cached records stay until they are too old to be trusted."""

@@ -2,7 +2,8 @@
 
 import sqlite3
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,11 +19,30 @@ from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
+from octy_middleware.domain.key_checks import PepperCheck
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import KeyPairState
 
 
-def make_key_cache(database: Database, **options: Any) -> KeyCache:
-    return KeyCache(database, **{"size": 10, "interval": 0.05, "grace_period": 60.0, **options})  # type: ignore[arg-type]
+def make_key_cache(database: Database, peppers: Keychain, **options: Any) -> KeyCache:
+    given: dict[str, Any] = {"size": 10, "interval": 0.05, "grace_period": 60.0, **options}
+    return KeyCache(database, peppers=PepperCheck(peppers), **given)
+
+
+Make = Callable[..., KeyCache]
+
+
+@pytest.fixture
+def make(world: World) -> Iterator[Make]:
+    """What makes a key cache of a database, by default of the world's own; closed at the end."""
+    with ExitStack() as made:
+
+        def make(database: Database | None = None, **options: Any) -> KeyCache:
+            key_cache = make_key_cache(database or world.database, world.peppers, **options)
+            made.callback(key_cache.close)
+            return key_cache
+
+        yield make
 
 
 def retire(world: World, keys: Keys) -> None:
@@ -31,48 +51,44 @@ def retire(world: World, keys: Keys) -> None:
         assert key_pairs.retire(connection, pair_id, time.time())
 
 
-def test_record_is_cached_after_its_first_load(world: World) -> None:
-    keys, key_cache = world.register(), make_key_cache(world.database)
+def test_record_is_cached_after_its_first_load(world: World, make: Make) -> None:
+    keys, key_cache = world.register(), make()
     assert key_cache.get(keys.public_key) is None
     record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.reference == "acme"
     assert key_cache.get(keys.public_key) == record
-    key_cache.close()
 
 
-def test_unknown_keys_are_not_cached_and_evict_nothing(world: World) -> None:
-    keys, key_cache = world.register(), make_key_cache(world.database, size=1)
+def test_unknown_keys_are_not_cached_and_evict_nothing(world: World, make: Make) -> None:
+    keys, key_cache = world.register(), make(size=1)
     key_cache.load(keys.public_key)
     for number in range(50):
         assert key_cache.load(f"pk_unknown{number:020}") is None
     assert key_cache.get(keys.public_key) is not None
-    key_cache.close()
 
 
-def test_key_cache_is_bounded_and_evicts_the_oldest(world: World) -> None:
+def test_key_cache_is_bounded_and_evicts_the_oldest(world: World, make: Make) -> None:
     everybody = [world.register(f"customer{n}") for n in range(4)]
-    key_cache = make_key_cache(world.database, size=3)
+    key_cache = make(size=3)
     for keys in everybody:
         key_cache.load(keys.public_key)
     get = [key_cache.get(keys.public_key) is not None for keys in everybody]
     assert get == [False, True, True, True]
-    key_cache.close()
 
 
-def test_change_in_this_process_is_seen_at_once_through_any_database_object(world: World) -> None:
-    keys, key_cache = world.register(), make_key_cache(Database(world.url), interval=0.5)
+def test_change_in_this_process_is_seen_at_once_through_any_database_object(world: World, make: Make) -> None:
+    keys, key_cache = world.register(), make(Database(world.url), interval=0.5)
     key_cache.load(keys.public_key)
     retire(world, keys)
     assert key_cache.get(keys.public_key) is None
     record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.state == KeyPairState.RETIRED
-    key_cache.close()
 
 
-def test_change_that_is_rolled_back_invalidates_nothing(world: World) -> None:
-    keys, key_cache = world.register(), make_key_cache(world.database)
+def test_change_that_is_rolled_back_invalidates_nothing(world: World, make: Make) -> None:
+    keys, key_cache = world.register(), make()
     key_cache.load(keys.public_key)
     with pytest.raises(RuntimeError), world.database.write() as connection:
         key_pairs.record_key_change(connection, keys.public_key, time.time())
@@ -80,10 +96,9 @@ def test_change_that_is_rolled_back_invalidates_nothing(world: World) -> None:
     assert key_cache.get(keys.public_key) is not None
     retire(world, world.register("other"))
     assert key_cache.get(keys.public_key) is not None
-    key_cache.close()
 
 
-def test_record_loaded_before_a_change_is_not_cached_after_it(world: World) -> None:
+def test_record_loaded_before_a_change_is_not_cached_after_it(world: World, make: Make) -> None:
     """The stale record of a read begun before the change must not stay for ever."""
     keys = world.register()
 
@@ -91,16 +106,15 @@ def test_record_loaded_before_a_change_is_not_cached_after_it(world: World) -> N
         retire(world, keys)
         return True
 
-    key_cache = make_key_cache(world.database, interval=0.5, is_cacheable=overtaken)
+    key_cache = make(interval=0.5, is_cacheable=overtaken)
     stale = key_cache.load(keys.public_key)
     assert stale is not None
     assert stale.state == KeyPairState.ACTIVE
     assert key_cache.get(keys.public_key) is None
-    key_cache.close()
 
 
-def _watch(url: str, public_key: str, pipe: Connection) -> None:
-    key_cache = make_key_cache(Database(url), interval=0.25)
+def _watch(url: str, peppers: str, public_key: str, pipe: Connection) -> None:
+    key_cache = make_key_cache(Database(url), Keychain.parse(peppers, name="peppers"), interval=0.25)
     key_cache.load(public_key)
     pipe.send("ready")
     until(lambda: key_cache.get(public_key) is None, interval=0.005)
@@ -110,7 +124,7 @@ def _watch(url: str, public_key: str, pipe: Connection) -> None:
 def test_revoked_key_pair_is_dropped_by_another_process_within_a_second(world: World) -> None:
     keys = world.register()
     here, there = FRESH.Pipe()
-    other = FRESH.Process(target=_watch, args=(world.url, keys.public_key, there))
+    other = FRESH.Process(target=_watch, args=(world.url, world.peppers.export(), keys.public_key, there))
     other.start()
     assert here.recv() == "ready"
     retire(world, keys)
@@ -119,9 +133,9 @@ def test_revoked_key_pair_is_dropped_by_another_process_within_a_second(world: W
     other.join()
 
 
-def test_cached_records_are_used_for_the_grace_period_of_an_outage(world: World) -> None:
+def test_cached_records_are_used_for_the_grace_period_of_an_outage(world: World, make: Make) -> None:
     keys = world.register()
-    key_cache = make_key_cache(world.database, interval=0.25, grace_period=2.0)
+    key_cache = make(interval=0.25, grace_period=2.0)
     key_cache.load(keys.public_key)
     with taken_away(world.url):
         begun, trusted = time.monotonic(), []
@@ -130,18 +144,16 @@ def test_cached_records_are_used_for_the_grace_period_of_an_outage(world: World)
             time.sleep(0.02)
     assert max(at for at, some in trusted if some) < 2.1
     assert min(at for at, some in trusted if not some) > 1.5  # longer than a read alone is trusted for
-    key_cache.close()
 
 
 @pytest.mark.sqlite
-def test_load_without_a_database_raises(world: World) -> None:
-    key_cache = make_key_cache(world.database)
+def test_load_without_a_database_raises(world: World, make: Make) -> None:
+    key_cache = make()
     for file in world.folder.glob("octy.db*"):
         file.unlink()
     world.database.close()
     with pytest.raises(DatabaseUnavailableError):
         key_cache.load("pk_whatever1234567")
-    key_cache.close()
 
 
 @on_one_database  # computed from a record that is loaded
@@ -155,20 +167,21 @@ def test_load_without_a_database_raises(world: World) -> None:
         ("pending", None, False),
     ],
 )
-def test_is_live_depends_on_state_and_end(world: World, state: str, ends_in: float | None, live: bool) -> None:
+def test_is_live_depends_on_state_and_end(
+    world: World, make: Make, state: str, ends_in: float | None, live: bool
+) -> None:
     keys, now = world.register(), 1_800_000_000.0
     ends_at = None if ends_in is None else int((now + ends_in) * 1e6)
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?, retire_at = ?", state, ends_at)
-    key_cache = make_key_cache(world.database)
+    key_cache = make()
     record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.is_live(now) is live
-    key_cache.close()
 
 
-def test_closed_key_cache_starts_again_and_follows_the_feed(world: World) -> None:
-    keys, key_cache = world.register(), make_key_cache(Database(world.url))
+def test_closed_key_cache_starts_again_and_follows_the_feed(world: World, make: Make) -> None:
+    keys, key_cache = world.register(), make(Database(world.url))
     key_cache.load(keys.public_key)
     key_cache.close()
     assert key_cache.get(keys.public_key) is None
@@ -176,12 +189,13 @@ def test_closed_key_cache_starts_again_and_follows_the_feed(world: World) -> Non
     with world.database.write() as connection:  # as another process would: by the feed only
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
     until(lambda: key_cache.get(keys.public_key) is None)
-    key_cache.close()
 
 
-def test_feed_reader_goes_on_after_an_unexpected_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_reader_goes_on_after_an_unexpected_error(
+    world: World, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database(world.url)
-    keys, key_cache = world.register(), make_key_cache(database)
+    keys, key_cache = world.register(), make(database)
     key_cache.load(keys.public_key)
     read, faults = database.read, iter([ZeroDivisionError("a bug"), ValueError("another")])
 
@@ -200,7 +214,7 @@ def test_feed_reader_goes_on_after_an_unexpected_error(world: World, monkeypatch
 
 
 @pytest.mark.sqlite
-def test_restored_backup_drops_all_cached_records(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_restored_backup_drops_all_cached_records(world: World, make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """The feed then stands before what was read of it, and would hide the changes to come."""
     keys, other = world.register(), world.register("other")
     world.database.close()
@@ -210,7 +224,7 @@ def test_restored_backup_drops_all_cached_records(world: World, caplog: pytest.L
     for connection in (live, copy):
         connection.close()
     retire(world, other)
-    key_cache = make_key_cache(world.database)
+    key_cache = make()
     key_cache.load(keys.public_key)
     with sqlite3.connect(backup) as copy, sqlite3.connect(world.folder / "octy.db") as live:
         copy.backup(live)
@@ -221,17 +235,15 @@ def test_restored_backup_drops_all_cached_records(world: World, caplog: pytest.L
     [told] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "change feed: went back" in told.message
     assert "octy db restored" in told.message
-    key_cache.close()
 
 
-def test_gap_in_the_change_feed_drops_all_cached_records(world: World) -> None:
+def test_gap_in_the_change_feed_drops_all_cached_records(world: World, make: Make) -> None:
     """As after a sleep longer than entries are kept: what changed meanwhile can't be read any more."""
     keys = world.register()
-    key_cache = make_key_cache(world.database, interval=0.5)
+    key_cache = make(interval=0.5)
     key_cache.load(keys.public_key)
     with world.database.write() as connection:
         for _ in range(3):
             run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_another', 0)")
         run(connection, "DELETE FROM key_change WHERE seq < (SELECT MAX(seq) FROM key_change)")
     until(lambda: key_cache.get(keys.public_key) is None)
-    key_cache.close()

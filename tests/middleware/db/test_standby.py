@@ -20,6 +20,7 @@ from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.domain import key_pairs
+from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.errors import StandbyError
 
 HEALED = 5.0  # seconds
@@ -91,7 +92,7 @@ def test_standby_is_neither_read_nor_written(world: World, standby: PostgresServ
     keys = world.register()
     catch_up(world, standby, keys)
     database = Database(by_way_of(world, standby.port, options))
-    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0, peppers=PepperCheck(world.peppers))
     pinned = database.pin_connection()
     for use in (
         lambda: database.read().__enter__(),
@@ -116,7 +117,7 @@ def test_pool_discards_connections_to_a_standby(
     catch_up(world, standby, keys)
     proxy.set_target(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0, peppers=PepperCheck(world.peppers))
     raw = [database.engine.connect() for _ in range(4)]
     for connection in raw:
         connection.exec_driver_sql("SELECT 1")
@@ -142,7 +143,7 @@ def test_pinned_connection_to_a_standby_is_discarded(
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
     pinned = database.pin_connection()
     monkeypatch.setattr(database, "pin_connection", lambda: pinned)
-    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0, peppers=PepperCheck(world.peppers))
     database.query(pinned, lambda connection: connection.connection.cursor().execute("SELECT 1"))
     proxy.set_target(primary.port)
     record = key_cache.load(keys.public_key)

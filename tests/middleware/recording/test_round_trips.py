@@ -11,6 +11,7 @@ from middleware.recording.events import NOW, UNKNOWN, event, pair_id_of
 from octy_middleware import Database, Outcome
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.clock import Clock
+from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.heartbeat import Heartbeat
 from octy_middleware.recording.outcome_writer import OutcomeWriter
@@ -93,7 +94,7 @@ def test_commit_that_opens_an_incident_sends_few_messages(world: World, database
 
 def test_look_up_of_key_records_is_one_message(world: World, database: Database, proxy: TcpProxy) -> None:
     one, two = world.register(), world.register("two")
-    cache = KeyCache(database, size=10, interval=3600.0, grace_period=1.0)
+    cache = KeyCache(database, size=10, interval=3600.0, grace_period=1.0, peppers=PepperCheck(world.peppers))
     cache.load(one.public_key)
     before = proxy.round_trips
     assert cache.load_many([one.public_key, two.public_key, "pk_unknown"]).keys() == {one.public_key, two.public_key}

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from octy_middleware.auth.key_cache import KeyCache
+from octy_middleware.domain.key_checks import PepperCheck
 from proofs.benchmarks.arms import figures_of
 from proofs.benchmarks.bulk import insert_keys, public_key
 from proofs.benchmarks.lab import NAMES, Lab
@@ -81,7 +82,8 @@ def bytes_of_records(lab: Lab, number: int) -> dict[str, float]:
     with lab.world("sqlite") as world:
         insert_keys(world, number)
         for name, some in ((ON, {}), *PIECES["packed key records"].off.items()):
-            cache = KeyCache(world.database, size=number, interval=60, grace_period=0)
+            peppers = PepperCheck(world.peppers)
+            cache = KeyCache(world.database, size=number, interval=60, grace_period=0, peppers=peppers)
             with replaced(some):
                 cache.load_many([public_key(0)])
                 tracemalloc.start()
