@@ -75,11 +75,6 @@ class KeyLoader:
             return
         self._batch_queue.put_urgent((pending, request, waiter))
 
-    @property
-    def queued(self) -> int:
-        """Number of requests that wait for the next load."""
-        return len(self._batch_queue)
-
     def close(self) -> None:
         """Handle the queued requests and stop the thread. Later requests start it again."""
         self._batch_queue.close()

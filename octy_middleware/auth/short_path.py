@@ -41,11 +41,6 @@ class ShortPath:
         self._connections: dict[tuple[Any, ...], tuple[tuple[Any, ...], str, str]] = {}
         self._owners_without_transport: set[type] = {type(None)}  # of `receive`; None: it is a function
 
-    @property
-    def known_connections(self) -> int:
-        """How many connections are known by the tuple in their scopes."""
-        return len(self._connections)
-
     def accept_scope(self, scope: Scope, receive: Receive) -> Principal | None:
         """Accept and record an HTTP request and remove its header, or return None: then the full path decides."""
         source = self._source_of_scope(scope, receive)

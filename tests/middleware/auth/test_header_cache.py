@@ -1,28 +1,20 @@
-"""Header cache, batched key loads, waiters and packed records."""
+"""The header cache, and key records that are loaded for many requests at once."""
 
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Iterator
 from types import FunctionType, ModuleType
-from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from support.calls import count_calls
-from support.until import until
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Authenticator, Outcome
 from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.equal_work import dummy_record
 from octy_middleware.http.decision import AuthDecision
-from octy_middleware.keys.key_record import KeyRecord, digest_of, is_live, pack, row_binding_of, unpack
+from octy_middleware.keys.key_record import KeyRecord
 from octy_middleware.recording.commit_waiter import ThreadWaiter
-from octy_middleware.states import KeyPairState
 
 NOW = 1_800_000_000.25
 
@@ -199,13 +191,13 @@ def test_concurrent_requests_are_loaded_in_one_statement(world: World) -> None:
 
         authenticator.key_cache.load_many = load_many  # type: ignore[method-assign]
         headers = [keys.basic("sk_wrong"), *(basic(f"pk_unknown{number:020}", "x") for number in range(30))]
-        threads = [threading.Thread(target=authenticator.decide, args=(FakeRequest(header),)) for header in headers]
-        for thread in threads:
-            thread.start()
-        until(lambda: authenticator.key_loader.queued + sum(asked) >= len(headers))
+        waiters = [ThreadWaiter() for _ in headers]
+        for header, waiter in zip(headers, waiters, strict=True):
+            request = FakeRequest(header)
+            authenticator.finish(authenticator.decide_from_memory(request), request, waiter)
         held.set()
-        for thread in threads:
-            thread.join()
+        for waiter in waiters:
+            waiter.wait(60)
     assert len(asked) <= 3
     assert sum(asked) == len(headers)
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 30}
@@ -242,86 +234,3 @@ def test_request_that_raises_fails_no_other_of_its_batch(
         assert [waiter.result.outcome for waiter in waiters] == outcomes
     expected = {"wrong_secret": 2} if secret else {"plain_http": 1}
     assert world.recorded() == expected
-
-
-texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)
-
-
-DIGESTS = {
-    "argon2": "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA",
-    "capitals": "$x$ABCDEF",
-    "odd": "$x$abc",
-    "space": "$x$ab cd",
-    "no hex": "$x$",
-    "empty": "",
-    "dollar": "$",
-    "hex only": "abcdef",
-    "longest hex": "$y$" + "ab" * 255,
-    "odd and long": "$y$" + "a" * 511,
-    "hex too long": "$y$" + "ab" * 256,
-    "longest text": "a" * 65535,
-    "longest text before hex": "$" * 65535 + "ab",
-}
-ENDS_AT = [None, 0, 1, -1, -(2**63), 2**63 - 1]
-
-
-def round_trip(record: KeyRecord) -> bytes:
-    """Pack a record, compare what is read from it, and return it."""
-    packed = pack(record)
-    assert unpack(record.public_key, packed) == record
-    assert digest_of(packed) == record.digest
-    assert row_binding_of(record.public_key, packed) == record.row
-    return packed
-
-
-@pytest.mark.parametrize("state", KeyPairState)
-@pytest.mark.parametrize("digest", DIGESTS.values(), ids=DIGESTS)
-def test_packed_record_unpacks_to_the_same_record(digest: str, state: KeyPairState) -> None:
-    for reference, ends_at in product(("", "acme", "ä" * 300), ENDS_AT):
-        round_trip(KeyRecord(str(uuid4()), str(uuid4()), reference, "pk_some", digest, state, ends_at))
-
-
-@given(
-    reference=texts,
-    digest=st.one_of(
-        st.binary(max_size=300).map(lambda raw: f"$octy-b2$k1${raw.hex()}"),
-        st.text("$0a", max_size=20),
-        texts,
-    ),
-    state=st.sampled_from(KeyPairState),
-    ends_at=st.none() | st.sampled_from(ENDS_AT) | st.integers(0, 2**63 - 1),
-    now=st.floats(0, 4e9),
-)
-def test_generated_record_is_the_same_when_it_was_packed(
-    reference: str, digest: str, state: str, ends_at: int | None, now: float
-) -> None:
-    record = KeyRecord(str(uuid4()), str(uuid4()), reference, "pk_some", digest, state, ends_at)
-    assert is_live(round_trip(record), now) is record.is_live(now)
-
-
-def test_end_takes_eight_bytes_of_a_packed_record_only_where_there_is_one() -> None:
-    record = KeyRecord(str(uuid4()), str(uuid4()), "acme", "pk_some", f"$octy-b2$k1${'ab' * 32}", "retiring", None)
-    assert len(pack(record)) == 36 + len("$octy-b2$k1$") + 32 + len("acme")
-    assert len(pack(record._replace(ends_at=0))) == len(pack(record)) + 8
-
-
-@pytest.mark.parametrize("work", [pack, lambda record: unpack("pk_some", pack(record))], ids=["pack", "unpack"])
-def test_packing_takes_the_same_calls_with_and_without_an_end(work: Callable[[KeyRecord], object]) -> None:
-    """An unknown key's dummy record may have an end where that of a wrong secret has none (T7)."""
-    record = KeyRecord(str(uuid4()), str(uuid4()), "acme", "pk_some", "$octy-b2$k1$00", "retired", None)
-    with_end = record._replace(ends_at=1)
-    assert count_calls(lambda: work(record)) == count_calls(lambda: work(with_end))
-
-
-@pytest.mark.parametrize("state", KeyPairState)
-@pytest.mark.parametrize("ends_at", [None, -1, 0, 999_999, 1_000_000, 1_000_001])
-def test_packed_record_is_live_as_long_as_the_record(state: KeyPairState, ends_at: int | None) -> None:
-    zeros = f"$octy-b2$k1${'00' * 32}"  # which would be an end long ago, if it was read as one
-    record = KeyRecord(str(uuid4()), str(uuid4()), "", "pk_some", zeros, state, ends_at)
-    assert is_live(pack(record), 1.0) is record.is_live(1.0)
-
-
-def test_dummy_record_has_the_decoy_digest_and_is_never_live() -> None:
-    packed = dummy_record("$octy-b2$k1$00")
-    assert digest_of(packed) == "$octy-b2$k1$00"
-    assert not is_live(packed, 0.0)

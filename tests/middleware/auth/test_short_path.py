@@ -251,8 +251,12 @@ def test_known_connections_are_bounded(
     short_path = authenticator.short_path
     assert short_path is not None
     client = Asgi(authenticator, keys)
-    for port in range(50_000, 50_010):
-        client.connection = Connection("203.0.113.9", port, tls=True)
-        client.receive = client.connection.receive
+    connections = [Connection("203.0.113.9", port, tls=True) for port in range(50_000, 50_010)]
+    for connection in connections:
+        client.connection, client.receive = connection, connection.receive
         assert client.ask() == client.ask() == 200
-    assert 1 <= short_path.known_connections <= 3
+    scopes = [http_scope([client.authorization], client=connection.client) for connection in connections]
+    pairs = zip(scopes, connections, strict=True)
+    known = [short_path.accept_scope(scope, connection.receive) is not None for scope, connection in pairs]
+    assert known[-1]
+    assert sum(known) <= 3
