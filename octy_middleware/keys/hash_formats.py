@@ -32,15 +32,20 @@ _CRYPT = r"[./A-Za-z0-9]"
 _SALT = r"([ -#%-~]{1,1024})"  # of Django and Werkzeug: printable, without $
 
 
-class ParsedHash(NamedTuple):
-    """A hash in its stored form, its passlib scheme, and its rough cost."""
+class ImportedHash(NamedTuple):
+    """A hash in its stored form, its passlib scheme, and its rough cost, which may be empty."""
 
     scheme: str
     cost: str
     stored: str
 
+    @property
+    def kind(self) -> str:
+        """Scheme and cost, at most 32 characters. Hashes of one kind take one time."""
+        return f"{self.scheme}-{self.cost}" if self.cost else self.scheme
 
-def parse_hash(text: str) -> ParsedHash:
+
+def parse_hash(text: str) -> ImportedHash:
     """Return the hash in its stored form. Raises InvalidInputError with what is wrong."""
     for begins, read in _PARSERS:
         if begins.match(text):
@@ -57,7 +62,7 @@ def reject_damaged(*, damaged: bool) -> None:
         raise InvalidInputError("the hash is damaged: it has not the form of its scheme → export it again, whole")
 
 
-def _argon2(text: str) -> ParsedHash:
+def _argon2(text: str) -> ImportedHash:
     costs = rf"m={_NUMBER},t={_NUMBER},p={_NUMBER}"
     match = _match(rf"(?:argon2)?(\$argon2(?:id|i|d))\$(?:v=(16|19)\$)?{costs}\${_PHC}\${_PHC}", text)
     memory, passes, lanes = int(match[3]), int(match[4]), int(match[5])
@@ -70,26 +75,26 @@ def _argon2(text: str) -> ParsedHash:
     reject_damaged(damaged=len(salt) < 8 or len(digest) < _MIN_DIGEST or len(digest) % 4 > 0)  # noqa: PLR2004
     version = "$v=19" if match[2] == "19" else ""
     stored = f"{match[1]}{version}$m={memory},t={passes},p={lanes}${match[6]}${match[7]}"
-    return ParsedHash("argon2", f"{_magnitude(memory * passes)}-{lanes}", stored)
+    return ImportedHash("argon2", f"{_magnitude(memory * passes)}-{lanes}", stored)
 
 
-def _bcrypt(text: str) -> ParsedHash:
+def _bcrypt(text: str) -> ImportedHash:
     match = _match(rf"(?:bcrypt\$)?(\$2[aby]\$)([0-9]{{2}})\$({_CRYPT}{{22}})({_CRYPT}{{31}})", text)
     cost = _bcrypt_cost(match[2])
-    return ParsedHash(
+    return ImportedHash(
         "bcrypt", str(cost), f"{match[1]}{match[2]}${_clear_unused_bits(match[3])}{_clear_unused_bits(match[4])}"
     )
 
 
-def _django_bcrypt_sha256(text: str) -> ParsedHash:
+def _django_bcrypt_sha256(text: str) -> ImportedHash:
     _, cost, stored = _bcrypt(text.removeprefix("bcrypt_sha256$"))
-    return ParsedHash("django_bcrypt_sha256", cost, f"bcrypt_sha256${stored}")
+    return ImportedHash("django_bcrypt_sha256", cost, f"bcrypt_sha256${stored}")
 
 
-def _bcrypt_sha256(text: str) -> ParsedHash:
+def _bcrypt_sha256(text: str) -> ImportedHash:
     match = _match(rf"(\$bcrypt-sha256\$(?:v=2,t=2b,r=|2[ab],))([1-9]?[0-9])\$({_CRYPT}{{22}})\$({_CRYPT}{{31}})", text)
     cost = _bcrypt_cost(match[2])
-    return ParsedHash(
+    return ImportedHash(
         "bcrypt_sha256", str(cost), f"{match[1]}{cost}${_clear_unused_bits(match[3])}${_clear_unused_bits(match[4])}"
     )
 
@@ -106,17 +111,17 @@ def _clear_unused_bits(part: str) -> str:
     return str(bcrypt64.repair_unused(part))
 
 
-def _scrypt(text: str) -> ParsedHash:
+def _scrypt(text: str) -> ImportedHash:
     match = _match(rf"\$scrypt\$ln={_NUMBER},r={_NUMBER},p={_NUMBER}\${_PHC}\${_PHC}", text)
     return _build_scrypt(int(match[1]), match[2], match[3], _from_base64(match[4]), _from_base64(match[5]))
 
 
-def _django_scrypt(text: str) -> ParsedHash:
+def _django_scrypt(text: str) -> ImportedHash:
     match = _match(rf"scrypt\${_NUMBER}\${_SALT}\${_NUMBER}\${_NUMBER}\$([A-Za-z0-9+/]+=*)", text)
     return _build_scrypt(_log2(match[1]), match[3], match[4], match[2].encode(), _from_base64(match[5]))
 
 
-def _werkzeug_scrypt(text: str) -> ParsedHash:
+def _werkzeug_scrypt(text: str) -> ImportedHash:
     match = _match(rf"scrypt:{_NUMBER}:{_NUMBER}:{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
     return _build_scrypt(_log2(match[1]), match[2], match[3], match[4].encode(), _from_hex(match[5]))
 
@@ -127,7 +132,7 @@ def _log2(digits: str) -> int:
     return number.bit_length() - 1
 
 
-def _build_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) -> ParsedHash:
+def _build_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) -> ImportedHash:
     size, parallel = int(block), int(lanes)
     reject_damaged(damaged=log < 1 or size < 1 or parallel < 1 or len(digest) < 32)  # noqa: PLR2004
     # The logarithm is checked first, so that two to the power of any number is never computed.
@@ -136,52 +141,52 @@ def _build_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) 
     _reject_cost(f"scrypt with more than {_MAX_MEMORY // _MIB} MiB", absurd=memory > _MAX_MEMORY)
     reject_damaged(damaged=len(salt) > _MAX_SALT)
     stored = f"$scrypt$ln={log},r={size},p={parallel}${_phc(salt)}${_phc(digest[:32])}"
-    return ParsedHash("scrypt", f"{log}-{size * parallel}", stored)
+    return ImportedHash("scrypt", f"{log}-{size * parallel}", stored)
 
 
 def _phc(data: bytes) -> str:
     return str(b64s_encode(data).decode("ascii"))
 
 
-def _pbkdf2(text: str) -> ParsedHash:
+def _pbkdf2(text: str) -> ImportedHash:
     match = _match(rf"\$pbkdf2(?:-(sha1|sha256|sha512))?\${_NUMBER}\$([./A-Za-z0-9]+)\$([./A-Za-z0-9]+)", text)
     salt, digest = (_from_base64(part.replace(".", "+")) for part in match.group(3, 4))
     return _build_pbkdf2(match[1] or "sha1", match[2], salt, digest)
 
 
-def _django_pbkdf2(text: str) -> ParsedHash:
+def _django_pbkdf2(text: str) -> ImportedHash:
     match = _match(rf"pbkdf2_(sha1|sha256)\${_NUMBER}\${_SALT}\$([A-Za-z0-9+/]+=*)", text)
     return _build_pbkdf2(match[1], match[2], match[3].encode(), _from_base64(match[4]))
 
 
-def _werkzeug_pbkdf2(text: str) -> ParsedHash:
+def _werkzeug_pbkdf2(text: str) -> ImportedHash:
     match = _match(rf"pbkdf2:(sha1|sha256|sha512):{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
     return _build_pbkdf2(match[1], match[2], match[3].encode(), _from_hex(match[4]))
 
 
-def _build_pbkdf2(name: str, digits: str, salt: bytes, digest: bytes) -> ParsedHash:
+def _build_pbkdf2(name: str, digits: str, salt: bytes, digest: bytes) -> ImportedHash:
     rounds = int(digits)
     reject_damaged(damaged=rounds < 1 or len(digest) != _DIGEST_SIZES[name] or len(salt) > _MAX_SALT)
     _reject_cost(f"PBKDF2 with more than {_MAX_PBKDF2:,} rounds", absurd=rounds > _MAX_PBKDF2)
     ident = "$pbkdf2$" if name == "sha1" else f"$pbkdf2-{name}$"
     encoded = (str(ab64_encode(part).decode("ascii")) for part in (salt, digest))
-    return ParsedHash(f"pbkdf2_{name}", _magnitude(rounds), ident + "$".join((str(rounds), *encoded)))
+    return ImportedHash(f"pbkdf2_{name}", _magnitude(rounds), ident + "$".join((str(rounds), *encoded)))
 
 
-def _sha_crypt(text: str) -> ParsedHash:
+def _sha_crypt(text: str) -> ImportedHash:
     scheme, length = ("sha256_crypt", 43) if text.startswith("$5$") else ("sha512_crypt", 86)
     match = _match(rf"\$[56]\$(?:rounds={_NUMBER}\$)?{_CRYPT}{{1,16}}\${_CRYPT}{{{length}}}", text)
     rounds = int(match[1] or 5000)
     reject_damaged(damaged=rounds < 1000)  # noqa: PLR2004  # the least there is
     _reject_cost(f"SHA-crypt with more than {_MAX_SHA_CRYPT:,} rounds", absurd=rounds > _MAX_SHA_CRYPT)
-    return ParsedHash(scheme, _magnitude(rounds), text)
+    return ImportedHash(scheme, _magnitude(rounds), text)
 
 
-def _plain_sha(text: str) -> ParsedHash:
-    return ParsedHash({40: "hex_sha1", 64: "hex_sha256", 128: "hex_sha512"}[len(text)], "", text.lower())
+def _plain_sha(text: str) -> ImportedHash:
+    return ImportedHash({40: "hex_sha1", 64: "hex_sha256", 128: "hex_sha512"}[len(text)], "", text.lower())
 
 
-_PARSERS: tuple[tuple[re.Pattern[str], Callable[[str], ParsedHash]], ...] = tuple(
+_PARSERS: tuple[tuple[re.Pattern[str], Callable[[str], ImportedHash]], ...] = tuple(
     (re.compile(begins), read)
     for begins, read in (
         (r"(?:argon2)?\$argon2(?:id|i|d)\$", _argon2),

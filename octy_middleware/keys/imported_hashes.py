@@ -1,6 +1,5 @@
 """Hashes imported from other systems: which are supported, and their verification."""
 
-from dataclasses import dataclass
 from functools import cache
 
 from passlib.context import CryptContext
@@ -8,7 +7,7 @@ from passlib.exc import MissingBackendError, PasslibSecurityError, PasswordValue
 from passlib.registry import get_crypt_handler
 
 from octy_middleware.errors import InvalidInputError
-from octy_middleware.keys.hash_formats import parse_hash, reject_damaged
+from octy_middleware.keys.hash_formats import ImportedHash, parse_hash, reject_damaged
 from octy_middleware.keys.native_crypt import verify_sha_crypt
 
 IMPORTED_SCHEMES = (
@@ -32,22 +31,14 @@ _MAX_LENGTH = 2000  # characters; a salt of 1024 bytes fits
 _BCRYPT_MAX_SECRET = 72  # bytes; what follows was never part of the hash, and bcrypt 5 raises where older ones cut
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedHash:
-    """A hash as it is stored. `kind`: scheme and rough cost, at most 32 characters; a kind takes one time."""
-
-    stored: str
-    kind: str
-
-
 def parse_imported_hash(text: str) -> ImportedHash:
     """Return the form to store. Raises InvalidInputError, which says what is wrong and never shows the hash."""
     if len(text) > _MAX_LENGTH:
         raise InvalidInputError("this is too long for a hash")
-    scheme, cost, stored = parse_hash(text.strip())
-    _require_library(scheme)
-    reject_damaged(damaged=not _is_sound(scheme, stored))
-    return ImportedHash(stored, f"{scheme}-{cost}" if cost else scheme)
+    parsed = parse_hash(text.strip())
+    _require_library(parsed.scheme)
+    reject_damaged(damaged=not _is_sound(parsed))
+    return parsed
 
 
 def is_verifiable(stored: str) -> bool:
@@ -79,10 +70,10 @@ def verify_imported(context: CryptContext, secret: str, stored: str) -> bool:
         raise MemoryError(f"a sound {scheme} hash could not be computed: {type(error).__name__}") from None
 
 
-def _is_sound(scheme: str, stored: str) -> bool:
-    handler = get_crypt_handler(scheme)
+def _is_sound(parsed: ImportedHash) -> bool:
+    handler = get_crypt_handler(parsed.scheme)
     try:
-        return bool(handler.from_string(stored).to_string() == stored)
+        return bool(handler.from_string(parsed.stored).to_string() == parsed.stored)
     except Exception:  # noqa: BLE001  # what passlib's parsers raise; the text contains the hash
         return False
 

@@ -25,13 +25,8 @@ from passlib.utils import handlers
 from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.http.credentials import Secret
-from octy_middleware.keys.imported_hashes import (
-    IMPORTED_SCHEMES,
-    ImportedHash,
-    is_verifiable,
-    parse_imported_hash,
-    verify_imported,
-)
+from octy_middleware.keys.hash_formats import ImportedHash
+from octy_middleware.keys.imported_hashes import IMPORTED_SCHEMES, is_verifiable, parse_imported_hash, verify_imported
 from octy_middleware.keys.keychain import Keychain
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -14,7 +14,7 @@ from octy_middleware.clock import EPOCH, utc
 from octy_middleware.domain.accounts import CONTACT_FIELDS, checked_contact, checked_reference
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.http.credentials import is_public_key
-from octy_middleware.keys.imported_hashes import ImportedHash
+from octy_middleware.keys.hash_formats import ImportedHash
 from octy_middleware.keys.secret import check_imported, has_valid_checksum
 from octy_worker.imports.reader import COLUMNS, Row, RowError
 
