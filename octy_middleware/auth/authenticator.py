@@ -5,7 +5,6 @@ secret of a cached key pair. Every other request, with a right or wrong secret, 
 steps in `finish`: one load, one digest, one commit. So neither bytes nor time show which keys exist.
 """
 
-import logging
 import os
 import sys
 import time
@@ -27,12 +26,10 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.batch_transaction import BatchTransaction
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema_if_available
-from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.equal_work import dummy_record
-from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.http.client_address import ClientAddress, TrustedProxies, network_of
-from octy_middleware.http.credentials import Secret, parse_credentials
+from octy_middleware.http.credentials import parse_credentials
 from octy_middleware.http.decision import NO_CREDENTIALS_NEEDED, AuthDecision
 from octy_middleware.http.exempt_paths import ExemptPaths
 from octy_middleware.http.outcome import Outcome
@@ -46,7 +43,7 @@ from octy_middleware.http.response import (
     check_realm,
     hsts_header,
 )
-from octy_middleware.keys.key_record import KeyRecord, digest_of, is_live, row_binding_of, unpack
+from octy_middleware.keys.key_record import digest_of, is_live, row_binding_of, unpack
 from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.process.fork import detect_fork
 from octy_middleware.process.hosts import freezes_between_requests, require_threads
@@ -58,12 +55,7 @@ from octy_middleware.recording.window_rule import WindowRule
 from octy_middleware.settings import Settings
 from octy_middleware.states import KeyPairState
 
-_logger = logging.getLogger(__name__)
-
 _MAX_CLIENT_ADDRESSES = 10_000  # cached, by peer address and scheme
-_RENEWAL_TIMEOUT = (
-    0.05  # seconds that an accepted request waits for the renewal of its digest; the next one tries again
-)
 
 
 class Authenticator:
@@ -134,12 +126,7 @@ class Authenticator:
             on_idle=self._hashes.trim,
         )
         self._verifier = Verifier(
-            self.key_cache,
-            self._hasher,
-            self._decisions,
-            self._proxies,
-            renew=self._renew,
-            clock=clock,
+            self.database, self.key_cache, self._hasher, self._decisions, self._proxies, clock=clock
         )
         self.key_loader = KeyLoader(
             self.key_cache,
@@ -331,16 +318,6 @@ class Authenticator:
     def recorded(self) -> Mapping[Outcome, int]:
         """Return how many requests this process has recorded since its start, by outcome."""
         return self._outcome_writer.recorded
-
-    def _renew(self, record: KeyRecord, secret: Secret) -> None:
-        """Replace an imported hash, or a digest under an old pepper, by a new digest; or at the next success."""
-        fresh = self._hasher.digest(secret, record.row)
-        try:
-            with self.database.write(timeout=_RENEWAL_TIMEOUT) as connection:
-                key_pairs.replace_digest(connection, record.pair_id, record.digest, fresh, self._clock())
-            self.key_cache.reload_renewed(record.public_key)
-        except DatabaseUnavailableError as error:
-            _logger.warning("the digest of a key pair could not be renewed, the next request tries again: %s", error)
 
     def _write_heartbeat(self, transaction: BatchTransaction) -> None:
         self._heartbeat.write_if_due(transaction)

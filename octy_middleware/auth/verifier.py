@@ -1,12 +1,13 @@
 """Verifies credentials by the key record from the database, or by its imported hash, and decides about the request."""
 
 import logging
-from collections.abc import Callable
 
 from octy_middleware.auth.decisions import Decisions
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
+from octy_middleware.db.database import Database
+from octy_middleware.domain import key_pairs
 from octy_middleware.equal_work import decoy_hash, dummy_record
 from octy_middleware.errors import DatabaseUnavailableError, KeyMismatchError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls
@@ -19,29 +20,28 @@ from octy_middleware.keys.secret import KeyHasher, row_binding
 
 _logger = logging.getLogger(__name__)
 
+_RENEWAL_TIMEOUT = 0.05  # seconds that a request waits for the renewal of its digest; the next one tries again
 _MAX_REPORTED = 1000  # key pairs with forged hashes that are logged, each once
-
-Renew = Callable[[KeyRecord, Secret], None]
 
 
 class Verifier:
-    """One per authenticator. `renew` is called for right secrets whose digest needs an upgrade. Safe for threads."""
+    """One per authenticator. Safe for threads."""
 
     def __init__(
         self,
+        database: Database,
         key_cache: KeyCache,
         hasher: KeyHasher,
         decisions: Decisions,
         proxies: TrustedProxies,
         *,
-        renew: Renew,
         clock: Clock,
     ) -> None:
+        self._database = database
         self._key_cache = key_cache
         self._hasher = hasher
         self._decisions = decisions
         self._proxies = proxies
-        self._renew = renew
         self._clock = clock
         self._dummy = dummy_record(hasher.decoy_digest)
         self._dummy_record = unpack("", self._dummy)
@@ -141,6 +141,16 @@ class Verifier:
         if hasher.needs_upgrade(record.digest):
             self._renew(record, pending.credentials.secret)
         return self._decisions.accept(record, request, pending.client_address)
+
+    def _renew(self, record: KeyRecord, secret: Secret) -> None:
+        """Replace an imported hash, or a digest under an old pepper, by a new digest; or at the next success."""
+        fresh = self._hasher.digest(secret, record.row)
+        try:
+            with self._database.write(timeout=_RENEWAL_TIMEOUT) as connection:
+                key_pairs.replace_digest(connection, record.pair_id, record.digest, fresh, self._clock())
+            self._key_cache.reload_renewed(record.public_key)
+        except DatabaseUnavailableError as error:
+            _logger.warning("the digest of a key pair could not be renewed, the next request tries again: %s", error)
 
     def _report_forged(self, record: KeyRecord) -> None:
         """Log once that a stored hash was not written by an import; no secret matches it."""
