@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.adapters import ADAPTERS
 from support.databases import make_empty_database, remove_database
 
 from octy_middleware import Database
@@ -17,3 +19,9 @@ def empty(tmp_path: Path, database_kind: str) -> Iterator[Database]:
     yield database
     database.close()
     remove_database(url)
+
+
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> Any:
+    """What opens an adapter over a real app, and yields a function that asks it."""
+    return ADAPTERS[request.param]

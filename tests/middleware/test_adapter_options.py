@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.adapters import ADAPTERS, Ask, asgi
+from support.adapters import Ask, asgi
 from support.database_choice import on_one_database
 from support.world import World, basic
 
 from octy_middleware import Authenticator, ConfigurationError, ErrorResponse, OctyASGIMiddleware, OctyWSGIMiddleware
-from octy_middleware.asgi import AsgiRequest
-from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.request import Request
 
 UNKNOWN = "pk_" + "0" * 28
@@ -23,11 +21,6 @@ UNKNOWN = "pk_" + "0" * 28
 def database_kind() -> str:
     """Of one kind: what differs between databases is below these options."""
     return "sqlite"
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> Any:
-    return ADAPTERS[request.param]
 
 
 def test_optional_accepts_missing_credentials_as_unauthenticated_and_refuses_wrong_ones(
@@ -116,8 +109,7 @@ def test_refusal_hook_replaces_the_body_and_required_headers_stay(world: World, 
 
 def test_hooked_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, adapter: Any) -> None:
     keys, old = world.register("now"), world.register("old")
-    with world.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
+    world.set_state(old, "retired")
     authenticator = shaping(world, plain_text)
     with adapter(authenticator) as ask:
         answers = [ask("/who", header) for header in (basic(UNKNOWN, "x"), keys.basic("no"), old.basic())]
@@ -229,11 +221,3 @@ def test_unknown_scope_type_never_reaches_the_app(world: World) -> None:
     with world.authenticator() as authenticator, pytest.raises(ValueError, match="webtransport"):
         asyncio.run(OctyASGIMiddleware(app, authenticator=authenticator)({"type": "webtransport"}, None, None))  # type: ignore[arg-type]
     assert reached == []
-
-
-def test_mount_point_sent_by_the_client_is_not_removed(world: World) -> None:
-    """daphne takes root_path from a header; another reading of the path than the router's would exempt any route."""
-    scope = {"path": "/v1/things/health", "root_path": "/v1/things", "headers": []}
-    assert AsgiRequest(scope).path == "/health"
-    assert AsgiRequest({**scope, "headers": [(b"Daphne-Root-Path", b"/v1/things")]}).path == "/v1/things/health"
-    assert AsgiRequest({**scope, "root_path": "/v1/things/"}).path == "/v1/things/health"

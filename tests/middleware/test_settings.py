@@ -13,6 +13,7 @@ from octy_workflows.retry import MAIL_RETRY
 
 KEY = "11" * 32
 PEPPERS = {"OCTY_PEPPERS": f"k1:{KEY}"}
+WORKER = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}"}
 
 
 def test_defaults_are_the_policy() -> None:
@@ -60,18 +61,16 @@ def test_invalid_setting_is_named_with_what_to_do(values: dict[str, str], messag
 
 
 def test_error_of_own_validator_has_no_pydantic_text() -> None:
-    keys = {f"OCTY_{name}_KEYS": f"k1:{KEY}" for name in ("SEALING", "LINK")}
     with pytest.raises(ConfigurationError) as caught:
-        WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": "octy.example"})
+        WorkerSettings.from_environment({**WORKER, "OCTY_PUBLIC_URL": "octy.example"})
     assert str(caught.value) == "public_url (OCTY_PUBLIC_URL): needs the form https://host[/path]"
 
 
 @pytest.mark.parametrize("url", ["http://octy.example", "http://10.0.0.7:8025", "http://127.0.0.1.octy.example"])
 def test_public_url_over_plain_http_is_rejected_except_on_this_machine(url: str) -> None:
-    keys = {f"OCTY_{name}_KEYS": f"k1:{KEY}" for name in ("SEALING", "LINK")}
     with pytest.raises(ConfigurationError, match="links and new secrets would travel in clear"):
-        WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": url})
-    assert WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": "http://localhost:8025/"})
+        WorkerSettings.from_environment({**WORKER, "OCTY_PUBLIC_URL": url})
+    assert WorkerSettings.from_environment({**WORKER, "OCTY_PUBLIC_URL": "http://localhost:8025/"})
 
 
 def test_unknown_keyword_is_rejected() -> None:
@@ -94,14 +93,8 @@ def test_invalid_secret_setting_is_not_shown() -> None:
 
 
 def test_worker_settings_read_lists_of_seconds_and_share_names_with_the_middleware() -> None:
-    environ = {
-        **PEPPERS,
-        "OCTY_SEALING_KEYS": f"s1:{KEY}",
-        "OCTY_LINK_KEYS": f"l1:{KEY}",
-        "OCTY_INCIDENT_REMIND_AFTER": "60,120",
-        "OCTY_THRESHOLD": "7",
-    }
-    settings = WorkerSettings.from_environment(environ)
+    given = {"OCTY_INCIDENT_REMIND_AFTER": "60,120", "OCTY_THRESHOLD": "7"}
+    settings = WorkerSettings.from_environment({**WORKER, **given})
     assert settings.incident_times.remind_after == (60.0, 120.0)
     assert settings.regeneration_times.overlap == 86_400.0
     assert settings.regeneration_times.warn_before == 21_600.0
@@ -111,7 +104,7 @@ def test_worker_settings_read_lists_of_seconds_and_share_names_with_the_middlewa
 
 @pytest.mark.parametrize(("value", "deliver"), [("", "link"), ("link", "link"), ("mail", "mail"), ("post", None)])
 def test_delivery_method_is_link_by_default(value: str, deliver: str | None) -> None:
-    environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", "OCTY_DELIVER": value}
+    environ = {**WORKER, "OCTY_DELIVER": value}
     if deliver is None:
         with pytest.raises(ConfigurationError, match="OCTY_DELIVER"):
             WorkerSettings.from_environment(environ)
@@ -122,7 +115,7 @@ def test_delivery_method_is_link_by_default(value: str, deliver: str | None) -> 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "soon"])
 @pytest.mark.parametrize("name", ["OCTY_REVEAL_LINK_TTL", "OCTY_OVERLAP", "OCTY_RESEND_AFTER", "OCTY_SMTP_TIMEOUT"])
 def test_invalid_time_is_rejected(name: str, value: str) -> None:
-    environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", name: value}
+    environ = {**WORKER, name: value}
     with pytest.raises(ConfigurationError, match=name):
         WorkerSettings.from_environment(environ)
 
@@ -143,9 +136,6 @@ def test_keychain_keeps_order_and_exports_what_it_parses() -> None:
         pickle.dumps(chain)
     with pytest.raises(ConfigurationError):
         Keychain({})
-
-
-WORKER = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}"}
 
 
 @pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://10.0.0.1:53", "tcp://[fd00::1]:80"])

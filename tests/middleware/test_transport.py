@@ -10,29 +10,17 @@ import ssl
 from typing import Any
 
 import pytest
-from support.adapters import ADAPTERS
 from support.database_choice import on_one_database
 from support.databases import taken_away
-from support.world import FakeRequest, Keys, World, basic
+from support.world import FakeRequest, World, basic
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from octy_middleware import OctyASGIMiddleware, Outcome
 from octy_middleware.asgi import AsgiRequest
-from octy_middleware.db.bulk_sql import run
 from octy_middleware.wsgi import WsgiRequest
 
 DAY = 86_400.0
 UNKNOWN = "pk_" + "0" * 28
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> Any:
-    return ADAPTERS[request.param]
-
-
-def set_state(world: World, keys: Keys, state: str) -> None:
-    with world.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = ? WHERE public_key = ?", state, keys.public_key)
 
 
 def notices(world: World) -> list[tuple]:
@@ -79,7 +67,7 @@ def test_request_over_plain_http_is_403_and_exposes_only_a_right_key_pair(
     world: World, state: str, header: str | None, exposed: bool
 ) -> None:
     keys = world.register()
-    set_state(world, keys, state)
+    world.set_state(keys, state)
     headers = {
         "right": keys.basic(),
         "scheme-less": keys.basic().removeprefix("Basic "),

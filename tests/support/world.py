@@ -17,7 +17,7 @@ from octy_middleware import Authenticator, Database, Settings
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
 from octy_middleware.db import bulk_sql, postgres_batches, postgres_pipeline, sqlite
-from octy_middleware.db.bulk_sql import sqlite_driver
+from octy_middleware.db.bulk_sql import run, sqlite_driver
 from octy_middleware.db.postgres_pipeline import run_together as run_on_server
 from octy_middleware.domain.installation import register_installation
 from octy_middleware.domain.key_checks import PEPPERS, register_keys
@@ -129,6 +129,11 @@ class World:
             assert view is not None
             reference, account_id = view.account.reference, view.account.id
         return Keys(reference, account_id, regeneration_id, keys.public_key, keys.secret.reveal())
+
+    def set_state(self, keys: Keys, state: str) -> None:
+        """Write a key pair's state as it is, in place of what would lead to it."""
+        with self.database.write() as connection:
+            run(connection, "UPDATE key_pair SET state = ? WHERE public_key = ?", state, keys.public_key)
 
     def rows(self, statement: str, **values: object) -> list[tuple]:
         with self.database.read() as connection:

@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import event
 from support.database_choice import on_one_database
 from support.until import until
-from support.world import FakeRequest, Keys, World, basic, listening, look_into
+from support.world import FakeRequest, World, basic, listening, look_into
 
 from octy_middleware import Authenticator, Outcome
 from octy_middleware.auth.pending import PendingCredentials
-from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.recording.commit_waiter import ThreadWaiter
@@ -24,11 +23,6 @@ KNOWN_SHAPE = "pk_" + "0" * 28
 
 def decide(authenticator: Authenticator, authorization: str | bytes | None = None, **given: object) -> Outcome | None:
     return authenticator.decide(FakeRequest(authorization, **given)).outcome
-
-
-def set_state(world: World, keys: Keys, state: str) -> None:
-    with world.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = ? WHERE public_key = ?", state, keys.public_key)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +45,7 @@ def set_state(world: World, keys: Keys, state: str) -> None:
 )
 def test_every_outcome_of_a_request(world: World, name: str, state: str, header: str | None, expected: Outcome) -> None:
     keys = world.register()
-    set_state(world, keys, state)
+    world.set_state(keys, state)
     headers = {
         "right": keys.basic(),
         "wrong": keys.basic("sk_wrong"),
@@ -83,7 +77,7 @@ def test_second_request_of_a_key_pair_needs_no_database(world: World) -> None:
 def test_wrong_unknown_and_retired_take_the_same_steps(world: World) -> None:
     """None of them is answered from memory: one look-up, one digest, one commit for each."""
     keys, old = world.register(), world.register("old")
-    set_state(world, old, "retired")
+    world.set_state(old, "retired")
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))  # the key pair is remembered now
         for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
@@ -99,7 +93,7 @@ def test_wrong_unknown_and_retired_take_the_same_steps(world: World) -> None:
 def test_wrong_unknown_and_retired_cost_the_database_the_same_work(world: World) -> None:
     """Counted in instructions of SQLite's machine: what time over a socket shows, on any day (T7)."""
     keys, old = world.register(), world.register("old")
-    set_state(world, old, "retired")
+    world.set_state(old, "retired")
     headers = {
         "wrong": keys.basic("sk_wrong"),
         "wrong again": keys.basic("sk_other"),
@@ -141,7 +135,7 @@ def test_wrong_unknown_and_retired_cost_the_database_the_same_work(world: World)
 def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules: Options) -> None:
     """Equal work as a fact that no slow day can change: the database is asked the same things for each of them."""
     keys, old = world.register(), world.register("old")
-    set_state(world, old, "retired")
+    world.set_state(old, "retired")
     headers = {
         "wrong": keys.basic("sk_wrong"),
         "unknown": basic(KNOWN_SHAPE, "x"),
@@ -162,22 +156,6 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
     assert asked["unknown"] == asked["wrong"]
     assert asked["retired"] == asked["wrong"]
     assert asked["retired, wrong"] == asked["wrong"]
-
-
-@on_one_database  # decided before the database is asked
-@pytest.mark.parametrize(
-    ("exempt", "path", "expected"),
-    [
-        ("/health", "/health", None),
-        ("/health", "/health/", Outcome.MISSING),
-        ("/public/*", "/public/a/b", None),
-        ("/public/*", "/publication", Outcome.MISSING),
-        ("/health", "/HEALTH", Outcome.MISSING),
-    ],
-)
-def test_exempt_paths_need_no_credentials(world: World, exempt: str, path: str, expected: Outcome | None) -> None:
-    with world.authenticator(exempt_paths=(exempt,)) as authenticator:
-        assert decide(authenticator, path=path) is expected
 
 
 @on_one_database  # decided before the database is asked

@@ -148,27 +148,19 @@ def test_forked_process_starts_its_own_child_and_keeps_the_child_of_its_parent(p
     assert [child.pid for child in children()] == [ours.pid]
 
 
-@pytest.mark.parametrize("executable", ["/usr/sbin/uwsgi", "", "/nowhere/python3"])
-def test_hash_is_computed_in_a_thread_without_an_interpreter(
-    executable: str, processes: HashProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("executable", ["/usr/sbin/uwsgi", "", "/nowhere/python3", "python3-that-ends"])
+def test_hash_is_computed_in_a_thread_where_no_child_becomes_ready(
+    executable: str,
+    processes: HashProcesses,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
-    _computes_in_a_thread(executable, processes, monkeypatch, caplog)
-
-
-def test_child_that_does_not_become_ready_is_replaced_by_a_thread(
-    processes: HashProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    other = tmp_path / "python3"
-    other.write_text("#!/bin/sh\nexit 1\n")
-    other.chmod(0o755)
-    _computes_in_a_thread(str(other), processes, monkeypatch, caplog)
-
-
-def _computes_in_a_thread(
-    executable: str, processes: HashProcesses, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    ends = tmp_path / "python3-that-ends"
+    ends.write_text("#!/bin/sh\nexit 1\n")
+    ends.chmod(0o755)
     processes.thread_nice = 0  # this thread goes on
-    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(sys, "executable", str(ends) if executable == ends.name else executable)
     with caplog.at_level(logging.WARNING):
         assert [verify(processes), verify(processes, "no")] == [True, False]
     assert children() == []

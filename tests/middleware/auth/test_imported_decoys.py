@@ -8,7 +8,6 @@ from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Authenticator, Outcome
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
-from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.secret import imported_hash, make_key_pair
 
 OLD_UNKNOWN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef3"
@@ -31,9 +30,7 @@ def work_of(authenticator: Authenticator, header: str) -> str:
 def test_every_key_of_the_old_format_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
     upgraded, retired, new = world.register("upgraded"), world.register("retired"), world.register("new")
     rename(world, upgraded, "pk_" + "1" * 64)
-    rename(world, retired, "pk_" + "2" * 64)
-    with world.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", "pk_" + "2" * 64)
+    world.set_state(rename(world, retired, "pk_" + "2" * 64), "retired")
     headers = {
         "imported, wrong": old.basic("no"),
         "unknown": basic(OLD_UNKNOWN, "x"),
