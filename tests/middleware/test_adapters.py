@@ -13,6 +13,8 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 from support.adapters import ADAPTERS, Answer, asgi, starlette_app
 from support.database_choice import on_one_database
+from support.server_scopes import Recording, function, http_scope
+from support.server_scopes import ask as ask_with_scope
 from support.world import World, basic
 from werkzeug.test import Client
 
@@ -198,33 +200,16 @@ def test_client_disconnect_loses_no_event(world: World) -> None:
     keys = world.register()
 
     async def story(middleware: OctyASGIMiddleware) -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/",
-            "scheme": "https",
-            "client": ("192.0.2.1", 1),
-            "headers": [(b"authorization", keys.basic("no").encode())],
-        }
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request"}
-
-        async def send(_message: Any) -> None:
-            return
-
+        scope = http_scope([(b"authorization", keys.basic("no").encode())], client=("192.0.2.1", 1))
         for _ in range(5):
-            task = asyncio.create_task(middleware(dict(scope), receive, send))
+            task = asyncio.create_task(ask_with_scope(middleware, dict(scope), function))
             await asyncio.sleep(0.0005)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await middleware(dict(scope), receive, send)
-
-    async def app(*_: Any) -> None:
-        raise AssertionError("refused requests never come here")
+        assert (await ask_with_scope(middleware, dict(scope), function)).scope is None  # refused
 
     with world.authenticator() as authenticator:
-        asyncio.run(story(OctyASGIMiddleware(app, authenticator=authenticator)))
+        asyncio.run(story(OctyASGIMiddleware(Recording(), authenticator=authenticator)))  # type: ignore[arg-type]
     assert 1 <= world.recorded(keys.public_key)["wrong_secret"] <= 6
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from support.database_choice import on_one_database
 from support.databases import taken_away
+from support.server_scopes import Recording, function, http_scope
+from support.server_scopes import ask as ask_with_scope
 from support.world import FakeRequest, World, basic
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -212,10 +214,6 @@ class OtherWire:
 REWRITTEN = {"scheme": "https", "client": ("192.0.2.66", 0), "headers": []}
 
 
-async def bare() -> dict[str, Any]:
-    return {"type": "http.request"}
-
-
 @pytest.mark.parametrize(
     ("receive", "peer", "scheme"),
     [
@@ -225,7 +223,7 @@ async def bare() -> dict[str, Any]:
         (Owner(OtherWire()).receive, "127.0.0.1", "http"),
         (Owner(Wire({"peername": ""})).receive, None, "http"),
         (Owner(object()).receive, "192.0.2.66", "https"),
-        (bare, "192.0.2.66", "https"),
+        (function, "192.0.2.66", "https"),
     ],
     ids=["plain", "tls", "nested", "another loop", "unix socket", "no transport", "a function"],
 )
@@ -248,18 +246,14 @@ def test_scheme_is_taken_from_the_gunicorn_socket() -> None:
 # An unknown scheme or address
 
 
-def ask_without_scheme(authenticator: Any, authorization: str, **scope: Any) -> int:
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "websocket.accept"})
-
-    given = {"type": "websocket", "path": "/", "headers": [(b"authorization", authorization.encode())], **scope}
-    asyncio.run(OctyASGIMiddleware(app, authenticator=authenticator)({**given, "client": ("192.0.2.7", 5)}, bare, send))
-    return 101 if sent[0]["type"] == "websocket.accept" else int(sent[0].get("code") or sent[0]["status"])
+def ask_without_scheme(authenticator: Any, authorization: str, *more: tuple[bytes, bytes], **given: Any) -> int:
+    """Open a WebSocket as daphne does; return 101, or the code with which it was closed."""
+    headers = [(b"authorization", authorization.encode()), *more]
+    scope = http_scope(headers, type="websocket", client=("192.0.2.7", 5), **given)
+    del scope["scheme"]
+    middleware = OctyASGIMiddleware(Recording(), authenticator=authenticator)  # type: ignore[arg-type]
+    [message] = asyncio.run(ask_with_scope(middleware, scope, function)).sent
+    return 101 if message["type"] == "websocket.accept" else int(message["code"])
 
 
 @on_one_database  # decided by headers
@@ -282,8 +276,7 @@ def test_scope_without_a_scheme_is_accepted_by_proxy_headers_or_setting(world: W
     with world.authenticator() as authenticator:
         assert ask_without_scheme(authenticator, keys.basic(), extensions={"tls": {"server_cert": None}}) == 101
     with world.authenticator(trusted_proxies=("192.0.2.7",)) as authenticator:
-        headers = [(b"authorization", keys.basic().encode()), (b"x-forwarded-proto", b"https")]
-        assert ask_without_scheme(authenticator, "", headers=headers) == 101
+        assert ask_without_scheme(authenticator, keys.basic(), (b"x-forwarded-proto", b"https")) == 101
     with world.authenticator(require_https=False) as authenticator:
         assert ask_without_scheme(authenticator, keys.basic()) == 101
 

@@ -11,6 +11,7 @@ import pytest
 from support.adapters import asgi
 from support.databases import taken_away
 from support.imported_key_pairs import OLD, have, pair_id_of, slow
+from support.server_scopes import Recording, ask, function, http_scope
 from support.until import until
 from support.world import FakeRequest, Keys, World, basic, look_into
 
@@ -141,7 +142,7 @@ def test_slow_hashes_delay_no_other_request_and_too_many_are_503(
     go, begun = hold_slow_checks(monkeypatch)
 
     async def story(authenticator: Authenticator) -> None:
-        middleware = OctyASGIMiddleware(app, authenticator=authenticator)
+        middleware = OctyASGIMiddleware(Recording(), authenticator=authenticator)  # type: ignore[arg-type]
         slow_ones = [
             asyncio.create_task(status(middleware, old.basic("no"), f"198.51.{number}.1")) for number in range(2 + 4)
         ]
@@ -259,32 +260,16 @@ def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
     assert world.recorded() == {"database_unavailable": 1, "accepted": 1}
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
-
-
 async def status(middleware: OctyASGIMiddleware, header: str, peer: str = "192.0.2.1") -> int:
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "scheme": "https",
-        "client": (peer, 1),
-        "headers": [(b"authorization", header.encode())],
-    }
-    await asyncio.wait_for(middleware(scope, receive, send), 60)
-    return int(sent[0]["status"])
+    scope = http_scope([(b"authorization", header.encode())], client=(peer, 1))
+    answered = await asyncio.wait_for(ask(middleware, scope, function), 60)
+    return int(answered.sent[0]["status"])
 
 
 def test_imported_key_pair_is_accepted_through_a_real_adapter(world: World, old: Keys) -> None:
-    with world.authenticator() as authenticator, asgi(authenticator) as ask:
-        assert [ask("/who", header).status for header in (old.basic("no"), old.basic(), old.basic())] == [401, 200, 200]
+    with world.authenticator() as authenticator, asgi(authenticator) as client:
+        assert [client("/who", header).status for header in (old.basic("no"), old.basic(), old.basic())] == [
+            401,
+            200,
+            200,
+        ]

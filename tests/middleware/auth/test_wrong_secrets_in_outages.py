@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.databases import taken_away
 from support.imported_key_pairs import OLD, have, rename, slow
+from support.server_scopes import http_scope
 from support.until import until
 from support.world import FakeRequest, Keys, World, basic, look_into
 
@@ -138,14 +139,7 @@ def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted(
 
     async def leave_at_once(authenticator: Authenticator) -> None:
         middleware = OctyASGIMiddleware(_no_app, authenticator=authenticator)
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/",
-            "scheme": "https",
-            "client": ("192.0.2.1", 1),
-            "headers": [(b"authorization", keys.basic("sk_wrong").encode())],
-        }
+        scope = http_scope([(b"authorization", keys.basic("sk_wrong").encode())], client=("192.0.2.1", 1))
         submitted, go = asyncio.Event(), threading.Event()
         loop, submit = asyncio.get_running_loop(), authenticator.hash_limiter.submit
 

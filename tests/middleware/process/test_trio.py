@@ -6,6 +6,7 @@ import trio
 from starlette.testclient import TestClient
 from support.adapters import starlette_app
 from support.imported_key_pairs import have, slow
+from support.server_scopes import http_scope
 from support.until import until
 from support.world import World, basic
 
@@ -89,14 +90,7 @@ def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted_unde
             submit(request)
 
         authenticator.hash_limiter.submit = hold  # type: ignore[method-assign]
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/",
-            "scheme": "https",
-            "client": ("192.0.2.1", 1),
-            "headers": [(b"authorization", keys.basic("no").encode())],
-        }
+        scope = http_scope([(b"authorization", keys.basic("no").encode())], client=("192.0.2.1", 1))
         middleware = OctyASGIMiddleware(no_app, authenticator=authenticator)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(middleware, scope, no_app, no_app)
