@@ -87,10 +87,9 @@ class _Child:
 class HashProcesses:
     """One per authenticator; one child for each concurrent call of `verify`. Safe for threads and after fork."""
 
-    def __init__(self, *, hash_timeout: float = 60.0, thread_nice: int = 10) -> None:
-        """A hash may take `hash_timeout` seconds. A thread that computes without children gets `thread_nice`."""
-        self.hash_timeout = hash_timeout
-        self.thread_nice = thread_nice
+    def __init__(self) -> None:
+        self.hash_timeout = 60.0  # seconds
+        self.thread_nice = 10  # of a thread that computes without children
         self._all: set[_Child] = set()
         self._idle: list[_Child] = []
         self._lock = threading.Lock()  # held while a child is started

@@ -40,14 +40,11 @@ class _CachedHeader:
 class HeaderCache:
     """Holds at most `size` headers. Safe for threads; empty in a forked child."""
 
-    def __init__(
-        self, size: int, memory: CachedRecords, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed
-    ) -> None:
+    def __init__(self, size: int, memory: CachedRecords, recorder: Recorder, clock: Clock) -> None:
         self._size = size
         self._memory = memory
         self._recorder = recorder
         self._clock = clock
-        self._monotonic = monotonic
         self.restart()
         restart_after_fork(self)
 
@@ -75,7 +72,7 @@ class HeaderCache:
             is_current = memory.records[cached.key] is cached.packed
         except KeyError:
             return None
-        if not is_current or self._monotonic() > memory.trusted_until:
+        if not is_current or elapsed() > memory.trusted_until:
             return None
         now = self._clock()
         if now >= cached.valid_until or now < cached.valid_until - 1.0:

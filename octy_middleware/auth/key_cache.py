@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.auth.cache_trust import TICK_INTERVAL, CacheTrust
 from octy_middleware.auth.change_feed import ChangeFeed
-from octy_middleware.clock import Clock, elapsed
+from octy_middleware.clock import elapsed
 from octy_middleware.db.bulk_sql import Query, Row, fetch_many
 from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PepperCheck
@@ -60,7 +60,6 @@ class KeyCache:
         grace_period: float,
         peppers: PepperCheck,
         is_cacheable: Callable[[str], bool] = lambda _digest: True,
-        monotonic: Clock = elapsed,
     ) -> None:
         """Cache at most `size` records whose digest `is_cacheable`; others are loaded each time.
 
@@ -73,7 +72,6 @@ class KeyCache:
         self._grace_period = grace_period
         self._is_cacheable = is_cacheable
         self._peppers = peppers
-        self._monotonic = monotonic
         self.memory = CachedRecords()
         self.restores_detected = 0  # how often the feed went back: a backup was restored
         self._epoch = 0  # incremented by each change, so that a record loaded before it is not cached after it
@@ -104,7 +102,7 @@ class KeyCache:
 
         None also when the feed was not read for too long to trust the cache.
         """
-        return None if self._monotonic() > self.memory.trusted_until else self.memory.records.get(public_key)
+        return None if elapsed() > self.memory.trusted_until else self.memory.records.get(public_key)
 
     @property
     def imported_hashes(self) -> tuple[str, ...]:
@@ -177,7 +175,7 @@ class KeyCache:
             return
         with self._lock:
             if self._thread is None:
-                started_at = self._monotonic()
+                started_at = elapsed()
                 self._read_feed()
                 self._trust.succeed(started_at)
                 self._start(self._tick, "octy-key-trust")
@@ -192,7 +190,7 @@ class KeyCache:
         """Report to `cache_trust` that this process runs; in a thread of its own, as a read of the feed may hang."""
         level = logging.WARNING  # the first time only: some hosts stop their processes between requests
         while not stop.wait(TICK_INTERVAL):
-            paused = trust.tick(self._monotonic())
+            paused = trust.tick(elapsed())
             if paused:
                 _logger.log(
                     level,
@@ -204,13 +202,13 @@ class KeyCache:
     def _follow_feed(self, stop: threading.Event, trust: CacheTrust) -> None:
         is_failing = False
         while not stop.wait(self._interval):
-            started_at = self._monotonic()
+            started_at = elapsed()
             trust.begin(started_at)
             try:
                 changed = self._read_feed()
             except Exception as error:  # noqa: BLE001  # if this thread ended, revoked key pairs would stay cached
                 if not stop.is_set():
-                    trust.fail(self._monotonic())
+                    trust.fail(elapsed())
                 if isinstance(error, KeyMismatchError):  # another database, or its peppers were registered elsewhere
                     self._feed.forget()
                     self._drop_records()

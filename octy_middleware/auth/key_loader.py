@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
-from octy_middleware.clock import Clock
 from octy_middleware.errors import KeyMismatchError, OctyError
 from octy_middleware.http.client_address import network_of
 from octy_middleware.http.decision import AuthDecision
@@ -47,8 +46,7 @@ class KeyLoader:
         without_database: WithoutDatabase,
         unavailable: Callable[[PendingCredentials], AuthDecision],
         *,
-        timeout: float = 5.0,
-        monotonic: Clock = time.monotonic,
+        timeout: float,
     ) -> None:
         """When a batch takes longer than `timeout` seconds the database counts as unavailable: no request waits."""
         self._key_cache = key_cache
@@ -57,7 +55,6 @@ class KeyLoader:
         self._without_database = without_database
         self._unavailable = unavailable
         self._timeout = timeout
-        self._monotonic = monotonic
         self._last_error = ""  # each error is logged once
         self._started_at: float | None = None  # of the batch that is being handled, if any
         self._batch_queue: BatchQueue[_LoadRequest] = BatchQueue(
@@ -70,7 +67,7 @@ class KeyLoader:
     def submit(self, pending: PendingCredentials, request: Request, waiter: CommitWaiter) -> None:
         """Load the record; the waiter is settled with a decision or a pending slow hash."""
         started_at = self._started_at
-        if started_at is not None and self._monotonic() - started_at > self._timeout:
+        if started_at is not None and time.monotonic() - started_at > self._timeout:
             self._pass_on([(waiter, self._without_database(pending, request))])
             return
         self._batch_queue.put_urgent((pending, request, waiter))
@@ -80,7 +77,7 @@ class KeyLoader:
         self._batch_queue.close()
 
     def _handle_batch(self, batch: list[_LoadRequest]) -> list[_LoadRequest]:
-        self._started_at = self._monotonic()
+        self._started_at = time.monotonic()
         try:
             self._pass_on(self._decide(batch), alone=len(batch) == 1 and not self._batch_queue)
         finally:

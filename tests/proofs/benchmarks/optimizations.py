@@ -12,6 +12,7 @@ from support.world import World
 
 from octy_middleware import Authenticator, OctyASGIMiddleware
 from octy_middleware.auth.header_cache import HeaderCache
+from octy_middleware.clock import elapsed
 from octy_middleware.db.pinned_connection import PinnedConnection
 from octy_middleware.http.client_address import counted_source, network_of
 from octy_middleware.http.decision import AuthDecision
@@ -89,7 +90,7 @@ class DictHeaderCache(HeaderCache):
         now = self._clock()
         if (
             self._memory.records.get(record.public_key.encode()) is not packed
-            or self._monotonic() > self._memory.trusted_until
+            or elapsed() > self._memory.trusted_until
             or not record.is_live(now)
         ):
             return None
