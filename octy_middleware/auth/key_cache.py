@@ -20,7 +20,7 @@ from octy_middleware.db.bulk_sql import Query, Row, fetch_many
 from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.errors import KeyMismatchError, OctyError, StandbyError
-from octy_middleware.keys.key_record import CachedRecords, KeyRecord, pack, unpack
+from octy_middleware.keys.key_record import CachedRecords, KeyRecord, pack
 from octy_middleware.process.fork import restart_after_fork
 
 _logger = logging.getLogger(__name__)
@@ -91,11 +91,6 @@ class KeyCache:
         self._renewed: set[str] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def get(self, public_key: str) -> KeyRecord | None:
-        """Return the cached record, without I/O, or None."""
-        packed = self.get_packed(public_key.encode())
-        return None if packed is None else unpack(public_key, packed)
 
     def get_packed(self, public_key: bytes) -> bytes | None:
         """Return the cached packed record, or None. It is the same object for as long as nothing changed.

@@ -103,7 +103,7 @@ def test_standby_is_neither_read_nor_written(world: World, standby: PostgresServ
     ):
         with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes|during recovery"):
             use()
-    assert key_cache.get(keys.public_key) is None
+    assert key_cache.get_packed(keys.public_key.encode()) is None
     del pinned
     key_cache.close()
     database.close()
