@@ -28,6 +28,13 @@ def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = O
     return put(world, keys, sealed, scheme, public_key)
 
 
+def stored(world: World, keys: Keys) -> tuple:
+    """Return the digest of a key pair and its imported scheme, as they are stored."""
+    columns = "SELECT secret_digest, imported_scheme FROM key_pair WHERE public_key = :key"
+    (row,) = world.rows(columns, key=keys.public_key)
+    return row
+
+
 def rename(world: World, keys: Keys, public_key: str) -> Keys:
     """Give a key pair another public key, with a digest of ours that fits."""
     row = row_binding(pair_id_of(world, keys), public_key)

@@ -3,8 +3,8 @@
 from hashlib import sha256
 
 import pytest
-from support.imported_key_pairs import OLD, have, put, slow
-from support.world import FakeRequest, Keys, World
+from support.imported_key_pairs import OLD, have, put, slow, stored
+from support.world import FakeRequest, World
 
 from octy_middleware import Authenticator, Outcome
 from octy_middleware.keys.secret import make_key_pair
@@ -14,12 +14,6 @@ FOREIGN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef4"
 
 def attempts(authenticator: Authenticator, header: str, number: int = 1) -> list[Outcome | None]:
     return [authenticator.decide(FakeRequest(header)).outcome for _ in range(number)]
-
-
-def stored(world: World, keys: Keys) -> tuple:
-    return world.rows(
-        "SELECT secret_digest, imported_scheme FROM key_pair WHERE public_key = :key", key=keys.public_key
-    )[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.adapters import asgi
 from support.databases import taken_away
-from support.imported_key_pairs import OLD, have, pair_id_of, slow
+from support.imported_key_pairs import OLD, have, pair_id_of, slow, stored
 from support.server_scopes import Recording, ask, function, http_scope
 from support.until import until
 from support.world import FakeRequest, Keys, World, basic, look_into
@@ -21,13 +21,6 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher, row_binding
-
-
-def stored(world: World, keys: Keys) -> tuple:
-    (row,) = world.rows(
-        "SELECT secret_digest, imported_scheme FROM key_pair WHERE public_key = :key", key=keys.public_key
-    )
-    return row
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection as SqlConnection
-from support.database_choice import on_one_database
 from support.databases import taken_away
 from support.fresh_processes import FRESH
 from support.until import until
@@ -161,30 +160,6 @@ def test_load_without_a_database_raises(world: World, make: Make) -> None:
     world.database.close()
     with pytest.raises(DatabaseUnavailableError):
         key_cache.load("pk_whatever1234567")
-
-
-@on_one_database  # computed from a record that is loaded
-@pytest.mark.parametrize(
-    ("state", "ends_in", "live"),
-    [
-        ("active", None, True),
-        ("retiring", 10, True),
-        ("retiring", -1, False),
-        ("retired", None, False),
-        ("pending", None, False),
-    ],
-)
-def test_is_live_depends_on_state_and_end(
-    world: World, make: Make, state: str, ends_in: float | None, live: bool
-) -> None:
-    keys, now = world.register(), 1_800_000_000.0
-    ends_at = None if ends_in is None else int((now + ends_in) * 1e6)
-    with world.database.write() as connection:
-        run(connection, "UPDATE key_pair SET state = ?, retire_at = ?", state, ends_at)
-    key_cache = make()
-    record = key_cache.load(keys.public_key)
-    assert record is not None
-    assert record.is_live(now) is live
 
 
 def test_closed_key_cache_starts_again_and_follows_the_feed(world: World, make: Make) -> None:

@@ -82,6 +82,22 @@ def test_packing_takes_the_same_calls_with_and_without_an_end(work: Callable[[Ke
     assert count_calls(lambda: work(record)) == count_calls(lambda: work(with_end))
 
 
+@pytest.mark.parametrize(
+    ("state", "ends_at", "live"),
+    [
+        ("active", None, True),
+        ("active", 1, True),
+        ("retiring", None, True),
+        ("retiring", 2_000_001, True),
+        ("retiring", 2_000_000, False),
+        ("retired", None, False),
+        ("pending", None, False),
+    ],
+)
+def test_record_is_live_by_its_state_and_until_its_end(state: str, ends_at: int | None, *, live: bool) -> None:
+    assert KeyRecord("", "", "acme", "pk_some", "", state, ends_at).is_live(2.0) is live
+
+
 @pytest.mark.parametrize("state", KeyPairState)
 @pytest.mark.parametrize("ends_at", [None, -1, 0, 999_999, 1_000_000, 1_000_001])
 def test_packed_record_is_live_as_long_as_the_record(state: KeyPairState, ends_at: int | None) -> None:

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from passlib.hash import argon2, bcrypt, pbkdf2_sha256, scrypt
+from passlib.hash import pbkdf2_sha256
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.credentials import Secret, is_public_key
@@ -83,25 +83,6 @@ def test_digest_of_an_old_pepper_verifies_and_needs_an_upgrade() -> None:
     assert rotated.needs_upgrade(stored)
     assert rotated.context.needs_update(stored)
     assert rotated.digest(secret, ROW).startswith("$octy-b2$new$")
-
-
-@pytest.mark.parametrize(
-    "hashed",
-    [
-        argon2.using(rounds=1, memory_cost=32).hash("old secret"),
-        bcrypt.using(rounds=4).hash("old secret"),
-        scrypt.using(rounds=4).hash("old secret"),
-        pbkdf2_sha256.using(rounds=10).hash("old secret"),
-    ],
-    ids=["argon2", "bcrypt", "scrypt", "pbkdf2"],
-)
-def test_imported_hashes_verify_and_need_an_upgrade(hashed: str) -> None:
-    hasher = KeyHasher(Keychain.generate())
-    sealed = hasher.seal(hashed, ROW)
-    assert hasher.verify(Secret("old secret"), sealed, ROW)
-    assert not hasher.verify(Secret("other"), sealed, ROW)
-    assert hasher.needs_upgrade(sealed)
-    assert not hasher.is_fast(sealed)
 
 
 def test_digest_copied_to_another_row_verifies_nothing() -> None:
