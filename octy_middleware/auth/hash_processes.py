@@ -53,19 +53,20 @@ class _Child:
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             start_new_session=True,
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._input, self._output = self.process.stdin, self.process.stdout
 
     def request(self, message: object, timeout: float) -> bytes:
         """Return the reply byte; empty when the child has ended or the time is over."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         line = json.dumps(message).encode() + b"\n"
         with suppress(OSError):
             while line:
-                line = line[os.write(self.process.stdin.fileno(), line) :]
+                line = line[os.write(self._input.fileno(), line) :]
             reply = select.poll()
-            reply.register(self.process.stdout, select.POLLIN)
+            reply.register(self._output, select.POLLIN)
             if reply.poll(timeout * 1000):
-                return os.read(self.process.stdout.fileno(), 1)
+                return os.read(self._output.fileno(), 1)
         return b""
 
     def kill(self) -> None:
@@ -74,9 +75,8 @@ class _Child:
         self.close()
 
     def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._input.close()
+        self._output.close()
 
     def close_inherited(self) -> None:
         """Close the inherited pipes of the parent's child, after a fork."""
@@ -215,6 +215,6 @@ def _interpreter() -> str | None:
 
 def _lower_priority(nice: int) -> None:
     """Lower the priority of this thread; only Linux can do that for a thread."""
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # pragma: no branch - other platforms
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

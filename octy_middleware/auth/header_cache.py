@@ -26,14 +26,14 @@ _MAX_SOURCES = 64  # sources of one header with a shared event
 class _CachedHeader:
     """An accepted header: the record it was verified by, and the shared events of this second by source."""
 
-    __slots__ = ("decision", "events", "key", "packed", "record", "valid_until")
+    __slots__ = ("decision", "events", "key", "packed", "record", "second_ends_at")
 
     def __init__(self, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         self.record = record
         self.key = record.public_key.encode()
         self.packed = packed
         self.decision = decision
-        self.valid_until = 0.0  # end of this second, or of the key pair
+        self.second_ends_at = 0.0
         self.events: dict[str, AuthEvent] = {}
 
 
@@ -75,10 +75,9 @@ class HeaderCache:
         if not is_current or elapsed() > memory.trusted_until:
             return None
         now = self._clock()
-        if now >= cached.valid_until or now < cached.valid_until - 1.0:
-            if not cached.record.is_live(now):
-                return None
-            self._start_second(cached, now)
+        if now >= cached.second_ends_at or now < cached.second_ends_at - 1.0:
+            cached.events = {}
+            cached.second_ends_at = float(int(now) + 1)
         events = cached.events
         event = events[source] if source in events else self._shared_event(cached, source, now)
         if self._recorder.record(event):
@@ -86,21 +85,13 @@ class HeaderCache:
         return cached.decision._replace(event=event)
 
     def add(self, value: bytes, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
-        """Cache an accepted header; the oldest are evicted."""
+        """Cache an accepted header of an active key pair; the oldest are evicted."""
         state = self._state.copy()
         state.update(value)
         if len(self._headers) >= self._size:
             for oldest in list(islice(self._headers, min(_EVICTION_BATCH, self._size))):
                 self._headers.pop(oldest, None)
         self._headers[state.digest()] = _CachedHeader(record, packed, decision)
-
-    @staticmethod
-    def _start_second(cached: _CachedHeader, now: float) -> None:
-        cached.events = {}
-        valid_until = float(int(now) + 1)
-        cached.valid_until = (
-            valid_until if cached.record.ends_at is None else min(valid_until, cached.record.ends_at / 1e6)
-        )
 
     @staticmethod
     def _shared_event(cached: _CachedHeader, source: str, now: float) -> AuthEvent:

@@ -44,7 +44,6 @@ _LOAD = Query(
     public_key="text",
     dummy_key="text",
 )
-_MAX_RENEWED = 1000  # renewed key pairs whose change the feed has not reported yet
 _EVICTION_BATCH = 1024  # at most so many records are evicted at once
 
 
@@ -88,7 +87,7 @@ class KeyCache:
         self._dummy_records: dict[bytes, bytes] = {}  # written for equal work, never read
         self._lock = threading.Lock()
         self._epoch += 1
-        self._renewed: set[str] = set()
+        self._renewed: set[str] = set()  # key pairs whose change the feed has not reported yet
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -149,11 +148,12 @@ class KeyCache:
         with self._lock:
             self._epoch += 1
             self.memory.records.clear()
+            self._renewed.clear()
 
     def _add(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
         try:
             key, packed = record.public_key.encode(), pack(record)
-        except (ValueError, LookupError, StructError):  # foreign ids: such a record is loaded each time
+        except (ValueError, LookupError, StructError):  # a foreign id or state: loaded each time
             return
         with self._lock:
             if epoch != self._epoch:
@@ -169,7 +169,7 @@ class KeyCache:
         if self._thread is not None:
             return
         with self._lock:
-            if self._thread is None:
+            if self._thread is None:  # pragma: no branch - another thread has just started it
                 started_at = elapsed()
                 self._read_feed()
                 self._trust.succeed(started_at)
@@ -231,8 +231,7 @@ class KeyCache:
 
         So it is accepted in an outage that begins now. Raises DatabaseUnavailableError.
         """
-        if len(self._renewed) < _MAX_RENEWED:
-            self._renewed.add(public_key)
+        self._renewed.add(public_key)
         self.load(public_key)
 
     def _reload_renewed(self, changed: Iterable[str]) -> None:

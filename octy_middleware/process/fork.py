@@ -32,7 +32,7 @@ class Forkable(Restartable, Protocol):
         """Continue in the parent."""
 
 
-class _PidMark:
+class _PidMark:  # pragma: no cover - another platform
     """Does by a system call what a page does that the kernel clears in a forked child."""
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ class _PidMark:
 
 def _make_process_mark() -> mmap.mmap | _PidMark:
     """Return memory that is cleared in every forked child, also by a fork in C (Linux 4.14; madvise(2))."""
-    if sys.platform != "linux":
+    if sys.platform != "linux":  # pragma: no cover - another platform
         return _PidMark()
     try:
         mark = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         mark.madvise(_MADV_WIPEONFORK)
-    except OSError:  # an older kernel
+    except OSError:  # pragma: no cover - an older kernel
         return _PidMark()
     mark[0] = 1
     return mark

@@ -103,6 +103,16 @@ def test_exempt_paths_have_no_principal(world: World, adapter: Any) -> None:
 
 
 @on_one_database  # the adapter sees no database
+def test_user_of_an_outer_middleware_is_kept_on_exempt_paths(world: World) -> None:
+    with world.authenticator(exempt_paths=("/open",)) as authenticator:
+        middleware = OctyASGIMiddleware(Recording(), authenticator=authenticator)  # type: ignore[arg-type]
+        scope = http_scope([], path="/open", client=("192.0.2.1", 1), user="somebody")
+        answered = asyncio.run(ask_with_scope(middleware, scope, function))
+    assert answered.scope is not None
+    assert answered.scope["user"] == "somebody"
+
+
+@on_one_database  # the adapter sees no database
 def test_forged_remote_user_is_removed(world: World) -> None:
     seen: list[object] = []
 

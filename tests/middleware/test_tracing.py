@@ -8,6 +8,7 @@ from opentelemetry import trace as api
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support.adapters import asgi
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError
@@ -49,6 +50,16 @@ def test_verification_and_recording_are_spans_with_their_outcome(world, spans):
         authenticator.decide(FakeRequest("Bearer x", headers={b"x-request-id": [b"r-2"]}))
         malformed = {"octy.outcome": "malformed", "octy.request_id": "r-2"}
         assert told(spans) == [("octy.verify", malformed)]  # no client waits for its commit
+
+
+def test_requests_through_the_asgi_adapter_are_spans_also_on_exempt_paths(world, spans):
+    keys = world.register()
+    with world.authenticator(tracing=True, exempt_paths=("/open",)) as authenticator, asgi(authenticator) as ask:
+        assert [ask("/who", keys.basic("wrong")).status, ask("/open").status] == [401, 200]
+    wrong, exempt = ("octy.record", {"octy.outcome": "wrong_secret"}), ("octy.verify", {})
+    [verified, recorded, opened] = told(spans)
+    assert recorded[1].pop("octy.request_id", None) is None
+    assert (verified, recorded, opened) == (exempt, wrong, exempt)
 
 
 def test_incident_has_the_request_id_of_the_span(world, spans):

@@ -117,14 +117,15 @@ def _wrote(authenticator: Any) -> bool:
 @on_one_database  # decided by headers
 @pytest.mark.parametrize(("trusted", "told"), [((), 0), (("192.0.2.7",), 1)])
 def test_untrusted_proxy_is_logged_and_gives_no_notice(
-    world: World, caplog: pytest.LogCaptureFixture, trusted: tuple[str, ...], told: int
+    world: World, adapter: Any, caplog: pytest.LogCaptureFixture, trusted: tuple[str, ...], told: int
 ) -> None:
     keys = world.register()
-    headers = {b"x-forwarded-proto": [b"http" if trusted else b"https"]}
-    with world.authenticator(trusted_proxies=trusted) as authenticator:
-        for _ in range(3):
-            request = FakeRequest(keys.basic(), scheme="http", peer="192.0.2.7", headers=dict(headers))
-            assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
+    headers = {"X-Forwarded-Proto": "http" if trusted else "https"}
+    with (
+        world.authenticator(trusted_proxies=trusted) as authenticator,
+        adapter(authenticator, scheme="http", peer="192.0.2.7") as ask,
+    ):
+        assert [ask("/who", keys.basic(), **headers).status for _ in range(3)] == [403] * 3
     assert len(notices(world)) == told
     assert caplog.text.count("set OCTY_TRUSTED_PROXIES") == (0 if trusted else 1)
 
@@ -222,6 +223,12 @@ def test_peer_and_scheme_are_taken_from_the_connection_when_available(
 ) -> None:
     request = AsgiRequest(dict(REWRITTEN), receive)
     assert (request.peer, request.scheme) == (peer, scheme)
+
+
+def test_peer_of_a_closed_gunicorn_socket_counts_as_not_replaced() -> None:
+    with socket.socket() as closed:
+        pass
+    assert not WsgiRequest({"REMOTE_ADDR": "192.0.2.7", "gunicorn.socket": closed}).has_replaced_peer
 
 
 def test_scheme_is_taken_from_the_gunicorn_socket() -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import event
 from support.database_choice import on_one_database
+from support.imported_key_pairs import have, put
 from support.until import until
 from support.world import FakeRequest, World, basic, listening, look_into
 
@@ -242,6 +243,41 @@ def test_host_without_the_pepper_answers_503_and_records_no_wrong_secret(world: 
             assert {decide(authenticator, header) for _ in range(25)} == {Outcome.DATABASE_UNAVAILABLE}
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+
+
+@on_one_database  # the digest itself cannot be verified
+@pytest.mark.parametrize(
+    ("digest", "reason"),
+    [
+        ("$octy-b2$k2$" + "0" * 64, "OCTY_PEPPERS lacks the key 'k2', or the digest is damaged"),
+        ("$octy-b2$k1$0", "OCTY_PEPPERS lacks the key 'k1', or the digest is damaged"),
+        ("$2b$31$" + "." * 53, "it is damaged or costs too much"),
+    ],
+    ids=["no such pepper", "damaged", "imported"],
+)
+def test_digest_that_this_host_cannot_verify_is_503_and_no_wrong_secret(
+    world: World, caplog: pytest.LogCaptureFixture, digest: str, reason: str
+) -> None:
+    keys = world.register()
+    if digest.startswith("$octy"):
+        keys = put(world, keys, digest, None, keys.public_key)
+    else:
+        keys = have(world, keys, digest, "bcrypt")
+    with world.authenticator() as authenticator:
+        assert decide(authenticator, keys.basic()) is Outcome.DATABASE_UNAVAILABLE
+    assert reason in caplog.text
+    assert world.recorded() == {"database_unavailable": 1}
+
+
+@on_one_database  # decided before the database is asked
+def test_client_addresses_in_memory_are_bounded(world: World) -> None:
+    with world.authenticator() as authenticator:
+        first = authenticator.client_address(FakeRequest(peer="203.0.113.9"))
+        for number in range(10_001):
+            authenticator.client_address(FakeRequest(peer=f"10.0.{number // 256}.{number % 256}"))
+        again = authenticator.client_address(FakeRequest(peer="203.0.113.9"))
+    assert again == first
+    assert again is not first  # it was forgotten meanwhile
 
 
 @pytest.mark.sqlite

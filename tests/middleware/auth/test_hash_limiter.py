@@ -80,6 +80,17 @@ def test_decision_that_waits_for_the_database_keeps_no_other_hash_from_being_com
     until(lambda: len(limiter) == 0)
 
 
+def test_hash_waits_while_all_threads_wait_for_the_database() -> None:
+    limiter, go, results = limiter_of(), threading.Event(), list[bool | None]()
+    for number in range(5):  # one that computes, and four more that decide
+        limiter.submit(HashRequest(lambda: True, lambda *_: go.wait(60), f"pk_{number}", f"{number}"))  # type: ignore[arg-type]
+        until(lambda: len(limiter) == 0)
+    submit(limiter, lambda: True, results)
+    assert (limiter.threads, len(limiter), results) == (5, 1, [])
+    go.set()
+    until(lambda: results == [True])
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
 def test_hash_limiter_is_empty_in_a_forked_child() -> None:
     limiter, go, running, results = limiter_of(), threading.Event(), threading.Event(), list[bool | None]()

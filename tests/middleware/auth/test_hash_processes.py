@@ -87,6 +87,7 @@ def test_next_hash_is_computed_after_a_child_was_killed(processes: HashProcesses
     assert verify(processes)
     (first,) = children()
     first.kill()
+    until(lambda: first.status() == psutil.STATUS_ZOMBIE)
     assert verify(processes)
     assert [child.pid for child in children()] not in ([], [first.pid])
     assert not verify(processes, "no")
@@ -113,6 +114,17 @@ def test_hash_that_times_out_is_not_a_wrong_secret(processes: HashProcesses) -> 
     assert children() == []
     processes.hash_timeout = usual
     assert verify(processes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_child_without_memory_for_a_hash_says_so_and_computes_the_next_one(processes: HashProcesses) -> None:
+    assert verify(processes)
+    (child,) = children()
+    child.rlimit(psutil.RLIMIT_AS, (400 * 2**20, 400 * 2**20))
+    with pytest.raises(MemoryError):
+        verify(processes, SECRET, f"$scrypt$ln=20,r=8,p=1$c2FsdHNhbHRzYWx0${'A' * 43}")  # takes a gigabyte
+    assert verify(processes)
+    assert children() == [child]
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])

@@ -218,6 +218,19 @@ def test_hash_that_cannot_be_computed_early_is_computed_again_in_its_turn() -> N
     assert len(queue) == 0
 
 
+def test_turns_of_4096_keys_are_remembered_and_older_ones_forgotten() -> None:
+    simulation = Simulation({f"pk_{number}": "right" for number in range(5000)})
+    for number in range(4098):
+        simulation.send(f"pk_{number}", "10.0.0.0", "right")
+        simulation.pass_time(1)
+    simulation.send("pk_unknown", "10.0.1.0")  # computed first
+    forgotten, remembered = (simulation.send(f"pk_{number}", "10.0.2.0", "right") for number in (0, 2))
+    never = simulation.send("pk_4999", "10.0.3.0", "right")
+    simulation.pass_time(10)
+    at = {request: simulation.decided[request][0] for request in (forgotten, remembered, never)}
+    assert at[forgotten] < at[never] < at[remembered]
+
+
 def test_request_computed_in_both_turns_at_once_is_decided_once() -> None:
     for first_early in (True, False):
         queue = HashQueue(max_queued=10, max_blocked_threads=5)

@@ -1,20 +1,16 @@
-"""The header cache, and key records that are loaded for many requests at once."""
+"""The header cache: which requests it accepts, what is recorded of them, and what it holds."""
 
 import gc
-import threading
 import time
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 
 import pytest
-from support.world import FakeRequest, Keys, World, basic
+from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Authenticator, Outcome
-from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.decision import AuthDecision
-from octy_middleware.keys.key_record import KeyRecord
-from octy_middleware.recording.commit_waiter import ThreadWaiter
 
 NOW = 1_800_000_000.25
 
@@ -175,62 +171,3 @@ def reachable_texts(root: object) -> list[str]:
             if isinstance(held, (str, bytes)):
                 found.append(held if isinstance(held, str) else held.decode("latin-1"))
     return found
-
-
-def test_concurrent_requests_are_loaded_in_one_statement(world: World) -> None:
-    keys = world.register()
-    with world.authenticator() as authenticator:
-        authenticator.decide(FakeRequest(keys.basic()))
-        asked: list[int] = []
-        real, held = authenticator.key_cache.load_many, threading.Event()
-
-        def load_many(public_keys: set[str]) -> dict[str, KeyRecord]:
-            asked.append(len(public_keys))
-            held.wait(5)
-            return real(public_keys)
-
-        authenticator.key_cache.load_many = load_many  # type: ignore[method-assign]
-        headers = [keys.basic("sk_wrong"), *(basic(f"pk_unknown{number:020}", "x") for number in range(30))]
-        waiters = [ThreadWaiter() for _ in headers]
-        for header, waiter in zip(headers, waiters, strict=True):
-            request = FakeRequest(header)
-            authenticator.finish(authenticator.decide_from_memory(request), request, waiter)
-        held.set()
-        for waiter in waiters:
-            waiter.wait(60)
-    assert len(asked) <= 3
-    assert sum(asked) == len(headers)
-    assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 30}
-
-
-class Broken(FakeRequest):
-    """A host's own request class whose headers, method and path can't be read."""
-
-    method = path = property(lambda _: 1 / 0, lambda *_: None)  # type: ignore[assignment]
-
-    def header(self, name: bytes) -> list[bytes]:
-        raise ZeroDivisionError(name)
-
-
-@pytest.mark.parametrize(
-    ("secret", "scheme", "outcomes"),
-    [
-        ("sk_wrong", "https", [Outcome.WRONG_SECRET, Outcome.WRONG_SECRET]),  # cannot be described, and counts
-        (None, "http", [Outcome.DATABASE_UNAVAILABLE, Outcome.PLAIN_HTTP]),  # cannot be decided
-    ],
-)
-def test_request_that_raises_fails_no_other_of_its_batch(
-    world: World, secret: str | None, scheme: str, outcomes: list[Outcome]
-) -> None:
-    keys = world.register()
-    with world.authenticator() as authenticator:
-        pending = authenticator.decide_from_memory(FakeRequest(keys.basic(secret), scheme=scheme))
-        assert isinstance(pending, PendingCredentials)
-        waiters = [ThreadWaiter(), ThreadWaiter()]
-        for request, waiter in zip((Broken(), FakeRequest(scheme=scheme)), waiters, strict=True):
-            authenticator.finish(pending, request, waiter)
-        for waiter in waiters:
-            waiter.wait(60)
-        assert [waiter.result.outcome for waiter in waiters] == outcomes
-    expected = {"wrong_secret": 2} if secret else {"plain_http": 1}
-    assert world.recorded() == expected

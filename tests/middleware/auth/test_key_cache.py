@@ -1,6 +1,7 @@
 """Key cache: bounded, changes seen at once here and within a second elsewhere, and unavailable databases."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -16,6 +17,7 @@ from support.world import Keys, World
 
 from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
+from octy_middleware.clock import elapsed
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
@@ -229,3 +231,53 @@ def test_gap_in_the_change_feed_drops_all_cached_records(world: World, make: Mak
             run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_another', 0)")
         run(connection, "DELETE FROM key_change WHERE seq < (SELECT MAX(seq) FROM key_change)")
     until(lambda: not is_cached(key_cache, keys))
+
+
+def test_record_with_an_unknown_state_is_loaded_each_time(world: World, make: Make) -> None:
+    keys, key_cache = world.register(), make()
+    world.set_state(keys, "of-a-later-one")
+    record = key_cache.load(keys.public_key)
+    assert record is not None
+    assert record.state == "of-a-later-one"
+    assert not is_cached(key_cache, keys)
+
+
+def test_renewed_key_pair_that_cannot_be_loaded_again_does_not_end_the_feed_reader(
+    world: World, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, key_cache, failed = world.register(), make(Database(world.url)), threading.Event()
+
+    def away(_public_key: str) -> None:
+        failed.set()
+        raise DatabaseUnavailableError("away")
+
+    def change() -> None:  # as another process would: by the feed only
+        with world.database.write() as connection:
+            run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
+        until(lambda: not is_cached(key_cache, keys))
+
+    key_cache.reload_renewed(keys.public_key)
+    with monkeypatch.context() as outage:
+        outage.setattr(key_cache, "load", away)
+        change()
+        assert failed.wait(60)
+    key_cache.load(keys.public_key)
+    change()
+
+
+def test_read_of_the_feed_that_fails_after_a_stop_extends_no_trust(
+    world: World, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(world.url)
+    keys, key_cache, reading = world.register(), make(database), threading.Event()
+
+    def hang() -> None:
+        reading.set()
+        time.sleep(0.2)
+        raise DatabaseUnavailableError("away")
+
+    key_cache.load(keys.public_key)
+    monkeypatch.setattr(database, "read", hang)
+    assert reading.wait(60)
+    key_cache.stop()
+    assert key_cache.memory.trusted_until < elapsed() + 0.9

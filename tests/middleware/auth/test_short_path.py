@@ -204,12 +204,30 @@ def test_tuple_that_is_not_the_connection_s_is_left_to_the_full_path(authenticat
         http_scope(headers, client=copied),
         http_scope(headers, client=connection.client, scheme="http"),
         http_scope(headers, client=None),
+        {name: value for name, value in http_scope(headers, client=copied).items() if name != "client"},
         http_scope(headers, client=["203.0.113.9", 50_000]),
         http_scope([*headers, client.authorization], client=connection.client),
         http_scope(HEADERS, client=connection.client),
     ):
         assert accept(scope, connection.receive) is None, scope
     assert accept(http_scope(headers, client=copied), function) is not None  # an outer middleware's: the scope counts
+
+
+@on_one_database  # decided in memory
+@pytest.mark.parametrize("change", ["no transport any more", "another peer", "another scheme"])
+def test_scope_that_differs_from_its_connection_stays_on_the_full_path(
+    world: World, keys: Keys, decided: list[str], change: str
+) -> None:
+    with world.authenticator(require_https=False) as authenticator:
+        client = Asgi(authenticator, keys)
+        if change == "no transport any more":
+            client.connection.transport = None  # type: ignore[assignment]
+        elif change == "another peer":
+            client.connection.client = ("198.51.100.7", 50_000)
+        else:
+            client.connection.transport = Connection("203.0.113.9", 50_000, tls=False).transport
+        assert [client.ask() for _ in range(4)] == [200] * 4
+    assert len(decided) == 4
 
 
 @on_one_database  # decided in memory
@@ -244,14 +262,12 @@ def test_child_of_a_fork_in_c_does_not_use_the_parent_s_caches(
 
 
 @on_one_database  # decided in memory
-def test_known_connections_are_bounded(
-    authenticator: Authenticator, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_clients_are_bounded(authenticator: Authenticator, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("octy_middleware.auth.short_path.MAX_CLIENTS", 3)
     short_path = authenticator.short_path
     assert short_path is not None
     client = Asgi(authenticator, keys)
-    connections = [Connection("203.0.113.9", port, tls=True) for port in range(50_000, 50_010)]
+    connections = [Connection(f"203.0.113.{number}", 50_000 + number, tls=True) for number in range(10)]
     for connection in connections:
         client.connection, client.receive = connection, connection.receive
         assert client.ask() == client.ask() == 200

@@ -16,6 +16,7 @@ from support.world import FakeRequest, Keys, World, basic, look_into
 from octy_middleware import Authenticator, DatabaseUnavailableError, OctyASGIMiddleware, Outcome
 from octy_middleware.auth.hash_queue import HashQueue, HashRequest
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
+from octy_middleware.errors import KeyMismatchError, OctyError
 from octy_middleware.keys.secret import make_key_pair
 from octy_middleware.recording.commit_waiter import ThreadWaiter
 
@@ -128,7 +129,9 @@ def test_wrong_secret_is_503_and_counted_when_the_hash_limiter_is_full(
         assert [told(authenticator, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.DATABASE_UNAVAILABLE] * 24
         assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
         assert told(authenticator, basic("pk_" + "6" * 64, "x")) is Outcome.DATABASE_UNAVAILABLE
-    assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
+        plain = authenticator.decide(FakeRequest(keys.basic("sk_wrong"), scheme="http"))
+        assert (plain.public_outcome, plain.outcome) == (None, Outcome.PLAIN_HTTP)
+    assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1, "plain_http": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
@@ -163,12 +166,25 @@ def test_attempt_of_a_client_that_disconnects_during_a_slow_hash_is_counted(
         until(lambda: world.recorded(keys.public_key) == {"wrong_secret": 2})
 
 
-def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "expected", "recorded"),
+    [
+        (DatabaseUnavailableError, [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE], {"wrong_secret": 1}),
+        (KeyMismatchError, [Outcome.DATABASE_UNAVAILABLE] * 2, {}),  # nothing can be verified
+    ],
+)
+def test_slow_hash_verified_before_an_outage_is_counted_unless_the_peppers_do_not_match(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[OctyError],
+    expected: list[Outcome],
+    recorded: dict[str, int],
+) -> None:
     keys = world.register()
     keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
 
     def away(_public_key: str) -> None:
-        raise DatabaseUnavailableError("away")
+        raise error("away")
 
     with world.authenticator() as authenticator:
         slow_one, right = slow_claim(authenticator, keys.basic("sk_wrong")), slow_claim(authenticator, keys.basic())
@@ -178,8 +194,8 @@ def test_slow_hash_verified_before_an_outage_is_counted(world: World, monkeypatc
             authenticator.submit_slow_hash(pending, FakeRequest(), waiter)
             waiter.wait(20)
         outcomes = [waiter.result.outcome for waiter in waiters if waiter.result]  # type: ignore[union-attr]
-        assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]
-    assert world.recorded(keys.public_key) == {"wrong_secret": 1}
+        assert outcomes == expected
+    assert world.recorded(keys.public_key) == recorded
 
 
 async def _no_app(*_: Any) -> None:

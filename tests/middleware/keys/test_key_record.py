@@ -1,5 +1,6 @@
 """Packed key records: what is read from one is what was packed, and takes the same work whatever it holds (T7)."""
 
+import struct
 from collections.abc import Callable
 from itertools import product
 from uuid import uuid4
@@ -66,6 +67,17 @@ def test_generated_record_is_the_same_when_it_was_packed(
 ) -> None:
     record = KeyRecord(str(uuid4()), str(uuid4()), reference, "pk_some", digest, state, ends_at)
     assert is_live(round_trip(record), now) is record.is_live(now)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"pair_id": "ab"}, {"account_id": "no hex"}, {"state": "other"}, {"digest": "a" * 65_536}],
+    ids=["short id", "no id", "state", "digest too long"],
+)
+def test_record_that_does_not_fit_is_not_packed(changed: dict[str, str]) -> None:
+    record = KeyRecord(str(uuid4()), str(uuid4()), "acme", "pk_some", "$octy-b2$k1$00", "active", None)
+    with pytest.raises((ValueError, KeyError, struct.error)):
+        pack(record._replace(**changed))
 
 
 def test_end_takes_eight_bytes_of_a_packed_record_only_where_there_is_one() -> None:
