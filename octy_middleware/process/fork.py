@@ -83,7 +83,7 @@ def detect_fork() -> None:
     """
     if not process_mark[0]:
         with _detection_locks.setdefault(getpid(), threading.Lock()):  # an inherited lock might never be released
-            if not process_mark[0]:
+            if not process_mark[0]:  # pragma: no branch - another thread has just restarted them
                 _in_child()
 
 
