@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 from sqlalchemy import make_url
-from support.smtp_servers import Authority, Inbox, Server, running
+from support.smtp_servers import Authority, Inbox, Scripted, Server, running
 from support.world import World
 
 from octy_middleware.db.postgres_url import unverified_sslmode
@@ -17,7 +17,7 @@ from octy_worker.cli.doctor.network import check_mail_server
 NOW = datetime.now(UTC)
 
 
-def looked_at(world: World, server: Server, authority: Authority, **options: object) -> Check:
+def looked_at(world: World, server: Server | Scripted, authority: Authority, **options: object) -> Check:
     place = {"smtp_host": "localhost", "smtp_port": server.port, "smtp_ca_file": str(authority.file)}
     return check_mail_server(world.worker_settings(**place, **options))
 
@@ -41,6 +41,27 @@ def test_doctor_reports_a_mail_server_that_accepts_no_mail(tmp_path, reply, pass
     assert found.state is state
     assert said in found.found
     assert inbox.sent == []
+
+
+def test_doctor_speaks_tls_from_the_first_byte_where_it_is_set(tmp_path) -> None:
+    world, authority = World(tmp_path), Authority(tmp_path)
+    replies = ["220 hi", "250 hi", "250 sender", "250 recipient", "250 reset", "221 bye"]
+    with Scripted(replies, authority.serving()) as server:
+        found = looked_at(world, server, authority, smtp_security="tls", support_contact="help@acme.example")
+    world.close()
+    assert (found.state, [line[:4] for line in server.heard][1:4]) == (State.OK, [b"mail", b"rcpt", b"rset"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"mail_from": "Octy"}, [b"quit"]), ({"support_contact": "https://help.example"}, [b"mail", b"rset", b"quit"])],
+)
+def test_doctor_names_no_recipient_to_the_mail_server_where_none_is_set(tmp_path, options, said) -> None:
+    world, authority = World(tmp_path), Authority(tmp_path)
+    with Scripted(["220 hi", *["250 ok"] * len(said), "221 bye"], authority.serving()) as server:
+        found = looked_at(world, server, authority, smtp_security="tls", **options)
+    world.close()
+    assert (found.state, [line[:4].lower() for line in server.heard][1:]) == (State.OK, said)
 
 
 @pytest.mark.parametrize(

@@ -43,18 +43,23 @@ from octy_worker.access.staff_settings import load_staff_access
 from octy_worker.audit import repository as audit
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.cli import doctor
-from octy_worker.cli.doctor import Check, State, file_systems, observability
+from octy_worker.cli.doctor import Check, State, database_server, file_systems, observability
 from octy_worker.cli.doctor.audit import check_audit
 from octy_worker.cli.doctor.configuration import check_packages, read_settings
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.cli.doctor.files import check_secret_files
+from octy_worker.cli.doctor.installation import read_installation
 from octy_worker.cli.doctor.mail import check_signature, check_templates
 from octy_worker.cli.doctor.network import check_codec_server, check_mail_server, check_pages
 from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.cli.doctor.problems import PROBLEMS
+from octy_worker.cli.doctor.restored_backup import check_restored_backup
 from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
+from octy_worker.cli.doctor.staff import check_staff
 from octy_worker.cli.doctor.staff_api import check_staff_api
+from octy_worker.cli.doctor.stalled_work import check_stalled_work
+from octy_worker.cli.doctor.temporal import check_temporal
 from octy_worker.dev.certificates import ensure_certificate
 from octy_worker.dev.processes import free_port
 from octy_worker.domain.job_lease import JobLease
@@ -62,6 +67,7 @@ from octy_worker.identity import verify_installation
 from octy_worker.maintenance import digest
 from octy_worker.maintenance.reconciliation import run
 from octy_worker.maintenance.retention import JOB
+from octy_worker.observability.database_server import DatabaseVersion
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff_api.access import StaffOffice
 from worker.cli.test_cli_doctor import keys
@@ -72,6 +78,7 @@ from worker.cli.test_doctor_temporal import PROVOKED as IN_TEMPORAL
 
 SOURCES = Path(doctor.__file__).parent
 DAY = 86_400.0
+NO_NAME = "mail..example"  # of no host: no resolver can be asked for it
 NOW = datetime.now(UTC)
 
 
@@ -518,7 +525,8 @@ def ending_certificate(rig: DoctorRig) -> list[Check]:
     certificate = ensure_certificate(rig.folder / "tls")
     files = {"staff_certificate": str(certificate.chain), "staff_private_key": str(certificate.key)}
     settings = staff_settings(rig, staff_url="https://localhost:8026", **files)
-    return [check_staff_api(settings, INSTALLATION, NOW + timedelta(days=365 * 100))]
+    later = NOW + timedelta(days=365 * 100)
+    return [check_staff_api(settings, INSTALLATION, later), check_staff_api(settings, INSTALLATION, NOW)]
 
 
 STAFF_API: dict[str, Callable[[DoctorRig], Iterable[Check]]] = {
@@ -557,11 +565,50 @@ def integrity_that_raises(rig: DoctorRig) -> list[Check]:
     return rig.check_database()
 
 
+def version_that_raises(rig: DoctorRig) -> list[Check]:
+    def fail(_database: object) -> DatabaseVersion:
+        raise DatabaseUnavailableError("the server has gone")
+
+    rig.patch.setattr(database_server, "read_version", fail)
+    return rig.check_database()
+
+
+def codec_server_of_others(rig: DoctorRig) -> list[Check]:
+    with answering(200, b"<html>no JSON</html>") as url:
+        return [check_codec_server(rig.settings(temporal_keys=Keychain.generate(), codec_url=url))]
+
+
+def metrics_of_no_web_server(rig: DoctorRig) -> list[Check]:
+    with Scripted(["SSH-2.0-OpenSSH_9.2"]) as server:
+        return list(check_observability(rig.settings(metrics_port=server.port), worker_runs=True))
+
+
+def mail_server_of_others(rig: DoctorRig) -> list[Check]:
+    with Scripted(["SSH-2.0-OpenSSH_9.2"]) as server:
+        return [check_mail_server(rig.settings(smtp_port=server.port))]
+
+
+def unencodable_temporal(rig: DoctorRig) -> list[Check]:
+    return check_temporal(rig.settings(temporal_address=f"{NO_NAME}:7233", temporal_plaintext="allowed"), INSTALLATION)
+
+
 FURTHER: list[tuple[str, Callable[[DoctorRig], Iterable[Check]]]] = [
+    ("metrics-unreachable", metrics_of_no_web_server),
+    (
+        "metrics-unreachable",
+        lambda rig: check_observability(rig.settings(metrics_port=9, metrics_host=NO_NAME), worker_runs=True),
+    ),
+    ("mail-server-unreachable", lambda rig: [check_mail_server(rig.settings(smtp_host=NO_NAME))]),
+    ("mail-server-unreachable", mail_server_of_others),
+    ("pages-unreachable", lambda rig: [check_pages(rig.settings(public_url=f"https://{NO_NAME}"))]),
+    ("temporal-unreachable", unencodable_temporal),
     ("pages-wrong-server", pages(200, b"<html>no JSON</html>")),
     ("staff-api-wrong-server", staff_api(200, [])),
     ("staff-api-wrong-server", staff_api(404, {})),
+    ("staff-api-unreachable", ending_certificate),
     ("database-damaged", integrity_that_raises),
+    ("rows-unreadable", version_that_raises),
+    ("codec-server-missing", codec_server_of_others),
 ]
 HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES, **STAFF_API}
 
@@ -589,7 +636,8 @@ def test_doctor_problems_are_built_only_from_the_problem_table() -> None:
     for file in SOURCES.glob("*.py"):
         tree = ast.parse(file.read_text())
         if file.name not in ("problems.py", "check.py"):
-            assert not any(isinstance(node, ast.Attribute) and node.attr == "WRONG" for node in ast.walk(tree)), file
+            calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+            assert not any(isinstance(called, ast.Name) and called.id == "Check" for called in calls), file
         if not file.name.startswith("problems"):
             texts |= {
                 node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -613,3 +661,46 @@ def test_doctor_reports_each_problem_with_its_text(
     for check in found:
         assert check.state is State.PROBLEM
         assert fits(PROBLEMS[code], check)
+
+
+# Checks that can't be made
+
+
+def test_checks_of_rows_are_not_made_without_a_database(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    keys = {"audit_keys": Keychain.generate(), "staff_auth": "on", "staff_keys": Keychain.generate()}
+    settings = world.worker_settings(**keys, database_url=f"sqlite:///{tmp_path}/none/octy.db")
+    found = [
+        *check_audit(settings, worker_runs=True),
+        check_retention(settings, worker_runs=True),
+        *check_scheduled_jobs(settings, worker_runs=True),
+        *check_stalled_work(settings),
+        *list(check_staff(settings, INSTALLATION))[1:],
+        check_restored_backup(settings, INSTALLATION),
+        check_restored_backup(settings, read_installation(settings)),
+    ]
+    world.close()
+    assert {check.state for check in found} == {State.UNCHECKED}
+    assert all("not available" in check.found or "likewise" in check.found for check in found)
+
+
+def test_file_of_an_unusable_database_is_no_secret_file(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    settings = world.worker_settings().model_copy(update={"database_url": "mysql://octy@db.example/octy"})
+    [check] = check_secret_files(settings, {"OCTY_PAGES_PRIVATE_KEY": str(tmp_path / "none.pem")}, None)
+    world.close()
+    assert (check.state, read_installation(settings)) == (State.OK, None)
+
+
+def test_network_checks_that_need_another_setting_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    rig = DoctorRig(world, tmp_path, monkeypatch)
+    codec = check_codec_server(
+        rig.settings(
+            temporal_keys=Keychain.generate(), codec_url="http://localhost:1", temporal_address="temporal:7233"
+        )
+    )
+    with answering(200, json.dumps({"installation": INSTALLATION, "server": "https://other"}).encode()) as url:
+        api = check_staff_api(staff_settings(rig, staff_url=url), "")
+    world.close()
+    assert [check.state for check in (codec, api)] == [State.UNCHECKED, State.UNCHECKED]

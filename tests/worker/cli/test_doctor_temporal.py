@@ -257,6 +257,38 @@ def failing_list(rig: DoctorRig) -> list[Check]:
     return [asyncio.run(looks.check_workflow_tasks(client, rig.installation))]  # type: ignore[arg-type]
 
 
+def described(status: RPCStatusCode) -> Any:
+    """Return a client that lists one workflow and describes none."""
+
+    async def listed(*_: object, **__: object) -> AsyncIterator[object]:
+        yield SimpleNamespace(id="octy-1", run_id="r")
+
+    handle = SimpleNamespace(describe=fails(status))
+    return SimpleNamespace(list_workflows=listed, get_workflow_handle=lambda *_, **__: handle)
+
+
+def failing_description(rig: DoctorRig) -> list[Check]:
+    return [asyncio.run(looks.check_workflow_tasks(described(RPCStatusCode.UNAVAILABLE), rig.installation))]
+
+
+def test_workflow_that_has_ended_meanwhile_does_not_fail() -> None:
+    found = asyncio.run(looks.check_workflow_tasks(described(RPCStatusCode.NOT_FOUND), "i"))
+    assert (found.state, found.found) == (State.OK, "none fails in the 1 newest running workflows")
+
+
+def test_workers_are_not_looked_for_without_the_installations_id(tmp_path: Path, temporal: Temporal) -> None:
+    world = World(tmp_path)
+    found = check_temporal(world.worker_settings(temporal_address=temporal.address), None)
+    world.close()
+    assert {check.name for check in found if check.state is State.UNCHECKED} == {
+        "worker",
+        "worker releases",
+        "Temporal's clock",
+        "schedules",
+        "workflow tasks",
+    }
+
+
 def failing_versions(rig: DoctorRig) -> list[Check]:
     rig.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
     settings = rig.settings(temporal_deployment="octy")
@@ -276,6 +308,7 @@ def unreachable(error: Exception) -> Callable[[DoctorRig], list[Check]]:
 FURTHER: list[tuple[str, Callable[[DoctorRig], list[Check]]]] = [
     ("temporal-call-failed", failing_schedules),
     ("temporal-call-failed", failing_list),
+    ("temporal-call-failed", failing_description),
     ("temporal-call-failed", failing_versions),
     ("temporal-refused", unreachable(ConfigurationError("no key → set one"))),
     ("temporal-refused", unreachable(UnavailableError("it speaks no TLS → set TEMPORAL_TLS"))),

@@ -48,3 +48,10 @@ def test_doctor_reports_a_sqlite_file_on_a_network_file_system(
     [first] = [check for check in check_database(settings) if check.name == "database"]
     assert (first.name, first.state) == ("database", state)
     assert (f"on a network file system ({kind})" in first.found) is (state is State.PROBLEM)
+
+
+def test_system_without_a_list_of_mounts_has_no_network_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_systems, "MOUNT_TABLE", tmp_path / "none")
+    assert file_systems.network_file_system(tmp_path) == ""

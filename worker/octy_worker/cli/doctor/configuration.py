@@ -15,12 +15,14 @@ from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.cli.variables import Variables
 from octy_worker.mail.addresses import Sender
-from octy_worker.settings import WorkerSettings
+from octy_worker.settings import KEY_SETTINGS, WorkerSettings
 from octy_workflows.messages import DeliveryMethod
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
-_PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
-_OPTIONAL = ("webhook_keys", "staff_keys", "audit_keys")
+_PAYLOADS = "temporal_keys"  # without them payloads are not encrypted
+_OPTIONAL = ("webhook_keys", "staff_keys", "audit_keys", _PAYLOADS)
+_USE = "keys {}; the last one is used for new data"
+_PAYLOADS_USE = "payloads are encrypted; keys {}, the last one encrypts"
 NO_KEY = "nokey"  # the id of throw-away keys; no key in any database has it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the domain of the defaults, which no mail server accepts
 
@@ -37,21 +39,19 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     These settings are for reading only: a key pair issued under a throw-away pepper could never be used.
     """
     keys, checks = _read_keys(variables)
-    payload_keys, encryption = _read_payload_keys(variables)
-    keys |= payload_keys
-    left_out = (*KEYS, *_OPTIONAL, _PAYLOADS)
-    given = {field: text for field, text in WorkerSettings.texts_in(variables).items() if field not in left_out}
+    given = {field: text for field, text in WorkerSettings.texts_in(variables).items() if field not in KEY_SETTINGS}
     problems: list[Check] = []
     try:
         settings = WorkerSettings(**keys, **given)
     except ValidationError as error:
-        problems = [_setting_problem(item) for item in error.errors(include_input=False, include_url=False)]
-        bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
+        faults = error.errors(include_input=False, include_url=False)
+        problems = [_setting_problem(fault) for fault in faults]
+        bad = {str(fault["loc"][0]) for fault in faults}
         settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
     settings.with_temporal(variables)
     problems += [*_misspelled(variables), *_unusable(settings)]
-    checks += [encryption, *(problems or [passed("settings", f"{len(given)} set, the others have their defaults")])]
-    return settings, [*checks, *_unusual(settings)]
+    problems = problems or [passed("settings", f"{len(given)} set, the others have their defaults")]
+    return settings, [*checks, *problems, *_unusual(settings)]
 
 
 def _unusual(settings: WorkerSettings) -> list[Check]:
@@ -68,36 +68,23 @@ def _unusual(settings: WorkerSettings) -> list[Check]:
 def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     keys: dict[str, Keychain] = {}
     checks = []
-    for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable_name(name)))):
+    for field in (*KEYS, *_OPTIONAL):
         name, text = variable_name(field), variables.get(variable_name(field), "")
-        try:
-            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(NO_KEY)
-        except ConfigurationError as error:
+        if not text and field in KEYS:
             keys[field] = Keychain.generate(NO_KEY)
-            checks.append(problem("keys-malformed", setting=name, error=_without(name, error)))
-            continue
-        if text:
-            checks.append(passed(name, f"keys {', '.join(keys[field])}; the last one is used for new data"))
-        else:
             checks.append(problem("keys-missing", setting=name))
+        elif not text and field == _PAYLOADS:
+            checks.append(passed(name, "not set: payloads are not encrypted; they contain ids and choices"))
+        elif text:
+            try:
+                keys[field] = Keychain.parse(text, name=name)
+            except ConfigurationError as error:
+                keys |= {} if field == _PAYLOADS else {field: Keychain.generate(NO_KEY)}
+                checks.append(problem("keys-malformed", setting=name, error=str(error).removeprefix(f"{name}: ")))
+            else:
+                use = _PAYLOADS_USE if field == _PAYLOADS else _USE
+                checks.append(passed(name, use.format(", ".join(keys[field]))))
     return keys, checks
-
-
-def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check]:
-    """Return the keys for Temporal's payloads, if any are set, and the check of encryption."""
-    name = variable_name(_PAYLOADS)
-    text = variables.get(name, "")
-    if not text:
-        return {}, passed(name, "not set: payloads are not encrypted; they contain ids and choices")
-    try:
-        keys = Keychain.parse(text, name=name)
-    except ConfigurationError as error:
-        return {}, problem("keys-malformed", setting=name, error=_without(name, error))
-    return {_PAYLOADS: keys}, passed(name, f"payloads are encrypted; keys {', '.join(keys)}, the last one encrypts")
-
-
-def _without(name: str, error: ConfigurationError) -> str:
-    return str(error).removeprefix(f"{name}: ")
 
 
 def _setting_problem(item: Any) -> Check:

@@ -32,7 +32,6 @@ from octy_worker.settings import WorkerSettings
 LOCK_TIMEOUT = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
 _CONNECTION = "database connection"
-_CONTENT = ("peppers and key pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", APPS)
 _INSIDE = (VERSION, DURABILITY, INSTALLATION, KEYS, "write lock", "integrity")
 _UNREACHABLE = {"sqlite": "database-file-unavailable", "postgresql": "database-server-unreachable"}
 
@@ -67,7 +66,7 @@ def _check_opened(database: Database, settings: WorkerSettings) -> Iterator[Chec
     yield from check_identity(database, settings)
     yield _check_write_lock(database)
     yield _check_integrity(database)
-    for name, check in zip(_CONTENT, _CONTENT_CHECKS, strict=True):
+    for name, check in _CONTENT_CHECKS.items():
         try:
             with database.read_session() as session:
                 yield check(session, settings)
@@ -92,7 +91,7 @@ def _check_connection(database: Database) -> Check:
 
 
 def _unchecked() -> Iterator[Check]:
-    return (unchecked(name, "the database is not available") for name in (*_INSIDE, *_CONTENT))
+    return (unchecked(name, "the database is not available") for name in (*_INSIDE, *_CONTENT_CHECKS))
 
 
 def _check_location(database: Database) -> Check:
@@ -196,11 +195,11 @@ def _check_webhooks(session: Session, settings: WorkerSettings) -> Check:
     return passed("webhooks", f"{with_url} accounts have a webhook URL; {failed} webhooks of the last 30 days failed")
 
 
-_CONTENT_CHECKS = (
-    _check_peppers,
-    _check_imported_hashes,
-    _check_sealing_keys,
-    _check_outbox,
-    _check_webhooks,
-    check_app_processes,
-)
+_CONTENT_CHECKS = {
+    "peppers and key pairs": _check_peppers,
+    "imported hashes": _check_imported_hashes,
+    "sealing keys and secrets": _check_sealing_keys,
+    "outbox": _check_outbox,
+    "webhooks": _check_webhooks,
+    APPS: check_app_processes,
+}

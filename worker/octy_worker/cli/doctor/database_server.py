@@ -13,15 +13,14 @@ VERSION, DURABILITY = "database version", "durability"
 
 def check_database_server(database: Database) -> Iterator[Check]:
     """Check both, each with its own queries."""
-    for name, check in ((VERSION, _check_version), (DURABILITY, _check_durability)):
+    for name, check in (
+        (VERSION, lambda database: version_check(read_version(database))),
+        (DURABILITY, _check_durability),
+    ):
         try:
             yield check(database)
         except OctyError as error:
             yield problem("rows-unreadable", name=name, error=error)
-
-
-def _check_version(database: Database) -> Check:
-    return version_check(read_version(database))
 
 
 def version_check(found: DatabaseVersion) -> Check:

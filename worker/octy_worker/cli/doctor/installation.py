@@ -12,7 +12,7 @@ from octy_middleware.errors import OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.configuration import NO_KEY, variable_name
-from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.doctor.problems import problem, problem_of
 from octy_worker.identity import copied_message, keychains_of
 from octy_worker.settings import WorkerSettings
 
@@ -34,8 +34,7 @@ def _check_location(database: Database, connection: Connection) -> Check:
     if found is None:
         return problem("installation-missing")
     if not found.is_at_recorded_location:
-        error, _, to_do = copied_message(found).partition(" → ")
-        return problem("installation-copied", error=error, to_do=to_do)
+        return problem_of("installation-copied", copied_message(found))
     return passed(INSTALLATION, f"{found.id}, not a copy")
 
 
@@ -49,9 +48,8 @@ def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
         elif result is not KeyCheckResult.ALL_REGISTERED:
             missing.append(variable_name(purpose))
     if problems:
-        error, _, to_do = problems[0].partition(" → ")
         more = f"; {len(problems) - 1} more settings do not match" if len(problems) > 1 else ""
-        return problem("keys-mismatch", error=error, to_do=f"{to_do}{more}")
+        return problem_of("keys-mismatch", f"{problems[0]}{more}")
     if missing:
         return problem("keys-unregistered", settings=", ".join(missing))
     return passed(KEYS, "the keys set are those that the database is used with")

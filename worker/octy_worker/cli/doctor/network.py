@@ -6,6 +6,8 @@ import smtplib
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from octy_middleware.addresses import normalize_mail_address
@@ -17,6 +19,7 @@ from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
 
 TIMEOUT = 10.0  # seconds
+_MAX_BYTES = 10_000  # of a response
 _HEALTHY = {"status": "ok"}
 _REFUSED = 400  # SMTP answers from there on
 _CERTIFICATE_FAULTS = {
@@ -45,10 +48,8 @@ def check_mail_server(settings: WorkerSettings) -> Check:
     except smtplib.SMTPNotSupportedError:
         return problem("mail-server-without-tls", place=place)
     except smtplib.SMTPResponseException as error:
-        of_login = isinstance(error, smtplib.SMTPAuthenticationError)
-        refused = "mail-server-refuses-login" if of_login else "mail-server-refuses"
-        return problem(refused, place=place, code=error.smtp_code)
-    except OSError as error:  # smtplib's own are among them
+        return _refusal(error, place)
+    except (OSError, UnicodeError) as error:  # smtplib's own are among the former; the latter: no name of a host
         return problem("mail-server-unreachable", place=place, error=error_text(error))
 
 
@@ -60,6 +61,14 @@ def _connect(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> C
     with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=timeout) as server:
         server.starttls(context=context)
         return _begin_mail(server, settings, place)
+
+
+def _refusal(error: smtplib.SMTPResponseException, place: str) -> Check:
+    if error.smtp_code < 0:  # smtplib's own: what was read is no answer of SMTP
+        return problem("mail-server-unreachable", place=place, error="another program responds")
+    of_login = isinstance(error, smtplib.SMTPAuthenticationError)
+    refused = "mail-server-refuses-login" if of_login else "mail-server-refuses"
+    return problem(refused, place=place, code=error.smtp_code)
 
 
 def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> Check | None:
@@ -87,10 +96,7 @@ def check_pages(settings: WorkerSettings) -> Check:
     """Request the pages' health check at the public URL, over verified TLS."""
     url = f"{settings.public_url}/healthz"
     try:
-        https = urllib.request.HTTPSHandler(context=_trust_for_pages(settings))
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-        with opener.open(url, timeout=TIMEOUT) as response:
-            found = json.loads(response.read(1000))
+        found = fetch_json(url, here=[settings.smtp_ca_file])
     except urllib.error.HTTPError as error:
         with error:
             return problem("pages-error-status", url=url, status=error.code)
@@ -121,12 +127,8 @@ def _codec_server_problem(url: str, namespace: str) -> str:
     """Return what is wrong with the codec server, by a request to decode nothing; 401 also shows that it is one."""
     headers = {"Content-Type": "application/json", "X-Namespace": namespace}
     request = urllib.request.Request(f"{url}/decode", b'{"payloads": []}', headers)  # noqa: S310  # the operator's URL
-    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({}), https).open(
-            request, timeout=TIMEOUT
-        ) as response:
-            json.loads(response.read(1000))
+        fetch_json(request)
     except urllib.error.HTTPError as error:
         with error:
             return "" if error.code == _UNAUTHORIZED else f"it responds with status {error.code}"
@@ -137,12 +139,29 @@ def _codec_server_problem(url: str, namespace: str) -> str:
     return ""
 
 
-def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
-    """Trust the public CAs as customers do; for pages on this machine, as in `octy dev`, also the mail server's CA."""
+def fetch_json(request: urllib.request.Request | str, *, here: Iterable[str] = ()) -> Any:
+    """Return the JSON that a server responds with; see `open_url`. Raises ValueError when it is none."""
+    with open_url(request, here=here) as response:
+        return json.loads(response.read(_MAX_BYTES))
+
+
+def open_url(request: urllib.request.Request | str, *, here: Iterable[str] = ()) -> Any:
+    """Return a server's response, past any proxy. Raises OSError or HTTPException.
+
+    The public CAs are trusted, as by customers and staff; for a server on this machine, as in `octy dev`, also those in
+    the files `here`.
+    """
+    url = request if isinstance(request, str) else request.full_url
     context = ssl.create_default_context()
-    if settings.smtp_ca_file and is_loopback(urlsplit(settings.public_url).hostname or ""):
-        context.load_verify_locations(cafile=settings.smtp_ca_file)
-    return context
+    if is_loopback(urlsplit(url).hostname or ""):
+        for file in filter(None, here):
+            context.load_verify_locations(cafile=file)
+    https = urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+    try:
+        return opener.open(request, timeout=TIMEOUT)
+    except UnicodeError as error:  # no name of a host
+        raise OSError(str(error)) from None
 
 
 def _certificate_problem(error: Exception) -> str:

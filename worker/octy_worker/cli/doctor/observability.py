@@ -1,15 +1,14 @@
 """Metrics and tracing, where they are switched on: whether metrics are served and tracing is installed."""
 
-import urllib.error
-import urllib.request
+import http.client
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 from octy_worker.cli.doctor.check import Check, passed, unchecked
+from octy_worker.cli.doctor.network import error_text, open_url
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.settings import WorkerSettings
 
-_TIMEOUT = 10.0  # seconds
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # where such a listener is reached from here
 
 
@@ -27,11 +26,10 @@ def _check_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     if not worker_runs:
         return unchecked("metrics", "no worker is running")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # http and our own address
+        with open_url(url) as response:
             served = b"octy_database_up" in response.read()
-    except (OSError, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return problem("metrics-unreachable", url=url, error=reason)
+    except (OSError, http.client.HTTPException) as error:
+        return problem("metrics-unreachable", url=url, error=error_text(error))
     return passed("metrics", url) if served else problem("metrics-wrong-server", url=url)
 
 

@@ -23,6 +23,12 @@ PROBLEMS = {
 }
 
 
+def problem_of(code: str, error: object) -> Check:
+    """Return the check of a problem that an error describes: what is wrong and, after an arrow, what to do."""
+    wrong, _, to_do = str(error).partition(" → ")
+    return problem(code, error=wrong, to_do=to_do)
+
+
 def problem(code: str, /, **values: object) -> Check:
     """Return the check of a problem, its texts filled with the values."""
     texts = PROBLEMS[code]

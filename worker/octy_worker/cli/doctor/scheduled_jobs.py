@@ -35,7 +35,7 @@ def _reconciliation_check(state: JobState | None, settings: WorkerSettings, *, w
     name, late = _NAMES[0], timedelta(seconds=3 * settings.reconcile_interval)
     if state is None or state.finished_at is None:
         return passed(name, "never ran yet; a worker starts it one minute after its own start")
-    counts = _counts(state.cursor)
+    counts = json.loads(state.cursor) if state.cursor else {}  # none while a run is in progress
     text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
     values = {"at": format_time(state.finished_at), "counts": text or "nothing is open"}
     if worker_runs and utc(now()) - state.finished_at > late:
@@ -43,11 +43,6 @@ def _reconciliation_check(state: JobState | None, settings: WorkerSettings, *, w
     if counts.get("unknown"):
         return problem("workflows-unknown", **values)
     return passed(name, "last completed {at}: {counts}".format(**values))
-
-
-def _counts(cursor: str) -> dict[str, int]:
-    """Return the last run's counts; none while a run is in progress."""
-    return dict(json.loads(cursor)) if cursor else {}
 
 
 def _digest_check(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:

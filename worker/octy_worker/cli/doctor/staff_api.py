@@ -1,20 +1,15 @@
 """The staff API: its settings, its certificate's end, and whether it answers at the URL that staff use."""
 
 import http.client
-import json
-import ssl
 import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cryptography.x509 import load_pem_x509_certificate
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.loopback import is_loopback
 from octy_worker.cli.doctor.check import Check, passed, unchecked
-from octy_worker.cli.doctor.network import TIMEOUT, error_text
+from octy_worker.cli.doctor.network import error_text, fetch_json
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff_api.access import server_of
@@ -44,10 +39,7 @@ def check_staff_api(settings: WorkerSettings, installation: str, now: datetime |
 def _reach(settings: WorkerSettings, server: str, installation: str) -> Check:
     url = f"{server}{PREFIX}/installation"
     try:
-        https = urllib.request.HTTPSHandler(context=_trust(settings, server))
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-        with opener.open(url, timeout=TIMEOUT) as response:
-            found = json.loads(response.read(10_000))
+        found = fetch_json(url, here=[settings.smtp_ca_file, settings.staff_certificate])
         told, url_told = found["installation"], found["server"]
     except urllib.error.HTTPError as error:
         with error:
@@ -61,13 +53,3 @@ def _reach(settings: WorkerSettings, server: str, installation: str) -> Check:
     if told != installation or url_told != server:
         return problem("staff-api-wrong-server", url=url, found=f"installation {told} at {url_told}")
     return passed(_NAME, server)
-
-
-def _trust(settings: WorkerSettings, server: str) -> ssl.SSLContext:
-    """Trust the system's authorities; on this machine, as in `octy dev`, also the mail server's and the API's own."""
-    context = ssl.create_default_context()
-    if is_loopback(urlsplit(server).hostname or ""):
-        for file in (settings.smtp_ca_file, settings.staff_certificate):
-            if file:
-                context.load_verify_locations(cafile=file)
-    return context

@@ -12,7 +12,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.context import now
 from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.network import TIMEOUT, error_text
-from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.doctor.problems import problem, problem_of
 from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import search_attributes
@@ -52,18 +52,16 @@ async def _check_temporal(settings: WorkerSettings, installation: str | None) ->
     unavailable = [unchecked(name, "Temporal is not available") for name in ("namespace", *_OF_NAMESPACE)]
     try:
         connection = settings.temporal_connection()
-    except ConfigurationError as error:
-        return [_refused_problem("temporal-refused", str(error)), *unavailable]
-    try:
         client = await open_client(settings)
     except UnavailableError as error:
         return [_unreachable_problem(connection, error), *unavailable]
     except ConfigurationError as error:
-        return [_refused_problem("temporal-refused", str(error)), *unavailable]
+        return [problem_of("temporal-refused", error), *unavailable]
     found = passed("Temporal", _description(connection))
     namespace = await check_namespace(client, connection.namespace)
     if namespace.code:
-        return [found, namespace, *(unchecked(name, "the namespace is not available") for name in _OF_NAMESPACE)]
+        why = "the namespace is not available"
+        return [found, namespace, *(unchecked(name, why) for name in _OF_NAMESPACE)]
     searchable = settings.temporal_search_attributes == "auto"
     attributes = (
         await check_search_attributes(client)
@@ -72,11 +70,6 @@ async def _check_temporal(settings: WorkerSettings, installation: str | None) ->
     )
     checks = [found, namespace, attributes, *await _check_installation(client, settings, installation)]
     return [*checks, await check_version(client, settings)] if settings.temporal_deployment else checks
-
-
-def _refused_problem(code: str, message: str) -> Check:
-    error, _, to_do = message.partition(" → ")
-    return problem(code, error=error, to_do=to_do)
 
 
 def _description(connection: TemporalConnection) -> str:
@@ -90,8 +83,8 @@ def _unreachable_problem(connection: TemporalConnection, error: UnavailableError
     address = connection.address
     try:
         with socket.create_connection((connection.host.strip("[]"), int(address.rpartition(":")[2])), TIMEOUT):
-            return _refused_problem("temporal-refused", str(error))
-    except (OSError, OverflowError) as failure:
+            return problem_of("temporal-refused", error)
+    except (OSError, OverflowError, UnicodeError) as failure:
         return problem("temporal-unreachable", address=address, error=error_text(failure), setting=connection.setting)
 
 
@@ -102,9 +95,7 @@ async def check_namespace(client: Client, name: str) -> Check:
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return problem("namespace-missing", namespace=name)
-        return _refused_problem(
-            "namespace-refused", permission_advice(error) or f"{error.message} → read Temporal's log"
-        )
+        return problem_of("namespace-refused", permission_advice(error) or f"{error.message} → read Temporal's log")
     return passed("namespace", name)
 
 
@@ -126,9 +117,8 @@ async def check_search_attributes(client: Client) -> Check:
 async def _check_installation(client: Client, settings: WorkerSettings, installation: str | None) -> list[Check]:
     """Check this installation's workers, schedules and workflows."""
     if installation is None:
-        return [
-            unchecked(name, "the installation's id could not be read from the database") for name in _OF_INSTALLATION
-        ]
+        why = "the installation's id could not be read from the database"
+        return [unchecked(name, why) for name in _OF_INSTALLATION]
     queue = main_queue(settings, installation)
     return [
         *await check_workers(client, queue),
