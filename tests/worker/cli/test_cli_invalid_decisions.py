@@ -4,7 +4,10 @@ import json
 
 import pytest
 from support.cli_rig import DENIED, Octy, octy_for, open_incident
+from support.staff_acts import answering
 from support.world import World
+
+from octy_workflows.messages import ResendResult
 
 PHONE = ("--reason", "by phone")
 
@@ -36,3 +39,13 @@ def test_invalid_decision_is_rejected_unsent_and_audited_without_the_invalid_tex
     assert (what, actor == "customer") == ("decision_refused", False)
     assert "sk_1Secret" not in detail + done.stderr
     assert "acme.example" not in detail + done.stderr
+
+
+@pytest.mark.parametrize(("end", "said"), [("failed", "was rejected by the mail server"), ("skipped", "was withheld")])
+def test_mail_that_was_not_sent_again_is_told(world, octy, monkeypatch, end, said):
+    """What its workflow answers is tried in `test_cli_decide`."""
+    _, incident_id = open_incident(world)
+    monkeypatch.setattr("octy_worker.staff.decisions.resend", answering(ResendResult("alert-2", end)))
+    done = octy("incidents", "resend", incident_id, *PHONE).must(3)
+    assert done.stdout.startswith(f"Mail alert-2 {said}")
+    assert f"mail alert-2 was not sent: {end}" in done.stderr

@@ -5,14 +5,17 @@ import time
 
 import pytest
 from support.cli_rig import Octy, octy_for
+from support.staff_acts import answering
 from support.world import World
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail
 from octy_middleware.states import MailState
 from octy_worker.cli import keys
+from octy_worker.cli.views.key_delivery import joined_lines
 from octy_worker.domain import regenerations
-from octy_worker.reports.key_delivery import DeliveryStatus
+from octy_worker.reports.key_delivery import DeliveryStatus, KeyDelivery
+from octy_worker.staff.outputs import NewLink
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
@@ -101,6 +104,27 @@ def test_regenerate_reports_the_progress_of_keys_ordered_before(
         note_mail(world, first_keys, state, error)
     assert octy(*REGENERATE, "--json").must().json["delivery"]["status"] == status
     assert said in octy(*REGENERATE).must().stdout
+
+
+def test_keys_that_were_collected_meanwhile_are_told_without_a_mail():
+    """The customer may collect them between the order and the look at their delivery."""
+    collected = KeyDelivery("0199", DeliveryStatus.COLLECTED, "", None, utc(0))
+    [line] = joined_lines("acme", collected)
+    assert line.endswith("The customer collected them at 1970-01-01 00:00:00Z: no mail is sent.")
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_resend_says_where_the_link_goes_and_what_to_do(world, octy, first_keys, monkeypatch, changed):
+    """The workflow's part is tried in `test_cli_decide`."""
+    issue(world, first_keys)
+    note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
+    monkeypatch.setattr("octy_worker.staff.decisions.resend_keys", answering(NewLink(2)))
+    if changed:
+        octy("accounts", "change", "acme", "--email", "right@acme.example", *WHY).must()
+    said = octy(*RESEND).must().stdout
+    assert "A new link to the new keys of acme is sent to mistyped@acme.example (mail new_keys-2)." in said
+    assert ("on such mails go to right@acme.example: repeat this then." in said) is changed
+    assert ("The previous mail was rejected for good (rcpt-550)." in said) is not changed
 
 
 def test_mail_accepted_after_a_rejected_one_counts(world, octy, first_keys):

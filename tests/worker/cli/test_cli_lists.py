@@ -18,8 +18,11 @@ from octy_middleware.domain.notices import record_exposure
 from octy_middleware.states import Answer, MailState
 from octy_worker.cli import accounts, keys
 from octy_worker.cli import incidents as incident_commands
+from octy_worker.cli.views.incidents import amendment_lines
 from octy_worker.domain import incidents
 from octy_worker.domain.notices import order_keys
+from octy_worker.staff.outputs import AmendmentResult
+from octy_workflows.messages import DAILY_CAP
 
 DAY = 86_400.0
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
@@ -442,3 +445,32 @@ def test_accounts_show_says_that_the_mail_of_a_notice_is_not_ordered_yet(world, 
         change_contact(session, account, {"contact_email_address": "new@acme.example"}, NOW)
     assert "being sent" in octy("accounts", "show", "acme").must().stdout
     assert octy("accounts", "show", "acme", "--json").must().json["notices"][0]["mails"] == []
+
+
+def test_accounts_show_says_that_a_mail_is_withheld(world, octy):
+    pair, incident_id = open_incident(world)
+    put_mail(world, pair.account_id, f"{incident_id}/reminder", MailState.PENDING, DAILY_CAP)
+    assert re.search(r"reminder +withheld until tomorrow ", octy("accounts", "show", "acme").must().stdout)
+
+
+def test_incidents_show_sums_up_sources_beyond_the_most_frequent_ones(world, octy):
+    pair, incident_id = open_incident(world)
+    sources = [f"198.51.100.{number}" for number in range(60)]
+    for source in sources:
+        fail(world, pair, 1, source=source)
+    report = octy("incidents", "show", incident_id, "--json").must().json
+    more = report["source_count"] - len(report["sources"])
+    assert more > 0
+    assert re.search(rf"\b{more} more +{more} ", octy("incidents", "show", incident_id).must().stdout)
+
+
+@pytest.mark.parametrize(
+    ("result", "leaked", "said"),
+    [
+        (AmendmentResult(closed=True), False, "The incident stays closed; its answer is recorded."),
+        (AmendmentResult(closed=False), True, "The old key pair is revoked: all apps refuse it within one second."),
+        (AmendmentResult(closed=False), False, "The worker continues the incident with this answer."),
+    ],
+)
+def test_amendment_is_told_with_what_it_means(result, leaked, said):
+    assert " ".join(amendment_lines(result, leaked=leaked)).startswith(said)
