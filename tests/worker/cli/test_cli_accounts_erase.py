@@ -10,7 +10,7 @@ from support.relay_rig import change
 from support.world import Keys, World
 
 from octy_worker.audit import repository as audit
-from octy_worker.cli import accounts_erase
+from octy_worker.cli import accounts
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 WHY = ("--reason", "ticket 4711")
@@ -64,7 +64,7 @@ def test_nothing_known_about_the_customer_is_left(world: World, octy: Octy, ende
     assert [text for text in KNOWN if text not in before] == []
     world.register("other", address="other@other.example")
     done = octy("accounts", "erase", "acme", *WHY, "--yes", "--json").must()
-    assert list(done.json) == accounts_erase.ERASE_JSON.split(", ")
+    assert list(done.json) == accounts.ERASE_JSON.split(", ")
     assert done.json["details"] > 3
     after = everything(world)
     assert [text for text in KNOWN if text in after] == []

@@ -267,6 +267,7 @@ def test_forged_checkpoint_is_found(world: World, octy: Octy) -> None:
     forged = {"line": line.replace('"seq":2', '"seq":1')}
     change(world, lambda connection: connection.execute(text("UPDATE audit_checkpoint SET text = :line"), forged))
     assert "signature is wrong" in octy("audit", "verify", "--json").must(1).json["problem"]
+    assert octy("audit", "verify").must(1).stdout.startswith("The audit log is broken: ")
 
 
 def test_verification_needs_public_keys_alone(world: World, octy: Octy, system_log: Path) -> None:

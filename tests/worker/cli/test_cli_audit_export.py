@@ -11,6 +11,7 @@ from support.cli_rig import Octy, audited, octy_for, open_incident
 from support.evidence_rig import EvidenceRig, edit, kept_for, rig, staff_keys, unzip, zipped
 from support.in_session import in_session
 from support.orders import receipts_of
+from support.staff_acts import answering
 from support.staff_cli import StaffCli
 from support.world import INSTALLATION, World
 
@@ -21,9 +22,10 @@ from octy_worker.access.orders import Order
 from octy_worker.access.proofs import Unproven
 from octy_worker.access.roles import Action
 from octy_worker.audit.checkpoints import public_keys
-from octy_worker.cli import audit_export, audit_verify
+from octy_worker.cli import audit, audit_verify
 from octy_worker.domain.incidents import answer_incident
 from octy_worker.evidence.layout import ORDERS, TIMELINE
+from octy_worker.staff.acts import EvidencePack
 
 __all__ = ["kept_for", "rig", "staff_keys"]  # pytest finds them here
 
@@ -95,7 +97,7 @@ def test_changed_pack_is_broken(rig: EvidenceRig, octy: Octy, auditor: tuple[Oct
 def test_export_is_an_order_and_an_entry_of_the_log_and_in_its_own_pack(rig: EvidenceRig, octy: Octy) -> None:
     out = rig.world.folder / "evidence.zip"
     done = octy("audit", "export", "--incident", rig.incident[:13], "--out", str(out), *WHY, "--json").must()
-    assert set(done.json) == set(audit_export.EXPORT_JSON.split(", "))
+    assert set(done.json) == set(audit.EXPORT_JSON.split(", "))
     [line] = audited(done.stderr)
     assert line.items() >= {"what": "audit_exported", "actor": "ada", "incident": rig.incident}.items()
     listed = octy("audit", "list", "--action", "audit.exported", "--json").must().json["entries"]
@@ -223,3 +225,17 @@ def test_pack_of_real_staff_leads_back_to_the_bootstrap(world: World, tmp_path: 
         ("staff.add", "amy", "certificate"),
         ("audit.export", "amy", "certificate"),
     }
+
+
+def test_pack_is_verified_with_the_keys_of_the_settings(rig: EvidenceRig, octy: Octy, tmp_path: Path) -> None:
+    out = export(octy, rig)
+    settings = {"OCTY_AUDIT_KEYS": rig.audit_keys.export(), "OCTY_STAFF_CA_KEYS": rig.keys.authority.public}
+    assert "incident.decide by ada" in Octy(settings, tmp_path)("audit", "verify", str(out)).must().stdout
+
+
+def test_damaged_pack_is_not_kept(rig: EvidenceRig, octy: Octy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("octy_worker.staff.audit_exports.export", answering(EvidencePack("UEsD", "0" * 64)))
+    out = rig.world.folder / "evidence.zip"
+    refused = octy("audit", "export", "--incident", rig.incident, "--out", str(out), *WHY).must(1)
+    assert "the pack was damaged on its way → order it again, without --order-id" in refused.stderr
+    assert not out.exists()

@@ -98,7 +98,19 @@ def test_db_upgrade_creates_and_upgrades_a_database(tmp_path):
     assert f"from schema none to {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
     assert f"is already at schema {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
     assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
+    assert f"is at schema {SCHEMA_VERSION}; this release needs {SCHEMA_VERSION}." in octy("db", "current").must().stdout
     assert octy("db", "check").must().stdout == ""
+
+
+def test_db_downgrade_asks_before_it_migrates(tmp_path):
+    octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
+    octy("db", "upgrade").must()
+    refused = octy("db", "downgrade", typed="no\n").must(1)
+    assert f"from schema {SCHEMA_VERSION} to the previous schema" in refused.stdout
+    assert "Newer data in its tables is lost. Continue? [y/N]" in refused.stderr
+    assert octy("db", "current", "--json").must().json["schema"] == SCHEMA_VERSION
+    done = octy("db", "downgrade", "base", typed="yes\n").must()
+    assert f"to schema base.\nMigrated the database from schema {SCHEMA_VERSION} to none." in done.stdout
 
 
 def test_secrets_command_prints_fresh_complete_secrets_and_rotates_by_adding(octy):

@@ -68,6 +68,12 @@ def test_db_prune_is_refused_while_another_run_has_the_lease(world):
     assert len(world.rows("SELECT id FROM attempt")) == 4
 
 
+def test_db_prune_says_that_it_removed_an_interrupted_import(world, monkeypatch):
+    """How it is removed: `test_imports`."""
+    monkeypatch.setattr(db_prune, "clear_interrupted", lambda *_: 3000)
+    assert "removed 3,000 key pairs of an earlier, interrupted import" in octy_for(world)("db", "prune").must().stderr
+
+
 def test_db_prune_help_documents_the_json(world):
     page = " ".join(octy_for(world)("db", "prune", "--help", COLUMNS="300").must().stdout.split())
     assert f"JSON: {db_prune.PRUNE_JSON}" in page

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +21,7 @@ from support.world import World
 from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_key_pair
 from octy_worker import dev
-from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
+from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode, exit_code_of
 
 WHY = ("--reason", "ticket 4711")
 
@@ -189,6 +190,29 @@ def test_missing_dev_extra_is_named_with_the_install_command(lasting, monkeypatc
     assert "pip install 'octy-middleware[dev]'" in done.stderr
 
 
+def test_error_is_unexpected_while_the_middleware_is_not_loaded(monkeypatch):
+    monkeypatch.delitem(sys.modules, "octy_middleware")
+    assert exit_code_of(ValueError("x")) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "words"), [("octy_worker.cli.db", ("db", "current")), ("octy_worker.cli.find", ("find", "x"))]
+)
+def test_missing_module_of_our_own_is_no_missing_package(lasting, monkeypatch, module, words):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError, match=module):
+        lasting(*words)
+
+
+def test_version_is_printed(lasting):
+    assert lasting("--version").must().stdout == f"octy-middleware {metadata.version('octy-middleware')}\n"
+
+
+def test_development_stack_ends_with_its_exit_code(lasting, monkeypatch):
+    monkeypatch.setattr("octy_worker.dev.dev_command.run_dev", lambda *_, **__: 7)
+    lasting("dev").must(7)
+
+
 # Processes
 
 
@@ -258,6 +282,52 @@ def test_ctrl_c_exits_with_130(world, octy, warm):
 
 
 @on_one_database
+@pytest.mark.parametrize(
+    ("app", "code", "said"),
+    [("raise KeyboardInterrupt", 130, ""), ("raise SystemExit('bad')", 1, ""), ("import octy_none", 1, "octy_none")],
+)
+def test_process_ends_with_the_exit_code_of_what_the_commands_did(octy, warm, app, code, said):
+    patched = f"import octy_worker.cli.app as commands\ndef app(**_):\n    {app}\ncommands.app = app\n"
+    done = warm.run(octy, "db", "current", code=f"{patched}from octy_worker.cli import main; main()")
+    assert done.returncode == code, done
+    assert said in done.stderr
+
+
+@on_one_database
+def test_missing_module_of_the_command_itself_is_no_missing_extra(octy):
+    done = ended(
+        octy, "import sys; sys.modules['octy_worker.cli.app'] = None\nfrom octy_worker.cli import main; main()"
+    )
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
+
+
+@on_one_database
+def test_pages_end_with_the_exit_code_of_their_server(world, octy, warm):
+    keys = dict(line.split("=", 1) for line in octy("secrets").must().stdout.splitlines())
+    served = "import octy_worker.pages.process as process\nprocess.serve = lambda _settings: 7\n"
+    done = warm.run(octy, "pages", code=f"{served}from octy_worker.cli import main; main()", **keys)
+    assert done.returncode == 7, done
+
+
+NO_STDIN = "import sys; sys.stdin = None\nfrom octy_worker.cli import main; main()"
+
+
+@on_one_database
+@pytest.mark.parametrize("words", [("accounts", "erase", "acme", *WHY), ("db", "downgrade")])
+@pytest.mark.parametrize(("typed", "code"), [(b"", ""), (b"no\n", ""), (b"\xff\n", ""), (b"", NO_STDIN)])
+def test_question_without_a_yes_cancels_the_command(world, octy, warm, words, *, typed, code):
+    world.register()
+    with warm.start(octy, *words, code=code) as (child, stdin, _, errors):
+        stdin.write(typed)
+        stdin.close()
+        said = errors.read().decode()
+        assert child.wait() == 1
+    assert said.endswith("[y/N] octy: cancelled, nothing was changed\n")
+    assert world.rows("SELECT reference FROM account") == [("acme",)]
+
+
+@on_one_database
 def test_closed_stdout_pipe_prints_no_traceback(world, octy, warm):
     open_incident(world)
     reader, writer = os.pipe()
@@ -286,7 +356,7 @@ def test_closed_stdout_pipe_prints_no_traceback_by_a_process_from_nothing(world,
         (("secrets",), "the output can't be written: No space left on device"),
         (("--version",), "the output can't be written"),
         (("incidents", "list", "--json"), "the output can't be written"),
-        (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is created"),
+        (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "Account acme is created"),
     ],
 )
 def test_full_disk_is_reported_in_one_line(world, octy, warm, words, *, said, unbuffered):

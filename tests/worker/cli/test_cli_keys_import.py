@@ -236,7 +236,7 @@ def test_keys_import_validates_actor_and_reason(world, octy, words, code, said):
 
 
 @on_one_database
-@pytest.mark.parametrize("name", ["none.csv", ".", "a\0b"])
+@pytest.mark.parametrize("name", ["none.csv", "."])
 def test_unreadable_import_file_is_reported(world, octy, name):
     done = octy("keys", "import", str(world.folder / name), *WHY).must(2)
     assert "can't be read" in done.stderr

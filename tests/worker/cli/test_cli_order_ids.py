@@ -295,6 +295,33 @@ def test_erasure_repeated_with_another_account_is_refused(office: StaffCli) -> N
     assert everything(office.world) == before
 
 
+def test_erasure_that_waits_is_not_found_by_the_reference_of_another_account(office: StaffCli) -> None:
+    words, order_id = erased_account(office), uuid7(time.time())
+    office.octy.variables["OCTY_FOUR_EYES"] = "accounts.erase"
+    place(office, order_id, *words).must(5)
+    refused = place(office, order_id, "accounts", "erase", "other", "--yes", *WHY).must(2)
+    assert "no account has the reference 'other'" in refused.stderr
+
+
+def test_order_is_listed_shown_and_approved_only_by_a_yes(office: StaffCli) -> None:
+    office.order("amy", "staff", "add", "kim", "--role", "admin").must()
+    office.enroll("kim", office.order("amy", "staff", "reset", "kim").must().json["token"])
+    key, waits = office.world.register().public_key, uuid7(time.time())
+    office.octy.variables["OCTY_FOUR_EYES"] = "keys.revoke"
+    assert office.octy("orders", "list").must().stdout == "No order waits for a second person.\n"
+    place(office, waits, "keys", "revoke", key, "--yes", *WHY).must(5)
+    assert waits in office.octy("orders", "list").must().stdout
+    proof = {"OCTY_STAFF_KEY_FILE": str(office.keys["kim"].path), "OCTY_STAFF_CODE": code_of(office.seeds["kim"])}
+    unknown = office.octy("orders", "approve", "0199", **proof).must(2)
+    assert "there is no order of this id → `octy orders list`" in unknown.stderr
+    refused = office.octy("orders", "approve", waits, typed="no\n", **proof).must(1)
+    assert f"amy orders keys.revoke about {key}: ticket 4711\n  SHA-256: " in refused.stdout
+    assert "Approve it? [y/N] octy: cancelled, nothing was changed" in refused.stderr
+    approved = office.octy("orders", "approve", waits, typed="yes\n", **proof).must()
+    assert f"The order {waits} (keys.revoke) of amy is carried out.\n" in approved.stdout
+    assert office.world.rows("SELECT state FROM key_pair") == [("retired",)]
+
+
 def test_approval_repeated_with_its_id_is_given_once(office: StaffCli) -> None:
     office.order("amy", "staff", "add", "kim", "--role", "admin").must()
     office.enroll("kim", office.order("amy", "staff", "reset", "kim").must().json["token"])

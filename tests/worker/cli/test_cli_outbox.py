@@ -137,8 +137,8 @@ def test_outbox_retry_without_dead_letters_does_nothing(octy):
 Words = Callable[[dict[str, int]], tuple[str, ...]]
 
 REFUSED: list[tuple[Words, int, str]] = [
-    (lambda _: (), 2, "no messages are chosen → give their ids, or --all"),
-    (lambda ids: (str(ids["dead"]), "--all"), 2, "no messages are chosen"),
+    (lambda _: (), 2, "name the messages in one way → give their ids, or --all"),
+    (lambda ids: (str(ids["dead"]), "--all"), 2, "name the messages in one way"),
     (lambda ids: (str(ids["dead"]), "4711"), 2, "unknown outbox message 4711"),
     (
         lambda ids: (str(ids["dead"]), str(ids["delivered"])),

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +27,14 @@ from octy_middleware.clock import uuid7
 from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.access.orders import Order
+from octy_worker.access.roles import Action
 from octy_worker.access.totp import new_seed
+from octy_worker.canonical_json import JsonValue
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.dev.processes import free_port
 from octy_worker.evidence.reader import read_pack
 from octy_worker.staff.acts import ACTS
+from octy_worker.staff_api.wire import PendingLine
 from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
 from octy_worker.staff_client.session_file import load_session, save_session
 
@@ -164,19 +167,89 @@ def test_order_that_waits_is_shown_and_signed_on_a_terminal(
 ) -> None:
     monkeypatch.setitem(ACTS, NOTE.action, NOTE)
     laptop.log_in().must()
-    now = time.time()
-    order = Order(uuid7(now), INSTALLATION, NOTE.action, "messages", {"text": "hello"}, "phoned", "ada", int(now))
-    with world.database.write_session() as session:
-        laptop.api.office.pending.add(session, order.to_bytes(), actor="ada", now=now)
+    order = pending(laptop, world, NOTE.action, "messages", {"text": "hello"})
     asked = laptop.remote("orders", "sign", order.order_id).must(ExitCode.FAILED)
-    for text in ("Deliver failed messages again", "Field text: hello", "Reason: phoned", "nothing was signed"):
+    for text in ("Deliver failed messages again", "Field text: hello", "Reason: phoned", "nothing was changed"):
         assert text in asked.stderr
+    assert order.order_id in laptop.remote("orders", "pending").must().stdout
     done = laptop.remote("orders", "sign", order.order_id, "--yes", "--json").must().json
+    assert laptop.remote("orders", "pending").must().stdout == "No order waits for your signature.\n"
     assert done == {"order_id": order.order_id, "output": {"noted_text": "hello"}}
     assert world.rows("SELECT id, state FROM staff_order") == [(order.order_id, "used")]
     assert world.rows("SELECT COUNT(*) FROM staff_pending_order") == [(0,)]
     again = laptop.remote("orders", "sign", order.order_id, "--yes").must(ExitCode.USAGE)
     assert "waits for your signature → `octy orders pending`" in again.stderr
+
+
+def test_signed_order_is_told_with_its_output(laptop: Laptop, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ACTS, NOTE.action, NOTE)
+    laptop.log_in().must()
+    order = pending(laptop, world, NOTE.action, "messages", {"text": "hello"})
+    said = laptop.remote("orders", "sign", order.order_id, "--yes").must().stdout
+    assert said == "Done: Deliver failed messages again.\nnoted_text: hello\n"
+
+
+def test_approval_is_shown_with_the_order_that_it_is_about(laptop: Laptop, world: World) -> None:
+    _, incident_id = open_incident(world)
+    laptop.log_in().must()
+    words = ("incidents", "decide", incident_id, "dismiss", "--reason", "their load test", "--order-only", "--json")
+    about = laptop.remote(*words).must().json["order"]
+    ((body,),) = world.rows("SELECT body FROM staff_order")
+    right = pending(laptop, world, Action.APPROVE, about, {"digest": Order.from_bytes(body.encode()).digest()})
+    shown = laptop.remote("orders", "sign", right.order_id).must(ExitCode.FAILED).stderr
+    assert "Its reason: their load test" in shown
+    wrong = pending(laptop, world, Action.APPROVE, about, {"digest": "0" * 64})
+    refused = laptop.remote("orders", "sign", wrong.order_id).must(ExitCode.REFUSED)
+    assert "the approval is about another order than the one of its id" in refused.stderr
+
+
+def of_another_person(line: PendingLine) -> PendingLine:
+    return replace(line, body=replace(Order.from_bytes(line.body.encode()), actor="eve").to_bytes().decode())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda line: replace(line, body="{}"), "the server shows what is no order"),
+        (of_another_person, "the server shows an order of another person or installation"),
+        (lambda line: replace(line, private={"text": ("00", "other")}), "the order's private fields are not those"),
+    ],
+)
+def test_order_that_the_server_shows_wrongly_is_not_signed(
+    laptop: Laptop,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[PendingLine], PendingLine],
+    why: str,
+) -> None:
+    monkeypatch.setitem(ACTS, NOTE.action, NOTE)
+    laptop.log_in().must()
+    order = pending(laptop, world, NOTE.action, "messages", {"text": "hello"})
+    get = ApiClient.get
+
+    def lie(client: ApiClient, path: str, *given: Any) -> Any:
+        found = get(client, path, *given)
+        return replace(found, orders=tuple(map(change, found.orders)))
+
+    monkeypatch.setattr(ApiClient, "get", lie)
+    assert why in laptop.remote("orders", "sign", order.order_id, "--yes").must(ExitCode.REFUSED).stderr
+    assert world.rows("SELECT COUNT(*) FROM staff_order") == [(0,)]
+
+
+def pending(laptop: Laptop, world: World, action: Action, subject: str, fields: dict[str, JsonValue]) -> Order:
+    """Have an order of ada's wait for her signature."""
+    now = time.time()
+    order = Order(uuid7(now), INSTALLATION, action, subject, fields, "phoned", "ada", int(now))
+    with world.database.write_session() as session:
+        laptop.api.office.pending.add(session, order.to_bytes(), actor="ada", now=now)
+    return order
+
+
+def test_results_of_many_decisions_at_a_staff_api_are_shown_at_its_end(laptop: Laptop, world: World) -> None:
+    _, incident_id = open_incident(world)
+    laptop.log_in().must()
+    words = ("incidents", "decide-many", "dismiss", incident_id, "--yes", "--reason", "their load test")
+    assert f"1/1  {incident_id}  unavailable" in laptop.remote(*words).must(ExitCode.UNAVAILABLE).stdout
 
 
 @contextmanager
@@ -322,6 +395,16 @@ def test_ended_session_says_how_to_get_a_new_one(laptop: Laptop) -> None:
     assert f"this session was ended → log in with `octy login {laptop.url}`" in refused.stderr
     unknown = laptop.remote("sessions", "end", "x").must(ExitCode.REFUSED)
     assert "this session was ended" in unknown.stderr
+
+
+def test_log_out_from_a_server_that_does_not_answer_removes_the_session_here(laptop: Laptop) -> None:
+    laptop.log_in().must()
+    saved = load_session(laptop.folder / "octy", laptop.url)
+    assert saved is not None
+    save_session(laptop.folder / "octy", replace(saved, server=f"http://{DENIED}"))
+    refused = laptop.octy("logout", f"http://{DENIED}").must(ExitCode.FAILED)
+    assert "the session's file is removed, but the server did not end it" in refused.stderr
+    assert load_session(laptop.folder / "octy", f"http://{DENIED}") is None
 
 
 def test_certificate_that_has_expired_is_named_before_anything_is_sent(

@@ -1,5 +1,6 @@
 """`octy staff`: the first admin, invitations, roles, the built-in authority and its certificates."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from support.cli_rig import open_incident
+from support.cli_rig import octy_for, open_incident
 from support.kept_rows import once_for_each_kind
 from support.ssh_keys import SoftToken, SshKey
-from support.staff_cli import StaffCli, public_key_file
+from support.staff_cli import StaffCli, code_of, public_key_file
 from support.warm_octy import WarmOcty
 from support.world import World
 
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.access import totp
 from octy_worker.cli.staff_ca import parse_lifetime
 from octy_worker.errors import UsageError
 
@@ -309,3 +312,49 @@ def _pub(office: StaffCli, handle: str) -> str:
 
 def _incident(office: StaffCli) -> str:
     return open_incident(office.world, "acme")[1]
+
+
+def test_staff_and_their_authority_are_shown_as_text(office: StaffCli, tmp_path: Path) -> None:
+    assert (
+        office.octy("staff", "list").must().stdout
+        == "There is no staff. `octy staff bootstrap` makes the first admin.\n"
+    )
+    invited = office.octy("staff", "bootstrap", "amy", OCTY_STAFF_URL="https://staff.acme.example").must().stdout
+    assert "amy is the first admin, and can't act before a second factor is registered.\n" in invited
+    assert "Next: octy --server https://staff.acme.example --sign KEY staff enroll --token " in invited
+    assert "Or in a browser, with a passkey: https://staff.acme.example/staff/enroll/" in invited
+    assert re.search(r"Token, shown once, valid until \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ: ", invited)
+    shown = office.octy("staff", "ca", "show").must().stdout
+    assert office.octy.variables["OCTY_STAFF_CA_KEYS"] in shown
+    key = SshKey.make(tmp_path / "amy")
+    issued = office.octy("staff", "certificate", "amy", "--key", "-", typed=key.public).must().stdout
+    assert "-cert-v01@openssh.com " in issued
+    revoked = office.octy("staff", "revoke", "amy").must().stdout
+    assert "amy-1" in revoked
+    assert revoked.endswith("To revoke them, set this and restart the workers:\nOCTY_STAFF_REVOKED=serial:1\n")
+    added = office.octy("--break-glass", "staff", "role", "amy", "--role", "viewer", "--reason", "left").must(3)
+    assert "amy" in added.stderr
+
+
+def test_one_time_password_is_registered_on_a_terminal(office: StaffCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = totp.new_seed(lambda count: b"5" * count)
+    monkeypatch.setattr(totp, "new_seed", lambda _random_bytes: seed)
+    token = office.octy("staff", "bootstrap", "amy", "--json").must().json["token"]
+    key = office.certify("amy")
+    words = ("--sign", str(key.path), "staff", "enroll", "--token", token)
+    done = office.octy(*words, typed=f"{code_of(seed)[:3]} {code_of(seed)[3:]}\n").must()
+    assert "Scan this with an authenticator app:\nFirst code of the app: " in done.stderr
+    assert f"Or type the secret into it: {seed[:4]} {seed[4:8]} " in done.stdout
+    assert done.stdout.endswith("amy has a one-time password as second factor, and can act.\n")
+    assert office.listed() == {"amy": ("admin", "active")}
+
+
+def test_authority_that_was_not_made_is_told(world: World) -> None:
+    octy = octy_for(world, OCTY_STAFF_AUTH="on", OCTY_STAFF_KEYS=Keychain.generate("s1").export())
+    assert octy("staff", "ca", "show").must().stdout == "There is no key. `octy staff ca init` makes one.\n"
+
+
+def test_first_admin_whose_row_was_changed_by_sql_gets_no_new_link(office: StaffCli) -> None:
+    office.octy("staff", "bootstrap", "amy").must()
+    sql(office, "UPDATE staff SET mail = 'thief@evil.example'")
+    assert "was not written by this system" in office.octy("staff", "bootstrap", "amy").must(3).stderr

@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.cli_rig import DENIED, CommandResult, Octy
+from support.cli_rig import DENIED, CommandResult, Octy, octy_for
 from support.temporal import Temporal, open_temporal
+from support.world import World
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from octy_middleware import Database
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.cli import incidents_reconcile
+from octy_worker.maintenance.reconciliation.run import Reconciliation
 from octy_worker.settings import RELEASE, WorkerSettings
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.deployment import deployment_config
@@ -137,3 +141,25 @@ def test_temporal_command_errors_are_printed_in_one_line(
     )
     assert said in done.must(code).stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_codec_server_whose_address_is_no_name_of_a_host_is_told() -> None:
+    octy = Octy({"OCTY_TEMPORAL_KEYS": Keychain.generate().export(), "OCTY_CODEC_TOKEN": "token"})
+    said = octy("codec-server", "--host", "codec..example").must(4).stderr
+    assert "choose another --host or --port" in said
+
+
+def test_deployment_without_workers_has_no_versions(octy: Octy) -> None:
+    said = octy.shell("temporal", "versions", OCTY_TEMPORAL_DEPLOYMENT="other").must().stdout
+    assert said == "No worker of deployment other has polled yet.\n"
+
+
+def test_reconcile_says_that_temporal_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def open_client(_access: object) -> None: ...
+
+    async def run(_run: Reconciliation) -> None:
+        raise RPCError("no answer", RPCStatusCode.UNAVAILABLE, b"")
+
+    monkeypatch.setattr(incidents_reconcile, "open_client", open_client)
+    monkeypatch.setattr(Reconciliation, "run", run)
+    assert "Temporal: no answer → run `octy doctor`" in octy_for(world)("incidents", "reconcile").must(4).stderr

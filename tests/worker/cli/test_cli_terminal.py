@@ -12,11 +12,12 @@ from support.cli_rig import Octy, octy_for, open_incident
 from support.world import World
 
 from octy_middleware.domain.accounts import find_account
-from octy_worker.cli import output
+from octy_worker.cli import output, progress
 from octy_worker.cli.doctor.check import Check, State, passed
 from octy_worker.cli.doctor.command import page
 from octy_worker.cli.views.incidents import list_table
 from octy_worker.domain import incidents
+from octy_worker.errors import CommandError
 from octy_worker.reports.queries import list_incidents
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202egnp.exe\u2066\u200b\r\nX-Fake: 1 [red]bold[/red] :bomb: \x9b31m"
@@ -99,14 +100,29 @@ def test_colour_is_used_only_on_terminals_that_support_it(monkeypatch, variables
     assert "✗" in terminal.getvalue()
 
 
-def test_untrusted_answers_to_a_confirmation_count_as_no():
-    for typed, answer in {"y\n": True, " YES \n": True, "n\n": False, "": False, "\x1b[A\n": False}.items():
-        stdin, sys.stdin = sys.stdin, io.StringIO(typed)
-        try:
-            assert output.confirm("?") is answer
-        finally:
-            sys.stdin = stdin
+@pytest.mark.parametrize("typed", ["y\n", " YES \n"])
+def test_yes_confirms(monkeypatch, typed):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    assert output.confirm("?") is None
+
+
+@pytest.mark.parametrize("typed", ["n\n", "", "\x1b[A\n", "yes please\n"])
+def test_untrusted_answers_to_a_confirmation_count_as_no(monkeypatch, typed):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    with pytest.raises(CommandError, match="cancelled, nothing was changed"):
+        output.confirm("?")
 
 
 def test_times_are_printed_in_utc():
     assert output.format_time(datetime(2026, 2, 3, 14, 15, 16, tzinfo=UTC)) == "2026-02-03 14:15:16Z"
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.show_progress("entries") as report:
+        report("verified", 1, None)
+        report("verified", 2, 2)
+    assert "entries verified" in terminal.getvalue()
+    assert "2/2" in terminal.getvalue()

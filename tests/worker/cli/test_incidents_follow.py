@@ -11,7 +11,7 @@ from support.in_session import in_session
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail
 from octy_middleware.states import Answer, MailState, Resolution
-from octy_worker.cli import incidents_follow
+from octy_worker.cli import incidents as commands
 from octy_worker.domain import incidents
 
 NOW = time.time()
@@ -25,7 +25,7 @@ def incident(world, monkeypatch):
 
     def meanwhile(*happenings):
         acts = iter(happenings)
-        monkeypatch.setattr(incidents_follow.time, "sleep", lambda _seconds: next(acts)())
+        monkeypatch.setattr(commands.time, "sleep", lambda _seconds: next(acts)())
 
     def note(what, now=NOW):
         with world.database.write_session() as session:

@@ -1,5 +1,6 @@
 """Where a command's one-time code comes from, and what is said when there is none."""
 
+import io
 import sys
 
 import pytest
@@ -21,6 +22,7 @@ def test_code_comes_from_the_setting_before_the_command() -> None:
         ("/nowhere/pass otp octy", "FileNotFoundError"),
         (f"{sys.executable} -c 'raise SystemExit(3)'", "CalledProcessError"),
         ("echo 'unclosed", "ValueError"),
+        ("\t", "IndexError"),
     ],
 )
 def test_command_that_gives_no_code_is_named_without_its_words(command: str, why: str) -> None:
@@ -33,3 +35,11 @@ def test_without_a_terminal_the_settings_are_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(UsageError, match="set OCTY_STAFF_CODE, or OCTY_STAFF_CODE_COMMAND"):
         one_time_code({})
+
+
+def test_code_is_asked_for_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = io.StringIO("123 456\n")
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert one_time_code({}) == "123456"
+    assert capsys.readouterr().err == "One-time code: "

@@ -106,15 +106,16 @@ def test_bulk_decision_needs_confirmation(world, octy):
     ended = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, typed="n\n").must(1)
     assert "nothing was changed" in ended.stderr
     assert "1 incidents" in ended.stderr
+    assert "1/1" in octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, typed="y\n").must(4).stdout
 
 
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        ((), 2, "no incidents are chosen"),
-        (("--all-open",), 2, "no incidents are chosen"),
-        (("--since", "2026-01-01"), 2, "no incidents are chosen"),
-        (("0199", *SINCE), 2, "no incidents are chosen"),
+        ((), 2, "name the incidents in one way"),
+        (("--all-open",), 2, "name the incidents in one way"),
+        (("--since", "2026-01-01"), 2, "name the incidents in one way"),
+        (("0199", *SINCE), 2, "name the incidents in one way"),
         (("--all-open", "--since", "yesterday"), 2, "is not a time"),
         (("nope",), 2, "no incident has the id"),
     ],

@@ -5,6 +5,7 @@
                   the commands: options, help pages and what they print
     lazy_command  imports a command's module when it runs: `octy --help` loads neither SQLAlchemy nor the Temporal SDK
     main_group    turns every error into one line on stderr and an exit code
+    files         files that commands read and write
     variables     settings from environment, file and options
     context       database and Temporal connection of a command
     doctor        the checks of `octy doctor`
@@ -17,7 +18,6 @@ A command's module imports what it needs at its top, because it is loaded only w
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn, TextIO
 
 
@@ -33,17 +33,17 @@ def main() -> NoReturn:
         sys.exit(2)
     from octy_worker.cli.exit_codes import ExitCode  # noqa: PLC0415
 
-    sys.stdout = sys.stdout or _null_stream()
-    sys.stderr = sys.stderr or _null_stream()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of any encoding
+    sys.stdin, sys.stdout, sys.stderr = (each or _null_stream() for each in (sys.stdin, sys.stdout, sys.stderr))
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # of any encoding
+    code: object = ExitCode.INTERRUPTED
     try:
         app(prog_name="octy")
     except SystemExit as ended:
-        exit_process(ended.code if isinstance(ended.code, int) else ExitCode.FAILED)
-    except KeyboardInterrupt:  # before the main group can catch it
-        exit_process(ExitCode.INTERRUPTED)
-    raise AssertionError("the main group always exits")
+        code = ended.code
+    except KeyboardInterrupt:  # typer catches one that comes while a command runs
+        pass
+    exit_process(code if isinstance(code, int) else ExitCode.FAILED)
 
 
 def exit_process(code: int) -> NoReturn:
@@ -64,5 +64,5 @@ def exit_process(code: int) -> NoReturn:
 
 
 def _null_stream() -> TextIO:
-    """Return a stream that discards its text, in place of one that the caller has closed."""
-    return Path(os.devnull).open("w", encoding="utf-8")
+    """Return a stream that is empty and discards its text, in place of one that the caller has closed."""
+    return open(os.open(os.devnull, os.O_RDWR), "r+", encoding="utf-8", closefd=False)

@@ -5,16 +5,21 @@ from typing import Annotated
 
 import typer
 
+from octy_middleware.errors import InvalidInputError
+from octy_worker.access.roles import Action
 from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
-from octy_worker.cli.output import print_json, print_list, print_omitted, print_page, print_result
+from octy_worker.cli.options import Account, Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason, Yes
+from octy_worker.cli.output import confirm, print_json, print_list, print_omitted, print_page, print_result
 from octy_worker.cli.views import accounts as view
-from octy_worker.staff.acts import ADD_ACCOUNT, CHANGE_ACCOUNT, ContactAddress, NewAccount
+from octy_worker.errors import UsageError
+from octy_worker.staff.acts import ADD_ACCOUNT, CHANGE_ACCOUNT, ERASE, ContactAddress, NewAccount, NoFields
+from octy_worker.staff.operations import Desk
 from octy_worker.staff.queries import (
     FIND_ACCOUNT,
     LIST_ACCOUNTS,
     SHOW_ACCOUNT,
+    AccountKey,
     AccountRef,
     ListPart,
     ShowAccount,
@@ -23,6 +28,7 @@ from octy_worker.staff.queries import (
 _NEW = "a new customer"
 ADD_JSON = "account_id, regeneration_id, reference, contact_email_address"
 CHANGE_JSON = "account_id, account, contact_email_address, security_address, takes_effect_at, keys_wait"
+ERASE_JSON = "account_id, details, actor"
 LIST_JSON = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
 SHOW_JSON = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
@@ -51,24 +57,16 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Create the account; the worker does everything else."""
-    contact = {
-        "contact_email_address": email,
-        "contact_name": name,
-        "contact_surname": surname,
-        "webhook_url": webhook,
-        "authenticated_id_key": id_key,
-    }
     own_id, address = reference.strip(), email.strip()
     with open_order_desk(context, actor, order_id) as desk:
-        added = desk.order(ADD_ACCOUNT, "", NewAccount(reference, **contact), _NEW)
+        added = desk.order(ADD_ACCOUNT, "", NewAccount(reference, email, name, surname, webhook, id_key), _NEW)
     mailed = "The worker mails the public key, and a link that shows the secret once"
     lines = [
         f"Account {own_id} is created ({added.account_id}).",
         f"Its first key pair is ordered. {mailed}, to {address}.",
         f"To see its progress: octy accounts show {own_id}",
     ]
-    done = f"account {own_id} is created ({added.account_id}) and its first key pair is ordered"
-    print_result(done, {**asdict(added), "reference": own_id, "contact_email_address": address}, lines, as_json=as_json)
+    print_result({**asdict(added), "reference": own_id, "contact_email_address": address}, lines, as_json=as_json)
 
 
 @help_page(
@@ -82,7 +80,7 @@ def add(
 def change(
     context: typer.Context,
     *,
-    account: Annotated[str, typer.Argument(metavar="REFERENCE", help="The account's reference or id.")],
+    account: Account,
     email: Annotated[str, typer.Option(help="The new mail address for alerts and new keys.")],
     reason: Reason,
     actor: Actor = None,
@@ -93,8 +91,50 @@ def change(
     with open_order_desk(context, actor, order_id) as desk:
         account_id = desk.read(FIND_ACCOUNT, AccountRef(account)).account_id
         changed = desk.order(CHANGE_ACCOUNT, account_id, ContactAddress(email), reason)
-    done = f"the contact address of {changed.account} is changed"
-    print_result(done, changed, view.changed_lines(changed), as_json=as_json)
+    print_result(changed, view.changed_lines(changed), as_json=as_json)
+
+
+@help_page(
+    "octy accounts erase acme --reason 'request of the customer, ticket 4711'",
+    more="For customers who want to be forgotten. Its key pairs must be revoked and its incidents closed. Erased are "
+    "reference, contact data, webhook URL, the sources of all its requests, what staff wrote about it, and the "
+    "details of its entries in the audit log. Ids, times and counts stay, and the audit log still verifies. It can't "
+    "be undone. After a restored backup `octy db restored --audit-log` erases it again.",
+    json=ERASE_JSON,
+)
+def erase(
+    context: typer.Context,
+    *,
+    account: Account,
+    reason: Reason,
+    yes: Yes = False,
+    actor: Actor = None,
+    order_id: OrderId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Order it, after a question."""
+    with open_order_desk(context, actor, order_id) as desk:
+        found = _find(desk, account)
+        if not (yes or found.erased):
+            confirm(f"Erase everything about {found.reference} ({found.account_id}) for good?")
+        erased = desk.order(ERASE, found.account_id, NoFields(), reason)
+        who = desk.actor
+    lines = [f"Account {erased.account_id} is erased, with {erased.details:,} details of the audit log."]
+    print_result({**asdict(erased), "actor": who}, lines, as_json=as_json)
+
+
+def _find(desk: Desk, account: str) -> AccountKey:
+    """Return the account of this reference or id; where the order of its erasure is repeated, it has no reference."""
+    try:
+        return desk.read(FIND_ACCOUNT, AccountRef(account))
+    except (InvalidInputError, UsageError):  # on the host; from the staff API
+        order = desk.find_order()
+        if order is None or order.action is not Action.ERASE_ACCOUNT:
+            raise
+        found = desk.read(FIND_ACCOUNT, AccountRef(order.subject))
+        if not found.erased:
+            raise
+        return found
 
 
 @help_page(
@@ -119,7 +159,7 @@ def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, a
 )
 def show_one(
     context: typer.Context,
-    reference: Annotated[str, typer.Argument(help="The account's reference or id.")],
+    account: Account,
     limit: Annotated[
         int, typer.Option(min=0, help="Show at most this many notices and mails, the newest; 0: all.")
     ] = 20,
@@ -127,7 +167,7 @@ def show_one(
 ) -> None:
     """Show one account."""
     with open_desk(context) as desk:
-        report = desk.read(SHOW_ACCOUNT, ShowAccount(reference, limit or None))
+        report = desk.read(SHOW_ACCOUNT, ShowAccount(account, limit or None))
     if as_json:
         print_json(report)
         return

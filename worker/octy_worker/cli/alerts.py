@@ -5,8 +5,8 @@ import typer
 from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
-from octy_worker.cli.output import print_json, print_lines, print_result
-from octy_worker.formatting import format_duration, format_time
+from octy_worker.cli.output import format_time, print_json, print_lines, print_result
+from octy_worker.formatting import format_duration
 from octy_worker.staff.acts import RELEASE_ALERTS, NoFields
 from octy_worker.staff.operations import Nothing
 from octy_worker.staff.queries import HELD_ALERTS
@@ -46,5 +46,4 @@ def release(
     """End the hold."""
     with open_order_desk(context, actor, order_id) as desk:
         released = desk.order(RELEASE_ALERTS, "", NoFields(), reason)
-    done = "held alerts are sent within a minute"
-    print_result(done, released, ["Held alerts are sent within a minute."], as_json=as_json)
+    print_result(released, ["Held alerts are sent within a minute."], as_json=as_json)

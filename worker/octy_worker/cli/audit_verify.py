@@ -14,6 +14,7 @@ from octy_worker.audit.log_verification import LogReport
 from octy_worker.cli.audit import AUDIT_KEYS_VARIABLE
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.files import read_file, read_text
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import format_time, print_json, print_lines
@@ -35,14 +36,6 @@ PACK_JSON = (
 )
 
 _NO_KEYS = ("no public keys to verify with", f"set {AUDIT_KEYS_VARIABLE}, or give --keys FILE")
-
-KeysFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--keys", metavar="FILE", show_default=False,
-        help=f"Public keys, as `octy audit keys` prints them; else those of {AUDIT_KEYS_VARIABLE}.",
-    ),
-]  # fmt: skip
 
 
 @help_page(
@@ -71,7 +64,15 @@ def verify(
         list[Path] | None,
         typer.Option("--checkpoint", metavar="FILE", help="A log with lines of octy-checkpoint.", show_default=False),
     ] = None,
-    keys: KeysFile = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            metavar="FILE",
+            help="Public keys, as `octy audit keys` prints them; else those of OCTY_AUDIT_KEYS.",
+            show_default=False,
+        ),
+    ] = None,
     ca_keys: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +87,7 @@ def verify(
     public = None if keys is None else _public_keys(keys)
     if evidence is not None:
         public = _known_keys(variables) if public is None else public
-        _verify_pack(_read_bytes(evidence), public, _authorities(variables, ca_keys), logged, as_json=as_json)
+        _verify_pack(read_file(evidence), public, _authorities(variables, ca_keys), logged, as_json=as_json)
         return
     with open_desk(context) as desk, show_progress("entries") as progress:
         desk.on_progress = lambda done: progress("verified", *done)
@@ -96,9 +97,7 @@ def verify(
         report = desk.read(VERIFY_AUDIT, VerifyAudit(logged, known))
     if as_json:
         at = None if report.proven_at is None else utc(report.proven_at)
-        print_json(
-            {"ok": not report.problem, **{name: getattr(report, name) for name in report.__slots__}, "proven_at": at}
-        )
+        print_json({"ok": not report.problem, **asdict(report), "proven_at": at})
     else:
         print_lines(*report_lines(report, has_keys=bool(known)))
     raise typer.Exit(ExitCode.FAILED if report.problem else ExitCode.OK)
@@ -147,8 +146,6 @@ def pack_lines(report: EvidenceReport) -> Iterable[str]:
     for order in report.orders:
         approved = f"; approved by {order.approved_by}" if order.approved_by else ""
         yield f"order {order.id}: {order.action} by {order.actor}, {_PROOFS[order.proof].format(order=order)}{approved}"
-    if not report.orders:
-        yield "There are no orders of staff in it."
 
 
 _PROOFS = {
@@ -165,13 +162,13 @@ def _authorities(variables: Variables, file: Path | None) -> CertificateAuthorit
     given = StaffSettings.texts_in(variables)
     chosen = {name: given[name] for name in ("staff_ca_keys", "staff_certificate_life") if name in given}
     if file is not None:
-        chosen["staff_ca_keys"] = _read_text(file)
+        chosen["staff_ca_keys"] = read_text(file)
     return load_authorities(StaffSettings.build(**chosen))
 
 
 def _public_keys(file: Path) -> Mapping[str, str]:
     try:
-        return parse_public_keys(_read_text(file))
+        return parse_public_keys(read_text(file))
     except ValueError as error:
         raise UsageError(f"{file}: {error}", "give what `octy audit keys` prints") from None
 
@@ -186,25 +183,10 @@ def _known_keys(variables: Variables) -> Mapping[str, str]:
 
 def _checkpoints_in(file: Path) -> Sequence[str]:
     """Return the lines of a log that are checkpoints. Raises UsageError when there are none."""
-    lines = [line for line in _read_text(file).splitlines() if is_checkpoint(line)]
+    lines = [line for line in read_text(file).splitlines() if is_checkpoint(line)]
     if not lines:
         raise UsageError(f"{file} has no line of octy-checkpoint", "name the system log of a worker's host")
     return lines
-
-
-def _read_text(file: Path) -> str:
-    """Return the text of a file. Raises UsageError."""
-    try:
-        return file.read_text(errors="replace")
-    except OSError as error:
-        raise UsageError(f"the file {file} can't be read: {error.strerror}", "name another file") from None
-
-
-def _read_bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"the file {file} can't be read: {error.strerror}", "name another file") from None
 
 
 def report_lines(report: LogReport, *, has_keys: bool) -> Iterable[str]:

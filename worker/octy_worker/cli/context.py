@@ -6,7 +6,7 @@ Each command reads only the settings that it needs: support staff have neither p
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import typer
@@ -18,7 +18,6 @@ from octy_worker.cli.one_time_code import one_time_code
 from octy_worker.cli.variables import BREAK_GLASS, PASSKEY, Variables, variables_of
 from octy_worker.crypto.ssh_signer import find_signer
 from octy_worker.errors import UsageError
-from octy_worker.reports.queries import find_incident
 from octy_worker.settings import StaffSettings, TemporalAccess
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
@@ -45,13 +44,10 @@ def open_any_database(context: typer.Context, *, create: bool = False) -> Iterat
             f"this command needs the installation's database, and {server} is a staff API",
             "run it on the host, without --server and OCTY_SERVER",
         )
-    database = Database(database_url(variables_of(context)))
-    try:
+    with closing(Database(database_url(variables_of(context)))) as database:
         if not create:
             require_database_file(database)
         yield database
-    finally:
-        database.close()
 
 
 @contextmanager
@@ -60,6 +56,13 @@ def open_database(context: typer.Context) -> Iterator[Database]:
     with open_any_database(context) as database:
         check_schema(database)
         yield database
+
+
+@contextmanager
+def open_staff(context: typer.Context) -> Iterator[StaffContext]:
+    """Open the database as `open_database` does, with what judges staff."""
+    with open_database(context) as database:
+        yield StaffContext(database, variables_of(context), clock=now)
 
 
 @contextmanager
@@ -84,8 +87,7 @@ def open_order_desk(context: typer.Context, actor: str | None, order_id: str | N
         return
     from octy_worker.staff.local_desk import LocalDesk  # noqa: PLC0415  # the extra `staff` has no mail
 
-    with open_database(context) as database:
-        staff = StaffContext(database, variables_of(context), clock=now)
+    with open_staff(context) as staff:
         yield LocalDesk(staff, lambda: find_prover(context, staff, actor), order_id)
 
 
@@ -106,15 +108,6 @@ def find_prover(context: typer.Context, staff: StaffContext, actor: str | None) 
         "`octy login URL` and then this command from your own machine; or `octy --sign KEY …` with an SSH certificate "
         "and a one-time code; or, on this host in an emergency, `octy --break-glass …`",
     )
-
-
-@contextmanager
-def open_incident(context: typer.Context, incident: str) -> Iterator[tuple[Database, str]]:
-    """Open the database; yield it and the id of the incident that this id, or unique prefix, names."""
-    with open_database(context) as database:
-        with database.read_session() as session:
-            incident_id = find_incident(session, incident)
-        yield database, incident_id
 
 
 def require_database_file(database: Database) -> None:

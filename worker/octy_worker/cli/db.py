@@ -8,8 +8,8 @@ from octy_middleware.db import migrations
 from octy_middleware.db.schema_version import SCHEMA_VERSION, read_schema_version
 from octy_worker.cli.context import now, open_any_database, open_database
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import print_json, print_lines
+from octy_worker.cli.options import AsJson, Yes
+from octy_worker.cli.output import confirm, print_json, print_lines
 from octy_worker.cli.variables import variables_of
 from octy_worker.identity import keychains_from_environment, verify_installation
 
@@ -20,10 +20,10 @@ CURRENT_JSON = "url, schema, needed"
     "octy db upgrade",
     "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
     "octy --database postgresql://octy@db.example/octy db upgrade",
-    more="It also registers the installation's id and check values of its keys: run it with the worker's settings. "
-    "Create a PostgreSQL database first: CREATE DATABASE octy OWNER octy. If the URL has no password, it comes "
-    "from PGPASSWORD or ~/.pgpass. The migration is one transaction where the database supports that; a second one "
-    "at the same time waits.",
+    more="Apps and workers can run meanwhile. It also registers the installation's id and check values of its keys: "
+    "run it with the worker's settings. Create a PostgreSQL database first: CREATE DATABASE octy OWNER octy. If the "
+    "URL has no password, it comes from PGPASSWORD or ~/.pgpass. The migration is one transaction where the database "
+    "supports that; a second one at the same time waits.",
 )
 def upgrade(context: typer.Context) -> None:
     """Migrate to this release's schema."""
@@ -41,13 +41,13 @@ def upgrade(context: typer.Context) -> None:
 @help_page(
     "octy db downgrade 0001",
     "octy db downgrade --yes",
-    more="Run it with the newer release, which has the migration, when no app or worker of that release runs. Make "
-    "a backup first.",
+    more="Newer data is lost: make a backup first. Run it with the newer release, which has the migration, when no app "
+    "or worker of that release runs.",
 )
 def downgrade(
     context: typer.Context,
     revision: Annotated[str, typer.Argument(metavar="[REVISION]", help="A schema's number.")] = "-1",
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Migrate back."""
     with open_any_database(context) as database:
@@ -55,7 +55,7 @@ def downgrade(
             target = "the previous schema" if revision == "-1" else f"schema {revision}"
             found = read_schema_version(database) or "none"
             print_lines(f"This migrates {database.backend.display_name} from schema {found} to {target}.")
-            typer.confirm("Newer data in its tables is lost. Continue?", abort=True)
+            confirm("Newer data in its tables is lost. Continue?")
         before = migrations.downgrade(database, revision)
         after = read_schema_version(database)
     print_lines(f"Migrated the database from schema {before or 'none'} to {after or 'none'}.")

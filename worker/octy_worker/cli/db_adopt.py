@@ -72,4 +72,4 @@ def adopt(  # one option for each way
     if closed:
         lines += [*ended, "were closed here; they continue in the original."] if ended else ["Nothing was open."]
     value = {"installation": installation, "as": way, "keys": wanted, "closed": closed}
-    print_result("the database was adopted", value, lines, as_json=as_json)
+    print_result(value, lines, as_json=as_json)

@@ -1,20 +1,16 @@
 """`octy db prune`: options, help text, progress and report."""
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from octy_middleware.db.database import Database
 from octy_worker.cli.context import now, open_database
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import print_json, print_lines, print_note
+from octy_worker.cli.progress import show_progress
 from octy_worker.cli.variables import variables_of
 from octy_worker.errors import RefusedError
 from octy_worker.imports.writer import clear_interrupted
@@ -36,7 +32,6 @@ _WORDS = {
     "minutes": "counters per minute, merged into counters per day",
 }
 PRUNE_JSON = f"dry_run, rows[{', '.join(_WORDS)}], longest_step_ms"
-_Report = Callable[[Counter[str]], None]
 
 
 @help_page(
@@ -70,25 +65,11 @@ def prune(
 def _run(database: Database, settings: RetentionSettings) -> tuple[Counter[str], float]:
     if removed := clear_interrupted(database, now):
         print_note(f"removed {removed:,} key pairs of an earlier, interrupted import")
-    with _progress() as report:
-        run = RetentionRun(database, settings, now, database_timeout=_DATABASE_TIMEOUT, on_step=report)
+    with show_progress() as report:
+        run = RetentionRun(
+            database, settings, now, database_timeout=_DATABASE_TIMEOUT,
+            on_step=lambda done: report("processed", done.total(), None),
+        )  # fmt: skip
         if run.run() is RunStatus.NOT_LEASED:
             raise RefusedError("a worker is running it now", "try again in a minute, or stop that worker")
     return run.counts, round(run.longest_step * 1000, 1)
-
-
-@contextmanager
-def _progress() -> Iterator[_Report]:
-    """Show the growing counts on a terminal; on stderr, as stdout may be JSON."""
-    if not sys.stderr.isatty():
-        yield lambda _done: None
-        return
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("searching")
-
-        def report(done: Counter[str]) -> None:
-            shown.update(task, description=", ".join(f"{count:,} {name}" for name, count in done.items() if count))
-
-        yield report

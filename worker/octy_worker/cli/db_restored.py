@@ -1,8 +1,6 @@
 """`octy db restored`: options, help text and report."""
 
 import asyncio
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,10 +8,10 @@ import typer
 from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.files import read_text
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_result
-from octy_worker.errors import UsageError
 from octy_worker.maintenance.restored.audit_log import erased_accounts, revoked_keys
 from octy_worker.staff.restore import RestoreOptions, RestoreReport, repair_from_temporal
 
@@ -56,23 +54,15 @@ def restored(
     """Run it, or show what it would do."""
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
-    lines = [] if audit_log is None else _lines(audit_log)
+    lines = [] if audit_log is None else read_text(audit_log, "name the file of the audit log").splitlines()
     erased = erased_accounts(lines)
     options = RestoreOptions(who, reason, revoked_keys(lines), dry=dry_run, trust=trust_temporal, erased=erased)
     with open_database(context) as database:
         found = asyncio.run(repair_from_temporal(database, place, options, now))
     value = {"dry_run": dry_run, **vars(found)}
-    print_result("the run is complete", value, _report_lines(found, dry_run=dry_run), as_json=as_json)
+    print_result(value, _report_lines(found, dry_run=dry_run), as_json=as_json)
     left = found.lost_keys or found.unproven or found.not_erased or (dry_run and not found.is_empty)
     raise typer.Exit(ExitCode.FAILED if left else ExitCode.OK)
-
-
-def _lines(audit_log: str) -> list[str]:
-    try:
-        text = sys.stdin.read() if audit_log == "-" else Path(audit_log).read_text(errors="replace")
-    except OSError as error:
-        raise UsageError(f"{audit_log} can't be read: {error.strerror}", "name the file of the audit log") from None
-    return text.splitlines()
 
 
 def _report_lines(found: RestoreReport, *, dry_run: bool) -> list[str]:

@@ -14,7 +14,7 @@ from octy_worker.staff_client.login import find_server
 
 
 class RemoteOffice:
-    """A staff API. Nobody is logged in there before a second factor is registered."""
+    """A staff API, without a session: there is none before a second factor is registered."""
 
     def __init__(self, client: ApiClient, installation: str) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class RemoteOffice:
             yield cls(client, find_server(client, signer, now()).installation)
 
     def check(self, token: str) -> None:
-        """Do nothing: a server tells strangers nothing about tokens."""
+        """Do nothing: the server says nothing about tokens before a log-in."""
 
     def enroll(self, request: EnrolmentRequest) -> Enrolled:
         """Register it. Raises CommandError."""

@@ -10,14 +10,9 @@ _MARKUP = re.compile(r"\[(?=[a-z#/@])")
 
 def help_text(summary: str, examples: Sequence[str], *, more: str = "", json: str = "") -> str:
     """Return a help text. `summary` is also shown in lists of commands; `json` names the keys of `--json`."""
-    parts = [summary]
-    if more:
-        parts.append(more)
-    if examples:
-        parts.append("\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples))
-    if json:
-        parts.append(f"JSON: {json}")
-    return _MARKUP.sub(r"\\[", "\n\n".join(parts))
+    listed = "\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
+    parts = [summary, more, listed, f"JSON: {json}" if json else ""]
+    return _MARKUP.sub(r"\\[", "\n\n".join(filter(None, parts)))
 
 
 def exit_code_table() -> str:

@@ -1,11 +1,12 @@
 """`octy incidents list`, `show` and `change`: options and help texts."""
 
+import time
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from octy_worker.cli import incidents_follow
 from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import (
@@ -30,11 +31,21 @@ from octy_worker.cli.output import (
     print_result,
 )
 from octy_worker.cli.views import incidents as view
+from octy_worker.reports.models import IncidentReport
 from octy_worker.staff.acts import AMEND, NewAnswer
 from octy_worker.staff.operations import ReadingDesk
-from octy_worker.staff.queries import FIND_INCIDENT, LIST_INCIDENTS, SHOW_INCIDENT, IncidentRef, ListIncidents
+from octy_worker.staff.queries import (
+    FIND_INCIDENT,
+    FOLLOW_INCIDENT,
+    LIST_INCIDENTS,
+    SHOW_INCIDENT,
+    IncidentKey,
+    IncidentRef,
+    ListIncidents,
+)
 from octy_workflows.order_content import Choice
 
+_POLL_INTERVAL = 1.0  # seconds between two looks for new timeline entries
 LIST_JSON = (
     "incidents[id, account, public_key, rule, network, length, failures, state, answer, leaked, answered_by, "
     "resolution, opened_at, closed_at], more, total"
@@ -97,15 +108,28 @@ def show_one(
             late_uses = ("uses of retired key pairs", len(report.late_uses), report.late_uses_total)
             print_omitted(late_uses, to_see_all="`octy keys show PUBLIC_KEY --limit 0` shows all of one key pair")
         if follow:
-            _follow(desk, report.incident.id, as_json=as_json)
+            _follow(desk, report, as_json=as_json)
 
 
-def _follow(desk: ReadingDesk, incident_id: str, *, as_json: bool) -> None:
+def _follow(desk: ReadingDesk, report: IncidentReport, *, as_json: bool) -> None:
+    """Print each timeline entry once until the incident is closed; as text those that its page does not have.
+
+    A mail whose state changes (retried, sent) is a new entry.
+    """
     emit = print_json_line if as_json else view.print_timeline_line
+    printed = [] if as_json else list(report.timeline)
     with suppress(KeyboardInterrupt):  # the way to stop
-        closed_as = incidents_follow.follow(desk, incident_id, emit, from_start=as_json)
+        while True:
+            found = desk.read(FOLLOW_INCIDENT, IncidentKey(report.incident.id))
+            for line in found.timeline:
+                if line not in printed:
+                    emit(line)
+                    printed.append(line)
+            if found.incident.closed_at is not None:
+                break
+            time.sleep(_POLL_INTERVAL)
         if not as_json:
-            print_lines(f"The incident is closed: {closed_as}.")
+            print_lines(f"The incident is closed: {found.incident.resolution or found.incident.state}.")
 
 
 @help_page(
@@ -129,23 +153,15 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL, which notifies the incident's workflow."""
+    fields = NewAnswer(str(answer), leaked)
     with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
-        result = desk.order(AMEND, incident_id, NewAnswer(str(answer), leaked), reason)
-        order_id, who = desk.order_id, desk.actor
-    value = {
-        "incident_id": incident_id,
-        "order_id": order_id,
-        "answer": str(answer),
-        "leaked": leaked,
-        "actor": who,
-        "closed": result.closed,
-        "withdrawn": result.withdrawn,
-        "ordered": result.ordered,
-    }
+        result = desk.order(AMEND, incident_id, fields, reason)
+        value = {"incident_id": incident_id, "order_id": desk.order_id, **asdict(fields), "actor": desk.actor}
+        who = desk.actor
     lines = [
         f"The answer is now {answer}{', leaked' if leaked else ''}, by {who}.",
         *view.amendment_lines(result, leaked=leaked),
         f"To see its progress: octy incidents show {incident_id}",
     ]
-    print_result(f"the answer is now {answer}", value, lines, as_json=as_json)
+    print_result({**value, **asdict(result)}, lines, as_json=as_json)

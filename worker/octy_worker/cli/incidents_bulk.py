@@ -10,10 +10,9 @@ from octy_worker.access.roles import Action
 from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.exit_codes import ExitCode
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Leaked, OrderId, Reason
+from octy_worker.cli.options import Actor, AsJson, Leaked, OrderId, Reason, Yes, parse_time
 from octy_worker.cli.output import confirm, print_json, print_lines, print_note
-from octy_worker.cli.times import parse_time
-from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
+from octy_worker.errors import RefusedError, UnavailableError, UsageError
 from octy_worker.staff.acts import DECIDE_MANY, BulkDecision, Decision
 from octy_worker.staff.json_values import from_json
 from octy_worker.staff.operations import Desk
@@ -53,13 +52,13 @@ def decide_many(
     actor: Actor = None,
     leaked: Leaked = False,
     order_id: OrderId = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each response.")] = 20.0,
     as_json: AsJson = False,
 ) -> None:
     """Decide each, and print the result."""
     if all_open != (since is not None) or all_open == bool(incidents):
-        raise UsageError("no incidents are chosen", "give their ids, or --all-open with --since")
+        raise UsageError("name the incidents in one way", "give their ids, or --all-open with --since")
     fields = Decision(str(decision), leaked)
     if fault := fields.error():
         raise RefusedError(fault)
@@ -68,8 +67,7 @@ def decide_many(
         found = _chosen(desk, incidents or [], since)
         if found and not yes:
             print_note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
-            if not confirm(f"Decide {decision} for all of them?"):
-                raise CommandError("cancelled, nothing was changed")
+            confirm(f"Decide {decision} for all of them?")
         results = _decide(desk, BulkDecision(fields.decision, leaked, found), reason, timeout, quiet=as_json)
         order_id, who = desk.order_id, desk.actor
     if as_json:

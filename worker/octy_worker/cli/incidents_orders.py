@@ -1,5 +1,6 @@
 """`octy incidents decide`, `extend`, `resend` and `octy keys resend`: orders that a workflow carries out."""
 
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,11 +11,20 @@ from octy_worker.access.orders import check_staff
 from octy_worker.access.roles import Action
 from octy_worker.cli.context import open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, IncidentId, Leaked, OrderId, OrderOnly, Reason, Timeout
-from octy_worker.cli.output import print_received_order, print_result
+from octy_worker.cli.options import (
+    AccountOption,
+    Actor,
+    AsJson,
+    IncidentId,
+    Leaked,
+    OrderId,
+    OrderOnly,
+    Reason,
+    Timeout,
+)
+from octy_worker.cli.output import format_time, print_json, print_result
 from octy_worker.cli.views.key_delivery import resent_lines
 from octy_worker.errors import RefusedError
-from octy_worker.formatting import format_time
 from octy_worker.staff.acts import DECIDE, EXTEND, RESEND, RESEND_KEYS, Decision, Extension, Resend
 from octy_worker.staff.operations import Desk
 from octy_worker.staff.queries import (
@@ -79,16 +89,15 @@ def decide(
     with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         if order_only:
-            order_id = desk.hand_in(DECIDE, incident_id, fields, reason)
-            print_received_order(order_id, "decide", as_json=as_json)
+            _print_received(desk.hand_in(DECIDE, incident_id, fields, reason), "decide", as_json=as_json)
             return
         who = desk.actor
-        value = {"incident_id": incident_id, "order_id": desk.order_id, "decision": decision, "leaked": leaked}
-        value |= {"actor": who}
+        value = {"incident_id": incident_id, "order_id": desk.order_id, **asdict(fields), "actor": who}
         try:
             desk.order(DECIDE, incident_id, fields, reason, timeout=timeout)
         except RefusedError as refusal:
-            print_result(f"refused: {refusal}", {**value, "accepted": False, "why": str(refusal)}, (), as_json=as_json)
+            if as_json:
+                print_json({**value, "accepted": False, "why": str(refusal)})
             raise
     lines = [
         f"Decided: {decision}{', leaked' if leaked else ''}, by {who}.",
@@ -97,8 +106,7 @@ def decide(
         else "The incident will be closed.",
         f"To see its progress: octy incidents show {incident_id}",
     ]
-    done = f"the decision {decision} is recorded"
-    print_result(done, {**value, "accepted": True, "why": ""}, lines, as_json=as_json)
+    print_result({**value, "accepted": True, "why": ""}, lines, as_json=as_json)
 
 
 @help_page(
@@ -125,8 +133,7 @@ def extend(
     with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         if order_only:
-            order_id = desk.hand_in(EXTEND, incident_id, fields, reason)
-            print_received_order(order_id, "extend", as_json=as_json)
+            _print_received(desk.hand_in(EXTEND, incident_id, fields, reason), "extend", as_json=as_json)
             return
         extended = desk.order(EXTEND, incident_id, fields, reason, timeout=timeout)
         order_id, who = desk.order_id, desk.actor
@@ -136,8 +143,7 @@ def extend(
         f"The incident is closed on {format_time(close_at)}, unless it is answered before.",
         f"Staff is notified on {format_time(staff_at)} if there is no answer.",
     ]
-    done = f"the incident's deadline is {format_time(close_at)}"
-    print_result(done, {**value, "staff_at": staff_at, "close_at": close_at}, lines, as_json=as_json)
+    print_result({**value, "staff_at": staff_at, "close_at": close_at}, lines, as_json=as_json)
 
 
 @help_page(
@@ -167,24 +173,20 @@ def resend(
     with open_order_desk(context, actor, order_id) as desk:
         ordered = _ordered(desk, Action.RESEND, Action.RESEND_KEYS)
         found = desk.read(FIND_RESENDABLE, ResendableRef(incident, None if kind is None else str(kind), ordered))
-        new_keys, order_id = found.regeneration_id, desk.order_id
+        new_keys = found.regeneration_id
         if order_only:
-            if new_keys is not None:
-                desk.hand_in(RESEND_KEYS, new_keys, fields, reason)
-            else:
-                desk.hand_in(RESEND, found.incident_id, fields, reason)
-            print_received_order(order_id, "resend", as_json=as_json)
+            act, subject = (RESEND, found.incident_id) if new_keys is None else (RESEND_KEYS, new_keys)
+            _print_received(desk.hand_in(act, subject, fields, reason), "resend", as_json=as_json)
             return
-        if new_keys is not None:
-            sent = desk.order(RESEND_KEYS, new_keys, fields, reason, timeout=timeout)
-            mail, end = f"new_keys-{sent.mail}", "ordered"
-        else:
+        if new_keys is None:
             resent = desk.order(RESEND, found.incident_id, fields, reason, timeout=timeout)
             mail, end = resent.mail, resent.state
-        value = {"incident_id": found.incident_id, "order_id": order_id, "actor": desk.actor}
+        else:
+            sent = desk.order(RESEND_KEYS, new_keys, fields, reason, timeout=timeout)
+            mail, end = f"new_keys-{sent.mail}", "ordered"
+        value = {"incident_id": found.incident_id, "order_id": desk.order_id, "actor": desk.actor}
     value |= {"mail": mail, "end": end}
-    result = f"{mail} {_RESULTS[end]}"
-    print_result(f"mail {result}", value, [f"Mail {result}"], as_json=as_json)
+    print_result(value, [f"Mail {mail} {_RESULTS[end]}"], as_json=as_json)
     if end in ("failed", "skipped"):
         raise RefusedError(f"mail {mail} was not sent: {end}")
 
@@ -199,7 +201,7 @@ def resend(
 def resend_keys(
     context: typer.Context,
     *,
-    account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
+    account: AccountOption,
     reason: Reason,
     actor: Actor = None,
     order_id: OrderId = None,
@@ -215,8 +217,13 @@ def resend_keys(
         order_id, who = desk.order_id, desk.actor
     value = {name: getattr(pending, name) for name in ("account", "address", "next_address", "takes_effect_at")}
     value |= {"order_id": order_id, "actor": who, "mail": number, "earlier": pending.delivery}
-    done = f"a new link to the new keys of {pending.account} is ordered"
-    print_result(done, value, resent_lines(pending, number), as_json=as_json)
+    print_result(value, resent_lines(pending, number), as_json=as_json)
+
+
+def _print_received(order_id: str, update: str, *, as_json: bool) -> None:
+    """Print a received order's id, and how to send it from Temporal's Web UI."""
+    lines = [f"Order {order_id} is received.", f'Send the update `{update}` with {{"order": "{order_id}"}}.']
+    print_result({"order": order_id, "update": update}, lines, as_json=as_json)
 
 
 def _ordered(desk: Desk, *actions: Action) -> str | None:

@@ -40,10 +40,10 @@ RECONCILE_JSON = f"dry_run, {', '.join(_WORDS)}"
 @help_page(
     "octy incidents reconcile --dry-run",
     "octy incidents reconcile --json",
-    more="Run it after Temporal lost its state. Open incidents, regenerations and notices are started again, with "
-    "their deadlines, answers and keys; no mail is sent twice. Workflows of closed ones are ended. After a backup was "
-    "restored, run `octy db restored` first. Exit code 1: a dry run found differences, or Temporal has workflows that "
-    "the database does not know.",
+    more="Workers do it once an hour; run it after Temporal lost its state. Open incidents, regenerations and notices "
+    "are started again, with their deadlines, answers and keys; no mail is sent twice. Workflows of closed ones are "
+    "ended. After a backup was restored, run `octy db restored` first. Exit code 1: a dry run found differences, or "
+    "Temporal has workflows that the database does not know.",
     json=RECONCILE_JSON,
 )
 def reconcile(
@@ -60,7 +60,7 @@ def reconcile(
         raise RefusedError("a worker is running a reconciliation now", "try again in a minute")
     if found.differences and not dry_run:
         record("reconciled", who, found=str(found))
-    print_result("the run is complete", {"dry_run": dry_run, **found.counts}, _lines(found, dry_run), as_json=as_json)
+    print_result({"dry_run": dry_run, **found.counts}, _lines(found, dry_run), as_json=as_json)
     raise typer.Exit(
         ExitCode.FAILED if found.unknown or found.temporal_ahead or (dry_run and found.differences) else ExitCode.OK
     )

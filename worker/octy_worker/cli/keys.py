@@ -8,7 +8,19 @@ import typer
 from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, OrderId, PageNumber, Reason
+from octy_worker.cli.options import (
+    AccountFilter,
+    AccountOption,
+    Actor,
+    AsJson,
+    Leaked,
+    Limit,
+    ListPage,
+    OrderId,
+    PageNumber,
+    Reason,
+    Yes,
+)
 from octy_worker.cli.output import (
     confirm,
     print_json,
@@ -20,7 +32,6 @@ from octy_worker.cli.output import (
 )
 from octy_worker.cli.views import key_delivery as delivery_view
 from octy_worker.cli.views import keys as view
-from octy_worker.errors import CommandError
 from octy_worker.staff.acts import REGENERATE, REVOKE, NewKeys, NoFields
 from octy_worker.staff.outputs import RevocationResult
 from octy_worker.staff.queries import FIND_ACCOUNT, LIST_KEYS, SHOW_KEY, AccountRef, ListKeys, ShowKey
@@ -95,7 +106,7 @@ def show_one(
 def regenerate(
     context: typer.Context,
     *,
-    account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
+    account: AccountOption,
     reason: Reason,
     actor: Actor = None,
     order_id: OrderId = None,
@@ -113,8 +124,7 @@ def regenerate(
         _old_pair_line(ordered.old_public_key, leaked=leaked),
         f"To see its progress: octy accounts show {ordered.account}",
     ]
-    done = f"new keys for {ordered.account} are ordered"
-    print_result(done, {**asdict(ordered), "delivery": delivery}, lines, as_json=as_json)
+    print_result({**asdict(ordered), "delivery": delivery}, lines, as_json=as_json)
 
 
 def _old_pair_line(old_public_key: str | None, *, leaked: bool) -> str:
@@ -139,7 +149,7 @@ def revoke(
     reason: Reason,
     actor: Actor = None,
     order_id: OrderId = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key pair."""
@@ -148,11 +158,9 @@ def revoke(
         pair = desk.read(SHOW_KEY, ShowKey(public_key, 1)).pair
         if not yes:
             print_note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
-            if not confirm("Revoke it for good?"):
-                raise CommandError("cancelled, nothing was changed")
+            confirm("Revoke it for good?")
         revoked = desk.order(REVOKE, public_key, NoFields(), reason)
-    done = f"{revoked.public_key} is {'revoked' if revoked.changed else 'retired, as it was before'}"
-    print_result(done, revoked, _outcome(revoked), as_json=as_json)
+    print_result(revoked, _outcome(revoked), as_json=as_json)
 
 
 def _outcome(revoked: RevocationResult) -> list[str]:

@@ -89,9 +89,7 @@ def import_pairs(
             found = desk.order(IMPORT, "", Import(digest, into_existing, content), reason)
     if found.removed:
         print_note("removed rows of an earlier, interrupted import")
-    count = found.report.pairs
-    done = f"{count} key pairs are imported" if found.report.imported else "nothing was imported"
-    print_result(done, found.report, found.sentences, as_json=as_json)
+    print_result(found.report, found.sentences, as_json=as_json)
     if found.refusal is not None:
         print_error("\n".join(found.error_lines))
         raise UsageError(*found.refusal)
@@ -107,8 +105,6 @@ def _attach(desk: Desk, source: BinaryIO) -> str:
 
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    if file == "-" and sys.stdin is None:
-        raise UsageError("stdin is closed", "name a file, or pipe one in")
     if file == "-":
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:  # it is read twice
             shutil.copyfileobj(sys.stdin.buffer, copy)
@@ -117,8 +113,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         return
     try:
         source = Path(file).open("rb")  # noqa: SIM115  # closed below; errors of the body are not errors of opening
-    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the file {file} can't be read: {reason}", "name a file, or - for stdin") from None
+    except OSError as error:
+        raise UsageError(f"the file {file} can't be read: {error.strerror}", "name a file, or - for stdin") from None
     with source:
         yield source

@@ -9,13 +9,12 @@ import typer
 from octy_worker.cli.context import now
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.one_time_code import one_time_code
-from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
+from octy_worker.cli.options import AsJson, CertificateHandle
+from octy_worker.cli.output import format_time, print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.cli.remote import open_session, server_of
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_signer import Signer, find_signer
 from octy_worker.errors import CommandError
-from octy_worker.formatting import format_time
 from octy_worker.staff_api.wire import Nothing, SessionId, SessionList
 from octy_worker.staff_client import login as logins
 from octy_worker.staff_client.api_client import ApiClient
@@ -46,9 +45,7 @@ _Url = Annotated[
 def login(
     context: typer.Context,
     url: _Url = None,
-    handle: Annotated[
-        str, typer.Option("--as", metavar="HANDLE", help="Who you are, if the certificate names several people.")
-    ] = "",
+    handle: CertificateHandle = "",
     browser: Annotated[bool, typer.Option("--browser", help="Show a code, and log in in a browser.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +72,7 @@ def login(
         f"You are logged in at {server} as {session.handle}, {session.role}, until {format_time(session.expires_at)}.",
         f"Now: octy --server {server} incidents list; or set OCTY_SERVER={server}",
     ]
-    print_result(f"logged in as {session.handle}", value, lines, as_json=as_json)
+    print_result(value, lines, as_json=as_json)
 
 
 def _log_in_in_browser(server: str, signer: Signer, handle: str, *, as_json: bool) -> None:
@@ -86,7 +83,7 @@ def _log_in_in_browser(server: str, signer: Signer, handle: str, *, as_json: boo
         f"Your code: {made.code}",
         f"Type it within {made.expires_in:g} s into the page at {made.url}, or into that of your enrolment link.",
     ]
-    print_result(made.code, value, lines, as_json=as_json)
+    print_result(value, lines, as_json=as_json)
 
 
 @help_page("octy logout", "octy logout https://staff.example.com")

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.context import now
+from octy_worker.cli.files import report_unwritable
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import key_value_table, print_json, print_lines, print_page, table
@@ -72,12 +73,10 @@ def preview(
 
 def _write(gallery: PreviewRenderer, kinds: list[MailKind], forms: list[str], folder: Path) -> None:
     files = {folder / f"{kind}.{form}": _form(gallery, kind, form) for kind in kinds for form in forms}
-    try:
+    with report_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in files.items():
             write_private(path, content)
-    except OSError as error:
-        raise UsageError(f"{error.filename or folder} can't be written: {error.strerror}") from None
     print_lines(*map(str, files))
 
 
@@ -111,16 +110,9 @@ def send_sample(
     delivery, signing = SmtpMailer(settings).send(envelope), DkimSigner.from_settings(settings)
     explanation, relay = explain(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
     if as_json:
-        about = {"kind": kind, "message_id": envelope.message_id, "relay": relay, "signed": signing is not None}
-        print_json(
-            {
-                **about,
-                "status": delivery.status,
-                "code": delivery.code,
-                "said": explanation.problem,
-                "to_do": explanation.action,
-            }
-        )
+        value = {"kind": kind, "message_id": envelope.message_id, "relay": relay, "signed": signing is not None}
+        value |= {"status": delivery.status, "code": delivery.code}
+        print_json({**value, "said": explanation.problem, "to_do": explanation.action})
     told = f"the mail server {relay}: {explanation.problem}"
     if delivery.status is SmtpStatus.REFUSED:
         raise RefusedError(told, explanation.action)

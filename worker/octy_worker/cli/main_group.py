@@ -31,8 +31,6 @@ class MainGroup(TyperGroup):
             sys.stdout.flush()  # here, where an error can still be reported
         except BrokenPipeError:  # the reader has closed the pipe
             return ExitCode.FAILED
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
         except _USAGE_ERROR as error:
             return _report_usage_error(error)
         except ModuleNotFoundError as error:

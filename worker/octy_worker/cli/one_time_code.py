@@ -34,7 +34,7 @@ def _code_of(command: str) -> str:
         done = subprocess.run(  # noqa: S603  # what the user has set, without a shell
             shlex.split(command), stdout=subprocess.PIPE, text=True, check=True, timeout=_CODE_TIMEOUT
         )
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         raise UsageError(
             f"OCTY_STAFF_CODE_COMMAND gave no one-time code: {type(error).__name__}", "run that command by hand"
         ) from None

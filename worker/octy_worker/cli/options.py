@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+
+from octy_worker.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[int, typer.Option(min=0, max=1_000_000, help="Show at most this many, the newest; 0: all.")]
@@ -40,9 +43,24 @@ OrderId = Annotated[
     ),
 ]
 """Of every command that places an order (`context.open_order_desk`)."""
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
+Account = Annotated[str, typer.Argument(metavar="REFERENCE", help="The account's reference or id.")]
+AccountOption = Annotated[str, typer.Option("--account", metavar="REF", help="The account's reference or id.")]
 AccountFilter = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)
 ]
+CertificateHandle = Annotated[
+    str, typer.Option("--as", metavar="HANDLE", help="Who you are, if the certificate names several people.")
+]
+
+
+def parse_time(option: str, text: str) -> datetime:
+    """Return a time as an aware datetime; without a zone it is UTC. Raises UsageError, which names the option."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not a time", "use the form 2026-01-09T14:00Z") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from rich.table import Table
 from octy_worker.access.orders import Order
 from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason, Yes
 from octy_worker.cli.output import confirm, print_lines, print_list, print_result, table
-from octy_worker.errors import CommandError, UsageError
+from octy_worker.errors import UsageError
 from octy_worker.staff.acts import ACKNOWLEDGE, APPROVE, Approval, NoFields
 from octy_worker.staff.queries import FIND_ORDER, LIST_ORDERS, ListOrders, OrderLine, OrderRef
 
 LIST_JSON = "orders[id, action, subject, actor, state, factor, received_at, ended_at, refusal], more, total"
+_Order = Annotated[str, typer.Argument(metavar="ID", help="The order's id.")]
 APPROVE_JSON = "order_id, action, author, carried_out"
 
 
@@ -40,18 +41,18 @@ def list_some(
 @help_page(
     "octy orders approve 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e",
     more="For actions in OCTY_FOUR_EYES. It shows the order and asks; your approval is signed as your own orders are. "
-    "Then the order is carried out. Nobody can approve an order of their own. If its output is for its author alone, "
+    "Then the order is carried out. You can't approve an order of your own. If its output is for its author alone, "
     "they repeat their command with --order-id.",
     json=APPROVE_JSON,
 )
 def approve(
     context: typer.Context,
-    approved_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
+    approved_id: _Order,
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why, in one line.")] = "looked at and approved",
     actor: Actor = None,
     order_id: OrderId = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the order and approve it."""
@@ -62,12 +63,11 @@ def approve(
         order = Order.from_bytes(body.encode())  # what is shown is what the signed digest is of
         if not yes:
             print_lines(*_words(order))
-            if not confirm("Approve it?"):
-                raise CommandError("cancelled, nothing was changed")
+            confirm("Approve it?")
         approved = desk.order(APPROVE, order.order_id, Approval(order.digest()), reason)
     end = "carried out" if approved.carried_out else f"approved; {approved.author} repeats the command with its id"
     lines = [f"The order {approved.order_id} ({approved.action}) of {approved.author} is {end}."]
-    print_result(f"the order is {end}", approved, lines, as_json=as_json)
+    print_result(approved, lines, as_json=as_json)
 
 
 @help_page(
@@ -77,7 +77,7 @@ def approve(
 )
 def acknowledge(
     context: typer.Context,
-    acknowledged_id: Annotated[str, typer.Argument(metavar="ID", help="The order's id.")],
+    acknowledged_id: _Order,
     *,
     reason: Reason,
     actor: Actor = None,
@@ -87,7 +87,7 @@ def acknowledge(
     """Acknowledge it."""
     with open_order_desk(context, actor, order_id) as desk:
         done = desk.order(ACKNOWLEDGE, acknowledged_id, NoFields(), reason)
-    print_result("it is acknowledged", done, [f"The order {acknowledged_id} is acknowledged."], as_json=as_json)
+    print_result(done, [f"The order {acknowledged_id} is acknowledged."], as_json=as_json)
 
 
 def _words(order: Order) -> list[str]:

@@ -6,20 +6,15 @@ import typer
 
 from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.roles import Action
-from octy_worker.cli.context import now
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.one_time_code import one_time_code
-from octy_worker.cli.options import AsJson
+from octy_worker.cli.options import AsJson, Yes
 from octy_worker.cli.output import confirm, print_json, print_lines, print_note, print_page, print_result, table
-from octy_worker.cli.remote import open_session
-from octy_worker.cli.variables import variables_of
-from octy_worker.crypto.ssh_signer import find_signer
-from octy_worker.errors import CommandError, RefusedError, UsageError
+from octy_worker.cli.remote import find_prover, open_session
+from octy_worker.errors import RefusedError, UsageError
 from octy_worker.staff.acts import ACTS
 from octy_worker.staff.operations import Submission
 from octy_worker.staff.order_forms import read_fields
 from octy_worker.staff.order_words import approved_facts, order_facts, sentence
-from octy_worker.staff.provers import CertifiedSigner
 from octy_worker.staff.queries import FIND_ORDER, OrderRef
 from octy_worker.staff_api.wire import OrderRequest, OrderResult, PendingLine, PendingList, query_path
 from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
@@ -40,9 +35,11 @@ def list_pending(context: typer.Context, as_json: AsJson = False) -> None:
         found = client.get("/orders/pending", PendingList).orders
     if as_json:
         print_json({"orders": found})
-        return
-    rows = [(one.order_id, sentence(_read(one)), one.expires_at, one.url) for one in found]
-    print_page(table(("order", "what", "until", "sign it by passkey at"), rows, no_wrap={"order"}))
+    elif not found:
+        print_lines("No order waits for your signature.")
+    else:
+        rows = [(one.order_id, sentence(_read(one)), one.expires_at, one.url) for one in found]
+        print_page(table(("order", "what", "until", "sign it by passkey at"), rows, no_wrap={"order"}))
 
 
 @help_page(
@@ -54,11 +51,10 @@ def list_pending(context: typer.Context, as_json: AsJson = False) -> None:
 def sign(
     context: typer.Context,
     order: Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Show an order, sign it and have it carried out."""
-    variables = variables_of(context)
     with open_session(context) as (client, saved):
         waiting = {one.order_id: one for one in client.get("/orders/pending", PendingList).orders}
         if order not in waiting:
@@ -67,13 +63,10 @@ def sign(
         private = {name: value for name, (_salt, value) in waiting[order].private.items()}
         facts = [*order_facts(wanted, private), *_approved(client, wanted)]
         print_note(sentence(wanted), *(f"  {name}: {value}" for name, value in facts))
-        if not yes and not confirm("Sign this order?"):
-            raise CommandError("cancelled, nothing was signed")
-        signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE") or saved.key or None)
-        signer.check_time(now())
-        prover = CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))
+        if not yes:
+            confirm("Sign this order?")
         body = wanted.to_bytes()
-        proof = prover.prove(body)
+        proof = find_prover(context, saved).prove(body)
         submission = Submission(body.decode(), proof.signature, proof.code, waiting[order].private)
         try:
             done = client.post("/orders", OrderRequest(submission), OrderResult)
@@ -86,9 +79,9 @@ def sign(
                 "made it,",
             ) from None
     value = {"order_id": done.order_id, "output": done.output}
-    print_result(f"the order {order} is carried out", value, [f"Done: {sentence(wanted)}."], as_json=as_json)
-    if not as_json and isinstance(done.output, dict):
-        print_lines(*(f"{name}: {value}" for name, value in done.output.items()))
+    output = done.output.items() if isinstance(done.output, dict) else ()
+    lines = [f"Done: {sentence(wanted)}.", *(f"{name}: {made}" for name, made in output)]
+    print_result(value, lines, as_json=as_json)
 
 
 def _checked(line: PendingLine, saved: SavedSession) -> Order:

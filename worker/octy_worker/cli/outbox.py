@@ -68,22 +68,18 @@ def retry_some(
 ) -> None:
     """Reset the delivery attempts of dead letters."""
     if bool(numbers) == everything:
-        raise UsageError("no messages are chosen", "give their ids, or --all")
+        raise UsageError("name the messages in one way", "give their ids, or --all")
     wanted = Messages(None if everything else tuple(sorted(set(numbers or ()))))
     with open_order_desk(context, actor, order_id) as desk:
         retried, who = desk.order(RETRY_OUTBOX, "", wanted, reason).retried, desk.actor
     names = ", ".join(map(str, retried))
-    done = f"messages {names} will be retried" if retried else "there was nothing to do"
-    lines = (
-        [f"Will be retried: {names}.", "To see the result: octy outbox list"]
-        if retried
-        else ["There are no dead letters."]
+    lines = [f"Will be retried: {names}.", "To see the result: octy outbox list"]
+    print_result(
+        {"retried": retried, "actor": who}, lines if retried else ["There are no dead letters."], as_json=as_json
     )
-    print_result(done, {"retried": retried, "actor": who}, lines, as_json=as_json)
 
 
 def _table(found: Sequence[MessageLine]) -> Table:
-    """Return a table with one row a message."""
     columns = ("id", "message", "about", "state", "attempts", "last error", "since")
     rows = (
         (

@@ -22,7 +22,7 @@ from octy_worker.cli.options import ListPage
 from octy_worker.errors import CommandError
 
 _UNLIMITED_WIDTH = 100_000  # columns of a file or a pipe: nothing is cut or folded there
-Cell = str | int | bool | datetime | Text | None
+Cell = str | int | bool | datetime | None
 
 
 def format_time(time: datetime) -> str:
@@ -33,8 +33,6 @@ def format_time(time: datetime) -> str:
 def cell_text(value: Cell) -> Text:
     """Return a value as escaped text; rich's markup in it is not interpreted."""
     match value:
-        case Text():
-            return value
         case None | "":
             return Text("–", "dim")
         case bool():
@@ -130,10 +128,10 @@ def print_lines(*lines: str) -> None:
     print_page(Text("\n".join(sanitize.for_terminal(line) for line in lines)))
 
 
-def print_result(done: str, value: object, lines: Sequence[str], *, as_json: bool) -> None:
-    """Print what a command did: the value as JSON, or the lines.
+def print_result(value: object, lines: Sequence[str], *, as_json: bool) -> None:
+    """Print what a command did: the value as JSON, or the lines. Without lines nothing was changed.
 
-    If stdout can't be written, raise CommandError that says what was `done`.
+    If stdout can't be written, raise CommandError with the first line, which says what was done.
     """
     try:
         if as_json:
@@ -142,7 +140,8 @@ def print_result(done: str, value: object, lines: Sequence[str], *, as_json: boo
             print_lines(*lines)
         sys.stdout.flush()
     except OSError as error:
-        raise CommandError(f"{done}, but stdout can't be written: {error.strerror}") from None
+        done = lines[0] if lines else "Nothing was changed."
+        raise CommandError(f"{done} But stdout can't be written: {error.strerror}") from None
 
 
 def print_json(value: object) -> None:
@@ -171,16 +170,14 @@ def to_json(value: object) -> object:
             return value
 
 
-def confirm(question: str) -> bool:
-    """Ask on stderr and return the answer: anything but yes is no, also the end of input. Raises KeyboardInterrupt."""
-    sys.stdout.flush()  # what the question is about, also into a pipe
-    sys.stderr.write(f"{sanitize.for_terminal(question)} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+def confirm(question: str) -> None:
+    """Ask on stderr. Raises CommandError unless the answer is yes; the end of the input is no."""
+    if ask(f"{sanitize.for_terminal(question)} [y/N] ").lower() not in {"y", "yes"}:
+        raise CommandError("cancelled, nothing was changed")
 
 
 def ask(question: str) -> str:
-    """Ask on stderr and return the line that is typed, without spaces."""
+    """Ask on stderr and return the line that is typed, without spaces. Raises KeyboardInterrupt."""
     sys.stdout.flush()  # what the question is about, also into a pipe
     sys.stderr.write(question)
     sys.stderr.flush()
@@ -202,10 +199,3 @@ def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 sho
     left_out = [f"{name} {shown:,} of {total:,}" for name, shown, total in parts if total > shown]
     if left_out:
         print_note(f"not all rows are shown: {', '.join(left_out)} → {to_see_all}")
-
-
-def print_received_order(order_id: str, update: str, *, as_json: bool) -> None:
-    """Print a received order's id, and how to send it from Temporal's Web UI."""
-    lines = [f"Order {order_id} is received.", f'Send the update `{update}` with {{"order": "{order_id}"}}.']
-    value = {"order": order_id, "update": update}
-    print_result(f"order {order_id} is received", value, lines, as_json=as_json)

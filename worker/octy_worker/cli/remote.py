@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import time as now
 
 import typer
@@ -38,13 +39,16 @@ def open_session(context: typer.Context) -> Iterator[tuple[ApiClient, SavedSessi
 
 @contextmanager
 def open_remote_desk(context: typer.Context, order_id: str | None) -> Iterator[RemoteDesk]:
-    """Open the desk at the staff API. Its order is signed by --sign, else by the key that logged in."""
-    variables = variables_of(context)
+    """Open the desk at the staff API; `find_prover` says what signs its order."""
+    by_passkey = PASSKEY in variables_of(context)
     with open_session(context) as (client, saved):
+        find = partial(find_prover, context, saved)
+        yield RemoteDesk(client, saved, find, clock=now, given_id=order_id, by_passkey=by_passkey)
 
-        def find_prover() -> CertifiedSigner:
-            signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE") or saved.key or None)
-            signer.check_time(now())
-            return CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))
 
-        yield RemoteDesk(client, saved, find_prover, clock=now, given_id=order_id, by_passkey=PASSKEY in variables)
+def find_prover(context: typer.Context, saved: SavedSession) -> CertifiedSigner:
+    """Return what signs: the key of --sign, else the one that logged in. Raises RefusedError or UsageError."""
+    variables = variables_of(context)
+    signer = find_signer(variables.get("OCTY_STAFF_KEY_FILE") or saved.key or None)
+    signer.check_time(now())
+    return CertifiedSigner(signer, signer.handle(saved.handle), lambda: one_time_code(variables))

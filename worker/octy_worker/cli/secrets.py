@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from octy_middleware.keys.keychain import Keychain
+from octy_worker.cli.files import report_unwritable
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.variables import Variables, variables_of
 from octy_worker.errors import UsageError
@@ -39,14 +40,8 @@ def secrets(
     if out is None:
         typer.echo("\n".join(lines))
         return
-    try:
+    with report_unwritable(out):
         write_private(out, "".join(f"{line}\n" for line in lines), new=True)
-    except FileExistsError:
-        raise UsageError(f"{out} exists already, and keys are not overwritten", "name a new file") from None
-    except OSError as error:
-        raise UsageError(
-            f"{out} can't be written: {error.strerror}", "name a file in a folder where you may write"
-        ) from None
 
 
 def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
@@ -66,7 +61,5 @@ def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
 
 def _with_new_key(keys: Keychain) -> Keychain:
     """Return the keys followed by a new one with a new id."""
-    new = keys.generate()
-    while new.newest[0] in keys:
-        new = keys.generate()
+    new = next(new for new in iter(keys.generate, None) if new.newest[0] not in keys)
     return type(keys)({**keys, **new})

@@ -7,17 +7,23 @@ import typer
 
 from octy_worker.access.enrolments import LINK_PATH
 from octy_worker.access.roles import Role
-from octy_worker.cli.context import now, open_database, open_desk, open_order_desk
+from octy_worker.cli.context import now, open_desk, open_order_desk, open_staff
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
-from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
-from octy_worker.cli.variables import variables_of
+from octy_worker.cli.output import (
+    Cell,
+    format_time,
+    print_json,
+    print_lines,
+    print_note,
+    print_page,
+    print_result,
+    table,
+)
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError
-from octy_worker.formatting import format_time
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
-from octy_worker.staff.context import StaffContext
 from octy_worker.staff.member_operations import ADD_STAFF, CHANGE_ROLE, DISABLE_STAFF, LIST_STAFF, RESET_FACTOR
 from octy_worker.staff.member_types import Granted, Invited, ListStaff, NewMember, NewRole, NoFields, StaffLine
 from octy_worker.staff.membership import Membership, Person
@@ -48,11 +54,10 @@ def bootstrap(
     context: typer.Context, handle: _Handle, mail: _Mail = "", name: _Name = "", as_json: AsJson = False
 ) -> None:
     """Make the first admin."""
-    with open_database(context) as database:
-        staff = StaffContext(database, variables_of(context), clock=now)
+    with open_staff(context) as staff:
         membership = Membership(staff.access, staff.settings(StaffSettings).staff_url)
         try:
-            with database.write_session() as session:
+            with staff.database.write_session() as session:
                 invited = membership.bootstrap(session, Person(handle, mail, name), by=login_name(), now=now())
         except RefusedSignatureError as error:
             raise RefusedError(str(error)) from None
@@ -149,7 +154,7 @@ def disable(
 
 @help_page(
     "octy staff reset ben --reason 'lost the phone, confirmed in person'",
-    more="Passkeys and one-time passwords end, and a new token is printed. Nobody resets their own: it takes a second "
+    more="Passkeys and one-time passwords end, and a new token is printed. You can't reset your own: it takes a second "
     "admin, or `octy --break-glass` on the host.",
     json=INVITED_JSON,
 )
@@ -177,15 +182,13 @@ def _print_invited(invited: Invited, done: str, *, as_json: bool) -> None:
         f"Next: octy {server}--sign KEY staff enroll --token {shlex.quote(invited.token)}",
         *([f"Or in a browser, with a passkey: {invited.link}"] if invited.link else ()),
     ]
-    print_result(done, invited, lines, as_json=as_json)
+    print_result(invited, lines, as_json=as_json)
 
 
 def _print_granted(granted: Granted, *, as_json: bool) -> None:
-    done = f"{granted.handle} is {granted.role}, {granted.state}"
-    print_result(done, granted, [f"{done}."], as_json=as_json)
+    print_result(granted, [f"{granted.handle} is {granted.role}, {granted.state}."], as_json=as_json)
 
 
-def _cells(line: StaffLine) -> tuple[str, ...]:
+def _cells(line: StaffLine) -> tuple[Cell, ...]:
     state = line.state if line.is_genuine else "not written by this system: grants nothing"
-    changed = format_time(line.changed_at)
-    return line.handle, line.display_name, line.role, state, ", ".join(line.factors), line.granted_by, changed
+    return line.handle, line.display_name, line.role, state, ", ".join(line.factors), line.granted_by, line.changed_at

@@ -9,18 +9,15 @@ from typing import Annotated
 import typer
 
 from octy_middleware.clock import utc
-from octy_worker.access.authority import AuthorityKey, ValidCertificate
-from octy_worker.cli.context import now, open_database
+from octy_worker.cli.context import now, open_staff
+from octy_worker.cli.files import read_text, report_unwritable
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import print_json, print_lines, print_note, print_page, print_result, table
-from octy_worker.cli.variables import variables_of
+from octy_worker.cli.output import format_time, print_json, print_lines, print_note, print_page, print_result, table
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
-from octy_worker.formatting import format_time
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
-from octy_worker.staff.context import StaffContext
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -40,39 +37,39 @@ REVOKE_JSON = "handle, certificates[serial, key_id, expires_at], setting"
 )
 def init(context: typer.Context, as_json: AsJson = False) -> None:
     """Make it."""
-    with open_database(context) as database:
-        staff = StaffContext(database, variables_of(context), clock=now)
-        with database.write_session() as session:
+    with open_staff(context) as staff:
+        with staff.database.write_session() as session:
             made = staff.access.built_in_authority.add_key(session, by=login_name(), now=now())
         trusted = set(staff.settings(StaffSettings).staff_ca_keys)
     if not as_json:
         print_note("A key of the certificate authority is made. Trust it in the settings of worker and commands:")
-    lines = [
-        f"OCTY_STAFF_CA_KEYS={shlex.quote(','.join([*sorted(trusted), made.public_key]))}",
-    ]
-    print_result("the key is made", {"public_key": made.public_key, "trusted": False}, lines, as_json=as_json)
+    setting = f"OCTY_STAFF_CA_KEYS={shlex.quote(','.join([*sorted(trusted), made.public_key]))}"
+    print_result({"public_key": made.public_key, "trusted": False}, [setting], as_json=as_json)
 
 
 @help_page("octy staff ca show", json=SHOW_JSON)
 def show(context: typer.Context, as_json: AsJson = False) -> None:
     """Show one line for each key, newest last; the newest signs."""
-    with open_database(context) as database:
-        staff = StaffContext(database, variables_of(context), clock=now)
-        with database.read_session() as session:
+    with open_staff(context) as staff:
+        with staff.database.read_session() as session:
             keys = staff.access.built_in_authority.keys(session)
-        fingerprints = staff.access.authorities.fingerprints
-    trusted = {key.id: key.fingerprint in fingerprints for key in keys}
+        trusted = staff.access.authorities.fingerprints
     if as_json:
-        rows = [{"id": key.id, "public_key": key.public_key, "created_at": key.created_at} for key in keys]
-        print_json({"keys": [{**row, "trusted": trusted[str(row["id"])]} for row in rows]})
+        rows = [
+            {
+                "id": key.id,
+                "public_key": key.public_key,
+                "created_at": key.created_at,
+                "trusted": key.fingerprint in trusted,
+            }
+            for key in keys
+        ]
+        print_json({"keys": rows})
     elif not keys:
         print_lines("There is no key. `octy staff ca init` makes one.")
     else:
-        print_page(table(("made", "in OCTY_STAFF_CA_KEYS", "public key"), [_cells(key, trusted) for key in keys]))
-
-
-def _cells(key: AuthorityKey, trusted: dict[str, bool]) -> tuple[str, bool, str]:
-    return format_time(key.created_at), trusted[key.id], key.public_key
+        cells = ((key.created_at, key.fingerprint in trusted, key.public_key) for key in keys)
+        print_page(table(("made", "in OCTY_STAFF_CA_KEYS", "public key"), cells))
 
 
 @help_page(
@@ -96,10 +93,9 @@ def certificate(
     as_json: AsJson = False,
 ) -> None:
     """Issue it."""
-    public_key, seconds = _read_key(key), parse_lifetime(lifetime)
+    public_key, seconds = read_text(key, "name a .pub file with --key").strip(), parse_lifetime(lifetime)
     place = out or ("-" if key == "-" or as_json else str(_beside(Path(key))))
-    with open_database(context) as database:
-        staff = StaffContext(database, variables_of(context), clock=now)
+    with open_staff(context) as staff:
         longest = staff.settings(StaffSettings).staff_certificate_life
         if seconds > longest:
             raise UsageError(
@@ -107,7 +103,7 @@ def certificate(
                 "give a shorter --for",
             )
         try:
-            with database.write_session() as session:
+            with staff.database.write_session() as session:
                 member = staff.access.members.require(session, handle)
                 issued = staff.access.built_in_authority.issue(
                     session, member, public_key, lifetime=seconds, by=login_name(), now=now()
@@ -115,13 +111,12 @@ def certificate(
         except RefusedSignatureError as error:
             raise RefusedError(str(error), "`octy staff list` shows all") from None
     if place != "-":
-        _write(Path(place), issued.line)
+        with report_unwritable(Path(place)):
+            Path(place).write_text(f"{issued.line}\n", "utf-8")
     value = {"handle": handle, "serial": issued.serial, "key_id": issued.key_id, "expires_at": issued.expires_at}
     value |= {"file": "" if place == "-" else place, "certificate": issued.line}
     text = f"Certificate {issued.serial} of {handle} is valid until {format_time(issued.expires_at)}: {place}"
-    print_result(
-        f"certificate {issued.serial} is issued", value, [issued.line if place == "-" else text], as_json=as_json
-    )
+    print_result(value, [issued.line if place == "-" else text], as_json=as_json)
 
 
 @help_page(
@@ -139,12 +134,11 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """List and print."""
-    with open_database(context) as database:
-        staff = StaffContext(database, variables_of(context), clock=now)
-        with database.read_session() as session:
+    with open_staff(context) as staff:
+        with staff.database.read_session() as session:
             valid = staff.access.built_in_authority.valid_certificates(session, handle, utc(now()))
         revoked = staff.settings(StaffSettings).staff_revoked
-    entries = [*revoked, *(entry for entry in map(_entry, valid) if entry not in revoked)]
+    entries = dict.fromkeys([*revoked, *(f"serial:{each.serial}" for each in valid)])
     setting = f"OCTY_STAFF_REVOKED={','.join(entries)}"
     if as_json:
         print_json({"handle": handle, "certificates": valid, "setting": setting})
@@ -152,12 +146,8 @@ def revoke(
         print_lines(f"The built-in authority has issued no certificate to {handle} that is valid now.")
     else:
         columns = ("serial", "key id", "valid until")
-        print_page(table(columns, [(each.serial, each.key_id, format_time(each.expires_at)) for each in valid]))
+        print_page(table(columns, [(each.serial, each.key_id, each.expires_at) for each in valid]))
         print_lines("", "To revoke them, set this and restart the workers:", setting)
-
-
-def _entry(each: ValidCertificate) -> str:
-    return f"serial:{each.serial}"
 
 
 def parse_lifetime(text: str) -> float:
@@ -168,26 +158,7 @@ def parse_lifetime(text: str) -> float:
     return int(found[1]) * _UNITS[found[2] or "s"]
 
 
-def _read_key(name: str) -> str:
-    if name == "-":
-        return typer.get_text_stream("stdin").read().strip()
-    path = Path(name).expanduser()
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"the public key {path} can't be read", "name a .pub file with --key") from None
-
-
 def _beside(path: Path) -> Path:
     """Return where ssh looks for the certificate of a public key."""
     path = path.expanduser()
     return path.with_name(f"{path.name.removesuffix('.pub')}-cert.pub")
-
-
-def _write(path: Path, line: str) -> None:
-    try:
-        path.write_text(f"{line}\n", "utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"the certificate can't be written to {path}: {error.strerror}", "name a place with --out"
-        ) from None

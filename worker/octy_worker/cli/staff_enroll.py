@@ -13,10 +13,10 @@ from octy_worker.access.enrolment_text import EnrolmentText
 from octy_worker.access.factor_enrolment import FactorEnrolment
 from octy_worker.access.factor_kinds import FactorKind
 from octy_worker.access.orders import Namespace
-from octy_worker.cli.context import now, open_database
+from octy_worker.cli.context import now, open_staff
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import ask, print_json_line, print_lines, print_note, print_result
+from octy_worker.cli.options import AsJson, CertificateHandle
+from octy_worker.cli.output import ask, print_json_line, print_lines, print_note
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.crypto.ssh_signer import Signer, find_signer
@@ -46,9 +46,7 @@ def enroll(
     *,
     token: Annotated[str, typer.Option("--token", help="The token, or the link that contains it.")],
     label: Annotated[str, typer.Option("--label", help="What you call it, such as the phone's name.")] = "",
-    handle: Annotated[
-        str, typer.Option("--as", metavar="HANDLE", help="Who you are, if the certificate names several.")
-    ] = "",
+    handle: CertificateHandle = "",
     hardware_key: Annotated[
         bool, typer.Option("--hardware-key", help="Register the FIDO token that signs, in place of an app.")
     ] = False,
@@ -72,11 +70,10 @@ def enroll(
         signature = signer.sign(text.to_bytes(), Namespace.ENROLMENT)
         enrolled = office.enroll(EnrolmentRequest(text.to_bytes().decode(), signature, link, seed, code, label[:100]))
     what = "this key" if hardware_key else "a one-time password"
-    done = f"{enrolled.handle} has {what} as second factor, and can act"
     if as_json:
         print_json_line(enrolled)
     else:
-        print_result(done, {}, [f"{done}."], as_json=False)
+        print_lines(f"{enrolled.handle} has {what} as second factor, and can act.")
 
 
 class _Office(Protocol):
@@ -100,8 +97,8 @@ def _open_office(context: typer.Context, signer: Signer) -> Iterator[_Office]:
         with RemoteOffice.open(context, signer) as remote:
             yield remote
         return
-    with open_database(context) as database:
-        yield _LocalOffice(StaffContext(database, variables_of(context), clock=now))
+    with open_staff(context) as staff:
+        yield _LocalOffice(staff)
 
 
 class _LocalOffice:

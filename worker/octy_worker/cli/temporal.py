@@ -73,7 +73,7 @@ def promote(
     record("version_promoted", who, deployment=place.temporal_deployment, build_id=chosen)
     value = {"deployment": place.temporal_deployment, "build_id": chosen, "actor": who}
     lines = [f"All workflows of deployment {place.temporal_deployment} now go to {name}."]
-    print_result(f"{name} is current", value, lines, as_json=as_json)
+    print_result(value, lines, as_json=as_json)
 
 
 def _versioned(context: typer.Context) -> TemporalAccess:
@@ -104,8 +104,10 @@ def codec_server(
     print_lines(f"Codec server for {settings.codec_ui_origin} at http://{settings.codec_host}:{settings.codec_port}")
     try:
         serve(settings)
-    except OSError as error:
-        raise UnavailableError(str(error), "check whether it is running already, or choose another --port") from None
+    except (OSError, UnicodeError) as error:  # the latter: no name of a host
+        raise UnavailableError(
+            str(error), "check whether it is running already, or choose another --host or --port"
+        ) from None
 
 
 def _versions_table(found: Sequence[Version]) -> Table:

@@ -33,17 +33,14 @@ def load_variables(
     variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
     if env_file is not None:
         variables |= read_env_file(env_file)
-    if database is not None:
-        variables["OCTY_DATABASE_URL"] = database
-    if key_file is not None:
-        variables["OCTY_STAFF_KEY_FILE"] = key_file
-    if server is not None:
-        variables["OCTY_SERVER"] = server
-    if break_glass:
-        variables[BREAK_GLASS] = "yes"
-    if passkey:
-        variables[PASSKEY] = "yes"
-    return variables
+    options = {
+        "OCTY_DATABASE_URL": database,
+        "OCTY_STAFF_KEY_FILE": key_file,
+        "OCTY_SERVER": server,
+        BREAK_GLASS: "yes" if break_glass else None,
+        PASSKEY: "yes" if passkey else None,
+    }
+    return variables | {name: value for name, value in options.items() if value is not None}
 
 
 def read_env_file(path: Path) -> Variables:

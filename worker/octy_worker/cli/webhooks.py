@@ -8,7 +8,7 @@ from rich.table import Table
 
 from octy_worker.cli.context import open_desk, open_order_desk
 from octy_worker.cli.lazy_command import help_page
-from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
+from octy_worker.cli.options import Account, AccountFilter, Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason
 from octy_worker.cli.output import format_time, print_json, print_lines, print_list, print_result, table
 from octy_worker.errors import CommandError, RefusedError, UsageError
 from octy_worker.staff.acts import (
@@ -30,7 +30,6 @@ LIST_JSON = (
 RETRY_JSON = "retried, actor"
 ROTATE_JSON = "account, version, actor"
 TEST_JSON = "webhook_id, delivered, error, status"
-_Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
 
 
 @help_page(
@@ -77,8 +76,7 @@ def retry_some(
         retried, who = desk.order(RETRY_WEBHOOKS, "", Webhooks(tuple(ids)), reason).retried, desk.actor
     names = ", ".join(retried)
     lines = [f"Will be retried: {names}.", "To see the result: octy webhooks list"]
-    done = f"webhooks {names} will be retried"
-    print_result(done, {"retried": retried, "actor": who}, lines, as_json=as_json)
+    print_result({"retried": retried, "actor": who}, lines, as_json=as_json)
 
 
 @help_page(
@@ -89,7 +87,7 @@ def retry_some(
 )
 def secret(
     context: typer.Context,
-    account: _Account,
+    account: Account,
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why, in one line.")] = "the customer needs it",
     order_id: OrderId = None,
@@ -109,7 +107,7 @@ def secret(
 )
 def rotate_one(
     context: typer.Context,
-    account: _Account,
+    account: Account,
     *,
     reason: Reason,
     actor: Actor = None,
@@ -126,7 +124,7 @@ def rotate_one(
         f"To print the new one: octy webhooks secret {rotated.reference}",
     ]
     value = {"account": rotated.account_id, "version": rotated.version, "actor": who}
-    print_result(f"the webhook secret of {rotated.reference} was rotated", value, lines, as_json=as_json)
+    print_result(value, lines, as_json=as_json)
 
 
 @help_page(
@@ -138,7 +136,7 @@ def rotate_one(
 )
 def send_test(
     context: typer.Context,
-    account: _Account,
+    account: Account,
     *,
     actor: Actor = None,
     order_id: OrderId = None,
@@ -169,7 +167,6 @@ def _raise(delivery: PostResult) -> None:
 
 
 def _table(found: Sequence[WebhookLine]) -> Table:
-    """Return one row for each webhook."""
     columns = ("id", "account", "event", "state", "attempts", "error", "created", "delivered")
     rows = (
         (
