@@ -28,7 +28,7 @@ from rich.table import Table as RichTable
 from octy_worker.dev.processes import interrupt_on_termination
 from proofs.benchmarks import goals, machine
 from proofs.benchmarks.document import BENCHES, documents
-from proofs.benchmarks.lab import NAMES, Lab
+from proofs.benchmarks.lab import NAMES, Lab, names_among
 from proofs.benchmarks.presentation import Table
 from proofs.benchmarks.sizes import SIZES
 from proofs.benchmarks.spread import Spread
@@ -68,7 +68,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="few rounds, in two minutes")
     size.add_argument("--size", choices=SIZES, help="how much of everything; full by default")
     for name, known in (("--only", BENCHES), ("--databases", NAMES)):
-        parser.add_argument(name, type=_names(known), default=tuple(known), metavar="NAME,…", help=", ".join(known))
+        parser.add_argument(
+            name, type=names_among(known), default=tuple(known), metavar="NAME,…", help=", ".join(known)
+        )
     parser.add_argument("--seed", type=int, default=None, help="of the rounds' orders")
     parser.add_argument("--report", type=Path, default=Path("bench-report.json"), help="figures for machines")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write benchmarks.md and its plots there")
@@ -79,17 +81,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     options.seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     return options
-
-
-def _names(known: Any) -> Any:
-    def read(text: str) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in text.split(","))
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are only {', '.join(known)}")
-        return names
-
-    return read
 
 
 def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -11,28 +11,22 @@ Instructions, by valgrind, are counted once a side: a loaded machine hardly chan
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
 from support.paths import ROOT
 
 from proofs.benchmarks import instructions
 from proofs.benchmarks.against_side import AT_A_RATE
 from proofs.benchmarks.hot_paths import IN_INSTRUCTIONS
-from proofs.benchmarks.lab import NAMES, Lab
+from proofs.benchmarks.lab import NAMES, Lab, open_lab, show
 from proofs.benchmarks.machine import on_one_core
-from proofs.benchmarks.on_off import median_interval
-from proofs.benchmarks.presentation import Table, markdown
+from proofs.benchmarks.presentation import Table, interval_table
 from proofs.benchmarks.sizes import TINY
-from proofs.benchmarks.spread import Series, ratios
 
 BEFORE, AFTER, AGAIN = "before", "after", "after again (A/A)"
 IN_PROCESS = "accepted, in process, sqlite"
@@ -45,12 +39,12 @@ LOADS = (
 INSTRUCTIONS = "instructions"
 _SIDE = Path(__file__).with_name("against_side.py")
 _FIGURES = (
-    ("per_second", "a second", 0),
-    ("cpu_us", "CPU µs", 1),
-    ("p50_ms", "p50 ms", 2),
-    ("p99_ms", "p99 ms", 2),
-    ("accepted_p50_ms", "accepted p50 ms", 2),
-    ("accepted_p99_ms", "accepted p99 ms", 2),
+    ("a second", "per_second", 0),
+    ("CPU µs", "cpu_us", 1),
+    ("p50 ms", "p50_ms", 2),
+    ("p99 ms", "p99_ms", 2),
+    ("accepted p50 ms", "accepted_p50_ms", 2),
+    ("accepted p99 ms", "accepted_p99_ms", 2),
 )
 
 
@@ -108,21 +102,6 @@ def side(checkout: Path, folder: Path, databases: tuple[str, ...]) -> Iterator[S
         yield Side(process, checkout, environment)  # leaving the block closes its input, which ends it
 
 
-def table(load: str, series: dict[str, Series], rounds: int) -> Table:
-    """Return medians, and ratios to `before` in the same round with their 95 % interval."""
-    base = series[BEFORE]
-    figures = [figure for figure in _FIGURES if figure[0] in base]
-    rows = []
-    for name, mine in series.items():
-        cells = []
-        for key, _, digits in figures:
-            middle, low, high = median_interval(ratios(mine[key], base[key]))
-            cells += [f"{median_interval(mine[key])[0]:,.{digits}f}", f"{middle:.2f} [{low:.2f} – {high:.2f}]"]
-        rows.append((name, *cells))
-    columns = ["", *(text for _, heading, _ in figures for text in (heading, "ratio"))]
-    return Table(load, columns, rows, f"{rounds} rounds; ratios to “{BEFORE}”: median and its 95 % interval.")
-
-
 def table_of_instructions(counts: Mapping[str, Mapping[str, float]]) -> Table:
     """Return instructions a request by path and side, and their ratio to `before`."""
     rows = [
@@ -130,10 +109,6 @@ def table_of_instructions(counts: Mapping[str, Mapping[str, float]]) -> Table:
         for path, sides in counts.items()
     ]
     return Table("Instructions a request", ("", BEFORE, AFTER, AGAIN), rows, f"In parentheses: ratio to “{BEFORE}”.")
-
-
-def _turn(sides: Mapping[str, Side], load: str, seconds: float) -> Callable[[str], dict[str, float]]:
-    return lambda name: sides[name].play(load, seconds)
 
 
 def _count(sides: Mapping[str, Side], lab: Lab) -> dict[str, dict[str, float]]:
@@ -145,11 +120,6 @@ def _count(sides: Mapping[str, Side], lab: Lab) -> dict[str, dict[str, float]]:
     with lab.steps(INSTRUCTIONS, len(jobs)) as step:
         counts = instructions.count_all(jobs, step)
     return {path: {name: counts[path, name] for name in sides} for path in IN_INSTRUCTIONS}
-
-
-def _show(found: Table) -> None:
-    sys.stdout.write(markdown(found) + "\n")
-    sys.stdout.flush()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -167,21 +137,18 @@ def main(arguments: list[str] | None = None) -> int:
     loads = [load for load in LOADS if load in wanted]
     databases = tuple(name for name in NAMES if any(name in load for load in loads)) or ("sqlite",)
     checkouts = {BEFORE: options.folder.resolve(), AFTER: ROOT, AGAIN: ROOT}
-    with (
-        tempfile.TemporaryDirectory(prefix="octy-against-") as folder,
-        Progress(console=Console(file=sys.stderr)) as bar,
-        ExitStack() as stack,
-    ):
-        lab = Lab(Path(folder), TINY, random.Random(options.seed), databases, bar)
+    with open_lab("against", TINY, options.seed, databases) as lab, ExitStack() as stack:
         sides = {
-            name: stack.enter_context(side(checkout, Path(folder, f"side-{number}"), databases))
+            name: stack.enter_context(side(checkout, lab.folder / f"side-{number}", databases))
             for number, (name, checkout) in enumerate(checkouts.items())
         }
         for load in loads:
-            series = lab.play(load, list(sides), options.rounds, _turn(sides, load, options.seconds))
-            _show(table(load, series, options.rounds))
+            series = lab.play(
+                load, list(sides), options.rounds, lambda name, load=load: sides[name].play(load, options.seconds)
+            )
+            show(interval_table(load, series, [figure for figure in _FIGURES if figure[1] in series[BEFORE]]))
         if INSTRUCTIONS in wanted and instructions.is_installed():
-            _show(table_of_instructions(_count(sides, lab)))
+            show(table_of_instructions(_count(sides, lab)))
     return 0
 
 

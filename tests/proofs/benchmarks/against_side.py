@@ -24,6 +24,7 @@ from proofs.benchmarks.arms import AsgiArm
 from proofs.benchmarks.generator import ClosedLoop, FixedRate, Generator, Stream
 from proofs.benchmarks.servers import UVICORN, ServerGroup
 from proofs.benchmarks.wire import request
+from proofs.load.report import percentile
 
 AT_A_RATE = "2000 a second"
 """Refusals of one key at this rate, beside accepted requests of another."""
@@ -61,24 +62,20 @@ class _Served:
 
 
 def _at_a_rate(generator: Generator, job: FixedRate) -> dict[str, float]:
-    refused, accepted = (sorted(times) for times in generator.run(job).times)
-    return {
-        "p50_ms": refused[len(refused) // 2] * 1e3,
-        "p99_ms": refused[int(len(refused) * 0.99)] * 1e3,
-        "accepted_p50_ms": accepted[len(accepted) // 2] * 1e3,
-        "accepted_p99_ms": accepted[int(len(accepted) * 0.99)] * 1e3,
-    }
+    refused, accepted = generator.run(job).times
+    beside = {f"accepted_{name}": value for name, value in _percentiles(accepted).items()}
+    return {**_percentiles(refused), **beside}
 
 
 def _over_http(generator: Generator, job: ClosedLoop) -> dict[str, float]:
     load = generator.run(job)
-    times = sorted(load.times[0])
-    return {
-        "per_second": len(times) / load.seconds,
-        "cpu_us": load.cpu / len(times) * 1e6,
-        "p50_ms": times[len(times) // 2] * 1e3,
-        "p99_ms": times[int(len(times) * 0.99)] * 1e3,
-    }
+    times = load.times[0]
+    rates = {"per_second": len(times) / load.seconds, "cpu_us": load.cpu / len(times) * 1e6}
+    return {**rates, **_percentiles(times)}
+
+
+def _percentiles(times: list[float]) -> dict[str, float]:
+    return {"p50_ms": percentile(times, 0.5) * 1e3, "p99_ms": percentile(times, 0.99) * 1e3}
 
 
 def _in_process(arm: AsgiArm, seconds: float) -> dict[str, float]:

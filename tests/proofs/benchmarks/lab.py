@@ -1,15 +1,20 @@
 """What every bench works with: a folder, databases of its own, one source of randomness, a progress bar."""
 
-from collections.abc import Callable, Iterator, Sequence
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from rich.console import Console
 from rich.progress import Progress
 from support.postgres import PostgresServer
 from support.world import World
 
+from proofs.benchmarks.presentation import Table, markdown
 from proofs.benchmarks.sizes import Sizes
 from proofs.benchmarks.spread import Figures, Series, play
 
@@ -74,3 +79,36 @@ class Lab:
     def close(self) -> None:
         """Stop the PostgreSQL server, if one was needed."""
         self._opened.close()
+
+
+@contextmanager
+def open_lab(command: str, sizes: Sizes, seed: int, databases: tuple[str, ...]) -> Iterator[Lab]:
+    """Open the lab of a command that prints its tables: its progress is on stderr."""
+    with (
+        tempfile.TemporaryDirectory(prefix=f"octy-{command}-") as folder,
+        Progress(console=Console(file=sys.stderr)) as bar,
+    ):
+        lab = Lab(Path(folder), sizes, Random(seed), databases, bar)
+        try:
+            yield lab
+        finally:
+            lab.close()
+
+
+def show(table: Table) -> None:
+    """Print a table at once."""
+    sys.stdout.write(markdown(table) + "\n")
+    sys.stdout.flush()
+
+
+def names_among(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return what reads an option of names with commas between them."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in text.split(","))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are only {', '.join(known)}")
+        return names
+
+    return read

@@ -7,31 +7,23 @@ part faster. All arms of a table take turns in one run, in random order in each 
 """
 
 import argparse
-import random
 import sys
-import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from proofs.benchmarks.apps.bare import CONTROL, PATH
 from proofs.benchmarks.apps.contenders import BARE, BY_NAME, DJANGO, FASTAPI, FLASK, behind, recording
 from proofs.benchmarks.apps.left_out import ACCEPTED_PARTS, LEFT_OUT, REFUSED_PARTS, again, left_out
 from proofs.benchmarks.flood import figures_of as flood_figures
 from proofs.benchmarks.generator import ClosedLoop, FixedRate, Generator, Stream
-from proofs.benchmarks.lab import NAMES, Lab
+from proofs.benchmarks.lab import NAMES, Lab, names_among, open_lab, show
 from proofs.benchmarks.machine import on_one_core, probing
-from proofs.benchmarks.on_off import median_interval
 from proofs.benchmarks.over_http import play_server
-from proofs.benchmarks.presentation import Table, markdown
+from proofs.benchmarks.presentation import Table, interval_table
+from proofs.benchmarks.refusals import AGAIN, UNRECORDED
 from proofs.benchmarks.refusals import figures_of as refusal_figures
 from proofs.benchmarks.servers import GRANIAN, GTHREAD, UVICORN, running_servers
 from proofs.benchmarks.sizes import SIZES
-from proofs.benchmarks.spread import Series, ratios
 from proofs.benchmarks.wire import request
 
 ACCEPTED = {
@@ -42,7 +34,6 @@ ACCEPTED = {
     "django": (GTHREAD, DJANGO),
 }
 ALL = "all of it"
-UNRECORDED, UNRECORDED_AGAIN = "unrecorded", "unrecorded again (A/A)"
 _MANY_KEYS, _ONE_CORE, _ALONE, _FLOOD = "many-keys", "one-core", "alone", "flood"
 LOADS = {
     "closed-loop": "64 connections",
@@ -52,6 +43,10 @@ LOADS = {
     _FLOOD: "at a fixed rate, beside accepted requests",
 }
 _PROBERS = 4  # connections of accepted requests beside a flood
+_COLUMNS = (("a second", "per_second", 0), ("CPU µs", "cpu_us", 0), ("p50 ms", "p50_ms", 2))
+_FLOOD_COLUMNS = [
+    (f"{kind} {part} ms", f"{kind}_{part}_ms", 2) for kind in ("refused", "accepted") for part in ("p50", "p99")
+]
 
 
 def accepted(lab: Lab, name: str) -> Table:
@@ -68,13 +63,14 @@ def accepted(lab: Lab, name: str) -> Table:
         keys = {database: world.register("acme") for database, world in worlds.items()}
         series = play_server(lab, server, list(arms.values()), worlds=worlds, keys=keys, generator=generator)
     found = {arm: series[contender.name] for arm, contender in arms.items()}
-    return _table(f"Accepted, {base}, {server}", found, {"per_second": ("a second", 0), "cpu_us": ("CPU µs", 1)})
+    columns = (("a second", "per_second", 0), ("CPU µs", "cpu_us", 1))
+    return interval_table(f"Accepted, {base}, {server}", found, columns)
 
 
 def refused(lab: Lab, database: str, load: str) -> Table:
     """Compare refusals with those that are not recorded, under one kind of load."""
     sizes = lab.sizes
-    names = {UNRECORDED: CONTROL, UNRECORDED_AGAIN: CONTROL}
+    names = {UNRECORDED: CONTROL, AGAIN: CONTROL}
     names |= {part: left_out(part, BARE, database) for part in REFUSED_PARTS}
     names[ALL] = recording(database)
     with lab.world(database) as world, Generator() as generator, ExitStack() as stack:
@@ -109,72 +105,29 @@ def refused(lab: Lab, database: str, load: str) -> Table:
 
         series = lab.play(f"refused, {NAMES[database]}, {load}", list(served), sizes.refusal_rounds, turn)
     if load == _FLOOD:
-        columns = {
-            f"{kind}_{figure}_ms": (f"{kind} {figure} ms", 2) for kind in ("refused", "accepted") for figure in _POINTS
-        }
         title = f"{sizes.rates[0]:,} refusals and {sizes.probes} accepted requests a second, {NAMES[database]}"
-        return _table(title, series, columns)
-    columns = {"per_second": ("a second", 0), "cpu_us": ("CPU µs", 0), "p50_ms": ("p50 ms", 2)}
-    return _table(f"Refused, {LOADS[load]}, {NAMES[database]}", series, columns)
-
-
-_POINTS = ("p50", "p99")
-
-
-def _table(title: str, series: Mapping[str, Series], columns: Mapping[str, tuple[str, int]]) -> Table:
-    """Return medians, and ratios to the first arm in the same round with their 95 % interval."""
-    base = next(iter(series.values()))
-    rows = []
-    for name, mine in series.items():
-        cells = []
-        for key, (_, digits) in columns.items():
-            middle, low, high = median_interval(ratios(mine[key], base[key]))
-            cells += [f"{median_interval(mine[key])[0]:,.{digits}f}", f"{middle:.2f} [{low:.2f} – {high:.2f}]"]
-        rows.append((name, *cells))
-    rounds = len(next(iter(base.values())))
-    heading = ["", *(text for name, _ in columns.values() for text in (name, "ratio"))]
-    return Table(title, heading, rows, f"{rounds} rounds; ratios to the first row: median and its 95 % interval.")
-
-
-def _names(known: tuple[str, ...], text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := set(names) - set(known):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are only {', '.join(known)}")
-    return names
+        return interval_table(title, series, _FLOOD_COLUMNS)
+    return interval_table(f"Refused, {LOADS[load]}, {NAMES[database]}", series, _COLUMNS)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="limits", description=(__doc__ or "").partition("\n")[0])
     everything = (*ACCEPTED, *LOADS)
-    parser.add_argument(
-        "--only", type=lambda text: _names(everything, text), default=everything, help=", ".join(everything)
-    )
+    parser.add_argument("--only", type=names_among(everything), default=everything, help=", ".join(everything))
     parser.add_argument("--database", action="append", choices=NAMES, help="may be repeated; all by default")
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--size", choices=SIZES, default="full", help="how long a turn takes")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     sizes = replace(SIZES[options.size], http_rounds=options.rounds, refusal_rounds=options.rounds)
-    with (
-        tempfile.TemporaryDirectory(prefix="octy-limits-") as folder,
-        Progress(console=Console(file=sys.stderr)) as bar,
-    ):
-        lab = Lab(Path(folder), sizes, random.Random(options.seed), ("sqlite",), bar)
-        try:
-            for name in filter(options.only.__contains__, ACCEPTED):
-                _show(accepted(lab, name))
-            for database in options.database or NAMES:
-                for load in filter(options.only.__contains__, LOADS):
-                    _show(refused(lab, database, load))
-        finally:
-            lab.close()
+    with open_lab("limits", sizes, options.seed, ("sqlite",)) as lab:
+        for name in filter(options.only.__contains__, ACCEPTED):
+            show(accepted(lab, name))
+        for database in options.database or NAMES:
+            for load in filter(options.only.__contains__, LOADS):
+                show(refused(lab, database, load))
     return 0
-
-
-def _show(found: Table) -> None:
-    sys.stdout.write(markdown(found) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

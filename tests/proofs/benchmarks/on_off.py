@@ -12,29 +12,22 @@ server's CPU is not in it.
 
 import argparse
 import gc
-import math
-import random
 import sys
-import tempfile
 import tracemalloc
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from unittest.mock import patch
-
-from rich.console import Console
-from rich.progress import Progress
 
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.domain.key_checks import PepperCheck
 from proofs.benchmarks.arms import figures_of
 from proofs.benchmarks.bulk import insert_keys, public_key
-from proofs.benchmarks.lab import NAMES, Lab
+from proofs.benchmarks.lab import NAMES, Lab, open_lab, show
 from proofs.benchmarks.optimizations import KEYS, PIECES, Piece, Replacements, RequestKind
-from proofs.benchmarks.presentation import Table, markdown
+from proofs.benchmarks.presentation import Table, interval_table
 from proofs.benchmarks.sizes import TINY
-from proofs.benchmarks.spread import Series, ratios
+from proofs.benchmarks.spread import Series, median_interval, ratios
 
 ON, AGAIN = "on", "on again (A/A)"
 WANTED = 0.05  # what a piece must gain
@@ -96,15 +89,7 @@ def bytes_of_records(lab: Lab, number: int) -> dict[str, float]:
     return found
 
 
-def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the median and its 95 % confidence interval, by ranks: nothing is assumed of the distribution."""
-    ordered = sorted(values)
-    middle, reach = (len(ordered) - 1) / 2, 0.98 * math.sqrt(len(ordered))
-    low, high = max(0, math.floor(middle - reach)), min(len(ordered) - 1, math.ceil(middle + reach))
-    return (ordered[math.floor(middle)] + ordered[math.ceil(middle)]) / 2, ordered[low], ordered[high]
-
-
-def verdict(ratio: Sequence[float], control: Sequence[float]) -> str:
+def conclusion(ratio: Sequence[float], control: Sequence[float]) -> str:
     """Say whether the plain code takes 5 % more CPU, or less, and whether the control's interval is apart from that."""
     _, low, high = median_interval(ratio)
     _, control_low, control_high = median_interval(control)
@@ -115,18 +100,15 @@ def verdict(ratio: Sequence[float], control: Sequence[float]) -> str:
     return "gains no 5 %" if low > 1 - WANTED and high < 1 + WANTED else "undecided"
 
 
-def table(title: str, series: dict[str, Series], rounds: int) -> Table:
-    base = series[ON]
-    rows = []
-    for name, mine in series.items():
-        cells = []
-        for key in ("cpu_us", "thread_us", "wall_us"):
-            median, low, high = median_interval(ratios(mine[key], base[key]))
-            cells += [f"{median_interval(mine[key])[0]:,.2f}", f"{median:.3f} [{low:.3f} – {high:.3f}]"]
-        compared = (ratios(each["cpu_us"], base["cpu_us"]) for each in (mine, series[AGAIN]))
-        rows.append((name, *cells, "" if name in (ON, AGAIN) else verdict(*compared)))
-    columns = ("", "CPU µs", "ratio", "CPU µs, client's thread", "ratio", "wall µs", "ratio", "the piece, by CPU")
-    return Table(title, columns, rows, f"{rounds} rounds. Ratios to “on”: median and its 95 % confidence interval.")
+def table(title: str, series: dict[str, Series]) -> Table:
+    columns = (("CPU µs", "cpu_us", 2), ("CPU µs, client's thread", "thread_us", 2), ("wall µs", "wall_us", 2))
+    found = interval_table(title, series, columns, digits=3)
+    compared = {name: ratios(mine["cpu_us"], series[ON]["cpu_us"]) for name, mine in series.items()}
+    rows = [
+        (*row, "" if name in (ON, AGAIN) else conclusion(compared[name], compared[AGAIN]))
+        for row, name in zip(found.rows, series, strict=True)
+    ]
+    return replace(found, columns=(*found.columns, "the piece, by CPU"), rows=rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -138,25 +120,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of requests")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    show = partial(print, flush=True)
     scale = options.scale
-    with (
-        tempfile.TemporaryDirectory(prefix="octy-on-off-") as folder,
-        Progress(console=Console(file=sys.stderr)) as bar,
-    ):
-        lab = Lab(Path(folder), TINY, random.Random(options.seed), tuple(options.database or NAMES), bar)
-        try:
-            for name in options.piece or PIECES:
-                piece = PIECES[name]
-                for kind in piece.kinds:
-                    for database in filter(piece.databases.__contains__, lab.databases):
-                        series = measure(lab, piece, kind, database, rounds=options.rounds, scale=scale)
-                        show(markdown(table(f"{name}: {kind.name}, {NAMES[database]}", series, options.rounds)))
-            if "packed key records" in (options.piece or PIECES):
-                found = bytes_of_records(lab, max(500, int(20_000 * scale)))
-                show("Bytes of a cached record:", ", ".join(f"{name} {size:.0f}" for name, size in found.items()))
-        finally:
-            lab.close()
+    with open_lab("on-off", TINY, options.seed, tuple(options.database or NAMES)) as lab:
+        for name in options.piece or PIECES:
+            piece = PIECES[name]
+            for kind in piece.kinds:
+                for database in filter(piece.databases.__contains__, lab.databases):
+                    series = measure(lab, piece, kind, database, rounds=options.rounds, scale=scale)
+                    show(table(f"{name}: {kind.name}, {NAMES[database]}", series))
+        if "packed key records" in (options.piece or PIECES):
+            found = bytes_of_records(lab, max(500, int(20_000 * scale)))
+            bytes_by_arm = ", ".join(f"{name} {size:.0f}" for name, size in found.items())
+            sys.stdout.write(f"Bytes of a cached record: {bytes_by_arm}\n")
     return 0
 
 

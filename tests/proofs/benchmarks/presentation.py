@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proofs.benchmarks.spread import Spread
+from proofs.benchmarks.spread import Series, Spread, median_interval, ratios
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,26 @@ def spread_table(  # one argument for each part of a table
         for name, figures in rows.items()
     }
     return Table(title, (first, *(each[0] for each in columns)), [(name, *row) for name, row in cells.items()], note)
+
+
+def interval_table(
+    title: str, series: Mapping[str, Series], columns: Sequence[tuple[str, str, int]], *, digits: int = 2
+) -> Table:
+    """Return medians, and ratios to the first arm in the same round with their 95 % interval.
+
+    Columns: heading, the figure's name, digits of its median; `digits`: of the ratios.
+    """
+    base_name, base = next(iter(series.items()))
+    rows = []
+    for name, mine in series.items():
+        cells = []
+        for _, key, places in columns:
+            middle, low, high = (f"{part:.{digits}f}" for part in median_interval(ratios(mine[key], base[key])))
+            cells += [f"{median_interval(mine[key])[0]:,.{places}f}", f"{middle} [{low} – {high}]"]
+        rows.append((name, *cells))
+    rounds = len(next(iter(base.values())))
+    headings = ("", *(text for heading, *_ in columns for text in (heading, "ratio")))
+    return Table(title, headings, rows, f"{rounds} rounds; ratios to “{base_name}”: median and its 95 % interval.")
 
 
 def shown(figures: Mapping[str, Any], digits: int = 2, *, scale: float = 1.0) -> str:

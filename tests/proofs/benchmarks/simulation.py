@@ -35,7 +35,7 @@ from proofs.benchmarks.simulated_traffic import (
 BEGIN, END = "<!-- simulation: begin -->", "<!-- simulation: end -->"
 KEEP_MINUTES, KEEP_DAYS, KEEP_ATTEMPTS = 35, 400, 90  # days; the worker's defaults
 MEAN_OF_PEAK = 0.5  # the mean load of a day; requests are those of its peak
-BYTES_A_KEY, REQUEST_MICROS = 300.0, 2.5  # goals of PERFORMANCE; `make bench` has the figures
+BYTES_A_KEY, REQUEST_MICROS = 300.0, 2.5  # about the goals of `goals`; `make bench` has the figures
 MESSAGES_A_RELAY = 373.0  # a second, eight at a time at 10 ms a call, PostgreSQL (docs/decisions.md)
 WAITING_BYTES, UNANSWERED_BYTES, UNANSWERED_EVENTS = 2161, 6830, 66  # of a history, without what the server adds to it
 TRIALS = {

@@ -4,6 +4,7 @@ Each round runs every arm once, in random order, and an arm is compared with the
 minute of the machine favours none.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,14 @@ class Spread:
 def spreads(series: Series) -> dict[str, Spread]:
     """Return the spread of each of an arm's figures."""
     return {name: Spread.of(values) for name, values in series.items()}
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median and its 95 % confidence interval, by ranks: nothing is assumed of the distribution."""
+    ordered = sorted(values)
+    middle, reach = (len(ordered) - 1) / 2, 0.98 * math.sqrt(len(ordered))
+    low, high = max(0, math.floor(middle - reach)), min(len(ordered) - 1, math.ceil(middle + reach))
+    return (ordered[math.floor(middle)] + ordered[math.ceil(middle)]) / 2, ordered[low], ordered[high]
 
 
 def ratios(some: Sequence[float], base: Sequence[float]) -> list[float]:

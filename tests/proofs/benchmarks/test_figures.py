@@ -35,6 +35,19 @@ def test_spread_of_no_rounds_raises():
         Spread.of([])
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 3.0], (2.0, 1.0, 3.0)),
+        ([float(n) for n in range(101)], (50.0, 40.0, 60.0)),
+        ([*[1.0] * 100, 50.0], (1.0, 1.0, 1.0)),
+    ],
+    ids=["too few rounds", "ranks", "an outlier"],
+)
+def test_median_interval_comes_from_ranks(values, expected):
+    assert spread.median_interval(values) == expected
+
+
 @pytest.mark.parametrize("compare", [spread.ratios, spread.differences])
 def test_comparing_different_numbers_of_rounds_raises(compare):
     with pytest.raises(ValueError, match="zip"):
