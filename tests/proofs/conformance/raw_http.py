@@ -3,6 +3,7 @@
 Libraries would repair or refuse what these cases want to send.
 """
 
+import re
 import socket
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,11 @@ class Response:
     @cached_property
     def fields(self) -> dict[str, str]:
         return dict(self.headers)
+
+    @property
+    def without_date(self) -> bytes:
+        """The whole response but for the one line that changes with the clock."""
+        return re.sub(rb"(?i)\r\ndate: [^\r]*", b"", self.raw)
 
 
 class RawConnection:

@@ -48,7 +48,7 @@ _OWN = {"date", "server", "connection", "keep-alive", "strict-transport-security
 
 
 def _body(status: int, text: str, help_text: str) -> bytes:
-    """Return Octy's envelope with the members of RFC 9457 beside it (CONTRACT.md)."""
+    """Return Octy's envelope with the members of RFC 9457 beside it."""
     errors = [{"error_message": text, "extended_help": help_text}]
     return json.dumps(
         {

@@ -54,7 +54,7 @@ def _number(difference: Difference) -> int:
 
 
 def as_text(cells: Iterable[Cell], wrong: Wrong) -> str:
-    """Return the table for a terminal; letters stand for the servers, whose names a line has no room for."""
+    """Return the table for a terminal; each server has a letter, because a line has no room for their names."""
     head, *body = _matrix(cells, wrong)
     letters = [chr(ord("A") + index) for index in range(len(head) - 1)]
     lines = [["", *letters], *body]

@@ -74,7 +74,7 @@ def check_response(found: Response, request: FuzzRequest, expected: Expected, ke
 
 
 def check_event(event: AuthEvent, expected: Expected | None) -> Problem:
-    """Texts are harmless, lengths are bounded, addresses have one form, and what is recorded is what happened.
+    """Texts are safe to show, lengths are bounded, addresses have one form, and what is recorded is what happened.
 
     `expected`: None where it is not known which request the event is of.
     """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from proofs.conformance.cases.authorization import with_trailing_bits
 from proofs.fuzz.keys import FuzzKeys
 from proofs.fuzz.mutations import PIECES, edit
 from proofs.fuzz.reference import SETUPS
@@ -14,7 +15,6 @@ from proofs.fuzz.request import PROXY, REQUEST_ID, FuzzRequest, Header
 
 Bytes = SearchStrategy[bytes]
 _KEY_CHARACTERS = string.ascii_letters + string.digits + "-"
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 _SCHEMES = (
     *(b"basic", b"BASIC", b"Basic:", b"Basic,", b"Basicc", b"Basic Basic", b"\xa0Basic", b"Bearer", b"Digest", b"b"),
@@ -158,20 +158,11 @@ def _edited(texts: Bytes) -> Bytes:
     return st.builds(edit, texts, st.integers(0, 200), st.integers(0, 3), pieces)
 
 
-def _with_trailing_bits(decoded: bytes) -> bytes:
-    """Change the bits that padding makes meaningless: another text of the same bytes."""
-    token = b64encode(decoded)
-    body = token.rstrip(b"=")
-    if len(body) == len(token):
-        return token
-    return body[:-1] + _BASE64[_BASE64.index(body[-1]) + 1 :][:1] + token[len(body) :]
-
-
 _NOT_BASE64: tuple[Callable[[bytes], bytes], ...] = (
     bytes,
     b32encode,
     b85encode,
-    _with_trailing_bits,
+    lambda decoded: with_trailing_bits(b64encode(decoded)),
     lambda decoded: b64encode(decoded).rstrip(b"="),
     lambda decoded: b64encode(decoded) + b"=",
     lambda decoded: urlsafe_b64encode(decoded + b"???>>>"),

@@ -44,6 +44,6 @@ def pytest_sessionfinish() -> None:
     folder = os.environ[PACKAGES]
     files = {name: str(getattr(module, "__file__", None) or folder) for name, module in sys.modules.items()}
     foreign = [file for name, file in files.items() if name.startswith("octy_") and not file.startswith(folder)]
-    raised = str(sys.exc_info()[1] or "")  # a test that does not exist: nobody else would print it
+    raised = str(sys.exc_info()[1] or "")  # a test that does not exist: it is printed nowhere else
     results = {"ended": _ended, "wrong": [*foreign, *([raised] if raised else [])]}
     Path(os.environ[RESULTS]).write_text(json.dumps(results), "utf-8")

@@ -76,7 +76,7 @@ class ServedTarget:
         for number in range(_WARM_UP + rounds):
             for arm in rng.sample(ARMS, len(ARMS)):
                 microseconds, response = self._ask(self.headers[arm])
-                measured.responses.add(_without_date(response))
+                measured.responses.add(response.without_date)
                 if number >= _WARM_UP:
                     measured.times[arm].append(microseconds)
         return measured
@@ -137,13 +137,6 @@ def _prepare(world: World) -> Headers:
         EMPTY: (live.public_key, ""),
     }
     return {arm: b64encode(f"{key}:{secret}".encode()) for arm, (key, secret) in pairs.items()}
-
-
-def _without_date(response: Response) -> bytes:
-    """Return the whole response but for the one line that changes with the clock."""
-    head, blank, body = response.raw.partition(b"\r\n\r\n")
-    lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"date:")]
-    return b"\r\n".join(lines) + blank + body
 
 
 def _table(target: Target, found: Mapping[str, ArmStatistics]) -> Table:

@@ -1,4 +1,4 @@
-"""Cases of the Authorization header: every kind that SECURITY.md names, as bytes of real requests."""
+"""Cases of the Authorization header: what clients and attackers may send, as bytes of real requests."""
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
@@ -92,8 +92,8 @@ def _headers(key_pairs: KeyPairs) -> dict[str, tuple[bytes, str]]:
         "space inside": (b"Basic " + token[:8] + b" " + token[8:], MALFORMED),
         "tab inside": (b"Basic " + token[:8] + b"\t" + token[8:], MALFORMED),
         "exclamation mark inside": (b"Basic " + token[:8] + b"!" + token[8:], MALFORMED),
-        "trailing bits before one =": (b"Basic " + _with_trailing_bits(padded), MALFORMED),
-        "trailing bits before two =": (b"Basic " + _with_trailing_bits(twice), MALFORMED),
+        "trailing bits before one =": (b"Basic " + with_trailing_bits(padded), MALFORMED),
+        "trailing bits before two =": (b"Basic " + with_trailing_bits(twice), MALFORMED),
         "latin-1 byte": (b"Basic \xe9" + token, MALFORMED),
         "utf-8 letter": ("Basic é".encode() + token, MALFORMED),
         "full-width token": ("Basic \uff21\uff22\uff23\uff24".encode(), MALFORMED),
@@ -211,7 +211,7 @@ def _broken(key_pairs: KeyPairs) -> dict[str, tuple[bytes, ...]]:
     }
 
 
-def _with_trailing_bits(token: bytes) -> bytes:
+def with_trailing_bits(token: bytes) -> bytes:
     """Change the bits that padding makes meaningless: the same pair in another text."""
     body = token.rstrip(b"=")
     return body[:-1] + _ALPHABET[_ALPHABET.index(body[-1]) + 1 :][:1] + token[len(body) :]
