@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from octy_middleware import Outcome
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.http.event import UNDESCRIBED, AuthEvent, Description
-from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.app import app
 from support.world import Keys, World
 
@@ -76,7 +75,7 @@ class Octy:
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def begin(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start it as a process of its own, whose output nobody reads."""
+        """Start it as a process of its own, whose output is not read."""
         command, quiet = [sys.executable, "-m", "octy_worker", *words], subprocess.DEVNULL
         return subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdout=quiet, stderr=quiet)
 
@@ -124,23 +123,16 @@ def fail(
 ) -> None:
     """Record so many requests as the middleware does; the twentieth wrong one in a row opens an incident."""
     now = time.time() if at is None else at
-    ledger = OutcomeWriter(
-        world.database,
-        threshold=20,
-        attempts_per_minute=60,
-        sources_per_minute=256,
-        max_networks=1000,
-        clock=lambda: now,
-    )
+    writer = world.outcome_writer(now)
     pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
     network = source.rsplit(".", 1)[0] + ".0/24"
     description = UNDESCRIBED if outcome is Outcome.ACCEPTED else Description(user_agent, "GET", "/v1")
     event = AuthEvent(outcome, now, source, network, keys.public_key, pair_id=pair_id, description=description)
     batch = [event._replace() for _ in range(count)]  # one object is one request, however often it is given
     try:
-        ledger.write(batch)
+        writer.write(batch)
     except DatabaseUnavailableError:  # nothing of it is written: a busy machine kept us from the server for too long
-        ledger.write(batch)
+        writer.write(batch)
 
 
 def open_incident(world: World, reference: str = "acme", **options) -> tuple[Keys, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.dev.certificates import ensure_certificate
+from octy_worker.dev.certificates import Certificate, ensure_certificate
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import find_temporal, start_temporal
@@ -106,22 +106,32 @@ class CliStack:
 
     def wait_for_end(self, incident_id: str) -> None:
         """Wait until the incident's workflow has ended; SQL is a step ahead of it."""
-        self._temporal("result", incident_id)
+        workflow_id = f"octy-{INSTALLATION}-incident-{incident_id}"
+        command = [find_temporal(), "workflow", "result", "--workflow-id", workflow_id, "--address", self.temporal]
+        subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT)
 
     def found(self, query: str) -> str:
         """Return what Temporal lists for a query."""
         command = [find_temporal(), "workflow", "list", "--query", query, "--address", self.temporal]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
 
-    def _temporal(self, verb: str, incident_id: str, *words: str) -> None:
-        command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-{INSTALLATION}-incident-{incident_id}"]
-        subprocess.run([*command, "--address", self.temporal, *words], check=True, capture_output=True, timeout=TIMEOUT)
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a worker needs, running: Temporal and a mail server. `octy` has the variables of both."""
+
+    world: World
+    octy: Octy
+    group: ProcessGroup
+    certificate: Certificate
+    temporal: str
+    inbox: str
 
 
 @contextmanager
-def open_stack(folder: Path, database_kind: str, **more: str) -> Iterator[CliStack]:
-    """Start the parts, with more variables; stop them in the end."""
-    world, certificate = World(folder, database_kind), ensure_certificate(folder / "tls")
+def open_surroundings(world: World, **more: str) -> Iterator[Surroundings]:
+    """Start them, for a worker with more variables; stop them, and the worker, in the end."""
+    certificate = ensure_certificate(world.folder / "tls")
     temporal, smtp, inbox, pages = (free_port() for _ in range(4))
     octy = octy_for(
         world,
@@ -140,11 +150,18 @@ def open_stack(folder: Path, database_kind: str, **more: str) -> Iterator[CliSta
         OCTY_PAGES_PRIVATE_KEY=str(certificate.key),
         **more,
     )
-    with ProcessGroup(folder / "logs", octy.environment(PYTHONWARNINGS="")) as group:
-        start_temporal(group, folder / "temporal.db", port=temporal, ui_port=None)
-        group.start("mail", sink_command(folder / "mail", certificate, smtp_port=smtp, page_port=inbox))
-        stack = CliStack(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
+    with ProcessGroup(world.folder / "logs", octy.environment(PYTHONWARNINGS="")) as group:
+        start_temporal(group, world.folder / "temporal.db", port=temporal, ui_port=None)
+        group.start("mail", sink_command(world.folder / "mail", certificate, smtp_port=smtp, page_port=inbox))
+        yield Surroundings(world, octy, group, certificate, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
+    world.close()
+
+
+@contextmanager
+def open_stack(folder: Path, database_kind: str, **more: str) -> Iterator[CliStack]:
+    """Start all parts, with more variables; stop them in the end."""
+    with open_surroundings(World(folder, database_kind), **more) as parts:
+        stack = CliStack(parts.world, parts.octy, parts.group, parts.temporal, parts.inbox)
         stack.start()
         yield stack
         stack.close()
-    world.close()

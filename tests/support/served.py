@@ -19,8 +19,6 @@ from support.fresh_processes import FRESH
 from support.until import until
 from support.world import World
 
-_START = 60.0  # seconds
-
 
 class Served:
     """A running host app."""

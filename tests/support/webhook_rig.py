@@ -32,20 +32,11 @@ def documented_check() -> Callable[..., bool]:
     return names["is_genuine"]  # type: ignore[return-value]
 
 
-def _trust(authority: Authority | None) -> dict[str, str]:
-    return {"webhook_ca_file": str(authority.file)} if authority else {}
-
-
 def settings(authority: Authority | None = None, **values: object) -> WebhookSettings:
     """Return settings that let a test reach its own machine."""
-    values = {
-        "webhook_keys": KEYS,
-        "webhook_allow_private": True,
-        "webhook_timeout": 5.0,
-        **_trust(authority),
-        **values,
-    }
-    return WebhookSettings.build(**values)
+    usual = {"webhook_keys": KEYS, "webhook_allow_private": True, "webhook_timeout": 5.0}
+    trust = {"webhook_ca_file": str(authority.file)} if authority else {}
+    return WebhookSettings.build(**{**usual, **trust, **values})
 
 
 def message(url: str, **data: object) -> WebhookMessage:
