@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from proofs.faults.evidence import Evidence
 
-RETIRED_WITHIN = 1.0  # seconds in which a retired key pair may still be accepted, DESIGN 4
+RETIRED_WITHIN = 1.0  # seconds in which a retired key pair may still be accepted
 _MAINTENANCE = "octy-maintenance-"  # workflows of schedules, which run at any time
 _REQUESTS_IN_COMMIT = 6  # of one key pair at most: an attack has five connections, its owner's program one
 _DUPLICATE_AFTER = 70.0  # seconds from a fault to a mail's second copy: an attempt lasts 60 s at most

@@ -164,7 +164,7 @@ class FaultInjector:
 
     def _disturb_file(self) -> None:
         faults = {
-            "file locked by a stranger": resource_faults.foreign_write_lock,
+            "file locked by another program": resource_faults.foreign_write_lock,
             "lock file held": resource_faults.lock_file_held,
         }
         if self._small_disk is not None:

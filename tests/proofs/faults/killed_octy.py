@@ -5,6 +5,7 @@
 The step's function is the product's own, with the kill before or after it. No tests here.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -29,28 +30,21 @@ def after(owner: Any, name: str, file: Path) -> None:
     """Kill this process when a function of the owner has returned."""
     function: Callable[..., Any] = getattr(owner, name)
 
+    @functools.wraps(function)  # Temporal's SDK finds the activity's name, and the types of its arguments
     def killed(*args: Any, **options: Any) -> Any:
         result = function(*args, **options)
         kill_once(file)
         return result
 
-    _keep_declaration(function, killed)
     setattr(owner, name, killed)
-
-
-def _keep_declaration(function: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
-    """Let Temporal's SDK find the activity's name, and the types of its arguments."""
-    for name in ("__name__", "__qualname__", "__annotations__", "__module__", "__wrapped__"):
-        setattr(wrapper, name, function if name == "__wrapped__" else getattr(function, name))
-    wrapper.__dict__.update(function.__dict__)
 
 
 STEPS: dict[str, Callable[[Path], None]] = {
     # of the command
     "received": lambda file: after(orders, "receive", file),  # its row is committed, nothing else
-    "sent": lambda file: after(decisions, "_send_update", file),  # answered; the command has told nobody
+    "sent": lambda file: after(decisions, "_send_update", file),  # answered; the command has printed nothing
     "in transaction": lambda file: after(key_orders, "revoke", file),  # used and done, not committed
-    "committed": lambda file: after(orders, "carry_out", file),  # done; the command has told nobody
+    "committed": lambda file: after(orders, "carry_out", file),  # done; the command has printed nothing
     # of the worker
     "used": lambda file: after(WorkflowMessageActivities, "use_order", file),  # committed, not reported
     "recorded": lambda file: after(IncidentActivities, "record_decision", file),  # committed, not reported

@@ -54,8 +54,7 @@ class KilledStack:
         )
 
     def decide(self, step: str, incident_id: str, order_id: str) -> CommandResult:
-        why = ("--reason", "killed on purpose", "--order-id", order_id, "--timeout", "60")
-        return self.command(step, "incidents", "decide", incident_id, "dismiss", *why)
+        return self.command(step, *_decide_words(incident_id, order_id))
 
     def start_worker(self, step: str) -> None:
         """Start a worker that kills itself at this step while the file is there."""

@@ -132,7 +132,7 @@ def _check_records(report: Report, world: World, run: OutageRun, key_pairs: KeyP
 def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
     """Measure a full disk in a process that has a small one of its own.
 
-    Where the kernel allows none, the refused writes stand for it, which are measured anyway.
+    Where the kernel allows none, the writes that it refuses (`writes_refused`), measured anyway, are all that is shown.
     """
     report = Report("disk_full")
     seconds = (f"--grace={limits.grace}", f"--commit-timeout={limits.commit_timeout}", f"--length={limits.length}")
@@ -140,7 +140,7 @@ def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
     proof = [sys.executable, "-m", "proofs.load.outages", "--database=sqlite", "--kind=disk_full"]
     done = sqlite_outages.with_small_disk([*proof, *options])
     if done is None:
-        report.figure("a disk of its own", "not allowed here; the refused writes stand for it")
+        report.figure("a disk of its own", "not allowed here; see writes_refused")
     else:
         report.same("exit status on a small disk", done.returncode, 0)
     return report

@@ -27,7 +27,7 @@ from proofs.load.report import Report, percentile
 from proofs.load.servers import LOAD_APP, Server, serving
 
 SERVERS = ("starlette", "starlette", "flask", "flask")
-LIMIT = 1.0  # seconds: invariant 4
+LIMIT = 1.0  # seconds in which a revoked key pair must be refused everywhere
 _USUAL = 0.4  # seconds: the feed is read four times a second
 CONNECTIONS = 2  # to each process
 _WARM_UP = 20  # responses of each process before the key pair is revoked

@@ -1,19 +1,18 @@
 """Ways in which a SQLite file goes away under a running server, each real, each undone at the end of its block."""
 
-import fcntl
 import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from support.paths import TESTS
 from support.world import World
 
+from proofs.faults import resource_faults
 from proofs.load.servers import Server
 
 _DISK = 16  # MiB of the small disk: room for the database and its log, quickly filled
@@ -41,16 +40,14 @@ def folder_moved(world: World, _server: Server) -> Iterator[None]:
 @contextmanager
 def database_locked(world: World, _server: Server) -> Iterator[None]:
     """Be another process that writes and doesn't end, such as a tool that knows nothing of the lock file."""
-    with closing(sqlite3.connect(world.folder / "octy.db", isolation_level=None)) as connection:
-        connection.execute("BEGIN EXCLUSIVE").close()
-        yield  # closing rolls back
+    with resource_faults.foreign_write_lock(world.folder):
+        yield
 
 
 @contextmanager
 def lock_file_held(world: World, _server: Server) -> Iterator[None]:
     """Be another process of ours that stopped in the middle of a transaction."""
-    with (world.folder / "octy.db.lock-file").open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with resource_faults.lock_file_held(world.folder):
         yield
 
 
