@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.migration import MigrationContext
 
+_HEAD = "head"  # Alembic's name of the newest revision
 _MAX_DIFFERENCES = 5  # in an error text
 
 
-def upgrade(database: Database, revision: str = "head") -> str | None:
-    """Migrate the database to `revision`, in one transaction; return its revision before, None if it had no tables.
+def upgrade(database: Database) -> str | None:
+    """Migrate the database to this release, in one transaction; return its revision before, None if it had no tables.
 
     Of two processes that do this at the same time the second waits, and finds it done. Raises SchemaError, with what
     to do, when this release can't migrate from that revision, or when tables with these names are not Octy's.
@@ -45,16 +46,15 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
             check_foreign_tables(connection, database.backend)
             found = _context(connection).get_current_revision()
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            command.upgrade(config, _HEAD)
             database.backend.add_lock_rows(connection)
             _record_compatibility(connection, config)
             return found
     except CommandError as error:
-        if revision == "head":
-            with suppress(SchemaError):
-                check_schema(database)
-                return read_schema_version(database)  # migrated by a newer, compatible release: nothing to do
-        raise _unknown_revision(read_schema_version(database), revision, error) from error
+        with suppress(SchemaError):
+            check_schema(database)
+            return read_schema_version(database)  # migrated by a newer, compatible release: nothing to do
+        raise _unknown_revision(read_schema_version(database), _HEAD, error) from error
 
 
 def downgrade(database: Database, revision: str = "-1") -> str | None:
