@@ -117,7 +117,8 @@ def test_order_is_received_and_used_once_an_hour_later(office: Office) -> None:
     assert "was used already" in refusal(office.use, order, by="run-2")
     with office.world.database.read_session() as session:
         entries = list(audit.entries(session, subject=SUBJECT))
-        assert verify_chain(audit.entries(session)).entries == audit.count(session)
+        verified = verify_chain(audit.entries(session)).entries
+    assert office.world.rows("SELECT COUNT(*) FROM audit_entry") == [(verified,)]
     assert [(entry.action, entry.actor, entry.order_id) for entry in entries] == [
         ("order.received", "ada", order.order_id),
         ("order.used", "ada", order.order_id),

@@ -81,6 +81,19 @@ def test_checkpoints_of_two_workers_continue_each_other(world: World, rig: Rig) 
         assert sorted(repository.saved_checkpoints(session)) == sorted([*rig.lines, *other.lines])
 
 
+def test_checkpoint_that_another_worker_takes_in_the_same_moment_is_not_taken_again(world: World, rig: Rig) -> None:
+    other = Rig(world)
+
+    def clock() -> float:
+        if not other.lines:  # this writer has seen that one is due
+            other.take_after(0)
+        return NOW
+
+    writer = CheckpointWriter(world.database, KEYS, INSTALLATION, clock, write=rig.lines.append)
+    assert writer.take_if_due() is None
+    assert (len(rig.lines), len(other.lines)) == (0, 1)
+
+
 def test_checkpoints_continue_after_a_rotation_of_keys(world: World, rig: Rig) -> None:
     rig.append()
     rig.take_after(0)

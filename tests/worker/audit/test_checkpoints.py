@@ -64,7 +64,7 @@ def test_all_checkpoints_of_several_logs_are_merged() -> None:
     assert seqs(["started", LINES[0], "noise", LINES[1], LINES[1], LINES[2]]) == [10, 20, 30]
     assert seqs(LINES[2:]) == [30, 40]  # a log that was rotated
     assert seqs([LINES[1], LINES[3], LINES[0], LINES[2]]) == [10, 20, 30, 40]  # of two workers
-    assert seqs([f"10.0.0.9 GET /?{LINES[0]}", f"sshd: invalid user {LINES[0][:60]}"]) == []  # what strangers sent
+    assert seqs([f"10.0.0.9 GET /?{LINES[0]}", f"sshd: invalid user {LINES[0][:60]}"]) == []  # sent by clients
 
 
 def forked() -> str:

@@ -72,6 +72,15 @@ def test_erased_details_of_a_subject_leave_the_chain_whole(world: World) -> None
     assert world.rows("SELECT COUNT(*) FROM audit_entry WHERE detail IS NULL AND salt IS NULL") == [(1,)]
 
 
+def test_only_details_about_one_order_are_erased_where_it_is_named(world: World) -> None:
+    with world.database.write_session() as session:
+        for order_id in ("order-1", "order-2"):
+            repository.append(session, "keys.revoke", actor="ada", subject="acme", order_id=order_id, detail={"a": 1})
+    with world.database.write_session() as session:
+        assert repository.erase_details(session, "acme", "order-2") == [2]
+    assert world.rows("SELECT seq FROM audit_entry WHERE detail IS NOT NULL") == [(1,)]
+
+
 def test_entries_of_more_than_one_part_are_read_in_order(world: World) -> None:
     append_many(world, 2001)
     assert verify(world) == 2001

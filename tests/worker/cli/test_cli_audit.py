@@ -240,7 +240,7 @@ def test_detail_that_was_erased_by_sql_is_found(world: World, octy: Octy) -> Non
     append(world, 5)
     with world.database.write_session() as session:
         erased = repository.erase_details(session, "subject-2")
-        repository.append(session, ERASED, actor="kim", subject="subject-2", detail={"details": len(erased)})
+        repository.append(session, ERASED, actor="kim", subject="subject-2", detail={"entries": erased, "orders": []})
     assert "the details of 1 were erased" in octy("audit", "verify").must().stdout
     change(
         world,

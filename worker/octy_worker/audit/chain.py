@@ -18,7 +18,7 @@ GENESIS = "0" * 64
 """The previous hash of the first entry."""
 SALT_BYTES = 32
 ERASED = "account.erased"
-"""The action of an entry about an erasure; its own detail has the fields of an `Erasure`, and `details`: how many."""
+"""The action of an entry about an erasure; its own detail has the fields of an `Erasure`."""
 
 
 class Entry(NamedTuple):
@@ -43,6 +43,10 @@ class Checkpoint:
 
     seq: int
     hash: str
+
+
+BEGINNING = Checkpoint(0, GENESIS)
+"""What the first entry continues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,6 @@ def next_entry(
     return entry._replace(hash=_hash(entry))
 
 
-BEGINNING = Checkpoint(0, GENESIS)
-"""What the first entry continues."""
-
-
 def verify_chain(
     entries: Iterable[Entry], checkpoints: Iterable[Checkpoint] = (), *, after: Checkpoint = BEGINNING
 ) -> ChainResult:
@@ -138,21 +138,12 @@ def verify_chain(
         if expected.get(entry.seq, entry.hash) != entry.hash:
             raise ChainError(entry.seq, "a checkpoint has another hash: this entry or an earlier one was rewritten")
         if entry.action == ERASED:
-            erasures += _erased_by(entry)
+            erasures += len(Erasure.of(entry).entries)
         proven = entry.seq if entry.seq in expected else proven
         last = Checkpoint(entry.seq, entry.hash)
     if expected and max(expected) > last.seq:
         raise ChainError(last.seq + 1, f"the end is missing: a checkpoint proves {max(expected)} entries")
     return ChainResult(last.seq, erased, erasures, last, proven)
-
-
-def _erased_by(entry: Entry) -> int:
-    """Return of how many entries the detail was erased; 0 for an entry that this system does not write."""
-    try:
-        details = json.loads(entry.detail or "{}")["details"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return details if type(details) is int and details > 0 else 0
 
 
 def _gap(found: int, before: int) -> str:

@@ -25,7 +25,7 @@ MARK = "octy-checkpoint: "
 """What a line begins with, as it is written."""
 
 # As it was written to stderr or into a mail, or what systemd or rsyslog kept of it under its own name, or of a unit's
-# stderr. It counts only there: other programs' lines can hold what strangers sent.
+# stderr. It counts only there: other programs' lines can hold what any client sent.
 _HEAD = r"(?:[A-Z][a-z]{2} +\d+ [\d:]+|\d[\d:.TZ+-]+) \S+ "
 _LINE = re.compile(
     rf"\s*(?:{_HEAD}(?:octy(?:\[\d+\])?: )?)?octy-checkpoint(?:\[\d+\])?: (?P<body>.*) (?P<signature>\S+)\s*"

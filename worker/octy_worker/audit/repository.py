@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, func, insert, update
+from sqlalchemy import ColumnElement, insert, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import RandomBytes, to_micros, utc
@@ -110,11 +110,6 @@ def read_entry(session: Session, seq: int) -> Entry | None:
     """Return one entry, or None."""
     row = session.get(AuditEntry, seq)
     return None if row is None else Entry(*(getattr(row, name) for name in Entry._fields))
-
-
-def count(session: Session) -> int:
-    """Return the number of entries."""
-    return session.exec(select(func.count()).select_from(AuditEntry)).one()
 
 
 def json_values(detail: Mapping[str, object]) -> dict[str, JsonValue]:

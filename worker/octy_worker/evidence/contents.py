@@ -37,7 +37,7 @@ def mails_json(report: IncidentReport) -> bytes:
 def attempts_csv(session: Session, incident: Incident) -> bytes:
     """Return the attempts in detail that are still kept, from the first failure of the incident on, until its end.
 
-    RFC 4180. What strangers sent may begin like a formula of a spreadsheet: such a cell begins with an apostrophe.
+    RFC 4180. What a client sent may begin like a formula of a spreadsheet: such a cell begins with an apostrophe.
     """
     which = [col(Attempt.public_key) == incident.public_key, col(Attempt.at) >= incident.first_at]
     if incident.closed_at is not None:

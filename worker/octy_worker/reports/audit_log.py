@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from octy_middleware.clock import EPOCH, to_micros
 from octy_middleware.db.models import AuditEntry
@@ -43,11 +43,6 @@ def list_audit(
     """Return entries that the filter lets through, newest first."""
     query = select(AuditEntry).where(*which.conditions()).order_by(col(AuditEntry.seq).desc())
     return tuple(_line(entry) for entry in session.exec(query.limit(limit).offset(offset)))
-
-
-def count_audit(session: Session, which: AuditFilter) -> int:
-    """Return how many entries the filter lets through."""
-    return session.exec(select(func.count()).select_from(AuditEntry).where(*which.conditions())).one()
 
 
 def _line(entry: AuditEntry) -> AuditLine:

@@ -68,7 +68,7 @@ def count_rows(session: Session, table: type[Table], *which: Any) -> int:
 def list_accounts(session: Session, *which: Any, limit: int | None = None, offset: int = 0) -> tuple[AccountLine, ...]:
     """Return accounts that fit these conditions, newest first."""
     live = _count_of_account(KeyPair.account_id, col(KeyPair.state) != KeyPairState.RETIRED)
-    unsettled = _count_of_account(Incident.account_id, col(Incident.closed_at).is_(None))
+    unsettled = _count_of_account(Incident.account_id, IS_OPEN)
     query = select(Account, live, unsettled).where(*which).order_by(col(Account.id).desc())
     rows = session.exec(query.limit(limit).offset(offset))
     return tuple(
@@ -140,8 +140,7 @@ def pair_of(session: Session, public_key: str) -> KeyPair:
 
 def open_incident_of(session: Session, pair_id: str) -> str | None:
     """Return the id of the key pair's open incident, or None."""
-    query = select(Incident.id).where(Incident.key_pair_id == pair_id, col(Incident.closed_at).is_(None))
-    return session.exec(query).first()
+    return session.exec(select(Incident.id).where(Incident.key_pair_id == pair_id, IS_OPEN)).first()
 
 
 def show_key(session: Session, public_key: str, now: float, *, limit: int | None = _SHOWN) -> KeyReport:
@@ -230,6 +229,14 @@ def find_incident(session: Session, text: str) -> str:
     if len(found) > 1 and wanted not in found:
         raise InvalidInputError(f"several incidents have ids that begin with {text[:60]!r} → give more of the id")
     return found[0]
+
+
+def incident_of(session: Session, incident_id: str) -> Incident:
+    """Return the incident of this complete id; raise InvalidInputError when there is none."""
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        raise InvalidInputError("no incident has this id → `octy incidents list --all` lists all")
+    return incident
 
 
 def show_incident(session: Session, incident_id: str) -> IncidentReport:

@@ -5,7 +5,6 @@ For metrics and `octy doctor`.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import aliased
@@ -16,6 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import AppProcess, Incident, IncidentAnswer, KeyPair, Mail, Regeneration, Webhook
 from octy_middleware.states import IncidentState, KeyPairState, MailState, RegenerationState, WebhookState
 from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
+from octy_worker.reports.queries import IS_OPEN, count_rows
 
 ALERT_LATE = 1200.0  # seconds: held for 15 minutes and joined for 5 at most
 STALLED = timedelta(minutes=10)  # a workflow acts within seconds; a doubled backoff and a restart fit in
@@ -62,39 +62,36 @@ def read_stalled_work(session: Session, now: float) -> StalledWork:
         incidents_stalled=_incidents_stalled(session, now),
         keys_refused=_keys_refused(session),
         keys_uncollected=_keys_uncollected(session, now),
-        mails_retrying=_backlog(session, Mail.created_at, now, *_mail_is_retrying(now)),
-        mails_refused=_number(session, Mail, Mail.state == MailState.FAILED, col(Mail.attempted_at) > utc(now) - _DAY),
-        webhooks_retrying=_backlog(
-            session,
-            Webhook.created_at,
-            now,
-            col(Webhook.state) == WebhookState.PENDING,
-            col(Webhook.delivery_attempts) > 0,
-            col(Webhook.created_at) < utc(now) - _WEBHOOK_RETRYING,
+        mails_retrying=_retrying(session, Mail, MailState.PENDING, _RETRYING, now),
+        mails_refused=count_rows(
+            session, Mail, Mail.state == MailState.FAILED, col(Mail.attempted_at) > utc(now) - _DAY
         ),
-        webhooks_failed=_number(
+        webhooks_retrying=_retrying(session, Webhook, WebhookState.PENDING, _WEBHOOK_RETRYING, now),
+        webhooks_failed=count_rows(
             session, Webhook, Webhook.state == WebhookState.FAILED, col(Webhook.created_at) > utc(now) - _GIVEN_UP
         ),
-        apps_failing=_number(session, AppProcess, col(AppProcess.failed_at) > utc(now) - _RECENT, _is_recent(now)),
-        apps_of_other_release=_number(session, AppProcess, AppProcess.release != __version__, _is_recent(now)),
+        apps_failing=count_rows(session, AppProcess, col(AppProcess.failed_at) > utc(now) - _RECENT, _is_recent(now)),
+        apps_of_other_release=count_rows(session, AppProcess, AppProcess.release != __version__, _is_recent(now)),
     )
 
 
 def count_waiting_for_staff(session: Session) -> int:
     """Return how many incidents wait for support staff."""
-    return _number(session, Incident, Incident.state == IncidentState.NEEDS_STAFF, col(Incident.closed_at).is_(None))
+    return count_rows(session, Incident, Incident.state == IncidentState.NEEDS_STAFF, IS_OPEN)
 
 
 def _is_recent(now: float) -> ColumnElement[bool]:
     return col(AppProcess.seen_at) > utc(now) - _RECENT
 
 
-def _mail_is_retrying(now: float) -> tuple[ColumnElement[bool], ...]:
-    return (
-        col(Mail.state) == MailState.PENDING,
-        col(Mail.delivery_attempts) > 0,
-        col(Mail.created_at) < utc(now) - _RETRYING,
-    )
+def _retrying(
+    session: Session, table: type[Mail | Webhook], pending: MailState | WebhookState, longer_than: timedelta, now: float
+) -> Backlog:
+    """Return those that were tried, are not delivered, and are older than this."""
+    waiting = (col(table.state) == pending, col(table.delivery_attempts) > 0)
+    late = col(table.created_at) < utc(now) - longer_than
+    count, oldest = session.exec(select(func.count(), func.min(table.created_at)).where(*waiting, late)).one()
+    return Backlog(count, _age(oldest, now))
 
 
 def _alerts_failed(session: Session) -> int:
@@ -120,7 +117,7 @@ def is_stalled(now: float) -> ColumnElement[bool]:
         .exists()
     )
     answered = col(IncidentAnswer.answered_at) < late
-    return col(Incident.closed_at).is_(None) & or_(
+    return IS_OPEN & or_(
         answered & col(Incident.state).in_(_MOVING), (col(Incident.state) == IncidentState.REGENERATING) & ended
     )
 
@@ -174,15 +171,6 @@ def _keys_uncollected(session: Session, now: float) -> int:
         )
     )
     return session.exec(query).one()
-
-
-def _number(session: Session, table: type, *where: Any) -> int:
-    return session.exec(select(func.count()).select_from(table).where(*where)).one()
-
-
-def _backlog(session: Session, since: Any, now: float, *where: ColumnElement[bool]) -> Backlog:
-    count, oldest = session.exec(select(func.count(), func.min(since)).where(*where)).one()
-    return Backlog(count, _age(oldest, now))
 
 
 def _age(at: datetime | None, now: float) -> float:

@@ -3,7 +3,7 @@
 When security mails follow to the new address, and who is notified, is in `octy_middleware.domain.accounts`.
 """
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from octy_middleware.addresses import normalize_mail_address
 from octy_middleware.clock import to_micros
@@ -14,7 +14,7 @@ from octy_worker.access.orders import Order
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import find_uncollected
 from octy_worker.errors import RefusedError
-from octy_worker.reports.queries import account_of
+from octy_worker.reports.queries import IS_OPEN, account_of
 from octy_worker.staff.acts import ContactAddress
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
@@ -70,8 +70,7 @@ def _append_to_open_incidents(session: Session, account: Account, staff: StaffCh
     detail: dict[str, object] = {"reason": staff.reason}
     if takes_effect_at is not None:
         detail["security_mails_follow_at"] = round(takes_effect_at.timestamp())
-    of_account = select(Incident.id).where(Incident.account_id == account.id, col(Incident.closed_at).is_(None))
-    for incident_id in session.exec(of_account).all():
+    for incident_id in session.exec(select(Incident.id).where(Incident.account_id == account.id, IS_OPEN)).all():
         incidents.append_event(
             session,
             incident_id,

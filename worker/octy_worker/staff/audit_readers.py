@@ -1,10 +1,12 @@
 """The readers of `audit_queries`."""
 
+from octy_middleware.db.models import AuditEntry
 from octy_middleware.domain.installation import read_installation_id
 from octy_worker.audit import checkpoints, repository
 from octy_worker.audit.log_verification import LogReport, verify_log
-from octy_worker.reports.audit_log import AuditFilter, count_audit, list_audit
+from octy_worker.reports.audit_log import AuditFilter, list_audit
 from octy_worker.reports.models import AuditLine
+from octy_worker.reports.queries import count_rows
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.audit_queries import AuditKeys, ListAudit, VerifyAudit
 from octy_worker.staff.context import StaffContext
@@ -16,14 +18,14 @@ def list_entries(context: StaffContext, wanted: ListAudit) -> Listed[AuditLine]:
     which = AuditFilter(wanted.subject, wanted.actor, wanted.action, wanted.since)
     with context.database.read_session() as session:
         found = list_audit(session, which, limit=wanted.limit, offset=wanted.offset)
-        return Listed(found, count_audit(session, which))
+        return Listed(found, count_rows(session, AuditEntry, *which.conditions()))
 
 
 def verify(context: StaffContext, wanted: VerifyAudit) -> LogReport:
     """Verify the whole log. `on_progress` of the context gets the numbers of verified and of all entries."""
     keys = public_keys(context, Nothing()).keys if wanted.keys is None else wanted.keys
     with context.database.read_session() as session:
-        total = repository.count(session)
+        total = count_rows(session, AuditEntry)
         return verify_log(
             repository.entries(session),
             [*repository.saved_checkpoints(session), *wanted.checkpoints] if keys else (),
