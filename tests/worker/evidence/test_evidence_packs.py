@@ -1,7 +1,7 @@
 """Evidence packs: what is in them, that they verify with public keys alone, and that no change stays unseen.
 
 Each change is made twice: as somebody does who has the pack only, and as somebody does who also has the installation's
-audit key and signs the changed pack anew. The second shows what each check is needed for beside the signature.
+audit key and signs the changed pack again. The second shows what each check is needed for beside the signature.
 """
 
 import csv
@@ -38,7 +38,7 @@ from octy_worker.audit.checkpoints import public_keys
 from octy_worker.crypto.ssh_certificates import CertificateAuthorities, RefusedSignatureError, Revocations
 from octy_worker.crypto.ssh_signatures import verify_signature
 from octy_worker.domain.account_erasure import erase_account
-from octy_worker.evidence import order_proofs, verification
+from octy_worker.evidence import order_proofs, reader, verification
 from octy_worker.evidence.grants import Grants
 from octy_worker.evidence.layout import (
     ATTEMPTS,
@@ -53,7 +53,7 @@ from octy_worker.evidence.layout import (
     SIGNATURE,
     TIMELINE,
 )
-from octy_worker.evidence.pack import order_record
+from octy_worker.evidence.pack import order_record, write_pack
 from octy_worker.evidence.reader import InvalidPackError
 from octy_worker.evidence.verification import EvidenceReport, verify_pack
 
@@ -124,7 +124,7 @@ def test_pack_has_no_secret_and_no_mail_address(rig: EvidenceRig) -> None:
         assert secret.encode() not in everything
 
 
-def test_text_of_strangers_is_harmless_in_page_and_spreadsheet(rig: EvidenceRig) -> None:
+def test_text_of_a_request_is_escaped_in_page_and_spreadsheet(rig: EvidenceRig) -> None:
     with rig.world.database.write() as connection:
         connection.exec_driver_sql("UPDATE attempt SET user_agent = '=cmd|calc', path = '/a,\"b\"'")
         connection.exec_driver_sql("UPDATE account SET reference = '<script>x</script>'")
@@ -132,6 +132,14 @@ def test_text_of_strangers_is_harmless_in_page_and_spreadsheet(rig: EvidenceRig)
     rows = list(csv.DictReader(io.StringIO(files[ATTEMPTS].decode())))
     assert (rows[0]["user_agent"], rows[0]["path"]) == ("'=cmd|calc", '/a,"b"')
     assert b"<script>" not in files[PAGE]
+
+
+def test_attempts_after_the_end_of_the_incident_are_left_out(rig: EvidenceRig) -> None:
+    rig.sql("UPDATE incident SET closed_at = first_at")
+    rig.sql("UPDATE attempt SET at = (SELECT first_at FROM incident)")
+    assert len(list(csv.DictReader(io.StringIO(unzip(rig.pack())[ATTEMPTS].decode())))) == 20
+    rig.sql("UPDATE incident SET closed_at = first_at - 1, first_at = first_at - 1")
+    assert unzip(rig.pack())[ATTEMPTS].splitlines()[1:] == []
 
 
 def erase(rig: EvidenceRig) -> None:
@@ -224,6 +232,11 @@ CHANGES: dict[str, tuple[Callable[[Files], None], str]] = {
     "an order's time": (OTHER_TIME, "the audit log has another receipt of it"),
     "an order's subject": (edit(ORDERS, lambda orders: orders[1].update(subject="other")), "is about something else"),
     "an order's factor": (edit(ORDERS, lambda orders: orders[1].update(factor="other")), "with another factor"),
+    "an order's part": (edit(ORDERS, lambda orders: orders[1].update(part_of="x")), "that it is a part of is missing"),
+    "an order that was never received": (
+        edit(ORDERS, lambda orders: orders.append({**orders[1], "id": "x", "body": ""})),
+        "the audit log has no receipt of it",
+    ),
     "an order's factor, without its receipt's detail": (other_factor, "was not registered by ada"),
     "an order is left out": (
         edit(ORDERS, lambda orders: orders.pop(0)),
@@ -251,14 +264,16 @@ def test_changed_file_is_found_by_the_manifest(made: tuple[EvidenceRig, bytes], 
 
 
 @pytest.mark.parametrize("name", [name for name, (_, said) in CHANGES.items() if said])
-def test_changed_file_is_found_although_the_manifest_is_signed_anew(made: tuple[EvidenceRig, bytes], name: str) -> None:
+def test_changed_file_is_found_although_the_manifest_is_signed_again(
+    made: tuple[EvidenceRig, bytes], name: str
+) -> None:
     rig, data = made
     change, expected = CHANGES[name]
     assert expected in broken(rig, rig.changed(data, change, signed=True))[1]
 
 
 @pytest.mark.parametrize("name", [name for name, (_, said) in CHANGES.items() if not said])
-def test_what_the_installation_vouches_for_passes_when_it_signs_anew(
+def test_what_the_installation_vouches_for_passes_when_it_signs_again(
     made: tuple[EvidenceRig, bytes], name: str
 ) -> None:
     """It says what the manifest's signature is needed for."""
@@ -320,6 +335,44 @@ def test_signed_manifest_without_subjects_is_refused(made: tuple[EvidenceRig, by
     assert broken(rig, zipped(files)) == (MANIFEST, "manifest.json: it lacks a field")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (rb'"octy-evidence-1"', b'"octy-evidence-2"', "its format is not octy-evidence-1"),
+        (rb'"mails.json"', b'"letters.json"', "it does not list the files of a pack"),
+    ],
+)
+def test_signed_manifest_of_another_kind_is_refused(
+    made: tuple[EvidenceRig, bytes], old: bytes, new: bytes, why: str
+) -> None:
+    rig, data = made
+    files = unzip(data)
+    changed = files[MANIFEST].replace(old, new)
+    files.update({MANIFEST: changed, SIGNATURE: rig.signer.sign(changed).encode()})
+    assert broken(rig, zipped(files)) == (MANIFEST, f"manifest.json: {why}")
+
+
+def test_pack_that_unpacks_to_more_than_a_pack_can_be_is_refused(
+    made: tuple[EvidenceRig, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, data = made
+    size = sum(map(len, unzip(data).values()))
+    monkeypatch.setattr(reader, "MAX_BYTES", size)
+    assert verify(rig, data).orders
+    monkeypatch.setattr(reader, "MAX_BYTES", size - 1)
+    assert "it is larger than a pack can be" in broken(rig, data)[1]
+
+
+def test_order_for_another_installation_is_found(made: tuple[EvidenceRig, bytes]) -> None:
+    """Its own checkpoints would show it too; they are left out."""
+    rig, data = made
+    files = {name: content for name, content in unzip(data).items() if name in FILES} | {CHECKPOINTS: b""}
+    origin = replace(rig.origin, installation="b" * 16)
+    other = write_pack(files, rig.incident, rig.signer, origin, rig.now, subjects=[rig.incident])
+    file, said = broken(rig, other)
+    assert (file, "it is for another installation" in said) == (ORDERS, True), said
+
+
 def test_pack_of_other_keys_is_refused(made: tuple[EvidenceRig, bytes], tmp_path: Path) -> None:
     rig, data = made
     with pytest.raises(InvalidPackError, match=r"manifest\.json: its signature is wrong"):
@@ -352,10 +405,22 @@ def test_whatever_is_no_pack_is_refused_and_raises_nothing_else(made: tuple[Evid
         assert unzip(changed) == unzip(data)  # a byte of the ZIP format that does not count
 
 
-WRONG = (b"", b"{}", b"[]", b"[1]", b"[{}]", b"null", b'{"timeline": [1]}', b"[[1]]", b"\xff", b"[" * 100_000)
+WRONG = (
+    b"",
+    b"{}",
+    b"[]",
+    b"[1]",
+    b"[{}]",
+    b"null",
+    b'{"timeline": [1]}',
+    b'{"timeline": [{}]}',
+    b"[[1]]",
+    b"\xff",
+    b"[" * 100_000,
+)
 
 
-def test_values_of_other_types_are_refused_although_the_manifest_is_signed_anew(
+def test_values_of_other_types_are_refused_although_the_manifest_is_signed_again(
     made: tuple[EvidenceRig, bytes],
 ) -> None:
     rig, data = made
@@ -453,6 +518,17 @@ def test_grant_that_stands_in_the_log_again_counts_no_more(rig: EvidenceRig) -> 
             grants.has_role(person, Role.VIEWER, end)
 
 
+def test_grant_counts_only_after_the_use_of_its_order(rig: EvidenceRig) -> None:
+    with rig.world.database.read_session() as session:
+        entries = list(repository.entries(session))
+        orders = {row.id: order_record(row) for row in session.exec(select(StaffOrder))}
+    grants, end = Grants(entries, orders, {}), entries[-1]._replace(seq=len(entries) + 1)
+    with pytest.raises(RefusedSignatureError, match="granted ada a role or factor was not used before"):
+        grants.has_role("ada", Role.VIEWER, end)
+    with pytest.raises(RefusedSignatureError, match="nothing has granted eve a role"):
+        grants.has_role("eve", Role.VIEWER, end)
+
+
 def test_factor_needs_an_order_that_invites_its_owner(rig: EvidenceRig) -> None:
     rig.order("amy", Action.CHANGE_ROLE, "ada", {"role": "responder"})
     extended(rig, rig.add_passkey(rig.orders["staff.role"]))
@@ -478,7 +554,31 @@ def test_changes_of_role_and_state_by_orders_verify(rig: EvidenceRig) -> None:
     assert order_id in [order.id for order in verify(rig, rig.pack()).orders]
 
 
-# Orders by passkey, with four eyes, by break glass
+# Orders of many, by hardware key, by passkey, with four eyes, by break glass
+
+
+def test_part_of_an_order_of_many_is_verified_with_the_whole(rig: EvidenceRig) -> None:
+    fields = {"decision": "dismiss", "leaked": False, "incidents": [rig.incident]}
+    whole = rig.order("ada", Action.DECIDE_MANY, "", fields)
+    with rig.world.database.write_session() as session:
+        part = rig.receipts.add_part(session, whole, rig.incident, rig.now)
+        rig.receipts.use(session, part.order_id, part.action, part.subject, by="test", now=rig.now)
+    orders = {order.id: order for order in verify(rig, rig.pack()).orders}
+    assert (orders[part.order_id].action, orders[part.order_id].proof) == ("incident.decide", "certificate")
+    assert (orders[part.order_id].subject, orders[whole].subject) == (rig.incident, "")
+
+
+def test_order_by_a_hardware_key_that_verified_its_user_needs_no_second_factor(rig: EvidenceRig) -> None:
+    order_id = extended(rig, by_token(rig, flags=0x05))
+    [order] = [order for order in verify(rig, rig.pack()).orders if order.id == order_id]
+    assert (order.proof, order.factor) == ("certificate", "hardware-key")
+
+
+def by_token(rig: EvidenceRig, *, flags: int) -> Callable[[Order], Proof]:
+    """Return what signs orders of Ada by a FIDO token: 1, it was touched; 4, it has verified its user."""
+    token = SoftToken()
+    certificate = token.certificate(rig.keys.authority, after=int(rig.now) - 60, before=int(rig.now) + 3600)
+    return lambda order: Evidence(token.sign(certificate, order.to_bytes(), flags=flags), source=ADDRESS)
 
 
 def extended(rig: EvidenceRig, prove: Callable[[Order], Proof]) -> str:
@@ -509,7 +609,7 @@ PASSKEY_CHANGES: dict[str, tuple[Callable[[Files], None], str]] = {
 
 
 @pytest.mark.parametrize("name", PASSKEY_CHANGES)
-def test_changed_order_by_passkey_is_found_although_the_manifest_is_signed_anew(rig: EvidenceRig, name: str) -> None:
+def test_changed_order_by_passkey_is_found_although_the_manifest_is_signed_again(rig: EvidenceRig, name: str) -> None:
     sign = rig.add_passkey()
     extended(rig, sign)
     extended(rig, sign)
@@ -531,11 +631,15 @@ def test_passkey_of_another_site_is_refused(rig: EvidenceRig) -> None:
     assert "was made on another site" in said
 
 
+def digest(rig: EvidenceRig, order_id: str) -> dict[str, str]:
+    """Return the fields of an approval of this order."""
+    with rig.world.database.read_session() as session:
+        return {"digest": Order.from_bytes(session.get_one(StaffOrder, order_id).body.encode()).digest()}
+
+
 def test_approval_of_a_second_person_is_shown_and_verified(rig: EvidenceRig) -> None:
     decided = rig.orders["incident.decide"]
-    with rig.world.database.read_session() as session:
-        digest = Order.from_bytes(session.get_one(StaffOrder, decided).body.encode()).digest()
-    rig.order("amy", Action.APPROVE, decided, {"digest": digest})
+    rig.order("amy", Action.APPROVE, decided, digest(rig, decided))
     rig.order("amy", Action.APPROVE, rig.orders["staff.add"], {"digest": "0" * 64})  # of another content
     data = rig.pack()
     orders = {order.id: order for order in verify(rig, data).orders}
@@ -547,16 +651,12 @@ def test_approval_of_a_second_person_is_shown_and_verified(rig: EvidenceRig) -> 
 
 
 def test_approval_by_break_glass_unused_or_by_a_smaller_role_does_not_count(rig: EvidenceRig) -> None:
-    def digest(order_id: str) -> dict[str, str]:
-        with rig.world.database.read_session() as session:
-            return {"digest": Order.from_bytes(session.get_one(StaffOrder, order_id).body.encode()).digest()}
-
     decided, added = rig.orders["incident.decide"], rig.orders["staff.add"]
-    rig.order("amy", Action.APPROVE, decided, digest(decided), lambda _order: BreakGlass())
-    rig.order("ada", Action.APPROVE, added, digest(added))
+    rig.order("amy", Action.APPROVE, decided, digest(rig, decided), lambda _order: BreakGlass())
+    rig.order("ada", Action.APPROVE, added, digest(rig, added))
     rig.now += 60
     unused = Order(
-        uuid7(rig.now), INSTALLATION, Action.APPROVE, decided, digest(decided), "by phone", "amy", int(rig.now)
+        uuid7(rig.now), INSTALLATION, Action.APPROVE, decided, digest(rig, decided), "by phone", "amy", int(rig.now)
     )
     with rig.world.database.write_session() as session:
         rig.receipts.receive(session, unused.to_bytes(), rig.sign(unused), rig.now)
@@ -574,7 +674,7 @@ def test_order_by_break_glass_is_shown_as_unproven(rig: EvidenceRig) -> None:
 # Orders that were received by somebody who has the keys of the host, and a receipt of their own
 
 
-def by_nobodys_grant(rig: EvidenceRig, _patch: pytest.MonkeyPatch) -> None:
+def by_a_grant_without_an_order(rig: EvidenceRig, _patch: pytest.MonkeyPatch) -> None:
     rig.add_member("kim", Role.ADMIN, BOOTSTRAP)
     rig.order("kim", Action.EXTEND, rig.incident, {"days": 3})
 
@@ -585,18 +685,15 @@ def by_a_small_role(rig: EvidenceRig, patch: pytest.MonkeyPatch) -> None:
 
 
 def by_an_untouched_token(rig: EvidenceRig, patch: pytest.MonkeyPatch) -> None:
-    token = SoftToken()
-    certificate = token.certificate(rig.keys.authority, after=int(rig.now) - 60, before=int(rig.now) + 3600)
-
     def believing(*values: object, **options: object) -> object:
         return replace(verify_signature(*values, **options), user_verified=True)  # type: ignore[arg-type]
 
     patch.setattr(proofs, "verify_signature", believing)
-    extended(rig, lambda order: Evidence(token.sign(certificate, order.to_bytes(), flags=0x01), source=ADDRESS))
+    extended(rig, by_token(rig, flags=0x01))
 
 
 FORGED = {
-    "role without an order": (by_nobodys_grant, "kim was granted a role or factor without an order"),
+    "role without an order": (by_a_grant_without_an_order, "kim was granted a role or factor without an order"),
     "role too small": (by_a_small_role, "ada did not have the role for it"),
     "no second factor": (by_an_untouched_token, "its key did not verify its user"),
 }
