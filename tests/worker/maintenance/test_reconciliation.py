@@ -323,7 +323,7 @@ def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, 
         now=time.time(),
     )
     changed = Amendment(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", order_id="c-1")
-    amend_answer(world.database, incident_id, changed, time.time())
+    in_session(world.database, amend_answer, incident_id, changed, time.time())
     messages(world)
     add_dead_letter(world, "incident_changed", incident_id)
     assert reconcile(world, FakeTemporal()) == Findings(checked=1, resent=1)

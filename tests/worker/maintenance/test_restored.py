@@ -33,6 +33,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.models import METADATA, KeyPair
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer, KeyPairCause
@@ -40,7 +41,7 @@ from octy_worker.cli import db_restored
 from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.restored_backup import check_restored_backup
 from octy_worker.domain import incidents, regenerations
-from octy_worker.domain.job_lease import read_job
+from octy_worker.domain.job_lease import JobLease, read_job
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
 from octy_worker.maintenance.restored.audit_log import erased_accounts, revoked_keys
@@ -55,7 +56,14 @@ from octy_worker.maintenance.restored.known import (
     regeneration_of,
 )
 from octy_worker.staff import key_orders
-from octy_worker.staff.restore import RestoredBackup
+from octy_worker.staff.restore import (
+    RestoredBackup,
+    RestoreOptions,
+    RestoreReport,
+    erase_again,
+    repair_from_temporal,
+)
+from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import connect
 from octy_workflows.messages import (
     IncidentFacts,
@@ -592,25 +600,25 @@ def test_forged_workflows_are_listed_and_change_nothing(
 
 
 class FakeHistories(Histories):
-    """Histories of one regeneration whose keys were collected, and of a workflow without a row."""
+    """Histories of one regeneration, by its runs, and of a workflow without a row."""
 
-    def __init__(self, found: KnownRegeneration, *, dies: bool) -> None:
-        self._known = found
+    def __init__(self, *runs: KnownRegeneration, dies: bool) -> None:
+        self._runs = {str(number): run for number, run in enumerate(runs)}
         self._dies = dies
         self._installation = "i"
 
     async def executions(self, kind: Subject, *, running: bool, limit: int | None = None) -> AsyncIterator[Execution]:
         if running and kind is Subject.REGENERATION:
-            for subject_id in (self._known.id, uuid7(time.time())):
-                yield Execution(kind, subject_id, "run", True, datetime.now(UTC), 0.0)
+            subjects = {**{run_id: run.id for run_id, run in self._runs.items()}, "x": uuid7(time.time())}
+            for run_id, subject_id in subjects.items():
+                yield Execution(kind, subject_id, run_id, True, datetime.now(UTC), 0.0)
 
     async def regeneration(self, execution: Execution) -> KnownRegeneration:
-        if execution.subject_id == self._known.id:
-            return self._known
-        return known(id=execution.subject_id, running=False, ending="superseded")
+        superseded = known(id=execution.subject_id, running=False, ending="superseded")
+        return self._runs.get(execution.run_id, superseded)
 
     async def terminate(self, execution: Execution, why: str) -> None:
-        assert execution.subject_id != self._known.id
+        assert execution.run_id not in self._runs
         assert why
         if self._dies:
             raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
@@ -635,30 +643,75 @@ def test_workflow_that_has_ended_is_no_error_when_it_is_terminated_but_an_outage
         assert asyncio.run(Histories(client, "i").terminate(lost, "x")) is None  # type: ignore[arg-type, func-returns-value]
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World) -> None:
-    """It wrote an audit line for each retired key pair at once; the doctor sees the result of a complete run only."""
-    keys = world.register()
+def leaked_and_collected(world: World, keys: Keys) -> KnownRegeneration:
+    """Order new keys, and return what Temporal knows of it: a leak was reported, and the keys were collected."""
     regeneration, pair_id = ordered(world, keys, issued=False)
-    fact = known(
+    return known(
         id=regeneration, account_id=keys.account_id, old_pair_id=pair_id, leaked=True, collected_at=1e9, running=False
     )
-    told: list[str] = []
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_dry_run_lists_a_key_pair_once_and_terminates_nothing(world: World) -> None:
+    keys = world.register()
+    histories = FakeHistories(leaked_and_collected(world, keys), dies=True)
+    options = RestoreOptions("ada", "a disk was lost", (keys.public_key,), dry=True, trust=False)
+    before = world.everything()
+    report = asyncio.run(RestoredBackup(world.database, histories, options, time.time).go())
+    assert (report.cut, report.terminated) == ([keys.public_key], 1)
+    assert world.everything() == before
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_dry_run_lists_the_accounts_that_can_be_erased_again(world: World) -> None:
+    keys, report = world.register(), RestoreReport()
+    change(world, "UPDATE regeneration SET finished_at = 1, state = 'done'")
+    change(world, "UPDATE key_pair SET state = 'retired'")
+    options = RestoreOptions("ada", "a disk was lost", (), dry=True, trust=False, erased=(keys.account_id,))
+    before = world.everything()
+    erase_again(world.database, options, report, time.time())
+    assert (report.erased, report.not_erased) == ([keys.account_id], [])
+    assert world.everything() == before
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_repair_needs_an_installation_id(world: World) -> None:
+    change(world, "DELETE FROM installation")
+    options = RestoreOptions("ada", "a disk was lost", (), dry=False, trust=False)
+    place = TemporalAccess.from_environment({"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:9"})
+    with pytest.raises(ConfigurationError, match="the database has no installation id yet"):
+        asyncio.run(repair_from_temporal(world.database, place, options, time.time))
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_killed_repair_is_resumed_and_still_lists_lost_keys(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """It wrote an audit line for each retired key pair at once; the doctor sees the result of a complete run only."""
+    keys = world.register()
+    collected = leaked_and_collected(world, keys)
+    first = replace(collected, collected_at=None)  # it was started again: two runs
 
     def run(*, dies: bool) -> RestoredBackup:
-        histories = FakeHistories(fact, dies=dies)
-        return RestoredBackup(world.database, histories, time.time, actor="ada", reason="b", tell_cut=told.append)
+        histories = FakeHistories(first, replace(collected, leaked=False), dies=dies)
+        options = RestoreOptions("ada", "a disk was lost", (), dry=False, trust=False)
+        return RestoredBackup(world.database, histories, options, time.time)
+
+    def told() -> list[str]:
+        return revoked_keys(capsys.readouterr().err.splitlines())
 
     with pytest.raises(RPCError):
         asyncio.run(run(dies=True).go())
-    assert (told, read_job(world.database, JOB)) == ([keys.public_key], None)
+    assert (told(), read_job(world.database, JOB)) == ([keys.public_key], None)
     for _ in range(2):
         report = asyncio.run(run(dies=False).go())
         assert (report.cut, report.updated, [one.account for one in report.lost_keys]) == ([], 0, ["acme"])
-    assert told == [keys.public_key]
+    assert told() == []
     state = read_job(world.database, JOB)
     assert state is not None
     assert state.finished_at is not None
+
+    assert JobLease(world.database, JOB, time.time).take() is not None  # another run ends at this very moment
+    asyncio.run(run(dies=False).go())
+    assert read_job(world.database, JOB) == state
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -689,6 +742,8 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_not_taken_for_a_res
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE regeneration SET state = 'abandoned' WHERE state = 'superseded'")
     assert restored("--dry-run").must(0).json["unproven"] == []
+    elsewhere = restored("--dry-run", OCTY_TEMPORAL_NAMESPACE="elsewhere").must(4)
+    assert "Temporal: Namespace elsewhere is not found" in elsewhere.stderr
     copy = world.folder / "copy.db"
     Backup.copy(world.folder / "octy.db", copy)
     copied = world.worker_settings(temporal_address=temporal.address).model_copy(

@@ -74,7 +74,7 @@ def close(world: World, incident_id: str, resolution: Resolution) -> None:
 
 
 def change(world: World, incident_id: str, amendment: Amendment) -> AmendmentResult:
-    return amend_answer(world.database, incident_id, amendment, NOW)
+    return in_session(world.database, amend_answer, incident_id, amendment, NOW)
 
 
 def refused(world: World, incident_id: str, amendment: Amendment) -> str:
@@ -252,9 +252,6 @@ def test_leak_reported_by_an_amendment_retires_the_old_key_pair_at_once(file: Wo
         (Answer.NOT_US, False, REGENERATE, "this is the current answer already"),
         (Answer.NOT_US, True, LEAKED, "this is the current answer already"),
         (Answer.IT_WAS_US, False, DISMISS, "this is the current answer already"),
-        (Answer.NOT_US, False, replace(DISMISS, actor="customer"), "actor must be a staff id"),
-        (Answer.NOT_US, False, replace(DISMISS, reason=" "), "a reason is needed"),
-        (Answer.NOT_US, False, replace(DISMISS, order_id="a b"), "order_id must be"),
     ],
 )
 def test_amendment_that_is_not_possible_is_refused_without_effect(

@@ -15,6 +15,7 @@ from octy_worker.access.orders import InvalidOrderError, Order, is_order_id
 from octy_worker.access.roles import Action
 from octy_worker.cli import alerts, incidents_bulk
 from octy_worker.domain.incidents import answer_incident
+from octy_worker.errors import RefusedError, UnavailableError
 from octy_worker.staff.bulk_decisions import decide_each, open_since
 from octy_worker.staff.outputs import DecisionResult, DecisionStatus
 
@@ -29,14 +30,6 @@ def octy(world: World):
     return octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
 
 
-class RefusedError(Exception):
-    pass
-
-
-class AwayError(Exception):
-    pass
-
-
 def decided(ids, faults):
     asked = []
 
@@ -45,7 +38,7 @@ def decided(ids, faults):
         if incident_id in faults:
             raise faults[incident_id]
 
-    return list(decide_each(ids, decide, refused=RefusedError, unavailable=AwayError)), asked
+    return list(decide_each(ids, decide)), asked
 
 
 def test_bulk_decision_refused_for_one_incident_continues_with_the_others():
@@ -59,7 +52,7 @@ def test_bulk_decision_refused_for_one_incident_continues_with_the_others():
 
 
 def test_bulk_decision_stops_when_temporal_does_not_respond():
-    results, asked = decided(["a", "b", "c"], {"b": AwayError("no worker")})
+    results, asked = decided(["a", "b", "c"], {"b": UnavailableError("no worker")})
     assert [result.end for result in results] == [
         DecisionStatus.DECIDED,
         DecisionStatus.UNAVAILABLE,

@@ -19,7 +19,8 @@ from octy_worker.crypto.ssh_certificates import read_unverified
 from octy_worker.crypto.ssh_signer import Signer
 from octy_worker.dev.processes import free_port
 from octy_worker.errors import CommandError, RefusedError, UnavailableError
-from octy_worker.staff.acts import RELEASE_ALERTS, NoFields
+from octy_worker.staff.acts import RELEASE_ALERTS
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff_api.wire import InstallationInfo, Nonce, Nothing
 from octy_worker.staff_client.api_client import ApiClient, NoAnswerError
 from octy_worker.staff_client.login import log_in

@@ -200,9 +200,9 @@ def test_amendment_is_one_event_without_staff_names(world: World, case: tuple[Ke
         world.database, incidents.answer_incident, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW
     )
     for amendment in (Amendment(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED):
-        amend_answer(world.database, incident_id, amendment, NOW + 1)
+        in_session(world.database, amend_answer, incident_id, amendment, NOW + 1)
     with pytest.raises(RefusedError, match="this change was made before"):
-        amend_answer(world.database, incident_id, LEAKED, NOW + 1)
+        in_session(world.database, amend_answer, incident_id, LEAKED, NOW + 1)
     said = [(data["answer"], data["leaked"], data["by"]) for event, data in told(world) if event == "incident.answered"]
     assert said[0] == ("not_us", False, "customer")
     assert sorted(said[1:]) == [("it_was_us", False, "staff"), ("not_us", True, "staff")]

@@ -13,8 +13,8 @@ from octy_worker.cli.options import Account, Actor, AsJson, Limit, ListPage, Ord
 from octy_worker.cli.output import confirm, print_json, print_list, print_omitted, print_page, print_result
 from octy_worker.cli.views import accounts as view
 from octy_worker.errors import UsageError
-from octy_worker.staff.acts import ADD_ACCOUNT, CHANGE_ACCOUNT, ERASE, ContactAddress, NewAccount, NoFields
-from octy_worker.staff.operations import Desk
+from octy_worker.staff.acts import ADD_ACCOUNT, CHANGE_ACCOUNT, ERASE, ContactAddress, NewAccount
+from octy_worker.staff.operations import Desk, NoFields
 from octy_worker.staff.queries import (
     FIND_ACCOUNT,
     LIST_ACCOUNTS,

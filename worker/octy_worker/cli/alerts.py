@@ -7,8 +7,8 @@ from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, OrderId, Reason
 from octy_worker.cli.output import format_time, print_json, print_lines, print_result
 from octy_worker.formatting import format_duration
-from octy_worker.staff.acts import RELEASE_ALERTS, NoFields
-from octy_worker.staff.operations import Nothing
+from octy_worker.staff.acts import RELEASE_ALERTS
+from octy_worker.staff.operations import NoFields, Nothing
 from octy_worker.staff.queries import HELD_ALERTS
 
 HELD_JSON = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"

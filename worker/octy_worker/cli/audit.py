@@ -18,9 +18,9 @@ from octy_worker.cli.output import print_json, print_lines, print_list, print_re
 from octy_worker.errors import CommandError, UsageError
 from octy_worker.private_files import new_private_file
 from octy_worker.reports.models import AuditLine
-from octy_worker.staff.acts import EXPORT, Export
+from octy_worker.staff.acts import EXPORT
 from octy_worker.staff.audit_queries import AUDIT_KEYS, LIST_AUDIT, ListAudit
-from octy_worker.staff.operations import Nothing
+from octy_worker.staff.operations import NoFields, Nothing
 from octy_worker.staff.queries import FIND_INCIDENT, IncidentRef
 
 EXPORT_JSON = "incident_id, file, bytes, sha256, actor"
@@ -89,7 +89,7 @@ def export(
     with open_order_desk(context, actor, order_id) as desk:
         incident_id = desk.read(FIND_INCIDENT, IncidentRef(incident)).incident_id
         with report_unwritable(out), new_private_file(out) as file:
-            pack = desk.order(EXPORT, incident_id, Export(), reason)
+            pack = desk.order(EXPORT, incident_id, NoFields(), reason)
             content = base64.b64decode(pack.content)
             if hashlib.sha256(content).hexdigest() != pack.sha256:
                 raise CommandError("the pack was damaged on its way", _AGAIN)

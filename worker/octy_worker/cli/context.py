@@ -14,6 +14,7 @@ import typer
 from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema
 from octy_middleware.settings import Settings
+from octy_worker.access.proofs import BreakGlass, Unproven
 from octy_worker.cli.one_time_code import one_time_code
 from octy_worker.cli.variables import BREAK_GLASS, PASSKEY, Variables, variables_of
 from octy_worker.crypto.ssh_signer import find_signer
@@ -22,7 +23,7 @@ from octy_worker.settings import StaffSettings, TemporalAccess
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.context import StaffContext
 from octy_worker.staff.operations import Desk, ReadingDesk
-from octy_worker.staff.provers import CertifiedSigner, Operator, Prover, UnprovenActor
+from octy_worker.staff.provers import CertifiedSigner, Prover, UnsignedActor
 
 
 def database_url(variables: Variables) -> str:
@@ -97,9 +98,9 @@ def find_prover(context: typer.Context, staff: StaffContext, actor: str | None) 
     if PASSKEY in variables:
         raise UsageError("with --passkey an order waits at a staff API, and none is named", "name it by --server URL")
     if staff.settings(StaffSettings).staff_auth == "off":
-        return UnprovenActor(staff_actor(context, actor))
+        return UnsignedActor(staff_actor(context, actor), Unproven())
     if BREAK_GLASS in variables:
-        return Operator(staff_actor(context, actor))
+        return UnsignedActor(staff_actor(context, actor), BreakGlass())
     if variables.get("OCTY_STAFF_KEY_FILE"):
         signer = find_signer(variables["OCTY_STAFF_KEY_FILE"])
         return CertifiedSigner(signer, signer.handle(actor or ""), lambda: one_time_code(variables))

@@ -32,7 +32,8 @@ from octy_worker.cli.output import (
 )
 from octy_worker.cli.views import key_delivery as delivery_view
 from octy_worker.cli.views import keys as view
-from octy_worker.staff.acts import REGENERATE, REVOKE, NewKeys, NoFields
+from octy_worker.staff.acts import REGENERATE, REVOKE, NewKeys
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.outputs import RevocationResult
 from octy_worker.staff.queries import FIND_ACCOUNT, LIST_KEYS, SHOW_KEY, AccountRef, ListKeys, ShowKey
 

@@ -12,7 +12,8 @@ from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, OrderId, PageNumber, Reason, Yes
 from octy_worker.cli.output import confirm, print_lines, print_list, print_result, table
 from octy_worker.errors import UsageError
-from octy_worker.staff.acts import ACKNOWLEDGE, APPROVE, Approval, NoFields
+from octy_worker.staff.acts import ACKNOWLEDGE, APPROVE, Approval
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.queries import FIND_ORDER, LIST_ORDERS, ListOrders, OrderLine, OrderRef
 
 LIST_JSON = "orders[id, action, subject, actor, state, factor, received_at, ended_at, refusal], more, total"

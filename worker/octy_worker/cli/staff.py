@@ -24,9 +24,21 @@ from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.actor import login_name
-from octy_worker.staff.member_operations import ADD_STAFF, CHANGE_ROLE, DISABLE_STAFF, LIST_STAFF, RESET_FACTOR
-from octy_worker.staff.member_types import Granted, Invited, ListStaff, NewMember, NewRole, NoFields, StaffLine
+from octy_worker.staff.member_operations import (
+    ADD_STAFF,
+    CHANGE_ROLE,
+    DISABLE_STAFF,
+    LIST_STAFF,
+    RESET_FACTOR,
+    Granted,
+    Invited,
+    ListStaff,
+    NewMember,
+    NewRole,
+    StaffLine,
+)
 from octy_worker.staff.membership import Membership, Person
+from octy_worker.staff.operations import NoFields
 
 _Handle = Annotated[
     str, typer.Argument(metavar="HANDLE", help="The name in certificates (principal), orders and timelines.")

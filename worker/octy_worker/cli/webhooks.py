@@ -16,9 +16,9 @@ from octy_worker.staff.acts import (
     ROTATE_WEBHOOK_SECRET,
     SHOW_WEBHOOK_SECRET,
     TEST_WEBHOOK,
-    NoFields,
     Webhooks,
 )
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.queries import FIND_ACCOUNT, LIST_WEBHOOKS, AccountRef, ListWebhooks
 from octy_worker.webhooks.failures import BLOCKED, FailureReason, PostResult
 from octy_worker.webhooks.repository import WebhookLine

@@ -5,9 +5,10 @@ from octy_middleware.errors import InvalidInputError
 from octy_worker.access.orders import Order
 from octy_worker.domain.account_erasure import erase_account, erasure_obstacle, is_erased
 from octy_worker.errors import RefusedError
-from octy_worker.staff.acts import ErasedAccount, NoFields
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import NoFields
+from octy_worker.staff.outputs import ErasedAccount
 
 
 def erase(context: StaffContext, order: Order, _fields: NoFields) -> ErasedAccount:
@@ -25,7 +26,7 @@ def erase(context: StaffContext, order: Order, _fields: NoFields) -> ErasedAccou
         obstacle = erasure_obstacle(session, account)
         if obstacle:
             raise RefusedError(f"the account can't be erased: {obstacle}")
-        context.receipts.use(session, order.order_id, order.action, order.subject, by=order.order_id, now=now)
+        context.use(session, order)
         details = erase_account(
             session, account, actor=order.actor, reason=order.reason, now=now, order_id=order.order_id
         )

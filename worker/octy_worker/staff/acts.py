@@ -8,13 +8,15 @@ from typing import Any
 
 from octy_worker.access.roles import Action
 from octy_worker.staff.member_operations import MEMBER_ACTS
-from octy_worker.staff.operations import Act, Fields
+from octy_worker.staff.operations import Act, Fields, NoFields
 from octy_worker.staff.outputs import (
     AmendmentResult,
     Approved,
     BulkResult,
     ContactChangeResult,
     Done,
+    ErasedAccount,
+    EvidencePack,
     ImportOutput,
     NewLink,
     OrderedKeys,
@@ -94,11 +96,6 @@ class NewAnswer(Fields):
 
 
 @dataclass(frozen=True, slots=True)
-class NoFields(Fields):
-    """The order's subject says everything."""
-
-
-@dataclass(frozen=True, slots=True)
 class Import(Fields):
     """Fields of `keys.import`. `rows_sha256`: of the file's rows. `content`: the file in Base64; empty on the host."""
 
@@ -112,27 +109,6 @@ class Approval(Fields):
     """Fields of `order.approve`: the SHA-256 of the approved order's bytes, in hex."""
 
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Export(Fields):
-    """Fields of `audit.export`: none."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErasedAccount:
-    """Output of `accounts.erase`. `details`: entries of the audit log whose detail was erased."""
-
-    account_id: str
-    details: int
-
-
-@dataclass(frozen=True, slots=True)
-class EvidencePack:
-    """Output of `audit.export`: a ZIP file in Base64, and the hash of the file in hex."""
-
-    content: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +157,7 @@ class NewKeys(Fields):
 
 _STAFF = "octy_worker.staff"
 _DECISIONS = "octy_worker.staff.decisions"
-_REFUSED = f"{_DECISIONS}:record_refusal"
+_REFUSED = f"{_STAFF}.refusals:record_refusal"
 
 DECIDE = Act(Action.DECIDE, Decision, Done, f"{_DECISIONS}:decide", resumes=True, on_refusal=_REFUSED)
 """Subject: the incident's id."""
@@ -193,12 +169,9 @@ RESEND = Act(Action.RESEND, Resend, ResendResult, f"{_DECISIONS}:resend", resume
 """Subject: the incident's id."""
 RESEND_KEYS = Act(Action.RESEND_KEYS, Resend, NewLink, f"{_DECISIONS}:resend_keys", resumes=True, on_refusal=_REFUSED)
 """Subject: the regeneration's id."""
-EXPORT = Act(Action.EXPORT_AUDIT, Export, EvidencePack, "octy_worker.staff.audit_exports:export", for_author=True)
+EXPORT = Act(Action.EXPORT_AUDIT, NoFields, EvidencePack, f"{_STAFF}.audit_exports:export", for_author=True)
 """Subject: the incident's id."""
-_AMENDMENTS = f"{_STAFF}.amendments"
-AMEND = Act(
-    Action.AMEND, NewAnswer, AmendmentResult, f"{_AMENDMENTS}:amend", on_refusal=f"{_AMENDMENTS}:record_refusal"
-)
+AMEND = Act(Action.AMEND, NewAnswer, AmendmentResult, f"{_STAFF}.amendments:amend", on_refusal=_REFUSED)
 """Subject: the incident's id."""
 RELEASE_ALERTS = Act(Action.RELEASE_ALERTS, NoFields, ReleasedHold, f"{_STAFF}.alerts:release_alerts")
 """Subject: none."""

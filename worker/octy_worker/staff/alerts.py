@@ -3,13 +3,13 @@
 from octy_worker.access.orders import Order
 from octy_worker.errors import RefusedError
 from octy_worker.mail.alert_hold import release_hold
-from octy_worker.staff.acts import NoFields
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.outputs import ReleasedHold
 
 
-def release_alerts(context: StaffContext, order: Order, fields: NoFields) -> ReleasedHold:  # noqa: ARG001
+def release_alerts(context: StaffContext, order: Order, _fields: NoFields) -> ReleasedHold:
     """End the hold. Raises RefusedError when alerts are not held."""
     with context.database.write_session() as session:
         context.use(session, order)

@@ -11,30 +11,28 @@ and an amendment are serialized, and the later one sees the earlier one's result
 through the outbox.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import update
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
-from octy_middleware.clock import utc, uuid7
-from octy_middleware.db.database import Database
+from octy_middleware.clock import utc
 from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, KeyPair, Notice, Regeneration
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import Answer, KeyPairCause, KeyPairState, RegenerationState, Resolution
 from octy_worker.access.orders import Order
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import RefusedError
-from octy_worker.reports.queries import open_incident_of
-from octy_worker.staff.actor import login_name
+from octy_worker.reports.queries import incident_of, open_incident_of
 from octy_worker.staff.acts import NewAnswer
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import RefusedOrder
 from octy_worker.staff.outputs import AmendmentResult
-from octy_workflows.order_content import Choice, StaffDecision, actor_error, reason_error
+from octy_workflows.order_content import Choice
 
-_ANSWERS: dict[str, Answer] = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
+ANSWERS: dict[str, Answer] = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
+"""The answer that staff gives by a choice."""
+
+_COLLECTED = (RegenerationState.COLLECTED, RegenerationState.DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,97 +50,46 @@ class Amendment:
         """The new answer, as the audit log and the timeline record it."""
         return {"answer": str(self.answer), "leaked": self.leaked}
 
-    def fault(self) -> str | None:
-        """Return why this can't be stored, or None; the rules are those of decisions."""
-        return StaffDecision(Choice.DISMISS, self.actor, self.reason, order_id=self.order_id).error()
-
-
-def amend_answer(
-    database: Database,
-    incident_id: str,
-    amendment: Amendment,
-    now: float,
-    *,
-    use: Callable[[Session], None] = lambda _session: None,
-    keep: Callable[[Session, AmendmentResult], AmendmentResult] = lambda _session, result: result,
-) -> AmendmentResult:
-    """Change the answer of an existing incident. Raises RefusedError; then nothing was changed.
-
-    In this transaction `use` marks the order as used, and `keep` keeps the result with it, which a repeat reads.
-    """
-    fault = amendment.fault()
-    if fault is not None:
-        raise RefusedError(fault)
-    with database.write_session() as session:
-        incident = session.get_one(Incident, incident_id)
-        incident_answer = session.get_one(IncidentAnswer, incident_id)
-        closed = incident.closed_at is not None
-        use(session)
-        key = f"changed-{amendment.order_id}"
-        if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
-            raise RefusedError("this change was made before; nothing was changed")
-        _refuse(incident, incident_answer, amendment)
-        before = incident_answer.answer
-        _write(session, incident_answer, amendment, now)
-        changed = (
-            _in_closed(session, incident, amendment, now) if closed else _in_open(session, incident, amendment, now)
-        )
-        detail = {"was": before, **amendment.choice, "reason": amendment.reason}
-        incidents.append_event(
-            session,
-            incident_id,
-            key=key,
-            actor=amendment.actor,
-            what="answer_amended",
-            detail=detail,
-            now=now,
-        )
-        leaked = incident_answer.leaked or amendment.leaked
-        webhook_events.enqueue_incident_answered(
-            session.connection(), incident_id, now, answer=amendment.answer, leaked=leaked, by=amendment.actor
-        )
-        return keep(session, changed)
-
 
 def amend(context: StaffContext, order: Order, fields: NewAnswer) -> AmendmentResult:
-    """Change the answer and audit it. Raises RefusedError."""
-    amendment = Amendment(_ANSWERS[fields.answer], fields.leaked, order.actor, order.reason, order.order_id)
-    result = amend_answer(
-        context.database,
-        order.subject,
-        amendment,
-        context.clock(),
-        use=lambda session: context.use(session, order),
-        keep=lambda session, result: context.keep(session, order, result),
-    )
+    """Change the answer and audit it. Raises RefusedError, and InvalidInputError for an unknown incident."""
+    amendment = Amendment(ANSWERS[fields.answer], fields.leaked, order.actor, order.reason, order.order_id)
+    with context.database.write_session() as session:
+        context.use(session, order)
+        amended = context.keep(session, order, amend_answer(session, order.subject, amendment, context.clock()))
     facts = {"incident": order.subject, "order_id": order.order_id}
     record("answer_amended", order.actor, reason=order.reason, **amendment.choice, **facts)
-    return result
+    return amended
 
 
-def record_refusal(context: StaffContext, refused: RefusedOrder[NewAnswer]) -> None:
-    """Record a refused amendment in the incident's timeline and the system log, without invalid content."""
-    actor = login_name() if actor_error(refused.actor) else refused.actor
-    reason = None if reason_error(refused.reason) else refused.reason
-    choice: dict[str, str | bool] = {
-        "answer": str(_ANSWERS.get(refused.fields.answer, "")),
-        "leaked": refused.fields.leaked,
-    }
-    detail: dict[str, object] = {**choice, "why": refused.why, **({"reason": reason} if reason else {})}
-    now = context.clock()
-    with context.database.write_session() as session:
-        if session.get(Incident, refused.subject) is not None:
-            incidents.record_refused_decision(
-                session,
-                refused.subject,
-                decision_id=uuid7(now),
-                actor=actor,
-                detail=detail,
-                now=now,
-                what="change_refused",
-            )
-    facts = {"incident": refused.subject, "order_id": refused.order_id}
-    record("change_refused", actor, why=refused.why, reason=reason, **choice, **facts)
+def amend_answer(session: Session, incident_id: str, amendment: Amendment, now: float) -> AmendmentResult:
+    """Change the answer of an incident. Raises RefusedError or InvalidInputError; then the caller rolls back."""
+    incident = incident_of(session, incident_id)
+    incident_answer = session.get_one(IncidentAnswer, incident_id)
+    key = f"changed-{amendment.order_id}"
+    if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
+        raise RefusedError("this change was made before; nothing was changed")
+    _refuse(incident, incident_answer, amendment)
+    before, leaked = incident_answer.answer, incident_answer.leaked or amendment.leaked
+    incident_answer.answer, incident_answer.leaked = amendment.answer, leaked
+    incident_answer.answered_at, incident_answer.answered_by = utc(now), amendment.actor
+    incident_answer.decision_id = amendment.order_id
+    session.flush()
+    change = _in_open if incident.closed_at is None else _in_closed
+    changed = change(session, incident, amendment, now)
+    incidents.append_event(
+        session,
+        incident_id,
+        key=key,
+        actor=amendment.actor,
+        what="answer_amended",
+        detail={"was": before, **amendment.choice, "reason": amendment.reason},
+        now=now,
+    )
+    webhook_events.enqueue_incident_answered(
+        session.connection(), incident_id, now, answer=amendment.answer, leaked=leaked, by=amendment.actor
+    )
+    return changed
 
 
 def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amendment) -> None:
@@ -159,32 +106,6 @@ def _refuse(incident: Incident, incident_answer: IncidentAnswer, amendment: Amen
             "the incident ended with new keys, which the customer has collected → for other keys: octy keys regenerate "
             "--account … --reason …"
         )
-
-
-def _write(session: Session, incident_answer: IncidentAnswer, amendment: Amendment, now: float) -> None:
-    """Write the new answer, unless somebody else has changed the answer since it was read."""
-    same = (
-        col(IncidentAnswer.answer).is_(None)
-        if incident_answer.answer is None
-        else col(IncidentAnswer.answer).is_not(None)
-    )
-    written = session.connection().execute(
-        update(IncidentAnswer)
-        .where(
-            col(IncidentAnswer.incident_id) == incident_answer.incident_id,
-            col(IncidentAnswer.decision_id) == incident_answer.decision_id,
-            same,
-        )
-        .values(
-            answer=amendment.answer,
-            leaked=incident_answer.leaked or amendment.leaked,
-            answered_at=utc(now),
-            answered_by=amendment.actor,
-            decision_id=amendment.order_id,
-        )
-    )
-    if written.rowcount != 1:
-        raise RefusedError("somebody else has just answered → `octy incidents show` has the current answer")
 
 
 def _in_open(session: Session, incident: Incident, amendment: Amendment, now: float) -> AmendmentResult:
@@ -253,9 +174,6 @@ def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
         raise RefusedError("too late, the customer has collected the new keys; the old key pair ends after its overlap")
     outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     return regeneration.id
-
-
-_COLLECTED = (RegenerationState.COLLECTED, RegenerationState.DONE)
 
 
 def _needed_by_others(session: Session, incident: Incident, regeneration: Regeneration) -> bool:

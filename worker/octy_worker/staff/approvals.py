@@ -4,15 +4,19 @@ from octy_worker.access.break_glass import unacknowledged
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import Receipt
 from octy_worker.errors import RefusedError
-from octy_worker.staff.acts import ACTS, Approval, NoFields
+from octy_worker.staff.acts import ACTS, Approval
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.orders import carry_out
 from octy_worker.staff.outputs import Approved, Done
 
 
-def approve(context: StaffContext, order: Order, fields: Approval) -> Approved:  # noqa: ARG001  # the receipts read them
-    """Approve the order that waits, and carry it out, unless its output is for its author. Raises as its act does."""
+def approve(context: StaffContext, order: Order, _fields: Approval) -> Approved:
+    """Approve the order that waits, and carry it out, unless its output is for its author. Raises as its act does.
+
+    The digest is compared where the approval is received.
+    """
     approved = _approve_once(context, order)
     act = ACTS[approved.action]
     if not act.for_author:
@@ -32,7 +36,7 @@ def _approve_once(context: StaffContext, order: Order) -> Order:
     return approved
 
 
-def acknowledge(context: StaffContext, order: Order, fields: NoFields) -> Done:  # noqa: ARG001
+def acknowledge(context: StaffContext, order: Order, _fields: NoFields) -> Done:
     """Acknowledge an order by break glass. Raises RefusedError where there is nothing to acknowledge."""
     with context.database.write_session() as session:
         waiting = unacknowledged(session, context.receipts.has_right_code)

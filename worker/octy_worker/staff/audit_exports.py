@@ -3,24 +3,24 @@
 import base64
 import hashlib
 
-from octy_middleware.db.models import Incident
-from octy_middleware.errors import InvalidInputError
 from octy_worker.access.orders import Order
 from octy_worker.audit import repository as audit
 from octy_worker.audit.checkpoint_writer import CheckpointWriter
 from octy_worker.audit.checkpoints import AuditSigner
 from octy_worker.errors import RefusedError
 from octy_worker.evidence.pack import PackOrigin, make_pack
+from octy_worker.reports.queries import incident_of
 from octy_worker.settings import StaffSettings
-from octy_worker.staff.acts import EvidencePack, Export
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import NoFields
+from octy_worker.staff.outputs import EvidencePack
 
 EXPORTED = "audit.exported"
 """The action of the export's entry; its subject is the incident."""
 
 
-def export(context: StaffContext, order: Order, _fields: Export) -> EvidencePack:
+def export(context: StaffContext, order: Order, _fields: NoFields) -> EvidencePack:
     """Return the pack, up to a checkpoint that is taken now. One order makes one pack: a used one is refused.
 
     Raises RefusedError without keys that sign it, and InvalidInputError for an unknown incident.
@@ -32,8 +32,7 @@ def export(context: StaffContext, order: Order, _fields: Export) -> EvidencePack
         )
     now = context.clock()
     with context.database.write_session() as session:
-        if session.get(Incident, order.subject) is None:
-            raise InvalidInputError("no incident has this id → `octy incidents list --all` lists all")
+        incident_of(session, order.subject)
         context.use(session, order)
         audit.append(
             session, EXPORTED, actor=order.actor, subject=order.subject, order_id=order.order_id,

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import Incident, IncidentAnswer
+from octy_middleware.errors import InvalidInputError
 from octy_worker.access.orders import Order
 from octy_worker.access.receipts import Receipt
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
@@ -38,23 +39,17 @@ def decide_many(context: StaffContext, order: Order, fields: BulkDecision) -> Bu
         try:
             with context.database.write_session() as session:
                 part = context.receipts.add_part(session, order.order_id, incident_id, context.clock())
-        except RefusedSignatureError as error:
+            carry_out(context, DECIDE, Receipt(part))
+        except (RefusedSignatureError, InvalidInputError) as error:
             raise RefusedError(str(error)) from None
-        carry_out(context, DECIDE, Receipt(part))
 
-    for result in decide_each(fields.incidents, decide, refused=RefusedError, unavailable=UnavailableError):
+    for result in decide_each(fields.incidents, decide):
         results.append(result)
         context.on_progress(result)
     return BulkResult(tuple(results))
 
 
-def decide_each(
-    incident_ids: Iterable[str],
-    decide: Callable[[str], None],
-    *,
-    refused: type[Exception],
-    unavailable: type[Exception],
-) -> Iterator[DecisionResult]:
+def decide_each(incident_ids: Iterable[str], decide: Callable[[str], None]) -> Iterator[DecisionResult]:
     """Decide one after the other. A refusal does not stop the others; an unavailable service stops them."""
     stopped = ""
     for incident_id in dict.fromkeys(incident_ids):
@@ -63,9 +58,9 @@ def decide_each(
             continue
         try:
             decide(incident_id)
-        except refused as error:
+        except RefusedError as error:
             yield DecisionResult(incident_id, DecisionStatus.REFUSED, str(error))
-        except unavailable as error:
+        except UnavailableError as error:
             stopped = str(error)
             yield DecisionResult(incident_id, DecisionStatus.UNAVAILABLE, stopped)
         else:

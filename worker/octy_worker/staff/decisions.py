@@ -10,29 +10,28 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from sqlmodel import Session
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Incident
-from octy_worker.access.orders import Order, is_order_id
+from octy_middleware.db.models import Regeneration
+from octy_middleware.errors import InvalidInputError
+from octy_worker.access.orders import Order
 from octy_worker.access.roles import Action
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
-from octy_worker.staff.actor import login_name
+from octy_worker.reports.queries import incident_of
 from octy_worker.staff.acts import Decision, Extension, Resend
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.operations import Fields, RefusedOrder
+from octy_worker.staff.operations import Fields
 from octy_worker.staff.outputs import Done, NewLink
+from octy_worker.staff.refusals import known_facts
 from octy_worker.temporal.access import has_worker, open_client
 from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import ExtendedDeadlines, ResendResult, incident_workflow_id, regeneration_workflow_id
-from octy_workflows.order_content import actor_error, reason_error
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_input import INVALID, ORDER_REFUSED, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
 
@@ -42,11 +41,13 @@ _UPDATES: dict[Action, Any] = {
     Action.RESEND: KeyIncidentWorkflow.resend,
     Action.RESEND_KEYS: KeyRegenerationWorkflow.resend,
 }
-_REFUSED_EVENTS = {Decision: "decision_refused", Extension: "extension_refused", Resend: "resend_refused"}
 
 
 def decide(context: StaffContext, order: Order, fields: Decision) -> Done:
-    """Return once the decision is recorded. Raises RefusedError or UnavailableError."""
+    """Return once the decision is recorded.
+
+    Raises RefusedError or UnavailableError, and InvalidInputError for an unknown incident.
+    """
     _send_update(context, order, order.subject)
     _record("case_decided", order, fields, incident=order.subject, leaked=fields.leaked)
     return Done(order.order_id)
@@ -71,7 +72,10 @@ def resend_keys(context: StaffContext, order: Order, fields: Resend) -> NewLink:
 
     The timeline of the incident that waits for these keys records it, if there is one.
     """
-    incident_id = _waiting_incident(context.database, order.subject)
+    with context.database.read_session() as session:
+        if session.get(Regeneration, order.subject) is None:
+            raise InvalidInputError("no new keys have this id → octy keys resend --account …")
+        incident_id = next(iter(regenerations.waiting_incidents(session, order.subject)), None)
     number: int = _send_update(context, order, incident_id)
     incident = {} if incident_id is None else {"incident": incident_id}
     _record("mail_ordered_again", order, fields, regeneration=order.subject, **incident)
@@ -89,17 +93,15 @@ def resend_keys(context: StaffContext, order: Order, fields: Resend) -> NewLink:
     return NewLink(number)
 
 
-def _waiting_incident(database: Database, regeneration_id: str) -> str | None:
-    with database.read_session() as session:
-        return next(iter(regenerations.waiting_incidents(session, regeneration_id)), None)
-
-
 def _record(what: str, order: Order, fields: Fields, **subject: str | bool) -> None:
-    record(what, order.actor, **subject, **_known_facts(fields), reason=order.reason, order_id=order.order_id)
+    record(what, order.actor, **subject, **known_facts(fields), reason=order.reason, order_id=order.order_id)
 
 
 def _send_update(context: StaffContext, order: Order, incident_id: str | None) -> Any:
     """Send the order's id to its workflow and return the response. `incident_id`: the incident that it is about."""
+    if incident_id is not None:
+        with context.database.read_session() as session:
+            incident_of(session, incident_id)
     return asyncio.run(_execute_update(context, order, incident_id))
 
 
@@ -171,46 +173,3 @@ def _too_late_error(database: Database, incident_id: str | None) -> RefusedError
         return None
     answer = f"{current.answer}, by {current.answered_by}" if current.answer else "there was no answer"
     return RefusedError(f"too late, the incident is closed as {current.resolution}: {answer}")
-
-
-def record_refusal(context: StaffContext, refused: RefusedOrder[Decision | Extension | Resend]) -> None:
-    """Record a refused order in the incident's timeline, once for each id, without invalid content."""
-    actor = login_name() if actor_error(refused.actor) else refused.actor
-    reason = None if reason_error(refused.reason) else refused.reason
-    facts = {**_known_facts(refused.fields), **({} if reason is None else {"reason": reason})}
-    event = _REFUSED_EVENTS[type(refused.fields)]
-    with context.database.write_session() as session:
-        incident_id = _incident_of(session, refused.subject)
-        if incident_id is not None:
-            incidents.record_refused_decision(
-                session,
-                incident_id,
-                decision_id=refused.order_id if is_order_id(refused.order_id) else uuid7(context.clock()),
-                actor=actor,
-                detail={**facts, "why": refused.why},
-                now=context.clock(),
-                what=event,
-            )
-    subject = {"regeneration": refused.subject} if incident_id is None else {"incident": incident_id}
-    known = {**subject, **_known_facts(refused.fields), "order_id": refused.order_id}
-    record(event, actor, why=refused.why, reason=reason, **known)
-
-
-def _incident_of(session: Session, subject_id: str) -> str | None:
-    """Return the incident that an order is about, or that waits for the regeneration that it is about."""
-    if session.get(Incident, subject_id) is not None:
-        return subject_id
-    return next(iter(regenerations.waiting_incidents(session, subject_id)), None)
-
-
-def _known_facts(fields: Fields) -> dict[str, Any]:
-    """Return what was ordered; nothing for an unknown kind of mail, which may be any text."""
-    match fields:
-        case Decision():
-            return {"decision": fields.decision}
-        case Extension():
-            return {"days": fields.days}
-        case Resend() if fields.kind and fields.error() is None:
-            return {"kind": fields.kind}
-        case _:
-            return {}

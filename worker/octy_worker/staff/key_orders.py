@@ -1,6 +1,6 @@
 """Support staff regenerates or revokes a key pair outside of an incident, each in one transaction."""
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.models import Account, KeyPair
@@ -11,11 +11,14 @@ from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, find_uncollected, finish, open_regeneration
 from octy_worker.errors import RefusedError
 from octy_worker.reports.key_delivery import delivery_of
-from octy_worker.reports.queries import account_of, open_incident_of, pair_of
-from octy_worker.staff.acts import NewKeys, NoFields
+from octy_worker.reports.queries import account_of, count_rows, open_incident_of, pair_of
+from octy_worker.staff.acts import NewKeys
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.outputs import OrderedKeys, OrderedRegeneration, RevocationResult
+
+_LIVE = (KeyPairState.ACTIVE, KeyPairState.RETIRING)
 
 
 def regenerate(
@@ -80,18 +83,26 @@ def revoke(session: Session, public_key: str, *, actor: str, reason: str, now: f
     stopped = changed and _stop_delivery(session, pair, now)
     key_pairs.retire(session.connection(), pair.id, now)
     if changed and incident_id is not None:
-        _record_in_incident(session, incident_id, actor, reason, now)
+        incidents.append_event(
+            session,
+            incident_id,
+            key=f"key_revoked-{uuid7(now)}",
+            actor=actor,
+            what="key_revoked",
+            detail={"reason": reason},
+            now=now,
+        )
     return RevocationResult(
         public_key=public_key,
         account=session.get_one(Account, pair.account_id).reference,
         changed=changed,
         delivery_stopped=stopped,
         incident_id=incident_id,
-        live_pairs=_count_live(session, pair.account_id),
+        live_pairs=count_rows(session, KeyPair, KeyPair.account_id == pair.account_id, col(KeyPair.state).in_(_LIVE)),
     )
 
 
-def revoke_key_pair(context: StaffContext, order: Order, fields: NoFields) -> RevocationResult:  # noqa: ARG001
+def revoke_key_pair(context: StaffContext, order: Order, _fields: NoFields) -> RevocationResult:
     """Revoke, and write the audit line, which `octy db restored` reads after a restored backup."""
     with context.database.write_session() as session:
         context.use(session, order)
@@ -114,20 +125,3 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     finish(session, waiting.id, RegenerationState.ABANDONED, now)
     outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, waiting.id, now)
     return True
-
-
-def _record_in_incident(session: Session, incident_id: str, actor: str, reason: str, now: float) -> None:
-    incidents.append_event(
-        session,
-        incident_id,
-        key=f"key_revoked-{uuid7(now)}",
-        actor=actor,
-        what="key_revoked",
-        detail={"reason": reason},
-        now=now,
-    )
-
-
-def _count_live(session: Session, account_id: str) -> int:
-    live = col(KeyPair.state).in_([KeyPairState.ACTIVE, KeyPairState.RETIRING])
-    return session.exec(select(func.count()).select_from(KeyPair).where(KeyPair.account_id == account_id, live)).one()

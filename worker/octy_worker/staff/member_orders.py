@@ -5,15 +5,14 @@ from contextlib import contextmanager
 
 from sqlmodel import Session
 
-from octy_middleware.clock import uuid7
 from octy_worker.access.orders import Order
 from octy_worker.access.roles import Role
 from octy_worker.errors import RefusedError
 from octy_worker.settings import StaffSettings
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff.member_types import Granted, Invited, ListStaff, NewMember, NewRole, NoFields, StaffLine
+from octy_worker.staff.member_operations import Granted, Invited, ListStaff, NewMember, NewRole, StaffLine
 from octy_worker.staff.membership import Membership, Person
-from octy_worker.staff.operations import Listed
+from octy_worker.staff.operations import Listed, NoFields
 
 
 def add(context: StaffContext, order: Order, fields: NewMember) -> Invited:
@@ -75,5 +74,5 @@ def _used(context: StaffContext, order: Order) -> Iterator[tuple[Session, Member
         raise RefusedError("no role can be granted by an order that needs no proof", "set OCTY_STAFF_AUTH=on")
     now = context.clock()
     with context.database.write_session() as session:
-        context.receipts.use(session, order.order_id, order.action, order.subject, by=f"command:{uuid7(now)}", now=now)
+        context.use(session, order)
         yield session, Membership(context.access, settings.staff_url), now

@@ -15,7 +15,7 @@ from octy_worker.access.staff_settings import StaffAccess
 from octy_worker.audit import repository as audit
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
-from octy_worker.staff.member_types import Granted, Invited
+from octy_worker.staff.member_operations import Granted, Invited
 
 BOOTSTRAPPED = "staff.bootstrapped"
 """The action of the audit entry of the first admin."""
@@ -102,7 +102,7 @@ class Membership:
         return _granted(changed)
 
     def reset_factors(self, session: Session, handle: str, *, granted_by: str, by: str, now: float) -> Invited:
-        """Remove all second factors of another person, who gets a new link. Nobody resets their own."""
+        """Remove all second factors of another person, who gets a new link; one's own can't be reset."""
         if by == handle:
             raise RefusedError("your own second factor can't be reset by yourself", "ask a second admin")
         found = self._require(session, handle)

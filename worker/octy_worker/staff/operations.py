@@ -28,6 +28,11 @@ class Fields:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class NoFields(Fields):
+    """Fields of an order whose subject says everything."""
+
+
 I = TypeVar("I")  # noqa: E741  # input
 F = TypeVar("F", bound=Fields)
 O = TypeVar("O")  # noqa: E741  # output
@@ -65,7 +70,7 @@ class Query(Generic[I, O]):
 
 @dataclass(frozen=True)
 class Act(Generic[F, O]):
-    """What an order has done.
+    """What can be ordered.
 
     `private`: fields with personal data. An order holds commitments to them, and they travel beside it (`Submission`).
     `for_author`: after a second person's approval the author repeats it, because the output is for the author alone.

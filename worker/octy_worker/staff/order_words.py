@@ -7,7 +7,7 @@ from octy_worker.access.orders import InvalidOrderError, Order
 from octy_worker.access.roles import Action
 from octy_worker.canonical_json import JsonValue
 
-_SENTENCES: Mapping[str, str] = {
+_SENTENCES: Mapping[Action, str] = {
     Action.DECIDE: "Decide incident {subject}",
     Action.DECIDE_MANY: "Decide many incidents",
     Action.EXTEND: "Extend the deadlines of incident {subject}",
@@ -37,10 +37,8 @@ _SENTENCES: Mapping[str, str] = {
 
 
 def sentence(order: Order) -> str:
-    """Return what an order has done, as a sentence without a full stop."""
-    template = _SENTENCES.get(order.action)
-    words = f"{order.action} {{subject}}" if template is None else template
-    return words.replace("{subject}", order.subject).strip()
+    """Return what is ordered, as a sentence without a full stop."""
+    return _SENTENCES[order.action].replace("{subject}", order.subject).strip()
 
 
 def order_facts(order: Order, private: Mapping[str, JsonValue]) -> list[tuple[str, str]]:

@@ -99,6 +99,14 @@ class RegistrationResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedAccount:
+    """Output of `accounts.erase`. `details`: entries of the audit log whose detail was erased."""
+
+    account_id: str
+    details: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContactChangeResult:
     """A changed contact address. `takes_effect_at`: when security mails follow to it; None: they go there already."""
 
@@ -153,6 +161,14 @@ class ImportOutput:
     error_lines: tuple[str, ...]
     refusal: tuple[str, str] | None
     removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePack:
+    """Output of `audit.export`: a ZIP file in Base64, and the hash of the file in hex."""
+
+    content: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

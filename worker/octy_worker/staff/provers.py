@@ -20,26 +20,20 @@ class Prover(Protocol):
         """Return the proof of an order. Raises CommandError."""
 
 
-class UnprovenActor:
-    """Anybody, while OCTY_STAFF_AUTH is off."""
+class UnsignedActor:
+    """Somebody whose orders are not signed, and who says so.
 
-    def __init__(self, actor: str) -> None:
+    `proof`: `Unproven` for anybody, while OCTY_STAFF_AUTH is off; `BreakGlass` for the operator on the host in an
+    emergency, whom access to OCTY_STAFF_KEYS proves.
+    """
+
+    def __init__(self, actor: str, proof: Unproven | BreakGlass) -> None:
         self.actor = actor
+        self._proof = proof
 
     def prove(self, body: bytes) -> Proof:  # noqa: ARG002
-        """Return that nothing is proven."""
-        return Unproven()
-
-
-class Operator:
-    """The operator on the host, in an emergency: what proves it is access to OCTY_STAFF_KEYS."""
-
-    def __init__(self, actor: str) -> None:
-        self.actor = actor
-
-    def prove(self, body: bytes) -> Proof:  # noqa: ARG002
-        """Return that the glass was broken."""
-        return BreakGlass()
+        """Return this proof."""
+        return self._proof
 
 
 class CertifiedSigner:

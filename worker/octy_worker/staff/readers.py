@@ -112,7 +112,7 @@ def list_webhooks(context: StaffContext, wanted: ListWebhooks) -> Listed[Webhook
         return Listed(found, count_webhooks(session, account_id=owner, failed=wanted.failed))
 
 
-def held_alerts(context: StaffContext, wanted: Nothing) -> HeldAlerts:  # noqa: ARG001
+def held_alerts(context: StaffContext, _wanted: Nothing) -> HeldAlerts:
     """Return the hold and the unsent alerts."""
     with context.database.read_session() as session:
         hold, unsent = current_hold(session, context.clock()), unsent_alerts(session, context.clock())

@@ -120,25 +120,10 @@ async def repair_from_temporal(
 
     Raises RefusedError for a copy of the database, and UnavailableError while Temporal is not available.
     """
-
-    def audit_revocation(public_key: str) -> None:
-        """Write the audit line of `octy keys revoke`, so that it is found after the next restored backup."""
-        record("key_revoked", options.actor, reason=options.reason, changed=True, public_key=public_key, incident=None)
-
     installation = _installation_in_place(database)
     histories = Histories(await open_client(place), installation, trust=options.trust)
-    run = RestoredBackup(
-        database,
-        histories,
-        clock,
-        actor=options.actor,
-        reason=options.reason,
-        revoked=options.revoked,
-        tell_cut=audit_revocation,
-        dry=options.dry,
-    )
     try:
-        found = await run.go()
+        found = await RestoredBackup(database, histories, options, clock).go()
     except RPCError as error:
         raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
     erase_again(database, options, found, clock())
@@ -186,32 +171,17 @@ class _RollBackError(Exception):
 
 
 class RestoredBackup:
-    """One run. `revoked`: public keys that the audit log says were cut. `dry`: look, change nothing.
+    """One run.
 
-    `tell_cut` is called with each public key once that is committed. What is applied is applied in one transaction for
-    each subject, and a repeat changes nothing: a run that was killed is done again, and two at a time do no harm.
+    What is applied is applied in one transaction for each subject, and a repeat changes nothing: a run that was killed
+    is done again, and two at a time do no harm.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        histories: Histories,
-        clock: Clock,
-        *,
-        actor: str,
-        reason: str,
-        revoked: Sequence[str] = (),
-        tell_cut: Callable[[str], None] = lambda _public_key: None,
-        dry: bool = False,
-    ) -> None:
+    def __init__(self, database: Database, histories: Histories, options: RestoreOptions, clock: Clock) -> None:
         self._database = database
         self._histories = histories
+        self._options = options
         self._clock = clock
-        self._actor = actor
-        self._reason = reason
-        self._revoked = revoked
-        self._tell_cut = tell_cut
-        self._dry = dry
         self._report = RestoreReport()
         self._found: dict[Subject, list[Execution]] = {}
         self._rows: dict[Subject, Mapping[str, str]] = {}
@@ -231,7 +201,7 @@ class RestoredBackup:
         await self._terminate(incidents)
         self._list_lost(lost)
         self._report.unproven = [Unproven(*each) for each in sorted(self._unproven.items())]
-        if not self._dry and not self._unproven:  # else something may be left to cut
+        if not self._options.dry and not self._unproven:  # else something may be left to cut
             self._note_end()
         return self._report
 
@@ -288,31 +258,34 @@ class RestoredBackup:
         return done
 
     def _note_cut(self, public_key: str) -> None:
+        """Report it once that is committed, by the audit line of `octy keys revoke`, which the next run reads too."""
         if public_key in self._report.cut:  # of a dry run, which cuts nothing
             return
         self._report.cut.append(public_key)
-        if not self._dry:
-            self._tell_cut(public_key)
+        if not self._options.dry:
+            by, why = self._options.actor, self._options.reason
+            record("key_revoked", by, reason=why, changed=True, public_key=public_key, incident=None)
 
     def _in_transaction(self, step: Callable[[Session, _Known, float], Repaired], known: _Known) -> Repaired:
         """Do it in a transaction, which a dry run rolls back."""
         done = Repaired()
         with suppress(_RollBackError), self._database.write_session() as session:
             done = step(session, known, self._clock())
-            if self._dry:
+            if self._options.dry:
                 raise _RollBackError
         return done
 
     def _cut_revoked(self) -> None:
         """Cut what the audit log says was cut, as `octy keys revoke` does."""
         with self._database.read_session() as session:
-            live = [public_key for public_key in self._revoked if _is_live(session, public_key)]
+            live = [public_key for public_key in self._options.revoked if _is_live(session, public_key)]
         for public_key in live:
             if public_key in self._report.cut:
                 continue
-            if not self._dry:
+            if not self._options.dry:
+                by, why = self._options.actor, self._options.reason
                 with self._database.write_session() as session:
-                    key_orders.revoke(session, public_key, actor=self._actor, reason=self._reason, now=self._clock())
+                    key_orders.revoke(session, public_key, actor=by, reason=why, now=self._clock())
             self._note_cut(public_key)
 
     async def _terminate(self, incidents: Iterable[KnownIncident]) -> None:
@@ -331,7 +304,7 @@ class RestoredBackup:
                 proven = self._histories.workflow_id(execution.kind, execution.subject_id) not in self._unproven
                 if execution.running and (missing or waits) and proven:
                     self._report.terminated += 1
-                    if not self._dry:
+                    if not self._options.dry:
                         await self._histories.terminate(execution, _WHY)
 
     def _list_lost(self, lost: Iterable[KnownRegeneration]) -> None:

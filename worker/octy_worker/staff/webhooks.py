@@ -1,7 +1,6 @@
 """What support staff does about webhooks: retry, reveal or rotate a secret, send a test event. Each is audited."""
 
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account
 from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.keys.keychain import Keychain
@@ -10,9 +9,10 @@ from octy_worker.errors import UsageError
 from octy_worker.identity import check_registered_keys
 from octy_worker.reports.queries import account_of
 from octy_worker.settings import WebhookSettings
-from octy_worker.staff.acts import NoFields, Webhooks
+from octy_worker.staff.acts import Webhooks
 from octy_worker.staff.audit import record
 from octy_worker.staff.context import StaffContext
+from octy_worker.staff.operations import NoFields
 from octy_worker.staff.outputs import RetriedWebhooks, RotatedSecret, WebhookSecret, WebhookTest
 from octy_worker.webhooks import repository
 from octy_worker.webhooks.client import WebhookClient
@@ -29,9 +29,9 @@ def retry(context: StaffContext, order: Order, fields: Webhooks) -> RetriedWebho
     return retried
 
 
-def reveal_secret(context: StaffContext, order: Order, fields: NoFields) -> WebhookSecret:  # noqa: ARG001
+def reveal_secret(context: StaffContext, order: Order, _fields: NoFields) -> WebhookSecret:
     """Return the secret with which an account verifies its webhooks."""
-    keys = _registered_keys(context.database, _settings(context))
+    _, keys = _settings_and_keys(context)
     with context.database.write_session() as session:
         account = account_of(session, order.subject)
         account_id, version = account.id, account.webhook_secret_version
@@ -40,7 +40,7 @@ def reveal_secret(context: StaffContext, order: Order, fields: NoFields) -> Webh
     return WebhookSecret(Signer(keys).secret(account_id, version))
 
 
-def rotate_secret(context: StaffContext, order: Order, fields: NoFields) -> RotatedSecret:  # noqa: ARG001
+def rotate_secret(context: StaffContext, order: Order, _fields: NoFields) -> RotatedSecret:
     """Give one account a new secret; the previous one is used for `repository.SECRET_OVERLAP` more."""
     now = context.clock()
     with context.database.write_session() as session:
@@ -54,10 +54,9 @@ def rotate_secret(context: StaffContext, order: Order, fields: NoFields) -> Rota
     return rotated
 
 
-def send_test_event(context: StaffContext, order: Order, fields: NoFields) -> WebhookTest:  # noqa: ARG001
+def send_test_event(context: StaffContext, order: Order, _fields: NoFields) -> WebhookTest:
     """Post one test event to an account's server; return its webhook-id and the result."""
-    settings, now = _settings(context), context.clock()
-    _registered_keys(context.database, settings)
+    (settings, _), now = _settings_and_keys(context), context.clock()
     with context.database.write_session() as session:
         account = account_of(session, order.subject)
         message = _test_message(account, now)
@@ -80,16 +79,13 @@ def _test_message(account: Account, now: float) -> WebhookMessage:
     )
 
 
-def _settings(context: StaffContext) -> WebhookSettings:
-    """Return the settings of webhooks; no other keys are needed. Raises UsageError where webhooks are off."""
+def _settings_and_keys(context: StaffContext) -> tuple[WebhookSettings, Keychain]:
+    """Return the settings of webhooks and the keys that sign them; no other keys are needed.
+
+    Raises UsageError where webhooks are off, and KeyMismatchError when the database is used with other keys.
+    """
     settings = context.settings(WebhookSettings)
     if settings.webhook_keys is None:
         raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "set it; `octy secrets` prints new keys")
-    return settings
-
-
-def _registered_keys(database: Database, settings: WebhookSettings) -> Keychain:
-    """Return the keys that sign webhooks. Raises KeyMismatchError when the database is used with others."""
-    assert settings.webhook_keys is not None
-    check_registered_keys(database, "webhook_keys", settings.webhook_keys)
-    return settings.webhook_keys
+    check_registered_keys(context.database, "webhook_keys", settings.webhook_keys)
+    return settings, settings.webhook_keys
