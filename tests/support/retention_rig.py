@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
-from octy_middleware import Database
+from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.clock import utc
 from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
@@ -56,6 +56,25 @@ class MortalDatabase(Database):
             yield connection
         if self.dead:
             raise KilledError
+
+
+class AwayDatabase(Database):
+    """A database that is not available for writes: so many times, or from the commit on that makes an import valid."""
+
+    def __init__(self, url: str, failures: int = 0, *, silent: bool = False) -> None:
+        super().__init__(url)
+        self._failures, self._silent = failures, silent
+
+    @contextmanager
+    def write(self, *, timeout: float | None = None, mode: WriteMode = WriteMode.EXCLUSIVE):
+        if self._failures > 0:
+            self._failures -= 1
+            raise DatabaseUnavailableError("away")
+        with super().write(timeout=timeout, mode=mode) as connection:
+            yield connection
+        if self._silent and mode is WriteMode.IMPORT:
+            self._failures = 1
+            raise DatabaseUnavailableError("the commit has no response")
 
 
 def prune(world: World, now: float = NOW, **options) -> RetentionRun:

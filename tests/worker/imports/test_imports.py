@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 
 import pytest
@@ -26,11 +25,10 @@ from support.imports_rig import (
     person,
     planned,
 )
-from support.retention_rig import KilledError, MortalDatabase
+from support.retention_rig import AwayDatabase, KilledError, MortalDatabase
 from support.world import FakeRequest, World, basic
 
 from octy_middleware import Database, DatabaseUnavailableError, Outcome
-from octy_middleware.db.backend import WriteMode
 from octy_middleware.domain.accounts import find_account, security_addresses
 from octy_middleware.keys.secret import imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
@@ -585,25 +583,6 @@ def test_import_killed_before_its_notices_still_notifies_customers_of_added_key_
         clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1)
         assert world.rows("SELECT kind FROM notice") == [("keys_added",)]
     assert world.rows("SELECT DISTINCT state FROM key_pair") == [(KeyPairState.ACTIVE,)]
-
-
-class AwayDatabase(Database):
-    """A database that is not available for writes: so many times, or from the commit on that makes an import valid."""
-
-    def __init__(self, url: str, failures: int = 0, *, silent: bool = False) -> None:
-        super().__init__(url)
-        self._failures, self._silent = failures, silent
-
-    @contextmanager
-    def write(self, *, timeout: float | None = None, mode: WriteMode = WriteMode.EXCLUSIVE):
-        if self._failures > 0:
-            self._failures -= 1
-            raise DatabaseUnavailableError("away")
-        with super().write(timeout=timeout, mode=mode) as connection:
-            yield connection
-        if self._silent and mode is WriteMode.IMPORT:
-            self._failures = 1
-            raise DatabaseUnavailableError("the commit has no response")
 
 
 def import_away(world: World, database: Database, *, rows: int = 3) -> None:

@@ -13,6 +13,7 @@ from support.retention_rig import (
     NOW,
     SETTINGS,
     TODAY,
+    AwayDatabase,
     KilledError,
     MortalDatabase,
     add_attempts,
@@ -186,25 +187,11 @@ def test_retention_run_with_a_jumping_clock_loses_no_count(world, minute):
 # Outages, stops, slices
 
 
-class UnavailableDatabase(Database):
-    """A database that is unavailable for a number of writes."""
-
-    def __init__(self, url: str, failures: int) -> None:
-        super().__init__(url)
-        self.failures = failures
-
-    def write(self, **options):
-        self.failures -= 1
-        if self.failures >= 0:
-            raise DatabaseUnavailableError("away")
-        return super().write(**options)
-
-
 def test_retention_run_retries_an_unavailable_database_up_to_its_timeout(world):
     busy_world(world)
     with pytest.raises(DatabaseUnavailableError):
-        run_of(world, database=UnavailableDatabase(world.url, 10**6), database_timeout=0.3).run()
-    unavailable = UnavailableDatabase(world.url, 3)
+        run_of(world, database=AwayDatabase(world.url, 10**6), database_timeout=0.3).run()
+    unavailable = AwayDatabase(world.url, 3)
     assert run_of(world, database=unavailable).run() is RunStatus.DONE
     unavailable.close()
     assert counts(world)[-1] is not None
