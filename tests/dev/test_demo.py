@@ -44,11 +44,15 @@ def test_missing_file_or_folder_raises_invalid_input(data, tmp_path):
         demo.run_demo(data, tmp_path / "nowhere" / "report.json", console=console, examples=EXAMPLES)
 
 
-def test_database_that_is_not_empty_is_refused(data, temporary, tmp_path, world):
+@pytest.mark.sqlite
+def test_database_that_is_not_empty_is_refused(data, temporary, tmp_path, world, monkeypatch):
     report, console = tmp_path / "report.json", Console(file=io.StringIO())
     with pytest.raises(InvalidInputError, match=f"already has schema {SCHEMA_VERSION}"):
         demo.run_demo(data, report, console=console, examples=EXAMPLES, database=world.url)
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("octy-demo-*")) == []
+    monkeypatch.setattr(demo, "run_in_stack", lambda *_: [])
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    assert demo.run_demo(data, report, console=console, examples=EXAMPLES, database=empty) == 0
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,7 @@ def _delete(connection: Connection, rows: Sequence[Row], _limits: _Limits) -> in
 def _compact(connection: Connection, rows: Sequence[Row], _limits: _Limits) -> int:
     """Add the rows up to one a day, written in the order that recorders use, so that the two can't deadlock."""
     removed = _DELETE.run(connection, rows).all()
-    if removed:
-        ADD_COUNTS.run(connection, _by_day([tuple(row) for row in removed]))
+    ADD_COUNTS.run(connection, _by_day([tuple(row) for row in removed]))
     return len(removed)
 
 
