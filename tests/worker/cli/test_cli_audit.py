@@ -187,7 +187,7 @@ TAMPERED: dict[str, tuple[tuple[str, ...], int, str]] = {
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_tampering_by_sql_is_found_and_named(world: World, octy: Octy, system_log: Path, name: str) -> None:
-    """Whoever can write to the database also deletes the checkpoints that it has; the system log still has them."""
+    """Who can write to the database also deletes the checkpoints that it has; the system log still has them."""
     statements, seq, why = TAMPERED[name]
     change(world, lambda connection: [connection.execute(text(statement)) for statement in statements])
     change(world, lambda connection: connection.execute(text("DELETE FROM audit_checkpoint WHERE seq >= 1000")))

@@ -111,6 +111,9 @@ def test_db_downgrade_asks_before_it_migrates(tmp_path):
     assert octy("db", "current", "--json").must().json["schema"] == SCHEMA_VERSION
     done = octy("db", "downgrade", "base", typed="yes\n").must()
     assert f"to schema base.\nMigrated the database from schema {SCHEMA_VERSION} to none." in done.stdout
+    octy("db", "upgrade").must()
+    unasked = octy("db", "downgrade", "--yes").must()
+    assert (unasked.stdout, unasked.stderr) == (f"Migrated the database from schema {SCHEMA_VERSION} to none.\n", "")
 
 
 def test_secrets_command_prints_fresh_complete_secrets_and_rotates_by_adding(octy):

@@ -419,8 +419,8 @@ def test_certificate_that_has_expired_is_named_before_anything_is_sent(
 def test_refused_log_in_says_why(laptop: Laptop) -> None:
     refused = laptop.octy("login", laptop.url, OCTY_STAFF_CODE="000000").must(ExitCode.REFUSED)
     assert "the code is wrong or too old" in refused.stderr
-    nobody = laptop.octy("login", laptop.url, "--as", "eve").must(ExitCode.USAGE)
-    assert "issued to ada, not to eve" in nobody.stderr
+    other_name = laptop.octy("login", laptop.url, "--as", "eve").must(ExitCode.USAGE)
+    assert "issued to ada, not to eve" in other_name.stderr
     other = laptop.octy("login", laptop.url.replace("localhost", "127.0.0.1")).must(ExitCode.REFUSED)
     assert f"the server says that its URL is {laptop.url}" in other.stderr
 

@@ -29,7 +29,7 @@ def test_checkpoint_is_late_ten_minutes_after_the_first_entry_without_one(rig: D
     assert state(rig) == State.OK
     change(rig.world, "UPDATE audit_entry SET at = at - 200000000 WHERE seq = 1")
     assert state(rig) == "audit-checkpoint-late"
-    assert state(rig, worker_runs=False) == State.OK  # nobody is there to take it
+    assert state(rig, worker_runs=False) == State.OK  # there is no worker to take it
     take_checkpoint(rig, ago=0)
     assert state(rig) == State.OK
 
