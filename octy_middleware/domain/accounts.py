@@ -206,7 +206,7 @@ def _history(account: Account, now: float) -> list[dict[str, Any]]:
 
 
 def contact_data(account: Account) -> dict[str, str]:
-    """Return the five contact fields, as in CONTRACT.md."""
+    """Return the five contact fields that Octy's published clients read."""
     return {name: getattr(account, name) for name in CONTACT_FIELDS}
 
 

@@ -1,4 +1,4 @@
-"""Octy's JSON response bodies (CONTRACT.md), for error responses and for the host app's own responses."""
+"""JSON response bodies as Octy's published clients read them: error responses, and the host app's own responses."""
 
 import re
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""The example apps serve Octy's published clients unchanged: their headers, routes and parsing rules (CONTRACT.md)."""
+"""The example apps serve Octy's published clients unchanged: their headers, routes and parsing rules."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The Authorization header: every kind of input that SECURITY.md names, and what fuzzing finds."""
+"""The Authorization header: every kind of malformed input, and what fuzzing finds."""
 
 import copy
 import pickle

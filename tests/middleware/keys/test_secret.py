@@ -23,7 +23,7 @@ from octy_middleware.keys.secret import (
 
 PAIR_ID, PUBLIC_KEY = "00000000-0000-7000-8000-000000000001", "pk_00000001"
 ROW = row_binding(PAIR_ID, PUBLIC_KEY)
-SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret scanners (CONTRACT.md)
+SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret scanners
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -44,7 +44,7 @@ from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.job_lease import JobLease, read_job
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored import repair
-from octy_worker.maintenance.restored.audit_log import erased_accounts, revoked_keys
+from octy_worker.maintenance.restored.command_log import erased_accounts, revoked_keys
 from octy_worker.maintenance.restored.detection import JOB, find_backup_gap
 from octy_worker.maintenance.restored.histories import Execution, Histories
 from octy_worker.maintenance.restored.known import (
@@ -434,7 +434,7 @@ def test_history_proves_a_collection_by_activity_results_only() -> None:
     assert told == KnownIncident("i", True, "", Choice.REGENERATE, True, "customer", "r")
 
 
-def test_audit_log_is_parsed_for_revoked_key_pairs() -> None:
+def test_command_log_is_parsed_for_revoked_key_pairs() -> None:
     lines = [
         'Nov 29 23:05:58 h octy: octy-audit: {"what": "key_revoked", "public_key": "pk_1", "changed": true}',
         'octy-audit: {"what": "key_revoked", "public_key": "pk_1", "changed": false}',
@@ -453,7 +453,7 @@ def test_audit_log_is_parsed_for_revoked_key_pairs() -> None:
     assert revoked_keys(lines) == ["pk_1", "pk_2", "pk_5", "pk_8"]
 
 
-def test_audit_log_is_parsed_for_erased_accounts() -> None:
+def test_command_log_is_parsed_for_erased_accounts() -> None:
     lines = [
         'octy-audit: {"what": "account_erased", "account": "a1"}',
         'Nov 29 23:05:58 h octy: octy-audit: {"what": "account_erased", "account": "a2"}',
@@ -465,7 +465,7 @@ def test_audit_log_is_parsed_for_erased_accounts() -> None:
     assert erased_accounts(lines) == ["a1", "a2"]
 
 
-def test_repair_erases_accounts_of_the_audit_log_again(world: World, restored: Callable[..., CommandResult]) -> None:
+def test_repair_erases_accounts_of_the_command_log_again(world: World, restored: Callable[..., CommandResult]) -> None:
     """An account that has live key pairs in the backup too is erased after these were revoked again."""
     octy, other = octy_for(world), world.register("other")
     keys = world.register()
@@ -473,13 +473,13 @@ def test_repair_erases_accounts_of_the_audit_log_again(world: World, restored: C
     backup = Backup(world)
     lines = octy("keys", "revoke", keys.public_key, *WHY, "--yes").must().stderr
     lines += octy("accounts", "erase", "acme", *WHY, "--yes").must().stderr
-    log = world.folder / "audit.log"
+    log = world.folder / "command.log"
     log.write_text(lines)
     backup.restore()
     assert world.rows("SELECT contact_email_address FROM account WHERE reference = 'acme'")
-    before = restored("--audit-log", str(log), "--dry-run").must(1).json
+    before = restored("--command-log", str(log), "--dry-run").must(1).json
     assert before["not_erased"][0]["account_id"] == keys.account_id  # a dry run revokes nothing
-    done = restored("--audit-log", str(log)).must().json
+    done = restored("--command-log", str(log)).must().json
     assert (done["cut"], done["erased"], done["not_erased"]) == ([keys.public_key], [keys.account_id], [])
     assert world.rows("SELECT reference FROM account ORDER BY created_at") == [
         ("other",),
@@ -488,17 +488,17 @@ def test_repair_erases_accounts_of_the_audit_log_again(world: World, restored: C
     assert outcome(world, other) is Outcome.ACCEPTED
     [entry] = octy("audit", "list", "--action", "database.restored", "--json").must().json["entries"]
     assert (entry["actor"], entry["subject"]) == ("ada", world.installation)
-    again = restored("--audit-log", str(log)).must().json
+    again = restored("--command-log", str(log)).must().json
     assert (again["erased"], again["not_erased"]) == ([], [])
 
 
-def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_without_rows(
+def test_repair_revokes_key_pairs_of_the_command_log_and_terminates_workflows_without_rows(
     world: World, temporal: Temporal, restored: Callable[..., CommandResult]
 ) -> None:
     keys = world.register()
     backup = Backup(world)
     revoked = octy_for(world)("keys", "revoke", keys.public_key, *WHY, "--yes").must()
-    log = world.folder / "audit.log"
+    log = world.folder / "command.log"
     log.write_text(revoked.stderr)
     backup.restore()
     assert outcome(world, keys) is Outcome.ACCEPTED
@@ -512,10 +512,10 @@ def test_repair_revokes_key_pairs_of_the_audit_log_and_terminates_workflows_with
         for name, (workflow_id, case) in names.items()
     ]
     until_seen(world, temporal, "database-restored")
-    found = restored("--audit-log", str(log)).must(1)
+    found = restored("--command-log", str(log)).must(1)
     assert (found.json["cut"], revoked_keys(found.stderr.splitlines())) == ([keys.public_key], [keys.public_key])
     assert (found.json["terminated"], len(found.json["unproven"])) == (0, 2)
-    found = restored("--audit-log", str(log), "--trust-temporal").must(1).json
+    found = restored("--command-log", str(log), "--trust-temporal").must(1).json
     assert found["cut"] == []
     assert found["lost_keys"] == [{"account_id": "", "account": None, "regeneration_id": lost}]
     assert outcome(world, keys) is Outcome.RETIRED

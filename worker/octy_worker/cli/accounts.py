@@ -99,7 +99,7 @@ def change(
     more="For customers who want to be forgotten. Its key pairs must be revoked and its incidents closed. Erased are "
     "reference, contact data, webhook URL, the sources of all its requests, what staff wrote about it, and the "
     "details of its entries in the audit log. Ids, times and counts stay, and the audit log still verifies. It can't "
-    "be undone. After a restored backup `octy db restored --audit-log` erases it again.",
+    "be undone. After a restored backup `octy db restored --command-log` erases it again.",
     json=ERASE_JSON,
 )
 def erase(

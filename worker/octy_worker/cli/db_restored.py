@@ -12,7 +12,7 @@ from octy_worker.cli.files import read_text
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_result
-from octy_worker.maintenance.restored.audit_log import erased_accounts, revoked_keys
+from octy_worker.maintenance.restored.command_log import erased_accounts, revoked_keys
 from octy_worker.staff.restore import RestoreOptions, RestoreReport, repair_from_temporal
 
 RESTORED_JSON = (
@@ -24,16 +24,16 @@ RESTORED_JSON = (
 @help_page(
     "octy --env-file octy.env db restored --dry-run --reason 'backup of Sunday'",
     "octy --env-file octy.env db restored --reason 'backup of Sunday'",
-    "journalctl -t octy-audit | octy db restored --audit-log - --reason 'backup of Sunday'",
+    "journalctl -t octy-audit | octy db restored --command-log - --reason 'backup of Sunday'",
     more="An older backup makes revoked key pairs valid again. This command compares the database with Temporal's open "
     "and closed workflows: key pairs that were replaced or reported as leaked are revoked again, answers and "
     "deliveries are updated, and workflows whose rows are lost are terminated. Key pairs that were revoked with `octy "
-    "keys revoke`, and accounts that were erased, are known only to the audit log: pass it with --audit-log. Lost key "
-    "pairs can't be recovered: their customers are listed, for `octy keys regenerate`. Run the command before apps and "
-    "workers start, and again after the keys were ordered; repeating it changes nothing. Workflows whose payloads are "
-    "not encrypted under OCTY_TEMPORAL_KEYS are only counted, because anybody with access to Temporal may have "
-    "started them; --trust-temporal applies them too. Exit code 1: such customers or workflows are left, or a "
-    "dry run found something.",
+    "keys revoke`, and accounts that were erased, are known only to the command log: pass it with --command-log. Lost "
+    "key pairs can't be recovered: their customers are listed, for `octy keys regenerate`. Run the command before "
+    "apps and workers start, and again after the keys were ordered; repeating it changes nothing. Workflows whose "
+    "payloads are not encrypted under OCTY_TEMPORAL_KEYS are only counted, because anybody with access to Temporal "
+    "may have started them; --trust-temporal applies them too. Exit code 1: such customers or workflows are left, or "
+    "a dry run found something.",
     json=RESTORED_JSON,
 )
 def restored(
@@ -41,9 +41,11 @@ def restored(
     *,
     reason: Reason,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
-    audit_log: Annotated[
+    command_log: Annotated[
         str | None,
-        typer.Option("--audit-log", metavar="FILE", help="The system log's octy-audit lines; - reads them from stdin."),
+        typer.Option(
+            "--command-log", metavar="FILE", help="The system log's octy-audit lines; - reads them from stdin."
+        ),
     ] = None,
     trust_temporal: Annotated[
         bool, typer.Option("--trust-temporal", help="Also apply workflows whose payloads are not encrypted.")
@@ -54,7 +56,7 @@ def restored(
     """Run it, or show what it would do."""
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
-    lines = [] if audit_log is None else read_text(audit_log, "name the file of the audit log").splitlines()
+    lines = [] if command_log is None else read_text(command_log, "name the file of the command log").splitlines()
     erased = erased_accounts(lines)
     options = RestoreOptions(who, reason, revoked_keys(lines), dry=dry_run, trust=trust_temporal, erased=erased)
     with open_database(context) as database:

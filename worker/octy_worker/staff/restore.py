@@ -116,7 +116,7 @@ class RestoreOptions:
 async def repair_from_temporal(
     database: Database, place: TemporalAccess, options: RestoreOptions, clock: Clock
 ) -> RestoreReport:
-    """Apply what Temporal and the audit log know and the restored database lacks; audit it.
+    """Apply what Temporal and the command log know and the restored database lacks; audit it.
 
     Raises RefusedError for a copy of the database, and UnavailableError while Temporal is not available.
     """
@@ -276,7 +276,7 @@ class RestoredBackup:
         return done
 
     def _cut_revoked(self) -> None:
-        """Cut what the audit log says was cut, as `octy keys revoke` does."""
+        """Cut what the command log says was cut, as `octy keys revoke` does."""
         with self._database.read_session() as session:
             live = [public_key for public_key in self._options.revoked if _is_live(session, public_key)]
         for public_key in live:

@@ -1,4 +1,4 @@
-"""PURE. What the audit lines say that Temporal does not know: which key pairs were cut, and which accounts erased.
+"""PURE. What the command log says that Temporal does not know: which key pairs were revoked, which accounts erased.
 
 A line counts only where it begins as ours does. Other programs' lines can hold what anyone sent, such as a path or a
 user agent that looks like a line of ours.
