@@ -94,11 +94,16 @@ coverage: $(TESTED)/.installed ## Branch coverage of all tests but tests/proofs:
 		$(or $(TESTS),--postgresql=$(POSTGRESQL) --ignore=tests/proofs)
 
 test-all: ## All tests on every Python of 3.11 to 3.14 that is found, each with an environment of its own
-	@for python in $(VERSIONS); do command -v $$python >/dev/null && $$python -c 'import venv' 2>/dev/null || \
-		{ echo "octy: $$python is not installed: left out"; continue; }; \
-		echo "octy: testing on $$($$python --version)"; \
-		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python FULL_SIZE= POSTGRESQL=all || exit 1; done
-	@echo "octy: all tests passed on every Python that was found"
+	@tested=; failed=; for python in $(VERSIONS); do \
+		command -v $$python >/dev/null && $$python -c 'import venv, ensurepip' 2>/dev/null || \
+			{ echo "octy: $$python is not installed: left out"; continue; }; \
+		echo "octy: testing on $$($$python --version)"; tested="$$tested $$python"; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python FULL_SIZE= POSTGRESQL=all || \
+			failed="$$failed $$python"; \
+	done; \
+	test -n "$$tested" || { echo "octy: none of $(VERSIONS) is installed"; exit 1; }; \
+	test -z "$$failed" || { echo "octy: tests failed on$$failed, of$$tested"; exit 1; }; \
+	echo "octy: all tests passed on$$tested"
 
 dist: install ## Build the wheel and the sdist into dist/, and say how to install them
 	@rm -f dist/octy_middleware-*
