@@ -53,6 +53,7 @@ class BatchQueue(Generic[Item]):
         self._urgent_requested = False  # whether `_is_urgent` is set
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._start_failed = False  # whether that is in the log
         self.closing = False
         self._handling = threading.Lock()  # held while a batch is taken and handled, by whichever thread
 
@@ -67,10 +68,11 @@ class BatchQueue(Generic[Item]):
 
     def wake(self) -> None:
         """Wake the thread. Call it only while `wake_requested` is False."""
-        if self._thread is None:
-            self._ensure_thread()
+        # before the thread is looked at: one that ends clears it, and looks for items once more
         self.wake_requested = True
         self._has_items.set()
+        if self._thread is None:
+            self._ensure_thread()
 
     def put_urgent(self, item: Item) -> None:
         """Add an item and have the queue handled now."""
@@ -123,14 +125,23 @@ class BatchQueue(Generic[Item]):
         thread.join(timeout)
 
     def _ensure_thread(self) -> None:
-        """Start the thread. Raises RuntimeError if the process can't have one now; the next call tries again."""
+        """Start the thread. If the process can't have one now, the items stay, and the next one tries again."""
         with self._start_lock:
-            if self._thread is None:  # pragma: no branch - another thread comes first
-                self.closing = False
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            if self._thread is not None:
+                return  # pragma: no cover - another thread came first
+            self.closing = False
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            try:
                 thread.start()
-                self._unregister = at_exit(self.close)
-                self._thread = thread
+            except RuntimeError as error:  # at the limit of threads, or while the interpreter ends: requests go on
+                if not self._start_failed:
+                    _logger.error("%s: no thread can be started, %d items wait: %s", self._name, len(self), error)
+                self._start_failed = True
+                self.wake_requested = False
+                return
+            self._start_failed = False
+            self._unregister = at_exit(self.close)
+            self._thread = thread
 
     def _run(self) -> None:
         while not self.closing or len(self):

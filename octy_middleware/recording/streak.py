@@ -83,7 +83,7 @@ def fold(streaks: Mapping[str, Streak], results: Iterable[AttemptResult], thresh
 
 
 def _match_rule(streaks: Mapping[str, tuple[int, float, float]], result: AttemptResult, threshold: int) -> RuleMatch:
-    """Return the rule that the streak of this failure's network meets, or the one over all networks: that one first."""
+    """Return the rule that was met: over all networks if that streak is long enough, else that of this network."""
     is_key_rule = streaks[ALL_NETWORKS][0] >= threshold
     rule, network = (Rule.KEY, ALL_NETWORKS) if is_key_rule else (Rule.SOURCE, result.network)
     length, first_at, _ = streaks[network]

@@ -4,6 +4,7 @@ The server is in `postgres`; used databases are reset by `database_reset`; `worl
 """
 
 import atexit
+import os
 import shutil
 import tempfile
 from collections import defaultdict
@@ -87,7 +88,8 @@ def remove_database(url: str, server: PostgresServer | None = None) -> None:
 @cache
 def _template_file() -> Path:
     """The migrations themselves are tested in one place, not before each test."""
-    path = Path(tempfile.mkdtemp(prefix="octy-template-")) / "octy.db"
+    # Not in `tempfile.tempdir`: the test that asks first may have set it to a folder of its own.
+    path = Path(tempfile.mkdtemp(prefix="octy-template-", dir=os.environ.get("TMPDIR"))) / "octy.db"
     atexit.register(remove_template)
     _migrate(f"sqlite:///{path}")
     return path
