@@ -251,7 +251,7 @@ class Database:
             raise DatabaseUnavailableError(f"{self.backend.display_name} is being replaced: {error}") from error
 
     def _run_first(self, connection: Connection, statement: Callable[[Connection], _Result]) -> _Result:
-        """Run the first statement on an open connection to the primary; a closed one, or one to a standby, is replaced first."""
+        """Run the first statement on an open connection to the primary; another connection is replaced first."""
         retried = False
         for _ in range(_MAX_RECONNECTS):  # a restarted server has closed all of them
             driver = cast("DBAPIConnection", connection.connection.dbapi_connection)

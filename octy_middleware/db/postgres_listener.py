@@ -9,6 +9,7 @@ from octy_middleware.db.postgres_url import driver_options
 from octy_middleware.errors import DatabaseUnavailableError
 
 CHANNEL = "octy_outbox"
+_WITH_IDLE_SESSION_TIMEOUT = 140_000  # PostgreSQL 14
 
 
 class PostgresListener:
@@ -32,6 +33,8 @@ class PostgresListener:
     def _listen(self) -> psycopg.Connection[Any]:
         driver = psycopg.connect(**driver_options(self._url), autocommit=True, prepare_threshold=None)
         try:
+            if driver.info.server_version >= _WITH_IDLE_SESSION_TIMEOUT:
+                driver.execute("SET idle_session_timeout = 0")  # it is idle for as long as no message comes
             driver.execute(f"LISTEN {CHANNEL}")
         except BaseException:
             driver.close()

@@ -135,7 +135,7 @@ class BatchQueue(Generic[Item]):
                 thread.start()
             except RuntimeError as error:  # at the limit of threads, or while the interpreter ends: requests go on
                 if not self._start_failed:
-                    _logger.error("%s: no thread can be started, %d items wait: %s", self._name, len(self), error)
+                    _logger.warning("%s: no thread can be started, %d items wait: %s", self._name, len(self), error)
                 self._start_failed = True
                 self.wake_requested = False
                 return

@@ -263,6 +263,17 @@ def test_commits_are_durable_whatever_the_server_default(world: World) -> None:
     fresh.close()
 
 
+def test_idle_session_timeout_of_the_server_does_not_end_the_listener(world: World) -> None:
+    """It only listens: to the server it is idle, for hours."""
+    name = world.database.url.database
+    with world.database.write() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET idle_session_timeout = '200ms'")
+    listener = world.database.listen()
+    assert listener.wait(0.0)
+    assert not listener.wait(1.0)
+    listener.close()
+
+
 def test_wrong_password_is_reported_and_not_shown(own: PostgresServer, away: Database) -> None:
     """The server that tests use trusts everybody; for one user it is told to ask."""
     with psycopg.connect(own.url("postgres"), autocommit=True) as driver:
