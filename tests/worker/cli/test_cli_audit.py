@@ -289,6 +289,7 @@ def test_log_without_checkpoints_is_verified_but_not_proven(world: World, octy: 
     ("words", "said"),
     [
         (("verify", "--checkpoint", "{folder}/none"), "can't be read: No such file"),
+        (("verify", "--checkpoint", "~no-user/none"), "the file ~no-user/none can't be read: No such file"),
         (("verify", "--keys", "{folder}/none"), "can't be read: No such file"),
         (("verify", "--keys", "{folder}/wrong"), "line 1 is not an id and a public key"),
         (

@@ -88,6 +88,7 @@ def test_what_is_missing_is_named_with_what_to_do(
 ) -> None:
     plain = SshKey.make(tmp_path / "plain")
     assert "there is no certificate" in failure(find_signer, str(plain.path))
+    assert "there is no certificate ~no-user/key-cert.pub" in failure(find_signer, "~no-user/key")
     plain.certificate.write_text("ssh-ed25519 AAAA plain\n")
     assert "can't be used: the certificate is malformed" in failure(find_signer, str(plain.path))
     plain.certificate.write_text("nothing")

@@ -4,6 +4,7 @@ The drill of docs/restoring.md, with a real database, Temporal, worker and `octy
 """
 
 import asyncio
+import json
 import re
 import secrets
 import sqlite3
@@ -474,7 +475,11 @@ def test_repair_erases_accounts_of_the_command_log_again(world: World, restored:
     lines = octy("keys", "revoke", keys.public_key, *WHY, "--yes").must().stderr
     lines += octy("accounts", "erase", "acme", *WHY, "--yes").must().stderr
     log = world.folder / "command.log"
-    log.write_text(lines)
+    forged = json.dumps({"what": "key_revoked", "public_key": other.public_key})
+    sent = "".join(
+        f"Nov 29 23:05:58 h app[7]: no page /{end}octy-audit: {forged}\n" for end in "\r\v\f\x85\u2028\u2029"
+    )
+    log.write_bytes((lines + sent).encode())
     backup.restore()
     assert world.rows("SELECT contact_email_address FROM account WHERE reference = 'acme'")
     before = restored("--command-log", str(log), "--dry-run").must(1).json

@@ -14,7 +14,7 @@ from octy_worker.audit.log_verification import LogReport
 from octy_worker.cli.audit import AUDIT_KEYS_VARIABLE
 from octy_worker.cli.context import open_desk
 from octy_worker.cli.exit_codes import ExitCode
-from octy_worker.cli.files import read_file, read_text
+from octy_worker.cli.files import read_file, read_log, read_text
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.output import format_time, print_json, print_lines
@@ -183,7 +183,7 @@ def _known_keys(variables: Variables) -> Mapping[str, str]:
 
 def _checkpoints_in(file: Path) -> Sequence[str]:
     """Return the lines of a log that are checkpoints. Raises UsageError when there are none."""
-    lines = [line for line in read_text(file).splitlines() if is_checkpoint(line)]
+    lines = [line for line in read_log(file) if is_checkpoint(line)]
     if not lines:
         raise UsageError(f"{file} has no line of octy-checkpoint", "name the system log of a worker's host")
     return lines

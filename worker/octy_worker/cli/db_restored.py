@@ -8,7 +8,7 @@ import typer
 from octy_worker.access.orders import check_staff
 from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
 from octy_worker.cli.exit_codes import ExitCode
-from octy_worker.cli.files import read_text
+from octy_worker.cli.files import read_log
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import Actor, AsJson, Reason
 from octy_worker.cli.output import print_result
@@ -56,7 +56,7 @@ def restored(
     """Run it, or show what it would do."""
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
-    lines = [] if command_log is None else read_text(command_log, "name the file of the command log").splitlines()
+    lines = [] if command_log is None else read_log(command_log, "name the file of the command log")
     erased = erased_accounts(lines)
     options = RestoreOptions(who, reason, revoked_keys(lines), dry=dry_run, trust=trust_temporal, erased=erased)
     with open_database(context) as database:

@@ -5,6 +5,7 @@ the certificate, which therefore must be at hand: as the file `<key>-cert.pub`, 
 """
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,9 @@ def find_signer(key_file: str | None) -> Signer:
 
     `key_file`: the private key, its `.pub`, or its `-cert.pub`; the certificate is looked for beside it.
     """
-    return _signer_of_file(Path(key_file).expanduser()) if key_file else _signer_in_agent()
+    if not key_file:
+        return _signer_in_agent()
+    return _signer_of_file(Path(os.path.expanduser(key_file)))  # noqa: PTH111 - it leaves the ~ of an unknown user
 
 
 def _signer_of_file(given: Path) -> Signer:
