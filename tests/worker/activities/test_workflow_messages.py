@@ -283,3 +283,6 @@ def test_repeated_order_is_received_once_and_another_of_its_id_is_refused(world,
     octy("incidents", "extend", other, *words[3:], "--days", "7", "--reason", "on holiday").must(3)
     [(subject, actor, body)] = world.rows("SELECT subject, actor, body FROM staff_order")
     assert (subject, actor, json.loads(body)["reason"]) == (incident, "ada", "on holiday")
+    refusals = [key for (key,) in world.rows("SELECT key FROM incident_event WHERE what = 'extension_refused'")]
+    assert len(refusals) == 3
+    assert not any(key.endswith(D1) for key in refusals)  # each of its ids is left to the order that has it

@@ -92,10 +92,13 @@ ABOUT: dict[Action, Fields] = {
 
 
 @pytest.mark.parametrize("action", ABOUT)
-def test_order_about_an_unknown_subject_is_refused_for_good(world: World, action: Action) -> None:
+def test_order_about_an_unknown_subject_is_refused_for_good(
+    world: World, capsys: pytest.CaptureFixture[str], action: Action
+) -> None:
     with pytest.raises((InvalidInputError, RefusedError)):
         desk_of(world).order(ACTS[action], uuid7(NOW), ABOUT[action], WHY)
     assert states(world) == [(str(action), "refused")]
+    assert '"regeneration": ' not in capsys.readouterr().err
 
 
 def test_decision_for_many_names_the_unknown_incident_and_goes_on_until_sql_changes_it(world: World) -> None:

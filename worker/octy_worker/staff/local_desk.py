@@ -90,7 +90,7 @@ class LocalDesk:
                 reason=reason, actor=self.actor, now=context.clock(), random_bytes=context.random_bytes,
             )  # fmt: skip
         except InvalidOrderError as error:
-            act.refused(context, RefusedOrder(order_id, subject, self.actor, reason, fields, str(error)))
+            act.refused(context, RefusedOrder("", subject, self.actor, reason, fields, str(error)))
             raise RefusedError(str(error)) from None
         stored = self.find_order()
         if stored is None:
@@ -99,5 +99,5 @@ class LocalDesk:
         if new.is_repeated_by(stored):
             return Submission(stored.to_bytes().decode()), None
         why = f"the id {order_id} belongs to another order → leave the option out to get a new id"
-        act.refused(context, RefusedOrder(order_id, subject, self.actor, reason, fields, why))
+        act.refused(context, RefusedOrder("", subject, self.actor, reason, fields, why))
         raise RefusedError(why)

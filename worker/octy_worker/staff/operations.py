@@ -105,7 +105,10 @@ class Act(Generic[F, O]):
 
 @dataclass(frozen=True, slots=True)
 class RefusedOrder(Generic[F]):
-    """An order that was refused, before or after its receipt. Actor, reason and id may be invalid."""
+    """An order that was refused. Before its receipt actor and reason may be invalid.
+
+    `order_id` is empty before its receipt: the id that was given may be that of another order.
+    """
 
     order_id: str
     subject: str

@@ -5,8 +5,7 @@ from typing import Any
 from sqlmodel import Session
 
 from octy_middleware.clock import uuid7
-from octy_middleware.db.models import Incident
-from octy_worker.access.orders import is_order_id
+from octy_middleware.db.models import Incident, Regeneration
 from octy_worker.domain import incidents, regenerations
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.acts import Decision, Extension, NewAnswer, Resend
@@ -31,17 +30,20 @@ def record_refusal(context: StaffContext, refused: RefusedOrder[Decision | Exten
     facts, event = known_facts(refused.fields), _EVENTS[type(refused.fields)]
     with context.database.write_session() as session:
         incident_id = _incident_of(session, refused.subject)
+        if incident_id is None and session.get(Regeneration, refused.subject) is not None:
+            subject = {"regeneration": refused.subject}
+        else:
+            subject = {"incident": incident_id or refused.subject}
         if incident_id is not None:
             incidents.record_refused_decision(
                 session,
                 incident_id,
-                decision_id=refused.order_id if is_order_id(refused.order_id) else uuid7(context.clock()),
+                decision_id=refused.order_id or uuid7(context.clock()),
                 actor=actor,
                 detail={**facts, **({} if reason is None else {"reason": reason}), "why": refused.why},
                 now=context.clock(),
                 what=event,
             )
-    subject = {"regeneration": refused.subject} if incident_id is None else {"incident": incident_id}
     record(event, actor, why=refused.why, reason=reason, **subject, **facts, order_id=refused.order_id)
 
 
