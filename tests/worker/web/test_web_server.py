@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import resource
 import socket
 import time
@@ -135,6 +137,41 @@ def test_server_that_stops_ends_a_handshake(tmp_path: Path) -> None:
 
     asyncio.run(asyncio.wait_for(act(), 60))
     assert counters[ConnectionCounter.OPEN] == 0
+
+
+@pytest.mark.parametrize(("number", "evicted"), [(errno.EPROTO, 0), (errno.EPERM, 0), (errno.EMFILE, 1)])
+def test_connection_is_evicted_for_an_accept_error_only_when_resources_ran_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, evicted: int
+) -> None:
+    """The next connection is accepted after either."""
+    counters, accept, errors = [0.0] * COUNTERS, socket.socket.accept, list[OSError]()
+
+    def accept_late(listener: socket.socket) -> tuple[socket.socket, Any]:
+        if errors:
+            raise errors.pop()
+        return accept(listener)
+
+    async def act() -> None:
+        async with serving(say_yes, counters) as port:
+            with socket.create_connection(("127.0.0.1", port)):
+                await until_async(lambda: counters[ConnectionCounter.OPEN] == 1)
+                errors.append(OSError(number, os.strerror(number)))
+                assert (await get(port)).endswith(b"yes")
+
+    monkeypatch.setattr(socket.socket, "accept", accept_late)
+    asyncio.run(asyncio.wait_for(act(), 60))
+    assert (counters[ConnectionCounter.EVICTED], counters[ConnectionCounter.ACCEPT_ERRORS]) == (evicted, 1)
+    assert f"can't accept connections: {os.strerror(number)}" in caplog.text
+
+
+def test_server_starts_where_open_files_are_not_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(web_server, "Path", lambda _listing: tmp_path / "none")
+
+    async def act() -> None:
+        async with serving(say_yes, [0.0] * COUNTERS) as port:
+            assert (await get(port)).endswith(b"yes")
+
+    asyncio.run(asyncio.wait_for(act(), 60))
 
 
 @pytest.mark.parametrize(("files", "warning"), [(1, "connections limited to 1 "), (resource.RLIM_INFINITY, "")])

@@ -7,6 +7,7 @@ connections are counted from `accept` on, and each phase has a timeout.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -20,7 +21,9 @@ from octy_worker.web.connections import Connection, ConnectionTable, Limits, Pha
 
 _BATCH = 64  # connections accepted before the loop runs other callbacks
 _BACKLOG = 512
-_ACCEPT_DELAY = 1.0  # seconds after an accept error, which also limits log lines
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPT_DELAY = 1.0  # seconds after such an error, which also limits log lines
+_SHORT_ACCEPT_DELAY = 0.1  # seconds after any other: usually one of the connection alone, which Linux passes on
 _EXPIRE_INTERVAL = 0.5  # seconds
 _SHUTDOWN_TIMEOUT = 2.0  # of the TLS close_notify exchange
 
@@ -106,20 +109,21 @@ class Acceptor:
                 accepted, peer = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # above all: no descriptors or no memory
+            except OSError as error:
                 self._pause(listener, error)
                 return
             self._admit(accepted, str(peer[0]))
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:
-        """Evict a connection and wait: the listener stays readable, so retrying at once would loop forever."""
+        """Wait, as the listener may stay readable; without descriptors or memory, evict a connection before."""
         self._connections.count_accept_error()
-        self._connections.evict_oldest()
-        _logger.error("can't accept connections: %s; next try in %g s", error.strerror, _ACCEPT_DELAY)
+        delay = _SHORT_ACCEPT_DELAY
+        if error.errno in _OUT_OF_RESOURCES:
+            self._connections.evict_oldest()
+            delay = _ACCEPT_DELAY
+        _logger.error("can't accept connections: %s; next try in %g s", error.strerror, delay)
         self._loop.remove_reader(listener)
-        self._delays[listener] = self._loop.call_later(
-            _ACCEPT_DELAY, self._loop.add_reader, listener, self._accept, listener
-        )
+        self._delays[listener] = self._loop.call_later(delay, self._loop.add_reader, listener, self._accept, listener)
 
     def _admit(self, accepted: socket.socket, peer: str) -> None:
         connection = self._connections.admit(peer)

@@ -126,7 +126,14 @@ def _free_descriptors() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 1_000_000
-    return max(1, soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _RESERVED)
+    return max(1, soft - _open_descriptors() - _RESERVED)
+
+
+def _open_descriptors() -> int:
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:  # a root folder without it: no more than what is reserved, in a process that starts
+        return _RESERVED
 
 
 def stop_on_signals() -> asyncio.Event:
