@@ -3,10 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message
 from support.ssh_keys import wire_of
@@ -24,7 +27,7 @@ from octy_worker.audit import repository as audit
 from octy_worker.errors import RefusedError, UnavailableError, UsageError, WaitsForApprovalError
 from octy_worker.mail.facts.digest import FailedLoginFacts
 from octy_worker.staff.context import StaffContext
-from octy_worker.staff_api.app import serve_endpoint
+from octy_worker.staff_api.app import build_staff_api, serve_endpoint
 from octy_worker.staff_api.endpoints import SMALL_BODY, Endpoint
 from octy_worker.staff_api.login_notices import FailedLoginNotices
 from octy_worker.staff_api.pages.app import staff_page_routes
@@ -290,6 +293,23 @@ def test_unexpected_error_is_answered_without_its_text(api: StaffApi, caplog: py
     assert (answer.status_code, answer.json()["error"]["kind"]) == (500, "failed")
     assert "division" not in answer.text
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_error_after_the_start_of_a_response_reaches_the_server_without_its_text(
+    api: StaffApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"begun"
+        raise ValueError(f"sk_{12_345}")
+
+    async def begin(_request: Request) -> Response:
+        return StreamingResponse(body())
+
+    api.app = build_staff_api(api.office, [Route("/begun", begin)])
+    with pytest.raises(ConnectionAbortedError, match="already started") as caught:
+        api.call("GET", "/begun")
+    assert "ValueError" in caplog.text
+    assert "sk_12345" not in caplog.text + "".join(traceback.format_exception(caught.value))
 
 
 UNEXPECTED = [

@@ -190,8 +190,8 @@ _EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {
 class _ApiHeaders:
     """Sets security headers on each response, and answers an unexpected exception without its text.
 
-    The text of a third-party exception may contain values; the log gets its type and traceback only. Responses are
-    built before they are sent, and the server sends HTTP requests only.
+    The text of a third-party exception may contain values; the log gets its type and traceback only. The server sends
+    HTTP requests only.
     """
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
@@ -199,8 +199,12 @@ class _ApiHeaders:
         self._headers = {**_HEADERS, **(_HSTS if is_https else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)  # a page has a policy of its own
@@ -211,5 +215,7 @@ class _ApiHeaders:
         except Exception as error:  # noqa: BLE001 - the last handler
             frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
             _log.error("request failed: %s\n%s", type(error).__name__, frames)  # without its text
+            if started:
+                raise ConnectionAbortedError("the response had already started") from None
             answer = _error(500, WireError("failed", "the request failed → see the log of the staff API"))
             await answer(scope, receive, send_with_headers)
