@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -13,6 +14,7 @@ from octy_middleware.domain.accounts import StaffChange, security_addresses
 from octy_middleware.http.outcome import Outcome
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.samples import samples
+from octy_worker.sanitize import MailText
 from octy_workflows.messages import MailKind, SendMailInput
 
 URL = re.compile(r"https?://\S+")
@@ -146,12 +148,32 @@ def test_mails_state_no_time_of_zero_seconds(kind):
             assert "0 seconds" not in form
 
 
+@pytest.mark.parametrize("kind", MailKind)
+@pytest.mark.parametrize("overlap", [0, DAY])
+def test_heading_and_label_of_a_key_follow_a_blank_line(kind, overlap):
+    renderer = MailRenderer(settings(deliver="mail", overlap=overlap))
+    for facts in samples(kind, "https://keys.octy.example"):
+        text = renderer.render(facts).text
+        assert not re.findall(r"[^-\n]\n(?:.*\n---|(?:Old p|P)ublic key:\n|Secret key:\n)", text)
+
+
 def test_alert_mail_of_the_source_rule_names_the_network(world):
     rendered = world.rendered(alert(world.incident(rule="source", network="203.0.113.0/24")))
     for form in both(rendered):
         assert "from the network 203.0.113.0/24" in form
         assert "There was no successful request" not in form
         assert "A successful request from the same network sets the count back to zero" in form
+
+
+@pytest.mark.parametrize("network", ["203.0.113.0/24", ""])
+def test_grouped_alert_mail_explains_the_rule_that_all_of_its_keys_have(network):
+    *_, grouped = samples(MailKind.ALERT, "https://keys.octy.example")
+    others = tuple(replace(other, network=MailText(network)) for other in grouped.others)
+    for form in both(MailRenderer(settings()).render(replace(grouped, others=others))):
+        explained = form[form.index("How do we know this?") :]
+        assert ("For every public key and network we count" in explained) == bool(network)
+        assert ("from the same network" in explained) == bool(network)
+        assert ("come in a row from one network" in explained) == bool(network)
 
 
 def test_alert_mail_of_the_window_rule_states_the_time_window(world):

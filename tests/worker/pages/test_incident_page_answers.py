@@ -112,10 +112,15 @@ def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
     assert world.dump() == before
 
 
-def test_answer_to_a_closed_incident_is_409_and_says_how_it_ended(world):
+@pytest.mark.parametrize(
+    ("leaked", "said"),
+    [(False, "Your keys were not changed."), (True, "The reported secret key has stopped working, and no new keys")],
+)
+def test_answer_to_a_closed_incident_is_409_and_says_how_it_ended(world, leaked, said):
     incident_id = world.incident(
         state=IncidentState.CLOSED, resolution=Resolution.UNANSWERED, closed_at=utc(START) + timedelta(days=14)
     )
+    world.change(IncidentAnswer, incident_id, leaked=leaked)
     path, browser = world.alert_path(incident_id), world.browser()
     before = world.dump()
     page = browser.get(path)
@@ -123,7 +128,8 @@ def test_answer_to_a_closed_incident_is_409_and_says_how_it_ended(world):
     assert "<form" not in page.text
     response = browser.post(path, form=world.links.token(Purpose.ALERT_FORM, incident_id), answer="not_us")
     assert response.status_code == 409
-    assert "This alert was closed without an answer It was closed on 2026-01-15 00:00:00 UTC" in text_of(response.text)
+    ended = "This alert was closed without an answer It was closed on 2026-01-15 00:00:00 UTC."
+    assert f"{ended} {said}" in text_of(response.text)
     assert world.dump() == before
 
 
