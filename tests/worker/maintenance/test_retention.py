@@ -23,7 +23,7 @@ from support.retention_rig import (
     fail_often,
     prune,
 )
-from support.world import LIFE, World
+from support.world import LIFE, World, listening
 
 from octy_middleware.clock import utc
 from octy_middleware.http.outcome import Outcome
@@ -166,6 +166,16 @@ def test_later_compaction_adds_to_compacted_counters(world):
     assert [(row[1] - TODAY, row[4]) for row in counts(world)] == [
         *((-36 * 1440, 1442), (-35 * 1440, 1442), (-34 * 1440, 1442), (-34 * 1440 + 9, 5))
     ]
+
+
+def test_further_run_of_a_day_looks_at_no_key_to_compact_its_counters(world):
+    add_counts(world, ("pk_1", TODAY - 36 * 1440, "10.0.0.1", "accepted", 1))
+    heard = []
+    for _ in range(2):
+        with listening(world.database) as statements:
+            prune(world)
+        heard.append(sum("FROM outcome_minute" in each and "RECURSIVE" in each for each in statements))
+    assert heard == [2, 1]  # for those that expire, and for those to compact
 
 
 # What reports say

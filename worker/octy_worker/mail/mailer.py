@@ -84,7 +84,7 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 
 
 class _DeadlineSmtp(SMTP):
-    """Ends a conversation at a deadline, even when each reply comes in time.
+    """Ends a conversation at a deadline, even when each reply comes in time: after it each reply may take 1 ms only.
 
     Otherwise the activity would time out and the next attempt start while this one may still succeed.
     """

@@ -88,7 +88,10 @@ _Limits = tuple[int, int]
 
 @dataclass(frozen=True)
 class CounterSweep:
-    """Counters of one table, key by key. The statements and `clear` take the two limits, which say what is due."""
+    """Counters of one table, key by key. The statements and `clear` take the two limits, which say what is due.
+
+    `is_empty`: nothing can be due, so no key is looked at.
+    """
 
     name: str
     limits: _Limits
@@ -96,10 +99,11 @@ class CounterSweep:
     count: Batch
     find: Batch
     clear: Callable[[Connection, Sequence[Row], _Limits], int]
+    is_empty: bool = False
 
     def range_at(self, connection: Connection, position: str) -> tuple[KeyRange, str | None]:
         """See `Sweep`. A position is the first key of a range; "" is the key of unknown keys' counters."""
-        keys = [str(row[0]) for row in run(connection, self.next_keys, position)]
+        keys = [] if self.is_empty else [str(row[0]) for row in run(connection, self.next_keys, position)]
         return _CounterRange(self, keys[:_RANGE_KEYS]), keys[_RANGE_KEYS] if len(keys) > _RANGE_KEYS else None
 
 
@@ -154,7 +158,7 @@ def _by_day(counters: Sequence[tuple[str, int, str, str, int]]) -> list[Row]:
 def counter_sweeps(limits: Limits, compacted: int) -> tuple[Sweep, ...]:
     """Return the sweeps over counters. Counters before `compacted` were compacted by an earlier run."""
     decoys, others = limits.decoys, limits.counters * 60_000_000
-    uncompacted = max(compacted, limits.counters), limits.compaction
+    first, end = max(compacted, limits.counters), limits.compaction
     return (
         CounterSweep(
             "incident_counts",
@@ -165,5 +169,6 @@ def counter_sweeps(limits: Limits, compacted: int) -> tuple[Sweep, ...]:
             _delete_incident_counts,
         ),
         CounterSweep("counters", (0, limits.counters), _NEXT_KEYS, _COUNT[False], _FIND[False], _delete),
-        CounterSweep("minutes", uncompacted, _NEXT_KEYS, _COUNT[True], _FIND[True], _compact),
+        # Further runs of a day find that the first one compacted all that is due.
+        CounterSweep("minutes", (first, end), _NEXT_KEYS, _COUNT[True], _FIND[True], _compact, is_empty=first >= end),
     )
