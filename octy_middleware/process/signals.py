@@ -66,7 +66,7 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         previous(number, frame)
         return
     # A second signal ends the process at once.
-    signal.signal(number, signal.SIG_DFL)  # pragma: no cover - coverage has a handler of its own
+    signal.signal(number, signal.SIG_DFL)  # pragma: no cover - its default action ends the process unsaved
     if not _start_thread(_flush_and_end):  # pragma: no cover - the same
         os.kill(os.getpid(), number)
 
@@ -75,7 +75,7 @@ def _start_thread(work: Callable[[], None]) -> bool:
     """Start a thread without `threading`, whose threads take locks when they start. Return whether it started."""
     try:
         _thread.start_new_thread(work, ())
-    except RuntimeError:  # pragma: no cover - the interpreter is exiting; `atexit` follows
+    except RuntimeError:  # pragma: no cover - no thread is left, or the interpreter is exiting
         return False
     return True
 

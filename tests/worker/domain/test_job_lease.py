@@ -40,3 +40,17 @@ def test_lease_of_a_process_that_has_ended_is_released(world: World, host, proce
         run(connection, "UPDATE job SET holder = ?", holder)
     lease.free_if_dead()
     assert world.rows("SELECT holder FROM job") == [("" if freed else holder,)]
+
+
+@pytest.mark.sqlite
+def test_lease_of_a_process_that_may_not_be_asked_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another user's process holds it; root is refused none."""
+
+    def refuse(_process_id: int, _number: int) -> None:
+        raise PermissionError
+
+    lease = JobLease(world.database, "export", lambda: NOW)
+    lease.take()
+    monkeypatch.setattr(os, "kill", refuse)
+    lease.free_if_dead()
+    assert world.rows("SELECT holder FROM job") == [(lease.holder,)]

@@ -150,6 +150,6 @@ def _is_dead(holder: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # pragma: no cover - a process of another user: root is refused none
+    except PermissionError:  # a process of another user
         pass
     return False
