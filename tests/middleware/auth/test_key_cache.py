@@ -269,11 +269,20 @@ def test_read_of_the_feed_that_ends_after_a_stop_extends_no_trust(
     world: World, make: Make, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
     database = Database(world.url)
-    keys, key_cache, reading, read = world.register(), make(database), threading.Event(), database.read
+    keys, key_cache, read = world.register(), make(database), database.read
+    reading, stopped = threading.Event(), threading.Event()
 
     def hang() -> AbstractContextManager[SqlConnection]:
+        thread = threading.current_thread()
+        join = thread.join
+
+        def wait(timeout: float | None = None) -> None:
+            stopped.set()
+            join(timeout)
+
+        thread.join = wait  # type: ignore[method-assign]  # the stop waits for this thread
         reading.set()
-        time.sleep(0.2)
+        assert stopped.wait(60)
         if fails:
             raise DatabaseUnavailableError("away")
         return read()

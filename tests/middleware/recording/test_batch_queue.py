@@ -110,12 +110,12 @@ def test_item_that_cannot_be_handled_at_the_close_is_tried_again_at_once() -> No
 
     def handle(batch: list[int]) -> list[int]:
         attempts.append(len(attempts))
-        return batch if len(attempts) < 5 else []
+        return batch if len(attempts) < 200 else []
 
     queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10, batch_delay=60.0)
     queue.put(1)
-    queue.close(timeout=1.5)  # with the delay between attempts it would take two seconds
-    assert attempts == list(range(5))
+    queue.close(timeout=30.0)  # with the delay between attempts it would take 100 seconds
+    assert attempts == list(range(200))
 
 
 def test_queue_whose_thread_could_not_be_started_starts_it_with_the_next_item(

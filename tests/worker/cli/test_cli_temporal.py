@@ -5,18 +5,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.cli_rig import DENIED, CommandResult, Octy, octy_for
+from support.cli_rig import DENIED, CommandResult, Octy
 from support.temporal import Temporal, open_temporal
-from support.world import World
-from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from octy_middleware import Database
 from octy_middleware.domain.installation import installation_id
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.cli import incidents_reconcile
-from octy_worker.maintenance.reconciliation.run import Reconciliation
 from octy_worker.settings import RELEASE, WorkerSettings
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.deployment import deployment_config
@@ -154,12 +150,6 @@ def test_deployment_without_workers_has_no_versions(octy: Octy) -> None:
     assert said == "No worker of deployment other has polled yet.\n"
 
 
-def test_reconcile_says_that_temporal_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def open_client(_access: object) -> None: ...
-
-    async def run(_run: Reconciliation) -> None:
-        raise RPCError("no answer", RPCStatusCode.UNAVAILABLE, b"")
-
-    monkeypatch.setattr(incidents_reconcile, "open_client", open_client)
-    monkeypatch.setattr(Reconciliation, "run", run)
-    assert "Temporal: no answer → run `octy doctor`" in octy_for(world)("incidents", "reconcile").must(4).stderr
+def test_reconcile_says_what_temporal_refuses(octy: Octy) -> None:
+    said = octy.shell("incidents", "reconcile", OCTY_TEMPORAL_NAMESPACE="elsewhere").must(4).stderr
+    assert said == "octy: Temporal: Namespace elsewhere is not found. → run `octy doctor`\n"

@@ -20,6 +20,7 @@ from support.relay_rig import (
     until_undelivered,
 )
 from support.temporal import Temporal, open_temporal
+from support.until import until_async
 from support.world import INSTALLATION, World
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
@@ -208,7 +209,7 @@ def test_outage_lets_a_delivery_under_way_finish_and_starts_no_other(world: Worl
     class SlowClient(RecordingClient):
         async def start_workflow(self, run, argument, *, id, **options):  # noqa: A002
             if id.endswith("slow"):
-                await asyncio.sleep(0.5)  # some poll intervals
+                await until_async(lambda: row(world, ill)[2] != "")
             await super().start_workflow(run, argument, id=id, **options)
 
     client = SlowClient()
