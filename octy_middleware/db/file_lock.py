@@ -39,13 +39,14 @@ class FileLock:
     The lock of a process that dies is released by the kernel. Its owner calls `before_fork` and `after_fork`.
     """
 
-    def __init__(self, path: Path, *, model: Path | None = None) -> None:
+    def __init__(self, path: Path, *, model: Path | None = None, fork_timeout: float = _FORK_TIMEOUT) -> None:
         """Lock by `path`, which gets the owner of `model` and its mode without readers: who may write may lock.
 
         No other user may open it: flock needs no write permission.
         """
         self._path = path
         self._model = model
+        self._fork_timeout = fork_timeout
         self.restart()
 
     def restart(self) -> None:
@@ -56,7 +57,7 @@ class FileLock:
 
     def before_fork(self) -> None:
         """Wait for this process's writer, and close the descriptor."""
-        self._paused_for_fork = self._threads.acquire(timeout=_FORK_TIMEOUT)
+        self._paused_for_fork = self._threads.acquire(timeout=self._fork_timeout)
         if self._paused_for_fork and self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -17,7 +17,8 @@ _inherited: list[Connection] = []
 class PinnedConnection:
     """At most one connection, opened on first use. One user at a time; closed after an exception."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = _TIMEOUT) -> None:
+        self._timeout = timeout
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._paused_for_fork = False
@@ -46,7 +47,7 @@ class PinnedConnection:
 
     def close(self) -> None:
         """Close the connection, unless it is in use for long; the next use opens another one."""
-        if self._lock.acquire(timeout=_TIMEOUT):
+        if self._lock.acquire(timeout=self._timeout):
             try:
                 self._drop()
             finally:
@@ -54,7 +55,7 @@ class PinnedConnection:
 
     def before_fork(self) -> None:
         """Wait for the current user, and close the connection: a child must not inherit it."""
-        self._paused_for_fork = self._lock.acquire(timeout=_TIMEOUT)
+        self._paused_for_fork = self._lock.acquire(timeout=self._timeout)
         if self._paused_for_fork:
             self._drop()
 

@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 from support.paths import EXAMPLES
 
-from octy_worker.dev import dev_command
 from octy_worker.dev.dev_command import run_dev
 from octy_worker.dev.processes import ProcessError
 from octy_worker.dev.stack import Stack
@@ -60,7 +59,6 @@ def test_dev_command_ends_with_1_and_the_reason_when_a_process_ends(
             raise ProcessError("worker ended with status 1")
 
     monkeypatch.setattr(Stack, "check", end)
-    monkeypatch.setattr(dev_command, "_POLL_INTERVAL", 0.01)
     assert run(tmp_path / "dev", said) == 1
     assert "worker ended with status 1" in said.getvalue()
     assert "Stopped." not in said.getvalue()

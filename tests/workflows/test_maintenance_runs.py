@@ -60,7 +60,7 @@ async def test_maintenance_run_that_is_too_long_leaves_the_rest_to_the_next(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker without the sandbox, which would load the module again."""
-    monkeypatch.setattr(maintenance, "_MAX_STEPS", 2)
+    monkeypatch.setattr(maintenance, "MAX_STEPS", 2)
     worker = Worker(
         harness.env.client,
         task_queue="long-run",

@@ -25,7 +25,9 @@ _ACTIVITIES = {
     MaintenanceTask.RECONCILIATION: activities.reconcile_database,
     MaintenanceTask.DIGEST: activities.send_digest,
 }
-_MAX_STEPS = 1500  # of one run; the next run does the rest
+MAX_STEPS = 1500
+"""Steps of one run; the next run does the rest."""
+
 _LEASE_WAIT = 60  # seconds until a job that another process has leased is tried again; a dead process's lease is over
 
 
@@ -41,7 +43,7 @@ class KeyMaintenanceWorkflow:
         """Run step after step until the job is done."""
         current_details, counts = CurrentDetails(f"Maintenance: {job.task}"), Counter[str]()
         current_details.update("Running")
-        for _ in range(_MAX_STEPS):
+        for _ in range(MAX_STEPS):
             step = MaintenanceStepInput(workflow.time())
             result = await workflow.execute_activity(_ACTIVITIES[job.task], step, **MAINTENANCE_RETRY)
             counts.update(result.counts)

@@ -3,15 +3,15 @@
 import errno
 import fcntl
 import os
+import shutil
 import sqlite3
 import stat
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from support.world import World
 
 from middleware.db.key_changes import changed_keys, put_change
@@ -119,11 +119,18 @@ def test_commit_into_a_removed_file_raises_database_unavailable(world: World, ot
 
 
 @pytest.mark.sqlite
-def test_file_replaced_again_and_again_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    inodes = count()
-    monkeypatch.setattr("octy_middleware.db.sqlite._identity", lambda _path: (0, next(inodes)))
-    with pytest.raises(DatabaseUnavailableError, match="is being replaced"), world.database.read():
+def test_file_replaced_again_and_again_is_unavailable(world: World) -> None:
+    path, copy = world.folder / "octy.db", world.folder / "copy.db"
+
+    def replace(*_connection: object) -> None:
+        shutil.copy(path, copy)
+        copy.replace(path)
+
+    database = Database(world.url)
+    event.listen(database.engine, "connect", replace)
+    with pytest.raises(DatabaseUnavailableError, match="is being replaced"), database.read():
         pass
+    database.close()
 
 
 @pytest.mark.sqlite

@@ -7,7 +7,6 @@ import pytest
 from support.fresh_processes import FRESH
 
 from octy_middleware import DatabaseUnavailableError
-from octy_middleware.db import file_lock
 from octy_middleware.db.file_lock import FileLock
 
 
@@ -47,11 +46,8 @@ def test_file_lock_timeout_raises_database_unavailable(tmp_path: Path) -> None:
         pass
 
 
-def test_fork_during_a_long_write_goes_on_and_leaves_the_lock_to_its_holder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_lock, "_FORK_TIMEOUT", 0.01)
-    lock, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+def test_fork_during_a_long_write_goes_on_and_leaves_the_lock_to_its_holder(tmp_path: Path) -> None:
+    lock, other = FileLock(tmp_path / "lock", fork_timeout=0.01), FileLock(tmp_path / "lock")
     with lock.hold(1):
         lock.before_fork()
         lock.after_fork()

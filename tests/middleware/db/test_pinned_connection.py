@@ -13,7 +13,6 @@ from support.forks import in_child
 from support.world import World
 
 from octy_middleware import Database, DatabaseUnavailableError
-from octy_middleware.db import pinned_connection
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.pinned_connection import PinnedConnection
 
@@ -64,13 +63,15 @@ def test_pinned_connection_reopens_after_close(world: World) -> None:
     assert driver_of(world.database, pinned) is not first
 
 
-def test_pinned_connection_in_use_stays_open_at_a_close(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pinned_connection, "_TIMEOUT", 0.01)
-    pinned = world.database.pin_connection()
-    with world.database.write_batch({"pk_x"}, pinned=pinned) as transaction:
-        run(transaction.connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
-        world.database.close()
-    assert keys(world.database, pinned) == ["pk_x"]
+def test_pinned_connection_in_use_stays_open_at_a_close(world: World) -> None:
+    pinned, connect = PinnedConnection(timeout=0.01), world.database.engine.connect
+    with pinned.use(connect, lambda _: True) as connection:
+        pinned.close()
+        assert run(connection, "SELECT 1").scalar() == 1
+    with pinned.use(connect, lambda _: True) as again:
+        assert again is connection
+    pinned.close()
+    assert connection.closed
 
 
 def test_pinned_connection_is_used_again_after_an_outage(world: World) -> None:

@@ -116,5 +116,5 @@ def test_agent_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatc
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(ssh_signer, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(ssh_signer, "TIMEOUT", 0.2)
     assert "ssh-add did not answer within 0.2 s" in failure(find_signer, None)

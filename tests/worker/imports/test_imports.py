@@ -34,7 +34,6 @@ from octy_middleware.keys.secret import imported_hash, row_binding
 from octy_middleware.states import KeyPairCause, KeyPairState
 from octy_worker.domain.job_lease import LEASE_TTL, JobLease
 from octy_worker.domain.step_pacer import MAX_ROWS, StepPacer
-from octy_worker.imports import writer as import_writer
 from octy_worker.imports.planner import carry_out
 from octy_worker.imports.reader import COLUMNS
 from octy_worker.imports.validator import IN_CLEAR
@@ -585,9 +584,9 @@ def test_import_killed_before_its_notices_still_notifies_customers_of_added_key_
     assert world.rows("SELECT DISTINCT state FROM key_pair") == [(KeyPairState.ACTIVE,)]
 
 
-def import_away(world: World, database: Database, *, rows: int = 3) -> None:
+def import_away(world: World, database: Database, *, rows: int = 3, **options: float) -> None:
     plan = planned(world, as_csv(*(person(number) for number in range(rows))))
-    writer = ImportWriter(database, lambda: NOW, pause=lambda _seconds: None)
+    writer = ImportWriter(database, lambda: NOW, pause=lambda _seconds: None, **options)
     try:
         carry_out(database, plan, now=NOW, progress=lambda *_: None, writer=writer)
     finally:
@@ -599,17 +598,15 @@ def test_import_goes_on_after_a_short_outage(world):
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 3)]
 
 
-def test_import_during_a_long_outage_imports_nothing(world, monkeypatch):
-    monkeypatch.setattr(import_writer, "_RETRY_TIMEOUT", -1.0)
+def test_import_during_a_long_outage_imports_nothing(world):
     with pytest.raises(DatabaseUnavailableError, match="away"):
-        import_away(world, AwayDatabase(world.url, 10**6))
+        import_away(world, AwayDatabase(world.url, 10**6), retry_timeout=-1.0)
     assert world.rows("SELECT COUNT(*) FROM key_pair") == [(0,)]
 
 
-def test_import_whose_commit_has_no_response_is_complete(world, monkeypatch):
+def test_import_whose_commit_has_no_response_is_complete(world):
     """It succeeded: what is valid must not be removed, and no error be shown."""
-    monkeypatch.setattr(import_writer, "_RETRY_TIMEOUT", -1.0)
-    import_away(world, AwayDatabase(world.url, silent=True))
+    import_away(world, AwayDatabase(world.url, silent=True), retry_timeout=-1.0)
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(KeyPairState.ACTIVE, 3)]
     clear_interrupted(world.database, lambda: NOW + LEASE_TTL + 1)
     assert world.rows("SELECT cursor FROM job WHERE name = 'import'") == [("",)]

@@ -44,9 +44,8 @@ def test_server_that_does_not_answer_is_given_up_after_a_time(monkeypatch: pytes
         await asyncio.sleep(60)
 
     monkeypatch.setattr(access, "connect", hang)
-    monkeypatch.setattr(access, "_CONNECT_TIMEOUT", 0.01)
     with pytest.raises(UnavailableError, match=r"Temporal at 127.0.0.1:7233 did not answer within 0.01 s"):
-        asyncio.run(open_client(TemporalAccess(temporal_address="127.0.0.1:7233")))
+        asyncio.run(open_client(TemporalAccess(temporal_address="127.0.0.1:7233"), connect_timeout=0.01))
 
 
 def test_address_that_no_client_takes_is_a_fault_of_the_settings() -> None:

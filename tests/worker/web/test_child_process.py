@@ -38,7 +38,7 @@ def test_server_that_ran_for_long_is_started_again_after_the_first_delay(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(child_process, "FIRST_BACKOFF", 0.1)
-    monkeypatch.setattr(child_process, "_HEALTHY_AFTER", 0.0)
+    monkeypatch.setattr(child_process, "HEALTHY_AFTER", 0.0)
     ended = "server: process ended with status 7; restarting it in 0.1 s"
 
     async def act() -> None:
@@ -71,7 +71,7 @@ def test_worker_that_stops_does_not_wait_for_the_next_start(
 
 
 def test_server_that_does_not_stop_is_killed(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_process, "_GRACE_PERIOD", 0.2)
+    monkeypatch.setattr(child_process, "GRACE_PERIOD", 0.2)
     counters = child_process.new_counters()
 
     async def act() -> None:

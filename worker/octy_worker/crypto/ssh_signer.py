@@ -19,7 +19,9 @@ from octy_worker.crypto.ssh_file_signature import sign_with_file
 from octy_worker.crypto.ssh_wire import wire_of
 from octy_worker.errors import RefusedError, UsageError
 
-_TIMEOUT = 120.0  # seconds for a passphrase, a PIN, or a touch
+TIMEOUT = 120.0
+"""Seconds for a passphrase, a PIN, or a touch."""
+
 _CERTIFICATE = "-cert-v01@openssh.com"
 _TO_DO = "name a key whose certificate is beside it: --sign ~/.ssh/id_ed25519, or OCTY_STAFF_KEY_FILE"
 
@@ -129,10 +131,10 @@ def _run(command: list[str], message: bytes = b"", *, shows_errors: bool = False
             input=message,
             stdout=subprocess.PIPE,
             stderr=None if shows_errors else subprocess.PIPE,
-            timeout=_TIMEOUT,
+            timeout=TIMEOUT,
             check=False,
         )
     except FileNotFoundError:
         raise UsageError(f"{command[0]} is not installed", "install OpenSSH's client, version 8.2 or newer") from None
     except subprocess.TimeoutExpired:
-        raise RefusedError(f"{command[0]} did not answer within {_TIMEOUT:g} s", "repeat the command") from None
+        raise RefusedError(f"{command[0]} did not answer within {TIMEOUT:g} s", "repeat the command") from None

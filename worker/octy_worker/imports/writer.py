@@ -115,8 +115,10 @@ class ImportWriter:
         *,
         pace: StepPacer | None = None,
         pause: Callable[[float], None] = time.sleep,
+        retry_timeout: float = _RETRY_TIMEOUT,
     ) -> None:
         self._database = database
+        self._retry_timeout = retry_timeout
         self._lease = JobLease(database, JOB, clock)
         self._clock = clock
         self.pace = pace or StepPacer(bound=0.04, rest=1.0)
@@ -268,7 +270,7 @@ class ImportWriter:
             try:
                 return action()
             except DatabaseUnavailableError:
-                if time.monotonic() - since > _RETRY_TIMEOUT:
+                if time.monotonic() - since > self._retry_timeout:
                     raise
                 self._pause(_RETRY_INTERVAL)
 

@@ -18,15 +18,15 @@ _CONNECT_TIMEOUT = 10.0  # seconds
 _RETRY_INTERVAL = 0.25  # seconds
 
 
-async def open_client(access: TemporalAccess) -> Client:
+async def open_client(access: TemporalAccess, *, connect_timeout: float = _CONNECT_TIMEOUT) -> Client:
     """Return a connected client; raise UnavailableError or ConfigurationError with what to do."""
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT):
+        async with asyncio.timeout(connect_timeout):
             return await connect(access)
     except TimeoutError:
         where = access.temporal_connection().address
         raise UnavailableError(
-            f"Temporal at {where} did not answer within {_CONNECT_TIMEOUT:g} s", "`octy doctor` checks everything"
+            f"Temporal at {where} did not answer within {connect_timeout:g} s", "`octy doctor` checks everything"
         ) from None
 
 

@@ -29,8 +29,8 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.web.connections import COUNTERS, ConnectionCounter
 
 FIRST_BACKOFF, MAX_BACKOFF = 1.0, 30.0  # seconds before a restart
-_HEALTHY_AFTER = 60.0  # seconds of running that reset the backoff
-_GRACE_PERIOD = 10.0  # seconds to stop; open requests get five
+HEALTHY_AFTER = 60.0  # seconds of running that reset the backoff
+GRACE_PERIOD = 10.0  # seconds to stop; open requests get five
 
 _logger = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")
@@ -76,7 +76,7 @@ async def supervise(server: ServerProcess, settings: WorkerSettings, stop: async
             return
         status, counters[ConnectionCounter.OPEN] = process.exitcode, 0
         process.close()
-        if time.monotonic() - begun >= _HEALTHY_AFTER:
+        if time.monotonic() - begun >= HEALTHY_AFTER:
             backoff = FIRST_BACKOFF
         _logger.error("%s: process ended with status %s; restarting it in %g s", server.name, status, backoff)
         with contextlib.suppress(TimeoutError):
@@ -112,7 +112,7 @@ async def _wait_until_ended(process: multiprocessing.context.SpawnProcess, stop:
 
 def _stop(process: multiprocessing.context.SpawnProcess) -> None:
     process.terminate()
-    process.join(_GRACE_PERIOD)
+    process.join(GRACE_PERIOD)
     if process.is_alive():
         process.kill()
         process.join()
@@ -146,5 +146,5 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_PERIOD)
-    os._exit(1)  # pragma: no cover - it ends the process, and coverage is not saved
+    time.sleep(GRACE_PERIOD)
+    os._exit(1)  # pragma: no cover - no test waits for it: a child has the real grace period
