@@ -369,6 +369,16 @@ def test_full_disk_is_reported_in_one_line(world, octy, warm, words, *, said, un
 
 
 @on_one_database
+def test_reason_of_a_refusal_is_told_on_a_full_disk(world, octy, warm):
+    words = ("incidents", "decide", open_incident(world)[1], "dismiss", "--leaked", "--reason", "by phone", "--json")
+    with Path("/dev/full").open("wb") as full:
+        done = warm.run(octy, *words, stdout=full, PYTHONUNBUFFERED="1")
+    assert done.returncode == 1
+    assert "can't be dismissed" in done.stderr
+    assert "But stdout can't be written: No space left on device" in done.stderr
+
+
+@on_one_database
 def test_full_disk_is_reported_by_a_process_from_nothing(octy):
     """The tests above fork theirs; this one starts and ends as any other."""
     with Path("/dev/full").open("wb") as full:

@@ -111,6 +111,7 @@ def test_preview_and_report_files_are_readable_by_their_owner_only(octy, tmp_pat
         (["alert", "--html", "--eml"], "one form"),
         (["alarm"], "'alarm' is not one of"),
         (["--out", "/dev/null/x"], "can't be written"),
+        (["--out", "/dev/null"], "/dev/null is a file → name a folder"),
     ],
 )
 def test_mail_preview_of_an_unknown_kind_is_rejected(octy, words, said):

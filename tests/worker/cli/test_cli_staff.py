@@ -66,6 +66,13 @@ def sql(office: StaffCli, statement: str) -> None:
         assert connection.execute(text(statement)).rowcount >= 1
 
 
+def test_key_that_was_made_is_told_on_a_full_disk(office: StaffCli, warm: WarmOcty) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = warm.run(office.octy, "staff", "ca", "init", "--json", stdout=full)
+    assert done.returncode == 1
+    assert "A key of the certificate authority is made: OCTY_STAFF_CA_KEYS=" in done.stderr
+
+
 def test_first_admin_enrolls_by_the_command_and_adds_a_colleague(office: StaffCli, warm: WarmOcty) -> None:
     token = office.octy("staff", "bootstrap", "amy", "--mail", "amy@acme.example", "--json").must().json["token"]
     office.certify("amy")

@@ -466,7 +466,9 @@ def test_command_log_is_parsed_for_erased_accounts() -> None:
     assert erased_accounts(lines) == ["a1", "a2"]
 
 
-def test_repair_erases_accounts_of_the_command_log_again(world: World, restored: Callable[..., CommandResult]) -> None:
+def test_repair_erases_accounts_of_the_command_log_again(
+    world: World, shell: Octy, restored: Callable[..., CommandResult]
+) -> None:
     """An account that has live key pairs in the backup too is erased after these were revoked again."""
     octy, other = octy_for(world), world.register("other")
     keys = world.register()
@@ -484,6 +486,9 @@ def test_repair_erases_accounts_of_the_command_log_again(world: World, restored:
     assert world.rows("SELECT contact_email_address FROM account WHERE reference = 'acme'")
     before = restored("--command-log", str(log), "--dry-run").must(1).json
     assert before["not_erased"][0]["account_id"] == keys.account_id  # a dry run revokes nothing
+    words = ("db", "restored", *WHY, "--command-log", str(log), "--dry-run")
+    told = shell.shell(*words, OCTY_DATABASE_URL=world.url).must(1).stdout
+    assert told.startswith("The database was compared with Temporal, and not changed. ")
     done = restored("--command-log", str(log)).must().json
     assert (done["cut"], done["erased"], done["not_erased"]) == ([keys.public_key], [keys.account_id], [])
     assert world.rows("SELECT reference FROM account ORDER BY created_at") == [

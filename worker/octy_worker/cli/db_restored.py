@@ -72,7 +72,9 @@ def _report_lines(found: RestoreReport, *, dry_run: bool) -> list[str]:
     if found.is_empty:
         return ["The database is as new as Temporal.", days]
     would = "would be " if dry_run else ""
-    lines = [f"Key pair {public_key} {would or 'is '}revoked again." for public_key in found.cut]
+    done = "repaired from it as far as it can be" if not dry_run else "not changed. Without --dry-run it would be"
+    lines = [f"The database was compared with Temporal, and {done}."]
+    lines += [f"Key pair {public_key} {would or 'is '}revoked again." for public_key in found.cut]
     if found.updated:
         lines.append(f"{found.updated:,} incidents and deliveries {would or 'are '}updated from Temporal.")
     if found.terminated:
@@ -90,4 +92,4 @@ def _report_lines(found: RestoreReport, *, dry_run: bool) -> list[str]:
             f"{len(found.unproven):,} workflows could not be trusted, for example {found.unproven[0].workflow_id}: "
             f"{found.unproven[0].why}. See docs/restoring.md."
         )
-    return [*lines, days, *(["Nothing was changed. Without --dry-run it would be."] if dry_run else [])]
+    return [*lines, days]

@@ -22,7 +22,7 @@ from octy_worker.cli.options import (
     Reason,
     Timeout,
 )
-from octy_worker.cli.output import format_time, print_json, print_result
+from octy_worker.cli.output import format_time, print_json, print_result, report_unwritten
 from octy_worker.cli.views.key_delivery import resent_lines
 from octy_worker.errors import RefusedError
 from octy_worker.staff.acts import DECIDE, EXTEND, RESEND, RESEND_KEYS, Decision, Extension, Resend
@@ -97,7 +97,8 @@ def decide(
             desk.order(DECIDE, incident_id, fields, reason, timeout=timeout)
         except RefusedError as refusal:
             if as_json:
-                print_json({**value, "accepted": False, "why": str(refusal)})
+                with report_unwritten(f"Refused: {refusal}."):
+                    print_json({**value, "accepted": False, "why": str(refusal)})
             raise
     lines = [
         f"Decided: {decision}{', leaked' if leaked else ''}, by {who}.",

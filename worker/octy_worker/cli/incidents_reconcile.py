@@ -96,7 +96,7 @@ async def _run(database: Database, place: TemporalAccess, *, notice_ttl: float, 
 def _lines(found: Findings, dry_run: bool) -> list[str]:
     counts = [f"{count:>9,}  {_WORDS[name]}" for name, count in found.counts.items() if count]
     if not found.differences:
-        return [*counts, "No differences found."]
+        return ["No differences found.", *counts]
     if dry_run:
-        return [*counts, "Nothing was changed. Without --dry-run the differences are repaired."]
-    return [*counts, "Repaired: missing workflows are started again, and those of closed subjects are ended."]
+        return ["Nothing was changed. Without --dry-run these differences are repaired.", *counts]
+    return ["Repaired: missing workflows are started again, and those of closed subjects are ended.", *counts]

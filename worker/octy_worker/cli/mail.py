@@ -74,7 +74,10 @@ def preview(
 def _write(gallery: PreviewRenderer, kinds: list[MailKind], forms: list[str], folder: Path) -> None:
     files = {folder / f"{kind}.{form}": _form(gallery, kind, form) for kind in kinds for form in forms}
     with report_unwritable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UsageError(f"{folder} is a file", "name a folder") from None
         for path, content in files.items():
             write_private(path, content)
     print_lines(*map(str, files))

@@ -7,7 +7,8 @@ executes control sequences.
 import io
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -133,14 +134,20 @@ def print_result(value: object, lines: Sequence[str], *, as_json: bool) -> None:
 
     If stdout can't be written, raise CommandError with the first line, which says what was done.
     """
-    try:
+    with report_unwritten(lines[0] if lines else "Nothing was changed."):
         if as_json:
             print_json(value)
         elif lines:
             print_lines(*lines)
+
+
+@contextmanager
+def report_unwritten(done: str) -> Iterator[None]:
+    """Flush what a body prints to stdout; raise CommandError with what was done if that can't be written."""
+    try:
+        yield
         sys.stdout.flush()
     except OSError as error:
-        done = lines[0] if lines else "Nothing was changed."
         raise CommandError(f"{done} But stdout can't be written: {error.strerror}") from None
 
 

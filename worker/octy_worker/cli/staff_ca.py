@@ -13,7 +13,16 @@ from octy_worker.cli.context import now, open_staff
 from octy_worker.cli.files import read_text, report_unwritable
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.output import format_time, print_json, print_lines, print_note, print_page, print_result, table
+from octy_worker.cli.output import (
+    format_time,
+    print_json,
+    print_lines,
+    print_note,
+    print_page,
+    print_result,
+    report_unwritten,
+    table,
+)
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.errors import RefusedError, UsageError
 from octy_worker.settings import StaffSettings
@@ -44,7 +53,11 @@ def init(context: typer.Context, as_json: AsJson = False) -> None:
     if not as_json:
         print_note("A key of the certificate authority is made. Trust it in the settings of worker and commands:")
     setting = f"OCTY_STAFF_CA_KEYS={shlex.quote(','.join([*sorted(trusted), made.public_key]))}"
-    print_result({"public_key": made.public_key, "trusted": False}, [setting], as_json=as_json)
+    with report_unwritten(f"A key of the certificate authority is made: {setting}."):
+        if as_json:
+            print_json({"public_key": made.public_key, "trusted": False})
+        else:
+            print_lines(setting)
 
 
 @help_page("octy staff ca show", json=SHOW_JSON)
@@ -115,8 +128,12 @@ def certificate(
             Path(place).write_text(f"{issued.line}\n", "utf-8")
     value = {"handle": handle, "serial": issued.serial, "key_id": issued.key_id, "expires_at": issued.expires_at}
     value |= {"file": "" if place == "-" else place, "certificate": issued.line}
-    text = f"Certificate {issued.serial} of {handle} is valid until {format_time(issued.expires_at)}: {place}"
-    print_result(value, [issued.line if place == "-" else text], as_json=as_json)
+    text = f"Certificate {issued.serial} of {handle} is valid until {format_time(issued.expires_at)}"
+    if place == "-" and not as_json:
+        with report_unwritten(f"{text}."):
+            print_lines(issued.line)
+        return
+    print_result(value, [f"{text}: {place}"], as_json=as_json)
 
 
 @help_page(

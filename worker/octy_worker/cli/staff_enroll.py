@@ -16,7 +16,7 @@ from octy_worker.access.orders import Namespace
 from octy_worker.cli.context import now, open_staff
 from octy_worker.cli.lazy_command import help_page
 from octy_worker.cli.options import AsJson, CertificateHandle
-from octy_worker.cli.output import ask, print_json_line, print_lines, print_note
+from octy_worker.cli.output import ask, print_json_line, print_lines, print_note, report_unwritten
 from octy_worker.cli.variables import variables_of
 from octy_worker.crypto.ssh_certificates import RefusedSignatureError
 from octy_worker.crypto.ssh_signer import Signer, find_signer
@@ -70,10 +70,12 @@ def enroll(
         signature = signer.sign(text.to_bytes(), Namespace.ENROLMENT)
         enrolled = office.enroll(EnrolmentRequest(text.to_bytes().decode(), signature, link, seed, code, label[:100]))
     what = "this key" if hardware_key else "a one-time password"
-    if as_json:
-        print_json_line(enrolled)
-    else:
-        print_lines(f"{enrolled.handle} has {what} as second factor, and can act.")
+    done = f"{enrolled.handle} has {what} as second factor, and can act."
+    with report_unwritten(done):
+        if as_json:
+            print_json_line(enrolled)
+        else:
+            print_lines(done)
 
 
 class _Office(Protocol):
