@@ -3,7 +3,6 @@
 import gzip
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 
@@ -21,7 +20,6 @@ from support.webhooks import Receiver, raw_server, receiver
 
 from octy_middleware import ConfigurationError
 from octy_worker.webhooks import network
-from octy_worker.webhooks.client import tls_context
 from octy_worker.webhooks.failures import FailureReason, PostError, PostResult
 from octy_worker.webhooks.signing import Signer
 
@@ -323,10 +321,3 @@ def test_webhook_client_debug_log_has_nothing_of_the_server(
     assert client(authority).post(message(server.url)).reason is None
     logging.getLogger("octy").debug("written")
     assert [record.message for record in caplog.records if record.threadName == "MainThread"] == ["written"]
-
-
-def test_webhook_tls_context_verifies_certificates_and_host_names(authority: Authority) -> None:
-    tls = tls_context(str(authority.file))
-    assert tls.verify_mode is ssl.CERT_REQUIRED
-    assert tls.check_hostname
-    assert tls.minimum_version >= ssl.TLSVersion.TLSv1_2

@@ -17,10 +17,10 @@ from emails.backend.response import SMTPResponse
 from emails.backend.smtp.backend import SMTPBackend
 from emails.backend.smtp.client import SMTPClientWithResponse, SMTPClientWithResponse_SSL
 
-from octy_middleware.errors import ConfigurationError
 from octy_worker.mail.message_builder import MessageBuilder, OutgoingMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus, StartTlsMissingError, classify
 from octy_worker.settings import WorkerSettings
+from octy_worker.tls import client_context
 
 _TIMEOUT_FACTOR = 2  # the whole conversation may take this many times `smtp_timeout`
 
@@ -39,7 +39,7 @@ class SmtpMailer:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._composer = MessageBuilder(settings)
-        self._context = _tls_context(settings.smtp_ca_file)
+        self._context = client_context(settings.smtp_ca_file, setting="smtp_ca_file (OCTY_SMTP_CA_FILE)")
 
     def send(self, envelope: OutgoingMail) -> SmtpResult:
         """Send it once; thread-safe."""
@@ -68,19 +68,6 @@ class SmtpMailer:
             timeout=settings.smtp_timeout,
             **(login if settings.smtp_user else {}),
         )
-
-
-def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Return a context that trusts the system's CAs and those of the file and verifies host names; TLS 1.2 or newer."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ConfigurationError(f"smtp_ca_file (OCTY_SMTP_CA_FILE): {ca_file!r} can't be used: {reason}") from None
-    return context
 
 
 class _DeadlineSmtp(SMTP):

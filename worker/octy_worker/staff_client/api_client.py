@@ -1,7 +1,6 @@
 """HTTP to a staff API: JSON in and out, and each failure as the error of a command."""
 
 import os
-import ssl
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from octy_worker.access.login_text import InvalidServerError, normalize_server
 from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.json_values import from_json, to_json
 from octy_worker.staff_api.wire import PREFIX, SESSION_ENDED, WireError, rebuild_error
+from octy_worker.tls import client_context
 
 O = TypeVar("O")  # noqa: E741  # output
 
@@ -102,4 +102,4 @@ def _transport(server: str) -> dict[str, Any]:
     """Return options of the client: proxies and authorities of the environment; on loopback never a proxy."""
     if not is_loopback(urlsplit(server).hostname or ""):
         return {}
-    return {"verify": ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE")), "trust_env": False}
+    return {"verify": client_context(os.environ.get("SSL_CERT_FILE", ""), setting="SSL_CERT_FILE"), "trust_env": False}

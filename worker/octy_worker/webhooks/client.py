@@ -5,7 +5,6 @@ nothing to disable, and no later release can enable it.
 """
 
 import logging
-import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -13,8 +12,8 @@ import httpcore2 as httpcore
 
 from octy_middleware._version import __version__
 from octy_middleware.clock import Clock
-from octy_middleware.errors import ConfigurationError
 from octy_worker.settings import WebhookSettings
+from octy_worker.tls import client_context
 from octy_worker.webhooks.failures import FailureReason, PostError, PostResult
 from octy_worker.webhooks.network import PublicNetworkBackend
 from octy_worker.webhooks.signing import Signer, WebhookMessage
@@ -35,7 +34,7 @@ class WebhookClient:
         self._settings = settings
         self._clock = clock
         self._signer = None if settings.webhook_keys is None else Signer(settings.webhook_keys)
-        self._tls = tls_context(settings.webhook_ca_file)
+        self._tls = client_context(settings.webhook_ca_file, setting="OCTY_WEBHOOK_CA_FILE")
 
     def post(self, message: WebhookMessage, *, first_attempt: bool = False) -> PostResult:
         """Send it once; the first attempt has a short timeout. Errors of the receiver are results, not exceptions."""
@@ -72,17 +71,6 @@ class WebhookClient:
         ):
             _drain(response)
             return _result(response.status)
-
-
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """Return the system's TLS settings, with a CA file if one is given. Raises ConfigurationError."""
-    context = ssl.create_default_context()
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is an OSError
-            raise ConfigurationError(f"OCTY_WEBHOOK_CA_FILE can't be used: {error}") from None
-    return context
 
 
 def request_url(destination: Destination) -> httpcore.URL:

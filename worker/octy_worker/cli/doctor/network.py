@@ -17,6 +17,7 @@ from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
+from octy_worker.tls import client_context
 
 TIMEOUT = 10.0  # seconds
 _MAX_BYTES = 10_000  # of a response
@@ -34,7 +35,7 @@ def check_mail_server(settings: WorkerSettings) -> Check:
     """Connect over verified TLS, log in, send MAIL FROM and RCPT TO as for a mail; then reset."""
     place = f"{settings.smtp_host}:{settings.smtp_port}"
     try:
-        context = ssl.create_default_context()
+        context = client_context()
         if settings.smtp_ca_file:
             context.load_verify_locations(cafile=settings.smtp_ca_file)
     except OSError as error:
@@ -152,7 +153,7 @@ def open_url(request: urllib.request.Request | str, *, here: Iterable[str] = ())
     the files `here`.
     """
     url = request if isinstance(request, str) else request.full_url
-    context = ssl.create_default_context()
+    context = client_context()
     if is_loopback(urlsplit(url).hostname or ""):
         for file in filter(None, here):
             context.load_verify_locations(cafile=file)
