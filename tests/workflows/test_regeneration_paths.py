@@ -382,7 +382,7 @@ PATHS = [
         [wait_for_line("note mail_failed needs_staff"), at(HOUR), resend, wait_for_line("mail new_keys_inside-2")],
         [
             *(*MADE, "0h mail new_keys_inside-1 failed", "0h note mail_failed needs_staff"),
-            *("1h renew 2", "1h mail new_keys_inside-2"),
+            *("1h renew 2", "1h mail new_keys_inside-2", "1h note staff_not_needed staff_done"),
         ],
         delivery_method=DeliveryMethod.MAIL,
         records={"mail_ends": {"new_keys_inside-1": ["failed"]}},

@@ -383,4 +383,5 @@ def test_short_path_and_full_path_give_the_same(world: World, adapter: str) -> N
 
     check()
     taken = stage.asked - stage.fully
-    assert taken >= examples / 2, stage.asked  # else the same path was compared with itself
+    # Else the same path was compared with itself. Examples are random: about half of them take it.
+    assert taken >= examples / 8, stage.asked
