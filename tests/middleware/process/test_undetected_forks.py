@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -39,8 +39,11 @@ TIMEOUT = 20  # seconds
 def open_connections(world: World) -> int:
     """Count what this process has open to the database."""
     if world.database_kind == "sqlite":
-        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
-        return sum(str(link.readlink()).startswith(str(world.folder / "octy.db")) for link in links)
+        files = []
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # another thread closed it, or it was for the listing itself
+                files.append(str(link.readlink()))
+        return sum(file.startswith(str(world.folder / "octy.db")) for file in files)
     asked = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     found = int(world.rows(asked)[0][0])
     world.database.close()
