@@ -158,7 +158,7 @@ def _plain_records() -> Replacements:
     }
 
 
-_UNPACKING = ("authenticator", "key_cache", "verifier")
+_UNPACKING = ("authenticator", "verifier")
 _HEADER_CACHE = "octy_middleware.auth.authenticator.HeaderCache"
 _LOADER_QUEUE = "octy_middleware.auth.key_loader.BatchQueue"
 _PUTTING: Replacements = {"octy_middleware.auth.authenticator.Recorder": PuttingRecorder}
