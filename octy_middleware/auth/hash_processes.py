@@ -78,7 +78,7 @@ class _Child:
         self._input.close()
         self._output.close()
 
-    def close_inherited(self) -> None:
+    def close_inherited(self) -> None:  # pragma: no cover - in forked children
         """Close the inherited pipes of the parent's child, after a fork."""
         self.process.returncode = 0  # it is not our child: do not wait for it
         self.close()
@@ -143,7 +143,7 @@ class HashProcesses:
     def restart(self) -> None:
         """Start without children, in a forked child: the existing ones belong to the parent."""
         for child in self._all:
-            child.close_inherited()
+            child.close_inherited()  # pragma: no cover - in forked children
         self._all.clear()
         self._idle.clear()
         self._lock = threading.Lock()

@@ -52,7 +52,7 @@ class SharedAuthenticators:
             authenticator = self._share(adapter, settings or Settings.from_environment(**options), on_refusal)
         elif settings is not None or on_refusal is not None or options:
             raise ConfigurationError("give an authenticator alone: settings, options and on_refusal are its own")
-        if authenticator.settings.flush_on_sigterm:
+        if authenticator.settings.flush_on_sigterm:  # pragma: no branch - SIGTERM ends the process of its test
             flush_on_sigterm(authenticator)
         return authenticator
 

@@ -17,6 +17,6 @@ def at_exit(function: Callable[[], object]) -> Callable[[], object]:
     if process is None or process.parent_process() is None:
         atexit.register(function)
         return lambda: atexit.unregister(function)
-    from multiprocessing.util import Finalize  # noqa: PLC0415  # loaded in such a child only
+    from multiprocessing.util import Finalize  # noqa: PLC0415  # pragma: no cover - in such a child only
 
-    return Finalize(None, function, exitpriority=_FINALIZER_PRIORITY).cancel
+    return Finalize(None, function, exitpriority=_FINALIZER_PRIORITY).cancel  # pragma: no cover - as above

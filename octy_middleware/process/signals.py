@@ -51,7 +51,7 @@ def flush_on_sigterm(item: Flushable) -> None:
     if current is _on_sigterm or not (current is _DEFAULT or callable(current)):
         return
     if _previous is not None and current is not _DEFAULT:  # set after ours: it may call ours
-        return
+        return  # pragma: no cover - SIGTERM ends the process of its test
     with suppress(ValueError):  # a sub-interpreter
         signal.signal(signal.SIGTERM, _on_sigterm)
         _previous = current

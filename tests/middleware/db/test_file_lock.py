@@ -1,6 +1,7 @@
 """The file lock excludes processes and threads, and gives up after its timeout."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_file_lock_timeout_raises_database_unavailable(tmp_path: Path) -> None:
         pass
     with other.hold(1):
         pass
+
+
+def test_file_lock_timeout_of_another_thread_raises_database_unavailable(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "octy.db.lock-file")
+    with (
+        lock.hold(1.0),
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(DatabaseUnavailableError, match="another thread was writing"),
+    ):
+        other.submit(lock.hold(0.05).__enter__).result()
 
 
 def test_fork_during_a_long_write_goes_on_and_leaves_the_lock_to_its_holder(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _SIZE_LIMIT = 1_000_000  # bytes of one mail
 _log = logging.getLogger(__name__)
 
 
-class SinkHandler:
+class SinkHandler:  # pragma: no cover - SIGTERM ends its process
     """Stores received mails, one file for each recipient."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class SinkHandler:
         return "250 2.0.0 stored"
 
 
-def smtp_factory(folder: Path, tls: ssl.SSLContext) -> SMTP:
+def smtp_factory(folder: Path, tls: ssl.SSLContext) -> SMTP:  # pragma: no cover - SIGTERM ends its process
     """Return the SMTP server of one connection. Before STARTTLS it accepts only EHLO, NOOP and QUIT."""
     return SMTP(
         SinkHandler(folder),
@@ -58,7 +58,9 @@ def smtp_factory(folder: Path, tls: ssl.SSLContext) -> SMTP:
     )
 
 
-async def serve(folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port: int) -> None:
+async def serve(
+    folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port: int
+) -> None:  # pragma: no cover - SIGTERM ends its process
     """Serve both until a signal ends the process: the server of the page passes signals on to it."""
     await asyncio.get_running_loop().create_server(lambda: smtp_factory(folder, tls), LOOPBACK, smtp_port)
     page = uvicorn.Server(
@@ -84,7 +86,7 @@ def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page
     ]
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:  # pragma: no cover - SIGTERM ends its process
     """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="octy_worker.dev.mail_sink")
     parser.add_argument("--folder", type=Path, required=True)
@@ -100,5 +102,5 @@ def main(arguments: Sequence[str]) -> None:
     asyncio.run(serve(given.folder, tls, smtp_port=given.smtp_port, page_port=given.page_port))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - SIGTERM ends its process
     main(sys.argv[1:])
