@@ -101,6 +101,15 @@ def test_order_about_an_unknown_subject_is_refused_for_good(
     assert '"regeneration": ' not in capsys.readouterr().err
 
 
+def test_refused_resend_of_a_regeneration_without_an_incident_names_it_in_the_command_log(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    regeneration_id = world.register().regeneration_id
+    with pytest.raises((InvalidInputError, RefusedError)):
+        desk_of(world).order(ACTS[Action.RESEND_KEYS], regeneration_id, Resend("no-such-mail"), WHY)
+    assert f'"regeneration": "{regeneration_id}"' in capsys.readouterr().err
+
+
 def test_decision_for_many_names_the_unknown_incident_and_goes_on_until_sql_changes_it(world: World) -> None:
     desk, ends = desk_of(world), []
 
