@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from support.world import World
 
 from octy_worker.settings import WorkerSettings
 from octy_worker.web import child_process
-from octy_worker.web.child_process import Counters, ServerProcess
+from octy_worker.web.child_process import Counters, Serve, ServerProcess
 from octy_worker.web.connections import ConnectionCounter
 
 
@@ -52,35 +53,29 @@ def test_server_that_ran_for_long_is_started_again_after_the_first_delay(
     asyncio.run(act())
 
 
-def test_worker_that_stops_does_not_wait_for_the_next_start(
-    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(child_process, "FIRST_BACKOFF", 3600.0)
+def starts_until(settings: WorkerSettings, serve: Serve, ready: Callable[[Counters], bool]) -> int:
+    """Supervise a server until `ready`, then stop. Return how often it was started; its process has ended."""
     counters = child_process.new_counters()
 
     async def act() -> None:
         stop = asyncio.Event()
-        server = ServerProcess("server", end_at_once)
+        server = ServerProcess("server", serve)
         watching = asyncio.create_task(child_process.supervise(server, settings, stop, counters))
-        await until_async(lambda: "restarting it in 3600 s" in caplog.text)
+        await until_async(lambda: ready(counters))
         stop.set()
         await watching
 
     asyncio.run(asyncio.wait_for(act(), 60))
-    assert counters[ConnectionCounter.STARTS] == 1
+    return counters[ConnectionCounter.STARTS]
+
+
+def test_worker_that_stops_does_not_wait_for_the_next_start(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(child_process, "FIRST_BACKOFF", 3600.0)
+    assert starts_until(settings, end_at_once, lambda _: "restarting it in 3600 s" in caplog.text) == 1
 
 
 def test_server_that_does_not_stop_is_killed(settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_process, "GRACE_PERIOD", 0.2)
-    counters = child_process.new_counters()
-
-    async def act() -> None:
-        stop = asyncio.Event()
-        server = ServerProcess("server", ignore_the_end)
-        watching = asyncio.create_task(child_process.supervise(server, settings, stop, counters))
-        await until_async(lambda: counters[ConnectionCounter.OPEN] == 1)
-        stop.set()
-        await watching  # it ends the process before it returns
-
-    asyncio.run(asyncio.wait_for(act(), 60))
-    assert counters[ConnectionCounter.STARTS] == 1
+    assert starts_until(settings, ignore_the_end, lambda counters: counters[ConnectionCounter.OPEN] == 1) == 1
